@@ -1,0 +1,101 @@
+"""Interaction logs: their columns, and the hashed splits that keep truth, knowledge and evaluation apart.
+
+Every split is a pure function of the data set's own identifiers. It depends neither on the order of the rows nor
+on Python's hash seed, so that two people who prepare the same data get the same halves and the same users.
+"""
+
+from hashlib import blake2b
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+SCHEMA: dict[str, type[pl.DataType]] = {
+    "user": pl.Int64,
+    "item": pl.Int64,
+    "click": pl.Boolean,
+    "rating": pl.Float32,
+    "time": pl.Int64,
+}
+"""Columns of a log: the data set's own user and item numbers, whether it was a click, the rating (null where there is
+none), and seconds since 1970 (null where they are not known)."""
+
+TRUTH_SHARE = 0.5
+TRAINING_SHARE = 0.75
+HELD_OUT_SHARE = 0.15
+
+Ids = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+
+class DataError(ValueError):
+    """A data set that cannot be used as it is; the message says what is wrong, where, and how to mend it."""
+
+
+def truth_half(users: Ids, items: Ids) -> Mask:
+    """Which interactions make the simulator's users; the others are what a recommender may know.
+
+    Args:
+        users: (N,) user ids.
+        items: (N,) item ids.
+
+    Returns:
+        (N,) bool, true for the truth half and false for the knowledge half.
+    """
+    return _share("half", users, items) < TRUTH_SHARE
+
+
+def held_out(users: Ids, items: Ids) -> Mask:
+    """Which interactions of a half are kept from fitting, to calibrate and to judge; (N,) bool, about 15 %."""
+    return _share("held out", users, items) < HELD_OUT_SHARE
+
+
+def training_users(users: Ids) -> Mask:
+    """Which users to train on, about 75 %; the others are for evaluation only. (U,) ids to (U,) bool."""
+    return _share("user split", users) < TRAINING_SHARE
+
+
+def with_half(log: pl.DataFrame) -> pl.DataFrame:
+    """The log with a column `half`, "truth" or "knowledge"."""
+    check_log(log)
+    truth = truth_half(log["user"].to_numpy(), log["item"].to_numpy())
+    return log.with_columns(half=pl.Series(np.where(truth, "truth", "knowledge")))
+
+
+def check_log(log: pl.DataFrame) -> None:
+    """Refuse a frame that is not a log.
+
+    Raises:
+        DataError: a column is missing or has another type, a user, item or click is null, or a pair occurs twice.
+    """
+    for name, dtype in SCHEMA.items():
+        if name not in log.columns:
+            raise DataError(f"a log needs the columns {list(SCHEMA)}, but {name!r} is missing; given {log.columns}")
+        if log[name].dtype != dtype:
+            raise DataError(f"a log's column {name!r} must be {dtype.__name__}, given {log[name].dtype}; cast it first")
+    for name in ("user", "item", "click"):
+        if log[name].null_count():
+            raise DataError(f"a log's column {name!r} has {log[name].null_count()} nulls; drop those rows first")
+    if log.is_empty():
+        raise DataError("the log is empty; it needs at least one interaction")
+    twice = log.filter(log.select("user", "item").is_duplicated())
+    if len(twice):
+        user, item = twice.row(0)[:2]
+        raise DataError(f"user {user} and item {item} occur together more than once; keep one row per pair")
+
+
+def _share(purpose: str, *ids: Ids) -> NDArray[np.float64]:
+    """A uniform number in [0, 1) per row, a hash of the purpose and of the row's ids."""
+    salt = int.from_bytes(blake2b(purpose.encode(), digest_size=8).digest(), "little")
+    state = np.full(len(ids[0]), salt, dtype=np.uint64)
+    for column in ids:
+        state = _splitmix(state ^ column.astype(np.int64, copy=False).view(np.uint64))
+    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _splitmix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """One step of SplitMix64 (Steele, Lea and Flood 2014, Fast splittable pseudorandom number generators)."""
+    state = state + np.uint64(0x9E3779B97F4A7C15)
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return state ^ (state >> np.uint64(31))

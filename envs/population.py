@@ -1,0 +1,318 @@
+"""Who the users are (truth) and what a recommender may know of them (knowledge)."""
+
+import json
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lerl.envs.catalog import Axis, Catalog
+
+if TYPE_CHECKING:
+    import polars
+
+Floats = NDArray[np.float32]
+
+FORMAT_VERSION = 1
+CATALOG_FILE = "catalog.parquet"
+ARRAYS_FILE = "arrays.npz"
+ABOUT_FILE = "prepared.json"
+INTERACTIONS_FILE = "interactions.parquet"
+FILES = frozenset({CATALOG_FILE, ARRAYS_FILE, ABOUT_FILE, INTERACTIONS_FILE})
+
+
+class MissingDataError(FileNotFoundError):
+    """There is no prepared data set in a folder; the message names the command that makes one."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The simulator's side of a log: P(click) = sigmoid(user . item + item offset + user offset).
+
+    Attributes:
+        item_vectors: (I, d) float32.
+        item_offsets: (I,) float32, log-odds.
+        user_vectors: (U, d) float32, the taste a session starts from.
+        user_offsets: (U,) float32, log-odds, the intercept included.
+    """
+
+    item_vectors: Floats
+    item_offsets: Floats
+    user_vectors: Floats
+    user_offsets: Floats
+
+    def __post_init__(self) -> None:
+        items, users = len(self.item_offsets), len(self.user_offsets)
+        _check_matrices("item_vectors", self.item_vectors, items, "user_vectors", self.user_vectors, users)
+        _check_finite(self)
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """The agents' side, estimated from other interactions than the truth.
+
+    Attributes:
+        item_vectors: (I, D) float32; the last column is the item's offset in log-odds.
+        tastes: (U, D) float32; tastes[u] . item_vectors[i] + user_offsets[u] estimates the log-odds of a click.
+        user_offsets: (U,) float32, log-odds.
+        popularity: (I,) float32, share of the known clicks that went to the item; sums to 1.
+    """
+
+    item_vectors: Floats
+    tastes: Floats
+    user_offsets: Floats
+    popularity: Floats
+
+    def __post_init__(self) -> None:
+        items, users = len(self.popularity), len(self.user_offsets)
+        _check_matrices("item_vectors", self.item_vectors, items, "tastes", self.tastes, users)
+        _check_finite(self)
+
+
+@dataclass(frozen=True)
+class Population:
+    """A catalogue, its users, and what is known of both.
+
+    Attributes:
+        name: the data set's name.
+        catalog: the items.
+        truth: what the simulator runs on; hidden from agents and planners.
+        knowledge: what agents and planners may use.
+        training: (U,) bool, users to train on; the others are for evaluation only.
+        history: (N, 3) int32 rows (user, item, clicked 0/1), the known interactions, in order of time where there is
+            one.
+    """
+
+    name: str
+    catalog: Catalog
+    truth: Truth
+    knowledge: Knowledge
+    training: NDArray[np.bool_]
+    history: NDArray[np.int32]
+
+    def __post_init__(self) -> None:
+        items, users = len(self.catalog), len(self.training)
+        counts = {
+            "truth": (len(self.truth.item_offsets), len(self.truth.user_offsets)),
+            "knowledge": (len(self.knowledge.popularity), len(self.knowledge.user_offsets)),
+        }
+        for side, given in counts.items():
+            if given != (items, users):
+                raise ValueError(
+                    f"{side} must be of {items} items and {users} users, as the catalogue and `training`, "
+                    f"given {given[0]} and {given[1]}"
+                )
+        _check_history(self.history, items, users)
+
+    def users(self, split: str) -> NDArray[np.int64]:
+        """User numbers of a split: "train", "evaluation" or "all"."""
+        if split == "all":
+            return np.arange(len(self.training))
+        if split not in ("train", "evaluation"):
+            raise ValueError(f"split must be 'train', 'evaluation' or 'all', given {split!r}")
+        return np.flatnonzero(self.training == (split == "train"))
+
+    def save(self, folder: Path, *, about: Mapping[str, Any] | None = None, overwrite: bool = False) -> None:
+        """Write the population into a new folder: wholly, or not at all.
+
+        Args:
+            folder: must be absent or empty.
+            about: how it was made, to be kept beside it: anything JSON can hold.
+            overwrite: replace a folder that already holds a prepared data set.
+
+        Raises:
+            FileExistsError: the folder holds something else, or a prepared data set without `overwrite`.
+        """
+        with new_folder(folder, overwrite=overwrite) as partial:
+            self.write(partial, about=about or {})
+
+    def write(self, folder: Path, *, about: Mapping[str, Any]) -> None:
+        """Write the population's files into an existing folder; see `save`, which is safe against interruption."""
+        _catalog_frame(self.catalog).write_parquet(folder / CATALOG_FILE)
+        np.savez(folder / ARRAYS_FILE, **_arrays(self))
+        head = {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "categories": list(self.catalog.categories.names),
+        }
+        text = json.dumps({**head, **about}, indent=2, ensure_ascii=False)
+        (folder / ABOUT_FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Population":
+        """Read what `save` wrote; nothing in the files is executed.
+
+        Raises:
+            MissingDataError: there is no prepared data set in the folder.
+            DataError: it was made by another version of this package, or is damaged.
+        """
+        about = read_about(folder)
+        import polars as pl
+
+        try:
+            return _read(Path(folder), about)
+        except (ValueError, KeyError, TypeError, EOFError, OSError, BadZipFile, pl.exceptions.PolarsError) as error:
+            raise _unusable(folder, f"cannot be read ({error})") from error
+
+
+def make_command(folder: Path) -> str:
+    """The command that prepares a data set in a folder."""
+    return f"lerl data prepare --format movielens FOLDER --out {shlex.quote(str(folder))}"
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """What a prepared folder says of itself: format version, name, settings and report.
+
+    Raises:
+        MissingDataError: there is no prepared data set in the folder.
+        DataError: it was made by another version of this package, or is damaged.
+    """
+    path = Path(folder) / ABOUT_FILE
+    if not path.is_file():
+        what = "is not there" if not Path(folder).exists() else f"has no {ABOUT_FILE}"
+        raise MissingDataError(f"no prepared data set: {folder} {what}; make it with `{make_command(folder)}`")
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        version = about["format_version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _unusable(folder, f"cannot be read ({ABOUT_FILE}: {error})") from error
+    if version != FORMAT_VERSION:
+        age = "a newer" if isinstance(version, int) and version > FORMAT_VERSION else "an older"
+        raise _unusable(
+            folder, f"was made by {age} version of lerl (format {version}, this one reads {FORMAT_VERSION})"
+        )
+    return dict(about)
+
+
+@contextmanager
+def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A folder to write into that takes its place only when the block ends without an error.
+
+    Raises:
+        FileExistsError: the place is taken; see `check_vacant`.
+    """
+    check_vacant(folder, overwrite=overwrite)
+    place = Path(folder).resolve()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    holder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=place.parent))
+    try:
+        partial = holder / "new"
+        partial.mkdir()
+        yield partial
+        _replace(place, partial, holder / "old")
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def check_vacant(folder: Path, *, overwrite: bool = False) -> None:
+    """Refuse a place that holds something other than, with `overwrite`, a prepared data set.
+
+    Raises:
+        FileExistsError: the message says what is there and what to do.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file, and the output is a folder; give another path")
+    held = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if not held:
+        return
+    if ABOUT_FILE not in held or not held <= FILES:
+        raise FileExistsError(
+            f"{folder} is not empty and holds more than a prepared data set ({sorted(held - FILES or held)[0]!r}); "
+            f"give a new folder, or empty this one yourself"
+        )
+    if not overwrite:
+        raise FileExistsError(f"{folder} already holds a prepared data set; give a new folder, or overwrite it")
+
+
+def _replace(place: Path, new: Path, old: Path) -> None:
+    """Put a finished folder in its place; if that fails, what was there before is put back."""
+    if place.exists():
+        place.rename(old)
+    try:
+        new.rename(place)
+    except OSError:
+        if old.exists():
+            old.rename(place)
+        raise
+
+
+def _read(folder: Path, about: Mapping[str, Any]) -> Population:
+    with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
+        return Population(
+            name=str(about["name"]),
+            catalog=_read_catalog(folder / CATALOG_FILE, tuple(about["categories"])),
+            truth=Truth(**{field.name: arrays[f"truth.{field.name}"] for field in fields(Truth)}),
+            knowledge=Knowledge(**{field.name: arrays[f"knowledge.{field.name}"] for field in fields(Knowledge)}),
+            training=arrays["training"],
+            history=arrays["history"],
+        )
+
+
+def _arrays(population: Population) -> dict[str, Any]:
+    sides: dict[str, Truth | Knowledge] = {"truth": population.truth, "knowledge": population.knowledge}
+    parts = {f"{side}.{field.name}": getattr(of, field.name) for side, of in sides.items() for field in fields(of)}
+    return {**parts, "training": population.training, "history": population.history}
+
+
+def _catalog_frame(catalog: Catalog) -> "polars.DataFrame":
+    import polars as pl
+
+    names = catalog.categories.names
+    columns = {
+        "item_id": catalog.item_ids,
+        "title": catalog.titles,
+        "categories": [[names[c] for c in np.flatnonzero(row)] for row in catalog.categories.membership],
+    }
+    return pl.DataFrame(columns, schema={"item_id": pl.String, "title": pl.String, "categories": pl.List(pl.String)})
+
+
+def _read_catalog(path: Path, names: tuple[str, ...]) -> Catalog:
+    import polars as pl
+
+    frame = pl.read_parquet(path)
+    membership = np.zeros((len(frame), len(names)), dtype=np.bool_)
+    for item, categories in enumerate(frame["categories"]):
+        membership[item, [names.index(name) for name in categories]] = True
+    return Catalog(tuple(frame["item_id"]), tuple(frame["title"]), Axis(names, membership))
+
+
+def _unusable(folder: Path, why: str) -> Exception:
+    from lerl.envs.logs import DataError
+
+    return DataError(
+        f"the prepared data set in {folder} {why}; make it again with `{make_command(folder)} --overwrite`"
+    )
+
+
+def _check_matrices(left: str, items: Floats, n_items: int, right: str, users: Floats, n_users: int) -> None:
+    if items.ndim == users.ndim == 2 and items.shape == (n_items, users.shape[1]) and len(users) == n_users:
+        return
+    raise ValueError(
+        f"{left} must be ({n_items}, d) and {right} ({n_users}, d) with the same d, as the offsets say, "
+        f"given {items.shape} and {users.shape}"
+    )
+
+
+def _check_finite(side: Truth | Knowledge) -> None:
+    for field in fields(side):
+        if not np.isfinite(getattr(side, field.name)).all():
+            raise ValueError(f"{type(side).__name__.lower()}.{field.name} has a number that is not finite")
+
+
+def _check_history(history: NDArray[np.int32], items: int, users: int) -> None:
+    if history.ndim != 2 or history.shape[1] != 3:
+        raise ValueError(f"history must have three columns (user, item, clicked), given an array of {history.shape}")
+    if len(history) and (history.min() < 0 or (history.max(axis=0) >= (users, items, 2)).any()):
+        raise ValueError(
+            f"history has a row outside users 0..{users - 1}, items 0..{items - 1}, clicked 0..1: "
+            f"columns reach from {history.min(axis=0).tolist()} to {history.max(axis=0).tolist()}"
+        )

@@ -1,0 +1,455 @@
+"""The two Gymnasium views of the simulator: one user, and many side by side."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numba import njit
+from numpy.typing import NDArray
+
+from lerl.envs.catalog import Axis
+from lerl.envs.population import Population
+from lerl.envs.simulator import Outcome, SimulatorConfig, State, UserSimulator
+from lerl.envs.synthetic import synthetic_population
+
+HISTORY = 20  # slates in an observation
+Observation = dict[str, NDArray[Any]]
+
+
+class _Session:
+    """What both views share: spaces, observations, checks and the state."""
+
+    def __init__(
+        self,
+        population: Population,
+        count: int,
+        split: str,
+        config: SimulatorConfig | None,
+        axis: Axis | None,
+        reveal_hidden: bool,
+        settings: dict[str, Any],
+    ) -> None:
+        self.population = population
+        self.config = _configured(config or SimulatorConfig(), settings)
+        self.simulator = UserSimulator(population, self.config, split, axis)
+        self.reveal_hidden = reveal_hidden
+        self.count = count
+        self.state: State | None = None
+        self.action_space = self._actions()
+        self.observation_space = self._observations()
+
+    def _actions(self) -> Discrete | MultiDiscrete:
+        items, k = len(self.population.catalog), self.config.slate_size
+        return Discrete(items) if k == 1 else MultiDiscrete(np.full(k, items))
+
+    def _observations(self) -> Dict:
+        slots = HISTORY * self.config.slate_size
+        categories = len(self.simulator.axis.names)
+        tastes, offsets = self.population.knowledge.tastes, self.population.knowledge.user_offsets
+        reach, offset_reach = float(np.abs(tastes).max()), float(np.abs(offsets).max())
+        return Dict(
+            {
+                "recent_items": Box(-1, len(self.population.catalog) - 1, (slots,), np.int32),
+                "recent_categories": Box(-1, categories - 1, (slots,), np.int32),
+                "recent_feedback": Box(-1, 1, (slots,), np.float32),
+                "category_exposure": Box(0, 1, (categories,), np.float32),
+                "category_feedback": Box(-1, 1, (categories,), np.float32),
+                "last_categories": Box(0, 1, (categories,), np.float32),
+                "time_left": Box(0, 1, (1,), np.float32),
+                "taste": Box(-reach, reach, (tastes.shape[1],), np.float32),
+                "taste_offset": Box(-offset_reach, offset_reach, (1,), np.float32),
+            }
+        )
+
+    def begin(
+        self,
+        rows: NDArray[np.int64],
+        seeds: NDArray[np.uint64],
+        sessions: NDArray[np.int64],
+        users: NDArray[np.int64] | None,
+    ) -> None:
+        if users is not None and not np.isin(users, self.simulator.users).all():
+            raise ValueError("options['users'] names users outside this environment's split")
+        fresh = self.simulator.start(seeds, sessions, users)
+        if self.state is None:
+            self.state = fresh
+        else:
+            self.state.put(rows, fresh)
+
+    def checked(self, actions: Any, name: str) -> NDArray[np.int32]:
+        """Actions as slates (B, k), or an error that says what was given and what to do."""
+        if self.state is None:
+            raise ResetNeeded(f"{name}.step was called before reset; call reset() first")
+        items, k = len(self.population.catalog), self.config.slate_size
+        slates = np.asarray(actions)
+        if slates.dtype.kind not in "iu" or slates.size != self.count * k:
+            raise InvalidAction(
+                f"{name}.step needs {self.count * k} item numbers ({self.count} users, {k} items each) of an integer "
+                f"type, given an array of shape {slates.shape} and type {slates.dtype}"
+            )
+        slates = slates.reshape(self.count, k)
+        if slates.min() < 0 or slates.max() >= items:
+            wrong = slates[(slates < 0) | (slates >= items)][0]
+            raise InvalidAction(
+                f"{name}.step was given item {wrong}, but the catalogue's items are 0 to {items - 1}; "
+                "map your item identifiers to positions in the catalogue"
+            )
+        return slates.astype(np.int32)
+
+    def observe(self) -> Observation:
+        """What a recommender may see of all users, each array (B, n)."""
+        state, simulator = self._state(), self.simulator
+        k, steps = self.config.slate_size, state.steps
+        slots = HISTORY * k
+        recent = np.full((len(state), slots), -1, np.int32)
+        feedback = np.full((len(state), slots), -1, np.float32)
+        categories = np.full((len(state), slots), -1, np.int32)
+        last = np.zeros((len(state), len(simulator.axis.names)), np.float32)
+        _recall(state.shown, state.feedback, steps, k, simulator.groups, recent, feedback, categories, last)
+        shown = np.maximum(steps * k, 1).astype(np.float32)[:, None]
+        counts = state.exposure.astype(np.float32)
+        mean = np.where(counts > 0, state.liked / np.maximum(counts, 1), np.float32(-1))
+        knowledge = self.population.knowledge
+        return {
+            "recent_items": recent,
+            "recent_categories": categories,
+            "recent_feedback": feedback,
+            "category_exposure": counts / shown,
+            "category_feedback": mean,
+            "last_categories": last,
+            "time_left": (1 - steps / self.config.max_steps).astype(np.float32)[:, None],
+            "taste": knowledge.tastes[state.user],
+            "taste_offset": knowledge.user_offsets[state.user][:, None],
+        }
+
+    def _state(self) -> State:
+        if self.state is None:
+            raise ResetNeeded("there is nothing to see before reset; call reset() first")
+        return self.state
+
+    def info(self, outcome: Outcome | None = None) -> dict[str, NDArray[Any]]:
+        """Per-user extras, each array with B rows; hidden state only when it was asked for."""
+        state = self._state()
+        empty = np.zeros(len(state), np.int64) if outcome is None else (outcome.slates < 0).sum(axis=1)
+        info: dict[str, NDArray[Any]] = {"empty_slots": empty}
+        if self.reveal_hidden:
+            info |= {
+                "user": state.user.copy(),
+                "satisfaction": state.satisfaction.copy(),
+                "boredom": state.boredom.copy(),
+                "fatigue": state.fatigue.copy(),
+                "patience": state.patience.copy(),
+            }
+            if "taste" in state.response:
+                info["true_taste"] = state.response["taste"].copy()
+            if outcome is not None:
+                info["chance"] = outcome.chance
+        return info
+
+
+def _configured(config: SimulatorConfig, settings: dict[str, Any]) -> SimulatorConfig:
+    known = [entry.name for entry in dataclasses.fields(config)]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise TypeError(f"unknown setting {unknown[0]!r}; the environment knows {', '.join(known)}")
+    return dataclasses.replace(config, **settings)
+
+
+@njit(cache=True)
+def _recall(shown, log, steps, k, groups, recent, feedback, categories, last):  # type: ignore[no-untyped-def]
+    slots = recent.shape[1]
+    for b in range(len(steps)):
+        end = steps[b] * k
+        for slot in range(min(slots, end)):
+            item = shown[b, end - 1 - slot]
+            if item >= 0:
+                recent[b, slots - 1 - slot] = item
+                feedback[b, slots - 1 - slot] = log[b, end - 1 - slot]
+                categories[b, slots - 1 - slot] = groups[item, 0]
+        for slot in range(max(0, end - k), end):
+            if shown[b, slot] >= 0:
+                for m in range(groups.shape[1]):
+                    if groups[shown[b, slot], m] >= 0:
+                        last[b, groups[shown[b, slot], m]] += 1.0 / k
+        for c in range(last.shape[1]):
+            last[b, c] = min(last[b, c], 1.0)
+
+
+class SessionEnv(gymnasium.Env[Observation, Any]):
+    """One simulated user in one session of recommendations.
+
+    ## Action space
+    `Discrete(I)`, the item to show; with `slate_size` k above 1 `MultiDiscrete([I] * k)`, the slate from top to bottom.
+    An item that is twice in the slate, or was shown before in the session (unless `repeats=True`), leaves its slot
+    empty; empty slots are counted in `info["empty_slots"]`.
+
+    ## Observation space
+    A `Dict` of one-dimensional boxes; k is the slate size, C the number of categories (or of the given axis' groups), D
+    the length of the agents' item vectors. The last 20 slates are flattened, oldest first, -1 as padding.
+
+    | key | shape | range | meaning |
+    |---|---|---|---|
+    | recent_items | 20 k | -1 to I - 1 | items shown |
+    | recent_categories | 20 k | -1 to C - 1 | the first category of each |
+    | recent_feedback | 20 k | -1 to 1 | feedback on each: click 0 or 1, or (stars - 1) / 4 |
+    | category_exposure | C | 0 to 1 | share of the session's slots in each category |
+    | category_feedback | C | -1 to 1 | mean feedback in each, -1 where nothing was shown |
+    | last_categories | C | 0 to 1 | share of the last slate's slots in each |
+    | time_left | 1 | 0 to 1 | share of the step cap that is left |
+    | taste | D | finite | estimated from the user's known history, in the space of the agents' item vectors |
+    | taste_offset | 1 | finite | log-odds to add to taste . item |
+
+    ## Reward
+    Mean feedback over the slate, in [0, 1]; an empty slot counts 0.
+
+    ## Episode end
+    Terminated when the user leaves (see `lerl.envs.leave`), truncated after `max_steps` steps.
+
+    ## Starting state
+    A user of the split, drawn from the seed; `reset(options={"users": [number]})` chooses one. Each further reset
+    without a seed is the next session of the same seed.
+
+    ## Information
+    `empty_slots`; with `reveal_hidden=True` also `user`, `satisfaction`, `boredom`, `fatigue`, `patience`, `true_taste`
+    and, after a step, `chance`, the true chance of each click.
+
+    ## Arguments
+    Args:
+        population: catalogue and users.
+        split: "train", "evaluation" or "all".
+        config: the users' behaviour.
+        axis: what to count exposure along; the catalogue's categories when None.
+        reveal_hidden: whether `info` holds the hidden state.
+        settings: fields of `SimulatorConfig` to set by name, such as `slate_size=6`.
+
+    ## Version history
+    v0: first release.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own declaration
+
+    def __init__(
+        self,
+        population: Population,
+        *,
+        split: str = "train",
+        config: SimulatorConfig | None = None,
+        axis: Axis | None = None,
+        reveal_hidden: bool = False,
+        render_mode: str | None = None,
+        **settings: Any,
+    ) -> None:
+        if render_mode is not None:
+            raise ValueError(f"this environment draws nothing: render_mode must be None, given {render_mode!r}")
+        self._session = _Session(population, 1, split, config, axis, reveal_hidden, settings)
+        self.simulator = self._session.simulator
+        self.action_space = self._session.action_space
+        self.observation_space = self._session.observation_space
+        self._seed = np.zeros(1, np.uint64)
+        self._number = np.zeros(1, np.int64)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin a session: with a seed its first, without one the next."""
+        if seed is not None or self._session.state is None:
+            super().reset(seed=seed)
+            self._seed = np.array([(self.np_random_seed if seed is None else seed) % 2**64], np.uint64)
+            self._number = np.zeros(1, np.int64)
+        else:
+            self._number = self._number + 1
+        users = None if not options or "users" not in options else np.atleast_1d(np.asarray(options["users"], np.int64))
+        self._session.begin(np.zeros(1, np.int64), self._seed, self._number, users)
+        return self._first(self._session.observe()), self._first(self._session.info())
+
+    def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Show an item or a slate; see the class for what comes back."""
+        slates = self._session.checked(action, "SessionEnv")
+        state = self._session.state
+        if state is None or not state.active[0]:
+            raise ResetNeeded("SessionEnv.step was called after the session had ended; call reset() to begin another")
+        outcome = self.simulator.step(state, slates)
+        return (
+            self._first(self._session.observe()),
+            float(outcome.reward[0]),
+            bool(outcome.terminated[0]),
+            bool(outcome.truncated[0]),
+            self._first(self._session.info(outcome)),
+        )
+
+    @staticmethod
+    def _first(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        return {key: value[0] for key, value in arrays.items()}
+
+
+class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
+    """Many simulated users side by side, stepped at once: no processes, no Python loop over users.
+
+    Spaces are those of `SessionEnv`, batched. Slot i of an environment reset with seed s lives, bit for bit, what a
+    `SessionEnv` reset with seed s + i lives.
+
+    Args:
+        population: catalogue and users.
+        num_envs: how many users.
+        split: "train", "evaluation" or "all".
+        config: the users' behaviour.
+        axis: what to count exposure along; the catalogue's categories when None.
+        reveal_hidden: whether infos hold the hidden state.
+        autoreset_mode: NEXT_STEP (Gymnasium's default), SAME_STEP, or DISABLED, where finished slots must be reset with
+            `reset(options={"reset_mask": (B,) bool})` before the next step; `options["users"]` and a list as `seed` then
+            hold one entry per slot, of which those of the masked slots count.
+        settings: fields of `SimulatorConfig` to set by name.
+    """
+
+    def __init__(
+        self,
+        population: Population,
+        num_envs: int = 1,
+        *,
+        split: str = "train",
+        config: SimulatorConfig | None = None,
+        axis: Axis | None = None,
+        reveal_hidden: bool = False,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        **settings: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, given {num_envs}")
+        self.num_envs = num_envs
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
+        self._session = _Session(population, num_envs, split, config, axis, reveal_hidden, settings)
+        self.simulator = self._session.simulator
+        self.single_action_space = self._session.action_space
+        self.single_observation_space = self._session.observation_space
+        self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, num_envs)
+        self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, num_envs)
+        self._seeds = np.zeros(num_envs, np.uint64)
+        self._numbers = np.zeros(num_envs, np.int64)
+
+    @property
+    def state(self) -> State:
+        """The users' whole state, hidden parts included: for privileged agents, look-ahead and tests."""
+        return self._session._state()
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin sessions in every slot, or in those of `options["reset_mask"]`; see the class."""
+        options = options or {}
+        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)), bool)
+        if mask.shape != (self.num_envs,):
+            raise ValueError(f"options['reset_mask'] must have shape ({self.num_envs},), given {mask.shape}")
+        if self._session.state is None and not mask.all():
+            raise ResetNeeded("the first reset must be of every slot; leave out options['reset_mask']")
+        users = np.asarray(options["users"], np.int64) if "users" in options else None
+        self._begin(np.flatnonzero(mask), self._new_seeds(seed), users)
+        return self._session.observe(), self._infos(self._session.info())
+
+    def _new_seeds(self, seed: int | Sequence[int | None] | None) -> dict[int, int]:
+        """Seeds by slot, for the slots that get one."""
+        if seed is None and self._session.state is None:
+            super().reset(seed=None)
+            seed = int(self.np_random.integers(2**62))
+        if seed is None:
+            return {}
+        if isinstance(seed, int | np.integer):
+            return {slot: int(seed) + slot for slot in range(self.num_envs)}
+        if len(seed) != self.num_envs:
+            raise ValueError(f"a list of seeds needs one entry per slot ({self.num_envs}), given {len(seed)}")
+        return {slot: int(value) for slot, value in enumerate(seed) if value is not None}
+
+    def _begin(self, rows: NDArray[np.int64], seeds: dict[int, int], users: NDArray[np.int64] | None) -> None:
+        self._numbers[rows] += 1 if self._session.state is not None else 0
+        for slot in rows.tolist():
+            if slot in seeds:
+                self._seeds[slot] = np.uint64(seeds[slot] % 2**64)
+                self._numbers[slot] = 0
+        chosen = users if users is None else users[rows]
+        self._session.begin(rows, self._seeds[rows], self._numbers[rows], chosen)
+
+    def step(
+        self, actions: Any
+    ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Show every user an item or a slate, (B,) or (B, k)."""
+        slates = self._session.checked(actions, "SessionVectorEnv")
+        active = self.state.active
+        if not active.all() and self.autoreset_mode != AutoresetMode.NEXT_STEP:
+            slot = int(np.flatnonzero(~active)[0])
+            raise ResetNeeded(
+                f"slot {slot} has ended and autoreset is disabled; call reset(options={{'reset_mask': ended}}) first"
+            )
+        if active.all():
+            return self._step_all(slates)
+        return self._step_some(slates, active.copy())
+
+    def _step_all(self, slates: NDArray[np.int32]) -> Any:
+        outcome = self.simulator.step(self.state, slates)
+        observation, infos = self._session.observe(), self._infos(self._session.info(outcome))
+        ended = ~self.state.active
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
+            rows = np.flatnonzero(ended)
+            final = np.full(self.num_envs, None, object)
+            for row in rows.tolist():
+                final[row] = {key: value[row] for key, value in observation.items()}
+            infos = {"final_obs": final, "_final_obs": ended, "final_info": infos, "_final_info": ended}
+            self._begin(rows, {}, None)
+            observation = self._session.observe()
+            infos |= self._infos(self._session.info())
+        return observation, outcome.reward, outcome.terminated, outcome.truncated, infos
+
+    def _step_some(self, slates: NDArray[np.int32], active: NDArray[np.bool_]) -> Any:
+        """NEXT_STEP autoreset: slots that ended begin anew, whatever their action; the others go on."""
+        going, ended = np.flatnonzero(active), np.flatnonzero(~active)
+        part = self.state.take(going)
+        outcome = self.simulator.step(part, slates[going])
+        self.state.put(going, part)
+        self._begin(ended, {}, None)
+        reward = np.zeros(self.num_envs)
+        terminated, truncated = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
+        reward[going], terminated[going], truncated[going] = outcome.reward, outcome.terminated, outcome.truncated
+        shown = np.zeros((self.num_envs, slates.shape[1]), np.int32)
+        shown[going] = outcome.slates
+        chance = np.zeros(shown.shape)
+        chance[going] = outcome.chance
+        full = dataclasses.replace(outcome, slates=shown, chance=chance)
+        return self._session.observe(), reward, terminated, truncated, self._infos(self._session.info(full))
+
+    def _infos(self, info: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        present = np.ones(self.num_envs, bool)
+        return {**info, **{f"_{key}": present for key in info}}
+
+
+def _synthetic(settings: dict[str, Any]) -> Population:
+    sizes = {name: settings.pop(name) for name in ("users", "items", "categories", "dim") if name in settings}
+    return synthetic_population(**sizes, seed=settings.pop("population_seed", 0))
+
+
+def make_synthetic(**settings: Any) -> SessionEnv:
+    """`lerl/Synthetic-v0`: sizes `users`, `items`, `categories`, `dim`, `population_seed`, and `SessionEnv`'s settings."""
+    return SessionEnv(_synthetic(settings), **settings)
+
+
+def make_synthetic_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
+    """The vector view of `lerl/Synthetic-v0`."""
+    return SessionVectorEnv(_synthetic(settings), num_envs, **settings)
+
+
+def _prepared(settings: dict[str, Any]) -> Population:
+    return Population.load(Path(settings.pop("path", "data/movielens")))
+
+
+def make_movielens(**settings: Any) -> SessionEnv:
+    """`lerl/MovieLens-v0`: `path` of a prepared folder, and `SessionEnv`'s settings."""
+    return SessionEnv(_prepared(settings), **settings)
+
+
+def make_movielens_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
+    """The vector view of `lerl/MovieLens-v0`."""
+    return SessionVectorEnv(_prepared(settings), num_envs, **settings)

@@ -1,0 +1,358 @@
+"""The simulated population: B users at once, and the only place where their dynamics live."""
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lerl.envs import draws
+from lerl.envs.catalog import Axis
+from lerl.envs.dynamics import Boredom, Drift, Fatigue, Patience, Satisfaction
+from lerl.envs.leave import Leave, Situation
+from lerl.envs.plugins import load_plugin
+from lerl.envs.population import Population
+from lerl.envs.response import Arrays, LatentFactorResponse, ResponseModel
+from lerl.envs.topics import item_topics, padded, unit_rows
+
+# Log-odds by which "at least 2, 3 and 5 stars" are easier or harder than "at least 4", from the star shares of MovieLens-1M.
+STAR_STEPS = (-2.5, -1.3, 1.5)
+
+
+@dataclass(frozen=True)
+class SimulatorConfig:
+    """Everything about the users' behaviour that may be set.
+
+    Args:
+        slate_size: items shown per step, at least 1.
+        max_steps: steps after which a session is cut (truncated), at least 1.
+        repeats: whether an item may be shown again in a session; otherwise its copy is an empty slot.
+        feedback: "click" (0 or 1) or "rating" (1 to 5 stars, seen as 0, 0.25, 0.5, 0.75, 1; a click is 4 or more).
+        topics: what bores: "hidden" clusters of the true item vectors, or "categories", the catalogue's own.
+        topic_count: how many hidden clusters.
+        response: "latent", or your own as "my_package.my_module:MyResponse", made with the population.
+        drift: how tastes move.
+        boredom: how topics bore.
+        fatigue: how sessions tire.
+        satisfaction: how satisfaction follows what is felt.
+        patience: how people differ in staying.
+        leave: when people go.
+    """
+
+    slate_size: int = 1
+    max_steps: int = 100
+    repeats: bool = False
+    feedback: str = "click"
+    topics: str = "hidden"
+    topic_count: int = 20
+    response: str = "latent"
+    drift: Drift = field(default_factory=Drift)
+    boredom: Boredom = field(default_factory=Boredom)
+    fatigue: Fatigue = field(default_factory=Fatigue)
+    satisfaction: Satisfaction = field(default_factory=Satisfaction)
+    patience: Patience = field(default_factory=Patience)
+    leave: Leave = field(default_factory=Leave)
+
+    def __post_init__(self) -> None:
+        for name in ("slate_size", "max_steps", "topic_count"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"env.{name} must be at least 1, given {getattr(self, name)}")
+        if self.feedback not in ("click", "rating"):
+            raise ValueError(f"env.feedback must be 'click' or 'rating', given {self.feedback!r}")
+        if self.topics not in ("hidden", "categories"):
+            raise ValueError(f"env.topics must be 'hidden' or 'categories', given {self.topics!r}")
+
+
+@dataclass
+class State:
+    """The whole state of B users; every array has one row per user.
+
+    Attributes:
+        seed: (B,) uint64. session: (B,) int64. steps: (B,) int32, slates shown. user: (B,) int64.
+        active: (B,) bool, whether the session goes on.
+        response: the response model's state. anchor: (B, d) float32, where taste returns to.
+        boredom: (B, K) float32, at least 0. fatigue, satisfaction: (B,) float32 in [0, 1]. patience: (B,) float32.
+        spent: (B,) float32, used up of a step budget.
+        shown: (B, T * k) int32, items slot after slot, -1 where nothing was. feedback: (B, T * k) float32, -1 likewise.
+        exposure: (B, C) int32, slots shown per category. liked: (B, C) float32, feedback summed per category.
+    """
+
+    seed: NDArray[np.uint64]
+    session: NDArray[np.int64]
+    steps: NDArray[np.int32]
+    user: NDArray[np.int64]
+    active: NDArray[np.bool_]
+    response: Arrays
+    anchor: NDArray[np.float32]
+    boredom: NDArray[np.float32]
+    fatigue: NDArray[np.float32]
+    satisfaction: NDArray[np.float32]
+    patience: NDArray[np.float32]
+    spent: NDArray[np.float32]
+    shown: NDArray[np.int32]
+    feedback: NDArray[np.float32]
+    exposure: NDArray[np.int32]
+    liked: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.seed)
+
+    def take(self, rows: NDArray[np.int64]) -> "State":
+        """A copy of the given rows, in that order; a row may be taken more than once."""
+        taken = {}
+        for entry in dataclasses.fields(self):
+            value = getattr(self, entry.name)
+            taken[entry.name] = {k: v[rows] for k, v in value.items()} if isinstance(value, dict) else value[rows]
+        return State(**taken)
+
+    def put(self, rows: NDArray[np.int64], other: "State") -> None:
+        """Overwrite the given rows with those of another state."""
+        for entry in dataclasses.fields(self):
+            mine, theirs = getattr(self, entry.name), getattr(other, entry.name)
+            if isinstance(mine, dict):
+                for key in mine:
+                    mine[key][rows] = theirs[key]
+            else:
+                mine[rows] = theirs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step brought, for B users.
+
+    Attributes:
+        slates: (B, k) int32, what was really shown, -1 for an empty slot (an item twice, or shown before).
+        feedback: (B, k) float32 in [0, 1], -1 for an empty slot.
+        chance: (B, k) float64, the true chance of a click, 0 for an empty slot.
+        reward: (B,) float64 in [0, 1], mean feedback over the slate, an empty slot counting 0.
+        leave_chance: (B,) float64 in [0, 1].
+        terminated: (B,) bool, the user left. truncated: (B,) bool, the session was cut at the step cap.
+    """
+
+    slates: NDArray[np.int32]
+    feedback: NDArray[np.float32]
+    chance: NDArray[np.float64]
+    reward: NDArray[np.float64]
+    leave_chance: NDArray[np.float64]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+
+
+class UserSimulator:
+    """Steps B users at once; the state is a value of its own, so that it can be copied for look-ahead.
+
+    Args:
+        population: catalogue and users.
+        config: strengths and rules.
+        split: whose users: "train", "evaluation" or "all".
+        axis: along what exposure is counted for observations; the catalogue's categories when None.
+    """
+
+    def __init__(
+        self, population: Population, config: SimulatorConfig, split: str = "train", axis: Axis | None = None
+    ) -> None:
+        self.population = population
+        self.config = config
+        self.users = population.users(split)
+        if not len(self.users):
+            raise ValueError(f"the population {population.name!r} has no users in the split {split!r}")
+        self.axis = axis or population.catalog.categories
+        self.groups = padded(self.axis.membership)
+        self.topics = item_topics(population, config.topics, config.topic_count)
+        self.topic_count = int(self.topics.max()) + 1
+        self.model = self._build_response()
+        self.rule = config.leave.build()
+        self.item_units = unit_rows(population.truth.item_vectors)
+        self.user_units = unit_rows(population.truth.user_vectors[population.users("train")])
+
+    def _build_response(self) -> ResponseModel:
+        if self.config.response == "latent":
+            return LatentFactorResponse(self.population)
+        methods = ("init", "score", "advance")
+        own: ResponseModel = load_plugin(self.config.response, "env.response", ("latent",), methods)(self.population)
+        return own
+
+    def start(
+        self, seeds: NDArray[np.uint64], sessions: NDArray[np.int64], users: NDArray[np.int64] | None = None
+    ) -> State:
+        """Fresh sessions, (B,) each; users are drawn from the split unless given."""
+        if users is None:
+            users = self.users[_draw_users(seeds, sessions, len(self.users))]
+        count, config = len(seeds), self.config
+        slots = config.max_steps * config.slate_size
+        response = self.model.init(users)
+        if config.drift.enabled and "taste" not in response:
+            raise ValueError(
+                f"drift moves tastes, but the state of {type(self.model).__name__} has no 'taste'; "
+                "set env.drift.enabled to false"
+            )
+        anchor = response["taste"].copy() if "taste" in response else np.zeros((count, 0), np.float32)
+        return State(
+            seed=seeds.astype(np.uint64),
+            session=sessions.astype(np.int64),
+            steps=np.zeros(count, np.int32),
+            user=users.astype(np.int64),
+            active=np.ones(count, bool),
+            response=response,
+            anchor=anchor,
+            boredom=np.zeros((count, self.topic_count), np.float32),
+            fatigue=np.zeros(count, np.float32),
+            satisfaction=np.full(count, config.satisfaction.initial, np.float32),
+            patience=config.patience.draw(seeds.astype(np.uint64), sessions.astype(np.int64)),
+            spent=np.zeros(count, np.float32),
+            shown=np.full((count, slots), -1, np.int32),
+            feedback=np.full((count, slots), -1, np.float32),
+            exposure=np.zeros((count, len(self.axis.names)), np.int32),
+            liked=np.zeros((count, len(self.axis.names)), np.float32),
+        )
+
+    def chances(self, state: State, slates: NDArray[np.int32]) -> NDArray[np.float64]:
+        """The true chance of a click on each of slates (B, k) if shown now, boredom and fatigue included."""
+        chance = self.model.score(state.response, slates)
+        boredom, fatigue = self.config.boredom, self.config.fatigue
+        _weary(
+            chance,
+            slates,
+            self.topics,
+            state.boredom,
+            state.fatigue,
+            boredom.weight if boredom.enabled else 0.0,
+            fatigue.weight if fatigue.enabled else 0.0,
+        )
+        return chance
+
+    def step(self, state: State, slates: NDArray[np.integer]) -> Outcome:
+        """Show slates (B, k) and move the state one step, in place.
+
+        Every row must be active and every item in [0, I); the Gymnasium views check both.
+        """
+        config = self.config
+        slates = slates.astype(np.int32)
+        keys = _streams(state.seed, state.session, state.steps)
+        _blank_copies(slates, state.shown, state.steps, config.repeats)
+        chance = self.chances(state, slates)
+        feedback = _react(slates, chance, keys[:, draws.CLICK], config.feedback == "rating")
+        _record(
+            slates, feedback, self.groups, state.steps, state.shown, state.feedback, state.exposure, state.liked
+        )
+        config.satisfaction.follow(state.satisfaction, chance.mean(axis=1))
+        clicks = (feedback > 0.7).astype(np.float32)
+        if config.drift.enabled:
+            config.drift.move(
+                state.response["taste"], state.anchor, slates, clicks, self.item_units, self.user_units,
+                keys[:, draws.SHIFT : draws.DRIFT + 1],
+            )  # fmt: skip
+        config.boredom.fill(state.boredom, slates, self.topics)
+        config.fatigue.rise(state.fatigue)
+        state.response = self.model.advance(state.response, slates, feedback)
+        leave_chance = self.rule.probability(self._situation(state))
+        terminated = _uniforms(keys[:, draws.LEAVE]) < leave_chance
+        truncated = ~terminated & (state.steps >= config.max_steps)
+        state.active = ~(terminated | truncated)
+        reward = np.maximum(feedback, 0.0).mean(axis=1, dtype=np.float64)
+        return Outcome(slates, feedback, chance, reward, leave_chance, terminated, truncated)
+
+    def _situation(self, state: State) -> Situation:
+        return Situation(
+            satisfaction=state.satisfaction,
+            patience=state.patience,
+            steps=state.steps,
+            shown=state.shown,
+            slate_size=self.config.slate_size,
+            topics=self.topics,
+            spent=state.spent,
+        )
+
+
+@njit(cache=True)
+def _draw_users(seeds, sessions, count):  # type: ignore[no-untyped-def]
+    drawn = np.empty(len(seeds), np.int64)
+    for b in range(len(seeds)):
+        drawn[b] = int(draws.uniform(draws.stream(seeds[b], sessions[b], 0, draws.USER), 0) * count)
+    return drawn
+
+
+@njit(cache=True)
+def _streams(seeds, sessions, steps):  # type: ignore[no-untyped-def]
+    keys = np.empty((len(seeds), draws.DRIFT + 1), np.uint64)
+    for b in range(len(seeds)):
+        for purpose in range(draws.DRIFT + 1):
+            keys[b, purpose] = draws.stream(seeds[b], sessions[b], steps[b], purpose)
+    return keys
+
+
+@njit(cache=True)
+def _uniforms(keys):  # type: ignore[no-untyped-def]
+    drawn = np.empty(len(keys), np.float64)
+    for b in range(len(keys)):
+        drawn[b] = draws.uniform(keys[b], 0)
+    return drawn
+
+
+@njit(cache=True)
+def _blank_copies(slates, shown, steps, repeats):  # type: ignore[no-untyped-def]
+    k = slates.shape[1]
+    for b in range(slates.shape[0]):
+        for s in range(k):
+            item = slates[b, s]
+            copy = False
+            for earlier in range(s):
+                copy |= slates[b, earlier] == item
+            if not repeats:
+                for slot in range(steps[b] * k):
+                    copy |= shown[b, slot] == item
+            if copy:
+                slates[b, s] = -1
+
+
+@njit(cache=True)
+def _weary(chance, slates, topics, boredom, fatigue, boredom_weight, fatigue_weight):  # type: ignore[no-untyped-def]
+    for b in range(slates.shape[0]):
+        for s in range(slates.shape[1]):
+            if slates[b, s] >= 0:
+                total, count = 0.0, 0
+                for m in range(topics.shape[1]):
+                    topic = topics[slates[b, s], m]
+                    if topic >= 0:
+                        total += boredom[b, topic]
+                        count += 1
+                loss = boredom_weight * total / max(count, 1) + fatigue_weight * fatigue[b]
+                p = min(max(chance[b, s], 1e-9), 1.0 - 1e-9)
+                chance[b, s] = 1.0 / (1.0 + (1.0 - p) / p * math.exp(loss))
+
+
+@njit(cache=True)
+def _react(slates, chance, keys, rating):  # type: ignore[no-untyped-def]
+    feedback = np.full(slates.shape, -1.0, np.float32)
+    for b in range(slates.shape[0]):
+        for s in range(slates.shape[1]):
+            if slates[b, s] < 0:
+                continue
+            drawn = draws.uniform(keys[b], s)
+            if not rating:
+                feedback[b, s] = 1.0 if drawn < chance[b, s] else 0.0
+                continue
+            p = min(max(chance[b, s], 1e-9), 1.0 - 1e-9)
+            drawn = min(max(drawn, 1e-12), 1.0 - 1e-12)
+            liking = math.log(p / (1.0 - p)) - math.log(drawn / (1.0 - drawn))
+            stars = 0.25 * (liking > STAR_STEPS[0]) + 0.25 * (liking > STAR_STEPS[1])
+            feedback[b, s] = stars + 0.25 * (liking > 0.0) + 0.25 * (liking > STAR_STEPS[2])
+    return feedback
+
+
+@njit(cache=True)
+def _record(slates, feedback, groups, steps, shown, log, exposure, liked):  # type: ignore[no-untyped-def]
+    k = slates.shape[1]
+    for b in range(slates.shape[0]):
+        for s in range(k):
+            item = slates[b, s]
+            shown[b, steps[b] * k + s] = item
+            log[b, steps[b] * k + s] = feedback[b, s]
+            if item >= 0:
+                for m in range(groups.shape[1]):
+                    if groups[item, m] >= 0:
+                        exposure[b, groups[item, m]] += 1
+                        liked[b, groups[item, m]] += feedback[b, s]
+        steps[b] += 1

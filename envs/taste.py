@@ -1,0 +1,332 @@
+"""From an interaction log to item vectors and user tastes: once for the truth, once for what may be known of it.
+
+Each half of the log gets a model of its own: alternating least squares on confidences (Hu, Koren and Volinsky 2008,
+Collaborative filtering for implicit feedback datasets), extended to signed confidences: a click is a preference of 1,
+an item that was rated without a click a preference of 0, both held with confidence 10; everything else a preference of
+0 held with confidence 1. Item vectors see training users only; every user's vector is then folded in by the same least
+squares. A logistic regression on held-out interactions turns the score into the log-odds of a click.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from implicit.cpu.als import AlternatingLeastSquares  # type: ignore[import-untyped, unused-ignore]
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
+from scipy.special import expit, logit  # type: ignore[import-untyped, unused-ignore]
+from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped, unused-ignore]
+from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped, unused-ignore]
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
+
+from lerl.envs.catalog import Catalog
+from lerl.envs.logs import DataError, check_log, held_out, training_users, truth_half
+from lerl.envs.population import Knowledge, Population, Truth
+
+CONFIDENCE = 10.0
+REGULARIZATION = 30.0
+ITERATIONS = 15
+ITEM_PRIOR = 10.0
+USER_PRIOR = 5.0
+CALIBRATION_BINS = 10
+USERS_AT_ONCE = 512
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Rows of a log as positions in the catalogue and among the users.
+
+    Attributes:
+        users: (N,) int64.
+        items: (N,) int64.
+        clicks: (N,) bool.
+    """
+
+    users: NDArray[np.int64]
+    items: NDArray[np.int64]
+    clicks: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def where(self, keep: NDArray[np.bool_]) -> "Interactions":
+        """The rows for which `keep`, (N,) bool, is true."""
+        return Interactions(self.users[keep], self.items[keep], self.clicks[keep])
+
+
+@dataclass(frozen=True)
+class TasteModel:
+    """Log-odds of a click = user vector . item vector + item offset + user offset.
+
+    Attributes:
+        item_vectors: (I, d) float32; zero for an item without a fitted interaction.
+        item_offsets: (I,) float32.
+        user_vectors: (U, d) float32; zero for a user without a fitted interaction.
+        user_offsets: (U,) float32, the intercept included.
+    """
+
+    item_vectors: NDArray[np.float32]
+    item_offsets: NDArray[np.float32]
+    user_vectors: NDArray[np.float32]
+    user_offsets: NDArray[np.float32]
+
+    def score(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Array:
+        """How well items meet users' tastes, the offsets left out: pairs, (N,) each, to (N,) float64."""
+        products: Array = np.einsum("nd,nd->n", self.user_vectors[users], self.item_vectors[items], dtype=np.float64)
+        return products
+
+    def log_odds(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Array:
+        """Log-odds of a click: pairs of users and items, (N,) each, to (N,) float64."""
+        return self.score(users, items) + self.item_offsets[items] + self.user_offsets[users]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How well a taste model predicts the held-out interactions of evaluation users, whom its items never saw.
+
+    Attributes:
+        auc: chance that a click is ranked above a non-click.
+        calibration_error: expected calibration error, see `calibration_error`.
+        mean_predicted: mean predicted probability of a click.
+        base_rate: share of clicks.
+        interactions: how many interactions these were.
+    """
+
+    auc: float
+    calibration_error: float
+    mean_predicted: float
+    base_rate: float
+    interactions: int
+
+
+@dataclass(frozen=True)
+class FittedPopulation:
+    """A population, how well each side predicts, and how much the one side tells about the other."""
+
+    population: Population
+    truth_fit: Fit
+    knowledge_fit: Fit
+    correlation: float
+
+
+def fit_population(name: str, catalog: Catalog, log: pl.DataFrame, *, dim: int = 16, seed: int = 0) -> FittedPopulation:
+    """Fit truth and knowledge on the two hashed halves of a log.
+
+    The result is the same, bit for bit, for the same log in any order of its rows.
+
+    Args:
+        name: the data set's name.
+        catalog: its items; `item_ids` are the log's item numbers as text.
+        log: see `lerl.envs.logs.SCHEMA`.
+        dim: length of the vectors, 1 or more.
+        seed: for the start of the least squares, 0 or more.
+
+    Raises:
+        DataError: the frame is no log, has an item outside the catalogue, or too few interactions to fit and judge.
+        ValueError: `dim` or `seed` is out of range.
+    """
+    _check_settings(dim, seed)
+    check_log(log)
+    log = log.sort("time", "item", "user", nulls_last=True)
+    user_ids = np.unique(log["user"].to_numpy())
+    training = training_users(user_ids)
+    rows = _positions(catalog, user_ids, log)
+    ids = log["user"].to_numpy(), log["item"].to_numpy()
+    in_truth, kept = truth_half(*ids), held_out(*ids)
+    known = rows.where(~in_truth)
+    truth, truth_fit = fit_taste(rows.where(in_truth), kept[in_truth], training, len(catalog), dim=dim, seed=seed)
+    guess, guess_fit = fit_taste(known, kept[~in_truth], training, len(catalog), dim=dim, seed=seed)
+    population = Population(
+        name=name,
+        catalog=catalog,
+        truth=Truth(truth.item_vectors, truth.item_offsets, truth.user_vectors, truth.user_offsets),
+        knowledge=_knowledge(guess, _popularity(known, training, len(catalog))),
+        training=training,
+        history=np.stack([known.users, known.items, known.clicks], axis=1).astype(np.int32),
+    )
+    correlation = agreement(truth, guess, np.flatnonzero(~training))
+    return FittedPopulation(population, truth_fit, guess_fit, correlation)
+
+
+def fit_taste(
+    rows: Interactions, kept: NDArray[np.bool_], training: NDArray[np.bool_], items: int, *, dim: int, seed: int
+) -> tuple[TasteModel, Fit]:
+    """Fit, calibrate and judge one model.
+
+    Args:
+        rows: N interactions of all users.
+        kept: (N,) bool, interactions kept from fitting: those of training users calibrate the model, those of
+            evaluation users judge it.
+        training: (U,) bool, the users whose interactions make the item vectors and offsets.
+        items: how many items there are.
+        dim: length of the vectors.
+        seed: for the start of the least squares.
+
+    Raises:
+        DataError: too few interactions to fit, calibrate and judge.
+    """
+    calibrate = rows.where(kept & training[rows.users])
+    judge = rows.where(kept & ~training[rows.users])
+    _check_enough(calibrate, "training")
+    _check_enough(judge, "evaluation")
+    with threadpool_limits(limits=1):
+        raw = _fit_raw(rows.where(~kept), training, items, dim=dim, seed=seed)
+        model = _calibrated(raw, calibrate)
+        return model, judged(model, judge)
+
+
+def judged(model: TasteModel, rows: Interactions) -> Fit:
+    """How well a model predicts interactions that it has not seen; there must be clicks and non-clicks among them."""
+    predicted = expit(model.log_odds(rows.users, rows.items))
+    return Fit(
+        auc=float(roc_auc_score(rows.clicks, predicted)),
+        calibration_error=calibration_error(rows.clicks, predicted),
+        mean_predicted=float(predicted.mean()),
+        base_rate=float(rows.clicks.mean()),
+        interactions=len(rows),
+    )
+
+
+def calibration_error(clicks: NDArray[np.bool_], predicted: Array) -> float:
+    """Expected calibration error: sum over bins b of n_b / n * |share of clicks in b - mean prediction in b|.
+
+    The 10 bins hold equally many interactions, in order of prediction (Naeini, Cooper and Hauskrecht 2015, Obtaining
+    well calibrated probabilities using Bayesian binning, with bins of equal mass instead of equal width).
+
+    Args:
+        clicks: (N,) bool.
+        predicted: (N,) probabilities.
+    """
+    order = np.argsort(predicted, kind="stable")
+    gaps = [
+        abs(clicks[part].mean() - predicted[part].mean()) * len(part)
+        for part in np.array_split(order, CALIBRATION_BINS)
+        if len(part)
+    ]
+    return float(sum(gaps) / len(order))
+
+
+def agreement(one: TasteModel, other: TasteModel, users: NDArray[np.int64]) -> float:
+    """Pearson correlation of two models' log-odds over all items, within each user, averaged over users.
+
+    It says how much of the truth a recommender could know. A user to whom either model gives the same log-odds for
+    every item counts as 0.
+    """
+    blocks = np.array_split(users, -(-len(users) // USERS_AT_ONCE) or 1)
+    return float(np.concatenate([_correlations(one, other, block) for block in blocks]).mean())
+
+
+def _correlations(one: TasteModel, other: TasteModel, users: NDArray[np.int64]) -> Array:
+    first, second = _standardised(one, users), _standardised(other, users)
+    products: Array = np.einsum("ui,ui->u", first, second)
+    return products
+
+
+def _standardised(model: TasteModel, users: NDArray[np.int64]) -> Array:
+    """(u, I) log-odds, each row with mean 0 and length 1; a constant row becomes zeros."""
+    scores: Array = np.einsum("ud,id->ui", model.user_vectors[users], model.item_vectors, dtype=np.float64)
+    scores += model.item_offsets
+    scores -= scores.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(scores, axis=1, keepdims=True)
+    np.divide(scores, length, out=scores, where=length > 0)
+    return scores
+
+
+def _check_settings(dim: int, seed: int) -> None:
+    if dim < 1:
+        raise ValueError(f"dim, the length of the vectors, must be 1 or more, given {dim}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be from 0 to 2**32 - 1, given {seed}")
+
+
+def _check_enough(rows: Interactions, split: str) -> None:
+    clicks = int(rows.clicks.sum())
+    if 0 < clicks < len(rows):
+        return
+    raise DataError(
+        f"too few interactions to calibrate and judge a half of the log: of its held-out interactions of {split} users "
+        f"{clicks} are clicks and {len(rows) - clicks} are not, and both are needed; use a larger log"
+    )
+
+
+def _positions(catalog: Catalog, user_ids: NDArray[np.int64], log: pl.DataFrame) -> Interactions:
+    """The log's rows, in their order, as positions among the sorted user ids and in the catalogue."""
+    item_ids = np.array([int(item) for item in catalog.item_ids], dtype=np.int64)
+    order = np.argsort(item_ids)
+    given = log["item"].to_numpy()
+    place = np.searchsorted(item_ids, given, sorter=order).clip(max=len(order) - 1)
+    items = order[place]
+    unknown = given[item_ids[items] != given]
+    if unknown.size:
+        raise DataError(f"item {unknown[0]} is in the log but not in the catalogue; add it there or drop its rows")
+    return Interactions(np.searchsorted(user_ids, log["user"].to_numpy()), items, log["click"].to_numpy())
+
+
+def _fit_raw(rows: Interactions, training: NDArray[np.bool_], items: int, *, dim: int, seed: int) -> TasteModel:
+    """Vectors and smoothed log-odds before calibration."""
+    seen = rows.where(training[rows.users])
+    if not len(seen):
+        raise DataError("no training user has an interaction to fit; use a larger log")
+    signed = csr_matrix(
+        (np.where(rows.clicks, CONFIDENCE, -CONFIDENCE).astype(np.float32), (rows.users, rows.items)),
+        shape=(len(training), items),
+    )
+    als = AlternatingLeastSquares(
+        factors=dim,
+        regularization=REGULARIZATION,
+        iterations=ITERATIONS,
+        use_cg=False,
+        random_state=seed,
+        num_threads=1,
+    )
+    als.fit(signed[training], show_progress=False)
+    base = (seen.clicks.sum() + 1) / (len(seen) + 2)
+    return TasteModel(
+        item_vectors=als.item_factors,
+        item_offsets=_offsets(seen.items, seen.clicks, items, ITEM_PRIOR, base),
+        user_vectors=als.recalculate_user(np.arange(len(training)), signed),
+        user_offsets=_offsets(rows.users, rows.clicks, len(training), USER_PRIOR, base),
+    )
+
+
+def _offsets(
+    index: NDArray[np.int64], clicks: NDArray[np.bool_], size: int, prior: float, base: float
+) -> NDArray[np.float32]:
+    """(size,) log-odds of a click per item or per user, as if each had `prior` more interactions at the base rate."""
+    clicked = np.bincount(index[clicks], minlength=size)
+    seen = np.bincount(index, minlength=size)
+    smoothed = (clicked + prior * base) / (seen + prior)
+    return np.asarray(logit(smoothed), dtype=np.float32)
+
+
+def _calibrated(raw: TasteModel, rows: Interactions) -> TasteModel:
+    """The model with a logistic regression on (score, item offset, user offset) folded into its vectors and offsets."""
+    score = raw.score(rows.users, rows.items)
+    features = np.stack([score, raw.item_offsets[rows.items], raw.user_offsets[rows.users]], axis=1)  # (N, 3)
+    regression = LogisticRegression(C=1e6, tol=1e-8, max_iter=1000).fit(features, rows.clicks)
+    of_score, of_item, of_user = regression.coef_[0]
+    return TasteModel(
+        item_vectors=raw.item_vectors,
+        item_offsets=(of_item * raw.item_offsets).astype(np.float32),
+        user_vectors=(of_score * raw.user_vectors).astype(np.float32),
+        user_offsets=(of_user * raw.user_offsets + regression.intercept_[0]).astype(np.float32),
+    )
+
+
+def _knowledge(model: TasteModel, popularity: NDArray[np.float32]) -> Knowledge:
+    """The model with the item offsets as a last column of the item vectors, for which every taste has a 1."""
+    ones = np.ones((len(model.user_vectors), 1), dtype=np.float32)
+    return Knowledge(
+        item_vectors=np.hstack([model.item_vectors, model.item_offsets[:, None]]),  # (I, d + 1)
+        tastes=np.hstack([model.user_vectors, ones]),  # (U, d + 1)
+        user_offsets=model.user_offsets,
+        popularity=popularity,
+    )
+
+
+def _popularity(rows: Interactions, training: NDArray[np.bool_], items: int) -> NDArray[np.float32]:
+    """(I,) share of training users' clicks, each item counted once more than it was clicked."""
+    counts = np.bincount(rows.items[rows.clicks & training[rows.users]], minlength=items) + 1.0
+    return np.asarray(counts / counts.sum(), dtype=np.float32)

@@ -1,0 +1,21 @@
+"""Find out whether a recommender keeps people satisfied over a whole session, and train one that does.
+
+Importing lerl registers its Gymnasium environments and needs neither torch nor an LLM library.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from gymnasium.envs.registration import register, registry
+
+try:
+    __version__ = version("lerl-rec")
+except PackageNotFoundError:  # a checkout that was not installed
+    __version__ = "0.0.0"
+
+for _name, _maker in (("Synthetic", "make_synthetic"), ("MovieLens", "make_movielens")):
+    if f"lerl/{_name}-v0" not in registry:
+        register(
+            id=f"lerl/{_name}-v0",
+            entry_point=f"lerl.envs.session:{_maker}",
+            vector_entry_point=f"lerl.envs.session:{_maker}_vec",
+        )

@@ -1,0 +1,168 @@
+"""The one typed configuration tree; every key of it is a dotted flag of `lerl train`."""
+
+from dataclasses import dataclass, field
+
+from lerl.envs.simulator import SimulatorConfig
+
+
+def _at_least(owner: str, least: float, **values: float) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{owner}.{name} must be at least {least:g}, given {value:g}")
+
+
+@dataclass(frozen=True)
+class SyntheticConfig:
+    """Sizes of the embedded population.
+
+    Args:
+        users: how many users; a quarter of them are for evaluation.
+        items: how many items.
+        categories: how many categories.
+        dim: length of the true item vectors.
+        seed: all draws of the population come from it, apart from the run's seed.
+    """
+
+    users: int = 1000
+    items: int = 1000
+    categories: int = 20
+    dim: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which users to simulate.
+
+    Args:
+        path: a folder made by `lerl data prepare`; none for the embedded synthetic population.
+        needed: whether the recipe asks for a prepared folder and must not fall back to the synthetic population.
+        synthetic: sizes of the synthetic population.
+    """
+
+    path: str | None = None
+    needed: bool = False
+    synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """The category planner.
+
+    Args:
+        name: what the rows "planner+ppo" and "planner+greedy" stand for: random, round_robin, greedy, boredom, or your
+            own as "my_package.my_module:MyPlanner".
+        axis: what is planned: "categories" of the catalogue, or "clusters" of the agents' item vectors.
+        clusters: how many clusters.
+        size: how many categories a plan allows.
+        replan_every: steps a plan is kept.
+    """
+
+    name: str = "boredom"
+    axis: str = "categories"
+    clusters: int = 40
+    size: int = 6
+    replan_every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.axis not in ("categories", "clusters"):
+            raise ValueError(f"planner.axis must be 'categories' or 'clusters', given {self.axis!r}")
+        _at_least("planner", 1, clusters=self.clusters, size=self.size, replan_every=self.replan_every)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the item policy learns (Stable-Baselines3 PPO).
+
+    Args:
+        steps: user-steps per learned agent; 0 leaves the policies as they start.
+        users: simulated users side by side.
+        rollout: steps of each user between updates.
+        batch_size: user-steps per gradient step.
+        epochs: passes over each rollout.
+        learning_rate: Adam's, falling linearly to 0.
+        gamma: discount per step, in [0, 1].
+        gae_lambda: of generalised advantage estimation, in [0, 1].
+        clip_range: of PPO's ratio.
+        entropy: weight of the entropy bonus.
+        hidden: width of the two hidden layers of actor and critic.
+        log_std: logarithm of the virtual item's standard deviation at the start.
+        start: "taste" for an actor that starts from the taste estimated from history and learns the correction,
+            "nothing" for one that starts from zero.
+        evaluations: points of the learning curve.
+    """
+
+    steps: int = 400_000
+    users: int = 256
+    rollout: int = 32
+    batch_size: int = 2048
+    epochs: int = 4
+    learning_rate: float = 1e-3
+    gamma: float = 0.95
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    entropy: float = 0.0
+    hidden: int = 64
+    log_std: float = -1.0
+    start: str = "taste"
+    evaluations: int = 10
+
+    def __post_init__(self) -> None:
+        if self.start not in ("taste", "nothing"):
+            raise ValueError(f"train.start must be 'taste' or 'nothing', given {self.start!r}")
+        _at_least("train", 0, steps=self.steps, entropy=self.entropy, learning_rate=self.learning_rate)
+        _at_least("train", 1, users=self.users, rollout=self.rollout, epochs=self.epochs, hidden=self.hidden)
+        _at_least("train", 2, batch_size=self.batch_size)
+        _at_least("train", 1, evaluations=self.evaluations)
+        for name in ("gamma", "gae_lambda"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"train.{name} must be in [0, 1], given {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """How agents are judged, on evaluation users only.
+
+    Args:
+        users: how many evaluation users, all when none.
+        replicates: sessions of each user.
+        batch_size: sessions side by side; networks always see this many rows.
+        deterministic: whether learned rows are evaluated without sampling besides, as "ROW@det".
+        bootstrap: draws of the bootstrap.
+    """
+
+    users: int | None = None
+    replicates: int = 2
+    batch_size: int = 256
+    deterministic: bool = False
+    bootstrap: int = 2000
+
+    def __post_init__(self) -> None:
+        _at_least("evaluation", 1, replicates=self.replicates, batch_size=self.batch_size)
+        _at_least("evaluation", 100, bootstrap=self.bootstrap)
+        if self.users is not None:
+            _at_least("evaluation", 2, users=self.users)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides a run.
+
+    Args:
+        seed: every random draw of the run comes from it.
+        agents: the rows to fit and evaluate: PLANNER+ppo, PLANNER+greedy, flat+ppo, flat+greedy, flat+mmr, flat+ppo+mmr,
+            random, popularity, privileged, or your own agent as "my_package.my_module:MyAgent".
+        data: which users.
+        env: how they behave.
+        planner: the category planner.
+        train: how policies learn.
+        evaluation: how they are judged.
+    """
+
+    seed: int = 0
+    agents: list[str] = field(default_factory=lambda: ["planner+ppo", "flat+ppo", "random", "privileged"])
+    data: DataConfig = field(default_factory=DataConfig)
+    env: SimulatorConfig = field(default_factory=lambda: SimulatorConfig(slate_size=6))
+    planner: PlannerConfig = field(default_factory=PlannerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
