@@ -13,7 +13,7 @@ def top_items(
     avoid: NDArray[np.bool_],
     shown: NDArray[np.int32],
     k: int,
-    most: int | None = None,
+    most: NDArray[np.int32] | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """The k items of highest inner product with each query, among the eligible and not yet shown.
 
@@ -23,96 +23,136 @@ def top_items(
     Args:
         queries: (B, D) virtual items. vectors: (I, D). groups: (I, M) each item's categories, -1 as padding.
         allowed, avoid: (B, C) plans. shown: (B, S) items already shown, -1 as padding.
-        k: items per slate. most: how many a slate may hold of one category; no limit when None.
+        k: items per slate. most: (B, C), how many a slate may hold of each allowed category; no limit when None.
 
     Returns:
         Slates (B, k), best first, and whether the plan was widened (B,). A catalogue with fewer than k items left leaves
         -1.
     """
-    limit = len(vectors) if most is None else most
-    return _top_items(queries, vectors, groups, allowed, avoid, shown, k, limit)
-
-
-@njit(cache=True, fastmath={"reassoc", "contract"})
-def dot(query, vector):  # type: ignore[no-untyped-def]
-    """Inner product of two vectors (D,); the order of its sum depends on D alone, never on the batch."""
-    total = np.float32(0.0)
-    for j in range(len(query)):
-        total += query[j] * vector[j]
-    return total
+    limit = np.full(allowed.shape, k, np.int32) if most is None else most.astype(np.int32)
+    columns = np.ascontiguousarray(vectors.T)
+    return _top_items(queries, columns, groups, allowed, avoid, shown, k, limit)
 
 
 @njit(cache=True)
-def _may_show(item, level, groups, allowed, avoid):  # type: ignore[no-untyped-def]
-    """Whether a plan, widened to a level (0 as planned, 2 without avoid, 3 without allowed), lets an item through."""
+def score_all(queries, b, columns, scores):  # type: ignore[no-untyped-def]
+    """scores (I,) <- inner products of row b of queries (B, D) with columns (D, I), summed in the order of D."""
+    scores[:] = 0.0
+    for j in range(columns.shape[0]):
+        weight = queries[b, j]
+        for item in range(columns.shape[1]):
+            scores[item] += weight * columns[j, item]
+
+
+@njit(cache=True)
+def _may_show(b, item, level, groups, allowed, avoid, left):  # type: ignore[no-untyped-def]
+    """Whether a plan lets an item through: level 0 as planned, 1 without `most`, 2 nor `avoid`, 3 nor `allowed`."""
     if level == 3:
         return True
     wanted = False
     for m in range(groups.shape[1]):
         group = groups[item, m]
         if group >= 0:
-            if level < 2 and avoid[group]:
+            if level < 2 and avoid[b, group]:
                 return False
-            wanted |= allowed[group]
+            if allowed[b, group]:
+                wanted = True
+                if level == 0 and left[group] <= 0:
+                    return False
     return wanted
 
 
 @njit(cache=True)
-def _within(item, slate, count, groups, allowed, most):  # type: ignore[no-untyped-def]
-    """Whether none of the item's allowed categories already fills its share of the slate."""
-    for m in range(groups.shape[1]):
-        group = groups[item, m]
-        if group >= 0 and allowed[group]:
-            held = 0
-            for s in range(count):
-                for n in range(groups.shape[1]):
-                    if groups[slate[s], n] == group:
-                        held += 1
-            if held >= most:
-                return False
-    return True
-
-
-@njit(cache=True)
-def _top_items(queries, vectors, groups, allowed, avoid, shown, k, most):  # type: ignore[no-untyped-def]
-    users, items = len(queries), len(vectors)
+def _top_items(queries, columns, groups, allowed, avoid, shown, k, most):  # type: ignore[no-untyped-def]
+    users = len(queries)
     slates = np.full((users, k), -1, np.int32)
     widened = np.zeros(users, np.bool_)
-    scores = np.empty(items, np.float32)
-    free = np.empty(items, np.bool_)
+    scores = np.empty(columns.shape[1], np.float32)
+    left = np.empty(most.shape[1], np.int32)
     for b in range(users):
-        free[:] = True
-        for slot in range(shown.shape[1]):
-            if shown[b, slot] >= 0:
-                free[shown[b, slot]] = False
+        left[:] = most[b]
         count = 0
         for level in range(4):
             if count == k:
                 break
-            if level > 0:
-                widened[b] = True
-            for item in range(items):
-                if free[item] and _may_show(item, level, groups, allowed[b], avoid[b]):
-                    scores[item] = dot(queries[b], vectors[item])
-                else:
-                    scores[item] = -np.inf
-            count = _fill(slates[b], count, scores, free, groups, allowed[b], most if level == 0 else items)
+            widened[b] = level > 0
+            score_all(queries, b, columns, scores)
+            for slot in range(shown.shape[1]):
+                if shown[b, slot] >= 0:
+                    scores[shown[b, slot]] = -np.inf
+            for s in range(count):
+                scores[slates[b, s]] = -np.inf
+            count = _fill(b, slates, count, scores, level, groups, allowed, avoid, left)
     return slates, widened
 
 
 @njit(cache=True)
-def _fill(slate, count, scores, free, groups, allowed, most):  # type: ignore[no-untyped-def]
-    """Add the best scored items to a slate until it is full or none is left."""
-    while count < len(slate):
+def _fill(b, slates, count, scores, level, groups, allowed, avoid, left):  # type: ignore[no-untyped-def]
+    """Add the best scored items that may be shown until the slate is full or none is left; how many it then holds."""
+    while count < slates.shape[1]:
         best = -1
+        top = np.float32(-np.inf)
         for item in range(len(scores)):
-            if scores[item] > -np.inf and (best < 0 or scores[item] > scores[best]):
-                best = item
+            if scores[item] > top:
+                if _may_show(b, item, level, groups, allowed, avoid, left):
+                    best, top = item, scores[item]
+                else:
+                    scores[item] = -np.inf
         if best < 0:
-            return count
-        if _within(best, slate, count, groups, allowed, most):
-            slate[count] = best
-            count += 1
-            free[best] = False
+            break
+        slates[b, count] = best
         scores[best] = -np.inf
+        count += 1
+        for m in range(groups.shape[1]):
+            if groups[best, m] >= 0:
+                left[groups[best, m]] -= 1
     return count
+
+
+def diverse_items(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    units: NDArray[np.float32],
+    shown: NDArray[np.int32],
+    k: int,
+    weight: float,
+) -> NDArray[np.int32]:
+    """Slates (B, k) by maximal marginal relevance over all items not yet shown (Carbonell and Goldstein, SIGIR 1998).
+
+    Each pick maximises query . vector - weight * (largest cosine to what the slate already holds).
+
+    Args:
+        queries: (B, D). vectors: (I, D). units: (I, d) directions that similarity is measured in.
+        shown: (B, S), -1 as padding. k: items per slate. weight: at least 0, on the scale of the scores.
+    """
+    columns, similar = np.ascontiguousarray(vectors.T), np.ascontiguousarray(units.T)
+    return _diverse_items(queries, columns, units, similar, shown, k, weight)
+
+
+@njit(cache=True)
+def _diverse_items(queries, columns, units, similar, shown, k, weight):  # type: ignore[no-untyped-def]
+    users, items = len(queries), columns.shape[1]
+    slates = np.full((users, k), -1, np.int32)
+    scores = np.empty(items, np.float32)
+    nearest = np.empty(items, np.float32)
+    cosines = np.empty(items, np.float32)
+    for b in range(users):
+        score_all(queries, b, columns, scores)
+        for slot in range(shown.shape[1]):
+            if shown[b, slot] >= 0:
+                scores[shown[b, slot]] = -np.inf
+        nearest[:] = 0.0
+        for s in range(min(k, items)):
+            best = -1
+            top = np.float32(-np.inf)
+            for item in range(items):
+                value = scores[item] - weight * nearest[item]
+                if value > top:
+                    best, top = item, value
+            if best < 0:
+                break
+            slates[b, s] = best
+            scores[best] = -np.inf
+            score_all(units, best, similar, cosines)
+            np.maximum(nearest, cosines, nearest)
+    return slates

@@ -116,7 +116,7 @@ class PrepareReport:
 
 
 def prepare(
-    format: str, folder: Path, out: Path, *, dim: int = 16, seed: int = 0, overwrite: bool = False
+    format: str, folder: Path, out: Path, *, dim: int = 8, seed: int = 0, overwrite: bool = False
 ) -> PrepareReport:
     """Read a data set, fit truth and knowledge, and write a folder for `Population.load`: wholly, or not at all.
 
@@ -176,7 +176,7 @@ def read_movielens(folder: Path) -> DataSet:
     layout = _layout(folder)
     items, table = layout.items(folder / layout.items_file), layout.ratings(folder / layout.ratings_file)
     log = _log(table, items)
-    rated = items.filter(pl.col("item").is_in(log["item"].unique().implode())).sort("item")
+    rated = items.filter(pl.col("item").is_in(log["item"].unique().to_list())).sort("item")
     return DataSet("movielens", _catalog(rated), log, len(items) - len(rated))
 
 
@@ -354,7 +354,7 @@ def _log(table: _Table, items: pl.DataFrame) -> pl.DataFrame:
     user, item = _whole(table, "user_id"), _whole(table, "movie_id")
     rating, time = _rating(table), _seconds(table)
     known = "the id of a movie in the list of movies"
-    table.refuse(~item.is_in(items["item"].implode()), "movie_id", known, "add the movie there or remove the row")
+    table.refuse(~item.is_in(items["item"].to_list()), "movie_id", known, "add the movie there or remove the row")
     pairs = pl.DataFrame({"user_id": user, "movie_id": item})
     _refuse_twice(table, pairs, "movie_id", "one rating of a movie per user")
     log = pl.DataFrame({"user": user, "item": item, "click": rating >= CLICK_FROM, "rating": rating, "time": time})

@@ -1,7 +1,7 @@
 """Counter-based random numbers: a draw is a pure hash of what it is for, never of what was drawn before.
 
-Users simulated side by side therefore cannot disturb each other, and a state can be copied, resumed or replayed at will.
-The mixing function is the finaliser of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+Users simulated side by side therefore cannot disturb each other, and a state can be copied, resumed or replayed at
+will. The mixing function is one step of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
 generators", OOPSLA 2014).
 """
 
@@ -23,7 +23,7 @@ _TO_UNIT = 1.0 / 9007199254740992.0  # 2**-53
 @njit(cache=True)
 def mix(value: np.uint64) -> np.uint64:
     """Scramble 64 bits so that neighbouring inputs give unrelated outputs."""
-    value = (value + _GOLDEN) & np.uint64(0xFFFFFFFFFFFFFFFF)
+    value = value + _GOLDEN
     value = (value ^ (value >> _S30)) * _FIRST
     value = (value ^ (value >> _S27)) * _SECOND
     return value ^ (value >> _S31)

@@ -1,7 +1,7 @@
 """What happens inside a user: drift, boredom, fatigue, satisfaction and patience.
 
-Each mechanism is a frozen dataclass that holds its strengths and one function that moves its part of the state one step,
-in place, for B users. A mechanism that is switched off leaves its part as it was at the session's start.
+Each mechanism is a frozen dataclass that holds its strengths and one function that moves its part of the state one
+step, in place, for B users. A mechanism that is switched off leaves its part as it was at the session's start.
 
 The default strengths are assumptions, made so that a session of 100 slates has something to plan for. Real logs show
 smaller effects: with taste removed, the share of one category among the last ten views going from 0 to 1 moves a
@@ -36,8 +36,9 @@ class Drift:
     With n = |anchor|, c the mean unit vector of the clicked items and z standard normal in d dimensions:
 
         taste  <- n * unit(taste + revert * (anchor - taste) + pull * n * c + noise * n * z / sqrt(d))
-        anchor <- n * unit((1 - shift_size) * anchor + shift_size * n * unit(another user's taste)), with shift_probability
+        anchor <- n * unit((1 - shift_size) * anchor + shift_size * n * unit(another user's taste))
 
+    The anchor moves, before the taste does, in a step with chance shift_probability; the other user is a training user.
     Only the direction moves; how much a user likes things at all stays. The source of the drifting direction is the
     interest evolution of RecSim (Ie et al., 2019, section 5.2); the anchor and the shifts are ours.
 
@@ -95,26 +96,29 @@ class Drift:
 
 
 @njit(cache=True)
-def _rescale(vector: Floats, length: float) -> None:
+def _length(vector: Floats) -> float:
     total = 0.0
     for j in range(vector.shape[0]):
         total += vector[j] * vector[j]
-    if total > 0.0:
-        factor = length / math.sqrt(total)
+    return math.sqrt(total)
+
+
+@njit(cache=True)
+def _rescale(vector: Floats, length: float) -> None:
+    now = _length(vector)
+    if now > 0.0:
+        factor = length / now
         for j in range(vector.shape[0]):
             vector[j] *= factor
 
 
 @njit(cache=True)
-def _drift(
+def _drift(  # type: ignore[no-untyped-def]
     taste, anchor, slates, clicks, item_units, user_units, streams, revert, pull, noise, shift_probability, shift_size
-):  # type: ignore[no-untyped-def]
+):
     users, dim = taste.shape
     for b in range(users):
-        length = 0.0
-        for j in range(dim):
-            length += anchor[b, j] * anchor[b, j]
-        length = math.sqrt(length)
+        length = _length(anchor[b])
         if draws.uniform(streams[b, 0], 0) < shift_probability:
             other = int(draws.uniform(streams[b, 1], 0) * user_units.shape[0])
             for j in range(dim):

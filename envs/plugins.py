@@ -25,14 +25,14 @@ def load_plugin(name: str, key: str, known: Iterable[str], methods: Iterable[str
         PluginError: the name is no built-in and no importable class with those methods.
     """
     known = list(known)
-    if ":" not in name:
+    module_name, _, class_name = name.partition(":")
+    if not module_name or module_name.startswith(".") or not class_name:
         close = difflib.get_close_matches(name, known, 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise PluginError(
             f"{key} is {name!r}, which is not one of {', '.join(known)}.{hint} "
             "Your own class is named as 'my_package.my_module:MyClass'."
         )
-    module_name, class_name = name.split(":", 1)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:

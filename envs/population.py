@@ -246,7 +246,7 @@ def _replace(place: Path, new: Path, old: Path) -> None:
 
 
 def _read(folder: Path, about: Mapping[str, Any]) -> Population:
-    with np.load(folder / ARRAYS_FILE, allow_pickle=False) as arrays:
+    with (folder / ARRAYS_FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         return Population(
             name=str(about["name"]),
             catalog=_read_catalog(folder / CATALOG_FILE, tuple(about["categories"])),
@@ -310,7 +310,9 @@ def _check_finite(side: Truth | Knowledge) -> None:
 
 def _check_history(history: NDArray[np.int32], items: int, users: int) -> None:
     if history.ndim != 2 or history.shape[1] != 3:
-        raise ValueError(f"history must have three columns (user, item, clicked), given an array of {history.shape}")
+        raise ValueError(
+            f"history must have three columns (user, item, clicked), given an array of shape {history.shape}"
+        )
     if len(history) and (history.min() < 0 or (history.max(axis=0) >= (users, items, 2)).any()):
         raise ValueError(
             f"history has a row outside users 0..{users - 1}, items 0..{items - 1}, clicked 0..1: "

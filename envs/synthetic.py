@@ -19,11 +19,14 @@ def synthetic_population(
     are made up; only the shape of the problem is meant to be real.
 
     Args:
-        users: how many; a quarter of them are for evaluation.
-        items: how many. categories: how many. dim: length of the true vectors, at least 2.
+        users: how many, at least 4; a quarter of them are for evaluation.
+        items: how many, at least 2.
+        categories: how many.
+        dim: length of the true vectors, at least 2.
         seed: all draws come from it.
     """
-    for name, value, least in (("users", users, 4), ("items", items, 2), ("categories", categories, 1), ("dim", dim, 2)):
+    sizes = {"users": (users, 4), "items": (items, 2), "categories": (categories, 1), "dim": (dim, 2)}
+    for name, (value, least) in sizes.items():
         if value < least:
             raise ValueError(f"data.synthetic.{name} must be at least {least}, given {value}")
     rng = np.random.default_rng([seed, 0x5F])

@@ -2,7 +2,7 @@
 
 Each half of the log gets a model of its own: alternating least squares on confidences (Hu, Koren and Volinsky 2008,
 Collaborative filtering for implicit feedback datasets), extended to signed confidences: a click is a preference of 1,
-an item that was rated without a click a preference of 0, both held with confidence 10; everything else a preference of
+an item that was rated without a click a preference of 0, both held with confidence 40; everything else a preference of
 0 held with confidence 1. Item vectors see training users only; every user's vector is then folded in by the same least
 squares. A logistic regression on held-out interactions turns the score into the log-odds of a click.
 """
@@ -23,13 +23,15 @@ from lerl.envs.catalog import Catalog
 from lerl.envs.logs import DataError, check_log, held_out, training_users, truth_half
 from lerl.envs.population import Knowledge, Population, Truth
 
-CONFIDENCE = 10.0
+CONFIDENCE = 40.0
 REGULARIZATION = 30.0
 ITERATIONS = 15
 ITEM_PRIOR = 10.0
 USER_PRIOR = 5.0
 CALIBRATION_BINS = 10
 USERS_AT_ONCE = 512
+CONSTANT = 1e-9
+"""A row of log-odds whose deviations from its mean are shorter than this differs by rounding only."""
 
 Array = NDArray[np.float64]
 
@@ -111,7 +113,7 @@ class FittedPopulation:
     correlation: float
 
 
-def fit_population(name: str, catalog: Catalog, log: pl.DataFrame, *, dim: int = 16, seed: int = 0) -> FittedPopulation:
+def fit_population(name: str, catalog: Catalog, log: pl.DataFrame, *, dim: int = 8, seed: int = 0) -> FittedPopulation:
     """Fit truth and knowledge on the two hashed halves of a log.
 
     The result is the same, bit for bit, for the same log in any order of its rows.
@@ -146,8 +148,7 @@ def fit_population(name: str, catalog: Catalog, log: pl.DataFrame, *, dim: int =
         training=training,
         history=np.stack([known.users, known.items, known.clicks], axis=1).astype(np.int32),
     )
-    correlation = agreement(truth, guess, np.flatnonzero(~training))
-    return FittedPopulation(population, truth_fit, guess_fit, correlation)
+    return FittedPopulation(population, truth_fit, guess_fit, agreement(truth, guess, np.flatnonzero(~training)))
 
 
 def fit_taste(
@@ -230,8 +231,9 @@ def _standardised(model: TasteModel, users: NDArray[np.int64]) -> Array:
     scores += model.item_offsets
     scores -= scores.mean(axis=1, keepdims=True)
     length = np.linalg.norm(scores, axis=1, keepdims=True)
-    np.divide(scores, length, out=scores, where=length > 0)
-    return scores
+    standardised = np.zeros_like(scores)
+    np.divide(scores, length, out=standardised, where=length > CONSTANT)
+    return standardised
 
 
 def _check_settings(dim: int, seed: int) -> None:

@@ -56,18 +56,22 @@ class PlannerConfig:
         clusters: how many clusters.
         size: how many categories a plan allows.
         replan_every: steps a plan is kept.
+        sessions: training sessions that a planner which learns from whole sessions is given before a policy is trained
+            under it; their steps are taken off the row's training steps.
     """
 
     name: str = "boredom"
     axis: str = "categories"
     clusters: int = 40
-    size: int = 6
+    size: int = 3
     replan_every: int = 1
+    sessions: int = 3000
 
     def __post_init__(self) -> None:
         if self.axis not in ("categories", "clusters"):
             raise ValueError(f"planner.axis must be 'categories' or 'clusters', given {self.axis!r}")
         _at_least("planner", 1, clusters=self.clusters, size=self.size, replan_every=self.replan_every)
+        _at_least("planner", 0, sessions=self.sessions)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,7 @@ class TrainConfig:
         start: "taste" for an actor that starts from the taste estimated from history and learns the correction,
             "nothing" for one that starts from zero.
         evaluations: points of the learning curve.
+        validation: sessions of training users behind each point, and behind each weight tried for flat+mmr.
     """
 
     steps: int = 400_000
@@ -105,7 +110,8 @@ class TrainConfig:
     hidden: int = 64
     log_std: float = -1.0
     start: str = "taste"
-    evaluations: int = 10
+    evaluations: int = 8
+    validation: int = 200
 
     def __post_init__(self) -> None:
         if self.start not in ("taste", "nothing"):
@@ -113,7 +119,7 @@ class TrainConfig:
         _at_least("train", 0, steps=self.steps, entropy=self.entropy, learning_rate=self.learning_rate)
         _at_least("train", 1, users=self.users, rollout=self.rollout, epochs=self.epochs, hidden=self.hidden)
         _at_least("train", 2, batch_size=self.batch_size)
-        _at_least("train", 1, evaluations=self.evaluations)
+        _at_least("train", 1, evaluations=self.evaluations, validation=self.validation)
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"train.{name} must be in [0, 1], given {getattr(self, name)}")

@@ -18,11 +18,13 @@ class PlanContexts:
         slate_size: k.
         session_key: (B,) uint64, the same during a session, different between sessions; the source of a planner's draws.
         steps: (B,) int, slates shown so far.
-        liking: (B, C) float in (0, 1), chance of a click on a category's best items, estimated from known history alone.
+        liking: (B, C) float in (0, 1), chance of a click on a category's best items not shown yet, estimated from known
+            history alone, before boredom; 0 where none is left.
         counts: (B, C) float, slots shown per category so far.
         feedback: (B, C) float in [0, 1], mean feedback per category so far, -1 where nothing was shown.
         recent_items: (B, H) int, items shown, oldest first, -1 as padding.
         recent_feedback: (B, H) float in [0, 1], feedback on each, -1 as padding.
+        recent_estimates: (B, H) float in (0, 1), the chance of a click that known history promised for each.
     """
 
     names: tuple[str, ...]
@@ -35,6 +37,7 @@ class PlanContexts:
     feedback: NDArray[np.float32]
     recent_items: NDArray[np.int32]
     recent_feedback: NDArray[np.float32]
+    recent_estimates: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.session_key)
@@ -53,6 +56,14 @@ class PlanContexts:
             *(getattr(self, name)[rows] for name in _PER_SESSION),
         )
 
+    def replaced(self, rows: NDArray[np.int64], fresh: "PlanContexts") -> "PlanContexts":
+        """These contexts with some sessions' rows overwritten, in place."""
+        if len(rows) == len(self):
+            return fresh
+        for name in _PER_SESSION:
+            getattr(self, name)[rows] = getattr(fresh, name)
+        return self
+
 
 _PER_SESSION = (
     "session_key",
@@ -62,6 +73,7 @@ _PER_SESSION = (
     "feedback",
     "recent_items",
     "recent_feedback",
+    "recent_estimates",
 )
 
 
@@ -72,21 +84,60 @@ class Plans:
     Attributes:
         allowed: (B, C) bool, at least one per session.
         avoid: (B, C) bool; a category both allowed and avoided is avoided.
-        most: how many items of one allowed category a slate may hold, at least 1; no limit when None.
+        most: (B, C) int, how many items of each allowed category a slate may hold; no limit when None.
         rationale: one line per session, when the planner gives one.
     """
 
     allowed: NDArray[np.bool_]
     avoid: NDArray[np.bool_]
-    most: int | None = None
+    most: NDArray[np.int32] | None = None
     rationale: tuple[str, ...] | None = None
 
 
-class Planner(Protocol):
-    """Chooses categories for many sessions at once; a planner of your own needs nothing else.
+@dataclass(frozen=True)
+class Sessions:
+    """Whole sessions that have ended, of N users; T slates of k slots at most.
 
-    It is made once per row as `MyPlanner(size=..., seed=...)`: how many categories to allow, and the run's seed.
+    Attributes:
+        names, membership: as in `PlanContexts`.
+        items: (N, T, k) int, -1 where nothing was shown. feedback: (N, T, k) float in [0, 1], -1 likewise.
+        estimates: (N, T, k) float in (0, 1), the chance of a click that known history promised.
+    """
+
+    names: tuple[str, ...]
+    membership: NDArray[np.bool_]
+    items: NDArray[np.int32]
+    feedback: NDArray[np.float32]
+    estimates: NDArray[np.float32]
+
+
+class Planner(Protocol):
+    """Chooses categories for many sessions at once; a planner of your own needs nothing but `plan`.
+
+    It is made once per row as `MyPlanner(size=..., seed=...)`: how many categories to allow, and the run's seed. One that
+    also has `session_ended(sessions: Sessions)` is given whole training sessions to learn from before a policy is
+    trained under it; `state()` (a dictionary of arrays) and `restore(state)` then keep what it learned with the run.
     """
 
     def plan(self, contexts: PlanContexts) -> Plans:
         """One plan per session."""
+
+
+class PlanError(ValueError):
+    """A planner answered something that is no plan; the message says what."""
+
+
+def check_plans(plans: Plans, contexts: PlanContexts, planner: object) -> Plans:
+    """The plans, or an error that says what a planner got wrong."""
+    name, shape = type(planner).__name__, (len(contexts), len(contexts.names))
+    for part in ("allowed", "avoid"):
+        mask = getattr(plans, part, None)
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != shape:
+            given = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+            raise PlanError(f"{name}.plan must return Plans whose {part} is a bool array of shape {shape}, given {given}")
+    if not plans.allowed.any(axis=1).all():
+        row = int(np.flatnonzero(~plans.allowed.any(axis=1))[0])
+        raise PlanError(f"{name}.plan allowed no category for session {row}; every plan needs at least one")
+    if plans.most is not None and plans.most.shape != shape:
+        raise PlanError(f"{name}.plan must return Plans whose most has shape {shape}, given {plans.most.shape}")
+    return plans

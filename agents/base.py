@@ -1,0 +1,42 @@
+"""The agent's contract, what an agent is told of its task, and how an agent of your own is found."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lerl.envs.catalog import Axis, Catalog
+from lerl.envs.population import Knowledge
+
+Observation = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every agent is told: the catalogue, what is known of users, and the shape of its answers.
+
+    Attributes:
+        catalog: the items.
+        knowledge: the agents' item vectors and tastes; never the simulator's.
+        axis: what planners plan on and exposure is counted along.
+        slate_size: k, items per answer. max_steps: steps after which a session is cut.
+        seed: source of the agent's own draws.
+    """
+
+    catalog: Catalog
+    knowledge: Knowledge
+    axis: Axis
+    slate_size: int
+    max_steps: int
+    seed: int
+
+
+class Agent(Protocol):
+    """Chooses slates for B sessions at once; made as `MyAgent(setting, count)`, count being B."""
+
+    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
+        """New sessions have started in these slots; `keys` tell sessions apart, for draws that must not depend on B."""
+
+    def act(self, observation: Observation) -> NDArray[np.int32]:
+        """Slates (B, k) of item numbers; slots whose session is over may hold anything in range."""

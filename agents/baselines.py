@@ -1,0 +1,249 @@
+"""Floors and a ceiling: uniform random, popularity, and `privileged`, which reads the hidden state and looks ahead."""
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lerl.agents.base import Observation, Setting
+from lerl.agents.memory import Memory
+from lerl.agents.retrieval import top_items
+from lerl.envs import draws
+from lerl.envs.session import SessionVectorEnv
+from lerl.envs.simulator import State, UserSimulator
+
+
+class _Remembering:
+    """What the floors share: knowing what was shown."""
+
+    def __init__(self, setting: Setting, count: int) -> None:
+        self.setting = setting
+        self.memory = Memory(setting, count)
+        self._all = np.ones((count, len(setting.axis.names)), bool)
+
+    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
+        """New sessions in these slots."""
+        self.memory.begin(rows, observation, keys)
+
+    def _best(self, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.int32]:
+        shown, k = self.memory.shown, self.setting.slate_size
+        return top_items(queries, vectors, self.memory.groups, self._all, ~self._all, shown, k)[0]
+
+
+class RandomAgent(_Remembering):
+    """Items drawn uniformly from those not yet shown."""
+
+    def act(self, observation: Observation) -> NDArray[np.int32]:
+        """Slates (B, k), drawn from each session's own stream."""
+        self.memory.see(observation)
+        memory, items = self.memory, len(self.setting.catalog)
+        return _draw_items(memory.keys, memory.steps, memory.shown, items, self.setting.slate_size)
+
+
+@njit(cache=True)
+def _draw_items(keys, steps, shown, items, k):  # type: ignore[no-untyped-def]
+    slates = np.full((len(keys), k), -1, np.int32)
+    free = np.empty(items, np.int32)
+    for b in range(len(keys)):
+        used = np.zeros(items, np.bool_)
+        for slot in range(shown.shape[1]):
+            if shown[b, slot] >= 0:
+                used[shown[b, slot]] = True
+        count = 0
+        for item in range(items):
+            if not used[item]:
+                free[count] = item
+                count += 1
+        key = draws.stream(keys[b], 2, steps[b], 0)
+        for s in range(min(k, count)):
+            pick = s + int(draws.uniform(key, s) * (count - s))
+            slates[b, s] = free[pick]
+            free[pick] = free[s]
+    return slates
+
+
+class PopularityAgent(_Remembering):
+    """The items with most known clicks that were not yet shown; the same for everybody."""
+
+    def act(self, observation: Observation) -> NDArray[np.int32]:
+        """Slates (B, k)."""
+        self.memory.see(observation)
+        popularity = self.setting.knowledge.popularity[:, None]
+        return self._best(np.ones((len(self._all), 1), np.float32), popularity)
+
+
+PRICES = (0.5, 1.0, 2.0, 4.0)  # what a unit of boredom is taken to cost, as a multiple of what it costs now
+HORIZON = 8
+PER_TOPIC = 12
+MOST_CANDIDATES = 300
+LOOK_AHEAD = np.uint64(0x7072697669)  # look-ahead lives other coins than the real session
+
+
+class PrivilegedAgent:
+    """The ceiling: reads every user's hidden state and tries out policies in the simulator itself before acting.
+
+    A rollout algorithm (Bertsekas, Tsitsiklis and Wu, "Rollout algorithms for combinatorial optimization", 1997). Each
+    base policy fills the slate slot by slot with the item of highest true log-odds minus price times the boredom it
+    meets, where slots already filled count; one set of base policies also shuns the topics of the last slate, which pays
+    under rules that punish repetition. Every base policy is followed for 8 steps on a copy of the state under the true
+    dynamics, with other random draws than the real session's; what is added up is the true chance of a click, weighted
+    by the true chance that the user is still there, and at the horizon the last reward rate over the expected rest of
+    the session. The first slate of the best policy is shown. It is no exact optimum, but an attainable policy that no
+    agent without the hidden state should beat.
+    """
+
+    def __init__(self, setting: Setting, count: int) -> None:
+        self.setting = setting
+        self.env: SessionVectorEnv | None = None
+
+    def watch(self, env: SessionVectorEnv) -> None:
+        """Be given the users' environment, hidden state included."""
+        self.env = env
+        simulator = env.simulator
+        _, signature = np.unique(simulator.topics, axis=0, return_inverse=True)
+        self._signature = signature.reshape(-1)
+        shunning = (0.0,) if simulator.config.leave.rule == "satisfaction" else (0.0, 4.0)
+        self._policies = [(price, shun) for price in PRICES for shun in shunning]
+
+    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
+        """Nothing to remember: the state holds it all."""
+
+    def act(self, observation: Observation) -> NDArray[np.int32]:
+        """Slates (B, k)."""
+        if self.env is None:
+            raise ValueError("the privileged agent must watch an environment before it acts; call watch(env)")
+        simulator, state = self.env.simulator, self.env.state
+        candidates, logits = self._candidates(simulator, state)
+        values, slates = [], []
+        for price, shun in self._policies:
+            value, first = _follow(simulator, state, candidates, logits, price, shun)
+            values.append(value)
+            slates.append(first)
+        best = np.argmax(np.stack(values), axis=0)
+        chosen: NDArray[np.int32] = np.stack(slates)[best, np.arange(len(state))]
+        return np.maximum(chosen, 0)
+
+    def _candidates(self, simulator: UserSimulator, state: State) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """The (B, N) items worth a thought and their log-odds before boredom: the best few of every topic."""
+        items = np.arange(len(self._signature), dtype=np.int32)
+        everything = np.ascontiguousarray(np.broadcast_to(items, (len(state), len(items))))
+        chance = np.clip(simulator.model.score(state.response, everything), 1e-9, 1 - 1e-9)
+        logits = np.log(chance / (1 - chance))
+        _hide_shown(logits, state.shown, simulator.config.repeats)
+        candidates = _best_of_each(logits, self._signature, PER_TOPIC, min(MOST_CANDIDATES, len(items)))
+        return candidates, np.take_along_axis(logits, np.maximum(candidates, 0).astype(np.int64), axis=1)
+
+
+def _follow(
+    simulator: UserSimulator,
+    state: State,
+    candidates: NDArray[np.int32],
+    logits: NDArray[np.float64],
+    price: float,
+    shun: float,
+) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """Value (B,) of a base policy followed from a copy of the state, and its first slates (B, k)."""
+    config = simulator.config
+    value, there = np.zeros(len(state)), np.ones(len(state))
+    rate, leaving = np.zeros(len(state)), np.zeros(len(state))
+    weight = config.boredom.weight if config.boredom.enabled else 0.0
+    copy = state.take(np.arange(len(state)))
+    copy.seed ^= LOOK_AHEAD
+    rows = np.arange(len(state))
+    first: NDArray[np.int32] | None = None
+    for _ in range(HORIZON):
+        going = copy.steps < config.max_steps
+        if not going.all():
+            rows, copy = rows[going], copy.take(np.flatnonzero(going))
+        if not len(rows):
+            break
+        slates = _fill_by_price(
+            candidates[rows], logits[rows], copy.boredom, copy.shown, copy.steps, simulator.topics,
+            config.slate_size, price * weight, shun, config.repeats,
+        )  # fmt: skip
+        if first is None:
+            first = np.full((len(state), config.slate_size), -1, np.int32)
+            first[rows] = slates
+        outcome = simulator.step(copy, slates)
+        rate[rows] = outcome.chance.mean(axis=1)
+        leaving[rows] = outcome.leave_chance
+        value[rows] += there[rows] * rate[rows]
+        there[rows] *= 1 - leaving[rows]
+        there[rows[copy.steps >= config.max_steps]] = 0.0
+    rest = np.minimum(config.max_steps - state.steps - HORIZON, 1 / np.maximum(leaving, 1e-3))
+    return value + there * rate * np.maximum(rest, 0), first if first is not None else np.zeros(
+        (len(state), config.slate_size), np.int32
+    )
+
+
+@njit(cache=True)
+def _hide_shown(logits, shown, repeats):  # type: ignore[no-untyped-def]
+    if not repeats:
+        for b in range(len(shown)):
+            for slot in range(shown.shape[1]):
+                if shown[b, slot] >= 0:
+                    logits[b, shown[b, slot]] = -np.inf
+
+
+@njit(cache=True)
+def _best_of_each(logits, signature, each, most):  # type: ignore[no-untyped-def]
+    """(B, most) items: the `each` best of every signature, the best of those overall, -1 where there are fewer."""
+    chosen = np.full((len(logits), most), -1, np.int32)
+    held = np.zeros(signature.max() + 1, np.int64)
+    for b in range(len(logits)):
+        held[:] = 0
+        count = 0
+        for item in np.argsort(-logits[b], kind="mergesort"):
+            if count == most or logits[b, item] == -np.inf:
+                break
+            if held[signature[item]] < each:
+                held[signature[item]] += 1
+                chosen[b, count] = item
+                count += 1
+    return chosen
+
+
+@njit(cache=True)
+def _fill_by_price(candidates, logits, boredom, shown, steps, topics, k, cost, shun, repeats):  # type: ignore[no-untyped-def]
+    users, count = candidates.shape
+    slates = np.full((users, k), -1, np.int32)
+    tired = np.empty(boredom.shape[1], np.float64)
+    for b in range(users):
+        tired[:] = cost * boredom[b]
+        for slot in range(max(0, (steps[b] - 1) * k), steps[b] * k):
+            if shown[b, slot] >= 0:
+                for m in range(topics.shape[1]):
+                    if topics[shown[b, slot], m] >= 0:
+                        tired[topics[shown[b, slot], m]] += shun
+        free = np.ones(count, np.bool_)
+        for n in range(count):
+            free[n] = candidates[b, n] >= 0
+            if free[n] and not repeats:
+                for slot in range(steps[b] * k):
+                    if shown[b, slot] == candidates[b, n]:
+                        free[n] = False
+                        break
+        for s in range(k):
+            best, top = -1, -np.inf
+            for n in range(count):
+                if free[n] and logits[b, n] > top:  # boredom only lowers a score
+                    loss, number = 0.0, 0
+                    for m in range(topics.shape[1]):
+                        if topics[candidates[b, n], m] >= 0:
+                            loss += tired[topics[candidates[b, n], m]]
+                            number += 1
+                    score = logits[b, n] - loss / max(number, 1)
+                    if score > top:
+                        best, top = n, score
+            if best < 0:
+                break
+            free[best] = False
+            slates[b, s] = candidates[b, best]
+            for m in range(topics.shape[1]):
+                if topics[slates[b, s], m] >= 0:
+                    tired[topics[slates[b, s], m]] += cost / k
+    return slates
+
+
+BASELINES: dict[str, Any] = {"random": RandomAgent, "popularity": PopularityAgent, "privileged": PrivilegedAgent}

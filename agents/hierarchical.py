@@ -1,0 +1,123 @@
+"""A planner above anything that points into item-vector space: plans, slates and their bookkeeping."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lerl.agents.base import Observation, Setting
+from lerl.agents.memory import Memory
+from lerl.agents.retrieval import diverse_items, top_items
+from lerl.envs.topics import unit_rows
+from lerl.planners.base import PlanContexts, Planner, Plans, Sessions, check_plans
+
+
+class Hierarchy:
+    """Planner, memory and exact retrieval for B slots; what points (a taste, a network) is passed in per step.
+
+    Args:
+        setting: the task.
+        count: B.
+        planner: chooses categories, or None for all items.
+        replan_every: steps a plan is kept.
+        diversity: weight of maximal marginal relevance, 0 for plain top k; only without a planner.
+        attentive: whether `contexts` are kept without a planner too, for an encoder.
+
+    Attributes:
+        widened: (B,) int, slates of the running session whose plan left fewer than k items and was widened.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        count: int,
+        planner: Planner | None = None,
+        replan_every: int = 1,
+        diversity: float = 0.0,
+        attentive: bool = False,
+    ) -> None:
+        self.setting, self.planner, self.replan_every, self.diversity = setting, planner, replan_every, diversity
+        self.memory = Memory(setting, count)
+        self.attentive = attentive or planner is not None
+        self.contexts: PlanContexts | None = None
+        shape = (count, len(setting.axis.names))
+        self.allowed = np.ones(shape, bool)
+        self.avoid = np.zeros(shape, bool)
+        self.most = np.full(shape, setting.slate_size, np.int32)
+        self.planned_at = np.zeros(count, np.int64)
+        self.widened = np.zeros(count, np.int64)
+        self._units = unit_rows(setting.knowledge.item_vectors[:, :-1])
+
+    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
+        """New sessions in these slots, planned at once."""
+        self.memory.begin(rows, observation, keys)
+        self.widened[rows] = 0
+        self._look(rows)
+        self._plan(rows)
+
+    def see(self, observation: Observation, ended: NDArray[np.bool_] | None = None) -> None:
+        """Take in the newest slates; sessions that go on get a new plan when theirs is old, `ended` keep the last."""
+        self.memory.see(observation)
+        self._look(np.arange(len(self.widened)))
+        due = self.memory.steps - self.planned_at >= self.replan_every
+        self._plan(np.flatnonzero(due if ended is None else due & ~ended))
+
+    def _look(self, rows: NDArray[np.int64]) -> None:
+        if self.attentive:
+            fresh = self.memory.contexts(rows)
+            self.contexts = fresh if self.contexts is None else self.contexts.replaced(rows, fresh)
+
+    def _plan(self, rows: NDArray[np.int64]) -> None:
+        if self.planner is None or self.contexts is None or not len(rows):
+            return
+        contexts = self.contexts.take(rows)
+        plans = check_plans(self.planner.plan(contexts), contexts, self.planner)
+        self.allowed[rows], self.avoid[rows] = plans.allowed, plans.avoid
+        self.most[rows] = self.setting.slate_size if plans.most is None else plans.most
+        self.planned_at[rows] = self.memory.steps[rows]
+
+    def slates(self, queries: NDArray[np.float32]) -> NDArray[np.int32]:
+        """The slates (B, k) that virtual items (B, D) stand for under the current plans."""
+        vectors, k, shown = self.setting.knowledge.item_vectors, self.setting.slate_size, self.memory.shown
+        if self.diversity > 0:
+            return diverse_items(queries, vectors, self._units, shown, k, self.diversity)
+        groups, most = self.memory.groups, None if self.planner is None else self.most
+        slates, widened = top_items(queries, vectors, groups, self.allowed, self.avoid, shown, k, most)
+        self.widened += widened
+        return slates
+
+    def plans(self) -> Plans:
+        """The plans in force."""
+        return Plans(self.allowed, self.avoid, self.most)
+
+    def sessions(self, rows: NDArray[np.int64]) -> Sessions:
+        """The sessions in these slots so far."""
+        return self.memory.sessions(rows)
+
+
+class HierarchicalAgent:
+    """A hierarchy steered by a scorer, as an agent.
+
+    Args:
+        hierarchy: planner, memory and retrieval.
+        scorer: from the hierarchy to virtual items (B, D); by taste when None.
+    """
+
+    def __init__(self, hierarchy: Hierarchy, scorer: Callable[[Hierarchy], NDArray[np.float32]] | None = None) -> None:
+        self.hierarchy = hierarchy
+        self.scorer = scorer or (lambda steered: steered.memory.tastes)
+
+    @property
+    def widened(self) -> NDArray[Any]:
+        """(B,) int, widened slates of the running sessions."""
+        return self.hierarchy.widened
+
+    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
+        """New sessions in these slots."""
+        self.hierarchy.begin(rows, observation, keys)
+
+    def act(self, observation: Observation) -> NDArray[np.int32]:
+        """Slates (B, k)."""
+        self.hierarchy.see(observation)
+        return self.hierarchy.slates(self.scorer(self.hierarchy))

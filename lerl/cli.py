@@ -1,0 +1,260 @@
+"""The command line: `lerl train`, `evaluate`, `compare`, `plot` and `data`.
+
+Each command imports what it needs only when it runs, so that help is quick.
+"""
+
+import argparse
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from lerl import __version__
+
+HELP = """\
+usage: lerl COMMAND ... [--debug]
+       lerl --version
+
+Find out whether a recommender keeps people satisfied over a whole session, and train one that does.
+
+commands:
+  train RECIPE [--any.key VALUE ...]    fit and evaluate every agent that a recipe lists
+  evaluate RUN                          evaluate a trained run again
+  compare RUN...                        a table of runs that differ in their seed
+  plot RUN...                           pictures of runs that differ in their seed
+  data prepare                          a data set to a folder that `lerl train` can use
+
+`lerl COMMAND --help` tells more. Start with: lerl train quickstart
+
+options:
+  --debug     show where an error came from
+  --version   print the version
+  -h, --help  print this
+
+exit codes:
+  0    done
+  1    failed for an unexpected reason: a bug
+  2    the command, the configuration or the input cannot be used; the message says why
+  130  interrupted
+"""
+
+PICTURES = "plots"
+"""The folder of a run's pictures inside the run's folder."""
+
+
+class UsageError(ValueError):
+    """A command line that cannot be used."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises where argparse would print its usage and leave."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code; errors are one line unless --debug is among the arguments."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            _dispatch([argument for argument in arguments if argument != "--debug"])
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+            )  # the interpreter flushes once more at its end
+            return 1
+        except (Exception, KeyboardInterrupt) as error:
+            return _report(error, debug)
+    return 0
+
+
+def _report(error: BaseException, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, KeyboardInterrupt):
+        return _say("interrupted", 130)
+    message = " ".join(str(error).split())
+    if isinstance(error, ValueError | OSError):
+        return _say(f"error: {message}", 2)
+    hint = "" if debug else "; run it again with --debug to see where"
+    return _say(f"failed: {type(error).__name__}: {message}{hint}", 1)
+
+
+def _say(line: str, code: int) -> int:
+    print(f"lerl: {line}", file=sys.stderr)
+    return code
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"lerl: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _dispatch(arguments: list[str]) -> None:
+    first = arguments[0] if arguments else ""
+    if first in COMMANDS:
+        COMMANDS[first](arguments[1:])
+    elif first == "--version":
+        print(__version__)
+    elif first in ("-h", "--help"):
+        print(HELP, end="")
+    else:
+        given = f"unknown command {first!r}" if first else "no command given"
+        raise UsageError(f"{given}; commands are {', '.join(COMMANDS)}; see lerl --help")
+
+
+def _train(arguments: list[str]) -> None:
+    from lerl import settings
+
+    words, flags = _split(arguments)
+    if {"-h", "--help"} & set(arguments):
+        print(_train_help(words), end="")
+        return
+    if len(words) != 1:
+        given = " and ".join(words) or "none"
+        raise UsageError(f"give one recipe, such as lerl train quickstart, given {given}; see lerl train --help")
+    recipe = settings.find_recipe(words[0])
+    out = flags.pop("out", "")
+    if out is None:
+        raise UsageError("--out needs a folder")
+    config = settings.configure(recipe, flags)
+    folder = _vacant(Path(out or f"runs/{recipe.stem}-seed{config.seed}"))
+
+    from lerl.train import train
+
+    train(config, folder)
+    _print_comparison([folder], out=folder, bootstrap=config.evaluation.bootstrap)
+    _print_pictures([folder], folder / PICTURES, bootstrap=config.evaluation.bootstrap)
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
+    """Words that stand alone, and flags, given as --key value or --key=value, by key; None where no value follows."""
+    words: list[str] = []
+    flags: dict[str, str | None] = {}
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        key, equals, value = word.partition("=")
+        if not word.startswith("-"):
+            words.append(word)
+        elif equals or not rest or rest[0].startswith("--"):
+            flags[key.lstrip("-")] = value if equals else None
+        else:
+            flags[key.lstrip("-")] = rest.pop(0)
+    return words, flags
+
+
+def _train_help(words: Sequence[str]) -> str:
+    from lerl import settings
+
+    config = settings.load(settings.find_recipe(words[0])) if words else None
+    parser = settings.flag_parser(settings.known_keys(config))
+    parser.usage = "lerl train RECIPE [--any.key VALUE ...] [--seed N] [--out FOLDER]"
+    parser.description = (
+        f"Fit and evaluate every agent that the recipe lists. RECIPE is one of {', '.join(settings.recipes())}, or a "
+        "path that ends in .yaml. The run goes to FOLDER, runs/RECIPE-seedN where none is given. Every key of the "
+        f"configuration is a flag; defaults are those {f'of {words[0]}' if words else 'before the recipe'}."
+    )
+    return parser.format_help()
+
+
+def _vacant(folder: Path) -> Path:
+    """Refuse a folder that holds something."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        held = "already holds a run" if (folder / "config.yaml").is_file() else "is taken"
+        raise FileExistsError(f"{folder} {held}; remove it, or give another folder with --out")
+    return folder
+
+
+def _evaluate(arguments: list[str]) -> None:
+    parser = _Parser("lerl evaluate", description="Evaluate a trained run again, as it was trained.")
+    parser.add_argument("run", metavar="RUN", type=Path, help="a folder that lerl train wrote")
+    run = parser.parse_args(arguments).run
+
+    from lerl.evaluate import evaluate
+
+    evaluate(run)
+    _print_comparison([run], out=run)
+
+
+def _compare(arguments: list[str]) -> None:
+    given = _runs_parser("compare", "Print a table of runs that differ in nothing but the seed.").parse_args(arguments)
+    _print_comparison(
+        given.runs, given.out, given.reference, bootstrap=given.bootstrap, allow_different=given.allow_different
+    )
+
+
+def _plot(arguments: list[str]) -> None:
+    given = _runs_parser("plot", "Draw runs that differ in nothing but the seed.").parse_args(arguments)
+    if given.out is None and len(given.runs) > 1:
+        raise UsageError("say with --out where pictures of several runs go")
+    options = {"bootstrap": given.bootstrap, "allow_different": given.allow_different, "reference": given.reference}
+    _print_pictures(given.runs, given.out or given.runs[0] / PICTURES, **options)
+
+
+def _runs_parser(command: str, description: str) -> _Parser:
+    parser = _Parser(f"lerl {command}", description=description, allow_abbrev=False)
+    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders that lerl train wrote")
+    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where files go")
+    parser.add_argument("--reference", metavar="ROW", help="the row that the others are held against")
+    parser.add_argument("--bootstrap", metavar="N", type=int, default=2000, help="draws behind the intervals (2000)")
+    parser.add_argument("--allow-different", action="store_true", help="runs may differ in more than the seed")
+    return parser
+
+
+def _print_comparison(runs: Sequence[Path], out: Path | None, reference: str | None = None, **options: Any) -> None:
+    from lerl import compare
+
+    summary = compare.compare(runs, out, **options)
+    console = compare.console()
+    console.print(compare.table(summary))
+    if reference is not None:
+        console.print(compare.difference_table(summary, reference))
+
+
+def _print_pictures(runs: Sequence[Path], out: Path, **options: Any) -> None:
+    from lerl.plots import plot
+
+    paths = plot(runs, out, **options)
+    print("pictures, each as .svg besides:")
+    for path in paths:
+        if path.suffix != ".svg":
+            print(f"  {path}")
+
+
+def _data(arguments: list[str]) -> None:
+    parser = _Parser("lerl data", description="Make data sets ready to train on.", allow_abbrev=False)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    prepare = commands.add_parser("prepare", help="a data set as published to a folder that lerl train can use")
+    prepare.add_argument("folder", metavar="FOLDER", type=Path, help="where the data set's files are")
+    prepare.add_argument("--format", required=True, help="the data set's layout: movielens")
+    prepare.add_argument("--out", metavar="FOLDER", required=True, type=Path, help="where to write")
+    prepare.add_argument("--dim", metavar="N", type=int, default=16, help="length of the item vectors (16)")
+    prepare.add_argument("--seed", metavar="N", type=int, default=0, help="for the start of the fit (0)")
+    prepare.add_argument("--overwrite", action="store_true", help="replace a data set prepared before")
+    _prepare(**vars(parser.parse_args(arguments)))
+
+
+def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
+    from lerl.envs.datasets import prepare
+
+    rows = prepare(format, folder, out, **options).rows()
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        print(f"{label:<{width}}  {value}")
+    print(f"written to {out}; train on it with: lerl train RECIPE --data.path {out}")
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "compare": _compare,
+    "plot": _plot,
+    "data": _data,
+}

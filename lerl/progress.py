@@ -1,0 +1,53 @@
+"""Progress of long work: a live line on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+EVERY = 5.0  # seconds between plain lines
+
+
+class Progress:
+    """Shows phase, steps, speed, time left and the newest T_int, R_cum, R_sin."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live = self._console.is_terminal
+        columns = (TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.fields[speed]}"))
+        self._bars = Bars(*columns, TimeRemainingColumn(), TextColumn("{task.fields[latest]}"), console=self._console)
+        self._task: Any = None
+        self._phase = ""
+        self._begun = self._shown = 0.0
+        self._first = 0
+        self._latest = ""
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._live:
+            self._bars.stop()
+
+    def report(self, phase: str, done: int, total: int, point: dict[str, Any] | None) -> None:
+        """Say how far a phase is; `point` holds the newest T_int, R_cum and R_sin, when there are new ones."""
+        now = time.monotonic()
+        if phase != self._phase:
+            self._phase, self._begun, self._first, self._latest, self._shown = phase, now, done, "", 0.0
+            self._task = self._bars.add_task(phase, total=total, speed="", latest="") if self._live else None
+        if point is not None:
+            self._latest = f"T_int {point['T_int']:.1f}  R_cum {point['R_cum']:.2f}  R_sin {point['R_sin']:.3f}"
+        seconds = now - self._begun
+        speed = (done - self._first) / seconds if seconds > 0.05 else 0.0
+        if self._live:
+            text = f"{done}/{total}  {speed:,.0f}/s"
+            self._bars.update(self._task, completed=done, speed=text, latest=self._latest)
+        elif now - self._shown >= EVERY or done >= total or point is not None:
+            self._shown = now
+            left = f"  {(total - done) / speed:,.0f} s left" if speed and done < total else ""
+            print(f"{phase:<28} {done:>9,}/{total:,}  {speed:,.0f}/s{left}  {self._latest}".rstrip(), file=sys.stderr)

@@ -1,0 +1,156 @@
+"""Whole sessions of chosen users, each played exactly once, a fixed number of them side by side."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from lerl.agents.base import Agent
+from lerl.envs.catalog import Axis
+from lerl.envs.draws import seed_from
+from lerl.envs.population import Population
+from lerl.envs.session import SessionVectorEnv
+from lerl.envs.simulator import SimulatorConfig
+from lerl.planners.base import Sessions
+
+
+@dataclass(frozen=True)
+class Played:
+    """N whole sessions; T is the step cap, k the slate size.
+
+    Attributes:
+        users, replicates: (N,) int. lengths: (N,) int, steps survived. left: (N,) bool, left before the cap.
+        slates: (N, T, k) int32, -1 for an empty slot and beyond the end. feedback: (N, T, k) float32, -1 likewise.
+        rewards, satisfaction: (N, T) float, nan beyond the end.
+        widened: (N,) int, slates whose plan was widened.
+    """
+
+    users: NDArray[np.int64]
+    replicates: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    left: NDArray[np.bool_]
+    slates: NDArray[np.int32]
+    feedback: NDArray[np.float32]
+    rewards: NDArray[np.float64]
+    satisfaction: NDArray[np.float32]
+    widened: NDArray[np.int64]
+
+
+def sessions_of(played: Played, population: Population, axis: Axis) -> Sessions:
+    """Played sessions as a planner may learn from them: feedback beside what known history promised, nothing hidden."""
+    known = population.knowledge
+    logit = np.einsum("nd,ntkd->ntk", known.tastes[played.users], known.item_vectors[played.slates])
+    estimates = 1 / (1 + np.exp(-logit - known.user_offsets[played.users][:, None, None]))
+    return Sessions(axis.names, axis.membership, played.slates, played.feedback, estimates.astype(np.float32))
+
+
+class Stage:
+    """A vector environment of B slots on which agents are judged.
+
+    Args:
+        population, config, axis: the task. split: whose users may be played.
+        count: B; networks always see this many rows, whatever is left to play.
+    """
+
+    def __init__(self, population: Population, config: SimulatorConfig, axis: Axis, split: str, count: int) -> None:
+        self.env = SessionVectorEnv(
+            population, count, split=split, config=config, axis=axis, autoreset_mode=AutoresetMode.DISABLED
+        )
+        self.users = self.env.simulator.users
+
+    def play(self, agent: Agent, users: NDArray[np.int64], replicates: int, seed: int, progress: Any = None) -> Played:
+        """Every user `replicates` times; the same seed gives every agent the same users, moods and coins."""
+        if hasattr(agent, "watch"):
+            agent.watch(self.env)
+        user = np.repeat(users, replicates)
+        replicate = np.tile(np.arange(replicates), len(users))
+        seeds = [seed_from(seed, int(u), int(r)) for u, r in zip(user, replicate, strict=True)]
+        return _Play(self.env, agent, user, replicate, seeds, progress).run()
+
+
+class _Play:
+    """One pass over a queue of sessions: slots that end take the next in the queue, or idle when it is empty."""
+
+    def __init__(
+        self,
+        env: SessionVectorEnv,
+        agent: Agent,
+        users: NDArray[np.int64],
+        replicates: NDArray[np.int64],
+        seeds: list[int],
+        progress: Any,
+    ) -> None:
+        self.env, self.agent, self.users, self.replicates, self.seeds = env, agent, users, replicates, seeds
+        self.progress = progress
+        config = env.simulator.config
+        count = len(users)
+        self.slates = np.full((count, config.max_steps, config.slate_size), -1, np.int32)
+        self.feedback = np.full(self.slates.shape, -1, np.float32)
+        self.rewards = np.full((count, config.max_steps), np.nan)
+        self.satisfaction = np.full((count, config.max_steps), np.nan, np.float32)
+        self.lengths = np.zeros(count, np.int64)
+        self.left = np.zeros(count, bool)
+        self.widened = np.zeros(count, np.int64)
+        self.session = np.full(env.num_envs, -1, np.int64)
+        self.next = 0
+
+    def run(self) -> Played:
+        observation = self._begin(np.ones(self.env.num_envs, bool))
+        while (self.session >= 0).any():
+            slates = self.agent.act(observation)
+            steps = self.env.state.steps.copy()
+            observation, rewards, terminated, truncated, _ = self.env.step(slates)
+            ended = terminated | truncated
+            self._record(steps, rewards, terminated, ended)
+            if ended.any():
+                observation = self._begin(ended)
+        return Played(
+            self.users,
+            self.replicates,
+            self.lengths,
+            self.left,
+            self.slates,
+            self.feedback,
+            self.rewards,
+            self.satisfaction,
+            self.widened,
+        )
+
+    def _begin(self, slots: NDArray[np.bool_]) -> Any:
+        rows = np.flatnonzero(slots)
+        if self.progress is not None and self.next:
+            self.progress(int((self.session[rows] >= 0).sum()))
+        self.session[rows] = -1
+        take = min(len(rows), len(self.users) - self.next)
+        self.session[rows[:take]] = np.arange(self.next, self.next + take)
+        self.next += take
+        idle = np.maximum(self.session, 0)  # an idle slot repeats a session that nobody counts
+        users = self.users[idle]
+        seeds = [self.seeds[i] if slots[slot] else None for slot, i in enumerate(idle.tolist())]
+        observation, _ = self.env.reset(seed=seeds, options={"reset_mask": slots, "users": users})
+        keys = np.array([self.seeds[i] for i in idle[rows].tolist()], np.uint64)
+        self.agent.begin(rows, observation, keys)
+        return observation
+
+    def _record(
+        self,
+        steps: NDArray[np.int32],
+        rewards: NDArray[np.float64],
+        terminated: NDArray[np.bool_],
+        ended: NDArray[np.bool_],
+    ) -> None:
+        slots = np.flatnonzero(self.session >= 0)
+        session, step = self.session[slots], steps[slots]
+        state, k = self.env.state, self.slates.shape[2]
+        newest = (slots[:, None], step[:, None] * k + np.arange(k))
+        self.slates[session, step] = state.shown[newest]
+        self.feedback[session, step] = state.feedback[newest]
+        self.rewards[session, step] = rewards[slots]
+        self.satisfaction[session, step] = state.satisfaction[slots]
+        self.lengths[session] = step + 1
+        self.left[session] = terminated[slots]
+        if hasattr(self.agent, "widened"):
+            done = slots[ended[slots]]
+            self.widened[self.session[done]] = self.agent.widened[done]

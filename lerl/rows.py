@@ -1,0 +1,136 @@
+"""The rows of a comparison: what a name such as boredom+ppo stands for, and the task that all rows share."""
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lerl.agents.base import Setting
+from lerl.agents.baselines import BASELINES
+from lerl.config import Config
+from lerl.envs.catalog import Axis
+from lerl.envs.draws import seed_from
+from lerl.envs.plugins import PluginError, load_plugin
+from lerl.envs.population import Population
+from lerl.envs.synthetic import synthetic_population
+from lerl.envs.topics import cluster_axis
+from lerl.planners.rules import RULES
+
+SCORERS = ("ppo", "greedy", "mmr", "ppo+mmr")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: a baseline by name, or a planner (none for flat) above a scorer, perhaps re-ranked.
+
+    Attributes:
+        label: what tables call it.
+        planner: a planner's name, None without one.
+        learned: whether a policy points, instead of the taste estimated from history.
+        diverse: whether maximal marginal relevance re-ranks.
+        baseline: "random", "popularity", "privileged" or "module:Class"; None for the others.
+    """
+
+    label: str
+    planner: str | None = None
+    learned: bool = False
+    diverse: bool = False
+    baseline: str | None = None
+
+
+def parse_row(name: str, main_planner: str) -> Row:
+    """What a name in `agents` stands for.
+
+    Raises:
+        PluginError: it stands for nothing; the message says what is allowed.
+    """
+    if name in BASELINES:
+        return Row(name, baseline=name)
+    if "+" not in name:
+        load_plugin(name, "agents", _examples(), ("begin", "act"))
+        return Row(name.rpartition(":")[2], baseline=name)
+    head, _, scorer = name.partition("+")
+    planner = main_planner if head == "planner" else head
+    if scorer not in SCORERS or ("mmr" in scorer and head != "flat"):
+        close = difflib.get_close_matches(name, _examples(), 1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise PluginError(
+            f"agents names {name!r}, which is no row.{hint} Rows are PLANNER+ppo, PLANNER+greedy, flat+ppo, flat+greedy, "
+            f"flat+mmr, flat+ppo+mmr, {', '.join(BASELINES)}, or your own agent as 'my_package.my_module:MyAgent'; "
+            f"planners are {', '.join(RULES)}, or your own"
+        )
+    if head != "flat" and planner not in RULES:
+        load_plugin(planner, "planner.name" if head == "planner" else "agents", RULES, ("plan",))
+    label = f"{head if head == 'flat' else planner.rpartition(':')[2]}+{scorer}"
+    return Row(label, None if head == "flat" else planner, "ppo" in scorer, "mmr" in scorer)
+
+
+def _examples() -> list[str]:
+    planned = [f"{planner}+{scorer}" for planner in (*RULES, "planner") for scorer in ("ppo", "greedy")]
+    return [*planned, *(f"flat+{scorer}" for scorer in SCORERS), *BASELINES]
+
+
+def parse_rows(config: Config) -> list[Row]:
+    """The rows of a recipe in its order, one of each label."""
+    rows = {row.label: row for row in (parse_row(name, config.planner.name) for name in config.agents)}
+    if not rows:
+        raise PluginError("agents is empty; name at least one row, such as [planner+ppo, flat+ppo, random]")
+    return list(rows.values())
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all rows of a run share.
+
+    Attributes:
+        config: the run's configuration. population: the users. axis: what is planned on.
+    """
+
+    config: Config
+    population: Population
+    axis: Axis
+
+    @staticmethod
+    def load(config: Config) -> "Task":
+        """Read or make the population and its axis.
+
+        Raises:
+            ValueError: the recipe needs a prepared folder and none was given.
+            MissingDataError: the folder is not there or was not prepared.
+        """
+        population = _population(config)
+        known, planner = population.knowledge, config.planner
+        axis = population.catalog.categories
+        if planner.axis == "clusters":
+            titles = population.catalog.titles
+            axis = cluster_axis(known.item_vectors[:, :-1], known.popularity, titles, planner.clusters, config.seed)
+        return Task(config, population, axis)
+
+    def setting(self, label: str) -> Setting:
+        """What an agent is told, with a seed of its own."""
+        config = self.config
+        return Setting(
+            self.population.catalog,
+            self.population.knowledge,
+            self.axis,
+            config.env.slate_size,
+            config.env.max_steps,
+            seed_from(config.seed, "agent", label),
+        )
+
+    def seed(self, *phase: Any) -> int:
+        """A base seed that no other phase of this run and no other run shares."""
+        return seed_from(self.config.seed, *phase)
+
+
+def _population(config: Config) -> Population:
+    data = config.data
+    if data.path is not None:
+        return Population.load(Path(data.path))
+    if data.needed:
+        raise ValueError(
+            "this recipe needs real users: give --data.path FOLDER, made by "
+            "lerl data prepare --format movielens DOWNLOADED --out FOLDER"
+        )
+    sizes = data.synthetic
+    return synthetic_population(sizes.users, sizes.items, sizes.categories, sizes.dim, sizes.seed)

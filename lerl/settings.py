@@ -1,0 +1,238 @@
+"""Recipes and dotted flags to a `Config`, and a `Config` back to YAML.
+
+What a flag says goes over what the recipe says, and that over the defaults of `lerl.config`.
+"""
+
+import dataclasses
+import difflib
+import itertools
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
+
+import yaml
+from docstring_parser import parse as parse_docstring
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from lerl.config import Config
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+
+
+class SettingsError(ValueError):
+    """A recipe or a flag that cannot be used; the message names the key, what was given and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One entry of the configuration tree.
+
+    Attributes:
+        name: dotted, such as "env.boredom.weight".
+        type: of its values.
+        default: its value when nothing else is said.
+        help: what it means.
+        section: what the part of the tree that holds it is about; empty at the top.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+    section: str
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The types of its values, one by one."""
+        return get_args(self.type) if get_origin(self.type) in (Union, types.UnionType) else (self.type,)
+
+    @property
+    def allowed(self) -> str:
+        """What may be given, in words."""
+        if get_origin(self.type) is list:
+            return f"a list such as [{', '.join(map(str, self.default[:2]))}]"
+        return " or ".join(WORDS.get(choice, str(choice)) for choice in self.choices)
+
+
+def known_keys(config: Config | None = None) -> dict[str, Key]:
+    """Every key of the configuration by its dotted name, with the values of `config` as defaults where one is given."""
+    return {key.name: key for key in _keys(config or Config(), "", "")}
+
+
+def _keys(owner: Any, prefix: str, section: str) -> Iterator[Key]:
+    hints = get_type_hints(type(owner))
+    texts = {entry.arg_name: entry.description or "" for entry in parse_docstring(type(owner).__doc__ or "").params}
+    for entry in dataclasses.fields(owner):
+        name, value, text = prefix + entry.name, getattr(owner, entry.name), texts.get(entry.name, "")
+        if dataclasses.is_dataclass(value):
+            yield from _keys(value, name + ".", text)
+        else:
+            yield Key(name, hints[entry.name], value, " ".join(text.split()), section)
+
+
+def recipe_folder() -> Path:
+    """Where the recipes lie that come with lerl: beside this file when installed, in runs/ in a checkout."""
+    here = Path(__file__).resolve().parent
+    return here / "recipes" if (here / "recipes").is_dir() else here.parent / "runs"
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that come with lerl."""
+    return sorted(path.stem for path in recipe_folder().glob("*.yaml"))
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe, given as the name of one that comes with lerl or as a path that ends in .yaml.
+
+    Raises:
+        SettingsError: there is no such recipe; the message lists those there are.
+    """
+    path = Path(name) if Path(name).suffix in (".yaml", ".yml") else recipe_folder() / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if path.parent != recipe_folder():
+        raise SettingsError(f"there is no recipe file {name}")
+    raise SettingsError(
+        f"there is no recipe {name!r}.{_did_you_mean(name, recipes())} There are: {', '.join(recipes()) or 'none'}. "
+        "Your own is given as a path that ends in .yaml."
+    )
+
+
+def load(path: Path) -> Config:
+    """The configuration in a YAML file: a recipe, or config.yaml of a run.
+
+    Raises:
+        SettingsError: the file cannot be used; the message names file, key, what was given and what is allowed.
+    """
+    known = known_keys()
+    try:
+        values = _flat(_read_yaml(path), known)
+        return _build(lambda: flag_parser(known).parse_object(values), known, values)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from None
+
+
+def configure(recipe: Path, flags: Mapping[str, str | None]) -> Config:
+    """The configuration of a recipe's file with flags laid over it.
+
+    Args:
+        recipe: a YAML file.
+        flags: text by dotted key, such as {"train.steps": "1000"}; a key of a list may end in + to add to it.
+
+    Raises:
+        SettingsError: recipe or flags cannot be used; the message names the key, what was given and what is allowed.
+    """
+    config = load(recipe)
+    known = known_keys(config)
+    given = {name.removesuffix("+"): value for name, value in flags.items()}
+    for name, value in given.items():
+        if name not in known:
+            raise SettingsError(_unknown(name, known, "--"))
+        if value is None:
+            raise SettingsError(f"--{name} needs a value: {known[name].allowed}")
+    arguments = [f"--{name}={value}" for name, value in flags.items()]
+    return _build(lambda: flag_parser(known).parse_args(arguments), known, given)
+
+
+def flag_parser(known: Mapping[str, Key]) -> ArgumentParser:
+    """A parser with one flag per key, in groups by section; `known` comes from `known_keys`."""
+    parser = ArgumentParser(exit_on_error=False, add_help=False, allow_abbrev=False)
+    for section, members in itertools.groupby(known.values(), lambda key: (key.name.rpartition(".")[0], key.section)):
+        group = parser.add_argument_group(": ".join(filter(None, section)).rstrip(".") or "the run")
+        for key in members:
+            group.add_argument(f"--{key.name}", type=key.type, default=key.default, help=key.help.replace("%", "%%"))
+    return parser
+
+
+def dump(config: Config) -> str:
+    """The whole configuration as YAML, which `load` reads back."""
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise SettingsError(f"no valid YAML: {' '.join(str(error).split())}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"cannot be read: {error}") from None
+    if not isinstance(content, Mapping | None):
+        raise SettingsError(f"must hold keys and values such as 'seed: 1', given {content!r}")
+    return content or {}
+
+
+def _flat(values: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted key; refuses keys that are not known."""
+    flat = {}
+    for name, value in values.items():
+        dotted = f"{prefix}{name}"
+        if dotted in known:
+            flat[dotted] = value
+        elif not any(key.startswith(f"{dotted}.") for key in known):
+            raise SettingsError(_unknown(dotted, known))
+        elif isinstance(value, Mapping):
+            flat |= _flat(value, known, f"{dotted}.")
+        elif value is not None:
+            raise SettingsError(f"{dotted} is a section with keys of its own, given {value!r}")
+    return flat
+
+
+def _unknown(name: str, known: Iterable[str], dashes: str = "") -> str:
+    inside = [key for key in known if key.startswith(f"{name}.")]
+    if inside:
+        return f"{dashes}{name} is a section with keys of its own, such as {dashes}{inside[0]}"
+    sections = {key.rpartition(".")[0] for key in known} - {""}
+    return f"unknown key {dashes}{name}.{_did_you_mean(name, [*known, *sorted(sections)], dashes)}"
+
+
+def _did_you_mean(name: str, known: Sequence[str], dashes: str = "") -> str:
+    """A hint at the known name that was likely meant: one that ends in what was given, or else the one most alike."""
+    close = [key for key in known if key.endswith(f".{name}")] + difflib.get_close_matches(name, known, 1)
+    return f" Did you mean {dashes}{close[0]}?" if close else ""
+
+
+def _build(parse: Callable[[], Namespace], known: Mapping[str, Key], given: Mapping[str, Any]) -> Config:
+    """The configuration that `parse` finds; `given` is what came in, by key, for errors."""
+    try:
+        parsed = parse()
+    except ArgumentError as error:
+        raise SettingsError(_wrong_type(str(error), known, given)) from None
+    for name, value in given.items():
+        if isinstance(value, str) and value != "null" and str in known[name].choices:
+            parsed[name] = value  # jsonargparse reads text that may be null as YAML, so that "#1" is null to it
+    for key in known.values():
+        if parsed[key.name] is None and type(None) not in key.choices:
+            raise SettingsError(f"{key.name} must be {key.allowed}, given null")
+    return cast(Config, _make(Config, parsed.as_dict(), ""))
+
+
+def _wrong_type(message: str, known: Mapping[str, Key], given: Mapping[str, Any]) -> str:
+    found = re.search(r'Parser key "([\w.]+)"', message)
+    if not found:
+        return " ".join(message.split())
+    name = found.group(1)
+    return f"{name} must be {known[name].allowed}, given {given[name]!r}"
+
+
+def _make(owner: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    hints = get_type_hints(owner)
+    parts = {
+        name: _make(hints[name], value, f"{prefix}{name}.") if dataclasses.is_dataclass(hints[name]) else value
+        for name, value in values.items()
+    }
+    try:
+        return owner(**parts)
+    except ValueError as error:
+        raise SettingsError(_placed(str(error), prefix, values)) from error
+
+
+def _placed(message: str, prefix: str, names: Iterable[str]) -> str:
+    """An error of one section with the whole dotted name of the key that it is about."""
+    subject, _, rest = message.partition(" ")
+    name = subject.rpartition(".")[2]
+    if name in names:
+        return f"{prefix}{name} {rest}"
+    return f"{prefix.rstrip('.')}: {message}" if prefix else message

@@ -1,0 +1,82 @@
+"""The main job: fit every row that a recipe lists, judge them on held-out users, keep everything in one folder."""
+
+import json
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import lerl
+from lerl.config import Config
+from lerl.evaluate import judge, write_table
+from lerl.fit import Fitter
+from lerl.progress import Progress
+from lerl.rows import Task, parse_rows
+from lerl.settings import dump
+
+PACKAGES = ("numpy", "numba", "torch", "gymnasium", "stable-baselines3", "polars", "scipy", "scikit-learn", "implicit")
+CURVE = {"agent": pl.String, "steps": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
+
+
+def train(config: Config, out: Path) -> None:
+    """Fit and judge the rows of a recipe.
+
+    Args:
+        config: everything that decides the run.
+        out: its folder: config.yaml, run.json (versions, git state, seeds), policies/, planners/, logs/ (TensorBoard),
+            curves.parquet, episodes.parquet and the other tables.
+
+    Raises:
+        ValueError: a row, planner or data set that the configuration names is not there; nothing is written then.
+    """
+    rows = parse_rows(config)
+    task = Task.load(config)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "config.yaml").write_text(dump(config))
+    (out / "run.json").write_text(json.dumps(_about(task), indent=1))
+    with Progress() as progress:
+        fitter = Fitter(task, out, progress.report)
+        for row in rows:
+            fitter.fit(row)
+        write_table(pl.DataFrame(fitter.curves, schema=CURVE | {"sessions": pl.Int64}), out / "curves.parquet")
+        (out / "trained.json").write_text(json.dumps({"rows": [row.label for row in rows]}))
+        judge(task, fitter, out, progress)
+
+
+def _about(task: Task) -> dict[str, Any]:
+    """What a run was made with; no times, so that the same command writes the same file."""
+    phases = ("train", "planner sessions", "validation", "evaluation")
+    return {
+        "lerl": lerl.__version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "git": _git_state(),
+        "n_items": len(task.population.catalog),
+        "population": task.population.name,
+        "axis": list(task.axis.names),
+        "network_batch_size": task.config.evaluation.batch_size,
+        "seeds": {phase: task.seed(phase) for phase in phases},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Commit of the checkout that the code runs from, and whether it was changed; None outside a checkout."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changes = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return {"commit": commit.stdout.strip(), "changed": bool(changes.stdout.strip())}

@@ -1,0 +1,165 @@
+"""Planners that are rules: uniform random, round robin, greedy by estimated liking, and boredom-aware."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lerl.envs import draws
+from lerl.envs.plugins import PluginError, load_plugin
+from lerl.planners.base import PlanContexts, Planner, Plans, Sessions
+from lerl.planners.satiation import Satiation, fit_satiation, tiredness
+
+
+def _top(scores: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
+    """The `size` best scored categories of each session, (B, C) bool; ties go to the lower number."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :size]
+    allowed = np.zeros(scores.shape, bool)
+    np.put_along_axis(allowed, best, True, axis=1)
+    return allowed
+
+
+class RandomPlanner:
+    """Uniformly drawn categories, new ones at every plan: a floor."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        """`size` categories drawn without replacement from the session's own stream."""
+        drawn = _uniforms(contexts.session_key, contexts.steps, len(contexts.names))
+        return Plans(_top(drawn, self.size), np.zeros(drawn.shape, bool))
+
+
+@njit(cache=True)
+def _uniforms(keys, steps, count):  # type: ignore[no-untyped-def]
+    drawn = np.empty((len(keys), count), np.float64)
+    for b in range(len(keys)):
+        key = draws.stream(keys[b], 0, steps[b], 0)
+        for c in range(count):
+            drawn[b, c] = draws.uniform(key, c)
+    return drawn
+
+
+class RoundRobinPlanner:
+    """Every category in turn, `size` at a time, whoever the user is: a floor that never repeats itself."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        """The next `size` categories after those of the step before."""
+        count = len(contexts.names)
+        size = min(self.size, count)
+        turn = (contexts.steps[:, None] * size + np.arange(size)) % count
+        allowed = np.zeros((len(contexts), count), bool)
+        np.put_along_axis(allowed, turn, True, axis=1)
+        return Plans(allowed, np.zeros(allowed.shape, bool))
+
+
+class GreedyPlanner:
+    """The categories whose best items left promise most, boredom ignored."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        """The `size` categories of highest estimated liking."""
+        allowed = _top(contexts.liking, self.size)
+        return Plans(allowed, np.zeros(allowed.shape, bool))
+
+
+class BoredomAwarePlanner:
+    """What is liked, with a bonus for what is uncertain (UCB), minus what tires: the categories are filled slot by slot.
+
+    A category's score is, in log-odds,
+
+        its estimated liking + what this session's feedback adds + bonus * standard deviation of that - price * tiredness
+
+    and tiredness is `Satiation`: decayed exposure times weights. Before it has seen sessions, a category tires only
+    itself, by an assumed weight. Given whole training sessions it learns from the feedback in them how fast exposure
+    fades and which categories tire which.
+
+    Args:
+        size: most categories a plan allows.
+        seed: unused; the rule makes no draws.
+    """
+
+    bonus = 0.6  # standard deviations of the UCB
+    price = 2.0  # a unit of tiredness costs now and, while it fades, later
+    margin = 0.3  # log-odds by which a category may be more tired than what is allowed before it is avoided
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.satiation: Satiation | None = None
+
+    def session_ended(self, sessions: Sessions) -> None:
+        """Learn what tires from whole sessions."""
+        self.satiation = fit_satiation(sessions)
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """What was learned, as arrays."""
+        learned = self.satiation
+        if learned is None:
+            return {}
+        return {"weights": learned.weights, "rest": np.array([learned.intercept, learned.slope, learned.keep])}
+
+    def restore(self, state: dict[str, NDArray[np.float64]]) -> None:
+        """Take over what was learned before."""
+        if state:
+            intercept, slope, keep = state["rest"].tolist()
+            self.satiation = Satiation(intercept, slope, state["weights"], keep)
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        """Fill the slate's slots one by one with the category that scores best once the slots before it count."""
+        satiation = self.satiation or Satiation.assumed(len(contexts.names))
+        tired, surplus, spread = tiredness(contexts, satiation)
+        liking = np.clip(contexts.liking, 1e-3, 1 - 1e-3)
+        value = satiation.intercept + satiation.slope * np.log(liking / (1 - liking)) + surplus + self.bonus * spread
+        value[contexts.liking <= 0] = -1e9
+        scores = value - self.price * tired
+        most = _fill_slots(scores, self.price * satiation.weights, contexts.slate_size, self.size)
+        allowed = most > 0
+        rested = np.where(allowed, tired, 0.0).sum(axis=1, keepdims=True) / allowed.sum(axis=1, keepdims=True)
+        avoid = ~allowed & (tired > rested + self.margin)
+        return Plans(allowed, avoid, most)
+
+
+@njit(cache=True)
+def _fill_slots(scores, weights, k, size):  # type: ignore[no-untyped-def]
+    """Slots per category, (B, C) int32: each slot goes to the best category, which then tires the others by its share."""
+    slots = np.zeros(scores.shape, np.int32)
+    for b in range(scores.shape[0]):
+        left = scores[b].copy()
+        chosen = 0
+        for _ in range(k):
+            best = -1
+            for c in range(len(left)):
+                if (slots[b, c] > 0 or chosen < size) and (best < 0 or left[c] > left[best]):
+                    best = c
+            chosen += slots[b, best] == 0
+            slots[b, best] += 1
+            for c in range(len(left)):
+                left[c] -= weights[c, best] / k
+    return slots
+
+
+RULES: dict[str, type[Planner]] = {
+    "random": RandomPlanner,
+    "round_robin": RoundRobinPlanner,
+    "greedy": GreedyPlanner,
+    "boredom": BoredomAwarePlanner,
+}
+
+
+def build_planner(name: str, size: int, seed: int) -> Planner:
+    """A planner by its name or as "my_package.my_module:MyPlanner".
+
+    Raises:
+        PluginError: no such planner, or one that lacks `plan` or cannot be made with `size` and `seed`.
+    """
+    found = RULES[name] if name in RULES else load_plugin(name, "planner.name", RULES, ("plan",))
+    try:
+        planner: Planner = found(size=size, seed=seed)
+    except TypeError as error:
+        raise PluginError(f"planner.name is {name!r}, but {found.__name__}(size=..., seed=...) fails: {error}") from error
+    return planner

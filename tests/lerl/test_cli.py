@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import types
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lerl import __version__, settings
+from lerl.cli import HELP, main
+from lerl.config import Config
+
+AGENTS = ["boredom+ppo", "random", "privileged"]
+TRAIN = ["train", "quickstart"]
+
+
+@pytest.fixture
+def trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_run: Callable[..., Path]
+) -> list[tuple[Config, Path]]:
+    """What the command gave to lerl.train; each call leaves a made-up run in the working folder, which is tmp_path."""
+    calls: list[tuple[Config, Path]] = []
+
+    def train(config: Config, out: Path) -> None:
+        calls.append((config, out))
+        make_run(seed=config.seed, name=str(out), agents=AGENTS)
+
+    monkeypatch.chdir(tmp_path)
+    _replace(monkeypatch, "lerl.train", train=train)
+    return calls
+
+
+def _replace(monkeypatch: pytest.MonkeyPatch, name: str, **functions: object) -> None:
+    module = types.ModuleType(name)
+    vars(module).update(functions)
+    monkeypatch.setitem(sys.modules, name, module)
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def test_train_gives_recipe_and_flags_to_train_and_prints_table_and_pictures(
+    trained: list[tuple[Config, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TRAIN, "--seed", "3", "--train.steps=1000", "--evaluation.bootstrap", "100"]) == 0
+    (config, out), printed = trained[0], _lines(capsys.readouterr().out)
+    assert (config.seed, config.train.steps, out) == (3, 1000, Path("runs/quickstart-seed3"))
+    assert config.agents == settings.load(settings.find_recipe("quickstart")).agents
+    assert {line.split()[0] for line in printed} >= set(AGENTS)
+    pictures = [Path(line.strip()) for line in printed if line.endswith(".png")]
+    assert pictures
+    assert all(path.is_file() and path.parent == out / "plots" for path in pictures)
+    assert (out / "summary.json").is_file()
+
+
+def test_train_takes_a_recipe_by_path_and_an_output_folder(trained: list[tuple[Config, Path]], tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("seed: 5\nagents: [random]\nevaluation: {bootstrap: 100}\n")
+    assert main(["train", "--out", "here", "--env.drift.noise", "0", "mine.yaml"]) == 0
+    config, out = trained[0]
+    assert (config.seed, config.agents, config.env.drift.noise, out) == (5, ["random"], 0.0, Path("here"))
+
+
+def test_train_refuses_a_folder_that_holds_a_run(
+    trained: list[tuple[Config, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*TRAIN, "--evaluation.bootstrap", "100", "--out", "here"]
+    assert (main(arguments), main(arguments)) == (0, 2)
+    assert len(trained) == 1
+    assert _lines(capsys.readouterr().err) == [
+        "lerl: error: here already holds a run; remove it, or give another folder with --out"
+    ]
+
+
+def test_train_uses_an_empty_folder_but_not_one_with_other_things(
+    trained: list[tuple[Config, Path]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "letter.txt").write_text("dear")
+    assert main([*TRAIN, "--out", "other"]) == 2
+    assert main([*TRAIN, "--out", "other/letter.txt"]) == 2
+    assert "other/letter.txt is taken" in capsys.readouterr().err
+    assert trained == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no command given; commands are train, evaluate, compare, plot, data; see lerl --help"),
+        (["tarin"], "unknown command 'tarin'; commands are train, evaluate, compare, plot, data; see lerl --help"),
+        (["train"], "give one recipe, such as lerl train quickstart, given none; see lerl train --help"),
+        (
+            [*TRAIN, "x"],
+            "give one recipe, such as lerl train quickstart, given quickstart and x; see lerl train --help",
+        ),
+        ([*TRAIN, "--out"], "--out needs a folder"),
+        ([*TRAIN, "--env.bordom.weight", "1"], "unknown key --env.bordom.weight. Did you mean --env.boredom.weight?"),
+        ([*TRAIN, "--train.steps", "many"], "train.steps must be a whole number, given 'many'"),
+        ([*TRAIN, "--train.steps", "--seed", "1"], "--train.steps needs a value: a whole number"),
+        ([*TRAIN, "-x", "1"], "unknown key --x."),
+        (["train", "no.yaml"], "there is no recipe file no.yaml"),
+        (["evaluate"], "the following arguments are required: RUN; see lerl evaluate --help"),
+        (["compare", "a", "--frob"], "unrecognized arguments: --frob; see lerl compare --help"),
+        (["plot", "a", "b"], "say with --out where pictures of several runs go"),
+        (["data"], "the following arguments are required: COMMAND; see lerl data --help"),
+    ],
+)
+def test_a_bad_command_line_is_one_line_and_exit_code_2(
+    trained: list[tuple[Config, Path]], capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"lerl: error: {message}\n")
+    assert trained == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ValueError("seed must be\n at least 0"), 2, "lerl: error: seed must be at least 0"),
+        (FileNotFoundError("no folder x"), 2, "lerl: error: no folder x"),
+        (KeyError("T"), 1, "lerl: failed: KeyError: 'T'; run it again with --debug to see where"),
+        (KeyboardInterrupt(), 130, "lerl: interrupted"),
+    ],
+)
+def test_what_goes_wrong_while_training_is_one_line_and_an_exit_code(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    line: str,
+) -> None:
+    def train(config: Config, out: Path) -> None:
+        raise error
+
+    _replace(monkeypatch, "lerl.train", train=train)
+    monkeypatch.chdir(tmp_path)
+    assert main(TRAIN) == code
+    assert capsys.readouterr().err == f"{line}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--debug", "tarin"], ["tarin", "--debug"]])
+def test_debug_shows_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in printed
+    assert printed.endswith(
+        "lerl: error: unknown command 'tarin'; commands are train, evaluate, compare, plot, data; see lerl --help\n"
+    )
+
+
+def test_a_warning_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path]
+) -> None:
+    def evaluate(run: Path) -> None:
+        warnings.simplefilter("always")
+        warnings.warn("two rows\nwere left out", stacklevel=2)
+
+    _replace(monkeypatch, "lerl.evaluate", evaluate=evaluate)
+    assert main(["evaluate", str(make_run(agents=AGENTS))]) == 0
+    assert capsys.readouterr().err == "lerl: warning: two rows were left out\n"
+
+
+def test_evaluate_evaluates_again_and_prints_the_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path]
+) -> None:
+    calls: list[Path] = []
+    _replace(monkeypatch, "lerl.evaluate", evaluate=calls.append)
+    run = make_run(agents=AGENTS)
+    assert main(["evaluate", str(run)]) == 0
+    assert calls == [run]
+    assert "boredom+ppo" in capsys.readouterr().out
+    assert (run / "summary.md").is_file()
+
+
+def test_compare_prints_runs_as_one_table_and_writes_it_on_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path]
+) -> None:
+    runs = [str(make_run(seed=seed, agents=AGENTS)) for seed in (0, 1)]
+    assert main(["compare", *runs, "--bootstrap", "50"]) == 0
+    table = capsys.readouterr().out
+    assert [table.count(f"\n{agent} ") for agent in AGENTS] == [1, 1, 1]
+    assert main(["compare", *runs, "--bootstrap", "50", "--out", str(tmp_path / "s"), "--reference", "random"]) == 0
+    assert "R_cum of random" in capsys.readouterr().out
+    assert (tmp_path / "s" / "summary.json").is_file()
+
+
+def test_compare_says_what_is_wrong_with_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(tmp_path)]) == 2
+    assert f"{tmp_path} is not a run folder" in capsys.readouterr().err
+
+
+def test_plot_draws_into_the_run_unless_told_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path]
+) -> None:
+    run = make_run(agents=AGENTS)
+    assert main(["plot", str(run), "--bootstrap", "50"]) == 0
+    assert str(run / "plots" / "satisfaction.png") in capsys.readouterr().out
+    assert main(["plot", str(run), "--bootstrap", "50", "--out", str(tmp_path / "here")]) == 0
+    assert (tmp_path / "here" / "satisfaction.png").is_file()
+
+
+def test_data_prepare_hands_everything_on_and_prints_the_report(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def prepare(*given: Any, **options: Any) -> types.SimpleNamespace:
+        calls.append((*given, options))
+        return types.SimpleNamespace(rows=lambda: [("users", "6,040"), ("base rate", "0.575")])
+
+    _replace(monkeypatch, "lerl.envs.datasets", prepare=prepare)
+    options = ["--out", "data/ml", "--dim", "8", "--seed", "2", "--overwrite"]
+    assert main(["data", "prepare", "--format", "movielens", "ml-1m", *options]) == 0
+    assert calls == [("movielens", Path("ml-1m"), Path("data/ml"), {"dim": 8, "seed": 2, "overwrite": True})]
+    printed = capsys.readouterr().out
+    assert "users      6,040\nbase rate  0.575\n" in printed
+    assert "lerl train RECIPE --data.path data/ml" in printed
+
+
+def test_train_help_lists_every_key_with_the_defaults_of_the_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.yaml").write_text("train: {steps: 123454321}\n")
+    assert main(["train", "--help"]) == 0
+    printed = capsys.readouterr().out
+    assert set(settings.known_keys()) <= set(re.findall(r"--([\w.]+)[ ,]", printed))
+    assert "quickstart" in printed
+    assert "123454321" not in printed
+    assert main(["train", str(tmp_path / "mine.yaml"), "-h"]) == 0
+    assert "default: 123454321" in " ".join(capsys.readouterr().out.split())
+
+
+def test_help_documents_commands_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert capsys.readouterr().out == HELP
+    for line in ("0    done", "1    failed", "2    the command", "130  interrupted", "train RECIPE", "data prepare"):
+        assert f"\n  {line}" in HELP
+
+
+def _run_module(*arguments: str) -> subprocess.Popen[str]:
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(
+        [sys.executable, "-m", "lerl", *arguments], cwd=root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_the_module_is_the_same_as_the_command() -> None:
+    version = _run_module("--version")
+    assert (version.communicate(), version.returncode) == ((f"{__version__}\n", ""), 0)
+    wrong = _run_module("tarin")
+    assert wrong.communicate()[1].startswith("lerl: error: unknown command 'tarin'")
+    assert wrong.returncode == 2
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    command = _run_module("train", "--help")
+    assert command.stdout is not None
+    assert command.stderr is not None
+    command.stdout.close()
+    with command.stderr as stderr:
+        assert stderr.read() == ""
+    assert command.wait() == 1

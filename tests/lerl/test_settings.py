@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import yaml
+from hypothesis import strategies as st
+
+from lerl import settings
+from lerl.config import Config
+from lerl.settings import SettingsError
+
+RecipeMaker = Callable[[str], Path]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> RecipeMaker:
+    def write(text: str) -> Path:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def leaves(owner: Any, prefix: str = "") -> dict[str, Any]:
+    """Values of a configuration by dotted key, found without lerl.settings."""
+    found: dict[str, Any] = {}
+    for entry in fields(owner):
+        value = getattr(owner, entry.name)
+        dotted = f"{prefix}{entry.name}"
+        found |= leaves(value, f"{dotted}.") if is_dataclass(value) else {dotted: value}
+    return found
+
+
+def test_an_empty_recipe_gives_the_defaults(recipe: RecipeMaker) -> None:
+    assert settings.load(recipe("")) == Config()
+
+
+def test_a_flag_goes_over_the_recipe_and_the_recipe_over_the_default(recipe: RecipeMaker) -> None:
+    path = recipe("seed: 4\ntrain: {steps: 5, users: 6}\nenv:\n  boredom:\n    weight: 2\n")
+    config = settings.configure(path, {"train.steps": "7", "env.boredom.time_constant": "3"})
+    assert (config.seed, config.train.steps, config.train.users) == (4, 7, 6)
+    assert (config.env.boredom.weight, config.env.boredom.time_constant) == (2.0, 3.0)
+    assert config.train.gamma == Config().train.gamma
+    assert config.env.slate_size == 6  # the default of Config, not that of SimulatorConfig
+
+
+def test_every_leaf_of_the_tree_is_a_key_with_its_default_and_help() -> None:
+    known = settings.known_keys()
+    assert {name: key.default for name, key in known.items()} == leaves(Config())
+    assert [name for name, key in known.items() if not key.help] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "agents"),
+    [
+        ("[random, flat+greedy]", ["random", "flat+greedy"]),
+        ("[my_package.my_module:MyAgent]", ["my_package.my_module:MyAgent"]),
+        ("[]", []),
+    ],
+)
+def test_a_list_is_given_as_yaml(recipe: RecipeMaker, text: str, agents: list[str]) -> None:
+    assert settings.configure(recipe("agents: [privileged]"), {"agents": text}).agents == agents
+
+
+def test_a_plus_adds_to_the_list_of_the_recipe(recipe: RecipeMaker) -> None:
+    config = settings.configure(recipe("agents: [privileged]"), {"agents+": "random"})
+    assert config.agents == ["privileged", "random"]
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("train.log_std", "-1e-1", -0.1),
+        ("train.learning_rate", "1e-3", 0.001),
+        ("train.gamma", "1", 1.0),
+        ("evaluation.users", "20", 20),
+        ("evaluation.users", "null", None),
+        ("evaluation.deterministic", "true", True),
+        ("data.path", "2026", "2026"),
+        ("data.path", "#1", "#1"),
+        ("data.path", "null", None),
+        ("data.path", "a folder/b=c", "a folder/b=c"),
+    ],
+)
+def test_flags_are_read_by_the_type_of_their_key(recipe: RecipeMaker, key: str, text: str, value: object) -> None:
+    found = leaves(settings.configure(recipe(""), {key: text}))[key]
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"env.bordom.weight": "1"}, "unknown key --env.bordom.weight. Did you mean --env.boredom.weight?"),
+        ({"steps": "1"}, "unknown key --steps. Did you mean --train.steps?"),
+        ({"zzz": "1"}, "unknown key --zzz."),
+        ({"train": "1"}, "--train is a section with keys of its own, such as --train.steps"),
+        ({"train.steps": None}, "--train.steps needs a value: a whole number"),
+        ({"train.steps": "many"}, "train.steps must be a whole number, given 'many'"),
+        ({"train.steps": "1e6"}, "train.steps must be a whole number, given '1e6'"),
+        ({"train.gamma": "nan"}, "train.gamma must be a number, given 'nan'"),
+        ({"evaluation.deterministic": "1"}, "evaluation.deterministic must be true or false, given '1'"),
+        ({"evaluation.users": "all"}, "evaluation.users must be a whole number or null, given 'all'"),
+        ({"agents": "random"}, "agents must be a list such as [random, privileged], given 'random'"),
+        ({"train.gamma": "2"}, "train.gamma must be in [0, 1], given 2.0"),
+        ({"env.drift.revert": "2"}, "env.drift.revert must be in [0.0, 1.0], given 2.0"),
+        ({"env.leave.satisfaction.highest": "2"}, "env.leave.satisfaction.highest must be in [0.0, 1.0], given 2.0"),
+        ({"planner.axis": "genre"}, "planner.axis must be 'categories' or 'clusters', given 'genre'"),
+    ],
+)
+def test_a_bad_flag_is_one_line_that_names_the_key(
+    recipe: RecipeMaker, flags: dict[str, str | None], message: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        settings.configure(recipe("agents: [random, privileged]"), flags)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("train: {stepz: 5}", "unknown key train.stepz. Did you mean train.steps?"),
+        ("trian: {steps: 5}", "unknown key trian. Did you mean train?"),
+        ("1: 2", "unknown key 1."),
+        ("train: 3", "train is a section with keys of its own, given 3"),
+        ("seed: true", "seed must be a whole number, given True"),
+        ("train: {steps: 1.0}", "train.steps must be a whole number, given 1.0"),
+        ("planner: {name: null}", "planner.name must be text, given null"),
+        ("agents: [1, 2]", "agents must be a list such as [planner+ppo, flat+ppo], given [1, 2]"),
+        ("env: {slate_size: 0}", "env.slate_size must be at least 1, given 0"),
+        ("[seed]", "must hold keys and values such as 'seed: 1', given ['seed']"),
+    ],
+)
+def test_a_bad_recipe_is_one_line_that_names_file_and_key(recipe: RecipeMaker, text: str, message: str) -> None:
+    path = recipe(text)
+    with pytest.raises(SettingsError) as raised:
+        settings.load(path)
+    assert str(raised.value) == f"{path}: {message}"
+
+
+def test_broken_yaml_is_one_line_with_its_place(recipe: RecipeMaker) -> None:
+    with pytest.raises(SettingsError, match=r"mine\.yaml: no valid YAML: .*line 2") as raised:
+        settings.load(recipe("seed: 1\nagents: [random"))
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_is_no_text_is_refused(recipe: RecipeMaker) -> None:
+    path = recipe("")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match=r"mine\.yaml: cannot be read"):
+        settings.load(path)
+
+
+def test_an_unknown_recipe_lists_those_there_are() -> None:
+    with pytest.raises(
+        SettingsError, match=r"no recipe 'quikstart'\. Did you mean quickstart\? There are: .*quickstart"
+    ):
+        settings.find_recipe("quikstart")
+
+
+def test_a_recipe_is_found_by_name_and_by_path(recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.find_recipe("quickstart").name == "quickstart.yaml"
+    path = recipe("")
+    monkeypatch.chdir(path.parent)
+    assert settings.find_recipe("mine.yaml") == Path("mine.yaml")
+    with pytest.raises(SettingsError, match=r"there is no recipe file other\.yaml"):
+        settings.find_recipe("other.yaml")
+
+
+@pytest.mark.parametrize("name", settings.recipes())
+def test_every_recipe_that_comes_with_lerl_can_be_read(name: str) -> None:
+    path = settings.find_recipe(name)
+    assert settings.load(path).agents
+    assert yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@hypothesis.settings(deadline=None, max_examples=20)
+@hypothesis.given(
+    seed=st.integers(0, 2**31),
+    gamma=st.floats(0, 1),
+    agents=st.lists(st.text(min_size=1), max_size=3),
+    path=st.none() | st.text(min_size=1),
+    enabled=st.booleans(),
+)
+def test_a_dump_reads_back_as_the_same_configuration(
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    gamma: float,
+    agents: list[str],
+    path: str | None,
+    enabled: bool,
+) -> None:
+    text = yaml.safe_dump(
+        {
+            "seed": seed,
+            "agents": agents,
+            "data": {"path": path},
+            "train": {"gamma": gamma},
+            "env": {"drift": {"enabled": enabled}},
+        }
+    )
+    file = tmp_path_factory.getbasetemp() / "dumped.yaml"
+    file.write_text(text, encoding="utf-8")
+    config = settings.load(file)
+    assert (config.seed, config.agents, config.data.path) == (seed, agents, path)
+    file.write_text(settings.dump(config), encoding="utf-8")
+    assert settings.load(file) == config
