@@ -17,8 +17,8 @@ class CategoryEncoder:
     """Features per category of the axis, and of the session as a whole; the same for every row, plans apart.
 
     Per category: promised log-odds of its best items left; exposure fading over 3 and over 10 steps; what its feedback
-    was beyond what was promised; its share of the last slate; with a planner also whether it is allowed and how many
-    slots it may fill. Of the session: the taste, the sum of surprises times item vectors (the slope of the likelihood
+    was beyond what was promised; its share of the last slate; with a planner also whether it is allowed and whether
+    avoided. Of the session: the taste, the sum of surprises times item vectors (the slope of the likelihood
     in the taste), mean feedback and mean surprise of late, time left, age of the plan.
 
     Args:
@@ -61,7 +61,7 @@ class CategoryEncoder:
         ]
         if self.planned:
             age = (memory.steps - hierarchy.planned_at)[:, None] / hierarchy.replan_every
-            parts += [hierarchy.allowed & ~hierarchy.avoid, hierarchy.most / k, age]
+            parts += [hierarchy.allowed, hierarchy.avoid, age]
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
 

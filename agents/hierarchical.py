@@ -10,7 +10,7 @@ from lerl.agents.base import Observation, Setting
 from lerl.agents.memory import Memory
 from lerl.agents.retrieval import diverse_items, top_items
 from lerl.envs.topics import unit_rows
-from lerl.planners.base import PlanContexts, Planner, Plans, Sessions, check_plans
+from lerl.planners.base import PlanContexts, Planner, check_plans
 
 
 class Hierarchy:
@@ -44,7 +44,6 @@ class Hierarchy:
         shape = (count, len(setting.axis.names))
         self.allowed = np.ones(shape, bool)
         self.avoid = np.zeros(shape, bool)
-        self.most = np.full(shape, setting.slate_size, np.int32)
         self.planned_at = np.zeros(count, np.int64)
         self.widened = np.zeros(count, np.int64)
         self._units = unit_rows(setting.knowledge.item_vectors[:, :-1])
@@ -74,7 +73,6 @@ class Hierarchy:
         contexts = self.contexts.take(rows)
         plans = check_plans(self.planner.plan(contexts), contexts, self.planner)
         self.allowed[rows], self.avoid[rows] = plans.allowed, plans.avoid
-        self.most[rows] = self.setting.slate_size if plans.most is None else plans.most
         self.planned_at[rows] = self.memory.steps[rows]
 
     def slates(self, queries: NDArray[np.float32]) -> NDArray[np.int32]:
@@ -82,18 +80,9 @@ class Hierarchy:
         vectors, k, shown = self.setting.knowledge.item_vectors, self.setting.slate_size, self.memory.shown
         if self.diversity > 0:
             return diverse_items(queries, vectors, self._units, shown, k, self.diversity)
-        groups, most = self.memory.groups, None if self.planner is None else self.most
-        slates, widened = top_items(queries, vectors, groups, self.allowed, self.avoid, shown, k, most)
+        slates, widened = top_items(queries, vectors, self.memory.groups, self.allowed, self.avoid, shown, k)
         self.widened += widened
         return slates
-
-    def plans(self) -> Plans:
-        """The plans in force."""
-        return Plans(self.allowed, self.avoid, self.most)
-
-    def sessions(self, rows: NDArray[np.int64]) -> Sessions:
-        """The sessions in these slots so far."""
-        return self.memory.sessions(rows)
 
 
 class HierarchicalAgent:

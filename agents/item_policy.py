@@ -152,11 +152,23 @@ def new_model(env: VirtualItemEnv, settings: Any, seed: int, tensorboard: Path |
 
 
 class Report(BaseCallback):
-    """Calls back after every rollout with the steps so far."""
+    """Calls back after every rollout with the steps so far, and lets exploration shrink as training goes on.
 
-    def __init__(self, after: Callable[[PPO, int], None]) -> None:
+    Args:
+        after: called with the model and its steps.
+        log_std: logarithm of the action's standard deviation at the start and at the end, linear in between.
+    """
+
+    def __init__(self, after: Callable[[PPO, int], None], log_std: tuple[float, float]) -> None:
         super().__init__()
-        self._after = after
+        self._after, self._log_std = after, log_std
+
+    def _on_rollout_start(self) -> None:
+        left = self.model._current_progress_remaining
+        first, last = self._log_std
+        spread: torch.nn.Parameter = self.model.policy.log_std  # type: ignore[assignment]
+        spread.requires_grad_(False)
+        spread.fill_(left * first + (1 - left) * last)
 
     def _on_step(self) -> bool:
         return True

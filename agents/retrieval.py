@@ -13,25 +13,23 @@ def top_items(
     avoid: NDArray[np.bool_],
     shown: NDArray[np.int32],
     k: int,
-    most: NDArray[np.int32] | None = None,
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """The k items of highest inner product with each query, among the eligible and not yet shown.
 
-    Where a plan leaves fewer than k, it is widened: first `most` is lifted, then `avoid`, then `allowed`; ties go to the
-    item of the lower number. Items shown before are never widened to while k others are left.
+    Where a plan leaves fewer than k, it is widened: first `avoid` is lifted, then `allowed`. Ties go to the item of the
+    lower number. Items shown before are never shown again.
 
     Args:
         queries: (B, D) virtual items. vectors: (I, D). groups: (I, M) each item's categories, -1 as padding.
         allowed, avoid: (B, C) plans. shown: (B, S) items already shown, -1 as padding.
-        k: items per slate. most: (B, C), how many a slate may hold of each allowed category; no limit when None.
+        k: items per slate.
 
     Returns:
         Slates (B, k), best first, and whether the plan was widened (B,). A catalogue with fewer than k items left leaves
         -1.
     """
-    limit = np.full(allowed.shape, k, np.int32) if most is None else most.astype(np.int32)
     columns = np.ascontiguousarray(vectors.T)
-    return _top_items(queries, columns, groups, allowed, avoid, shown, k, limit)
+    return _top_items(queries, columns, groups, allowed, avoid, shown, k)
 
 
 @njit(cache=True)
@@ -45,34 +43,29 @@ def score_all(queries, b, columns, scores):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _may_show(b, item, level, groups, allowed, avoid, left):  # type: ignore[no-untyped-def]
-    """Whether a plan lets an item through: level 0 as planned, 1 without `most`, 2 nor `avoid`, 3 nor `allowed`."""
-    if level == 3:
+def _may_show(b, item, level, groups, allowed, avoid):  # type: ignore[no-untyped-def]
+    """Whether a plan lets an item through: at level 0 as planned, at 1 without `avoid`, at 2 whatever it says."""
+    if level == 2:
         return True
     wanted = False
     for m in range(groups.shape[1]):
         group = groups[item, m]
         if group >= 0:
-            if level < 2 and avoid[b, group]:
+            if level == 0 and avoid[b, group]:
                 return False
-            if allowed[b, group]:
-                wanted = True
-                if level == 0 and left[group] <= 0:
-                    return False
+            wanted |= allowed[b, group]
     return wanted
 
 
 @njit(cache=True)
-def _top_items(queries, columns, groups, allowed, avoid, shown, k, most):  # type: ignore[no-untyped-def]
+def _top_items(queries, columns, groups, allowed, avoid, shown, k):  # type: ignore[no-untyped-def]
     users = len(queries)
     slates = np.full((users, k), -1, np.int32)
     widened = np.zeros(users, np.bool_)
     scores = np.empty(columns.shape[1], np.float32)
-    left = np.empty(most.shape[1], np.int32)
     for b in range(users):
-        left[:] = most[b]
         count = 0
-        for level in range(4):
+        for level in range(3):
             if count == k:
                 break
             widened[b] = level > 0
@@ -82,19 +75,19 @@ def _top_items(queries, columns, groups, allowed, avoid, shown, k, most):  # typ
                     scores[shown[b, slot]] = -np.inf
             for s in range(count):
                 scores[slates[b, s]] = -np.inf
-            count = _fill(b, slates, count, scores, level, groups, allowed, avoid, left)
+            count = _fill(b, slates, count, scores, level, groups, allowed, avoid)
     return slates, widened
 
 
 @njit(cache=True)
-def _fill(b, slates, count, scores, level, groups, allowed, avoid, left):  # type: ignore[no-untyped-def]
+def _fill(b, slates, count, scores, level, groups, allowed, avoid):  # type: ignore[no-untyped-def]
     """Add the best scored items that may be shown until the slate is full or none is left; how many it then holds."""
     while count < slates.shape[1]:
         best = -1
         top = np.float32(-np.inf)
         for item in range(len(scores)):
             if scores[item] > top:
-                if _may_show(b, item, level, groups, allowed, avoid, left):
+                if _may_show(b, item, level, groups, allowed, avoid):
                     best, top = item, scores[item]
                 else:
                     scores[item] = -np.inf
@@ -103,9 +96,6 @@ def _fill(b, slates, count, scores, level, groups, allowed, avoid, left):  # typ
         slates[b, count] = best
         scores[best] = -np.inf
         count += 1
-        for m in range(groups.shape[1]):
-            if groups[best, m] >= 0:
-                left[groups[best, m]] -= 1
     return count
 
 

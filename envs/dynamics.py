@@ -23,10 +23,11 @@ Ints = NDArray[np.int32]
 
 
 def check_range(owner: object, name: str, low: float, high: float = math.inf) -> None:
-    """Refuse a strength outside [low, high] with an error that names it."""
+    """Refuse a strength that is not finite or outside [low, high] with an error that names it."""
     value = getattr(owner, name)
-    if not low <= value <= high:
-        raise ValueError(f"{type(owner).__name__.lower()}.{name} must be in [{low}, {high}], given {value}")
+    if not low <= value <= high or math.isinf(value):
+        allowed = f"finite and at least {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
+        raise ValueError(f"{type(owner).__name__.lower()}.{name} must be {allowed}, given {value}")
 
 
 @dataclass(frozen=True)

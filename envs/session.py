@@ -23,12 +23,12 @@ Observation = dict[str, NDArray[Any]]
 
 
 class _Session:
-    """What both views share: spaces, observations, checks and the state."""
+    """What both views share: spaces, observations, checks and the state; batch is (B,), or () for one user."""
 
     def __init__(
         self,
         population: Population,
-        count: int,
+        batch: tuple[int, ...],
         split: str,
         config: SimulatorConfig | None,
         axis: Axis | None,
@@ -39,7 +39,7 @@ class _Session:
         self.config = _configured(config or SimulatorConfig(), settings)
         self.simulator = UserSimulator(population, self.config, split, axis)
         self.reveal_hidden = reveal_hidden
-        self.count = count
+        self.batch = batch
         self.state: State | None = None
         self.action_space = self._actions()
         self.observation_space = self._observations()
@@ -48,11 +48,11 @@ class _Session:
         items, k = len(self.population.catalog), self.config.slate_size
         return Discrete(items) if k == 1 else MultiDiscrete(np.full(k, items))
 
-    def _observations(self) -> Dict:
+    def _observations(self) -> gymnasium.Space[Any]:
         slots = HISTORY * self.config.slate_size
         categories = len(self.simulator.axis.names)
         tastes, offsets = self.population.knowledge.tastes, self.population.knowledge.user_offsets
-        reach, offset_reach = float(np.abs(tastes).max()), float(np.abs(offsets).max())
+        reach, offset_reach = float(np.abs(tastes).max()) or 1.0, float(np.abs(offsets).max()) or 1.0
         return Dict(
             {
                 "recent_items": Box(-1, len(self.population.catalog) - 1, (slots,), np.int32),
@@ -67,6 +67,25 @@ class _Session:
             }
         )
 
+    def chosen(self, options: dict[str, Any] | None, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """The users that `options["users"]` names for the given slots, or None."""
+        if not options or "users" not in options:
+            return None
+        given, count = np.atleast_1d(np.asarray(options["users"])), self.batch[0] if self.batch else 1
+        if given.dtype.kind not in "iu" or given.shape != (count,):
+            raise ValueError(
+                f"options['users'] must hold {count} whole numbers, one user per slot, "
+                f"given an array of shape {given.shape} and type {given.dtype}"
+            )
+        users = given[rows].astype(np.int64)
+        foreign = users[~np.isin(users, self.simulator.users)]
+        if foreign.size:
+            raise ValueError(
+                f"options['users'] names user {foreign[0]}, who is outside this environment's split; "
+                "its users are env.simulator.users"
+            )
+        return users
+
     def begin(
         self,
         rows: NDArray[np.int64],
@@ -74,8 +93,7 @@ class _Session:
         sessions: NDArray[np.int64],
         users: NDArray[np.int64] | None,
     ) -> None:
-        if users is not None and not np.isin(users, self.simulator.users).all():
-            raise ValueError("options['users'] names users outside this environment's split")
+        """Put fresh sessions into the given slots."""
         fresh = self.simulator.start(seeds, sessions, users)
         if self.state is None:
             self.state = fresh
@@ -88,12 +106,13 @@ class _Session:
             raise ResetNeeded(f"{name}.step was called before reset; call reset() first")
         items, k = len(self.population.catalog), self.config.slate_size
         slates = np.asarray(actions)
-        if slates.dtype.kind not in "iu" or slates.size != self.count * k:
+        shapes = [(*self.batch, k)] if k > 1 else [self.batch, (*self.batch, 1)]
+        if slates.dtype.kind not in "iu" or slates.shape not in shapes:
             raise InvalidAction(
-                f"{name}.step needs {self.count * k} item numbers ({self.count} users, {k} items each) of an integer "
-                f"type, given an array of shape {slates.shape} and type {slates.dtype}"
+                f"{name}.step needs item numbers of an integer type in shape {shapes[0]}, "
+                f"given an array of shape {slates.shape} and type {slates.dtype}"
             )
-        slates = slates.reshape(self.count, k)
+        slates = slates.reshape(-1, k)  # (B, k)
         if slates.min() < 0 or slates.max() >= items:
             wrong = slates[(slates < 0) | (slates >= items)][0]
             raise InvalidAction(
@@ -247,7 +266,7 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
     ) -> None:
         if render_mode is not None:
             raise ValueError(f"this environment draws nothing: render_mode must be None, given {render_mode!r}")
-        self._session = _Session(population, 1, split, config, axis, reveal_hidden, settings)
+        self._session = _Session(population, (), split, config, axis, reveal_hidden, settings)
         self.simulator = self._session.simulator
         self.action_space = self._session.action_space
         self.observation_space = self._session.observation_space
@@ -258,14 +277,15 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin a session: with a seed its first, without one the next."""
+        slot = np.zeros(1, np.int64)
+        users = self._session.chosen(options, slot)
         if seed is not None or self._session.state is None:
             super().reset(seed=seed)
             self._seed = np.array([(self.np_random_seed if seed is None else seed) % 2**64], np.uint64)
             self._number = np.zeros(1, np.int64)
         else:
             self._number = self._number + 1
-        users = None if not options or "users" not in options else np.atleast_1d(np.asarray(options["users"], np.int64))
-        self._session.begin(np.zeros(1, np.int64), self._seed, self._number, users)
+        self._session.begin(slot, self._seed, self._number, users)
         return self._first(self._session.observe()), self._first(self._session.info())
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -302,9 +322,12 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         axis: what to count exposure along; the catalogue's categories when None.
         reveal_hidden: whether infos hold the hidden state.
         autoreset_mode: NEXT_STEP (Gymnasium's default), SAME_STEP, or DISABLED, where finished slots must be reset with
-            `reset(options={"reset_mask": (B,) bool})` before the next step; `options["users"]` and a list as `seed` then
-            hold one entry per slot, of which those of the masked slots count.
+            `reset(options={"reset_mask": (B,) bool})` before the next step.
         settings: fields of `SimulatorConfig` to set by name.
+
+    `options["users"]` and a list as `seed` hold one entry per slot, of which those of the slots to reset count; a slot
+    without a seed goes on to its next session. Infos are those of Gymnasium's own vector environments: under `key` one
+    row per slot, under `_key` which of them the slot's environment gave.
     """
 
     def __init__(
@@ -324,7 +347,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         self.num_envs = num_envs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
-        self._session = _Session(population, num_envs, split, config, axis, reveal_hidden, settings)
+        self._session = _Session(population, (num_envs,), split, config, axis, reveal_hidden, settings)
         self.simulator = self._session.simulator
         self.single_action_space = self._session.action_space
         self.single_observation_space = self._session.observation_space
@@ -342,88 +365,109 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin sessions in every slot, or in those of `options["reset_mask"]`; see the class."""
-        options = options or {}
-        mask = np.asarray(options.get("reset_mask", np.ones(self.num_envs, bool)), bool)
-        if mask.shape != (self.num_envs,):
-            raise ValueError(f"options['reset_mask'] must have shape ({self.num_envs},), given {mask.shape}")
+        mask = self._reset_mask(options)
+        rows = np.flatnonzero(mask)
+        users = self._session.chosen(options, rows)
+        self._begin(rows, self._new_seeds(seed), users)
+        return self._session.observe(), self._infos((mask, self._session.info()))
+
+    def _reset_mask(self, options: dict[str, Any] | None) -> NDArray[np.bool_]:
+        if not options or "reset_mask" not in options:
+            return np.ones(self.num_envs, bool)
+        mask = np.array(options["reset_mask"])
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            raise ValueError(
+                f"options['reset_mask'] must have shape ({self.num_envs},) and type bool, "
+                f"given shape {mask.shape} and type {mask.dtype}"
+            )
         if self._session.state is None and not mask.all():
             raise ResetNeeded("the first reset must be of every slot; leave out options['reset_mask']")
-        users = np.asarray(options["users"], np.int64) if "users" in options else None
-        self._begin(np.flatnonzero(mask), self._new_seeds(seed), users)
-        return self._session.observe(), self._infos(self._session.info())
+        return mask
 
     def _new_seeds(self, seed: int | Sequence[int | None] | None) -> dict[int, int]:
         """Seeds by slot, for the slots that get one."""
-        if seed is None and self._session.state is None:
-            super().reset(seed=None)
-            seed = int(self.np_random.integers(2**62))
-        if seed is None:
-            return {}
         if isinstance(seed, int | np.integer):
-            return {slot: int(seed) + slot for slot in range(self.num_envs)}
-        if len(seed) != self.num_envs:
-            raise ValueError(f"a list of seeds needs one entry per slot ({self.num_envs}), given {len(seed)}")
-        return {slot: int(value) for slot, value in enumerate(seed) if value is not None}
+            seed = [int(seed) + slot for slot in range(self.num_envs)]
+        given = [None] * self.num_envs if seed is None else list(seed)
+        if len(given) != self.num_envs:
+            raise ValueError(f"a list of seeds needs one entry per slot ({self.num_envs}), given {len(given)}")
+        seeds = {slot: int(value) for slot, value in enumerate(given) if value is not None}
+        if min(seeds.values(), default=0) < 0:
+            raise ValueError(f"seeds must be at least 0, given {min(seeds.values())}")
+        if self._session.state is None:
+            base = int(self.np_random.integers(2**62))
+            seeds = {slot: base + slot for slot in range(self.num_envs)} | seeds
+        return seeds
 
     def _begin(self, rows: NDArray[np.int64], seeds: dict[int, int], users: NDArray[np.int64] | None) -> None:
-        self._numbers[rows] += 1 if self._session.state is not None else 0
+        self._numbers[rows] += 1
         for slot in rows.tolist():
             if slot in seeds:
                 self._seeds[slot] = np.uint64(seeds[slot] % 2**64)
                 self._numbers[slot] = 0
-        chosen = users if users is None else users[rows]
-        self._session.begin(rows, self._seeds[rows], self._numbers[rows], chosen)
+        self._session.begin(rows, self._seeds[rows], self._numbers[rows], users)
 
     def step(
         self, actions: Any
     ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Show every user an item or a slate, (B,) or (B, k)."""
         slates = self._session.checked(actions, "SessionVectorEnv")
-        active = self.state.active
-        if not active.all() and self.autoreset_mode != AutoresetMode.NEXT_STEP:
-            slot = int(np.flatnonzero(~active)[0])
+        going = self.state.active.copy()
+        if not going.all() and self.autoreset_mode != AutoresetMode.NEXT_STEP:
+            slot = int(np.flatnonzero(~going)[0])
             raise ResetNeeded(
                 f"slot {slot} has ended and autoreset is disabled; call reset(options={{'reset_mask': ended}}) first"
             )
-        if active.all():
-            return self._step_all(slates)
-        return self._step_some(slates, active.copy())
+        outcome = self._advance(slates, going)
+        info, final = self._session.info(outcome), {}
+        again = ~going  # NEXT_STEP: slots that ended at the step before begin anew, whatever their action
+        if self.autoreset_mode == AutoresetMode.SAME_STEP and not self.state.active.all():
+            again = ~self.state.active
+            final = self._final(again, info)
+        if again.any():
+            self._begin(np.flatnonzero(again), {}, None)
+        infos = final | self._infos((~again, info), (again, self._session.info()))
+        return self._session.observe(), outcome.reward, outcome.terminated, outcome.truncated, infos
 
-    def _step_all(self, slates: NDArray[np.int32]) -> Any:
-        outcome = self.simulator.step(self.state, slates)
-        observation, infos = self._session.observe(), self._infos(self._session.info(outcome))
-        ended = ~self.state.active
-        if self.autoreset_mode == AutoresetMode.SAME_STEP and ended.any():
-            rows = np.flatnonzero(ended)
-            final = np.full(self.num_envs, None, object)
-            for row in rows.tolist():
-                final[row] = {key: value[row] for key, value in observation.items()}
-            infos = {"final_obs": final, "_final_obs": ended, "final_info": infos, "_final_info": ended}
-            self._begin(rows, {}, None)
-            observation = self._session.observe()
-            infos |= self._infos(self._session.info())
-        return observation, outcome.reward, outcome.terminated, outcome.truncated, infos
+    def _advance(self, slates: NDArray[np.int32], going: NDArray[np.bool_]) -> Outcome:
+        """One step of the slots that are going on; what it brought, zero in the rows of the others."""
+        if going.all():
+            return self.simulator.step(self.state, slates)
+        rows = np.flatnonzero(going)
+        part = self.state.take(rows)
+        outcome = self.simulator.step(part, slates[rows])
+        self.state.put(rows, part)
 
-    def _step_some(self, slates: NDArray[np.int32], active: NDArray[np.bool_]) -> Any:
-        """NEXT_STEP autoreset: slots that ended begin anew, whatever their action; the others go on."""
-        going, ended = np.flatnonzero(active), np.flatnonzero(~active)
-        part = self.state.take(going)
-        outcome = self.simulator.step(part, slates[going])
-        self.state.put(going, part)
-        self._begin(ended, {}, None)
-        reward = np.zeros(self.num_envs)
-        terminated, truncated = np.zeros(self.num_envs, bool), np.zeros(self.num_envs, bool)
-        reward[going], terminated[going], truncated[going] = outcome.reward, outcome.terminated, outcome.truncated
-        shown = np.zeros((self.num_envs, slates.shape[1]), np.int32)
-        shown[going] = outcome.slates
-        chance = np.zeros(shown.shape)
-        chance[going] = outcome.chance
-        full = dataclasses.replace(outcome, slates=shown, chance=chance)
-        return self._session.observe(), reward, terminated, truncated, self._infos(self._session.info(full))
+        def spread(value: NDArray[Any]) -> Any:
+            wide = np.zeros((len(going), *value.shape[1:]), value.dtype)
+            wide[rows] = value
+            return wide
 
-    def _infos(self, info: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        present = np.ones(self.num_envs, bool)
-        return {**info, **{f"_{key}": present for key in info}}
+        return Outcome(**{entry.name: spread(getattr(outcome, entry.name)) for entry in dataclasses.fields(outcome)})
+
+    def _final(self, ended: NDArray[np.bool_], info: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        """What SAME_STEP autoreset would hide: the last observation and info of the slots that ended."""
+        observation = self._session.observe()
+        last = np.full(self.num_envs, None, object)
+        for slot in np.flatnonzero(ended).tolist():
+            last[slot] = {key: value[slot] for key, value in observation.items()}
+        return {
+            "final_obs": last,
+            "_final_obs": ended,
+            "final_info": self._infos((ended, info)),
+            "_final_info": ended.copy(),
+        }
+
+    def _infos(self, *parts: tuple[NDArray[np.bool_], dict[str, NDArray[Any]]]) -> dict[str, Any]:
+        """Infos in Gymnasium's form from the slots that a mask names and the rows that they have in an info."""
+        infos: dict[str, Any] = {}
+        for mask, info in parts:
+            for key, value in info.items() if mask.any() else ():
+                filled = infos.setdefault(key, np.zeros_like(value))
+                filled[mask] = value[mask]
+                present = infos.setdefault(f"_{key}", np.zeros(self.num_envs, bool))
+                present |= mask
+        return infos
 
 
 def _synthetic(settings: dict[str, Any]) -> Population:
@@ -432,7 +476,7 @@ def _synthetic(settings: dict[str, Any]) -> Population:
 
 
 def make_synthetic(**settings: Any) -> SessionEnv:
-    """`lerl/Synthetic-v0`: sizes `users`, `items`, `categories`, `dim`, `population_seed`, and `SessionEnv`'s settings."""
+    """`lerl/Synthetic-v0`: `users`, `items`, `categories`, `dim`, `population_seed`, and `SessionEnv`'s settings."""
     return SessionEnv(_synthetic(settings), **settings)
 
 

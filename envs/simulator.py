@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -17,8 +18,10 @@ from lerl.envs.population import Population
 from lerl.envs.response import Arrays, LatentFactorResponse, ResponseModel
 from lerl.envs.topics import item_topics, padded, unit_rows
 
-# Log-odds by which "at least 2, 3 and 5 stars" are easier or harder than "at least 4", from the star shares of MovieLens-1M.
+# By how much harder (negative: easier) "at least 2, 3 and 5 stars" is than "at least 4", in log-odds, to one decimal
+# from the star shares of MovieLens-1M: of the ratings, 94 % have at least 2 stars, 83 % 3, 57 % 4, and 22 % have 5.
 STAR_STEPS = (-2.5, -1.3, 1.5)
+CLICK_FROM = 0.75  # four stars; also true of a click, which is 1
 
 
 @dataclass(frozen=True)
@@ -101,11 +104,11 @@ class State:
 
     def take(self, rows: NDArray[np.int64]) -> "State":
         """A copy of the given rows, in that order; a row may be taken more than once."""
-        taken = {}
-        for entry in dataclasses.fields(self):
-            value = getattr(self, entry.name)
-            taken[entry.name] = {k: v[rows] for k, v in value.items()} if isinstance(value, dict) else value[rows]
-        return State(**taken)
+
+        def pick(value: Any) -> Any:
+            return {key: array[rows] for key, array in value.items()} if isinstance(value, dict) else value[rows]
+
+        return State(**{entry.name: pick(getattr(self, entry.name)) for entry in dataclasses.fields(self)})
 
     def put(self, rows: NDArray[np.int64], other: "State") -> None:
         """Overwrite the given rows with those of another state."""
@@ -158,6 +161,10 @@ class UserSimulator:
         self.users = population.users(split)
         if not len(self.users):
             raise ValueError(f"the population {population.name!r} has no users in the split {split!r}")
+        if axis is not None and len(axis.membership) != len(population.catalog):
+            raise ValueError(
+                f"the axis must group the {len(population.catalog)} items, given {len(axis.membership)} rows"
+            )
         self.axis = axis or population.catalog.categories
         self.groups = padded(self.axis.membership)
         self.topics = item_topics(population, config.topics, config.topic_count)
@@ -166,6 +173,11 @@ class UserSimulator:
         self.rule = config.leave.build()
         self.item_units = unit_rows(population.truth.item_vectors)
         self.user_units = unit_rows(population.truth.user_vectors[population.users("train")])
+        if config.drift.enabled and config.drift.shift_probability and not len(self.user_units):
+            raise ValueError(
+                f"tastes shift towards training users, but the population {population.name!r} has none; "
+                "set env.drift.shift_probability to 0"
+            )
 
     def _build_response(self) -> ResponseModel:
         if self.config.response == "latent":
@@ -183,11 +195,8 @@ class UserSimulator:
         count, config = len(seeds), self.config
         slots = config.max_steps * config.slate_size
         response = self.model.init(users)
-        if config.drift.enabled and "taste" not in response:
-            raise ValueError(
-                f"drift moves tastes, but the state of {type(self.model).__name__} has no 'taste'; "
-                "set env.drift.enabled to false"
-            )
+        if config.drift.enabled:
+            self._check_taste(response, count)
         anchor = response["taste"].copy() if "taste" in response else np.zeros((count, 0), np.float32)
         return State(
             seed=seeds.astype(np.uint64),
@@ -208,9 +217,26 @@ class UserSimulator:
             liked=np.zeros((count, len(self.axis.names)), np.float32),
         )
 
+    def _check_taste(self, response: Arrays, count: int) -> None:
+        name, shape = type(self.model).__name__, (count, self.item_units.shape[1])
+        if "taste" not in response:
+            raise ValueError(
+                f"drift moves tastes, but the state of {name} has no 'taste'; set env.drift.enabled to false"
+            )
+        if response["taste"].shape != shape:
+            raise ValueError(
+                f"drift moves tastes in the space of the true item vectors, {shape}, but {name} has a 'taste' of shape "
+                f"{response['taste'].shape}; name it otherwise, or set env.drift.enabled to false"
+            )
+
     def chances(self, state: State, slates: NDArray[np.int32]) -> NDArray[np.float64]:
         """The true chance of a click on each of slates (B, k) if shown now, boredom and fatigue included."""
-        chance = self.model.score(state.response, slates)
+        chance = np.array(self.model.score(state.response, slates), np.float64)
+        if chance.shape != slates.shape:
+            raise ValueError(
+                f"{type(self.model).__name__}.score must give one chance per slot, {slates.shape}, "
+                f"given an array of shape {chance.shape}"
+            )
         boredom, fatigue = self.config.boredom, self.config.fatigue
         _weary(
             chance,
@@ -226,19 +252,21 @@ class UserSimulator:
     def step(self, state: State, slates: NDArray[np.integer]) -> Outcome:
         """Show slates (B, k) and move the state one step, in place.
 
-        Every row must be active and every item in [0, I); the Gymnasium views check both.
+        Items are numbers in [0, I), or -1 for a slot left empty. Whether users are still there is not looked at (the
+        Gymnasium views do that), so that look-ahead may go on past their leaving.
+
+        Raises:
+            ValueError: an item outside the catalogue, another slate size, or a user already at the step cap.
         """
         config = self.config
-        slates = slates.astype(np.int32)
+        slates = self._checked(state, slates)
         keys = _streams(state.seed, state.session, state.steps)
         _blank_copies(slates, state.shown, state.steps, config.repeats)
         chance = self.chances(state, slates)
         feedback = _react(slates, chance, keys[:, draws.CLICK], config.feedback == "rating")
-        _record(
-            slates, feedback, self.groups, state.steps, state.shown, state.feedback, state.exposure, state.liked
-        )
+        _record(slates, feedback, self.groups, state.steps, state.shown, state.feedback, state.exposure, state.liked)
         config.satisfaction.follow(state.satisfaction, chance.mean(axis=1))
-        clicks = (feedback > 0.7).astype(np.float32)
+        clicks = (feedback >= CLICK_FROM).astype(np.float32)
         if config.drift.enabled:
             config.drift.move(
                 state.response["taste"], state.anchor, slates, clicks, self.item_units, self.user_units,
@@ -247,15 +275,26 @@ class UserSimulator:
         config.boredom.fill(state.boredom, slates, self.topics)
         config.fatigue.rise(state.fatigue)
         state.response = self.model.advance(state.response, slates, feedback)
-        leave_chance = self.rule.probability(self._situation(state))
+        leave_chance = self._leave_chance(state)
         terminated = _uniforms(keys[:, draws.LEAVE]) < leave_chance
         truncated = ~terminated & (state.steps >= config.max_steps)
         state.active = ~(terminated | truncated)
         reward = np.maximum(feedback, 0.0).mean(axis=1, dtype=np.float64)
         return Outcome(slates, feedback, chance, reward, leave_chance, terminated, truncated)
 
-    def _situation(self, state: State) -> Situation:
-        return Situation(
+    def _checked(self, state: State, given: NDArray[np.integer]) -> NDArray[np.int32]:
+        """A copy of the slates; compiled code would write beyond its arrays for others."""
+        items, shape = len(self.population.catalog), (len(state), self.config.slate_size)
+        if given.shape != shape:
+            raise ValueError(f"slates must have shape {shape}, given {given.shape}")
+        if given.size and (given.min() < -1 or given.max() >= items):
+            raise ValueError(f"items must be in [-1, {items}), given {given.min()} to {given.max()}")
+        if (state.steps >= self.config.max_steps).any():
+            raise ValueError(f"a user has had all {self.config.max_steps} steps of the session; start another")
+        return given.astype(np.int32)
+
+    def _leave_chance(self, state: State) -> NDArray[np.float64]:
+        situation = Situation(
             satisfaction=state.satisfaction,
             patience=state.patience,
             steps=state.steps,
@@ -264,6 +303,13 @@ class UserSimulator:
             topics=self.topics,
             spent=state.spent,
         )
+        chance = np.asarray(self.rule.probability(situation), np.float64)
+        if chance.shape != (len(state),):
+            raise ValueError(
+                f"{type(self.rule).__name__}.probability must give one chance per user, ({len(state)},), "
+                f"given an array of shape {chance.shape}"
+            )
+        return chance
 
 
 @njit(cache=True)
@@ -311,16 +357,18 @@ def _blank_copies(slates, shown, steps, repeats):  # type: ignore[no-untyped-def
 def _weary(chance, slates, topics, boredom, fatigue, boredom_weight, fatigue_weight):  # type: ignore[no-untyped-def]
     for b in range(slates.shape[0]):
         for s in range(slates.shape[1]):
-            if slates[b, s] >= 0:
-                total, count = 0.0, 0
-                for m in range(topics.shape[1]):
-                    topic = topics[slates[b, s], m]
-                    if topic >= 0:
-                        total += boredom[b, topic]
-                        count += 1
-                loss = boredom_weight * total / max(count, 1) + fatigue_weight * fatigue[b]
-                p = min(max(chance[b, s], 1e-9), 1.0 - 1e-9)
-                chance[b, s] = 1.0 / (1.0 + (1.0 - p) / p * math.exp(loss))
+            if slates[b, s] < 0:
+                chance[b, s] = 0.0
+                continue
+            total, count = 0.0, 0
+            for m in range(topics.shape[1]):
+                topic = topics[slates[b, s], m]
+                if topic >= 0:
+                    total += boredom[b, topic]
+                    count += 1
+            loss = boredom_weight * total / max(count, 1) + fatigue_weight * fatigue[b]
+            p = min(max(chance[b, s], 1e-9), 1.0 - 1e-9)
+            chance[b, s] = 1.0 / (1.0 + (1.0 - p) / p * math.exp(loss))
 
 
 @njit(cache=True)

@@ -63,7 +63,7 @@ class PlannerConfig:
     name: str = "boredom"
     axis: str = "categories"
     clusters: int = 40
-    size: int = 3
+    size: int = 6
     replan_every: int = 1
     sessions: int = 3000
 
@@ -90,7 +90,8 @@ class TrainConfig:
         clip_range: of PPO's ratio.
         entropy: weight of the entropy bonus.
         hidden: width of the two hidden layers of actor and critic.
-        log_std: logarithm of the virtual item's standard deviation at the start.
+        log_std: logarithm of the virtual item's standard deviation at the start, in log-odds of item scores.
+        last_log_std: the same at the end; linear in between.
         start: "taste" for an actor that starts from the taste estimated from history and learns the correction,
             "nothing" for one that starts from zero.
         evaluations: points of the learning curve.
@@ -103,12 +104,13 @@ class TrainConfig:
     batch_size: int = 2048
     epochs: int = 4
     learning_rate: float = 1e-3
-    gamma: float = 0.95
+    gamma: float = 0.9
     gae_lambda: float = 0.95
     clip_range: float = 0.2
     entropy: float = 0.0
     hidden: int = 64
-    log_std: float = -1.0
+    log_std: float = -1.5
+    last_log_std: float = -3.0
     start: str = "taste"
     evaluations: int = 8
     validation: int = 200

@@ -152,7 +152,7 @@ class Fitter:
         if steps:
             self._curve_point(name, model, planner, encoder, spent)
             due.pop(0)
-            model.learn(steps, callback=Report(after))
+            model.learn(steps, callback=Report(after, (train.log_std, train.last_log_std)))
         save_policy(model.policy, path)
         self._curve_point(name, model, planner, encoder, spent + model.num_timesteps)
         model.logger.close()

@@ -84,13 +84,11 @@ class Plans:
     Attributes:
         allowed: (B, C) bool, at least one per session.
         avoid: (B, C) bool; a category both allowed and avoided is avoided.
-        most: (B, C) int, how many items of each allowed category a slate may hold; no limit when None.
         rationale: one line per session, when the planner gives one.
     """
 
     allowed: NDArray[np.bool_]
     avoid: NDArray[np.bool_]
-    most: NDArray[np.int32] | None = None
     rationale: tuple[str, ...] | None = None
 
 
@@ -138,6 +136,4 @@ def check_plans(plans: Plans, contexts: PlanContexts, planner: object) -> Plans:
     if not plans.allowed.any(axis=1).all():
         row = int(np.flatnonzero(~plans.allowed.any(axis=1))[0])
         raise PlanError(f"{name}.plan allowed no category for session {row}; every plan needs at least one")
-    if plans.most is not None and plans.most.shape != shape:
-        raise PlanError(f"{name}.plan must return Plans whose most has shape {shape}, given {plans.most.shape}")
     return plans

@@ -69,7 +69,7 @@ class GreedyPlanner:
 
 
 class BoredomAwarePlanner:
-    """What is liked, with a bonus for what is uncertain (UCB), minus what tires: the categories are filled slot by slot.
+    """What is liked, with a bonus for what is uncertain (UCB), minus what tires.
 
     A category's score is, in log-odds,
 
@@ -85,7 +85,7 @@ class BoredomAwarePlanner:
     """
 
     bonus = 0.6  # standard deviations of the UCB
-    price = 2.0  # a unit of tiredness costs now and, while it fades, later
+    price = 3.0  # a unit of tiredness costs now and, while it fades, later
     margin = 0.3  # log-odds by which a category may be more tired than what is allowed before it is avoided
 
     def __init__(self, size: int, seed: int) -> None:
@@ -110,37 +110,15 @@ class BoredomAwarePlanner:
             self.satiation = Satiation(intercept, slope, state["weights"], keep)
 
     def plan(self, contexts: PlanContexts) -> Plans:
-        """Fill the slate's slots one by one with the category that scores best once the slots before it count."""
+        """Allow the `size` best scored categories; avoid what is clearly more tired than those."""
         satiation = self.satiation or Satiation.assumed(len(contexts.names))
         tired, surplus, spread = tiredness(contexts, satiation)
         liking = np.clip(contexts.liking, 1e-3, 1 - 1e-3)
         value = satiation.intercept + satiation.slope * np.log(liking / (1 - liking)) + surplus + self.bonus * spread
         value[contexts.liking <= 0] = -1e9
-        scores = value - self.price * tired
-        most = _fill_slots(scores, self.price * satiation.weights, contexts.slate_size, self.size)
-        allowed = most > 0
+        allowed = _top(value - self.price * tired, self.size)
         rested = np.where(allowed, tired, 0.0).sum(axis=1, keepdims=True) / allowed.sum(axis=1, keepdims=True)
-        avoid = ~allowed & (tired > rested + self.margin)
-        return Plans(allowed, avoid, most)
-
-
-@njit(cache=True)
-def _fill_slots(scores, weights, k, size):  # type: ignore[no-untyped-def]
-    """Slots per category, (B, C) int32: each slot goes to the best category, which then tires the others by its share."""
-    slots = np.zeros(scores.shape, np.int32)
-    for b in range(scores.shape[0]):
-        left = scores[b].copy()
-        chosen = 0
-        for _ in range(k):
-            best = -1
-            for c in range(len(left)):
-                if (slots[b, c] > 0 or chosen < size) and (best < 0 or left[c] > left[best]):
-                    best = c
-            chosen += slots[b, best] == 0
-            slots[b, best] += 1
-            for c in range(len(left)):
-                left[c] -= weights[c, best] / k
-    return slots
+        return Plans(allowed, ~allowed & (tired > rested + self.margin))
 
 
 RULES: dict[str, type[Planner]] = {

@@ -1,0 +1,232 @@
+"""Drift, boredom, fatigue, satisfaction, patience: each against numbers worked out by hand, on and off."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lerl.envs import draws, dynamics
+from lerl.envs.dynamics import Boredom, Drift, Fatigue, Patience, Satisfaction
+
+HALVING = 1 / math.log(2)  # a time constant with which exp(-1 / time_constant) is one half
+STILL = Drift(revert=0, pull=0, noise=0, shift_probability=0)
+UNITS = np.eye(2, dtype=np.float32)  # two items, or two other users, one along each axis
+
+
+def drift(
+    how: Drift,
+    taste: list[float],
+    anchor: list[float],
+    slate: tuple[int, ...] = (0,),
+    clicks: tuple[float, ...] = (0,),
+    others: Any = UNITS,
+) -> tuple[list[float], list[float]]:
+    """Taste and anchor of one user after one step."""
+    moved, home = np.array([taste], np.float32), np.array([anchor], np.float32)
+    streams = np.array([[1, 2, 3]], np.uint64)
+    how.move(moved, home, np.array([slate], np.int32), np.array([clicks], np.float32), UNITS, others, streams)
+    return moved[0].tolist(), home[0].tolist()
+
+
+# drift
+
+
+def test_taste_returns_to_its_anchor_and_keeps_its_length():
+    # (0, 2) + 0.5 * ((2, 0) - (0, 2)) = (1, 1), of length sqrt 2; scaled to length 2 that is (sqrt 2, sqrt 2)
+    taste, anchor = drift(replace(STILL, revert=0.5), [0, 2], [2, 0])
+    assert taste == pytest.approx([math.sqrt(2), math.sqrt(2)])
+    assert anchor == [2, 0]
+
+
+def test_taste_follows_the_mean_of_what_was_clicked():
+    # One click on (0, 1): (2, 0) + 0.5 * 2 * (0, 1) = (2, 1), of length sqrt 5
+    pull = replace(STILL, pull=0.5)
+    assert drift(pull, [2, 0], [2, 0], (1,), (1,))[0] == pytest.approx([4 / math.sqrt(5), 2 / math.sqrt(5)])
+    # Both clicked, mean (0.5, 0.5): (2, 0) + 0.5 * 2 * (0.5, 0.5) = (2.5, 0.5), of length sqrt 6.5
+    both = drift(pull, [2, 0], [2, 0], (1, 0), (1, 1))[0]
+    assert both == pytest.approx([5 / math.sqrt(6.5), 1 / math.sqrt(6.5)])
+
+
+@pytest.mark.parametrize(("slate", "clicks"), [((1,), (0,)), ((-1,), (-1,))])
+def test_what_was_not_clicked_pulls_nobody(slate: tuple[int, ...], clicks: tuple[float, ...]):
+    assert drift(replace(STILL, pull=0.5), [2, 0], [2, 0], slate, clicks)[0] == [2, 0]
+
+
+def test_taste_wanders_by_its_own_stream():
+    # noise * length / sqrt(dimensions) = 0.5 * 2 / sqrt 2 per coordinate, times its draw; then back to length 2
+    z = [draws.normal(np.uint64(3), j) for j in range(2)]
+    raw = [2 + z[0] / math.sqrt(2), z[1] / math.sqrt(2)]
+    expected = [2 * x / math.hypot(*raw) for x in raw]
+    assert drift(replace(STILL, noise=0.5), [2, 0], [2, 0])[0] == pytest.approx(expected)
+
+
+def test_the_anchor_shifts_towards_another_users_taste():
+    # The only other user likes (0, 1). Half way: 0.5 * (2, 0) + 0.5 * 2 * (0, 1) = (1, 1), scaled to length 2
+    other = UNITS[1:]
+    taste, anchor = drift(replace(STILL, shift_probability=1, shift_size=0.5), [2, 0], [2, 0], others=other)
+    assert anchor == pytest.approx([math.sqrt(2), math.sqrt(2)])
+    assert taste == [2, 0]
+    assert drift(replace(STILL, shift_probability=1, shift_size=1), [2, 0], [2, 0], others=other)[1] == [0, 2]
+    assert drift(replace(STILL, shift_probability=0, shift_size=1), [2, 0], [2, 0], others=other)[1] == [2, 0]
+
+
+def test_without_drift_nothing_moves():
+    wild = Drift(enabled=False, revert=1, pull=1, noise=1, shift_probability=1)
+    assert drift(wild, [0, 2], [2, 0], (1,), (1,)) == ([0, 2], [2, 0])
+
+
+def test_who_likes_nothing_goes_on_liking_nothing():
+    assert drift(Drift(noise=1), [0, 0], [0, 0], (1,), (1,)) == ([0, 0], [0, 0])
+
+
+VECTOR = st.lists(st.floats(-3, 3, width=32), min_size=2, max_size=2)
+SHARE = st.floats(0, 1)
+
+
+@given(VECTOR, VECTOR, SHARE, SHARE, st.floats(0, 2), SHARE, SHARE)
+def test_only_the_direction_of_a_taste_drifts(
+    taste: list[float], anchor: list[float], revert: float, pull: float, noise: float, chance: float, size: float
+):
+    how = Drift(revert=revert, pull=pull, noise=noise, shift_probability=chance, shift_size=size)
+    moved, home = drift(how, taste, anchor, (0, 1), (1, 0))
+    length = math.hypot(*anchor)
+    assert math.hypot(*home) == pytest.approx(length, rel=1e-4, abs=1e-6)
+    assert math.hypot(*moved) == pytest.approx(length, rel=1e-4, abs=1e-6) or math.hypot(*moved) < 1e-6
+
+
+# boredom
+
+
+def bored(how: Boredom, boredom: list[float], slate: list[int]) -> list[float]:
+    """Boredom of one user after a slate of items 0 (topic 0) and 1 (topics 0 and 1)."""
+    levels = np.array([boredom], np.float32)
+    how.fill(levels, np.array([slate], np.int32), np.array([[0, -1], [0, 1]], np.int32))
+    return levels[0].tolist()
+
+
+def test_a_topic_bores_by_its_share_of_the_slate():
+    how = Boredom(time_constant=HALVING)
+    # Two of four slots hold topic 0 and one of them topic 1 too: 0.5 * (1 + 2/4) and 0.5 * (0 + 1/4)
+    assert bored(how, [1, 0], [0, 1, -1, -1]) == pytest.approx([0.75, 0.125])
+
+
+def test_boredom_fades_when_a_topic_is_not_shown():
+    assert bored(Boredom(time_constant=HALVING), [1, 0.5], [-1]) == pytest.approx([0.5, 0.25])
+    assert bored(Boredom(), [1, 0], [-1]) == pytest.approx([math.exp(-1 / 8), 0])
+
+
+def test_without_boredom_nothing_bores():
+    assert bored(Boredom(enabled=False), [0, 0], [0, 1]) == [0, 0]
+
+
+@given(
+    st.floats(0.01, 100),
+    st.lists(st.floats(0, 10, width=32), min_size=2, max_size=2),
+    st.lists(st.integers(-1, 1), min_size=1),
+)
+def test_boredom_is_never_negative_and_fades_unless_fed(time_constant: float, before: list[float], slate: list[int]):
+    after = bored(Boredom(time_constant=time_constant), before, slate)
+    assert min(after) >= 0
+    if 1 not in slate:
+        assert after[1] <= before[1]
+
+
+# fatigue
+
+
+def test_fatigue_rises_to_one():
+    fatigue, levels = np.zeros(1, np.float32), []
+    for _ in range(3):
+        Fatigue(time_constant=HALVING).rise(fatigue)
+        levels.append(float(fatigue[0]))
+    assert levels == pytest.approx([0.5, 0.75, 0.875])
+
+
+def test_without_fatigue_nobody_tires():
+    fatigue = np.zeros(1, np.float32)
+    Fatigue(enabled=False).rise(fatigue)
+    assert fatigue[0] == 0
+
+
+# satisfaction
+
+
+def test_satisfaction_moves_by_its_rate_towards_what_was_felt():
+    satisfaction = np.array([0.6, 0.6], np.float32)
+    Satisfaction(rate=0.25).follow(satisfaction, np.array([1.0, 0.2]))
+    assert satisfaction.tolist() == pytest.approx([0.7, 0.5])  # 0.6 + 0.25 * 0.4 and 0.6 - 0.25 * 0.4
+
+
+def test_without_satisfaction_nothing_is_felt():
+    satisfaction = np.array([0.6], np.float32)
+    Satisfaction(enabled=False).follow(satisfaction, np.zeros(1))
+    assert satisfaction[0] == np.float32(0.6)
+
+
+@given(st.floats(0, 1, width=32), st.lists(st.floats(0, 1), min_size=1, max_size=20), SHARE)
+def test_satisfaction_stays_between_none_and_full(start: float, felt: list[float], rate: float):
+    satisfaction = np.array([start], np.float32)
+    for feeling in felt:
+        Satisfaction(rate=rate).follow(satisfaction, np.array([feeling]))
+        assert 0 <= satisfaction[0] <= 1
+
+
+# patience
+
+
+def test_patience_is_log_normal_and_drawn_per_session():
+    seeds, sessions = np.full(2000, 9, np.uint64), np.arange(2000)
+    drawn = Patience(spread=0.3).draw(seeds, sessions)
+    key = np.uint64(draws.stream(np.uint64(9), 1, 0, draws.PATIENCE))
+    assert drawn[1] == pytest.approx(math.exp(0.3 * draws.normal(key, 0)))
+    assert np.log(drawn).mean() == pytest.approx(0, abs=0.02)  # standard error 0.007
+    assert np.log(drawn).std() == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize("how", [Patience(enabled=False), Patience(spread=0)])
+def test_without_patience_everybody_is_alike(how: Patience):
+    assert how.draw(np.arange(3, dtype=np.uint64), np.zeros(3, np.int64)).tolist() == [1, 1, 1]
+
+
+# all of them
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "name", "value", "allowed"),
+    [
+        (Drift, "revert", 1.1, r"drift.revert must be in \[0, 1\], given 1.1"),
+        (Drift, "pull", -0.1, r"drift.pull must be in \[0, 1\], given -0.1"),
+        (Drift, "noise", -1, "drift.noise must be finite and at least 0, given -1"),
+        (Drift, "noise", math.inf, "drift.noise must be finite and at least 0, given inf"),
+        (Drift, "shift_probability", 2, r"drift.shift_probability must be in \[0, 1\], given 2"),
+        (Drift, "shift_size", math.nan, r"drift.shift_size must be in \[0, 1\], given nan"),
+        (Boredom, "weight", -1, "boredom.weight must be finite and at least 0, given -1"),
+        (Boredom, "time_constant", 0, "boredom.time_constant must be finite and at least 1e-09, given 0"),
+        (Fatigue, "weight", -1, "fatigue.weight must be finite and at least 0, given -1"),
+        (Fatigue, "time_constant", 0, "fatigue.time_constant must be finite and at least 1e-09, given 0"),
+        (Satisfaction, "rate", 1.5, r"satisfaction.rate must be in \[0, 1\], given 1.5"),
+        (Satisfaction, "initial", -0.5, r"satisfaction.initial must be in \[0, 1\], given -0.5"),
+        (Patience, "spread", -1, "patience.spread must be finite and at least 0, given -1"),
+    ],
+)
+def test_strengths_out_of_range_are_refused(mechanism: Any, name: str, value: float, allowed: str):
+    with pytest.raises(ValueError, match=allowed):
+        mechanism(**{name: value})
+
+
+def test_compiled_mechanisms_equal_their_plain_python(agree: Any):
+    rng = np.random.default_rng(0)
+    taste, anchor = rng.normal(size=(2, 3, 2)).astype(np.float32)
+    slates = np.array([[0, 1], [1, -1], [-1, -1]], np.int32)
+    clicks = np.array([[1, 1], [1, -1], [-1, -1]], np.float32)
+    streams = rng.integers(2**63, size=(3, 3)).astype(np.uint64)
+    for shift in (0.0, 1.0):
+        agree(dynamics._drift, taste, anchor, slates, clicks, UNITS, UNITS, streams, 0.1, 0.2, 0.3, shift, 0.5)
+    agree(dynamics._rescale, np.array([3, 4], np.float32), 2.0)
+    agree(dynamics._length, np.array([3, 4], np.float32))
+    agree(dynamics._bore, rng.random((3, 2)).astype(np.float32), slates, np.array([[0, -1], [0, 1]], np.int32), 0.5)
+    agree(dynamics._patience, np.arange(3, dtype=np.uint64), np.arange(3), 0.3)

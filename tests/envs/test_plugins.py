@@ -1,0 +1,154 @@
+"""Classes of one's own by name: found, used by the environment, and refused with what to do."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lerl.envs.dynamics import Boredom, Drift, Fatigue
+from lerl.envs.leave import Leave
+from lerl.envs.plugins import PluginError, load_plugin
+from lerl.envs.population import Population
+from lerl.envs.session import SessionEnv
+
+MODULE = '''
+import numpy as np
+
+
+class Lookup:
+    """A dense table of chances, one row per user; a user clicks less with every slate."""
+
+    def __init__(self, population):
+        self.table = np.linspace(0.1, 0.9, len(population.training) * len(population.catalog))
+        self.table = self.table.reshape(len(population.training), -1)
+
+    def init(self, users):
+        return {"rows": self.table[users], "slates": np.zeros(len(users), np.float32)}
+
+    def score(self, state, items):
+        return state["rows"][np.arange(len(items))[:, None], items] / (1 + state["slates"][:, None])
+
+    def advance(self, state, items, feedback):
+        return {**state, "slates": state["slates"] + 1}
+
+
+class WrongShape(Lookup):
+    def score(self, state, items):
+        return np.full(len(items), 0.5)
+
+
+class WrongTaste(Lookup):
+    def init(self, users):
+        return {**super().init(users), "taste": np.ones((len(users), 99), np.float32)}
+
+
+class AfterThree:
+    def probability(self, situation):
+        return (situation.steps >= 3).astype(float)
+
+
+class OneForAll:
+    def probability(self, situation):
+        return 0.5
+
+
+class Nothing:
+    pass
+
+
+instance = AfterThree()
+'''
+STILL = {"drift": Drift(enabled=False), "boredom": Boredom(enabled=False), "fatigue": Fatigue(enabled=False)}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory with a module of one's own, gone after the test."""
+    (tmp_path / "my_users.py").write_text(MODULE)
+    (tmp_path / "my_broken.py").write_text("import a_module_that_is_not_there\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.delitem(sys.modules, "my_users", raising=False)
+
+
+def env(population: Population, **settings: object) -> SessionEnv:
+    return SessionEnv(population, topic_count=3, max_steps=5, reveal_hidden=True, **settings)
+
+
+def test_a_class_in_the_working_directory_is_found():
+    found = load_plugin("my_users:AfterThree", "env.leave.rule", ("never",), ("probability",))
+    assert found().probability.__name__ == "probability"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nevr", r"env.leave.rule is 'nevr', which is not one of never, window. Did you mean 'never'\?"),
+        ("unlike anything", r"not one of never, window. Your own class is named as 'my_package.my_module:MyClass'"),
+        (":Rule", "Your own class is named as 'my_package.my_module:MyClass'"),
+        ("my_users:", "Your own class is named as 'my_package.my_module:MyClass'"),
+        (".my_users:AfterThree", "Your own class is named as 'my_package.my_module:MyClass'"),
+        ("no_such_module:Rule", "'no_such_module' cannot be imported .*; run from the folder that holds it"),
+        ("my_broken:Rule", "'my_broken' cannot be imported .No module named 'a_module_that_is_not_there'"),
+        ("my_users:NoSuchRule", "module 'my_users' has no class 'NoSuchRule'"),
+        ("my_users:instance", "module 'my_users' has no class 'instance'"),
+        ("my_users:Nothing", "lacks the method 'probability' that every such class needs"),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_refused(name: str, message: str):
+    with pytest.raises(PluginError, match=message):
+        load_plugin(name, "env.leave.rule", ("never", "window"), ("probability",))
+
+
+def test_a_response_model_of_ones_own_decides_the_clicks(small: Population):
+    lookup = env(small, slate_size=2, response="my_users:Lookup", leave=Leave("never"), **STILL)
+    _, info = lookup.reset(seed=1)
+    row = np.linspace(0.1, 0.9, 40 * 60).reshape(40, 60)[info["user"]]
+    assert "true_taste" not in info
+    *_, info = lookup.step([7, 3])
+    assert info["chance"] == pytest.approx(row[[7, 3]])
+    *_, info = lookup.step([8, 7])  # the second slate halves its chances; item 7 was shown before
+    assert info["chance"] == pytest.approx([row[8] / 2, 0])
+
+
+def test_an_empty_slot_is_not_felt_whatever_the_model_says_of_it(small: Population):
+    lookup = env(small, slate_size=2, response="my_users:Lookup", leave=Leave("never"), **STILL)
+    lookup.reset(seed=1)
+    *_, info = lookup.step([7, 7])  # the model is asked about item -1 and gives the last item's chance
+    assert info["satisfaction"] == pytest.approx(0.6 + 0.2 * (info["chance"][0] / 2 - 0.6))
+
+
+def test_a_model_without_tastes_cannot_drift(small: Population):
+    with pytest.raises(ValueError, match=r"state of Lookup has no 'taste'; set env\.drift\.enabled to false"):
+        env(small, response="my_users:Lookup").reset(seed=1)
+
+
+def test_a_taste_in_another_space_cannot_drift(small: Population):
+    with pytest.raises(ValueError, match=r"space of the true item vectors, \(1, 4\), but WrongTaste has .*\(1, 99\)"):
+        env(small, response="my_users:WrongTaste").reset(seed=1)
+
+
+def test_scores_of_the_wrong_shape_are_refused(small: Population):
+    wrong = env(small, response="my_users:WrongShape", **STILL)
+    wrong.reset(seed=1)
+    with pytest.raises(ValueError, match=r"WrongShape.score must give one chance per slot, \(1, 1\), given .* \(1,\)"):
+        wrong.step(0)
+
+
+def test_an_incomplete_response_model_is_refused(small: Population):
+    with pytest.raises(PluginError, match=r"env\.response is 'my_users:AfterThree', which lacks the method 'init'"):
+        env(small, response="my_users:AfterThree")
+
+
+def test_a_leave_rule_of_ones_own_decides_who_goes(small: Population):
+    short = env(small, leave=Leave("my_users:AfterThree"))
+    short.reset(seed=1)
+    assert [short.step(item)[2] for item in range(3)] == [False, False, True]
+
+
+def test_a_leave_rule_of_the_wrong_shape_is_refused(small: Population):
+    wrong = env(small, leave=Leave("my_users:OneForAll"))
+    wrong.reset(seed=1)
+    with pytest.raises(ValueError, match=r"OneForAll.probability must give one chance per user, \(1,\), given .* \(\)"):
+        wrong.step(0)

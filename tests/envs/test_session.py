@@ -1,0 +1,555 @@
+"""The Gymnasium views: what they show, refuse and promise, alone and side by side."""
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import polars as pl
+import pytest
+import stable_baselines3.common.env_checker as sb3
+from gymnasium.error import InvalidAction, ResetNeeded
+from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from gymnasium.wrappers.vector import RecordEpisodeStatistics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from stable_baselines3 import PPO
+
+import lerl  # noqa: F401 - registers the environments
+from lerl.envs import session
+from lerl.envs.catalog import Axis
+from lerl.envs.datasets import prepare
+from lerl.envs.dynamics import Drift
+from lerl.envs.leave import Leave, StepBudget
+from lerl.envs.population import MissingDataError, Population
+from lerl.envs.session import HISTORY, SessionEnv, SessionVectorEnv
+from lerl.envs.simulator import SimulatorConfig
+
+LOGS = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "ml1m"
+IDS = ("lerl/Synthetic-v0", "lerl/MovieLens-v0")
+SIZES = {"users": 40, "items": 60, "categories": 6, "dim": 4}
+SHORT: dict[str, Any] = {"max_steps": 6, "topic_count": 5}
+LASTING: dict[str, Any] = {"topic_count": 5, "leave": Leave("never")}
+HIDDEN = {"user", "satisfaction", "boredom", "fatigue", "patience", "true_taste"}
+
+
+def arguments(name: str, prepared: Path) -> dict[str, Any]:
+    """What makes a registered environment small."""
+    return SIZES if name == "lerl/Synthetic-v0" else {"path": str(prepared)}
+
+
+def same(one: Any, other: Any) -> None:
+    """Asserts that two observations or infos are equal to the bit, their types and shapes too."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            same(one[key], other[key])
+    elif isinstance(one, np.ndarray) and one.dtype == object:
+        assert [entry is None for entry in one] == [entry is None for entry in other]
+        for mine, theirs in zip(one, other, strict=True):
+            same(mine, theirs)
+    elif one is not None:
+        assert np.asarray(one).dtype == np.asarray(other).dtype
+        np.testing.assert_array_equal(one, other, strict=True)
+
+
+# as Gymnasium and Stable-Baselines3 want it
+
+
+def test_every_registered_environment_is_tested():
+    assert {name for name in gymnasium.registry if name.startswith("lerl/")} == set(IDS)
+
+
+@pytest.mark.parametrize("slate_size", [1, 6])
+@pytest.mark.parametrize("name", IDS)
+def test_both_checkers_pass_without_a_warning(name: str, slate_size: int, prepared: Path):
+    env = gymnasium.make(name, slate_size=slate_size, **arguments(name, prepared)).unwrapped
+    check_env(env)
+    sb3.check_env(env)
+
+
+@pytest.mark.parametrize("slate_size", [1, 6])
+@pytest.mark.parametrize("name", IDS)
+def test_two_copies_live_the_same(name: str, slate_size: int, prepared: Path):
+    one, other = (gymnasium.make(name, slate_size=slate_size, **arguments(name, prepared)) for _ in range(2))
+    for env in (one, other):
+        env.action_space.seed(5)
+    for first, second in zip(one.reset(seed=7), other.reset(seed=7), strict=True):
+        same(first, second)
+    for _ in range(60):
+        steps = [env.step(env.action_space.sample()) for env in (one, other)]
+        for first, second in zip(*steps, strict=True):
+            same(first, second)
+        assert steps[0][0] in one.observation_space
+        if steps[0][2] or steps[0][3]:
+            for first, second in zip(one.reset(), other.reset(), strict=True):
+                same(first, second)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_make_vec_uses_the_batched_view(name: str, prepared: Path):
+    env = gymnasium.make_vec(name, num_envs=3, slate_size=2, **arguments(name, prepared))
+    assert isinstance(env, SessionVectorEnv)
+    assert env.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+    observation, _ = env.reset(seed=1)
+    assert observation in env.observation_space
+    observation, reward, *_ = env.step(env.action_space.sample())
+    assert observation in env.observation_space
+    assert reward.shape == (3,)
+
+
+@pytest.mark.parametrize("slate_size", [1, 6])
+def test_a_stock_ppo_trains_on_it(slate_size: int):
+    env = gymnasium.make("lerl/Synthetic-v0", slate_size=slate_size, **SIZES)
+    model = PPO("MultiInputPolicy", env, n_steps=64, batch_size=32, n_epochs=1, seed=0, device="cpu")
+    before = [weights.clone() for weights in model.policy.parameters()]
+    model.learn(192)
+    assert model.num_timesteps == 192
+    assert any((old != new).any() for old, new in zip(before, model.policy.parameters(), strict=True))
+    observation, _ = env.reset(seed=3)
+    action, _ = model.predict(observation, deterministic=True)
+    assert action in env.action_space
+
+
+def test_gymnasiums_wrappers_count_whole_sessions(small: Population):
+    env = RecordEpisodeStatistics(SessionVectorEnv(small, 4, max_steps=3, **LASTING))
+    env.reset(seed=0)
+    *_, infos = [env.step(np.full(4, item)) for item in (1, 2, 3)][-1]
+    assert infos["episode"]["l"].tolist() == [3, 3, 3, 3]
+
+
+# a vector of users is so many single users
+
+
+@pytest.mark.parametrize("slate_size", [1, 3])
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_a_slot_lives_what_a_single_environment_with_its_seed_lives(
+    small: Population, mode: AutoresetMode, slate_size: int
+):
+    """Gymnasium's own vector environment over single users, seeded s, s + 1, ..., gives every bit that ours gives."""
+    how = {"slate_size": slate_size, "reveal_hidden": True, "feedback": "rating", **SHORT}
+    ours = SessionVectorEnv(small, 4, autoreset_mode=mode, **how)
+    theirs = SyncVectorEnv([lambda: SessionEnv(small, **how)] * 4, autoreset_mode=mode)
+    assert ours.observation_space == theirs.observation_space
+    assert ours.action_space == theirs.action_space
+    for mine, other in zip(ours.reset(seed=5), theirs.reset(seed=5), strict=True):
+        same(mine, other)
+    ours.action_space.seed(0)
+    sessions = 0
+    for _ in range(40):
+        action = ours.action_space.sample()
+        step = ours.step(action)
+        for mine, other in zip(step, theirs.step(action), strict=True):
+            same(mine, other)
+        ended = step[2] | step[3]
+        sessions += int(ended.sum())
+        if mode == AutoresetMode.DISABLED and ended.any():
+            again = [env.reset(options={"reset_mask": ended.copy()}) for env in (ours, theirs)]
+            for mine, other in zip(*again, strict=True):
+                same(mine, other)
+    assert sessions > 12  # of each slot several
+
+
+def test_a_spawned_process_lives_the_same(small: Population):
+    env = SessionVectorEnv(small, 7, slate_size=3, **SHORT)
+    env.reset(seed=3)
+    actions = np.random.default_rng(0).integers(60, size=(20, 7, 3))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        # One chunk is pickled whole: a single copy of the environment takes all the steps, over there.
+        there = pool.map(env.step, actions, chunksize=len(actions))
+    for step, action in zip(there, actions, strict=True):
+        for mine, other in zip(env.step(action), step, strict=True):
+            same(mine, other)
+
+
+def test_next_step_autoreset_begins_anew_at_the_step_after(small: Population):
+    env = SessionVectorEnv(small, 2, max_steps=2, **LASTING)
+    first, _ = env.reset(seed=0)
+    env.step([1, 2])
+    last, _, _, truncated, _ = env.step([3, 4])
+    assert truncated.tolist() == [True, True]
+    assert last["time_left"].tolist() == [[0], [0]]
+    fresh, reward, terminated, truncated, infos = env.step([5, 6])  # of these actions nothing is seen
+    assert reward.tolist() == [0, 0]
+    assert not (terminated | truncated).any()
+    assert (fresh["recent_items"] == -1).all()
+    assert infos["empty_slots"].tolist() == [0, 0]
+    assert env.state.session.tolist() == [1, 1]
+    assert not np.array_equal(fresh["taste"], first["taste"])
+
+
+def test_same_step_autoreset_keeps_what_came_last(small: Population):
+    env = SessionVectorEnv(
+        small, 2, slate_size=2, max_steps=2, autoreset_mode="SameStep", reveal_hidden=True, **LASTING
+    )
+    env.reset(seed=0)
+    env.step([[1, 2], [3, 4]])
+    observation, _, _, truncated, infos = env.step([[5, 5], [6, 7]])
+    assert truncated.tolist() == [True, True]
+    assert (observation["recent_items"] == -1).all()
+    assert infos["final_obs"][0]["recent_items"][-4:].tolist() == [1, 2, 5, -1]
+    assert infos["final_obs"][1]["recent_items"][-4:].tolist() == [3, 4, 6, 7]
+    assert infos["final_info"]["empty_slots"].tolist() == [1, 0]
+    assert infos["_final_info"].tolist() == [True, True]
+    assert infos["empty_slots"].tolist() == [0, 0]
+    assert "chance" not in infos  # no slate was shown in the new sessions
+
+
+def test_same_step_autoreset_of_some_keeps_the_others_infos(small: Population):
+    env = SessionVectorEnv(small, 2, slate_size=2, max_steps=2, autoreset_mode="SameStep", **LASTING)
+    env.reset(seed=0)
+    env.step([[1, 2], [3, 4]])
+    env.reset(options={"reset_mask": np.array([False, True])})
+    *_, infos = env.step([[5, 6], [7, 7]])
+    assert infos["_final_obs"].tolist() == [True, False]
+    assert infos["final_obs"][1] is None
+    assert infos["empty_slots"].tolist() == [0, 1]
+
+
+def test_disabled_autoreset_waits_for_a_reset(small: Population):
+    env = SessionVectorEnv(small, 3, max_steps=2, autoreset_mode="Disabled", **LASTING)
+    env.reset(seed=0)
+    env.step([1, 2, 3])
+    env.reset(options={"reset_mask": np.array([False, True, False])})
+    *_, truncated, _ = env.step([4, 5, 6])
+    assert truncated.tolist() == [True, False, True]
+    with pytest.raises(ResetNeeded, match=r"slot 0 has ended .* call reset\(options=\{'reset_mask': ended\}\) first"):
+        env.step([7, 8, 9])
+    observation, infos = env.reset(options={"reset_mask": truncated})
+    assert observation["recent_items"][:, -1].tolist() == [-1, 5, -1]
+    assert infos["_empty_slots"].tolist() == [True, False, True]
+    assert env.state.session.tolist() == [1, 1, 1]
+    env.step([7, 8, 9])
+
+
+# what is seen
+
+
+def test_an_observation_is_what_happened(build: Any):
+    """Item 0 is never clicked and items 1 and 2 always are; item 1 has both categories."""
+    population = build([[-1], [1], [1]], [[50]], categories=[[1, 0], [1, 1], [0, 1]])
+    still = {"topics": "categories", "drift": Drift(enabled=False), "leave": Leave("never")}
+    env = SessionEnv(population, slate_size=2, max_steps=4, **still)
+    observation, info = env.reset(seed=0)
+    assert info == {"empty_slots": 0}
+    assert (observation["recent_items"] == -1).all()
+    assert (observation["category_feedback"] == -1).all()
+    assert (observation["category_exposure"] == 0).all()
+    assert observation["time_left"] == [1]
+    assert observation["taste"].tolist() == [50]
+    env.step([1, 0])
+    observation, reward, _, _, info = env.step([2, 2])
+    assert reward == 0.5  # one click over two slots
+    assert info == {"empty_slots": 1}
+    assert observation["recent_items"].shape == (2 * HISTORY,)
+    assert observation["recent_items"][-5:].tolist() == [-1, 1, 0, 2, -1]
+    assert observation["recent_categories"][-5:].tolist() == [-1, 0, 0, 1, -1]
+    assert observation["recent_feedback"][-5:].tolist() == [-1, 1, 0, 1, -1]
+    assert observation["category_exposure"].tolist() == [0.5, 0.5]  # items 1 and 0, items 1 and 2, of four slots
+    assert observation["category_feedback"].tolist() == [0.5, 1]
+    assert observation["last_categories"].tolist() == [0, 0.5]
+    assert observation["time_left"] == [0.5]
+
+
+def test_compiled_memory_equals_its_plain_python(agree: Any):
+    rng = np.random.default_rng(0)
+    shown, groups = (
+        rng.integers(-1, 4, size=(3, 8)).astype(np.int32),
+        np.array([[0, 1], [1, -1], [2, -1], [0, 2]], np.int32),
+    )
+    recent, categories = np.full((2, 3, 6), -1, np.int32)
+    feedback, last = np.full((3, 6), -1, np.float32), np.zeros((3, 3), np.float32)
+    steps, log = np.array([0, 1, 4], np.int32), rng.random((3, 8)).astype(np.float32)
+    agree(session._recall, shown, log, steps, 2, groups, recent, feedback, categories, last)
+
+
+def test_the_oldest_slates_are_forgotten(small: Population):
+    env = SessionEnv(small, **LASTING)
+    env.reset(seed=0)
+    for item in range(25):
+        observation, *_ = env.step(item)
+    assert observation["recent_items"].tolist() == list(range(25 - HISTORY, 25))
+
+
+def test_exposure_is_counted_along_another_axis_when_given_one(small: Population):
+    parity = Axis(("even", "odd"), np.arange(60)[:, None] % 2 == np.arange(2))
+    env = SessionEnv(small, axis=parity, **LASTING)
+    env.reset(seed=0)
+    for item in (0, 2, 3, 4):
+        observation, *_ = env.step(item)
+    assert observation["category_exposure"].tolist() == [0.75, 0.25]
+    assert observation["recent_categories"][-4:].tolist() == [0, 0, 1, 0]
+
+
+def test_hidden_state_comes_out_on_request_only(small: Population):
+    for reveal, expected in ((False, set()), (True, HIDDEN)):
+        env = SessionEnv(small, reveal_hidden=reveal, **SHORT)
+        _, info = env.reset(seed=0)
+        assert set(info) == {"empty_slots"} | expected
+        _, _, _, _, info = env.step(0)
+        assert set(info) == {"empty_slots"} | expected | ({"chance"} if reveal else set())
+    assert info["satisfaction"] == pytest.approx(0.6 + 0.2 * (info["chance"][0] - 0.6))
+
+
+def test_no_observation_tells_users_of_the_same_known_taste_apart(build: Any):
+    env = SessionEnv(build([[1, 0], [0, 1]], [[1, 2], [1, 2]]), **{**LASTING, "topic_count": 2})
+    same(env.reset(options={"users": 0})[0], env.reset(options={"users": 1})[0])
+
+
+def test_what_was_given_out_is_not_changed_later(small: Population):
+    env = SessionVectorEnv(small, 3, reveal_hidden=True, **LASTING)
+    observation, infos = env.reset(seed=0)
+    kept = {key: value.copy() for key, value in (observation | infos).items()}
+    observation["taste"][:] = 0
+    env.step([1, 2, 3])
+    env.reset(seed=0)
+    for key, value in (observation | infos).items():
+        if key != "taste":
+            np.testing.assert_array_equal(value, kept[key])
+    assert np.array_equal(env.reset(seed=0)[0]["taste"], kept["taste"])
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(0, 2**40),
+    st.sampled_from([1, 4]),
+    st.sampled_from(["click", "rating"]),
+    st.booleans(),
+    st.sampled_from(["satisfaction", "window", "budget"]),
+)
+def test_spaces_are_never_left_and_nobody_steps_after_leaving(
+    small: Population, seed: int, slate_size: int, feedback: str, repeats: bool, rule: str
+):
+    how = {"slate_size": slate_size, "feedback": feedback, "repeats": repeats, "leave": Leave(rule)}
+    env = SessionEnv(small, max_steps=25, topic_count=5, **how)
+    observation, _ = env.reset(seed=seed)
+    env.action_space.seed(seed)
+    ended, steps = False, 0
+    while not ended:
+        assert observation in env.observation_space
+        observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+        steps += 1
+        assert 0 <= reward <= 1
+        assert 0 <= info["empty_slots"] <= slate_size
+        ended = terminated or truncated
+    assert observation in env.observation_space
+    assert terminated != truncated
+    assert truncated <= (steps == 25)
+    with pytest.raises(ResetNeeded, match=r"after the session had ended; call reset\(\) to begin another"):
+        env.step(env.action_space.sample())
+
+
+# who is met
+
+
+@pytest.mark.parametrize("split", ["train", "evaluation"])
+def test_users_come_from_the_split_alone(small: Population, split: str):
+    env = SessionVectorEnv(small, 200, split=split, **SHORT)
+    env.reset(seed=0)
+    assert set(env.state.user.tolist()) == set(small.users(split).tolist())
+
+
+def test_a_reset_without_a_seed_is_the_next_session(small: Population):
+    env, again = (SessionEnv(small, reveal_hidden=True, **SHORT) for _ in range(2))
+    sessions = [env.reset(seed=3)[1]["patience"], env.reset()[1]["patience"], env.reset()[1]["patience"]]
+    assert len(set(sessions)) == 3
+    assert [again.reset(seed=3)[1]["patience"], again.reset()[1]["patience"]] == sessions[:2]
+    assert env.reset(seed=3)[1]["patience"] == sessions[0]
+
+
+def test_without_any_seed_no_two_environments_are_alike(small: Population):
+    singles = {float(SessionEnv(small, reveal_hidden=True, **SHORT).reset()[1]["patience"]) for _ in range(8)}
+    assert len(singles) == 8
+    for seed in (None, [None, None]):
+        vectors = [
+            SessionVectorEnv(small, 2, reveal_hidden=True, **SHORT).reset(seed=seed)[1]["patience"] for _ in range(4)
+        ]
+        assert len(np.unique(vectors)) == 8
+
+
+def test_a_list_seeds_slot_by_slot(small: Population):
+    env = SessionVectorEnv(small, 3, **SHORT)
+    env.reset(seed=[8, 9, 10])
+    env.reset(seed=[5, None, 7])
+    assert env.state.seed.tolist() == [5, 9, 7]
+    assert env.state.session.tolist() == [0, 1, 0]
+
+
+def test_users_may_be_chosen(small: Population):
+    one, other = small.users("train")[:2].tolist()
+    env = SessionEnv(small, reveal_hidden=True, **SHORT)
+    assert env.reset(options={"users": [other]})[1]["user"] == other
+    assert env.reset(seed=1, options={"users": one})[1]["user"] == one
+    vector = SessionVectorEnv(small, 2, **SHORT)
+    vector.reset(seed=0, options={"users": [other, one]})
+    assert vector.state.user.tolist() == [other, one]
+    vector.reset(options={"users": [one, -1], "reset_mask": np.array([True, False])})
+    assert vector.state.user.tolist() == [one, one]
+
+
+def test_a_refused_reset_changes_nothing(small: Population):
+    env, undisturbed = (SessionEnv(small, reveal_hidden=True, **SHORT) for _ in range(2))
+    env.reset(seed=4)
+    undisturbed.reset(seed=4)
+    with pytest.raises(ValueError, match="outside this environment's split"):
+        env.reset(options={"users": [small.users("evaluation")[0]]})
+    same(env.reset()[1], undisturbed.reset()[1])
+
+
+# refused, with what was given and what to do
+
+
+@pytest.mark.parametrize(
+    ("slate_size", "action", "message"),
+    [
+        (1, 60, "given item 60, but the catalogue's items are 0 to 59; map your item identifiers to positions"),
+        (1, -1, "given item -1, but the catalogue's items are 0 to 59"),
+        (1, 2.0, r"item numbers of an integer type in shape \(\), given an array of shape \(\) and type float64"),
+        (1, [1, 2], r"in shape \(\), given an array of shape \(2,\) and type int64"),
+        (1, None, r"given an array of shape \(\) and type object"),
+        (1, True, r"given an array of shape \(\) and type bool"),
+        (3, [1, 2], r"in shape \(3,\), given an array of shape \(2,\) and type int64"),
+        (3, [[1, 2, 3]], r"in shape \(3,\), given an array of shape \(1, 3\)"),
+        (3, [1, 2, 3.0], "integer type .* type float64"),
+        (3, [1, 99, 2], "given item 99"),
+    ],
+)
+def test_actions_that_are_none_are_refused(small: Population, slate_size: int, action: Any, message: str):
+    env = SessionEnv(small, slate_size=slate_size, **SHORT)
+    env.reset(seed=0)
+    with pytest.raises(InvalidAction, match=rf"SessionEnv\.step .*{message}"):
+        env.step(action)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 4), (6,), (3, 2)])
+def test_actions_of_another_number_of_users_are_refused(small: Population, shape: Sequence[int]):
+    env = SessionVectorEnv(small, 2, slate_size=3, **SHORT)
+    env.reset(seed=0)
+    with pytest.raises(InvalidAction, match=r"SessionVectorEnv\.step needs .* in shape \(2, 3\), given an array of"):
+        env.step(np.zeros(shape, int))
+
+
+def test_single_items_may_come_as_a_column(small: Population):
+    env, other = (SessionVectorEnv(small, 2, **LASTING) for _ in range(2))
+    env.reset(seed=0)
+    other.reset(seed=0)
+    same(env.step(np.array([[4], [5]]))[0], other.step(np.array([4, 5]))[0])
+
+
+def test_a_step_before_any_reset_is_refused(small: Population):
+    for env in (SessionEnv(small, **SHORT), SessionVectorEnv(small, 1, **SHORT)):
+        with pytest.raises(ResetNeeded, match=r"step was called before reset; call reset\(\) first"):
+            env.step(0)
+    with pytest.raises(ResetNeeded, match=r"nothing to see before reset; call reset\(\) first"):
+        _ = SessionVectorEnv(small, 1, **SHORT).state
+
+
+def test_a_step_after_leaving_is_refused(small: Population):
+    env = SessionEnv(small, leave=Leave("budget", budget=StepBudget(budget=1)), topic_count=5)
+    env.reset(seed=0)
+    assert env.step(0)[2]
+    with pytest.raises(ResetNeeded, match=r"after the session had ended; call reset\(\) to begin another"):
+        env.step(1)
+    env.reset()
+    env.step(1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"users": [0, 1, 2]}, r"must hold 2 whole numbers, one user per slot, given an array of shape \(3,\)"),
+        ({"users": [0.5, 1.0]}, "given an array of shape .* and type float64"),
+        ({"users": [0, 999]}, "names user 999, who is outside this environment's split"),
+        ({"reset_mask": np.array([True])}, r"must have shape \(2,\) and type bool, given shape \(1,\)"),
+        ({"reset_mask": np.array([0, 1])}, "given shape .* and type int64"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(small: Population, options: dict[str, Any], message: str):
+    env = SessionVectorEnv(small, 2, split="all", **SHORT)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=message):
+        env.reset(options=options)
+
+
+def test_the_first_reset_is_of_every_slot(small: Population):
+    with pytest.raises(ResetNeeded, match="the first reset must be of every slot"):
+        SessionVectorEnv(small, 2, **SHORT).reset(options={"reset_mask": np.array([True, False])})
+
+
+@pytest.mark.parametrize(
+    ("seed", "message"), [([1, 2, 3], r"one entry per slot \(2\), given 3"), (-1, "at least 0, given -1")]
+)
+def test_seeds_that_do_not_fit_are_refused(small: Population, seed: Any, message: str):
+    with pytest.raises(ValueError, match=message):
+        SessionVectorEnv(small, 2, **SHORT).reset(seed=seed)
+
+
+def test_an_unknown_setting_is_told_which_there_are(small: Population):
+    with pytest.raises(TypeError, match="unknown setting 'slatesize'; the environment knows slate_size, max_steps, "):
+        SessionEnv(small, slatesize=3)
+    with pytest.raises(TypeError, match="unknown setting 'n_users'"):
+        gymnasium.make("lerl/Synthetic-v0", n_users=3)
+
+
+def test_settings_come_on_top_of_a_configuration(small: Population):
+    env = SessionEnv(small, config=SimulatorConfig(slate_size=2, topic_count=5), max_steps=7)
+    assert (env.simulator.config.slate_size, env.simulator.config.max_steps) == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"split": "test"}, "split must be 'train', 'evaluation' or 'all', given 'test'"),
+        ({"topics": "genres"}, r"env\.topics must be 'hidden' or 'categories', given 'genres'"),
+        ({"feedback": "stars"}, r"env\.feedback must be 'click' or 'rating', given 'stars'"),
+        ({"slate_size": 0}, r"env\.slate_size must be at least 1, given 0"),
+        ({"topic_count": 61}, "number of clusters must be between 1 and the 60 items, given 61"),
+        ({"render_mode": "human"}, "draws nothing: render_mode must be None, given 'human'"),
+    ],
+)
+def test_bad_settings_are_refused(small: Population, wrong: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        SessionEnv(small, **wrong)
+
+
+def test_a_vector_of_nobody_is_refused(small: Population):
+    with pytest.raises(ValueError, match="num_envs must be at least 1, given 0"):
+        SessionVectorEnv(small, 0)
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+def test_a_missing_data_set_is_told_how_to_make_it(make: Any, tmp_path: Path):
+    with pytest.raises(
+        MissingDataError, match=r"make it with `lerl data prepare --format movielens FOLDER --out .*ml`"
+    ):
+        make("lerl/MovieLens-v0", path=str(tmp_path / "ml"))
+
+
+# real logs
+
+
+def test_real_users_live_whole_sessions(tmp_path: Path):
+    """The first 300 users of MovieLens-1M, prepared and played by slates of popular films."""
+    if not (LOGS / "ratings.parquet").exists():
+        pytest.skip(f"no MovieLens logs in {LOGS}; set LERL_DATA to the folder that holds ml1m/ratings.parquet")
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    pl.read_parquet(LOGS / "ratings.parquet").filter(pl.col("user_id") <= 300).write_parquet(raw / "ratings.parquet")
+    pl.read_parquet(LOGS / "movies.parquet").write_parquet(raw / "movies.parquet")
+    prepare("movielens", raw, tmp_path / "ml")
+    env = gymnasium.make_vec("lerl/MovieLens-v0", 32, path=str(tmp_path / "ml"), split="evaluation", slate_size=6)
+    observation, _ = env.reset(seed=0)
+    popular = np.argsort(-env.simulator.population.knowledge.popularity, kind="stable")[:300].reshape(50, 6)
+    rewards, ended = [], np.zeros(32, bool)
+    for slate in popular:
+        observation, reward, terminated, truncated, _ = env.step(np.tile(slate, (32, 1)))
+        assert observation in env.observation_space
+        rewards.append(reward[~ended].mean())
+        ended = terminated | truncated
+    assert set(env.state.user.tolist()) <= set(env.simulator.population.users("evaluation").tolist())
+    assert rewards[0] > 0.4  # films that most people like, met fresh
+    assert env.state.session.max() > 0  # somebody had enough of them, and another came

@@ -1,0 +1,53 @@
+"""What bores together: clusters that anybody would draw, and the catalogue's own categories."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lerl.envs.population import Population
+from lerl.envs.topics import cluster_axis, cluster_items, item_topics, padded, unit_rows
+
+# Two directions: items 0, 2 and 4 point right, however far; items 1 and 3 point up.
+VECTORS = np.array([[1, 0], [0, 1], [9, 0.1], [0.1, 5], [0.2, 0]], np.float32)
+
+
+def test_rows_are_scaled_to_length_one_and_zeros_stay():
+    assert unit_rows(np.array([[3, 4], [0, 0]], np.float32)).tolist() == [pytest.approx([0.6, 0.8]), [0, 0]]
+
+
+def test_items_of_one_direction_share_a_cluster():
+    labels = cluster_items(VECTORS, 2, seed=0)
+    assert labels[0] == labels[2] == labels[4] != labels[1] == labels[3]
+    assert sorted(set(labels.tolist())) == [0, 1]
+    assert cluster_items(VECTORS, 2, seed=0).tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_more_clusters_than_items_are_refused(count: int):
+    with pytest.raises(ValueError, match=f"number of clusters must be between 1 and the 5 items, given {count}"):
+        cluster_items(VECTORS, count, seed=0)
+
+
+def test_clusters_are_named_by_the_best_known_of_their_most_typical_items():
+    titles = ("Heat", "Ran", "Alien", "Brazil", "Up")
+    axis = cluster_axis(VECTORS, np.array([0.1, 0.2, 0.4, 0.1, 0.2], np.float32), titles, 2, seed=0)
+    right, up = axis.membership[0].argmax(), axis.membership[1].argmax()
+    assert axis.names[right] == "Alien / Up"
+    assert axis.names[up] == "Ran / Brazil"
+    assert axis.membership[:, right].tolist() == [True, False, True, False, True]
+    assert axis.membership.sum(axis=1).tolist() == [1] * 5
+
+
+def test_groups_are_listed_in_order_and_padded():
+    membership = np.array([[False, True, True], [True, False, False], [False, False, True]])
+    assert padded(membership).tolist() == [[1, 2], [0, -1], [2, -1]]
+
+
+def test_topics_are_hidden_clusters_or_the_catalogues_categories(build: Any):
+    population: Population = build(VECTORS.tolist(), [[1, 0]], categories=[[1, 0], [1, 1], [0, 1], [1, 0], [0, 1]])
+    assert item_topics(population, "categories", 2).tolist() == [[0, -1], [0, 1], [1, -1], [0, -1], [1, -1]]
+    hidden = item_topics(population, "hidden", 2)
+    assert hidden[:, 0].tolist() == cluster_items(VECTORS, 2, seed=0).tolist()
+    with pytest.raises(ValueError, match="topics must be 'hidden' or 'categories', given 'genres'"):
+        item_topics(population, "genres", 2)
