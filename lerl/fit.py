@@ -22,7 +22,7 @@ from lerl.planners.rules import build_planner
 from lerl.rollout import Played, Stage, sessions_of
 from lerl.rows import Row, Task
 
-MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0)
+MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 Point = dict[str, Any]
 
 
