@@ -85,8 +85,8 @@ class PrivilegedAgent:
 
     A rollout algorithm (Bertsekas, Tsitsiklis and Wu, "Rollout algorithms for combinatorial optimization", 1997). Each
     base policy fills the slate slot by slot with the item of highest true log-odds minus price times the boredom it
-    meets, where slots already filled count; one set of base policies also shuns the topics of the last slate, which pays
-    under rules that punish repetition. Every base policy is followed for 8 steps on a copy of the state under the true
+    meets, where slots already filled count; under rules that punish repetition, one set of base policies also shuns the
+    topics of the last slate. Every base policy is followed for 8 steps on a copy of the state under the true
     dynamics, with other random draws than the real session's; what is added up is the true chance of a click, weighted
     by the true chance that the user is still there, and at the horizon the last reward rate over the expected rest of
     the session. The first slate of the best policy is shown. It is no exact optimum, but an attainable policy that no

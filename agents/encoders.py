@@ -67,7 +67,7 @@ class CategoryEncoder:
 
 @njit(cache=True)
 def _summarise(items, feedback, estimates, groups, categories, vectors, k):  # type: ignore[no-untyped-def]
-    """Per category (B, 5, C): exposure fast and slow, surprise and its count, last slate; (B, D) surprise; (B, 2) late."""
+    """Per category (B, 5, C): exposure fast, slow, surprise and its count, last slate; (B, D) surprise; (B, 2) late."""
     users, slots = items.shape
     sums = np.zeros((users, 5, categories), np.float32)
     surprise = np.zeros((users, vectors.shape[1]), np.float32)

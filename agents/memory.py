@@ -48,9 +48,7 @@ class Memory:
         self.tastes[rows] = observation["taste"][rows]
         self.offsets[rows] = observation["taste_offset"][rows, 0]
         if keys is None:
-            keys = np.array(
-                [seed_from(self.setting.seed, self._begun + i) for i in range(len(rows))], np.uint64
-            )
+            keys = np.array([seed_from(self.setting.seed, self._begun + i) for i in range(len(rows))], np.uint64)
             self._begun += len(rows)
         self.keys[rows] = keys
 
@@ -124,9 +122,9 @@ class Memory:
 
 
 @njit(cache=True)
-def _take_in(
+def _take_in(  # type: ignore[no-untyped-def]
     rows, items, answers, steps, k, tastes, offsets, vectors, groups, shown, feedback, estimates, counts, liked
-):  # type: ignore[no-untyped-def]
+):
     newest = items.shape[1] - k
     for b in rows:
         for s in range(k):

@@ -25,8 +25,8 @@ def top_items(
         k: items per slate.
 
     Returns:
-        Slates (B, k), best first, and whether the plan was widened (B,). A catalogue with fewer than k items left leaves
-        -1.
+        Slates (B, k), best first, and whether the plan was widened (B,). A catalogue with fewer than k items left
+        leaves -1.
     """
     columns = np.ascontiguousarray(vectors.T)
     return _top_items(queries, columns, groups, allowed, avoid, shown, k)
@@ -109,7 +109,7 @@ def diverse_items(
 ) -> NDArray[np.int32]:
     """Slates (B, k) by maximal marginal relevance over all items not yet shown (Carbonell and Goldstein, SIGIR 1998).
 
-    Each pick maximises query . vector - weight * (largest cosine to what the slate already holds).
+    Each pick maximises query . vector - weight * max(0, largest cosine to what the slate already holds).
 
     Args:
         queries: (B, D). vectors: (I, D). units: (I, d) directions that similarity is measured in.

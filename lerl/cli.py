@@ -235,7 +235,7 @@ def _data(arguments: list[str]) -> None:
     prepare.add_argument("folder", metavar="FOLDER", type=Path, help="where the data set's files are")
     prepare.add_argument("--format", required=True, help="the data set's layout: movielens")
     prepare.add_argument("--out", metavar="FOLDER", required=True, type=Path, help="where to write")
-    prepare.add_argument("--dim", metavar="N", type=int, default=16, help="length of the item vectors (16)")
+    prepare.add_argument("--dim", metavar="N", type=int, default=8, help="length of the item vectors (8)")
     prepare.add_argument("--seed", metavar="N", type=int, default=0, help="for the start of the fit (0)")
     prepare.add_argument("--overwrite", action="store_true", help="replace a data set prepared before")
     _prepare(**vars(parser.parse_args(arguments)))

@@ -158,8 +158,8 @@ class Config:
 
     Args:
         seed: every random draw of the run comes from it.
-        agents: the rows to fit and evaluate: PLANNER+ppo, PLANNER+greedy, flat+ppo, flat+greedy, flat+mmr, flat+ppo+mmr,
-            random, popularity, privileged, or your own agent as "my_package.my_module:MyAgent".
+        agents: the rows to fit and evaluate: PLANNER+ppo, PLANNER+greedy, flat+ppo, flat+greedy, flat+mmr,
+            flat+ppo+mmr, random, popularity, privileged, or your own agent as "my_package.my_module:MyAgent".
         data: which users.
         env: how they behave.
         planner: the category planner.

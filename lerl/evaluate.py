@@ -57,9 +57,7 @@ def _users(users: NDArray[np.int64], config: Config) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).choice(users, wanted, replace=False))
 
 
-def _play(
-    stage: Stage, agent: Any, users: NDArray[np.int64], task: Task, label: str, progress: Progress
-) -> Played:
+def _play(stage: Stage, agent: Any, users: NDArray[np.int64], task: Task, label: str, progress: Progress) -> Played:
     total = len(users) * task.config.evaluation.replicates
     done = 0
 

@@ -78,7 +78,7 @@ class Fitter:
     def _fit_planner(self, name: str) -> int:
         """Give whole sessions to a planner that wants them; the user-steps that took."""
         path, config = self._planner_path(name), self.task.config
-        planner = self._build_planner(name)
+        planner: Any = self._build_planner(name)
         if path.exists():
             with np.load(path, allow_pickle=False) as kept:
                 return int(kept["steps"])
@@ -90,7 +90,7 @@ class Fitter:
             played = self._explore(planner, number, config.planner.sessions // 2)
             rounds.append(sessions_of(played, self.task.population, self.task.axis))
             steps += int(played.lengths.sum())
-            planner.session_ended(_joined(rounds))  # type: ignore[union-attr]
+            planner.session_ended(_joined(rounds))
             self.report(f"{self._name(name)} planner", number + 1, 2, None)
         path.parent.mkdir(parents=True, exist_ok=True)
         state = planner.state() if hasattr(planner, "state") else {}
@@ -179,7 +179,9 @@ class Fitter:
     def _validate(self, agent: Agent) -> Played:
         """Sessions of training users, the same ones whenever and whatever is validated."""
         seed = self.task.seed("validation")
-        users: NDArray[np.int64] = np.random.default_rng(seed).choice(self.stage.users, self.task.config.train.validation)
+        users: NDArray[np.int64] = np.random.default_rng(seed).choice(
+            self.stage.users, self.task.config.train.validation
+        )
         return self.stage.play(agent, users, 1, seed)
 
     def _tune_diversity(self, row: Row) -> None:

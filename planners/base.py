@@ -16,7 +16,7 @@ class PlanContexts:
         names: the C categories' names.
         membership: (I, C) bool, which items are in which category.
         slate_size: k.
-        session_key: (B,) uint64, the same during a session, different between sessions; the source of a planner's draws.
+        session_key: (B,) uint64, the same during a session, different between sessions; source of a planner's draws.
         steps: (B,) int, slates shown so far.
         liking: (B, C) float in (0, 1), chance of a click on a category's best items not shown yet, estimated from known
             history alone, before boredom; 0 where none is left.
@@ -112,8 +112,8 @@ class Sessions:
 class Planner(Protocol):
     """Chooses categories for many sessions at once; a planner of your own needs nothing but `plan`.
 
-    It is made once per row as `MyPlanner(size=..., seed=...)`: how many categories to allow, and the run's seed. One that
-    also has `session_ended(sessions: Sessions)` is given whole training sessions to learn from before a policy is
+    It is made once per row as `MyPlanner(size=..., seed=...)`: how many categories to allow, and the run's seed. One
+    that also has `session_ended(sessions: Sessions)` is given whole training sessions to learn from before a policy is
     trained under it; `state()` (a dictionary of arrays) and `restore(state)` then keep what it learned with the run.
     """
 
@@ -132,7 +132,9 @@ def check_plans(plans: Plans, contexts: PlanContexts, planner: object) -> Plans:
         mask = getattr(plans, part, None)
         if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != shape:
             given = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
-            raise PlanError(f"{name}.plan must return Plans whose {part} is a bool array of shape {shape}, given {given}")
+            raise PlanError(
+                f"{name}.plan must return Plans whose {part} is a bool array of shape {shape}, given {given}"
+            )
     if not plans.allowed.any(axis=1).all():
         row = int(np.flatnonzero(~plans.allowed.any(axis=1))[0])
         raise PlanError(f"{name}.plan allowed no category for session {row}; every plan needs at least one")

@@ -1,5 +1,7 @@
 """Planners that are rules: uniform random, round robin, greedy by estimated liking, and boredom-aware."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -73,7 +75,7 @@ class BoredomAwarePlanner:
 
     A category's score is, in log-odds,
 
-        its estimated liking + what this session's feedback adds + bonus * standard deviation of that - price * tiredness
+        its estimated liking + what the session's feedback adds + bonus * standard deviation of that - price * tiredness
 
     and tiredness is `Satiation`: decayed exposure times weights. Before it has seen sessions, a category tires only
     itself, by an assumed weight. Given whole training sessions it learns from the feedback in them how fast exposure
@@ -121,7 +123,7 @@ class BoredomAwarePlanner:
         return Plans(allowed, ~allowed & (tired > rested + self.margin))
 
 
-RULES: dict[str, type[Planner]] = {
+RULES: dict[str, Callable[..., Planner]] = {
     "random": RandomPlanner,
     "round_robin": RoundRobinPlanner,
     "greedy": GreedyPlanner,
@@ -139,5 +141,7 @@ def build_planner(name: str, size: int, seed: int) -> Planner:
     try:
         planner: Planner = found(size=size, seed=seed)
     except TypeError as error:
-        raise PluginError(f"planner.name is {name!r}, but {found.__name__}(size=..., seed=...) fails: {error}") from error
+        raise PluginError(
+            f"planner.name is {name!r}, but {found.__name__}(size=..., seed=...) fails: {error}"
+        ) from error
     return planner

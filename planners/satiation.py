@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Satiation:
-    """log-odds of a click = intercept + slope * promised log-odds - mean over the item's categories c of (weights @ E)[c]
+    """log-odds of a click = intercept + slope * promised log-odds - mean of (weights @ E)[c] over the item's categories c
 
     E[c] is exposure: the shares of past slates in category c, each step fading by keep = exp(-1 / time constant).
 
@@ -75,12 +75,20 @@ _kept: dict[str, NDArray[Any]] = {}
 
 
 @njit(cache=True)
-def _expected(estimate, item, groups, tired, intercept, slope):  # type: ignore[no-untyped-def]
-    """Chance of a click on an item under the model, given (C,) tiredness."""
+def _tired_of(weights, c, exposure):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for other in range(len(exposure)):
+        total += weights[c, other] * exposure[other]
+    return total
+
+
+@njit(cache=True)
+def _expected(estimate, item, groups, weights, exposure, intercept, slope):  # type: ignore[no-untyped-def]
+    """Chance of a click on an item under the model, given (C,) exposure."""
     loss, count = 0.0, 0
     for m in range(groups.shape[1]):
         if groups[item, m] >= 0:
-            loss += tired[groups[item, m]]
+            loss += _tired_of(weights, groups[item, m], exposure)
             count += 1
     estimate = min(max(estimate, 1e-3), 1 - 1e-3)
     logit = intercept + slope * np.log(estimate / (1 - estimate)) - loss / max(count, 1)
@@ -97,24 +105,24 @@ def _tiredness(items, feedback, estimates, groups, k, intercept, slope, weights,
     for b in range(users):
         exposure[:] = 0.0
         for start in range(0, items.shape[1], k):
-            if items[b, start : start + k].max() < 0:
-                continue
             for slot in range(start, start + k):
                 item = items[b, slot]
                 if item >= 0:
-                    p = _expected(estimates[b, slot], item, groups, tired[b], intercept, slope)
+                    p = _expected(estimates[b, slot], item, groups, weights, exposure, intercept, slope)
                     for m in range(groups.shape[1]):
                         if groups[item, m] >= 0:
                             gain[b, groups[item, m]] += feedback[b, slot] - p
                             information[b, groups[item, m]] += p * (1 - p)
+            for slot in range(start, start + k):
+                item = items[b, slot]
+                if item >= 0:
+                    for m in range(groups.shape[1]):
+                        if groups[item, m] >= 0:
                             exposure[groups[item, m]] += 1.0 / k
             for c in range(categories):
                 exposure[c] *= keep
-            for c in range(categories):
-                total = 0.0
-                for other in range(categories):
-                    total += weights[c, other] * exposure[other]
-                tired[b, c] = total
+        for c in range(categories):
+            tired[b, c] = _tired_of(weights, c, exposure)
     information += 1.0 / variance
     return tired, gain / information, 1.0 / np.sqrt(information)
 

@@ -45,7 +45,9 @@ def test_taste_returns_to_its_anchor_and_keeps_its_length():
 def test_taste_follows_the_mean_of_what_was_clicked():
     # One click on (0, 1): (2, 0) + 0.5 * 2 * (0, 1) = (2, 1), of length sqrt 5
     pull = replace(STILL, pull=0.5)
-    assert drift(pull, [2, 0], [2, 0], (1,), (1,))[0] == pytest.approx([4 / math.sqrt(5), 2 / math.sqrt(5)])
+    one = pytest.approx([4 / math.sqrt(5), 2 / math.sqrt(5)])
+    assert drift(pull, [2, 0], [2, 0], (1,), (1,))[0] == one
+    assert drift(pull, [2, 0], [2, 0], (0, 1), (0, 1))[0] == one  # the skipped item beside it does not count
     # Both clicked, mean (0.5, 0.5): (2, 0) + 0.5 * 2 * (0.5, 0.5) = (2.5, 0.5), of length sqrt 6.5
     both = drift(pull, [2, 0], [2, 0], (1, 0), (1, 1))[0]
     assert both == pytest.approx([5 / math.sqrt(6.5), 1 / math.sqrt(6.5)])

@@ -33,6 +33,13 @@ class Lookup:
         return {**state, "slates": state["slates"] + 1}
 
 
+class Coin(Lookup):
+    half = np.full((1, 1), 0.5)
+
+    def score(self, state, items):
+        return self.half
+
+
 class WrongShape(Lookup):
     def score(self, state, items):
         return np.full(len(items), 0.5)
@@ -117,6 +124,15 @@ def test_an_empty_slot_is_not_felt_whatever_the_model_says_of_it(small: Populati
     lookup.reset(seed=1)
     *_, info = lookup.step([7, 7])  # the model is asked about item -1 and gives the last item's chance
     assert info["satisfaction"] == pytest.approx(0.6 + 0.2 * (info["chance"][0] / 2 - 0.6))
+
+
+def test_what_a_model_gives_out_stays_its_own(small: Population):
+    coin = env(small, response="my_users:Coin", leave=Leave("never"), drift=Drift(enabled=False))
+    coin.reset(seed=1)
+    chances = [coin.step(item)[4]["chance"][0] for item in range(3)]
+    assert chances == sorted(chances, reverse=True)  # it tires
+    assert chances[0] == pytest.approx(0.5)
+    assert coin.simulator.model.half == 0.5
 
 
 def test_a_model_without_tastes_cannot_drift(small: Population):

@@ -1,0 +1,194 @@
+"""The main job on a small population: what a run leaves behind, that it repeats, and that it cannot flatter."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from lerl.cli import main
+from lerl.compare import summarize
+from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
+from lerl.envs.plugins import PluginError
+from lerl.envs.simulator import SimulatorConfig
+from lerl.evaluate import evaluate
+from lerl.fit import Fitter
+from lerl.rollout import Stage
+from lerl.rows import Row, Task, parse_row, parse_rows
+from lerl.train import train
+
+README = Path(__file__).parents[2] / "README.md"
+ROWS = ["planner+ppo", "boredom+greedy", "flat+ppo", "flat+ppo+mmr", "random", "popularity", "privileged"]
+SMALL = Config(
+    seed=3,
+    agents=ROWS,
+    data=DataConfig(synthetic=SyntheticConfig(users=40, items=80, categories=5, dim=4)),
+    env=SimulatorConfig(slate_size=3, max_steps=15),
+    planner=PlannerConfig(size=2, sessions=40),
+    train=TrainConfig(steps=600, users=8, rollout=16, batch_size=64, epochs=2, hidden=8, evaluations=2, validation=12),
+    evaluation=EvaluationConfig(replicates=2, batch_size=16, deterministic=True, bootstrap=100),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "first"
+    train(SMALL, out)
+    return out
+
+
+def tables(run: Path) -> dict[str, pl.DataFrame]:
+    return {name: pl.read_parquet(run / f"{name}.parquet") for name in ("episodes", "steps", "items", "exposure", "curves")}
+
+
+def test_a_run_keeps_what_it_takes_to_repeat_and_to_judge_it(run: Path) -> None:
+    about = json.loads((run / "run.json").read_text())
+    assert yaml.safe_load((run / "config.yaml").read_text())["planner"]["size"] == 2
+    assert about["packages"]["torch"] and about["seeds"]["evaluation"] != about["seeds"]["validation"]
+    assert {path.name for path in (run / "policies").iterdir()} == {"boredom.pt", "flat.pt"}
+    assert (run / "planners" / "boredom.npz").exists()
+    assert list((run / "logs" / "flat+ppo").glob("events.out.tfevents*"))
+
+
+def test_every_evaluation_user_is_judged_once_per_replicate_by_every_row(run: Path) -> None:
+    episodes = pl.read_parquet(run / "episodes.parquet")
+    users = set(Task.load(SMALL).population.users("evaluation").tolist())
+    for _, rows in episodes.group_by("agent"):
+        assert set(rows["user"].to_list()) == users
+        assert sorted(zip(rows["user"], rows["replicate"], strict=True)) == [(u, r) for u in sorted(users) for r in (0, 1)]
+    assert set(episodes["agent"]) >= {"boredom+ppo", "boredom+ppo@det", "flat+ppo", "flat+ppo+mmr", "privileged"}
+
+
+def test_sessions_add_up(run: Path) -> None:
+    found = tables(run)
+    for (agent,), rows in found["episodes"].group_by("agent"):
+        shown = found["items"].filter(pl.col("agent") == agent)["count"].sum()
+        assert shown == 3 * rows["T_int"].sum() - rows["empty_slots"].sum()
+        first = found["steps"].filter((pl.col("agent") == agent) & (pl.col("step") == 1))
+        assert first["sessions"].item() == len(rows)
+    assert (found["episodes"]["left_early"] ^ found["episodes"]["cut_by_cap"]).all()
+    shares = found["exposure"].group_by("agent", "axis", "step").agg(pl.col("share").sum())
+    assert np.allclose(shares["share"], 1.0)
+
+
+def test_the_same_command_gives_the_same_run(run: Path, tmp_path: Path) -> None:
+    train(SMALL, tmp_path / "second")
+    for name, table in tables(run).items():
+        assert table.equals(tables(tmp_path / "second")[name]), name
+
+
+def test_another_seed_judges_the_same_users_in_other_sessions(run: Path, tmp_path: Path) -> None:
+    other = dataclasses.replace(SMALL, seed=4, agents=["random"])
+    train(other, tmp_path / "other")
+    one, two = (pl.read_parquet(path / "episodes.parquet") for path in (run, tmp_path / "other"))
+    one = one.filter(pl.col("agent") == "random")
+    assert one["user"].equals(two["user"])
+    assert not one["R_cum"].equals(two["R_cum"])
+
+
+def test_evaluating_again_gives_the_same_tables(run: Path) -> None:
+    before = tables(run)
+    evaluate(run)
+    assert all(before[name].equals(table) for name, table in tables(run).items())
+
+
+def test_what_was_never_trained_cannot_be_evaluated(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no trained run; make one with: lerl train"):
+        evaluate(tmp_path)
+
+
+def test_the_curve_counts_the_steps_that_the_planner_took_to_learn(run: Path) -> None:
+    curves = pl.read_parquet(run / "curves.parquet")
+    with np.load(run / "planners" / "boredom.npz") as kept:
+        spent = int(kept["steps"])
+    first = {agent: rows["steps"].min() for (agent,), rows in curves.group_by("agent")}
+    assert first == {"boredom+ppo": spent, "flat+ppo": 0}
+    assert spent > 0
+
+
+def test_the_summary_has_the_documented_shape(run: Path) -> None:
+    assert main(["compare", str(run), "--bootstrap", "100"]) == 0
+    from lerl.compare import load_runs
+
+    summary = summarize(load_runs([run]), bootstrap=100)
+    assert set(summary["agents"]["random"]["R_cum"]) == {"mean", "low", "high"}
+    assert {"a", "b", "metric", "mean", "ratio", "low", "high"} <= set(summary["differences"][0])
+    assert summary["agents"]["random"]["normalised"]["mean"] == 0
+    assert summary["agents"]["privileged"]["normalised"]["mean"] == 1
+
+
+def test_a_policy_without_training_starts_as_its_start_says(tmp_path: Path) -> None:
+    untrained = dataclasses.replace(SMALL.train, steps=0, last_log_std=-20.0, log_std=-20.0)
+    config = dataclasses.replace(SMALL, train=untrained, agents=["flat+ppo", "flat+greedy"])
+    train(config, tmp_path / "run")
+    episodes = pl.read_parquet(tmp_path / "run" / "episodes.parquet")
+    means = dict(episodes.group_by("agent").agg(pl.col("R_cum").mean()).iter_rows())
+    # The last layer starts near zero, not at it, so single slates may differ.
+    assert means["flat+ppo@det"] == pytest.approx(means["flat+greedy"], rel=0.15)
+
+
+def test_results_do_not_depend_on_how_many_sessions_run_side_by_side(tmp_path: Path) -> None:
+    played = []
+    for count in (1, 7, 32):
+        config = dataclasses.replace(SMALL, evaluation=dataclasses.replace(SMALL.evaluation, batch_size=count))
+        task = Task.load(config)
+        agent = Fitter(task, tmp_path, lambda *_: None).agent(Row("boredom+greedy", "boredom"))
+        stage = Stage(task.population, config.env, task.axis, "evaluation", count)
+        played.append(stage.play(agent, stage.users, 2, seed=5))
+    for other in played[1:]:
+        for name in ("slates", "feedback", "lengths", "satisfaction", "widened"):
+            assert np.array_equal(getattr(played[0], name), getattr(other, name), equal_nan=name == "satisfaction"), name
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("flat+pp", r"Did you mean 'flat\+ppo'"),
+        ("random+mmr", "is no row"),
+        ("bored+ppo", "Did you mean 'boredom'"),
+        ("rendom", "Did you mean 'random'"),
+        ("nowhere.to_be:Found+ppo", "cannot be imported"),
+    ],
+)
+def test_a_row_that_is_none_is_refused_with_a_hint(name: str, message: str) -> None:
+    with pytest.raises(PluginError, match=message):
+        parse_row(name, "boredom")
+
+
+def test_rows_are_named_by_what_they_are() -> None:
+    rows = parse_rows(dataclasses.replace(SMALL, agents=["planner+ppo", "boredom+ppo", "flat+mmr"]))
+    assert rows == [Row("boredom+ppo", "boredom", learned=True), Row("flat+mmr", diverse=True)]
+
+
+def test_a_recipe_for_real_users_does_not_fall_back_to_made_up_ones() -> None:
+    with pytest.raises(ValueError, match="needs real users: give --data.path FOLDER"):
+        Task.load(dataclasses.replace(SMALL, data=DataConfig(needed=True)))
+
+
+def test_the_planner_in_the_readme_runs_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    mine = next(block for block in blocks if "def plan(" in block)
+    assert len([line for line in mine.splitlines() if line.strip()]) <= 12
+    name = re.search(r"--planner\.name (\S+)", README.read_text())
+    assert name is not None
+    monkeypatch.chdir(tmp_path)
+    Path(name[1].split(":")[0] + ".py").write_text(mine)
+    small = ["--train.steps", "200", "--train.users", "8", "--train.rollout", "8", "--train.evaluations", "1"]
+    few = ["--train.validation", "4", "--evaluation.users", "4", "--evaluation.batch_size", "8"]
+    arguments = ["--planner.name", name[1], "--agents", "[planner+ppo, planner+greedy, random]", "--env.max_steps", "6"]
+    assert main(["train", "quickstart", "--out", "mine", *arguments, *small, *few, "--debug"]) == 0
+    assert name[1].split(":")[1] + "+ppo" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("axis", ["clusters", "categories"])
+def test_planning_works_on_either_axis(axis: str) -> None:
+    config = dataclasses.replace(SMALL, planner=PlannerConfig(axis=axis, clusters=6, size=2))
+    task = Task.load(config)
+    assert len(task.axis.names) == (6 if axis == "clusters" else 5)
+    assert task.axis.membership.any(axis=1).all()
