@@ -28,7 +28,8 @@ class _Remembering:
 
     def _best(self, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.int32]:
         shown, k = self.memory.shown, self.setting.slate_size
-        return top_items(queries, vectors, self.memory.groups, self._all, ~self._all, shown, k)[0]
+        slates, _ = top_items(queries, vectors, self.memory.groups, self._all, ~self._all, shown, k)
+        return np.maximum(slates, 0)  # when no item is left, one shown before leaves its slot empty
 
 
 class RandomAgent(_Remembering):
@@ -38,7 +39,8 @@ class RandomAgent(_Remembering):
         """Slates (B, k), drawn from each session's own stream."""
         self.memory.see(observation)
         memory, items = self.memory, len(self.setting.catalog)
-        return _draw_items(memory.keys, memory.steps, memory.shown, items, self.setting.slate_size)
+        drawn = _draw_items(memory.keys, memory.steps, memory.shown, items, self.setting.slate_size)
+        return np.maximum(drawn, 0)
 
 
 @njit(cache=True)

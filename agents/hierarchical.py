@@ -76,13 +76,16 @@ class Hierarchy:
         self.planned_at[rows] = self.memory.steps[rows]
 
     def slates(self, queries: NDArray[np.float32]) -> NDArray[np.int32]:
-        """The slates (B, k) that virtual items (B, D) stand for under the current plans."""
+        """The slates (B, k) that virtual items (B, D) stand for under the current plans.
+
+        When no item is left, item 0 stands in: it was shown before, so its slot stays empty.
+        """
         vectors, k, shown = self.setting.knowledge.item_vectors, self.setting.slate_size, self.memory.shown
         if self.diversity > 0:
-            return diverse_items(queries, vectors, self._units, shown, k, self.diversity)
+            return np.maximum(diverse_items(queries, vectors, self._units, shown, k, self.diversity), 0)
         slates, widened = top_items(queries, vectors, self.memory.groups, self.allowed, self.avoid, shown, k)
         self.widened += widened
-        return slates
+        return np.maximum(slates, 0)
 
 
 class HierarchicalAgent:

@@ -98,7 +98,7 @@ class VirtualItemEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """An attribute of the users' environment, once per slot."""
-        return [getattr(self.env, attr_name, None) for _ in range(self.num_envs)]
+        return [getattr(self.env, attr_name, None)] * len(self._get_indices(indices))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Not supported: slots share one environment."""
@@ -110,7 +110,7 @@ class VirtualItemEnv(VecEnv):
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         """No slot is wrapped."""
-        return [False] * self.num_envs
+        return [False] * len(self._get_indices(indices))
 
 
 def virtual_items(
@@ -134,7 +134,7 @@ def new_model(env: VirtualItemEnv, settings: Any, seed: int, tensorboard: Path |
         env,
         learning_rate=lambda left: settings.learning_rate * left,
         n_steps=settings.rollout,
-        batch_size=settings.batch_size,
+        batch_size=min(settings.batch_size, settings.rollout * settings.users),
         n_epochs=settings.epochs,
         gamma=settings.gamma,
         gae_lambda=settings.gae_lambda,

@@ -237,16 +237,8 @@ class UserSimulator:
                 f"{type(self.model).__name__}.score must give one chance per slot, {slates.shape}, "
                 f"given an array of shape {chance.shape}"
             )
-        boredom, fatigue = self.config.boredom, self.config.fatigue
-        _weary(
-            chance,
-            slates,
-            self.topics,
-            state.boredom,
-            state.fatigue,
-            boredom.weight if boredom.enabled else 0.0,
-            fatigue.weight if fatigue.enabled else 0.0,
-        )
+        weights = self.config.boredom.weight, self.config.fatigue.weight
+        _weary(chance, slates, self.topics, state.boredom, state.fatigue, *weights)
         return chance
 
     def step(self, state: State, slates: NDArray[np.integer]) -> Outcome:

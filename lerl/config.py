@@ -82,7 +82,7 @@ class TrainConfig:
         steps: user-steps per learned agent; 0 leaves the policies as they start.
         users: simulated users side by side.
         rollout: steps of each user between updates.
-        batch_size: user-steps per gradient step.
+        batch_size: user-steps per gradient step; a whole rollout when that is less.
         epochs: passes over each rollout.
         learning_rate: Adam's, falling linearly to 0.
         gamma: discount per step, in [0, 1].
@@ -100,8 +100,8 @@ class TrainConfig:
 
     steps: int = 400_000
     users: int = 256
-    rollout: int = 32
-    batch_size: int = 2048
+    rollout: int = 8
+    batch_size: int = 512
     epochs: int = 4
     learning_rate: float = 1e-3
     gamma: float = 0.9
@@ -122,6 +122,11 @@ class TrainConfig:
         _at_least("train", 1, users=self.users, rollout=self.rollout, epochs=self.epochs, hidden=self.hidden)
         _at_least("train", 2, batch_size=self.batch_size)
         _at_least("train", 1, evaluations=self.evaluations, validation=self.validation)
+        if self.users * self.rollout > self.batch_size and self.users * self.rollout % self.batch_size:
+            raise ValueError(
+                f"train.batch_size must divide train.users * train.rollout ({self.users * self.rollout}) or be larger, "
+                f"given {self.batch_size}"
+            )
         for name in ("gamma", "gae_lambda"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"train.{name} must be in [0, 1], given {getattr(self, name)}")

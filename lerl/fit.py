@@ -94,7 +94,9 @@ class Fitter:
             self.report(f"{self._name(name)} planner", number + 1, 2, None)
         path.parent.mkdir(parents=True, exist_ok=True)
         state = planner.state() if hasattr(planner, "state") else {}
-        np.savez(path, steps=steps, **state)
+        partial = path.with_suffix(".partial.npz")
+        np.savez(partial, steps=steps, **state)
+        partial.replace(path)
         return steps
 
     def _explore(self, planner: Planner | None, number: int, count: int) -> Played:

@@ -130,7 +130,8 @@ class _Play:
         users = self.users[idle]
         seeds = [self.seeds[i] if slots[slot] else None for slot, i in enumerate(idle.tolist())]
         observation, _ = self.env.reset(seed=seeds, options={"reset_mask": slots, "users": users})
-        keys = np.array([self.seeds[i] for i in idle[rows].tolist()], np.uint64)
+        # Hashed, so that nobody can work out the users' coins from a session's key.
+        keys = np.array([seed_from("session key", self.seeds[i]) for i in idle[rows].tolist()], np.uint64)
         self.agent.begin(rows, observation, keys)
         return observation
 

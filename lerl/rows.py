@@ -56,8 +56,8 @@ def parse_row(name: str, main_planner: str) -> Row:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise PluginError(
             f"agents names {name!r}, which is no row.{hint} Rows are PLANNER+ppo, PLANNER+greedy, flat+ppo, "
-            f"flat+greedy, flat+mmr, flat+ppo+mmr, {', '.join(BASELINES)}, or your own agent as 'my_package.my_module:MyAgent'; "
-            f"planners are {', '.join(RULES)}, or your own"
+            f"flat+greedy, flat+mmr, flat+ppo+mmr, {', '.join(BASELINES)}, or your own agent as "
+            f"'my_package.my_module:MyAgent'; planners are {', '.join(RULES)}, or your own"
         )
     if head != "flat" and planner not in RULES:
         load_plugin(planner, "planner.name" if head == "planner" else "agents", RULES, ("plan",))

@@ -58,8 +58,6 @@ class PlanContexts:
 
     def replaced(self, rows: NDArray[np.int64], fresh: "PlanContexts") -> "PlanContexts":
         """These contexts with some sessions' rows overwritten, in place."""
-        if len(rows) == len(self):
-            return fresh
         for name in _PER_SESSION:
             getattr(self, name)[rows] = getattr(fresh, name)
         return self

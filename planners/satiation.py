@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Satiation:
-    """log-odds of a click = intercept + slope * promised log-odds - mean of (weights @ E)[c] over the item's categories c
+    """log-odds of a click = intercept + slope * promised log-odds - mean (weights @ E)[c] over the item's categories c
 
     E[c] is exposure: the shares of past slates in category c, each step fading by keep = exp(-1 / time constant).
 

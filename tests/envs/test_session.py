@@ -387,8 +387,8 @@ def test_users_may_be_chosen(small: Population):
     vector = SessionVectorEnv(small, 2, **SHORT)
     vector.reset(seed=0, options={"users": [other, one]})
     assert vector.state.user.tolist() == [other, one]
-    vector.reset(options={"users": [one, -1], "reset_mask": np.array([True, False])})
-    assert vector.state.user.tolist() == [one, one]
+    vector.reset(options={"users": [-1, other], "reset_mask": np.array([False, True])})
+    assert vector.state.user.tolist() == [other, other]
 
 
 def test_a_refused_reset_changes_nothing(small: Population):

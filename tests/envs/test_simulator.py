@@ -80,20 +80,20 @@ def test_two_steps_by_hand(build: Any):
         slate_size=2,
         boredom=Boredom(weight=1.0, time_constant=HALVING),
         fatigue=Fatigue(weight=0.4, time_constant=HALVING),
-        satisfaction=Satisfaction(rate=0.5, initial=0.6),
+        satisfaction=Satisfaction(rate=0.5, initial=0.8),
     )
     state = begin(users)
     first = show(users, state, [0, 2])
     assert first.chance[0] == pytest.approx([sigmoid(2), sigmoid(1)])
     felt = (sigmoid(2) + sigmoid(1)) / 2
-    assert state.satisfaction[0] == pytest.approx(0.6 + 0.5 * (felt - 0.6))
+    assert state.satisfaction[0] == pytest.approx(0.8 + 0.5 * (felt - 0.8))
     assert state.boredom[0] == pytest.approx([0.5, 0.25])  # half of a whole slate, and half of half a slate
     assert state.fatigue[0] == pytest.approx(0.5)
     second = show(users, state, [1, 1])
     assert second.slates.tolist() == [[1, -1]]
     assert second.chance[0] == pytest.approx([sigmoid(-1 - 1.0 * 0.25 - 0.4 * 0.5), 0])
     felt_then = second.chance[0, 0] / 2
-    assert state.satisfaction[0] == pytest.approx(0.25 * 0.6 + 0.25 * felt + 0.5 * felt_then)
+    assert state.satisfaction[0] == pytest.approx(0.25 * 0.8 + 0.25 * felt + 0.5 * felt_then)
     assert state.shown[0, :4].tolist() == [0, 2, 1, -1]
     assert state.exposure.tolist() == [[2, 2]]
 

@@ -42,13 +42,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def tables(run: Path) -> dict[str, pl.DataFrame]:
-    return {name: pl.read_parquet(run / f"{name}.parquet") for name in ("episodes", "steps", "items", "exposure", "curves")}
+    return {
+        name: pl.read_parquet(run / f"{name}.parquet") for name in ("episodes", "steps", "items", "exposure", "curves")
+    }
 
 
 def test_a_run_keeps_what_it_takes_to_repeat_and_to_judge_it(run: Path) -> None:
     about = json.loads((run / "run.json").read_text())
     assert yaml.safe_load((run / "config.yaml").read_text())["planner"]["size"] == 2
-    assert about["packages"]["torch"] and about["seeds"]["evaluation"] != about["seeds"]["validation"]
+    assert about["packages"]["torch"]
+    assert about["seeds"]["evaluation"] != about["seeds"]["validation"]
     assert {path.name for path in (run / "policies").iterdir()} == {"boredom.pt", "flat.pt"}
     assert (run / "planners" / "boredom.npz").exists()
     assert list((run / "logs" / "flat+ppo").glob("events.out.tfevents*"))
@@ -59,7 +62,9 @@ def test_every_evaluation_user_is_judged_once_per_replicate_by_every_row(run: Pa
     users = set(Task.load(SMALL).population.users("evaluation").tolist())
     for _, rows in episodes.group_by("agent"):
         assert set(rows["user"].to_list()) == users
-        assert sorted(zip(rows["user"], rows["replicate"], strict=True)) == [(u, r) for u in sorted(users) for r in (0, 1)]
+        assert sorted(zip(rows["user"], rows["replicate"], strict=True)) == [
+            (u, r) for u in sorted(users) for r in (0, 1)
+        ]
     assert set(episodes["agent"]) >= {"boredom+ppo", "boredom+ppo@det", "flat+ppo", "flat+ppo+mmr", "privileged"}
 
 
@@ -141,7 +146,9 @@ def test_results_do_not_depend_on_how_many_sessions_run_side_by_side(tmp_path: P
         played.append(stage.play(agent, stage.users, 2, seed=5))
     for other in played[1:]:
         for name in ("slates", "feedback", "lengths", "satisfaction", "widened"):
-            assert np.array_equal(getattr(played[0], name), getattr(other, name), equal_nan=name == "satisfaction"), name
+            assert np.array_equal(getattr(played[0], name), getattr(other, name), equal_nan=name == "satisfaction"), (
+                name
+            )
 
 
 @pytest.mark.parametrize(
@@ -165,7 +172,7 @@ def test_rows_are_named_by_what_they_are() -> None:
 
 
 def test_a_recipe_for_real_users_does_not_fall_back_to_made_up_ones() -> None:
-    with pytest.raises(ValueError, match="needs real users: give --data.path FOLDER"):
+    with pytest.raises(ValueError, match=r"needs real users: give --data\.path FOLDER"):
         Task.load(dataclasses.replace(SMALL, data=DataConfig(needed=True)))
 
 

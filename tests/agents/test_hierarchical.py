@@ -1,0 +1,166 @@
+"""A planner above anything that points: when it is asked, what its plans do, and what slots know of each other."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lerl.agents.base import Setting
+from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
+from lerl.envs.leave import Leave
+from lerl.envs.population import Population
+from lerl.envs.session import SessionVectorEnv
+from lerl.planners.base import PlanContexts, PlanError, Plans
+from lerl.planners.rules import build_planner
+
+MakeEnv = Callable[..., SessionVectorEnv]
+Play = Callable[..., tuple[Any, Any]]
+NEVER = Leave("never")
+KEYS = np.array([11, 12, 13, 14], np.uint64)
+
+
+class ByStep:
+    """Allows the category whose number is the step's, and remembers who asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[int, int]] = []
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        self.asked.append(dict(zip(contexts.session_key.tolist(), contexts.steps.tolist(), strict=True)))
+        allowed = np.arange(len(contexts.names)) == contexts.steps[:, None] % len(contexts.names)
+        return Plans(allowed, np.zeros(allowed.shape, bool))
+
+
+def test_a_plan_is_kept_for_as_long_as_was_said(setting: Setting, make_env: MakeEnv, play: Play):
+    for every, steps in ((1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 4]), (9, [0])):
+        planner = ByStep()
+        play(make_env(2, leave=NEVER), HierarchicalAgent(Hierarchy(setting, 2, planner, every)))
+        assert planner.asked == [{100: step, 101: step} for step in steps]
+
+
+def test_slates_come_from_the_plan_in_force(setting: Setting, make_env: MakeEnv, play: Play):
+    slates, _ = play(make_env(4, leave=NEVER), HierarchicalAgent(Hierarchy(setting, 4, ByStep(), 2)), steps=5)
+    for step, category in enumerate([0, 0, 2, 2, 4]):
+        assert setting.axis.membership[slates[step], category].all()
+
+
+def test_slots_that_begin_later_are_planned_by_their_own_clock(setting: Setting, make_env: MakeEnv):
+    env, planner = make_env(4, leave=NEVER), ByStep()
+    agent = HierarchicalAgent(Hierarchy(setting, 4, planner, replan_every=2))
+    observation, _ = env.reset(seed=0)
+    agent.begin(np.arange(4), observation, KEYS)
+    observation, *_ = env.step(agent.act(observation))
+    agent.act(observation)
+    observation, _ = env.reset(options={"reset_mask": np.arange(4) == 1})
+    agent.begin(np.array([1]), observation, np.array([99], np.uint64))
+    for _ in range(2):
+        observation, *_ = env.step(agent.act(observation))
+    agent.act(observation)
+    # Slots 0, 2 and 3 at their step 2, slot 1 at its own step 2, one later.
+    assert planner.asked == [{11: 0, 12: 0, 13: 0, 14: 0}, {99: 0}, {11: 2, 13: 2, 14: 2}, {99: 2}]
+
+
+def test_sessions_that_ended_keep_their_plan_and_others_get_the_next(setting: Setting, make_env: MakeEnv):
+    env, planner = make_env(4, leave=NEVER), ByStep()
+    hierarchy = Hierarchy(setting, 4, planner)
+    observation, _ = env.reset(seed=0)
+    hierarchy.begin(np.arange(4), observation, KEYS)
+    observation, *_ = env.step(hierarchy.slates(hierarchy.memory.tastes))
+    hierarchy.see(observation, np.array([False, True, False, True]))
+    assert planner.asked[-1] == {11: 1, 13: 1}
+    assert hierarchy.allowed.argmax(axis=1).tolist() == [1, 0, 1, 0]
+    assert hierarchy.planned_at.tolist() == [1, 0, 1, 0]
+    assert hierarchy.memory.steps.tolist() == [1, 1, 1, 1]  # the last slate is remembered all the same
+
+
+def test_an_item_shown_is_remembered_and_not_shown_again(setting: Setting, make_env: MakeEnv, play: Play):
+    agent = HierarchicalAgent(Hierarchy(setting, 4, build_planner("boredom", 2, 0)))
+    slates, _ = play(make_env(4, leave=NEVER), agent)
+    for row in range(4):
+        items = slates[:, row].ravel()
+        assert len(set(items.tolist())) == items.size
+        np.testing.assert_array_equal(agent.hierarchy.memory.shown[row, :15], items[:15])
+
+
+@pytest.mark.parametrize("name", ["random", "round_robin", "greedy", "boredom"])
+def test_slates_hold_eligible_items_only(name: str, setting: Setting, make_env: MakeEnv):
+    env = make_env(8, leave=NEVER)
+    hierarchy = Hierarchy(setting, 8, build_planner(name, 2, 0))
+    agent = HierarchicalAgent(hierarchy)
+    observation, _ = env.reset(seed=0)
+    agent.begin(np.arange(8), observation, np.arange(8, dtype=np.uint64))
+    checked = 0
+    for _ in range(6):
+        before = agent.widened.copy()
+        slates = agent.act(observation)
+        kept = np.flatnonzero(agent.widened == before)
+        member = setting.axis.membership[slates]  # (B, k, C)
+        assert (member & hierarchy.allowed[:, None]).any(axis=2)[kept].all()
+        assert not (member & hierarchy.avoid[:, None]).any(axis=2)[kept].any()
+        checked += len(kept)
+        observation, *_ = env.step(slates)
+    assert checked > 24
+
+
+def test_widened_slates_are_counted_per_session(setting: Setting, make_env: MakeEnv):
+    class OneThing:
+        def plan(self, contexts: PlanContexts) -> Plans:
+            allowed = np.ones((len(contexts), len(contexts.names)), bool)
+            avoid = allowed & (contexts.session_key != 12)[:, None]
+            return Plans(allowed, avoid)
+
+    hierarchy = Hierarchy(setting, 4, OneThing())
+    observation, _ = make_env(4).reset(seed=0)
+    hierarchy.begin(np.arange(4), observation, KEYS)
+    hierarchy.slates(hierarchy.memory.tastes)
+    hierarchy.slates(hierarchy.memory.tastes)
+    assert hierarchy.widened.tolist() == [2, 0, 2, 2]
+    hierarchy.begin(np.array([0]), observation, KEYS[:1])
+    assert hierarchy.widened.tolist() == [0, 0, 2, 2]
+
+
+def test_without_planner_or_scorer_the_best_by_taste_are_shown(
+    setting: Setting, make_env: MakeEnv, play: Play, population: Population
+):
+    env = make_env(3, leave=NEVER)
+    slates, _ = play(env, HierarchicalAgent(Hierarchy(setting, 3)))
+    known = population.knowledge
+    for row, user in enumerate(env.state.user):
+        order = np.argsort(-known.item_vectors @ known.tastes[user], kind="stable")
+        assert slates[:, row].ravel().tolist() == order[:18].tolist()
+
+
+def test_diversity_re_ranks(setting: Setting, make_env: MakeEnv, play: Play, population: Population):
+    plain, _ = play(make_env(20, leave=NEVER), HierarchicalAgent(Hierarchy(setting, 20)), steps=1)
+    diverse, _ = play(make_env(20, leave=NEVER), HierarchicalAgent(Hierarchy(setting, 20, diversity=3.0)), steps=1)
+    vectors = population.knowledge.item_vectors[:, :-1]
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def likeness(slates: Any) -> float:
+        return float(np.einsum("bid,bjd->bij", units[slates[0]], units[slates[0]]).mean())
+
+    assert likeness(diverse) < likeness(plain) - 0.1
+    np.testing.assert_array_equal(diverse[0, :, 0], plain[0, :, 0])  # the first pick is the best
+
+
+def test_a_wrong_plan_is_refused_before_it_does_harm(setting: Setting, make_env: MakeEnv):
+    class Wrong:
+        def plan(self, contexts: PlanContexts) -> Plans:
+            return Plans(np.ones(len(contexts.names), bool), np.zeros(len(contexts.names), bool))
+
+    observation, _ = make_env(4).reset(seed=0)
+    with pytest.raises(PlanError, match=r"Wrong\.plan must return .* shape \(4, 5\), given bool \(5,\)"):
+        Hierarchy(setting, 4, Wrong()).begin(np.arange(4), observation, KEYS)
+
+
+def test_a_session_longer_than_the_catalogue_goes_on_with_empty_slots(setting: Setting, make_env: MakeEnv):
+    long = Setting(setting.catalog, setting.knowledge, setting.axis, 7, 10, 1)
+    for diversity in (0.0, 1.0):
+        env = make_env(2, leave=NEVER, slate_size=7, max_steps=10)
+        agent = HierarchicalAgent(Hierarchy(long, 2, diversity=diversity))
+        observation, _ = env.reset(seed=0)
+        agent.begin(np.arange(2), observation, KEYS[:2])
+        for _ in range(10):
+            observation, _, _, _, info = env.step(agent.act(observation))
+        assert info["empty_slots"].tolist() == [7, 7]  # the 60 items were used up in the ninth slate

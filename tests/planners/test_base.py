@@ -1,0 +1,74 @@
+"""What planners are given and how a wrong answer is refused."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lerl.planners.base import PlanContexts, PlanError, Plans, check_plans
+
+MakeContexts = Callable[..., PlanContexts]
+
+
+class MyPlanner:
+    """Stands for a user's planner in messages."""
+
+
+def test_a_proper_plan_comes_back_as_it_was(contexts: MakeContexts):
+    plans = Plans(np.array([[True, False], [True, True]]), np.array([[False, True], [True, True]]))
+    assert check_plans(plans, contexts([[0.5, 0.5], [0.5, 0.5]]), MyPlanner()) is plans
+
+
+@pytest.mark.parametrize(
+    ("allowed", "avoid", "message"),
+    [
+        (
+            np.ones((2, 3), bool),
+            np.zeros((1, 3), bool),
+            r"avoid is a bool array of shape \(2, 3\), given bool \(1, 3\)",
+        ),
+        (
+            np.ones((3, 2), bool),
+            np.zeros((2, 3), bool),
+            r"allowed is a bool array of shape \(2, 3\), given bool \(3, 2\)",
+        ),
+        (np.ones(3, bool), np.zeros((2, 3), bool), r"allowed is a bool array of shape \(2, 3\), given bool \(3,\)"),
+        (np.ones((2, 3), int), np.zeros((2, 3), bool), r"allowed is a bool array of .*, given int64 \(2, 3\)"),
+        ([[True] * 3] * 2, np.zeros((2, 3), bool), r"allowed is a bool array of .*, given list"),
+        (np.ones((2, 3), bool), None, r"avoid is a bool array of .*, given NoneType"),
+        (np.array([[True] * 3, [False] * 3]), np.zeros((2, 3), bool), "allowed no category for session 1; every plan"),
+    ],
+)
+def test_a_wrong_answer_says_what_was_wrong(contexts: MakeContexts, allowed: Any, avoid: Any, message: str):
+    with pytest.raises(PlanError, match=rf"MyPlanner\.plan .*{message}"):
+        check_plans(Plans(allowed, avoid), contexts([[0.5] * 3] * 2), MyPlanner())
+
+
+@pytest.mark.parametrize("answer", [None, np.ones((2, 3), bool), {"allowed": [0]}])
+def test_an_answer_that_is_no_plan_at_all_is_refused(contexts: MakeContexts, answer: Any):
+    with pytest.raises(PlanError, match=r"MyPlanner\.plan must return Plans whose allowed .*, given NoneType"):
+        check_plans(answer, contexts([[0.5] * 3] * 2), MyPlanner())
+
+
+def test_categories_of_recent_items_leave_padding_empty(contexts: MakeContexts):
+    both = contexts([[0.5, 0.5]], membership=[[1, 0], [1, 1]], items=[[-1, 1, 0]])
+    np.testing.assert_array_equal(both.recent_categories, [[[False, False], [True, True], [True, False]]])
+
+
+def test_taking_sessions_takes_all_that_belongs_to_them(contexts: MakeContexts):
+    three = contexts([[0.1], [0.2], [0.3]], steps=[4, 5, 6], keys=[7, 8, 9], items=[[0], [-1], [0]])
+    part = three.take(np.array([2, 0]))
+    assert len(part) == 2
+    assert part.steps.tolist() == [6, 4]
+    assert part.session_key.tolist() == [9, 7]
+    assert part.recent_items.tolist() == [[0], [0]]
+    np.testing.assert_allclose(part.liking, [[0.3], [0.1]])
+
+
+def test_replacing_a_session_leaves_the_others(contexts: MakeContexts):
+    old, fresh = contexts([[0.1], [0.2], [0.3]], steps=[4, 5, 6]), contexts([[0.9]], steps=[0], keys=[99])
+    new = old.replaced(np.array([1]), fresh)
+    assert new.steps.tolist() == [4, 0, 6]
+    assert new.session_key.tolist() == [0, 99, 2]
+    np.testing.assert_allclose(new.liking, [[0.1], [0.9], [0.3]])
