@@ -98,7 +98,7 @@ class VirtualItemEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """An attribute of the users' environment, once per slot."""
-        return [getattr(self.env, attr_name, None)] * len(self._get_indices(indices))
+        return [getattr(self.env, attr_name, None)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Not supported: slots share one environment."""
@@ -110,7 +110,7 @@ class VirtualItemEnv(VecEnv):
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         """No slot is wrapped."""
-        return [False] * len(self._get_indices(indices))
+        return [False] * len(list(self._get_indices(indices)))
 
 
 def virtual_items(
