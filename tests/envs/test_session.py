@@ -311,6 +311,12 @@ def test_what_was_given_out_is_not_changed_later(small: Population):
         if key != "taste":
             np.testing.assert_array_equal(value, kept[key])
     assert np.array_equal(env.reset(seed=0)[0]["taste"], kept["taste"])
+    single = SessionEnv(small, reveal_hidden=True, **LASTING)
+    _, info = single.reset(seed=0)
+    taste = info["true_taste"].copy()
+    single.step(1)
+    assert info["boredom"].tolist() == [0] * 5
+    assert info["true_taste"].tolist() == taste.tolist()
 
 
 @settings(max_examples=40)

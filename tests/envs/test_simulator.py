@@ -154,6 +154,24 @@ def test_a_mechanism_moves_its_own_part_and_nothing_else(small: Population, name
         assert (before[1:] > after[1:]).all()
 
 
+def test_the_anchor_shifts_when_and_where_its_own_streams_say(build: Any):
+    """Four users of as many directions: every shift goes all the way to one of them, with chance one half."""
+    population = build([[1, 0], [0, 1]], [[2, 0], [0, 2], [-2, 0], [0, -2]])
+    users = quiet(population, drift=Drift(revert=0, pull=0, noise=0, shift_probability=0.5, shift_size=1))
+    state = begin(users, [5])
+    home, shifts = state.anchor[0].tolist(), 0
+    for step in range(20):
+        when, where = (
+            draws.uniform(np.uint64(draws.stream(np.uint64(5), 0, step, purpose)), 0)
+            for purpose in (draws.SHIFT, draws.SHIFT_TARGET)
+        )
+        if when < 0.5:
+            home, shifts = population.truth.user_vectors[int(4 * where)].tolist(), shifts + 1
+        show(users, state, [-1])
+        assert state.anchor[0].tolist() == home
+    assert 5 <= shifts <= 15
+
+
 def test_boredom_is_for_the_topic_that_was_shown(build: Any):
     """Items 0 and 1 share a category, items 0 and 2 a direction: which of them bores after 0 is the switch's doing."""
     population = build([[1, 0], [0, 1], [2, 0]], [[1, 1]], categories=[[1, 0], [1, 0], [0, 1]])
