@@ -26,7 +26,7 @@ def check_range(owner: object, name: str, low: float, high: float = math.inf) ->
     """Refuse a strength that is not finite or outside [low, high] with an error that names it."""
     value = getattr(owner, name)
     if not low <= value <= high or math.isinf(value):
-        allowed = f"finite and at least {low:g}" if math.isinf(high) else f"in [{low}, {high}]"
+        allowed = f"finite and at least {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
         raise ValueError(f"{type(owner).__name__.lower()}.{name} must be {allowed}, given {value}")
 
 

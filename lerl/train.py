@@ -11,10 +11,12 @@ import polars as pl
 
 import lerl
 from lerl.config import Config
+from lerl.envs.simulator import UserSimulator
 from lerl.evaluate import judge, write_table
 from lerl.fit import Fitter
+from lerl.planners.rules import build_planner
 from lerl.progress import Progress
-from lerl.rows import Task, parse_rows
+from lerl.rows import Row, Task, parse_rows
 from lerl.settings import dump
 
 PACKAGES = ("numpy", "numba", "torch", "gymnasium", "stable-baselines3", "polars", "scipy", "scikit-learn", "implicit")
@@ -34,6 +36,7 @@ def train(config: Config, out: Path) -> None:
     """
     rows = parse_rows(config)
     task = Task.load(config)
+    _check(task, rows)
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.yaml").write_text(dump(config))
     (out / "run.json").write_text(json.dumps(_about(task), indent=1))
@@ -44,6 +47,14 @@ def train(config: Config, out: Path) -> None:
         write_table(pl.DataFrame(fitter.curves, schema=CURVE | {"sessions": pl.Int64}), out / "curves.parquet")
         (out / "trained.json").write_text(json.dumps({"rows": [row.label for row in rows]}))
         judge(task, fitter, out, progress)
+
+
+def _check(task: Task, rows: list[Row]) -> None:
+    """Make everything that plugs in once, so that what does not fit is refused before anything is written."""
+    UserSimulator(task.population, task.config.env, "train", task.axis)
+    for row in rows:
+        if row.planner is not None:
+            build_planner(row.planner, task.config.planner.size, task.seed("planner"))
 
 
 def _about(task: Task) -> dict[str, Any]:

@@ -161,8 +161,8 @@ def test_a_misspelt_rule_is_told_its_name():
 @pytest.mark.parametrize(
     ("rule", "settings", "allowed"),
     [
-        (SatisfactionHazard, {"highest": 1.5}, r"satisfactionhazard.highest must be in \[0.0, 1.0\], given 1.5"),
-        (SatisfactionHazard, {"threshold": -1}, r"satisfactionhazard.threshold must be in \[0.0, 1.0\], given -1"),
+        (SatisfactionHazard, {"highest": 1.5}, r"satisfactionhazard.highest must be in \[0, 1\], given 1.5"),
+        (SatisfactionHazard, {"threshold": -1}, r"satisfactionhazard.threshold must be in \[0, 1\], given -1"),
         (SatisfactionHazard, {"width": 0}, "satisfactionhazard.width must be finite and at least 1e-09, given 0"),
         (RepetitionWindow, {"window": 0}, "repetitionwindow.window must be finite and at least 1, given 0"),
         (RepetitionWindow, {"most": -1}, "repetitionwindow.most must be finite and at least 0, given -1"),

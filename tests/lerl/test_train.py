@@ -166,6 +166,14 @@ def test_a_row_that_is_none_is_refused_with_a_hint(name: str, message: str) -> N
         parse_row(name, "boredom")
 
 
+def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    leave = dataclasses.replace(SMALL.env.leave, rule="satisfied")
+    config = dataclasses.replace(SMALL, env=dataclasses.replace(SMALL.env, leave=leave))
+    with pytest.raises(PluginError, match="Did you mean 'satisfaction'"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_rows_are_named_by_what_they_are() -> None:
     rows = parse_rows(dataclasses.replace(SMALL, agents=["planner+ppo", "boredom+ppo", "flat+mmr"]))
     assert rows == [Row("boredom+ppo", "boredom", learned=True), Row("flat+mmr", diverse=True)]
