@@ -10,7 +10,7 @@ from lerl.agents.base import Setting
 from lerl.agents.retrieval import score_all
 from lerl.envs.draws import seed_from
 from lerl.envs.topics import padded
-from lerl.planners.base import PlanContexts, Sessions
+from lerl.planners.base import PlanContexts
 
 Observation = dict[str, NDArray[Any]]
 BEST = 3  # items over which a category's liking is averaged
@@ -106,18 +106,6 @@ class Memory:
             self.shown[rows],
             len(self.setting.axis.names),
             BEST,
-        )
-
-    def sessions(self, rows: NDArray[np.int64]) -> Sessions:
-        """The sessions in these slots so far, as a planner learns from them."""
-        setting = self.setting
-        shape = (len(rows), setting.max_steps, setting.slate_size)
-        return Sessions(
-            setting.axis.names,
-            setting.axis.membership,
-            self.shown[rows].reshape(shape),
-            self.feedback[rows].reshape(shape),
-            self.estimates[rows].reshape(shape),
         )
 
 

@@ -135,12 +135,3 @@ def test_a_category_without_items_left_promises_nothing(setting: Setting, make_e
     assert memory.liking(np.array([0]))[0, category] > 0
     memory.shown[0, len(members) - 1] = members[0]
     assert memory.liking(np.array([0]))[0, category] == 0
-
-
-def test_sessions_are_what_a_planner_learns_from(lived: tuple[SessionVectorEnv, Memory]):
-    env, memory = lived
-    sessions = memory.sessions(np.array([2, 0]))
-    assert sessions.items.shape == (2, 6, 3)
-    np.testing.assert_array_equal(sessions.items.reshape(2, -1), env.state.shown[[2, 0]])
-    np.testing.assert_array_equal(sessions.feedback.reshape(2, -1), env.state.feedback[[2, 0]])
-    assert (sessions.items[:, 3:] == -1).all()

@@ -17,7 +17,7 @@ from lerl.envs.plugins import PluginError
 from lerl.envs.simulator import SimulatorConfig
 from lerl.evaluate import evaluate
 from lerl.fit import Fitter
-from lerl.rollout import Stage
+from lerl.rollout import Stage, sessions_of
 from lerl.rows import Row, Task, parse_row, parse_rows
 from lerl.train import train
 
@@ -149,6 +149,18 @@ def test_results_do_not_depend_on_how_many_sessions_run_side_by_side(tmp_path: P
             assert np.array_equal(getattr(played[0], name), getattr(other, name), equal_nan=name == "satisfaction"), (
                 name
             )
+
+
+def test_a_planner_learns_from_feedback_and_from_what_was_known_alone(tmp_path: Path) -> None:
+    task = Task.load(SMALL)
+    stage = Stage(task.population, SMALL.env, task.axis, "train", SMALL.evaluation.batch_size)
+    played = stage.play(Fitter(task, tmp_path, lambda *_: None).agent(Row("flat+greedy")), stage.users[:3], 1, seed=5)
+    sessions = sessions_of(played, task.population, task.axis)
+    known, user, item = task.population.knowledge, stage.users[1], played.slates[1, 0, 2]
+    logit = known.tastes[user] @ known.item_vectors[item] + known.user_offsets[user]
+    assert sessions.estimates[1, 0, 2] == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-5)
+    assert sessions.items is played.slates
+    assert sessions.feedback is played.feedback
 
 
 @pytest.mark.parametrize(
