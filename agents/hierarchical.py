@@ -74,6 +74,7 @@ class Hierarchy:
         plans = check_plans(self.planner.plan(contexts), contexts, self.planner)
         self.allowed[rows], self.avoid[rows] = plans.allowed, plans.avoid
         self.planned_at[rows] = self.memory.steps[rows]
+        self.memory.plans[rows] += 1
 
     def slates(self, queries: NDArray[np.float32]) -> NDArray[np.int32]:
         """The slates (B, k) that virtual items (B, D) stand for under the current plans.

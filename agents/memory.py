@@ -22,7 +22,7 @@ class Memory:
     Attributes:
         shown: (B, T * k) int32, items in order, -1 beyond.
         feedback, estimates: (B, T * k) float32, what came back and what known history promised.
-        steps: (B,) int64, slates shown. tastes: (B, D) float32 and offsets: (B,) float32, from the observation.
+        steps: (B,) int64, slates shown. plans: (B,) int64, plans made, counted by whoever plans. tastes: (B, D) float32 and offsets: (B,) float32, from the observation.
     """
 
     def __init__(self, setting: Setting, count: int) -> None:
@@ -33,6 +33,7 @@ class Memory:
         self.feedback = np.full((count, slots), -1, np.float32)
         self.estimates = np.zeros((count, slots), np.float32)
         self.steps = np.zeros(count, np.int64)
+        self.plans = np.zeros(count, np.int64)
         self.tastes = np.zeros((count, setting.knowledge.tastes.shape[1]), np.float32)
         self.offsets = np.zeros(count, np.float32)
         self.counts = np.zeros((count, len(setting.axis.names)), np.float32)
@@ -44,7 +45,7 @@ class Memory:
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
         """Forget these slots: new sessions start there. Keys tell sessions apart; made here unless given."""
         self.shown[rows], self.feedback[rows], self.estimates[rows] = -1, -1, 0
-        self.steps[rows], self.counts[rows], self.liked[rows] = 0, 0, 0
+        self.steps[rows], self.plans[rows], self.counts[rows], self.liked[rows] = 0, 0, 0, 0
         self.tastes[rows] = observation["taste"][rows]
         self.offsets[rows] = observation["taste_offset"][rows, 0]
         if keys is None:
@@ -88,6 +89,7 @@ class Memory:
             slate_size=setting.slate_size,
             session_key=self.keys[rows],
             steps=self.steps[rows],
+            plans=self.plans[rows],
             liking=self.liking(rows),
             counts=counts,
             feedback=liked,

@@ -17,7 +17,7 @@ class PlanContexts:
         membership: (I, C) bool, which items are in which category.
         slate_size: k.
         session_key: (B,) uint64, the same during a session, different between sessions; source of a planner's draws.
-        steps: (B,) int, slates shown so far.
+        steps: (B,) int, slates shown so far. plans: (B,) int, plans made so far in the session.
         liking: (B, C) float in (0, 1), chance of a click on a category's best items not shown yet, estimated from known
             history alone, before boredom; 0 where none is left.
         counts: (B, C) float, slots shown per category so far.
@@ -32,6 +32,7 @@ class PlanContexts:
     slate_size: int
     session_key: NDArray[np.uint64]
     steps: NDArray[np.int64]
+    plans: NDArray[np.int64]
     liking: NDArray[np.float32]
     counts: NDArray[np.float32]
     feedback: NDArray[np.float32]
@@ -66,6 +67,7 @@ class PlanContexts:
 _PER_SESSION = (
     "session_key",
     "steps",
+    "plans",
     "liking",
     "counts",
     "feedback",

@@ -49,10 +49,10 @@ class RoundRobinPlanner:
         self.size = size
 
     def plan(self, contexts: PlanContexts) -> Plans:
-        """The next `size` categories after those of the step before."""
+        """The next `size` categories after those of the plan before."""
         count = len(contexts.names)
         size = min(self.size, count)
-        turn = (contexts.steps[:, None] * size + np.arange(size)) % count
+        turn = (contexts.plans[:, None] * size + np.arange(size)) % count
         allowed = np.zeros((len(contexts), count), bool)
         np.put_along_axis(allowed, turn, True, axis=1)
         return Plans(allowed, np.zeros(allowed.shape, bool))

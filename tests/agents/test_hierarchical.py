@@ -103,6 +103,19 @@ def test_slates_hold_eligible_items_only(name: str, setting: Setting, make_env: 
     assert checked > 24
 
 
+def test_round_robin_reaches_every_category_however_long_a_plan_is_kept(setting: Setting, make_env: MakeEnv):
+    env = make_env(4, leave=NEVER)
+    hierarchy = Hierarchy(setting, 4, build_planner("round_robin", 1, 0), replan_every=2)
+    observation, _ = env.reset(seed=0)
+    hierarchy.begin(np.arange(4), observation, KEYS)
+    planned = []
+    for step in range(4):
+        planned.append(int(hierarchy.allowed[0].argmax()))
+        observation, *_ = env.step(np.arange(12).reshape(4, 3) + 3 * step)
+        hierarchy.see(observation)
+    assert planned == [0, 0, 1, 1]
+
+
 def test_widened_slates_are_counted_per_session(setting: Setting, make_env: MakeEnv):
     class OneThing:
         def plan(self, contexts: PlanContexts) -> Plans:

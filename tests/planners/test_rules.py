@@ -81,9 +81,9 @@ def test_random_repeats_itself_when_asked_again(busy: PlanContexts):
 
 
 def test_round_robin_takes_every_category_in_turn(contexts: MakeContexts):
-    steps = contexts(np.full((6, 5), 0.5), steps=np.arange(6))
+    turns = contexts(np.full((6, 5), 0.5), plans=np.arange(6))
     # 0 1 | 2 3 | 4 0 | 1 2 | 3 4 | 0 1, each plan in order of number
-    assert chosen(RoundRobinPlanner(2, 0), steps) == [[0, 1], [2, 3], [0, 4], [1, 2], [3, 4], [0, 1]]
+    assert chosen(RoundRobinPlanner(2, 0), turns) == [[0, 1], [2, 3], [0, 4], [1, 2], [3, 4], [0, 1]]
 
 
 def test_greedy_takes_what_promises_most_and_the_lower_number_on_ties(contexts: MakeContexts):
