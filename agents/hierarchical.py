@@ -76,6 +76,23 @@ class Hierarchy:
         self.planned_at[rows] = self.memory.steps[rows]
         self.memory.plans[rows] += 1
 
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of what it remembers and plans, as arrays, and of its planner's `state()` where there is one."""
+        plans = {name: getattr(self, name).copy() for name in ("allowed", "avoid", "planned_at", "widened")}
+        state: dict[str, Any] = getattr(self.planner, "state", dict)()
+        return {"memory": self.memory.snapshot(), "plans": plans, "planner": state}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Remember and plan as a snapshot says."""
+        self.memory.restore(snapshot["memory"])
+        for name, value in snapshot["plans"].items():
+            setattr(self, name, value.copy())
+        restore = getattr(self.planner, "restore", None)
+        if restore is not None:
+            restore(snapshot["planner"])
+        self.contexts = None
+        self._look(np.arange(len(self.widened)))
+
     def slates(self, queries: NDArray[np.float32]) -> NDArray[np.int32]:
         """The slates (B, k) that virtual items (B, D) stand for under the current plans.
 

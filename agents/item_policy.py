@@ -1,5 +1,6 @@
 """The learned item policy: Stable-Baselines3 PPO whose action is a point in item-vector space."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from lerl.agents.encoders import CategoryEncoder
 from lerl.agents.hierarchical import Hierarchy
 from lerl.envs import draws
+from lerl.envs.files import write_whole
 from lerl.envs.session import SessionVectorEnv
 
 REACH = 20.0  # bound of an action's coordinates, in standard deviations of item scores
@@ -93,6 +95,17 @@ class VirtualItemEnv(VecEnv):
             features = self.encoder.encode(self.hierarchy)
         return features, (rewards * self.reward_scale).astype(np.float32), ended, infos
 
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of all that coming steps depend on, as nested dictionaries of arrays; `restore` takes it back."""
+        running = {"returns": self._returns.copy(), "lengths": self._lengths.copy()}
+        return {"users": self.env.snapshot(), "hierarchy": self.hierarchy.snapshot(), **running}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go back to a snapshot of a view made with the same settings."""
+        self.env.restore(snapshot["users"])
+        self.hierarchy.restore(snapshot["hierarchy"])
+        self._returns, self._lengths = snapshot["returns"].copy(), snapshot["lengths"].copy()
+
     def close(self) -> None:
         """Nothing to close."""
 
@@ -152,18 +165,22 @@ def new_model(env: VirtualItemEnv, settings: Any, seed: int, tensorboard: Path |
 
 
 class Report(BaseCallback):
-    """Calls back after every rollout with the steps so far, and lets exploration shrink as training goes on.
+    """Calls back around every rollout, and lets exploration shrink as training goes on.
 
     Args:
-        after: called with the model and its steps.
+        before: called with the model before every rollout, when all that training depends on is at rest.
+        after: called with the model after every rollout.
         log_std: logarithm of the action's standard deviation at the start and at the end, linear in between.
     """
 
-    def __init__(self, after: Callable[[PPO, int], None], log_std: tuple[float, float]) -> None:
+    def __init__(
+        self, before: Callable[[PPO], None], after: Callable[[PPO], None], log_std: tuple[float, float]
+    ) -> None:
         super().__init__()
-        self._after, self._log_std = after, log_std
+        self._before, self._after, self._log_std = before, after, log_std
 
     def _on_rollout_start(self) -> None:
+        self._before(self.model)  # type: ignore[arg-type]
         left = self.model._current_progress_remaining
         first, last = self._log_std
         spread: torch.nn.Parameter = self.model.policy.log_std  # type: ignore[assignment]
@@ -174,7 +191,7 @@ class Report(BaseCallback):
         return True
 
     def _on_rollout_end(self) -> None:
-        self._after(self.model, self.num_timesteps)  # type: ignore[arg-type]
+        self._after(self.model)  # type: ignore[arg-type]
 
 
 class PolicyScorer:
@@ -213,9 +230,9 @@ def _noise(keys, steps, dim):  # type: ignore[no-untyped-def]
 
 def save_policy(policy: ActorCriticPolicy, path: Path) -> None:
     """Weights as tensors, nothing else; written whole or not at all."""
-    partial = path.with_suffix(".partial")
-    torch.save(policy.state_dict(), partial)
-    partial.replace(path)
+    stream = io.BytesIO()
+    torch.save(policy.state_dict(), stream)
+    write_whole(path, stream.getvalue())
 
 
 def load_policy(path: Path, features: int, dim: int, hidden: int) -> ActorCriticPolicy:

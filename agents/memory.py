@@ -13,6 +13,7 @@ from lerl.envs.topics import padded
 from lerl.planners.base import PlanContexts
 
 Observation = dict[str, NDArray[Any]]
+KEPT = ("shown", "feedback", "estimates", "steps", "plans", "tastes", "offsets", "counts", "liked", "keys")
 BEST = 3  # items over which a category's liking is averaged
 
 
@@ -73,6 +74,16 @@ class Memory:
             self.counts,
             self.liked,
         )
+
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of all that is remembered, as arrays; `restore` takes it back."""
+        return {name: value.copy() for name, value in vars(self).items() if name in KEPT} | {"begun": self._begun}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Remember what a snapshot holds, and nothing else."""
+        for name in KEPT:
+            setattr(self, name, snapshot[name].copy())
+        self._begun = snapshot["begun"]
 
     def contexts(self, rows: NDArray[np.int64], history: int = 20) -> PlanContexts:
         """What a planner may know of the sessions in these slots."""

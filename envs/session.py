@@ -429,6 +429,22 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         infos = final | self._infos((~again, info), (again, self._session.info()))
         return self._session.observe(), outcome.reward, outcome.terminated, outcome.truncated, infos
 
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of all that coming steps depend on, as nested dictionaries of arrays; `restore` takes it back."""
+        everyone = np.arange(self.num_envs)
+        return {
+            "state": dataclasses.asdict(self.state.take(everyone)),
+            "seeds": self._seeds.copy(),
+            "numbers": self._numbers.copy(),
+            "random": self.np_random.bit_generator.state,
+        }
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go back to a snapshot of an environment made with the same settings."""
+        self._session.state = State(**snapshot["state"])
+        self._seeds, self._numbers = snapshot["seeds"].copy(), snapshot["numbers"].copy()
+        self.np_random.bit_generator.state = snapshot["random"]
+
     def _advance(self, slates: NDArray[np.int32], going: NDArray[np.bool_]) -> Outcome:
         """One step of the slots that are going on; what it brought, zero in the rows of the others."""
         if going.all():

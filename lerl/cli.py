@@ -4,11 +4,13 @@ Each command imports what it needs only when it runs, so that help is quick.
 """
 
 import argparse
+import errno
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +24,7 @@ Find out whether a recommender keeps people satisfied over a whole session, and 
 
 commands:
   train RECIPE [--any.key VALUE ...]    fit and evaluate every agent that a recipe lists
+  train --resume RUN                    go on with a run that was interrupted
   evaluate RUN                          evaluate a trained run again
   compare RUN...                        a table of runs that differ in their seed
   plot RUN...                           pictures of runs that differ in their seed
@@ -78,9 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(error: BaseException, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    if isinstance(error, KeyboardInterrupt):
-        return _say("interrupted", 130)
     message = " ".join(str(error).split())
+    if isinstance(error, KeyboardInterrupt):
+        return _say(f"interrupted; {message}" if message else "interrupted", 130)
     if isinstance(error, ValueError | OSError):
         return _say(f"error: {message}", 2)
     hint = "" if debug else "; run it again with --debug to see where"
@@ -113,6 +116,9 @@ def _train(arguments: list[str]) -> None:
     from lerl import settings
 
     words, flags = _split(arguments)
+    if "resume" in flags:
+        _resume(words, flags)
+        return
     if {"-h", "--help"} & set(arguments):
         print(_train_help(words), end="")
         return
@@ -128,9 +134,39 @@ def _train(arguments: list[str]) -> None:
 
     from lerl.train import train
 
-    train(config, folder)
-    _print_comparison([folder], out=folder, bootstrap=config.evaluation.bootstrap)
-    _print_pictures([folder], folder / PICTURES, bootstrap=config.evaluation.bootstrap)
+    with _resumable(folder):
+        train(config, folder)
+        _print_results(folder, config.evaluation.bootstrap)
+
+
+def _resume(words: list[str], flags: dict[str, str | None]) -> None:
+    run = flags.pop("resume")
+    if run is None or words or flags:
+        raise UsageError("--resume takes a run and nothing else, such as lerl train --resume runs/quickstart-seed0")
+
+    from lerl.train import resume
+
+    with _resumable(Path(run)):
+        _print_results(Path(run), resume(Path(run)).evaluation.bootstrap)
+
+
+@contextmanager
+def _resumable(run: Path) -> Iterator[None]:
+    """Say how to go on where a run is interrupted, or stopped by a full disk."""
+    how = f"go on with: lerl train --resume {run}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(how if (run / "config.yaml").is_file() else "") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise OSError(f"{run} cannot be written ({error}); make room, then {how}") from error
+
+
+def _print_results(run: Path, bootstrap: int) -> None:
+    _print_comparison([run], out=run, bootstrap=bootstrap)
+    _print_pictures([run], run / PICTURES, bootstrap=bootstrap)
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
@@ -165,10 +201,16 @@ def _train_help(words: Sequence[str]) -> str:
 
 
 def _vacant(folder: Path) -> Path:
-    """Refuse a folder that holds something."""
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        held = "already holds a run" if (folder / "config.yaml").is_file() else "is taken"
-        raise FileExistsError(f"{folder} {held}; remove it, or give another folder with --out")
+    """Refuse a folder that holds something, but for what a run leaves that ended before it began."""
+    if (folder / "config.yaml").is_file():
+        raise FileExistsError(
+            f"{folder} already holds a run; go on with it by lerl train --resume {folder}, remove it, or give another "
+            "folder with --out"
+        )
+    if folder.is_file() or (
+        folder.is_dir() and any(held.name not in (".lock", "run.json") for held in folder.iterdir())
+    ):
+        raise FileExistsError(f"{folder} is taken; remove it, or give another folder with --out")
     return folder
 
 

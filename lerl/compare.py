@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lerl import metrics
+from lerl.envs.files import write_whole
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -195,10 +196,9 @@ def compare(
     """
     summary = summarize(load_runs(paths, allow_different), bootstrap, seed)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-        (out / "summary.json").write_text(text + "\n", encoding="utf-8")
-        (out / "summary.md").write_text(markdown(summary), encoding="utf-8")
+        write_whole(out / "summary.json", text + "\n")
+        write_whole(out / "summary.md", markdown(summary))
     return summary
 
 

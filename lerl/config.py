@@ -95,6 +95,8 @@ class TrainConfig:
         start: "taste" for an actor that starts from the taste estimated from history and learns the correction,
             "nothing" for one that starts from zero.
         evaluations: points of the learning curve.
+        checkpoint: seconds between two checkpoints, from which an interrupted training goes on; longer where writing
+            them would cost more than a twentieth of the time.
         validation: sessions of training users behind each point, and behind each weight tried for flat+mmr.
     """
 
@@ -113,12 +115,20 @@ class TrainConfig:
     last_log_std: float = -3.0
     start: str = "taste"
     evaluations: int = 8
+    checkpoint: float = 60.0
     validation: int = 200
 
     def __post_init__(self) -> None:
         if self.start not in ("taste", "nothing"):
             raise ValueError(f"train.start must be 'taste' or 'nothing', given {self.start!r}")
-        _at_least("train", 0, steps=self.steps, entropy=self.entropy, learning_rate=self.learning_rate)
+        _at_least(
+            "train",
+            0,
+            checkpoint=self.checkpoint,
+            steps=self.steps,
+            entropy=self.entropy,
+            learning_rate=self.learning_rate,
+        )
         _at_least("train", 1, users=self.users, rollout=self.rollout, epochs=self.epochs, hidden=self.hidden)
         _at_least("train", 2, batch_size=self.batch_size)
         _at_least("train", 1, evaluations=self.evaluations, validation=self.validation)

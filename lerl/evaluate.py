@@ -1,5 +1,7 @@
 """Judging a run: every row on every evaluation user, and the tables that comparisons and plots read."""
 
+import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,44 +11,64 @@ from numpy.typing import NDArray
 
 from lerl import metrics
 from lerl.config import Config
+from lerl.envs.files import write_whole
 from lerl.envs.simulator import UserSimulator
 from lerl.fit import Fitter
 from lerl.progress import Progress
 from lerl.rollout import Played, Stage
 from lerl.rows import Task, parse_rows
+from lerl.runs import RunFolderError, check_run, locked
 from lerl.settings import load
+
+TABLES = ("episodes", "steps", "items", "exposure")
+TRAINED = "trained.json"
 
 
 def evaluate(run: Path) -> None:
     """Judge every row of a trained run on the evaluation users and write its tables.
 
     Raises:
-        FileNotFoundError: the folder is no run, or was not trained to its end.
+        RunFolderError: the folder is no run, was not trained to its end, or another process is at work there.
     """
-    if not (run / "config.yaml").exists() or not (run / "trained.json").exists():
-        raise FileNotFoundError(f"{run} holds no trained run; make one with: lerl train RECIPE --out {run}")
+    check_run(run)
+    if not (run / TRAINED).is_file():
+        raise RunFolderError(f"{run} was not trained to its end; go on with: lerl train --resume {run}")
     config = load(run / "config.yaml")
-    task = Task.load(config)
-    with Progress() as progress:
+    with locked(run), Progress() as progress:
+        task = Task.load(config)
         judge(task, Fitter(task, run, progress.report), run, progress)
 
 
 def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
-    """Play all rows and write episodes, steps, items and exposure."""
+    """Play all rows and write episodes, steps, items and exposure.
+
+    Each row's tables are kept under `evaluated/` until all are there, so that an interruption loses one row at most.
+    """
     config = task.config
     stage = Stage(task.population, config.env, task.axis, "evaluation", config.evaluation.batch_size)
     users = _users(stage.users, config)
-    tables: dict[str, list[pl.DataFrame]] = {"episodes": [], "steps": [], "items": [], "exposure": []}
+    kept = []
     for row in parse_rows(config):
         for deterministic in (False, True) if row.learned and config.evaluation.deterministic else (False,):
             label = row.label + ("@det" if deterministic else "")
-            played = _play(stage, fitter.agent(row, deterministic), users, task, label, progress)
-            tables["episodes"].append(_episodes(label, played, task))
-            tables["steps"].append(_steps(label, played))
-            tables["items"].append(_items(label, played))
-            tables["exposure"].extend(_exposures(label, played, task, stage.env.simulator))
-    for name, parts in tables.items():
-        write_table(pl.concat(parts), run / f"{name}.parquet")
+            kept.append(run / "evaluated" / label)
+            if not all((kept[-1] / f"{name}.parquet").is_file() for name in TABLES):
+                played = _play(stage, fitter.agent(row, deterministic), users, task, label, progress)
+                for name, table in _tables(label, played, task, stage.env.simulator).items():
+                    write_table(table, kept[-1] / f"{name}.parquet")
+    for name in TABLES:
+        write_table(pl.concat(pl.read_parquet(folder / f"{name}.parquet") for folder in kept), run / f"{name}.parquet")
+    shutil.rmtree(run / "evaluated")
+
+
+def _tables(label: str, played: Played, task: Task, simulator: UserSimulator) -> dict[str, pl.DataFrame]:
+    tables = (
+        _episodes(label, played, task),
+        _steps(label, played),
+        _items(label, played),
+        pl.concat(_exposures(label, played, task, simulator)),
+    )
+    return dict(zip(TABLES, tables, strict=True))
 
 
 def _users(users: NDArray[np.int64], config: Config) -> NDArray[np.int64]:
@@ -71,9 +93,9 @@ def _play(stage: Stage, agent: Any, users: NDArray[np.int64], task: Task, label:
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
     """Write a Parquet file whole or not at all."""
-    partial = path.with_suffix(".partial")
-    table.write_parquet(partial)
-    partial.replace(path)
+    stream = io.BytesIO()
+    table.write_parquet(stream)
+    write_whole(path, stream.getvalue())
 
 
 def _episodes(label: str, played: Played, task: Task) -> pl.DataFrame:

@@ -1,7 +1,9 @@
 """Fitting one row: what its planner learns from sessions, what its policy learns by PPO, and both kept in a folder."""
 
+import copy
+import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,18 @@ from stable_baselines3 import PPO
 
 from lerl.agents.base import Agent
 from lerl.agents.baselines import BASELINES
+from lerl.agents.checkpoint import freeze, thaw
 from lerl.agents.encoders import CategoryEncoder
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.agents.item_policy import PolicyScorer, Report, VirtualItemEnv, load_policy, new_model, save_policy
+from lerl.envs.files import write_whole
 from lerl.envs.plugins import load_plugin
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.base import Planner, Sessions
 from lerl.planners.rules import build_planner
 from lerl.rollout import Played, Stage, sessions_of
 from lerl.rows import Row, Task
+from lerl.runs import Checkpoint, patient
 
 MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 Point = dict[str, Any]
@@ -37,7 +42,7 @@ class Fitter:
 
     def __init__(self, task: Task, folder: Path, report: Callable[[str, int, int, Point | None], None]) -> None:
         self.task, self.folder, self.report = task, folder, report
-        self.curves: list[Point] = []
+        self._taught: dict[str, tuple[Planner, int]] = {}
         self._stage: Stage | None = None
 
     @property
@@ -50,14 +55,23 @@ class Fitter:
 
     def fit(self, row: Row) -> None:
         """Fit what the row needs and is not there yet."""
-        spent = self._fit_planner(row.planner) if row.planner else 0
+        planner, spent = self._planner(row.planner)
         if row.learned and not self._policy_path(row).exists():
-            self._fit_policy(row, spent)
+            self._fit_policy(row, planner, spent)
         if row.diverse:
             self._tune_diversity(row)
 
     def _name(self, planner: str | None) -> str:
         return "flat" if planner is None else planner.rpartition(":")[2]
+
+    def curves(self, rows: Sequence[Row]) -> list[Point]:
+        """The learning curves of all fitted rows, each policy's once."""
+        paths = dict.fromkeys(self._curve_path(row) for row in rows if row.learned)
+        points = [point for path in paths for point in json.loads(path.read_text())]
+        return list({(point["agent"], point["steps"]): point for point in points}.values())
+
+    def _curve_path(self, row: Row) -> Path:
+        return self._policy_path(row).with_suffix(".curve.json")
 
     def _policy_path(self, row: Row) -> Path:
         return self.folder / "policies" / f"{self._name(row.planner)}.pt"
@@ -65,38 +79,41 @@ class Fitter:
     def _planner_path(self, planner: str) -> Path:
         return self.folder / "planners" / f"{self._name(planner)}.npz"
 
-    def _build_planner(self, planner: str | None) -> Planner | None:
-        if planner is None:
-            return None
-        built = build_planner(planner, self.task.config.planner.size, self.task.seed("planner"))
-        path = self._planner_path(planner)
-        if path.exists() and hasattr(built, "restore"):
-            with np.load(path, allow_pickle=False) as kept:
-                built.restore({key: kept[key] for key in kept.files if key != "steps"})
-        return built
+    def _planner(self, name: str | None) -> tuple[Planner | None, int]:
+        """A planner with what it learned from training sessions, and the user-steps that took.
 
-    def _fit_planner(self, name: str) -> int:
-        """Give whole sessions to a planner that wants them; the user-steps that took."""
-        path, config = self._planner_path(name), self.task.config
-        planner: Any = self._build_planner(name)
-        if path.exists():
-            with np.load(path, allow_pickle=False) as kept:
-                return int(kept["steps"])
-        if not hasattr(planner, "session_ended") or not config.planner.sessions:
-            return 0
+        One that has `state` and `restore` keeps what it learned in the run's folder; another one is taught again by
+        every process, from the same sessions.
+        """
+        if name is None:
+            return None, 0
+        built: Any = build_planner(name, self.task.config.planner.size, self.task.seed("planner"))
+        if not hasattr(built, "session_ended") or not self.task.config.planner.sessions:
+            return built, 0
+        if not (hasattr(built, "state") and hasattr(built, "restore")):
+            if name not in self._taught:
+                self._taught[name] = built, self._teach(built, name)
+            return copy.deepcopy(self._taught[name])
+        path = self._planner_path(name)
+        if not path.exists():
+            steps = self._teach(built, name)
+            stream = io.BytesIO()
+            np.savez(stream, steps=steps, **built.state())
+            write_whole(path, stream.getvalue())
+        with np.load(path, allow_pickle=False) as kept:
+            built.restore({key: kept[key] for key in kept.files if key != "steps"})
+            return built, int(kept["steps"])
+
+    def _teach(self, planner: Any, name: str) -> int:
+        """Give whole sessions to a planner, twice: it explores the second time with what it learned from the first."""
         rounds: list[Sessions] = []
         steps = 0
         for number in range(2):
-            played = self._explore(planner, number, config.planner.sessions // 2)
+            played = self._explore(planner, number, self.task.config.planner.sessions // 2)
             rounds.append(sessions_of(played, self.task.population, self.task.axis))
             steps += int(played.lengths.sum())
             planner.session_ended(_joined(rounds))
             self.report(f"{self._name(name)} planner", number + 1, 2, None)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state = planner.state() if hasattr(planner, "state") else {}
-        partial = path.with_suffix(".partial.npz")
-        np.savez(partial, steps=steps, **state)
-        partial.replace(path)
         return steps
 
     def _explore(self, planner: Planner | None, number: int, count: int) -> Played:
@@ -118,10 +135,48 @@ class Fitter:
         )
         return HierarchicalAgent(hierarchy, scorer)
 
-    def _fit_policy(self, row: Row, spent: int) -> None:
-        config = self.task.config
-        train, name = config.train, f"{self._name(row.planner)}+ppo"
-        planner = self._build_planner(row.planner)
+    def _fit_policy(self, row: Row, planner: Planner | None, spent: int) -> None:
+        train, name = self.task.config.train, f"{self._name(row.planner)}+ppo"
+        model, virtual, encoder = self._learner(planner, name)
+        checkpoint = Checkpoint(self.folder / "checkpoints" / f"{name}.pt", train.checkpoint)
+        steps = max(train.steps - spent, 0)
+        marks = [round(steps * part / train.evaluations) for part in range(1, train.evaluations)]
+        curve: list[Point] = []
+
+        def point(learner: PPO) -> Point:
+            curve.append(self._curve_point(name, learner, planner, encoder, spent + learner.num_timesteps))
+            return curve[-1]
+
+        def before(learner: PPO) -> None:
+            if checkpoint.due() or interrupted():
+                checkpoint.write({"curve": curve, **freeze(learner, virtual.snapshot())})
+            if interrupted():
+                raise KeyboardInterrupt
+
+        def after(learner: PPO) -> None:
+            done = learner.num_timesteps
+            newest = point(learner) if any(curve[-1]["steps"] - spent < mark <= done for mark in marks) else None
+            self.report(name, spent + done, train.steps, newest)
+
+        kept = checkpoint.read()
+        if kept is not None:
+            curve += kept["curve"]
+            virtual.restore(thaw(model, kept))
+        elif steps:
+            point(model)
+        with patient() as interrupted:
+            if model.num_timesteps < steps:
+                report = Report(before, after, (train.log_std, train.last_log_std))
+                model.learn(steps - model.num_timesteps, callback=report, reset_num_timesteps=kept is None)
+        point(model)
+        model.logger.close()
+        write_whole(self._curve_path(row), json.dumps(curve))
+        save_policy(model.policy, self._policy_path(row))
+        checkpoint.remove()
+
+    def _learner(self, planner: Planner | None, name: str) -> tuple[PPO, VirtualItemEnv, CategoryEncoder]:
+        """A learner at its start, with its users and what it sees of them."""
+        config, train = self.task.config, self.task.config.train
         env = SessionVectorEnv(
             self.task.population,
             train.users,
@@ -136,28 +191,7 @@ class Fitter:
         virtual = VirtualItemEnv(env, hierarchy, encoder, train.start, 1 - train.gamma)
         virtual.seed(self.task.seed("train", name))
         model = new_model(virtual, train, self.task.seed("policy", name), self.folder / "logs" / name)
-        path = self._policy_path(row)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        steps = max(train.steps - spent, 0)
-        due = [spent + round(steps * part / train.evaluations) for part in range(train.evaluations + 1)]
-
-        def after(learner: PPO, done: int) -> None:
-            point = None
-            if spent + done >= due[0]:
-                while due and spent + done >= due[0]:
-                    due.pop(0)
-                due.append(1 << 62)
-                point = self._curve_point(name, learner, planner, encoder, spent + done)
-                save_policy(learner.policy, path)
-            self.report(name, spent + done, train.steps, point)
-
-        if steps:
-            self._curve_point(name, model, planner, encoder, spent)
-            due.pop(0)
-            model.learn(steps, callback=Report(after, (train.log_std, train.last_log_std)))
-        save_policy(model.policy, path)
-        self._curve_point(name, model, planner, encoder, spent + model.num_timesteps)
-        model.logger.close()
+        return model, virtual, encoder
 
     def _curve_point(
         self, name: str, model: PPO, planner: Planner | None, encoder: CategoryEncoder, steps: int
@@ -173,7 +207,6 @@ class Fitter:
             "R_sin": float((totals / played.lengths).mean()),
             "sessions": len(totals),
         }
-        self.curves = [other for other in self.curves if (other["agent"], other["steps"]) != (name, steps)] + [point]
         for metric in ("T_int", "R_cum", "R_sin"):
             model.logger.record(f"validation/{metric}", point[metric])
         return point
@@ -196,8 +229,7 @@ class Fitter:
             agent = self._agent(None, self._scorer(row, False), weight, row.label)
             tried[weight] = float(np.nansum(self._validate(agent).rewards, axis=1).mean())
             self.report(f"{row.label} weight {weight}", number + 1, len(MMR_WEIGHTS), None)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"weight": max(tried, key=lambda weight: tried[weight]), "tried": tried}))
+        write_whole(path, json.dumps({"weight": max(tried, key=lambda weight: tried[weight]), "tried": tried}))
 
     def _scorer(self, row: Row, deterministic: bool) -> PolicyScorer | None:
         if not row.learned:
@@ -217,7 +249,7 @@ class Fitter:
         weight = 0.0
         if row.diverse:
             weight = float(json.loads((self.folder / "rows" / f"{row.label}.json").read_text())["weight"])
-        return self._agent(self._build_planner(row.planner), self._scorer(row, deterministic), weight, row.label)
+        return self._agent(self._planner(row.planner)[0], self._scorer(row, deterministic), weight, row.label)
 
 
 def _joined(rounds: list[Sessions]) -> Sessions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import t as student_t
 
 from lerl.compare import Interval, Results, RunError, Summary, by_reward, load_runs, ratios, summarize
+from lerl.envs.files import write_whole
 
 Floats = NDArray[np.float64]
 
@@ -497,6 +499,8 @@ def _caption(figure: Figure, text: str) -> None:
 def _save(figure: Figure, stem: Path) -> list[Path]:
     """Write both formats without date or version, so that equal pictures are equal files."""
     files = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
-    figure.savefig(files[0], metadata={"Software": None})
-    figure.savefig(files[1], metadata={"Date": None, "Creator": None})
+    for file, metadata in zip(files, ({"Software": None}, {"Date": None, "Creator": None}), strict=True):
+        stream = io.BytesIO()
+        figure.savefig(stream, format=file.suffix[1:], metadata=metadata)
+        write_whole(file, stream.getvalue())
     return files

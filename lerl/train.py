@@ -3,7 +3,6 @@
 import json
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,16 @@ import polars as pl
 
 import lerl
 from lerl.config import Config
+from lerl.envs.files import write_whole
 from lerl.envs.simulator import UserSimulator
-from lerl.evaluate import judge, write_table
+from lerl.evaluate import TABLES, TRAINED, judge, write_table
 from lerl.fit import Fitter
 from lerl.planners.rules import build_planner
 from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
-from lerl.settings import dump
+from lerl.runs import FORMAT, RunFolderError, check_run, locked, packages
+from lerl.settings import dump, load
 
-PACKAGES = ("numpy", "numba", "torch", "gymnasium", "stable-baselines3", "polars", "scipy", "scikit-learn", "implicit")
 CURVE = {"agent": pl.String, "steps": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
 
 
@@ -33,20 +33,48 @@ def train(config: Config, out: Path) -> None:
 
     Raises:
         ValueError: a row, planner or data set that the configuration names is not there; nothing is written then.
+        RunFolderError: another process is at work in the folder.
     """
     rows = parse_rows(config)
     task = Task.load(config)
     _check(task, rows)
     out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(dump(config))
-    (out / "run.json").write_text(json.dumps(_about(task), indent=1))
+    with locked(out):
+        write_whole(out / "run.json", json.dumps(_about(task), indent=1))
+        write_whole(out / "config.yaml", dump(config))
+        _work(task, rows, out)
+
+
+def resume(run: Path) -> Config:
+    """Go on with a run that was interrupted, to the same end; nothing is left to do for one that has ended.
+
+    Raises:
+        RunFolderError: there is no run, another process is at work on it, or it cannot go on here.
+    """
+    about = check_run(run)
+    config = load(run / "config.yaml")
+    rows = parse_rows(config)
+    task = Task.load(config)
+    _check(task, rows)
+    if about["population_digest"] != task.population.digest():
+        raise RunFolderError(f"{run} was begun on other users than {config.data.path} holds now; begin it again")
+    with locked(run):
+        _work(task, rows, run)
+    return config
+
+
+def _work(task: Task, rows: list[Row], out: Path) -> None:
     with Progress() as progress:
         fitter = Fitter(task, out, progress.report)
-        for row in rows:
-            fitter.fit(row)
-        write_table(pl.DataFrame(fitter.curves, schema=CURVE | {"sessions": pl.Int64}), out / "curves.parquet")
-        (out / "trained.json").write_text(json.dumps({"rows": [row.label for row in rows]}))
-        judge(task, fitter, out, progress)
+        if not (out / TRAINED).is_file():
+            for row in rows:
+                fitter.fit(row)
+            write_table(
+                pl.DataFrame(fitter.curves(rows), schema=CURVE | {"sessions": pl.Int64}), out / "curves.parquet"
+            )
+            write_whole(out / TRAINED, json.dumps({"rows": [row.label for row in rows]}))
+        if not all((out / f"{name}.parquet").is_file() for name in TABLES) or (out / "evaluated").exists():
+            judge(task, fitter, out, progress)
 
 
 def _check(task: Task, rows: list[Row]) -> None:
@@ -61,23 +89,18 @@ def _about(task: Task) -> dict[str, Any]:
     """What a run was made with; no times, so that the same command writes the same file."""
     phases = ("train", "planner sessions", "validation", "evaluation")
     return {
+        "format": FORMAT,
         "lerl": lerl.__version__,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": packages(),
         "git": _git_state(),
         "n_items": len(task.population.catalog),
         "population": task.population.name,
+        "population_digest": task.population.digest(),
         "axis": list(task.axis.names),
         "network_batch_size": task.config.evaluation.batch_size,
         "seeds": {phase: task.seed(phase) for phase in phases},
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _git_state() -> dict[str, Any] | None:

@@ -1,0 +1,114 @@
+"""A learner in mid-training with its users, plans and draws, as one file of tensors and plain values.
+
+Training that goes on from such a file takes the very steps that it would have taken without the interruption.
+"""
+
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from lerl.envs.files import write_whole
+
+COUNTERS = (
+    "num_timesteps", "_episode_num", "_n_updates", "_n_calls", "_current_progress_remaining", "exploration_rate",
+)  # fmt: skip
+Tree = dict[str, Any]
+
+
+def freeze(model: BaseAlgorithm, users: Tree) -> Tree:
+    """All that the rest of a training depends on; to be taken between two rollouts.
+
+    Args:
+        model: the learner. users: what its environment's `snapshot` gave.
+    """
+    buffer = getattr(model, "replay_buffer", None)
+    return {
+        "parameters": model.get_parameters(),
+        "tensors": {name: _attribute(model, name).data for name in model._get_torch_save_params()[1]},
+        "counters": {name: getattr(model, name) for name in COUNTERS if hasattr(model, name)},
+        "observation": model._last_obs,
+        "starts": model._last_episode_starts,
+        "buffer": {name: value for name, value in vars(buffer).items() if _kept(value)} if buffer else {},
+        "torch": torch.get_rng_state(),
+        "numpy": np.random.get_state(legacy=False),
+        "python": random.getstate(),
+        "actions": model.action_space.np_random.bit_generator.state,
+        "users": users,
+    }
+
+
+def thaw(model: BaseAlgorithm, frozen: Tree) -> Tree:
+    """Put a learner made with the same settings back to where `freeze` saw it; the users' part, for `restore`."""
+    model.set_parameters(frozen["parameters"])
+    for name, value in frozen["tensors"].items():
+        _attribute(model, name).data = value
+    for name, value in frozen["counters"].items():
+        setattr(model, name, value)
+    model._last_obs, model._last_episode_starts = frozen["observation"], frozen["starts"]
+    for name, value in frozen["buffer"].items():
+        setattr(model.replay_buffer, name, value)  # type: ignore[attr-defined]
+    torch.set_rng_state(frozen["torch"])
+    np.random.set_state(frozen["numpy"])
+    random.setstate(frozen["python"])
+    model.action_space.np_random.bit_generator.state = frozen["actions"]
+    users: Tree = frozen["users"]
+    return users
+
+
+def _attribute(owner: Any, dotted: str) -> Any:
+    for name in dotted.split("."):
+        owner = getattr(owner, name)
+    return owner
+
+
+def _kept(value: Any) -> bool:
+    return isinstance(value, np.ndarray | int | bool)
+
+
+def write_checkpoint(tree: Tree, path: Path) -> int:
+    """Write a tree of tensors, arrays and plain values, whole or not at all; how many bytes it takes."""
+    stream = io.BytesIO()
+    torch.save(_packed(tree), stream)
+    content = stream.getvalue()
+    write_whole(path, content)
+    return len(content)
+
+
+def read_checkpoint(path: Path) -> Tree:
+    """The tree in a file; loading executes nothing from it.
+
+    Raises:
+        ValueError: the file is none of ours; the message says what to do.
+    """
+    try:
+        tree: Tree = _unpacked(torch.load(path, weights_only=True))
+    except Exception as error:
+        raise ValueError(
+            f"the checkpoint {path} cannot be read ({type(error).__name__}); remove it to train this row from its start"
+        ) from error
+    return tree
+
+
+def _packed(value: Any) -> Any:
+    """Arrays become tensors, marked as arrays."""
+    if isinstance(value, dict):
+        return {key: _packed(inner) for key, inner in value.items()}
+    if isinstance(value, np.ndarray):
+        return ("array", torch.from_numpy(np.ascontiguousarray(value)))
+    if isinstance(value, tuple):
+        return ("tuple", [_packed(inner) for inner in value])
+    return value
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _unpacked(inner) for key, inner in value.items()}
+    if isinstance(value, tuple):
+        kind, content = value
+        return content.numpy() if kind == "array" else tuple(_unpacked(inner) for inner in content)
+    return value

@@ -1,0 +1,144 @@
+"""A run's folder while it is at work: one run at a time, interruptions that lose nothing, and going on later."""
+
+import json
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lerl.agents.checkpoint import read_checkpoint, write_checkpoint
+
+FORMAT = 1
+"""Of run folders; a later lerl that lays them out in another way counts it up."""
+
+LOCK = ".lock"
+PACKAGES = ("numpy", "numba", "torch", "gymnasium", "stable-baselines3", "polars", "scipy", "scikit-learn", "implicit")
+SHARE = 20  # writing a checkpoint takes at most one part in so many of the time between two
+
+
+class RunFolderError(ValueError):
+    """A run folder that cannot be used; the message says why and what to do."""
+
+
+@contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Keep other processes out of a run's folder; the system frees it when this one ends, however it ends.
+
+    Raises:
+        RunFolderError: another process is at work there.
+    """
+    lock = FileLock(run / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise RunFolderError(
+            f"another lerl is at work in {run}; wait until it is done, or give another folder with --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def packages() -> dict[str, str | None]:
+    """Versions of the packages that a run's numbers depend on."""
+
+    def installed(package: str) -> str | None:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    return {package: installed(package) for package in PACKAGES}
+
+
+def check_run(run: Path) -> dict[str, Any]:
+    """What run.json says, after a warning where the run was made with other packages than are installed now.
+
+    Raises:
+        RunFolderError: there is no run, or it was laid out by a lerl that this one does not understand.
+    """
+    if not (run / "config.yaml").is_file() or not (run / "run.json").is_file():
+        raise RunFolderError(f"{run} holds no run; begin one with: lerl train RECIPE --out {run}")
+    try:
+        about: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        made = about.get("format")
+    except (ValueError, AttributeError):
+        raise RunFolderError(f"{run / 'run.json'} is damaged; begin the run again in another folder") from None
+    if made != FORMAT:
+        raise RunFolderError(
+            f"{run} was made by lerl {about.get('lerl')} in format {made}, this is format {FORMAT}; read it with that "
+            "version, or train again"
+        )
+    now = packages()
+    changed = [
+        f"{name} {was} then, {now.get(name)} now" for name, was in about["packages"].items() if was != now.get(name)
+    ]
+    if changed:
+        warnings.warn(f"{run} was made with other packages, so numbers may differ: {'; '.join(changed)}", stacklevel=2)
+    return about
+
+
+class Checkpoint:
+    """One file that training goes on from, written every so often and removed when there is nothing to go on with.
+
+    Args:
+        path: the file.
+        every: seconds between two; longer where one takes so long to write that it would cost more than a twentieth.
+    """
+
+    def __init__(self, path: Path, every: float) -> None:
+        self.path, self.every = path, every
+        self._last, self._cost = time.monotonic(), 0.0
+
+    def due(self) -> bool:
+        """Whether it is time for the next."""
+        return time.monotonic() - self._last >= max(self.every, SHARE * self._cost)
+
+    def write(self, tree: dict[str, Any]) -> None:
+        """Replace the last."""
+        begun = time.monotonic()
+        write_checkpoint(tree, self.path)
+        self._last = time.monotonic()
+        self._cost = self._last - begun
+
+    def read(self) -> dict[str, Any] | None:
+        """The last one, None where there is none."""
+        return read_checkpoint(self.path) if self.path.is_file() else None
+
+    def remove(self) -> None:
+        """Nothing is left to go on with."""
+        self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def patient() -> Iterator[Callable[[], bool]]:
+    """Remember Ctrl-C instead of raising it, and tell whether there was one; a second one is raised at once.
+
+    What it gives is called when all is at rest. A Ctrl-C that nobody asked about is raised at the end.
+    """
+    asked = False
+
+    def remember(*_: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
