@@ -189,8 +189,8 @@ class Fitter:
         hierarchy = Hierarchy(setting, train.users, planner, config.planner.replan_every, attentive=True)
         encoder = CategoryEncoder(setting, planner is not None)
         virtual = VirtualItemEnv(env, hierarchy, encoder, train.start, 1 - train.gamma)
-        virtual.seed(self.task.seed("train", name))
         model = new_model(virtual, train, self.task.seed("policy", name), self.folder / "logs" / name)
+        virtual.seed(self.task.seed("train", name))  # after the learner was made: it seeds its environment with its own
         return model, virtual, encoder
 
     def _curve_point(

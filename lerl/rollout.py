@@ -61,13 +61,30 @@ class Stage:
         self.users = self.env.simulator.users
 
     def play(self, agent: Agent, users: NDArray[np.int64], replicates: int, seed: int, progress: Any = None) -> Played:
-        """Every user `replicates` times; the same seed gives every agent the same users, moods and coins."""
+        """Every user `replicates` times; the same seed gives every agent the same users, moods and coins.
+
+        Args:
+            agent: begins and acts for as many sessions as there are slots.
+            users: (N,) user numbers of the stage's split; one that comes twice lives different sessions.
+            replicates: sessions of each.
+            seed: of the users' draws.
+            progress: called with the number of sessions that have just ended.
+        """
         if hasattr(agent, "watch"):
             agent.watch(self.env)
         user = np.repeat(users, replicates)
-        replicate = np.tile(np.arange(replicates), len(users))
+        replicate = _occurrence(user)
         seeds = [seed_from(seed, int(u), int(r)) for u, r in zip(user, replicate, strict=True)]
         return _Play(self.env, agent, user, replicate, seeds, progress).run()
+
+
+def _occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each of (N,) values came before: 0 for the first of its kind, 1 for the second, ..."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    found = np.empty(len(values), np.int64)
+    found[order] = np.arange(len(values)) - np.searchsorted(ordered, ordered)
+    return found
 
 
 class _Play:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from lerl.envs.topics import padded
 from lerl.planners.base import PlanContexts, Sessions
@@ -133,6 +134,11 @@ def fit_satiation(sessions: Sessions) -> Satiation:
     First the time constant and one weight for all categories, by likelihood over a grid; then a weight for each pair of
     categories, drawn by a ridge penalty towards the first answer.
     """
+    with threadpool_limits(1):  # more threads sum in another order
+        return _fit(sessions)
+
+
+def _fit(sessions: Sessions) -> Satiation:
     fits = [_fit_shared(_Events(sessions, math.exp(-1 / constant))) for constant in TIME_CONSTANTS]
     best = min(range(len(fits)), key=lambda number: fits[number][0])
     keep = math.exp(-1 / TIME_CONSTANTS[best])
