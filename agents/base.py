@@ -22,6 +22,7 @@ class Setting:
         axis: what planners plan on and exposure is counted along.
         slate_size: k, items per answer. max_steps: steps after which a session is cut.
         seed: source of the agent's own draws.
+        repeats: whether an item may be shown again within a session.
     """
 
     catalog: Catalog
@@ -30,13 +31,24 @@ class Setting:
     slate_size: int
     max_steps: int
     seed: int
+    repeats: bool = False
 
 
 class Agent(Protocol):
-    """Chooses slates for B sessions at once; made as `MyAgent(setting, count)`, count being B."""
+    """Chooses slates for B sessions at once; made as `MyAgent(setting, count)`, count being B.
+
+    One that has `watch(env)` is given the users' `SessionVectorEnv`, hidden state included: for ceilings, never for
+    what is to be compared with others. One that has an attribute `widened`, (B,) int, has it reported per session.
+    """
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
-        """New sessions have started in these slots; `keys` tell sessions apart, for draws that must not depend on B."""
+        """New sessions have started in the slots `rows` (n,).
+
+        Args:
+            rows: (n,) slots in [0, B).
+            observation: of all slots, by name, each array (B, ...); see `SessionEnv.observation_space`.
+            keys: (n,) tell sessions apart, for draws that must not depend on B.
+        """
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k) of item numbers; slots whose session is over may hold anything in range."""

@@ -27,19 +27,19 @@ class _Remembering:
         self.memory.begin(rows, observation, keys)
 
     def _best(self, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.int32]:
-        shown, k = self.memory.shown, self.setting.slate_size
+        shown, k = self.memory.barred, self.setting.slate_size
         slates, _ = top_items(queries, vectors, self.memory.groups, self._all, ~self._all, shown, k)
         return np.maximum(slates, 0)  # when no item is left, one shown before leaves its slot empty
 
 
 class RandomAgent(_Remembering):
-    """Items drawn uniformly from those not yet shown."""
+    """Items drawn uniformly from those that may be shown."""
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k), drawn from each session's own stream."""
         self.memory.see(observation)
         memory, items = self.memory, len(self.setting.catalog)
-        drawn = _draw_items(memory.keys, memory.steps, memory.shown, items, self.setting.slate_size)
+        drawn = _draw_items(memory.keys, memory.steps, memory.barred, items, self.setting.slate_size)
         return np.maximum(drawn, 0)
 
 
@@ -66,7 +66,7 @@ def _draw_items(keys, steps, shown, items, k):  # type: ignore[no-untyped-def]
 
 
 class PopularityAgent(_Remembering):
-    """The items with most known clicks that were not yet shown; the same for everybody."""
+    """The items with most known clicks among those that may be shown; the same for everybody."""
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k)."""
@@ -133,7 +133,10 @@ class PrivilegedAgent:
         chance = np.clip(simulator.model.score(state.response, everything), 1e-9, 1 - 1e-9)
         logits = np.log(chance / (1 - chance))
         _hide_shown(logits, state.shown, simulator.config.repeats)
-        candidates = _best_of_each(logits, self._signature, PER_TOPIC, min(MOST_CANDIDATES, len(items)))
+        needed = self.setting.slate_size * HORIZON  # slates to look ahead on, however few topics there are
+        each = max(PER_TOPIC, -(-needed // (int(self._signature.max()) + 1)))
+        most = min(max(MOST_CANDIDATES, needed), len(items))
+        candidates = _best_of_each(logits, self._signature, each, most)
         return candidates, np.take_along_axis(logits, np.maximum(candidates, 0).astype(np.int64), axis=1)
 
 

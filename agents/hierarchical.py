@@ -98,7 +98,7 @@ class Hierarchy:
 
         When no item is left, item 0 stands in: it was shown before, so its slot stays empty.
         """
-        vectors, k, shown = self.setting.knowledge.item_vectors, self.setting.slate_size, self.memory.shown
+        vectors, k, shown = self.setting.knowledge.item_vectors, self.setting.slate_size, self.memory.barred
         if self.diversity > 0:
             return np.maximum(diverse_items(queries, vectors, self._units, shown, k, self.diversity), 0)
         slates, widened = top_items(queries, vectors, self.memory.groups, self.allowed, self.avoid, shown, k)

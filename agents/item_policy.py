@@ -111,7 +111,7 @@ class VirtualItemEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """An attribute of the users' environment, once per slot."""
-        return [getattr(self.env, attr_name, None)] * len(list(self._get_indices(indices)))
+        return [getattr(self.env, attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Not supported: slots share one environment."""
@@ -152,7 +152,6 @@ def new_model(env: VirtualItemEnv, settings: Any, seed: int, tensorboard: Path |
         gamma=settings.gamma,
         gae_lambda=settings.gae_lambda,
         clip_range=settings.clip_range,
-        ent_coef=settings.entropy,
         policy_kwargs={
             "net_arch": {"pi": [settings.hidden] * 2, "vf": [settings.hidden] * 2},
             "log_std_init": settings.log_std,
@@ -203,6 +202,7 @@ class PolicyScorer:
     """
 
     def __init__(self, policy: ActorCriticPolicy, encoder: CategoryEncoder, start: str, deterministic: bool) -> None:
+        torch.set_num_threads(1)  # more threads sum in another order
         self.policy, self.encoder, self.start, self.deterministic = policy, encoder, start, deterministic
 
     def __call__(self, hierarchy: Hierarchy) -> NDArray[np.float32]:

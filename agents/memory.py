@@ -86,6 +86,11 @@ class Memory:
             setattr(self, name, snapshot[name].copy())
         self._begun = snapshot["begun"]
 
+    @property
+    def barred(self) -> NDArray[np.int32]:
+        """(B, S) items that may not be shown again, -1 as padding."""
+        return self.shown[:, :0] if self.setting.repeats else self.shown
+
     def contexts(self, rows: NDArray[np.int64], history: int = 20) -> PlanContexts:
         """What a planner may know of the sessions in these slots."""
         setting = self.setting
@@ -117,7 +122,7 @@ class Memory:
             self.offsets[rows],
             self._columns,
             self.groups,
-            self.shown[rows],
+            self.barred[rows],
             len(self.setting.axis.names),
             BEST,
         )

@@ -84,10 +84,20 @@ def _report(error: BaseException, debug: bool) -> int:
     message = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):
         return _say(f"interrupted; {message}" if message else "interrupted", 130)
-    if isinstance(error, ValueError | OSError):
+    if isinstance(error, OSError) or (isinstance(error, ValueError) and _raised_here(error)):
         return _say(f"error: {message}", 2)
     hint = "" if debug else "; run it again with --debug to see where"
     return _say(f"failed: {type(error).__name__}: {message}{hint}", 1)
+
+
+def _raised_here(error: BaseException) -> bool:
+    """Whether lerl itself raised an error: what its libraries refuse is lerl's fault, not the user's."""
+    import lerl
+    from lerl import agents, envs, planners
+
+    homes = tuple(f"{Path(package.__path__[0]).resolve()}{os.sep}" for package in (lerl, agents, envs, planners))
+    frames = traceback.extract_tb(error.__traceback__)
+    return type(error).__module__.startswith("lerl.") or str(Path(frames[-1].filename).resolve()).startswith(homes)
 
 
 def _say(line: str, code: int) -> int:
@@ -130,7 +140,7 @@ def _train(arguments: list[str]) -> None:
     if out is None:
         raise UsageError("--out needs a folder")
     config = settings.configure(recipe, flags)
-    folder = _vacant(Path(out or f"runs/{recipe.stem}-seed{config.seed}"))
+    folder = Path(out or f"runs/{recipe.stem}-seed{config.seed}")
 
     from lerl.train import train
 
@@ -200,20 +210,6 @@ def _train_help(words: Sequence[str]) -> str:
     return parser.format_help()
 
 
-def _vacant(folder: Path) -> Path:
-    """Refuse a folder that holds something, but for what a run leaves that ended before it began."""
-    if (folder / "config.yaml").is_file():
-        raise FileExistsError(
-            f"{folder} already holds a run; go on with it by lerl train --resume {folder}, remove it, or give another "
-            "folder with --out"
-        )
-    if folder.is_file() or (
-        folder.is_dir() and any(held.name not in (".lock", "run.json") for held in folder.iterdir())
-    ):
-        raise FileExistsError(f"{folder} is taken; remove it, or give another folder with --out")
-    return folder
-
-
 def _evaluate(arguments: list[str]) -> None:
     parser = _Parser("lerl evaluate", description="Evaluate a trained run again, as it was trained.")
     parser.add_argument("run", metavar="RUN", type=Path, help="a folder that lerl train wrote")
@@ -221,8 +217,8 @@ def _evaluate(arguments: list[str]) -> None:
 
     from lerl.evaluate import evaluate
 
-    evaluate(run)
-    _print_comparison([run], out=run)
+    config = evaluate(run)
+    _print_comparison([run], out=run, bootstrap=config.evaluation.bootstrap)
 
 
 def _compare(arguments: list[str]) -> None:
@@ -253,7 +249,7 @@ def _runs_parser(command: str, description: str) -> _Parser:
 def _print_comparison(runs: Sequence[Path], out: Path | None, reference: str | None = None, **options: Any) -> None:
     from lerl import compare
 
-    summary = compare.compare(runs, out, **options)
+    summary = compare.compare(runs, out, reference=reference, **options)
     console = compare.console()
     console.print(compare.table(summary))
     if reference is not None:

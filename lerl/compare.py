@@ -189,16 +189,17 @@ def compare(
     bootstrap: int = 2000,
     seed: int = 0,
     allow_different: bool = False,
+    reference: str | None = None,
 ) -> Summary:
     """Read runs and summarise them; with ``out``, a folder, write summary.json and summary.md there.
 
-    Errors are those of :func:`load_runs` and :func:`summarize`.
+    ``reference`` is as in :func:`markdown`. Errors are those of :func:`load_runs` and :func:`summarize`.
     """
     summary = summarize(load_runs(paths, allow_different), bootstrap, seed)
     if out is not None:
         text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
         write_whole(out / "summary.json", text + "\n")
-        write_whole(out / "summary.md", markdown(summary))
+        write_whole(out / "summary.md", markdown(summary, reference))
     return summary
 
 
@@ -237,12 +238,12 @@ def table(summary: Summary) -> Table:
 
 
 def difference_table(summary: Summary, reference: str, metric: str = "R_cum") -> Table:
-    """How many times the reference row's mean each other row reaches, paired, with 95 % intervals, for a terminal.
+    """How many times each other row's mean the reference row reaches, paired, with 95 % intervals, for a terminal.
 
     ``metric`` is one of :data:`DIFFERENCE_METRICS`. Raises :class:`RunError` if there is no row ``reference``.
     """
     cells = _ratio_cells(summary, reference, metric)
-    return _rich_table(f"{metric} / {metric} of {reference}", "row", ["ratio", "95 % interval"], cells, None)
+    return _rich_table(f"{metric} of {reference} / {metric} of row", "row", ["ratio", "95 % interval"], cells, None)
 
 
 def markdown(summary: Summary, reference: str | None = None) -> str:
@@ -250,7 +251,7 @@ def markdown(summary: Summary, reference: str | None = None) -> str:
     lines = _markdown_table("row", [column.heading for column in _columns(summary)], _cells(summary))
     lines += ["", _caption(summary)]
     if reference is not None:
-        headings = [f"R_cum / R_cum of {reference}", "95 % interval"]
+        headings = [f"R_cum of {reference} / R_cum of row", "95 % interval"]
         lines += ["", *_markdown_table("row", headings, _ratio_cells(summary, reference, "R_cum"))]
     return "\n".join(lines) + "\n"
 
@@ -262,7 +263,7 @@ def console(file: IO[str] | None = None) -> Console:
 
 
 def ratios(summary: Summary, reference: str, metric: str = "R_cum") -> dict[str, Interval]:
-    """Paired ratio mean(row) / mean(reference) of every other row, by row; None where it is not defined.
+    """Paired ratio mean(reference) / mean(row) to every other row, by row; None where it is not defined.
 
     Raises :class:`RunError` if there is no row ``reference``.
     """
@@ -270,10 +271,10 @@ def ratios(summary: Summary, reference: str, metric: str = "R_cum") -> dict[str,
         raise RunError(f"no row {reference!r} in the summary, there are {', '.join(summary['agents'])}")
     found: dict[str, Interval] = {}
     for entry in summary["differences"]:
-        if entry["metric"] == metric and entry["b"] == reference:
-            found[entry["a"]] = {"mean": entry["ratio"], "low": entry["ratio_low"], "high": entry["ratio_high"]}
-        elif entry["metric"] == metric and entry["a"] == reference:
-            found[entry["b"]] = _inverse(entry)
+        if entry["metric"] == metric and entry["a"] == reference:
+            found[entry["b"]] = {"mean": entry["ratio"], "low": entry["ratio_low"], "high": entry["ratio_high"]}
+        elif entry["metric"] == metric and entry["b"] == reference:
+            found[entry["a"]] = _inverse(entry)
     return found
 
 
@@ -576,7 +577,7 @@ def _ratio_cells(summary: Summary, reference: str, metric: str) -> list[list[str
     if metric not in DIFFERENCE_METRICS:
         raise RunError(f"no ratios of {metric!r}, there are {', '.join(DIFFERENCE_METRICS)}")
     found = ratios(summary, reference, metric)
-    order = sorted(found, key=lambda row: -_number(found[row]["mean"], -np.inf))
+    order = sorted(found, key=lambda row: _number(found[row]["mean"], np.inf))
     return [[row, _cell(found[row], _Column("", metric, 3)), _bracket(found[row], 3)] for row in order]
 
 

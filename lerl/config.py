@@ -1,5 +1,6 @@
 """The one typed configuration tree; every key of it is a dotted flag of `lerl train`."""
 
+import math
 from dataclasses import dataclass, field
 
 from lerl.envs.simulator import SimulatorConfig
@@ -7,7 +8,7 @@ from lerl.envs.simulator import SimulatorConfig
 
 def _at_least(owner: str, least: float, **values: float) -> None:
     for name, value in values.items():
-        if value < least:
+        if not least <= value < math.inf:
             raise ValueError(f"{owner}.{name} must be at least {least:g}, given {value:g}")
 
 
@@ -57,7 +58,7 @@ class PlannerConfig:
         size: how many categories a plan allows.
         replan_every: steps a plan is kept.
         sessions: training sessions that a planner which learns from whole sessions is given before a policy is trained
-            under it; their steps are taken off the row's training steps.
+            under it, in two lots; their steps are taken off the row's training steps. 0, or at least 2.
     """
 
     name: str = "boredom"
@@ -71,7 +72,8 @@ class PlannerConfig:
         if self.axis not in ("categories", "clusters"):
             raise ValueError(f"planner.axis must be 'categories' or 'clusters', given {self.axis!r}")
         _at_least("planner", 1, clusters=self.clusters, size=self.size, replan_every=self.replan_every)
-        _at_least("planner", 0, sessions=self.sessions)
+        if self.sessions != 0:
+            _at_least("planner", 2, sessions=self.sessions)
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,15 @@ class TrainConfig:
         batch_size: user-steps per gradient step; a whole rollout when that is less.
         epochs: passes over each rollout.
         learning_rate: Adam's, falling linearly to 0.
-        gamma: discount per step, in [0, 1].
+        gamma: discount per step, in [0, 1).
         gae_lambda: of generalised advantage estimation, in [0, 1].
         clip_range: of PPO's ratio.
-        entropy: weight of the entropy bonus.
         hidden: width of the two hidden layers of actor and critic.
         log_std: logarithm of the virtual item's standard deviation at the start, in log-odds of item scores.
         last_log_std: the same at the end; linear in between.
         start: "taste" for an actor that starts from the taste estimated from history and learns the correction,
             "nothing" for one that starts from zero.
-        evaluations: points of the learning curve.
+        evaluations: points of the learning curve after its start.
         checkpoint: seconds between two checkpoints, from which an interrupted training goes on; longer where writing
             them would cost more than a twentieth of the time.
         validation: sessions of training users behind each point, and behind each weight tried for flat+mmr.
@@ -109,7 +110,6 @@ class TrainConfig:
     gamma: float = 0.9
     gae_lambda: float = 0.95
     clip_range: float = 0.2
-    entropy: float = 0.0
     hidden: int = 64
     log_std: float = -1.5
     last_log_std: float = -3.0
@@ -126,7 +126,6 @@ class TrainConfig:
             0,
             checkpoint=self.checkpoint,
             steps=self.steps,
-            entropy=self.entropy,
             learning_rate=self.learning_rate,
         )
         _at_least("train", 1, users=self.users, rollout=self.rollout, epochs=self.epochs, hidden=self.hidden)
@@ -137,9 +136,15 @@ class TrainConfig:
                 f"train.batch_size must divide train.users * train.rollout ({self.users * self.rollout}) or be larger, "
                 f"given {self.batch_size}"
             )
-        for name in ("gamma", "gae_lambda"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"train.{name} must be in [0, 1], given {getattr(self, name)}")
+        if not 0 <= self.gamma < 1:
+            raise ValueError(f"train.gamma must be at least 0 and below 1, given {self.gamma}")
+        if not 0 <= self.gae_lambda <= 1:
+            raise ValueError(f"train.gae_lambda must be in [0, 1], given {self.gae_lambda}")
+        if not 0 < self.clip_range < math.inf:
+            raise ValueError(f"train.clip_range must be above 0, given {self.clip_range}")
+        for name in ("log_std", "last_log_std"):
+            if not -20 <= getattr(self, name) <= 2:
+                raise ValueError(f"train.{name} must be in [-20, 2], given {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import io
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ TABLES = ("episodes", "steps", "items", "exposure")
 TRAINED = "trained.json"
 
 
-def evaluate(run: Path) -> None:
-    """Judge every row of a trained run on the evaluation users and write its tables.
+def evaluate(run: Path) -> Config:
+    """Judge every row of a trained run on the evaluation users and write its tables; the run's configuration.
 
     Raises:
         RunFolderError: the folder is no run, was not trained to its end, or another process is at work there.
@@ -37,6 +38,7 @@ def evaluate(run: Path) -> None:
     with locked(run), Progress() as progress:
         task = Task.load(config)
         judge(task, Fitter(task, run, progress.report), run, progress)
+    return config
 
 
 def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
@@ -159,10 +161,10 @@ def _items(label: str, played: Played) -> pl.DataFrame:
 def _exposures(label: str, played: Played, task: Task, simulator: UserSimulator) -> list[pl.DataFrame]:
     """Shares of the shown slots per category and per topic, step by step."""
     categories = task.population.catalog.categories
-    names = [f"topic {number + 1}" for number in range(simulator.topic_count)]
+    names: Sequence[str] = [f"topic {number + 1}" for number in range(simulator.topic_count)]
     topics = (simulator.topics[:, :, None] == np.arange(simulator.topic_count)).any(axis=1)
     if task.config.env.topics == "categories":
-        names = list(categories.names)
+        names, topics = categories.names, categories.membership
     return [
         _exposure(label, played, "category", categories.names, categories.membership),
         _exposure(label, played, "topic", names, topics),

@@ -3,6 +3,7 @@
 import copy
 import io
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lerl.agents.encoders import CategoryEncoder
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.agents.item_policy import PolicyScorer, Report, VirtualItemEnv, load_policy, new_model, save_policy
 from lerl.envs.files import write_whole
-from lerl.envs.plugins import load_plugin
+from lerl.envs.plugins import PluginError, load_plugin
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.base import Planner, Sessions
 from lerl.planners.rules import build_planner
@@ -140,6 +141,12 @@ class Fitter:
         model, virtual, encoder = self._learner(planner, name)
         checkpoint = Checkpoint(self.folder / "checkpoints" / f"{name}.pt", train.checkpoint)
         steps = max(train.steps - spent, 0)
+        if not steps and train.steps:
+            warnings.warn(
+                f"{name}: its planner's lessons took {spent:,} of {train.steps:,} steps, so its policy stays as it "
+                "starts; give more train.steps, or fewer planner.sessions",
+                stacklevel=2,
+            )
         marks = [round(steps * part / train.evaluations) for part in range(1, train.evaluations)]
         curve: list[Point] = []
 
@@ -242,14 +249,26 @@ class Fitter:
     def agent(self, row: Row, deterministic: bool = False) -> Agent:
         """The fitted row as an agent."""
         if row.baseline is not None:
-            known = BASELINES.get(row.baseline)
-            made = known or load_plugin(row.baseline, "agents", BASELINES, ("begin", "act"))
-            built: Agent = made(self.task.setting(row.label), self.task.config.evaluation.batch_size)
-            return built
+            return build_agent(row, self.task)
         weight = 0.0
         if row.diverse:
             weight = float(json.loads((self.folder / "rows" / f"{row.label}.json").read_text())["weight"])
         return self._agent(self._planner(row.planner)[0], self._scorer(row, deterministic), weight, row.label)
+
+
+def build_agent(row: Row, task: Task) -> Agent:
+    """An agent that needs no fitting: a baseline, or one of somebody's own.
+
+    Raises:
+        PluginError: it cannot be found, or cannot be made with a setting and a count.
+    """
+    name = str(row.baseline)
+    made = BASELINES.get(name) or load_plugin(name, "agents", BASELINES, ("begin", "act"))
+    try:
+        built: Agent = made(task.setting(row.label), task.config.evaluation.batch_size)
+    except TypeError as error:
+        raise PluginError(f"agents names {name!r}, but {made.__name__}(setting, count) fails: {error}") from error
+    return built
 
 
 def _joined(rounds: list[Sessions]) -> Sessions:

@@ -139,7 +139,10 @@ def _learning_curves(results: Results, summary: Summary, look: _Look) -> Figure 
     _label(axes, ends, look)
     seeds = len(results.seeds)
     band = f"Mean of {seeds} seeds with 95 % t interval" if seeds > 1 else "One seed, hence no interval"
-    _caption(figure, f"{band}; validation sessions of training users. Dashed: no learning, evaluation users.")
+    _caption(
+        figure,
+        f"{band}; validation sessions of training users. Dashed: rows without a curve of their own, evaluation users.",
+    )
     return figure
 
 
@@ -207,19 +210,18 @@ def _exposure(results: Results, look: _Look, axis: str) -> Figure | None:
 
 def _differences(results: Results, summary: Summary, look: _Look) -> Figure | None:
     found = ratios(summary, look.reference)
-    inverse = {row: _over(value) for row, value in found.items()}
-    rows = [row for row in look.order if row in inverse and inverse[row]["mean"] is not None]
+    rows = [row for row in look.order if row in found and found[row]["mean"] is not None]
     if not rows:
         return None
     figure, axes = _figure(0.19 * len(rows) + 1.0, left=_margin(look.order) + 0.1, right=1.15, bottom=0.74, top=0.05)
     axes.axvline(1.0, color=_BLACK, lw=0.8)
     for place, row in enumerate(rows):
-        _interval_mark(axes, place, inverse[row], look.colours[row])
+        _interval_mark(axes, place, found[row], look.colours[row])
     axes.set_yticks(range(len(rows)), [_name(row) for row in rows])
     axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"R_cum of {_name(look.reference)} / R_cum of row")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    _ratio_scale(axes, [inverse[row] for row in rows])
+    _ratio_scale(axes, [found[row] for row in rows])
     _caption(figure, f"Paired ratios of means, 95 % two-way bootstrap interval; {_sample(results)}.")
     return figure
 
@@ -276,26 +278,35 @@ def _mark_cap(axes: Axes, results: Results) -> None:
 
 def _curves(results: Results) -> dict[str, tuple[Floats, Floats, Floats]]:
     """Per learning row: environment steps, mean R_cum over seeds, and half the 95 % t interval (0 with one seed)."""
-    means = results.curves.group_by("agent", "steps").agg(
-        pl.col("R_cum").mean(), pl.col("R_cum").std().alias("sd"), pl.len().alias("n")
-    )
     found = {}
     for row in results.agents:
-        mine = means.filter((pl.col("agent") == row) & (pl.col("n") == pl.col("n").max().over("agent"))).sort("steps")
-        if len(mine):
-            count = mine["n"].to_numpy()
-            spread = mine["sd"].fill_null(0.0).to_numpy() / np.sqrt(count)
-            half = np.where(count > 1, student_t.ppf(0.975, np.maximum(count - 1, 1)), 0.0) * spread
-            found[row] = (mine["steps"].to_numpy().astype(np.float64), mine["R_cum"].to_numpy(), half)
+        parts = results.curves.filter(pl.col("agent") == row).sort("steps").partition_by("seed", maintain_order=True)
+        if parts:
+            found[row] = _mean_curve([(part["steps"].to_numpy(), part["R_cum"].to_numpy()) for part in parts])
     return found
+
+
+def _mean_curve(curves: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats, Floats]:
+    """Steps, mean and half the 95 % t interval (0 with one) of curves, linear between points, where all of them are.
+
+    Curves of one row need not have their points at the same steps: a planner's lessons take more or fewer.
+    """
+    first, last = max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves)
+    steps = np.unique(np.concatenate([steps for steps, _ in curves])).astype(np.float64)
+    steps = steps[(steps >= first) & (steps <= last)]
+    values = np.stack([np.interp(steps, *curve) for curve in curves])  # (S, n)
+    if len(curves) == 1:
+        return steps, values[0], np.zeros(len(steps))
+    half = student_t.ppf(0.975, len(curves) - 1) * values.std(axis=0, ddof=1) / math.sqrt(len(curves))
+    return steps, values.mean(axis=0), half
 
 
 def _satisfaction_band(results: Results, row: str) -> tuple[Floats, Floats, Floats]:
     """Steps, mean satisfaction of those there and half its 95 % interval, (n,) each, while enough sessions are there.
 
-    The standard error has a part for users, the sessions' spread over the sessions of one seed (all seeds have the same
-    users, so more seeds bring no more of them), and a part for seeds, the spread of the seeds' means over their number.
-    Replicates count as sessions of their own.
+    It has a normal part for users, the sessions' spread over the sessions of one seed (all seeds have the same users,
+    so more seeds bring no more of them; replicates count as sessions of their own), and a t part for seeds, the spread
+    of the seeds' means over their number.
     """
     weight = pl.col("sessions") / pl.col("sessions").sum()
     pooled = (
@@ -312,8 +323,10 @@ def _satisfaction_band(results: Results, row: str) -> tuple[Floats, Floats, Floa
         .sort("step")
     )
     seeds = pooled["seeds"].to_numpy()
-    error = pooled["variance"].to_numpy() * seeds / pooled["sessions"].to_numpy() + pooled["between"].to_numpy() / seeds
-    return pooled["step"].to_numpy().astype(np.float64), pooled["mean"].to_numpy(), 1.96 * np.sqrt(error)
+    users = pooled["variance"].to_numpy() * seeds / pooled["sessions"].to_numpy()
+    among = student_t.ppf(0.975, np.maximum(seeds - 1, 1)) ** 2 * pooled["between"].to_numpy() / seeds
+    half = np.sqrt(1.96**2 * users + among)
+    return pooled["step"].to_numpy().astype(np.float64), pooled["mean"].to_numpy(), half
 
 
 def _shares(results: Results, axis: str) -> pl.DataFrame:
@@ -404,12 +417,6 @@ def _ratio_scale(axes: Axes, found: Sequence[Interval]) -> None:
         axes.set_xlim(low - room, high + room)
         axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def _over(ratio: Interval) -> Interval:
-    """One over a ratio and its interval."""
-    mean, low, high = (1.0 / value if value else None for value in (ratio["mean"], ratio["high"], ratio["low"]))
-    return {"mean": mean, "low": low, "high": high}
 
 
 def _band(axes: Axes, steps: Floats, mean: Floats, half: Floats, row: str, look: _Look) -> None:

@@ -71,11 +71,21 @@ def _examples() -> list[str]:
 
 
 def parse_rows(config: Config) -> list[Row]:
-    """The rows of a recipe in its order, one of each label."""
-    rows = {row.label: row for row in (parse_row(name, config.planner.name) for name in config.agents)}
+    """The rows of a recipe in its order, each once.
+
+    Raises:
+        PluginError: a row stands for nothing, there is none, or two plug-ins would go by one name in tables and files.
+    """
+    rows = list(dict.fromkeys(parse_row(name, config.planner.name) for name in config.agents))
     if not rows:
         raise PluginError("agents is empty; name at least one row, such as [planner+ppo, flat+ppo, random]")
-    return list(rows.values())
+    owner: dict[str, str] = {name: name for name in (*RULES, *BASELINES, "flat")}
+    for row in rows:
+        plugin = row.planner or row.baseline
+        if plugin is not None and owner.setdefault(plugin.rpartition(":")[2], plugin) != plugin:
+            short = plugin.rpartition(":")[2]
+            raise PluginError(f"agents names {plugin!r}, but {owner[short]!r} goes by {short!r} too; rename the class")
+    return rows
 
 
 @dataclass(frozen=True)
@@ -116,6 +126,7 @@ class Task:
             config.env.slate_size,
             config.env.max_steps,
             seed_from(config.seed, "agent", label),
+            config.env.repeats,
         )
 
     def seed(self, *phase: Any) -> int:

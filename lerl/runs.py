@@ -47,6 +47,22 @@ def locked(run: Path) -> Iterator[None]:
         lock.release()
 
 
+def check_vacant(run: Path) -> None:
+    """Refuse a folder that holds something, but for what a run leaves that was ended before it began.
+
+    Raises:
+        FileExistsError: the folder holds a run, or something else.
+    """
+    if (run / "config.yaml").is_file():
+        raise FileExistsError(
+            f"{run} already holds a run; go on with it by lerl train --resume {run}, remove it, or give another folder "
+            "with --out"
+        )
+    held = [path.name for path in run.iterdir()] if run.is_dir() else []
+    if run.is_file() or any(name not in (LOCK, "run.json") and not name.endswith(".partial") for name in held):
+        raise FileExistsError(f"{run} is taken; remove it, or give another folder with --out")
+
+
 def packages() -> dict[str, str | None]:
     """Versions of the packages that a run's numbers depend on."""
 

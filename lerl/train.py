@@ -13,11 +13,11 @@ from lerl.config import Config
 from lerl.envs.files import write_whole
 from lerl.envs.simulator import UserSimulator
 from lerl.evaluate import TABLES, TRAINED, judge, write_table
-from lerl.fit import Fitter
+from lerl.fit import Fitter, build_agent
 from lerl.planners.rules import build_planner
 from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
-from lerl.runs import FORMAT, RunFolderError, check_run, locked, packages
+from lerl.runs import FORMAT, RunFolderError, check_run, check_vacant, locked, packages
 from lerl.settings import dump, load
 
 CURVE = {"agent": pl.String, "steps": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
@@ -33,8 +33,10 @@ def train(config: Config, out: Path) -> None:
 
     Raises:
         ValueError: a row, planner or data set that the configuration names is not there; nothing is written then.
+        FileExistsError: the folder holds something.
         RunFolderError: another process is at work in the folder.
     """
+    check_vacant(out)
     rows = parse_rows(config)
     task = Task.load(config)
     _check(task, rows)
@@ -83,11 +85,13 @@ def _check(task: Task, rows: list[Row]) -> None:
     for row in rows:
         if row.planner is not None:
             build_planner(row.planner, task.config.planner.size, task.seed("planner"))
+        if row.baseline is not None:
+            build_agent(row, task)
 
 
 def _about(task: Task) -> dict[str, Any]:
     """What a run was made with; no times, so that the same command writes the same file."""
-    phases = ("train", "planner sessions", "validation", "evaluation")
+    phases = ("planner", "validation", "evaluation")
     return {
         "format": FORMAT,
         "lerl": lerl.__version__,

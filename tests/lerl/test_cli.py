@@ -14,6 +14,7 @@ import pytest
 from lerl import __version__, settings
 from lerl.cli import HELP, main
 from lerl.config import Config
+from lerl.runs import check_vacant
 
 AGENTS = ["boredom+ppo", "random", "privileged"]
 TRAIN = ["train", "quickstart"]
@@ -27,6 +28,7 @@ def trained(
     calls: list[tuple[Config, Path]] = []
 
     def train(config: Config, out: Path) -> None:
+        check_vacant(out)
         calls.append((config, out))
         make_run(seed=config.seed, name=str(out), agents=AGENTS)
 
@@ -73,7 +75,8 @@ def test_train_refuses_a_folder_that_holds_a_run(
     assert (main(arguments), main(arguments)) == (0, 2)
     assert len(trained) == 1
     assert _lines(capsys.readouterr().err) == [
-        "lerl: error: here already holds a run; remove it, or give another folder with --out"
+        "lerl: error: here already holds a run; go on with it by lerl train --resume here, remove it, or give another "
+        "folder with --out"
     ]
 
 
@@ -122,7 +125,8 @@ def test_a_bad_command_line_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (ValueError("seed must be\n at least 0"), 2, "lerl: error: seed must be at least 0"),
+        (settings.SettingsError("seed must be\n at least 0"), 2, "lerl: error: seed must be at least 0"),
+        (ValueError("x"), 1, "lerl: failed: ValueError: x; run it again with --debug to see where"),
         (FileNotFoundError("no folder x"), 2, "lerl: error: no folder x"),
         (KeyError("T"), 1, "lerl: failed: KeyError: 'T'; run it again with --debug to see where"),
         (KeyboardInterrupt(), 130, "lerl: interrupted"),
@@ -158,9 +162,10 @@ def test_debug_shows_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixt
 def test_a_warning_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path]
 ) -> None:
-    def evaluate(run: Path) -> None:
+    def evaluate(run: Path) -> Config:
         warnings.simplefilter("always")
         warnings.warn("two rows\nwere left out", stacklevel=2)
+        return Config()
 
     _replace(monkeypatch, "lerl.evaluate", evaluate=evaluate)
     assert main(["evaluate", str(make_run(agents=AGENTS))]) == 0
@@ -171,7 +176,7 @@ def test_evaluate_evaluates_again_and_prints_the_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path]
 ) -> None:
     calls: list[Path] = []
-    _replace(monkeypatch, "lerl.evaluate", evaluate=calls.append)
+    _replace(monkeypatch, "lerl.evaluate", evaluate=lambda run: calls.append(run) or Config())
     run = make_run(agents=AGENTS)
     assert main(["evaluate", str(run)]) == 0
     assert calls == [run]

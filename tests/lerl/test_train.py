@@ -19,6 +19,7 @@ from lerl.evaluate import evaluate
 from lerl.fit import Fitter
 from lerl.rollout import Stage, sessions_of
 from lerl.rows import Row, Task, parse_row, parse_rows
+from lerl.runs import RunFolderError
 from lerl.train import train
 
 README = Path(__file__).parents[2] / "README.md"
@@ -52,7 +53,9 @@ def test_a_run_keeps_what_it_takes_to_repeat_and_to_judge_it(run: Path) -> None:
     assert yaml.safe_load((run / "config.yaml").read_text())["planner"]["size"] == 2
     assert about["packages"]["torch"]
     assert about["seeds"]["evaluation"] != about["seeds"]["validation"]
-    assert {path.name for path in (run / "policies").iterdir()} == {"boredom.pt", "flat.pt"}
+    assert {path.name for path in (run / "policies").iterdir()} == {
+        "boredom.pt", "boredom.curve.json", "flat.pt", "flat.curve.json"
+    }  # fmt: skip
     assert (run / "planners" / "boredom.npz").exists()
     assert list((run / "logs" / "flat+ppo").glob("events.out.tfevents*"))
 
@@ -102,7 +105,7 @@ def test_evaluating_again_gives_the_same_tables(run: Path) -> None:
 
 
 def test_what_was_never_trained_cannot_be_evaluated(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="holds no trained run; make one with: lerl train"):
+    with pytest.raises(RunFolderError, match="holds no run; begin one with: lerl train RECIPE"):
         evaluate(tmp_path)
 
 
