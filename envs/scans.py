@@ -145,8 +145,8 @@ def scan(path: Path, delimiter: str | None = None) -> Scan:
 
     Args:
         path: of the file.
-        delimiter: between the cells of a CSV file, one character; None for a tab where the name ends in .tsv or .tab,
-            and a comma elsewhere.
+        delimiter: between the cells of a CSV file, one character, or "tab"; None for a tab where the name ends in .tsv
+            or .tab, and a comma elsewhere.
 
     Raises:
         DataError: there is no such file, it is empty, or it is neither UTF-8 text nor Parquet.
@@ -160,7 +160,8 @@ def scan(path: Path, delimiter: str | None = None) -> Scan:
     for magic, kind in ARCHIVES.items():
         if start.startswith(magic):
             raise DataError(f"{path} is {kind}; unpack it, and give the CSV or Parquet file inside")
-    delimiter = delimiter or ("\t" if path.suffix.lower() in (".tsv", ".tab") else ",")
+    usual = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    delimiter = "\t" if delimiter in ("\\t", "tab") else delimiter or usual
     if len(delimiter.encode()) != 1 or delimiter in '"\n\r':
         raise DataError(f"the delimiter between cells must be one ASCII character but no quote, given {delimiter!r}")
     _check_text(path)
