@@ -1,6 +1,8 @@
 """Who the users are (truth) and what a recommender may know of them (knowledge)."""
 
+import errno
 import json
+import os
 import shlex
 import shutil
 import tempfile
@@ -27,7 +29,14 @@ CATALOG_FILE = "catalog.parquet"
 ARRAYS_FILE = "arrays.npz"
 ABOUT_FILE = "prepared.json"
 INTERACTIONS_FILE = "interactions.parquet"
-FILES = frozenset({CATALOG_FILE, ARRAYS_FILE, ABOUT_FILE, INTERACTIONS_FILE})
+PICTURE = "description"
+"""Of the pictures that `lerl data describe` leaves in a prepared folder, the name without ending."""
+
+FILES = frozenset({CATALOG_FILE, ARRAYS_FILE, ABOUT_FILE, INTERACTIONS_FILE, f"{PICTURE}.png", f"{PICTURE}.svg"})
+OWN_LOGS = "own logs"
+"""The format of data sets that were imported."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class MissingDataError(FileNotFoundError):
@@ -158,29 +167,40 @@ class Population:
         (folder / ABOUT_FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> "Population":
+    def load(cls, folder: Path, *, format: str = "movielens") -> "Population":
         """Read what `save` wrote; nothing in the files is executed.
+
+        Args:
+            folder: of the prepared data set.
+            format: of the data set that is wanted, which the message names if there is none.
 
         Raises:
             MissingDataError: there is no prepared data set in the folder.
             DataError: it was made by another version of this package, or is damaged.
         """
-        about = read_about(folder)
+        about = read_about(folder, format)
         import polars as pl
 
         try:
             return _read(Path(folder), about)
         except (ValueError, KeyError, TypeError, EOFError, OSError, BadZipFile, pl.exceptions.PolarsError) as error:
-            raise _unusable(folder, f"cannot be read ({error})") from error
+            raise unusable(folder, f"cannot be read ({error})", _format_of(about, format)) from error
 
 
-def make_command(folder: Path) -> str:
-    """The command that prepares a data set in a folder."""
-    return f"lerl data prepare --format movielens FOLDER --out {shlex.quote(str(folder))}"
+def make_command(folder: Path, format: str) -> str:
+    """The command that makes a data set of a format in a folder."""
+    out = shlex.quote(str(folder))
+    if format == OWN_LOGS:
+        return f"lerl data import --interactions FILE --items FILE --out {out}"
+    return f"lerl data prepare --format {format} FOLDER --out {out}"
 
 
-def read_about(folder: Path) -> dict[str, Any]:
+def read_about(folder: Path, format: str = "movielens") -> dict[str, Any]:
     """What a prepared folder says of itself: format version, name, settings and report.
+
+    Args:
+        folder: of the prepared data set.
+        format: of the data set that is wanted, which the message names if there is none.
 
     Raises:
         MissingDataError: there is no prepared data set in the folder.
@@ -189,17 +209,16 @@ def read_about(folder: Path) -> dict[str, Any]:
     path = Path(folder) / ABOUT_FILE
     if not path.is_file():
         what = "is not there" if not Path(folder).exists() else f"has no {ABOUT_FILE}"
-        raise MissingDataError(f"no prepared data set: {folder} {what}; make it with `{make_command(folder)}`")
+        raise MissingDataError(f"no prepared data set: {folder} {what}; make it with `{make_command(folder, format)}`")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         version = about["format_version"]
     except (ValueError, KeyError, TypeError) as error:
-        raise _unusable(folder, f"cannot be read ({ABOUT_FILE}: {error})") from error
+        raise unusable(folder, f"cannot be read ({ABOUT_FILE}: {error})", format) from error
     if version != FORMAT_VERSION:
         age = "a newer" if isinstance(version, int) and version > FORMAT_VERSION else "an older"
-        raise _unusable(
-            folder, f"was made by {age} version of lerl (format {version}, this one reads {FORMAT_VERSION})"
-        )
+        why = f"was made by {age} version of lerl (format {version}, this one reads {FORMAT_VERSION})"
+        raise unusable(folder, why, _format_of(about, format))
     return dict(about)
 
 
@@ -209,6 +228,7 @@ def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     Raises:
         FileExistsError: the place is taken; see `check_vacant`.
+        OSError: the disk is full.
     """
     check_vacant(folder, overwrite=overwrite)
     place = Path(folder).resolve()
@@ -217,10 +237,37 @@ def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         partial = holder / "new"
         partial.mkdir()
-        yield partial
+        with disk_errors(place):
+            yield partial
         _replace(place, partial, holder / "old")
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+@contextmanager
+def disk_errors(place: Path) -> Iterator[None]:
+    """Says of a full disk that it is full; libraries say it in ways of their own, some without the error's number."""
+    try:
+        yield
+    except Exception as error:
+        number = _full(error)
+        if number is None:
+            raise
+        raise OSError(
+            number, f"no room on the disk to write {place} ({os.strerror(number)}); nothing was left behind: make room"
+        ) from error
+
+
+def _full(error: BaseException | None) -> int | None:
+    """The number of the error that says the disk is full, of this error or of one that it came from."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error.errno
+        said = [number for number in FULL if f"os error {number})" in str(error) or os.strerror(number) in str(error)]
+        if said:
+            return said[0]
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def check_vacant(folder: Path, *, overwrite: bool = False) -> None:
@@ -296,12 +343,18 @@ def _read_catalog(path: Path, names: tuple[str, ...]) -> Catalog:
     return Catalog(tuple(frame["item_id"]), tuple(frame["title"]), Axis(names, membership))
 
 
-def _unusable(folder: Path, why: str) -> Exception:
+def _format_of(about: Mapping[str, Any], wanted: str) -> str:
+    """The format that a prepared data set was made from, or the one wanted where it does not say."""
+    settings = about.get("settings")
+    return str(settings.get("format", wanted)) if isinstance(settings, dict) else wanted
+
+
+def unusable(folder: Path, why: str, format: str) -> Exception:
+    """The error for a prepared data set that cannot be read: it has to be made again."""
     from lerl.envs.logs import DataError
 
-    return DataError(
-        f"the prepared data set in {folder} {why}; make it again with `{make_command(folder)} --overwrite`"
-    )
+    again = f"make it again with `{make_command(folder, format)} --overwrite`"
+    return DataError(f"the prepared data set in {folder} {why}; {again}")
 
 
 def _check_matrices(left: str, items: Floats, n_items: int, right: str, users: Floats, n_users: int) -> None:

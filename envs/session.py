@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis
-from lerl.envs.population import Population
+from lerl.envs.population import OWN_LOGS, Population, make_command
 from lerl.envs.simulator import Outcome, SimulatorConfig, State, UserSimulator
 from lerl.envs.synthetic import synthetic_population
 
@@ -501,15 +501,42 @@ def make_synthetic_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
     return SessionVectorEnv(_synthetic(settings), num_envs, **settings)
 
 
-def _prepared(settings: dict[str, Any]) -> Population:
-    return Population.load(Path(settings.pop("path", "data/movielens")))
+def _prepared(settings: dict[str, Any], format: str) -> Population:
+    path = settings.pop("path", None if format == OWN_LOGS else f"data/{format}")
+    if path is None:
+        made = make_command(Path("FOLDER"), format)
+        raise ValueError(
+            f"path is missing, the folder of a prepared data set: make one with `{made}` or `lerl data prepare`, and "
+            f"give path='FOLDER'"
+        )
+    return Population.load(Path(path), format=format)
 
 
 def make_movielens(**settings: Any) -> SessionEnv:
-    """`lerl/MovieLens-v0`: `path` of a prepared folder, and `SessionEnv`'s settings."""
-    return SessionEnv(_prepared(settings), **settings)
+    """`lerl/MovieLens-v0`: `path` of a prepared folder, data/movielens by default, and `SessionEnv`'s settings."""
+    return SessionEnv(_prepared(settings, "movielens"), **settings)
 
 
 def make_movielens_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
     """The vector view of `lerl/MovieLens-v0`."""
-    return SessionVectorEnv(_prepared(settings), num_envs, **settings)
+    return SessionVectorEnv(_prepared(settings, "movielens"), num_envs, **settings)
+
+
+def make_goodbooks(**settings: Any) -> SessionEnv:
+    """`lerl/Goodbooks-v0`: `path` of a prepared folder, data/goodbooks by default, and `SessionEnv`'s settings."""
+    return SessionEnv(_prepared(settings, "goodbooks"), **settings)
+
+
+def make_goodbooks_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
+    """The vector view of `lerl/Goodbooks-v0`."""
+    return SessionVectorEnv(_prepared(settings, "goodbooks"), num_envs, **settings)
+
+
+def make_logs(**settings: Any) -> SessionEnv:
+    """`lerl/Logs-v0`: `path` of any prepared folder, which must be given, and `SessionEnv`'s settings."""
+    return SessionEnv(_prepared(settings, OWN_LOGS), **settings)
+
+
+def make_logs_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
+    """The vector view of `lerl/Logs-v0`."""
+    return SessionVectorEnv(_prepared(settings, OWN_LOGS), num_envs, **settings)

@@ -113,15 +113,24 @@ class FittedPopulation:
     correlation: float
 
 
-def fit_population(name: str, catalog: Catalog, log: pl.DataFrame, *, dim: int = 8, seed: int = 0) -> FittedPopulation:
+def fit_population(
+    name: str,
+    catalog: Catalog,
+    log: pl.DataFrame,
+    *,
+    numbers: NDArray[np.int64] | None = None,
+    dim: int = 8,
+    seed: int = 0,
+) -> FittedPopulation:
     """Fit truth and knowledge on the two hashed halves of a log.
 
     The result is the same, bit for bit, for the same log in any order of its rows.
 
     Args:
         name: the data set's name.
-        catalog: its items; `item_ids` are the log's item numbers as text.
+        catalog: its items.
         log: see `lerl.envs.logs.SCHEMA`.
+        numbers: (I,) the catalogue's items as the log numbers them; `item_ids` as numbers if None.
         dim: length of the vectors, 1 or more.
         seed: for the start of the least squares, 0 or more.
 
@@ -134,7 +143,8 @@ def fit_population(name: str, catalog: Catalog, log: pl.DataFrame, *, dim: int =
     log = log.sort("time", "item", "user", nulls_last=True)
     user_ids = np.unique(log["user"].to_numpy())
     training = training_users(user_ids)
-    rows = _positions(catalog, user_ids, log)
+    item_ids = [int(item) for item in catalog.item_ids] if numbers is None else numbers
+    rows = _positions(np.array(item_ids, dtype=np.int64), user_ids, log)
     ids = log["user"].to_numpy(), log["item"].to_numpy()
     in_truth, kept = truth_half(*ids), held_out(*ids)
     known = rows.where(~in_truth)
@@ -253,9 +263,8 @@ def _check_enough(rows: Interactions, split: str) -> None:
     )
 
 
-def _positions(catalog: Catalog, user_ids: NDArray[np.int64], log: pl.DataFrame) -> Interactions:
+def _positions(item_ids: NDArray[np.int64], user_ids: NDArray[np.int64], log: pl.DataFrame) -> Interactions:
     """The log's rows, in their order, as positions among the sorted user ids and in the catalogue."""
-    item_ids = np.array([int(item) for item in catalog.item_ids], dtype=np.int64)
     order = np.argsort(item_ids)
     given = log["item"].to_numpy()
     place = np.searchsorted(item_ids, given, sorter=order).clip(max=len(order) - 1)

@@ -12,10 +12,10 @@ try:
 except PackageNotFoundError:  # a checkout that was not installed
     __version__ = "0.0.0"
 
-for _name, _maker in (("Synthetic", "make_synthetic"), ("MovieLens", "make_movielens")):
+for _name in ("Synthetic", "MovieLens", "Goodbooks", "Logs"):
     if f"lerl/{_name}-v0" not in registry:
         register(
             id=f"lerl/{_name}-v0",
-            entry_point=f"lerl.envs.session:{_maker}",
-            vector_entry_point=f"lerl.envs.session:{_maker}_vec",
+            entry_point=f"lerl.envs.session:make_{_name.lower()}",
+            vector_entry_point=f"lerl.envs.session:make_{_name.lower()}_vec",
         )

@@ -28,7 +28,10 @@ commands:
   evaluate RUN                          evaluate a trained run again
   compare RUN...                        a table of runs that differ in their seed
   plot RUN...                           pictures of runs that differ in their seed
-  data prepare                          a data set to a folder that `lerl train` can use
+  data import                           a log of your own to a folder that `lerl train` can use
+  data get NAME                         download a public data set
+  data prepare                          a data set as published to a folder that `lerl train` can use
+  data describe FOLDER                  what such a folder holds, in numbers and pictures
 
 `lerl COMMAND --help` tells more. Start with: lerl train quickstart
 
@@ -267,26 +270,9 @@ def _print_pictures(runs: Sequence[Path], out: Path, **options: Any) -> None:
 
 
 def _data(arguments: list[str]) -> None:
-    parser = _Parser("lerl data", description="Make data sets ready to train on.", allow_abbrev=False)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    prepare = commands.add_parser("prepare", help="a data set as published to a folder that lerl train can use")
-    prepare.add_argument("folder", metavar="FOLDER", type=Path, help="where the data set's files are")
-    prepare.add_argument("--format", required=True, help="the data set's layout: movielens")
-    prepare.add_argument("--out", metavar="FOLDER", required=True, type=Path, help="where to write")
-    prepare.add_argument("--dim", metavar="N", type=int, default=8, help="length of the item vectors (8)")
-    prepare.add_argument("--seed", metavar="N", type=int, default=0, help="for the start of the fit (0)")
-    prepare.add_argument("--overwrite", action="store_true", help="replace a data set prepared before")
-    _prepare(**vars(parser.parse_args(arguments)))
+    from lerl.data import run
 
-
-def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
-    from lerl.envs.datasets import prepare
-
-    rows = prepare(format, folder, out, **options).rows()
-    width = max(len(label) for label, _ in rows)
-    for label, value in rows:
-        print(f"{label:<{width}}  {value}")
-    print(f"written to {out}; train on it with: lerl train RECIPE --data.path {out}")
+    run(_Parser("lerl data", description="Make data sets ready to train on.", allow_abbrev=False), arguments)
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {

@@ -39,7 +39,7 @@ _BLACK, _WINE, _GREY, _PALE = "#000000", "#882255", "#9a9a9a", "#dcdcdc"
 _COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", _BLACK, _WINE)
 _AREAS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", _WINE)
 _LEADER: dict[str, Any] = {"arrowstyle": "-", "lw": 0.4, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}
-_STYLE: Any = {
+STYLE: Any = {
     "font.size": 8.0,
     "axes.labelsize": 8.0,
     "axes.titlesize": 7.5,
@@ -106,7 +106,7 @@ def plot(
     summary = summarize(results, bootstrap, seed)
     look = _look(results, summary, reference)
     out.mkdir(parents=True, exist_ok=True)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figures = {
             "learning_curves": _learning_curves(results, summary, look),
             "session_lengths": _session_lengths(results, look),
@@ -115,7 +115,7 @@ def plot(
             "exposure_topics": _exposure(results, look, "topic"),
             "differences": _differences(results, summary, look),
         }
-        return [file for name, figure in figures.items() if figure is not None for file in _save(figure, out / name)]
+        return [file for name, figure in figures.items() if figure is not None for file in save(figure, out / name)]
 
 
 def _learning_curves(results: Results, summary: Summary, look: _Look) -> Figure | None:
@@ -503,7 +503,7 @@ def _caption(figure: Figure, text: str) -> None:
     figure.text(0.02, below, wrapped, fontsize=_SMALL, color="#555555", va="top")
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
+def save(figure: Figure, stem: Path) -> list[Path]:
     """Write both formats without date or version, so that equal pictures are equal files."""
     files = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
     for file, metadata in zip(files, ({"Software": None}, {"Date": None, "Creator": None}), strict=True):

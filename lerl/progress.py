@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
 EVERY = 5.0  # seconds between plain lines
@@ -51,3 +51,33 @@ class Progress:
             self._shown = now
             left = f"  {(total - done) / speed:,.0f} s left" if speed and done < total else ""
             print(f"{phase:<28} {done:>9,}/{total:,}  {speed:,.0f}/s{left}  {self._latest}".rstrip(), file=sys.stderr)
+
+
+class Transfer:
+    """Shows how much of a file has come."""
+
+    def __init__(self, name: str) -> None:
+        self._name, console = name, Console(stderr=True)
+        self._live = console.is_terminal
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self._bars = Bars(*columns, TimeRemainingColumn(), console=console)
+        self._task: Any = None
+        self._shown = 0.0
+
+    def __enter__(self) -> "Transfer":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.stop()
+
+    def report(self, done: int, total: int | None) -> None:
+        """Say how many bytes have come, and how many there are where that is known."""
+        if self._live:
+            if self._task is None:
+                self._task = self._bars.add_task(self._name, total=None)
+                self._bars.start()
+            self._bars.update(self._task, completed=done, total=total)
+        elif time.monotonic() - self._shown >= EVERY or done == total:
+            self._shown = time.monotonic()
+            of = f" of {total / 1e6:,.1f}" if total else ""
+            print(f"{self._name}: {done / 1e6:,.1f}{of} MB", file=sys.stderr)

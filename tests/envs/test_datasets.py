@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lerl.envs import datasets, population
+from lerl.envs import movielens, population
 from lerl.envs.datasets import PrepareReport, prepare, read
 from lerl.envs.logs import DataError, truth_half
 from lerl.envs.population import MissingDataError, Population
@@ -29,7 +29,7 @@ def write_1m(folder: Path, movies: list[str] = MOVIES, ratings: list[str] = RATI
 
 
 def u_item(number: int, title: str, *genres: str) -> str:
-    flags = ["1" if genre in genres else "0" for genre in datasets.GENRES_100K]
+    flags = ["1" if genre in genres else "0" for genre in movielens.GENRES_100K]
     return "|".join([str(number), title, "01-Jan-1995", "", "http://example.org", *flags])
 
 
@@ -286,7 +286,7 @@ def test_the_folder_around_the_data_is_answered_with_the_right_one(tmp_path: Pat
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"format must be one of \['movielens'\], given 'netflix'"):
+    with pytest.raises(ValueError, match=r"format must be one of \['goodbooks', 'movielens'\], given 'netflix'"):
         read("netflix", tmp_path)
 
 

@@ -30,7 +30,7 @@ from lerl.envs.session import HISTORY, SessionEnv, SessionVectorEnv
 from lerl.envs.simulator import SimulatorConfig
 
 LOGS = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "ml1m"
-IDS = ("lerl/Synthetic-v0", "lerl/MovieLens-v0")
+IDS = ("lerl/Synthetic-v0", "lerl/MovieLens-v0", "lerl/Goodbooks-v0", "lerl/Logs-v0")
 SIZES = {"users": 40, "items": 60, "categories": 6, "dim": 4}
 SHORT: dict[str, Any] = {"max_steps": 6, "topic_count": 5}
 LASTING: dict[str, Any] = {"topic_count": 5, "leave": Leave("never")}
@@ -528,11 +528,32 @@ def test_a_vector_of_nobody_is_refused(small: Population):
 
 
 @pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
-def test_a_missing_data_set_is_told_how_to_make_it(make: Any, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("MovieLens", "lerl data prepare --format movielens FOLDER --out"),
+        ("Goodbooks", "lerl data prepare --format goodbooks FOLDER --out"),
+        ("Logs", "lerl data import --interactions FILE --items FILE --out"),
+    ],
+)
+def test_a_missing_data_set_is_told_how_to_make_it(make: Any, name: str, command: str, tmp_path: Path):
+    with pytest.raises(MissingDataError, match=rf"make it with `{command} .*mine`"):
+        make(f"lerl/{name}-v0", path=str(tmp_path / "mine"))
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+def test_logs_of_ones_own_need_a_path(make: Any):
     with pytest.raises(
-        MissingDataError, match=r"make it with `lerl data prepare --format movielens FOLDER --out .*ml`"
+        ValueError, match=r"path is missing.*`lerl data import --interactions FILE.*`lerl data prepare`"
     ):
-        make("lerl/MovieLens-v0", path=str(tmp_path / "ml"))
+        make("lerl/Logs-v0")
+
+
+@pytest.mark.parametrize(("name", "folder"), [("MovieLens", "data/movielens"), ("Goodbooks", "data/goodbooks")])
+def test_a_named_data_set_has_a_folder_of_its_own(name: str, folder: str, prepared: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Population.load(prepared).save(tmp_path / folder)
+    assert gymnasium.make(f"lerl/{name}-v0").reset(seed=0)
 
 
 # real logs

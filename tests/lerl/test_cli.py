@@ -217,6 +217,7 @@ def test_data_prepare_hands_everything_on_and_prints_the_report(
     calls: list[tuple[Any, ...]] = []
 
     def prepare(*given: Any, **options: Any) -> types.SimpleNamespace:
+        options.pop("note")("genres are tags")
         calls.append((*given, options))
         return types.SimpleNamespace(rows=lambda: [("users", "6,040"), ("base rate", "0.575")])
 
@@ -225,7 +226,7 @@ def test_data_prepare_hands_everything_on_and_prints_the_report(
     assert main(["data", "prepare", "--format", "movielens", "ml-1m", *options]) == 0
     assert calls == [("movielens", Path("ml-1m"), Path("data/ml"), {"dim": 8, "seed": 2, "overwrite": True})]
     printed = capsys.readouterr().out
-    assert "users      6,040\nbase rate  0.575\n" in printed
+    assert "genres are tags\nusers      6,040\nbase rate  0.575\n" in printed
     assert "lerl train RECIPE --data.path data/ml" in printed
 
 

@@ -53,7 +53,7 @@ def figures(runs: list[Path]) -> dict[str, Figure]:
 
 @pytest.fixture
 def style() -> Iterator[None]:
-    with matplotlib.rc_context(plots._STYLE):
+    with matplotlib.rc_context(plots.STYLE):
         yield
 
 
@@ -80,8 +80,8 @@ def test_every_picture_is_written_and_the_same_runs_give_the_same_files(make_run
 def test_plotting_leaves_no_global_state(make_run: RunMaker, tmp_path: Path) -> None:
     run = make_run(agents=THREE, users=5)
     code = (
-        "import sys, pathlib, matplotlib; from lerl.plots import plot, _STYLE;"
-        "style = lambda: {name: matplotlib.rcParams[name] for name in _STYLE}; before = style();"
+        "import sys, pathlib, matplotlib; from lerl.plots import plot, STYLE;"
+        "style = lambda: {name: matplotlib.rcParams[name] for name in STYLE}; before = style();"
         f"plot([{str(run)!r}], pathlib.Path({str(tmp_path / 'out')!r}), bootstrap=5);"
         "assert 'matplotlib.pyplot' not in sys.modules; assert style() == before"
     )

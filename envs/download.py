@@ -1,0 +1,282 @@
+"""Downloads over HTTP that go on where they stopped, and never look finished before they are.
+
+The bytes go into a file that ends in `.partial`, beside it one with what the server said of them. Run again, the
+download asks for the rest only (RFC 9110, Range with If-Range), and begins anew where the server's file has changed.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.message import Message
+from http.client import HTTPException, HTTPMessage
+from pathlib import Path
+from typing import IO, Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from lerl.envs.population import FULL, disk_errors
+
+BLOCK = 1 << 16
+AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers after which it is worth to ask again."""
+
+Report = Callable[[int, int | None], object]
+
+
+class DownloadError(OSError):
+    """A download that cannot be finished; the message names the address, what happened and what to do."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a download puts up with a server.
+
+    Attributes:
+        seconds: without a byte, after which the server counts as stalled.
+        tries: in a row that bring no byte, after which it is given up.
+        pause: seconds before the second try; each further pause is twice as long, and none longer than a minute.
+    """
+
+    seconds: float = 30.0
+    tries: int = 5
+    pause: float = 1.0
+
+
+class _Refused(Exception):
+    """An answer that asking again will not change."""
+
+
+class _Failed(Exception):
+    """A try that failed for a reason that may pass."""
+
+
+def download(
+    address: str, place: Path, *, most: int, patience: Patience | None = None, report: Report | None = None
+) -> Path:
+    """Fetch a file into `place`.partial and give it its name once it is whole.
+
+    Args:
+        address: http or https.
+        place: where the file goes; its folder is made.
+        most: bytes after which the server is not believed.
+        patience: with the server.
+        report: called with how many bytes there are and how many there will be, None where the server does not say.
+
+    Raises:
+        DownloadError: it cannot be finished. What came stays in the partial file, unless the disk is full.
+    """
+    patience = patience or Patience()
+    partial = _Partial(place.with_name(place.name + ".partial"))
+    place.parent.mkdir(parents=True, exist_ok=True)
+    pause, left = patience.pause, patience.tries
+    while True:
+        before = partial.size
+        try:
+            _fetch(address, partial, most, patience.seconds, report or (lambda done, total: None))
+            break
+        except _Refused as error:
+            raise DownloadError(f"{address}: {error}") from error
+        except _Failed as error:
+            pause, left = (patience.pause, patience.tries) if partial.size > before else (pause * 2, left - 1)
+            if not left:
+                raise DownloadError(f"{address}: {error}, {patience.tries} times; {_go_on(partial)}") from error
+            time.sleep(min(pause, 60.0))
+    partial.data.replace(place)
+    partial.about.unlink(missing_ok=True)
+    return place
+
+
+def text_at(address: str, *, most: int = 4096, patience: Patience | None = None) -> str:
+    """A small text, such as a checksum's file.
+
+    Raises:
+        DownloadError: it cannot be had, or is larger than `most` bytes.
+    """
+    patience, error = patience or Patience(), Exception()
+    for attempt in range(patience.tries):
+        if attempt:
+            time.sleep(min(patience.pause * 2 ** (attempt - 1), 60.0))
+        try:
+            with _opened(address, _headers(), patience.seconds) as answer, _failures():
+                text = answer.read(most + 1)
+            if len(text) > most:
+                raise DownloadError(f"{address}: more than {most} bytes, where a line of text was expected")
+            return str(text.decode("utf-8", errors="replace"))
+        except _Refused as refused:
+            raise DownloadError(f"{address}: {refused}") from refused
+        except _Failed as failed:
+            error = failed
+    raise DownloadError(f"{address}: {error}, {patience.tries} times; look at your connection and try again later")
+
+
+def _go_on(partial: "_Partial") -> str:
+    kept = f"{partial.size:,} bytes are kept in {partial.data}, and the same command goes on from there"
+    return kept if partial.size else "nothing came; look at your connection and try again later"
+
+
+@dataclass(frozen=True)
+class _Partial:
+    """What came of a file so far, in `data`; `about` says which version of the file it is of."""
+
+    data: Path
+
+    @property
+    def about(self) -> Path:
+        return self.data.with_name(self.data.name + ".json")
+
+    @property
+    def size(self) -> int:
+        return self.data.stat().st_size if self.data.exists() else 0
+
+    def version(self, address: str) -> str | None:
+        """The validator that the bytes came with, if they are of this address and a server can check it."""
+        try:
+            about = json.loads(self.about.read_text(encoding="utf-8"))
+            return str(about["version"]) if about["address"] == address and about["version"] else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def begin(self, address: str, version: str | None) -> None:
+        """Forget what came, and note what comes."""
+        self.drop()
+        self.about.write_text(json.dumps({"address": address, "version": version}), encoding="utf-8")
+
+    def drop(self) -> None:
+        self.data.unlink(missing_ok=True)
+        self.about.unlink(missing_ok=True)
+
+
+def _fetch(address: str, partial: _Partial, most: int, seconds: float, report: Report) -> None:
+    """One try: ask for what is missing and write it behind what is there."""
+    headers, version = _headers(), partial.version(address)
+    if partial.size and version is not None:
+        headers |= {"Range": f"bytes={partial.size}-", "If-Range": version}
+    with _opened(address, headers, seconds) as answer:
+        if answer.status == 416:
+            partial.drop()
+            raise _Failed("the server has no bytes where the last download stopped")
+        begin = partial.size if answer.status == 206 else 0
+        if answer.status == 206 and _first(answer.headers) != begin:
+            partial.drop()
+            raise _Failed("the server answered with another part than was asked for")
+        if answer.status != 206:
+            with _full_disk(partial):
+                partial.begin(address, _version(answer.headers))
+        total = _total(answer.headers, begin)
+        if total is not None and total > most:
+            raise _Refused(f"the server announces {total:,} bytes, allowed are {most:,}; it is not the data set")
+        _write(answer, partial, begin, total, most, report)
+
+
+def _write(answer: Any, partial: _Partial, begin: int, total: int | None, most: int, report: Report) -> None:
+    done = begin
+    with _full_disk(partial), partial.data.open("ab") as stream:
+        report(done, total)
+        while block := _block(answer):
+            done += len(block)
+            if done > most:
+                break
+            stream.write(block)
+            report(done, total)
+    if done > most:
+        partial.drop()
+        raise _Refused(f"the server sends more than {most:,} bytes; it is not the data set")
+    if total is not None and done != total:
+        raise _Failed(f"the connection ended after {done:,} of {total:,} bytes")
+
+
+def _block(answer: Any) -> bytes:
+    with _failures():
+        return bytes(answer.read1(BLOCK))  # not read, which would lose the last bytes before a stall
+
+
+@contextlib.contextmanager
+def _full_disk(partial: _Partial) -> Iterator[None]:
+    """A disk that fills leaves nothing behind: a partial file would keep it full."""
+    try:
+        with disk_errors(partial.data):
+            yield
+    except OSError as error:
+        if error.errno in FULL:
+            partial.drop()
+        raise
+
+
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Whatever a connection can do to end early, as one kind of failure."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise _Failed("the server stalled") from error
+    except (HTTPException, OSError) as error:
+        raise _Failed(f"the connection broke ({error})") from error
+
+
+def _opened(address: str, headers: dict[str, str], seconds: float) -> Any:
+    """An answer to read from; redirects are followed."""
+    if not address.startswith(("http://", "https://")):
+        raise _Refused("an address must begin with https:// or http://")
+    try:
+        return build_opener(_Redirects()).open(Request(address, headers=headers), timeout=seconds)
+    except HTTPError as error:
+        error.close()
+        if error.code == 416:
+            return _Empty(416, error.headers)
+        what = f"the server answered {error.code} {' '.join(str(error.reason).split())}"
+        raise _Failed(what) if error.code in AGAIN else _Refused(f"{what}; look at the address") from error
+    except (URLError, HTTPException, OSError) as error:
+        reason = getattr(error, "reason", error)
+        what = "the server stalled" if isinstance(reason, TimeoutError) else f"no connection ({reason})"
+        raise _Failed(what) from error
+    except ValueError as error:
+        raise _Refused(f"no address of a server ({error})") from error
+
+
+class _Empty(contextlib.AbstractContextManager["_Empty", None]):
+    """An answer without a body."""
+
+    def __init__(self, status: int, headers: Message) -> None:
+        self.status, self.headers = status, headers
+
+    def __exit__(self, *error: object) -> None:
+        return None
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows to http and https only, and from https never to http."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        scheme = urlsplit(newurl).scheme
+        if scheme not in ("http", "https") or (scheme == "http" and urlsplit(req.full_url).scheme == "https"):
+            raise _Refused(
+                f"the server redirects to {newurl}, which was not followed: only https is, or http from http"
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _headers() -> dict[str, str]:
+    return {"User-Agent": "lerl", "Accept-Encoding": "identity"}
+
+
+def _version(headers: Message) -> str | None:
+    """A validator that If-Range may carry: a strong entity tag, or else a date."""
+    tag = headers.get("ETag")
+    return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+
+
+def _first(headers: Message) -> int:
+    """The first byte of a part, -1 where the server does not say."""
+    first = headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
+    return int(first) if first.isdigit() else -1
+
+
+def _total(headers: Message, begin: int) -> int | None:
+    """How many bytes the whole file has, where the server says so."""
+    length = headers.get("Content-Length", "")
+    return begin + int(length) if length.isdigit() else None

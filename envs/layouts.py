@@ -1,0 +1,108 @@
+"""What a data set is once it is read, and how a folder tells which layout it has."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lerl.envs.catalog import Axis, Catalog
+from lerl.envs.logs import DataError
+
+CLICK_FROM = 4.0
+"""Of ratings up to five stars, so many or more are a click."""
+
+OTHER = "other"
+"""The category of items that have none."""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What was read.
+
+    Attributes:
+        name: of the data set.
+        catalog: the items that somebody met, in order of their numbers in the log.
+        log: see `lerl.envs.logs.SCHEMA`, in order of user and item.
+        dropped_items: how many items nobody met.
+        merged: how many interactions were left out because the same user met the same item in another row.
+        numbers: (I,) int64, the catalogue's items as the log numbers them; their ids as numbers where None.
+        notes: what was taken for what, and what was left out, one line each.
+    """
+
+    name: str
+    catalog: Catalog
+    log: pl.DataFrame
+    dropped_items: int
+    merged: int = 0
+    numbers: NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Two files by whose names a data set's publisher is known: its items, and who rated them."""
+
+    name: str
+    items: str
+    ratings: str
+
+    @property
+    def files(self) -> tuple[str, str]:
+        """Both names."""
+        return self.items, self.ratings
+
+    def there(self, folder: Path) -> list[str]:
+        """Which of the two a folder holds."""
+        return [file for file in self.files if (folder / file).is_file()]
+
+
+def layout_of(folder: Path, layouts: Sequence[Layout], publisher: str) -> Layout:
+    """The layout of a folder: the first of which both files are there.
+
+    Raises:
+        DataError: there is none; the message says what is missing, or what a folder must hold.
+    """
+    wanted = ", or ".join(f"{layout.items} and {layout.ratings} ({layout.name})" for layout in layouts)
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give the folder that holds {wanted}")
+    there = {layout: layout.there(folder) for layout in layouts}
+    for layout, files in there.items():
+        if len(files) == 2:
+            return layout
+    for layout, files in there.items():
+        for file in files:
+            missing = layout.ratings if file == layout.items else layout.items
+            raise DataError(f"{folder / missing} is missing; {layout.name} needs it beside {file}: copy it there")
+    raise DataError(f"{folder} holds no {publisher} data; {_elsewhere(folder, layouts)}a folder must hold {wanted}")
+
+
+def _elsewhere(folder: Path, layouts: Sequence[Layout]) -> str:
+    """A hint for who unpacked an archive and gave the folder around it."""
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if any(len(layout.there(inner)) == 2 for layout in layouts):
+            return f"did you mean {inner}? "
+    return ""
+
+
+def catalog_of(items: pl.DataFrame) -> Catalog:
+    """A catalogue from the columns id (text), title and categories (a list each); names in order, "other" last."""
+    used = set(items["categories"].explode())
+    names = (*sorted(used - {OTHER}), *sorted(used & {OTHER}))
+    membership = np.stack([items["categories"].list.contains(name).to_numpy() for name in names], axis=1)  # (I, C)
+    return Catalog(tuple(items["id"]), tuple(items["title"]), Axis(names, membership))
+
+
+def or_other(items: pl.DataFrame) -> pl.DataFrame:
+    """Items whose list of categories is empty or null get the category "other"; each category once."""
+    lonely = pl.col("categories").list.len().fill_null(0) == 0
+    filled = pl.when(lonely).then(pl.lit([OTHER])).otherwise("categories")
+    return items.with_columns(categories=filled.list.unique(maintain_order=True))
+
+
+def or_id(items: pl.DataFrame) -> pl.DataFrame:
+    """Items without a title are called by their id."""
+    title = pl.col("title").fill_null("").str.strip_chars()
+    return items.with_columns(title=pl.when(title == "").then(pl.format("item {}", "id")).otherwise(title))

@@ -1,0 +1,124 @@
+"""MovieLens as GroupLens publishes it (Harper and Konstan 2015, The MovieLens datasets: history and context)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from lerl.envs.layouts import CLICK_FROM, DataSet, Layout, catalog_of, layout_of, or_id, or_other
+from lerl.envs.scans import scan
+from lerl.envs.tables import Table, parquet, refuse_twice, seconds, separated, strings, whole, within
+
+NO_GENRE = ("", "unknown", "(no genres listed)")
+GENRES_100K = (
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
+"""The order of the genre flags in u.item, as the data set's u.genre gives it."""
+
+ITEM_COLUMNS = ("movie_id", "title", "genres")
+RATING_COLUMNS = ("user_id", "movie_id", "rating", "timestamp")
+
+
+class _Reader(NamedTuple):
+    """How a layout's files become tables of ITEM_COLUMNS and of RATING_COLUMNS, and its lowest rating."""
+
+    items: Callable[[Path], Table]
+    ratings: Callable[[Path], Table]
+    lowest: float
+
+
+def _items_1m(path: Path) -> Table:
+    return separated(path, "::", ITEM_COLUMNS)
+
+
+def _ratings_1m(path: Path) -> Table:
+    return separated(path, "::", RATING_COLUMNS)
+
+
+def _items_100k(path: Path) -> Table:
+    table = separated(path, "|", ("movie_id", "title", "release date", "video release date", "IMDb URL", *GENRES_100K))
+    for genre in GENRES_100K:
+        table.refuse(~table.frame[genre].is_in(["0", "1"]), genre, "0 or 1", "correct the flag")
+    flagged = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in GENRES_100K]
+    genres = pl.concat_list(flagged).list.drop_nulls().list.join("|")
+    return Table(path, table.frame.select("row", "movie_id", "title", genres=genres))
+
+
+def _ratings_100k(path: Path) -> Table:
+    return separated(path, "\t", RATING_COLUMNS)
+
+
+def _items_latest(path: Path) -> Table:
+    return scan(path).table(movie_id="movieId", title="title", genres="genres")
+
+
+def _ratings_latest(path: Path) -> Table:
+    return scan(path).table(user_id="userId", movie_id="movieId", rating="rating", timestamp="timestamp")
+
+
+def _items_parquet(path: Path) -> Table:
+    return parquet(path, ITEM_COLUMNS)
+
+
+def _ratings_parquet(path: Path) -> Table:
+    return parquet(path, RATING_COLUMNS)
+
+
+HIGHEST = 5
+READERS = {
+    Layout("MovieLens-1M", "movies.dat", "ratings.dat"): _Reader(_items_1m, _ratings_1m, 1),
+    Layout("MovieLens-100K", "u.item", "u.data"): _Reader(_items_100k, _ratings_100k, 1),
+    Layout("MovieLens-latest", "movies.csv", "ratings.csv"): _Reader(_items_latest, _ratings_latest, 0.5),
+    Layout("Parquet", "movies.parquet", "ratings.parquet"): _Reader(_items_parquet, _ratings_parquet, 1),
+}
+
+
+def read_movielens(folder: Path) -> DataSet:
+    """MovieLens as published, or its tables as Parquet files; which of them is told by the files in the folder.
+
+    - MovieLens-1M: movies.dat and ratings.dat, fields separated by `::`, ratings from 1 to 5;
+    - MovieLens-100K: u.item, separated by `|`, and u.data, separated by tabs, ratings from 1 to 5;
+    - MovieLens-latest: movies.csv (movieId, title, genres) and ratings.csv (userId, movieId, rating, timestamp), UTF-8,
+      ratings from 0.5 to 5;
+    - movies.parquet (movie_id, title, genres) and ratings.parquet (user_id, movie_id, rating, timestamp).
+
+    The text of the first two is UTF-8 where it is valid UTF-8 and Latin-1, as published, where it is not. A rating of 4
+    stars or more is a click. An item without a genre gets the category "other"; items that nobody rated are dropped.
+
+    Raises:
+        DataError: the data cannot be used as they are; the message names file, row, column and mend.
+    """
+    layout = layout_of(folder, list(READERS), "MovieLens")
+    reader = READERS[layout]
+    items = _items(reader.items(folder / layout.items))
+    log = _log(reader.ratings(folder / layout.ratings), items, reader.lowest)
+    rated = items.filter(pl.col("item").is_in(log["item"].unique().to_list())).sort("item")
+    return DataSet("movielens", catalog_of(rated), log, len(items) - len(rated))
+
+
+def _items(table: Table) -> pl.DataFrame:
+    """Columns item, id, title and categories, a list of at least one, from a table of ITEM_COLUMNS."""
+    item = whole(table, "movie_id")
+    refuse_twice(table, pl.DataFrame({"movie_id": item}), "movie_id", "an id that no other row has")
+    genres, title = strings(table, "genres").fill_null("").str.split("|"), strings(table, "title")
+    frame = pl.DataFrame({"item": item, "id": item.cast(pl.String), "title": title, "categories": genres})
+    return or_other(or_id(frame).with_columns(pl.col("categories").list.eval(_known_genres())))
+
+
+def _known_genres() -> pl.Expr:
+    genre = pl.element().str.strip_chars()
+    return genre.filter(~genre.str.to_lowercase().is_in(NO_GENRE))
+
+
+def _log(table: Table, items: pl.DataFrame, lowest: float) -> pl.DataFrame:
+    """The checked log from a table of RATING_COLUMNS, in order of user and item."""
+    user, item = whole(table, "user_id"), whole(table, "movie_id")
+    rating, time = within(table, "rating", lowest, HIGHEST), seconds(table, "timestamp")
+    known = "the id of a movie in the list of movies"
+    table.refuse(~item.is_in(items["item"].to_list()), "movie_id", known, "add the movie there or remove the row")
+    pairs = pl.DataFrame({"user_id": user, "movie_id": item})
+    refuse_twice(table, pairs, "movie_id", "one rating of a movie per user")
+    log = pl.DataFrame({"user": user, "item": item, "click": rating >= CLICK_FROM, "rating": rating, "time": time})
+    return log.sort("user", "item")

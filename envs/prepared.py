@@ -1,0 +1,27 @@
+"""The interactions that a prepared data set was made from, read back."""
+
+from pathlib import Path
+
+import polars as pl
+
+from lerl.envs.logs import DataError, check_log
+from lerl.envs.population import INTERACTIONS_FILE, OWN_LOGS, read_about, unusable
+
+
+def read_prepared_log(folder: Path) -> pl.DataFrame:
+    """The log of a prepared folder, see `lerl.envs.logs.SCHEMA`, with the column `half`.
+
+    Raises:
+        MissingDataError: there is no prepared data set in the folder.
+        DataError: it was saved without its interactions, or is damaged.
+    """
+    read_about(folder, OWN_LOGS)
+    path = folder / INTERACTIONS_FILE
+    if not path.is_file():
+        raise unusable(folder, f"has no {INTERACTIONS_FILE}", OWN_LOGS)
+    try:
+        log = pl.read_parquet(path)
+        check_log(log)
+        return log
+    except (DataError, pl.exceptions.PolarsError, OSError) as error:
+        raise unusable(folder, f"cannot be read ({INTERACTIONS_FILE}: {error})", OWN_LOGS) from error

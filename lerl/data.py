@@ -1,0 +1,142 @@
+"""The commands of `lerl data`: import, get, prepare and describe."""
+
+import argparse
+import shlex
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+FORMATS = "movielens, goodbooks"
+SETS = ("movielens-100k", "movielens-1m", "movielens-latest-small", "goodbooks-10k")
+
+IMPORT = """\
+Make a log of your own ready to train on. FILE is CSV with a header, or Parquet. Columns that no flag names are guessed
+from their names, and what was taken is printed; an empty name ('') takes no column. Of rows that repeat a user and an
+item one is kept.
+"""
+
+GET = """\
+Download a public data set from its publisher, verify it and unpack it. A download that broke off goes on when the same
+command is given again.
+"""
+
+
+def run(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """Parse the arguments after `lerl data` and run the command."""
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, add in {
+        "import": _add_import,
+        "get": _add_get,
+        "prepare": _add_prepare,
+        "describe": _add_describe,
+    }.items():
+        add(commands, name)
+    given = vars(parser.parse_args(arguments))
+    given.pop("command")(**given)
+
+
+def _add(commands: Any, name: str, command: Callable[..., None], help: str, description: str = "") -> Any:
+    added = commands.add_parser(name, help=help, description=description or f"{help}.", allow_abbrev=False)
+    added.set_defaults(command=command)
+    return added
+
+
+def _add_import(commands: Any, name: str) -> None:
+    add = _add(commands, name, _import, "a log of your own to a folder that lerl train can use", IMPORT).add_argument
+    add("--interactions", metavar="FILE", required=True, type=Path, help="who met what, and whether it was a click")
+    add("--items", metavar="FILE", type=Path, help="titles and categories (without: ids, and the category 'other')")
+    add("--user", metavar="COLUMN", help="the column of users")
+    add("--item", metavar="COLUMN", help="the column of items")
+    add("--click", metavar="COLUMN", help="the column that says with 0 and 1, or false and true, what was a click")
+    add("--rating", metavar="COLUMN", help="the column of ratings")
+    add("--click-from", metavar="R", type=float, help="a rating of R or more is a click (4 where ratings end at 5)")
+    add("--time", metavar="COLUMN", help="the column of times, numbers or dates")
+    add("--time-unit", metavar="UNIT", default="s", help="of times that are numbers: s, ms or us since 1970 (s)")
+    add("--item-id", metavar="COLUMN", help="in --items, the column of ids")
+    add("--title", metavar="COLUMN", help="in --items, the column of titles")
+    add("--categories", metavar="COLUMN", help="in --items, the column of categories")
+    add("--separator", metavar="TEXT", help="between several categories in one cell (the first of | ; , that occurs)")
+    add("--delimiter", metavar="CHARACTER", help="between the cells of CSV files (a comma; a tab in .tsv)")
+    add("--min-interactions", metavar="N", type=int, default=1, help="leave out users who met fewer items (1)")
+    _add_output(add)
+
+
+def _add_get(commands: Any, name: str) -> None:
+    add = _add(commands, name, _get, "download a public data set", GET).add_argument
+    add("name", metavar="NAME", choices=SETS, help=", ".join(SETS))
+    add("--out", metavar="FOLDER", type=Path, help="where to unpack it (data/raw/NAME)")
+    add("--url", metavar="URL", help="of a mirror of the archive, its .md5 beside it where the publisher has one")
+
+
+def _add_prepare(commands: Any, name: str) -> None:
+    add = _add(commands, name, _prepare, "a data set as published to a folder that lerl train can use").add_argument
+    add("folder", metavar="FOLDER", type=Path, help="where the data set's files are")
+    add("--format", required=True, help=f"the data set's layout: {FORMATS}")
+    _add_output(add)
+
+
+def _add_describe(commands: Any, name: str) -> None:
+    add = _add(commands, name, _describe, "what a prepared folder holds, in numbers and pictures").add_argument
+    add("folder", metavar="FOLDER", type=Path, help="a folder that lerl data import or prepare wrote")
+    add("--out", metavar="FOLDER", type=Path, help="where the pictures go (the folder itself)")
+
+
+def _add_output(add: Any) -> None:
+    add("--out", metavar="FOLDER", required=True, type=Path, help="where to write")
+    add("--dim", metavar="N", type=int, default=8, help="length of the item vectors (8)")
+    add("--seed", metavar="N", type=int, default=0, help="for the start of the fit (0)")
+    add("--overwrite", action="store_true", help="replace a data set prepared before")
+
+
+def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> None:
+    from lerl.envs.datasets import import_logs
+    from lerl.envs.own_logs import Choices
+
+    options = {name: given.pop(name) for name in ("dim", "seed", "overwrite")}
+    report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, **options)
+    _print_rows(report.rows())
+    _say_next(out)
+
+
+def _get(name: str, out: Path | None, url: str | None) -> None:
+    from lerl.envs.fetch import SOURCES, fetch
+    from lerl.progress import Transfer
+
+    folder = out or Path("data/raw") / name
+    with Transfer(name) as transfer:
+        verified = fetch(name, folder, address=url, report=transfer.report)
+    print(f"unpacked to {folder}, verified by: {verified}")
+    there, format = shlex.quote(str(folder)), SOURCES[name].format
+    print(f"make it ready to train on with: lerl data prepare --format {format} {there} --out data/{name}")
+
+
+def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
+    from lerl.envs.datasets import prepare
+
+    _print_rows(prepare(format, folder, out, note=_note, **options).rows())
+    _say_next(out)
+
+
+def _describe(folder: Path, out: Path | None) -> None:
+    from lerl.describe import describe, draw
+
+    found = describe(folder)
+    _print_rows(found.rows())
+    page = draw(found, out or folder)[0]
+    print(f"pictures: {page}, and as .svg besides")
+
+
+def _note(line: str) -> None:
+    print(line, flush=True)
+
+
+def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        print(f"{label:<{width}}  {value}")
+
+
+def _say_next(out: Path) -> None:
+    there = shlex.quote(str(out))
+    print(f"written to {out}; train on it with: lerl train RECIPE --data.path {there}")
+    print(f"look at it with: lerl data describe {there}")
