@@ -22,7 +22,8 @@ class Memory:
     Attributes:
         shown: (B, T * k) int32, items in order, -1 beyond.
         feedback, estimates: (B, T * k) float32, what came back and what known history promised.
-        steps: (B,) int64, slates shown. plans: (B,) int64, plans made, counted by whoever plans. tastes: (B, D) float32 and offsets: (B,) float32, from the observation.
+        steps: (B,) int64, slates shown. plans: (B,) int64, plans made, counted by whoever plans.
+        tastes: (B, D) float32 and offsets: (B,) float32, from the observation.
     """
 
     def __init__(self, setting: Setting, count: int) -> None:

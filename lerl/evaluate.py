@@ -38,7 +38,7 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
     users = _users(stage.users, config)
     tables: dict[str, list[pl.DataFrame]] = {"episodes": [], "steps": [], "items": [], "exposure": []}
     for row in parse_rows(config):
-        for deterministic in (False, True) if row.learned and config.evaluation.deterministic else (False,):
+        for deterministic in (False, True) if row.samples and config.evaluation.deterministic else (False,):
             label = row.label + ("@det" if deterministic else "")
             played = _play(stage, fitter.agent(row, deterministic), users, task, label, progress)
             tables["episodes"].append(_episodes(label, played, task))

@@ -1,4 +1,4 @@
-"""Fitting one row: what its planner learns from sessions, what its policy learns by PPO, and both kept in a folder."""
+"""Fitting one row: what its planner learns from sessions, what its policy learns, and both kept in a folder."""
 
 import json
 from collections.abc import Callable
@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
-from stable_baselines3 import PPO
 
 from lerl.agents.base import Agent
 from lerl.agents.baselines import BASELINES
-from lerl.agents.encoders import CategoryEncoder
+from lerl.agents.encoders import CategoryEncoder, build_encoder
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
-from lerl.agents.item_policy import PolicyScorer, Report, VirtualItemEnv, load_policy, new_model, save_policy
+from lerl.agents.learners import Scorer, load_policy, new_agent, new_model, new_scorer, new_view, save_policy
+from lerl.agents.report import Report
 from lerl.envs.plugins import load_plugin
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.base import Planner, Sessions
@@ -51,7 +51,7 @@ class Fitter:
     def fit(self, row: Row) -> None:
         """Fit what the row needs and is not there yet."""
         spent = self._fit_planner(row.planner) if row.planner else 0
-        if row.learned and not self._policy_path(row).exists():
+        if row.learner and not self._policy_path(row).exists():
             self._fit_policy(row, spent)
         if row.diverse:
             self._tune_diversity(row)
@@ -59,8 +59,11 @@ class Fitter:
     def _name(self, planner: str | None) -> str:
         return "flat" if planner is None else planner.rpartition(":")[2]
 
+    def _policy_name(self, row: Row) -> str:
+        return f"{self._name(row.planner)}+{row.learner}"
+
     def _policy_path(self, row: Row) -> Path:
-        return self.folder / "policies" / f"{self._name(row.planner)}.pt"
+        return self.folder / "policies" / f"{self._policy_name(row)}.pt"
 
     def _planner_path(self, planner: str) -> Path:
         return self.folder / "planners" / f"{self._name(planner)}.npz"
@@ -104,9 +107,7 @@ class Fitter:
         users = np.random.default_rng(seed).choice(self.stage.users, count)
         return self.stage.play(self._agent(planner, None, 0.0, "explore"), users, 1, seed)
 
-    def _agent(
-        self, planner: Planner | None, scorer: PolicyScorer | None, diversity: float, label: str
-    ) -> HierarchicalAgent:
+    def _agent(self, planner: Planner | None, scorer: Scorer | None, diversity: float, label: str) -> HierarchicalAgent:
         config = self.task.config
         hierarchy = Hierarchy(
             self.task.setting(label),
@@ -116,11 +117,11 @@ class Fitter:
             diversity,
             attentive=scorer is not None,
         )
-        return HierarchicalAgent(hierarchy, scorer)
+        return new_agent(hierarchy, scorer)
 
     def _fit_policy(self, row: Row, spent: int) -> None:
         config = self.task.config
-        train, name = config.train, f"{self._name(row.planner)}+ppo"
+        train, name, learner = config.train, self._policy_name(row), str(row.learner)
         planner = self._build_planner(row.planner)
         env = SessionVectorEnv(
             self.task.population,
@@ -132,23 +133,23 @@ class Fitter:
         )
         setting = self.task.setting(name)
         hierarchy = Hierarchy(setting, train.users, planner, config.planner.replan_every, attentive=True)
-        encoder = CategoryEncoder(setting, planner is not None)
-        virtual = VirtualItemEnv(env, hierarchy, encoder, train.start, 1 - train.gamma)
-        virtual.seed(self.task.seed("train", name))
-        model = new_model(virtual, train, self.task.seed("policy", name), self.folder / "logs" / name)
+        encoder = build_encoder(train.encoder, setting, planner is not None, train.history)
+        view = new_view(learner, env, hierarchy, encoder, train)
+        view.seed(self.task.seed("train", name))
+        model = new_model(learner, view, train, self.task.seed("policy", name), self.folder / "logs" / name)
         path = self._policy_path(row)
         path.parent.mkdir(parents=True, exist_ok=True)
         steps = max(train.steps - spent, 0)
         due = [spent + round(steps * part / train.evaluations) for part in range(train.evaluations + 1)]
 
-        def after(learner: PPO, done: int) -> None:
+        def after(model: Any, done: int) -> None:
             point = None
             if spent + done >= due[0]:
                 while due and spent + done >= due[0]:
                     due.pop(0)
                 due.append(1 << 62)
-                point = self._curve_point(name, learner, planner, encoder, spent + done)
-                save_policy(learner.policy, path)
+                point = self._curve_point(name, model, planner, encoder, spent + done)
+                save_policy(model.policy, path)
             self.report(name, spent + done, train.steps, point)
 
         if steps:
@@ -160,9 +161,9 @@ class Fitter:
         model.logger.close()
 
     def _curve_point(
-        self, name: str, model: PPO, planner: Planner | None, encoder: CategoryEncoder, steps: int
+        self, name: str, model: Any, planner: Planner | None, encoder: CategoryEncoder, steps: int
     ) -> Point:
-        scorer = PolicyScorer(model.policy, encoder, self.task.config.train.start, deterministic=False)
+        scorer = new_scorer(model.policy, encoder, self.task.config.train.start, deterministic=False)
         played = self._validate(self._agent(planner, scorer, 0.0, name))
         totals = np.nansum(played.rewards, axis=1)
         point: Point = {
@@ -199,13 +200,13 @@ class Fitter:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"weight": max(tried, key=lambda weight: tried[weight]), "tried": tried}))
 
-    def _scorer(self, row: Row, deterministic: bool) -> PolicyScorer | None:
-        if not row.learned:
+    def _scorer(self, row: Row, deterministic: bool) -> Scorer | None:
+        if row.learner is None:
             return None
         setting, train = self.task.setting(row.label), self.task.config.train
-        encoder = CategoryEncoder(setting, row.planner is not None)
-        policy = load_policy(self._policy_path(row), encoder.size, len(encoder.scale), train.hidden)
-        return PolicyScorer(policy, encoder, train.start, deterministic)
+        encoder = build_encoder(train.encoder, setting, row.planner is not None, train.history)
+        policy = load_policy(self._policy_path(row), row.learner, encoder, train)
+        return new_scorer(policy, encoder, train.start, deterministic)
 
     def agent(self, row: Row, deterministic: bool = False) -> Agent:
         """The fitted row as an agent."""

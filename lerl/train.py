@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 import lerl
+from lerl.agents.learners import check_learner
 from lerl.config import Config
 from lerl.envs.simulator import UserSimulator
 from lerl.evaluate import judge, write_table
@@ -19,7 +20,18 @@ from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
 from lerl.settings import dump
 
-PACKAGES = ("numpy", "numba", "torch", "gymnasium", "stable-baselines3", "polars", "scipy", "scikit-learn", "implicit")
+PACKAGES = (
+    "numpy",
+    "numba",
+    "torch",
+    "gymnasium",
+    "stable-baselines3",
+    "sb3-contrib",
+    "polars",
+    "scipy",
+    "scikit-learn",
+    "implicit",
+)
 CURVE = {"agent": pl.String, "steps": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
 
 
@@ -53,6 +65,8 @@ def _check(task: Task, rows: list[Row]) -> None:
     """Make everything that plugs in once, so that what does not fit is refused before anything is written."""
     UserSimulator(task.population, task.config.env, "train", task.axis)
     for row in rows:
+        if row.learner is not None:
+            check_learner(row.label, row.learner, len(task.population.catalog), task.config.env.slate_size)
         if row.planner is not None:
             build_planner(row.planner, task.config.planner.size, task.seed("planner"))
 

@@ -52,7 +52,7 @@ def test_a_run_keeps_what_it_takes_to_repeat_and_to_judge_it(run: Path) -> None:
     assert yaml.safe_load((run / "config.yaml").read_text())["planner"]["size"] == 2
     assert about["packages"]["torch"]
     assert about["seeds"]["evaluation"] != about["seeds"]["validation"]
-    assert {path.name for path in (run / "policies").iterdir()} == {"boredom.pt", "flat.pt"}
+    assert {path.name for path in (run / "policies").iterdir()} == {"boredom+ppo.pt", "flat+ppo.pt"}
     assert (run / "planners" / "boredom.npz").exists()
     assert list((run / "logs" / "flat+ppo").glob("events.out.tfevents*"))
 
@@ -188,7 +188,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path)
 
 def test_rows_are_named_by_what_they_are() -> None:
     rows = parse_rows(dataclasses.replace(SMALL, agents=["planner+ppo", "boredom+ppo", "flat+mmr"]))
-    assert rows == [Row("boredom+ppo", "boredom", learned=True), Row("flat+mmr", diverse=True)]
+    assert rows == [Row("boredom+ppo", "boredom", learner="ppo"), Row("flat+mmr", diverse=True)]
 
 
 def test_a_recipe_for_real_users_does_not_fall_back_to_made_up_ones() -> None:
