@@ -53,9 +53,13 @@ class MaskedPolicy(MaskableActorCriticPolicy):
         """The distribution over items for observations (B, n), among the masked-in (B, I) where masks are given."""
         latent = self.mlp_extractor.forward_actor(self.features_extractor(obs))
         scores, _ = promised(obs, self.features_extractor.layout)  # type: ignore[arg-type]
-        distribution = self.action_dist.proba_distribution((scores + self.action_net(latent)) / self.log_std.exp())
-        if action_masks is not None:
-            distribution.apply_masking(action_masks)
+        logits = (scores + self.action_net(latent)) / self.log_std.exp()
+        if action_masks is None:
+            return self.action_dist.proba_distribution(logits)
+        # Masked here too: sb3-contrib's own -1e8 is no bound below what a small temperature gives eligible items.
+        logits = torch.where(torch.as_tensor(action_masks).bool().reshape(logits.shape), logits, -torch.inf)
+        distribution = self.action_dist.proba_distribution(logits)
+        distribution.apply_masking(action_masks)
         return distribution
 
     def forward(
