@@ -1,10 +1,19 @@
-"""From a session's memory and plan to the numbers that a network sees."""
+"""From a session's memory and plan to the numbers that a network sees, and the networks that read a history.
+
+An observation is flat, so that buffers hold all of it; `Layout` says what lies where.
+"""
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
+import gymnasium
 import numpy as np
+import torch
 from numba import njit
 from numpy.typing import NDArray
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
 
 from lerl.agents.base import Setting
 from lerl.agents.hierarchical import Hierarchy
@@ -65,6 +74,49 @@ class CategoryEncoder:
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
+class HistoryEncoder(CategoryEncoder):
+    """The same features, and beside them the last H items of the session with the feedback on each.
+
+    Items come as their numbers, H floats, and H floats of feedback in [0, 1]; oldest first, -1 behind the newest. Whole
+    numbers below 2**24 are exact in float32; the networks look the vectors up.
+
+    Args:
+        setting: the task.
+        planned: whether features of a plan are part.
+        history: H; what is further back than 20 slates is never part.
+    """
+
+    def __init__(self, setting: Setting, planned: bool, history: int) -> None:
+        super().__init__(setting, planned)
+        self.history = history
+        self.size += 2 * history
+
+    def encode(self, hierarchy: Hierarchy) -> NDArray[np.float32]:
+        """Features and history (B, size) of the sessions in a hierarchy's slots."""
+        features = super().encode(hierarchy)
+        contexts: Any = hierarchy.contexts
+        return np.concatenate(
+            [features, _last_items(contexts.recent_items, contexts.recent_feedback, self.history)], axis=1
+        )
+
+
+@njit(cache=True)
+def _last_items(items, feedback, history):  # type: ignore[no-untyped-def]
+    """(B, 2 H) float32: the last H items that are there, oldest first, -1 behind them; then the feedback on each."""
+    last = np.full((len(items), 2 * history), -1, np.float32)
+    for b in range(len(items)):
+        count = min((items[b] >= 0).sum(), history)
+        place = count
+        for slot in range(items.shape[1] - 1, -1, -1):
+            if place == 0:
+                break
+            if items[b, slot] >= 0:
+                place -= 1
+                last[b, place] = items[b, slot]
+                last[b, history + place] = feedback[b, slot]
+    return last
+
+
 @njit(cache=True)
 def _summarise(items, feedback, estimates, groups, categories, vectors, k):  # type: ignore[no-untyped-def]
     """Per category (B, 5, C): exposure fast, slow, surprise and its count, last slate; (B, D) surprise; (B, 2) late."""
@@ -97,3 +149,121 @@ def _summarise(items, feedback, estimates, groups, categories, vectors, k):  # t
                         sums[b, 4, group] += 1.0 / k
         late[b] /= weights
     return sums, surprise, late
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What lies where in an observation: features | H items, H feedback | taste (D), offset, eligible items in bits.
+
+    The last part is there for learners that choose an item by its number alone.
+
+    Attributes:
+        features: how many features. history: H, 0 without.
+        vectors: (I, D) float32, the agents' item vectors.
+        reward_scale: factor on rewards that the learner sees.
+    """
+
+    features: int
+    history: int
+    vectors: NDArray[np.float32]
+    reward_scale: float = 1.0
+
+
+class SessionFeatures(BaseFeaturesExtractor):
+    """What `train.encoder: categories` shows a network: the features as they are.
+
+    Args:
+        space: of observations. layout: what lies where in one. hidden: width of what is learned from a history.
+    """
+
+    def __init__(self, space: gymnasium.spaces.Box, layout: Layout, hidden: int) -> None:
+        super().__init__(space, layout.features)
+        self.layout = layout
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """(B, n) -> (B, features)."""
+        return observations[:, : self.layout.features]
+
+
+class _HistoryFeatures(SessionFeatures):
+    """The features, and `hidden` numbers that a network makes of the session's last items; zeros before the first."""
+
+    def __init__(self, space: gymnasium.spaces.Box, layout: Layout, hidden: int) -> None:
+        super().__init__(space, layout, hidden)
+        self._features_dim = layout.features + hidden
+        vectors = torch.as_tensor(layout.vectors)
+        standard = (vectors - vectors.mean(dim=0)) / vectors.std(dim=0, correction=0).clamp(min=1e-6)
+        self.vectors: torch.Tensor
+        self.register_buffer("vectors", standard, persistent=False)  # known without the policy's file
+        self.inward = nn.Linear(standard.shape[1] + 1, hidden)
+
+    def _summary(self, shown: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        """(B, H, hidden) items with feedback and (B, H) bool -> (B, hidden)."""
+        raise NotImplementedError
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """(B, n) -> (B, features + hidden)."""
+        first, count = self.layout.features, self.layout.history
+        items, feedback = observations[:, first : first + count], observations[:, first + count : first + 2 * count]
+        there = items >= 0
+        known = torch.cat([self.vectors[items.clamp(min=0).long()], feedback[..., None]], dim=2)  # (B, H, D + 1)
+        summary = self._summary(self.inward(known), there) * there[:, :1]
+        return torch.cat([observations[:, :first], summary], dim=1)
+
+
+class GRUFeatures(_HistoryFeatures):
+    """A gated recurrent unit over the items in order, its state after the newest (Cho et al., EMNLP 2014).
+
+    GRU4Rec's reading of a session (Hidasi et al., ICLR 2016). The padding lies behind the newest item and is not read.
+    """
+
+    def __init__(self, space: gymnasium.spaces.Box, layout: Layout, hidden: int) -> None:
+        super().__init__(space, layout, hidden)
+        self.unit = nn.GRU(hidden, hidden, batch_first=True)
+
+    def _summary(self, shown: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        states, _ = self.unit(shown)  # (B, H, hidden)
+        newest = (there.sum(dim=1) - 1).clamp(min=0)
+        return states[torch.arange(len(states)), newest]
+
+
+class TransformerFeatures(_HistoryFeatures):
+    """One layer of self-attention over the items, read at the newest (Vaswani et al., NIPS 2017).
+
+    SASRec's reading of a session (Kang and McAuley, ICDM 2018), its positions counted from the newest item. The padding
+    is masked out. No dropout: what was chosen must have the probability that is recorded.
+    """
+
+    def __init__(self, space: gymnasium.spaces.Box, layout: Layout, hidden: int) -> None:
+        super().__init__(space, layout, hidden)
+        self.position = nn.Parameter(0.1 * torch.randn(layout.history, hidden))
+        heads = math.gcd(hidden, 4)
+        self.layer = nn.TransformerEncoderLayer(hidden, heads, 2 * hidden, 0.0, batch_first=True, norm_first=True)
+
+    def _summary(self, shown: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+        newest = (there.sum(dim=1) - 1).clamp(min=0)
+        age = (newest[:, None] - torch.arange(there.shape[1])).clamp(min=0)  # (B, H), of the padding 0
+        padding = ~there
+        padding[:, 0] = False  # a row without items attends to its padding; its summary is zeroed
+        read = self.layer(shown + self.position[age], src_key_padding_mask=padding)
+        return read[torch.arange(len(read)), newest]
+
+
+EXTRACTORS: dict[str, type[SessionFeatures]] = {
+    "categories": SessionFeatures,
+    "gru": GRUFeatures,
+    "transformer": TransformerFeatures,
+}
+
+
+def build_encoder(name: str, setting: Setting, planned: bool, history: int) -> CategoryEncoder:
+    """The encoder that `train.encoder` names, "categories", "gru" or "transformer"; see its classes for arguments."""
+    if name == "categories":
+        return CategoryEncoder(setting, planned)
+    return HistoryEncoder(setting, planned, history)
+
+
+def layout_of(encoder: CategoryEncoder, reward_scale: float = 1.0) -> Layout:
+    """What lies where in the observations of an encoder."""
+    history = getattr(encoder, "history", 0)
+    return Layout(encoder.size - 2 * history, history, encoder.setting.knowledge.item_vectors, reward_scale)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Observation, Setting
 from lerl.agents.memory import Memory
-from lerl.agents.retrieval import diverse_items, top_items
+from lerl.agents.retrieval import diverse_items, eligible_items, top_items
 from lerl.envs.topics import unit_rows
 from lerl.planners.base import PlanContexts, Planner, check_plans
 
@@ -104,6 +104,11 @@ class Hierarchy:
         slates, widened = top_items(queries, vectors, self.memory.groups, self.allowed, self.avoid, shown, k)
         self.widened += widened
         return np.maximum(slates, 0)
+
+    def eligible(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """The items (B, I) that slates of one may hold under the current plans; whether a plan was widened (B,)."""
+        memory = self.memory
+        return eligible_items(memory.groups, self.allowed, self.avoid, memory.shown)
 
 
 class HierarchicalAgent:

@@ -99,6 +99,37 @@ def _fill(b, slates, count, scores, level, groups, allowed, avoid):  # type: ign
     return count
 
 
+@njit(cache=True)
+def eligible_items(groups, allowed, avoid, shown):  # type: ignore[no-untyped-def]
+    """The items that may be shown next, and whether the plan was widened for want of any.
+
+    The same rule as `top_items` with k = 1: `avoid` is lifted first, then `allowed`, and what was shown before is never
+    eligible. When nothing is left, item 0 stands in; its slot stays empty.
+
+    Args:
+        groups: (I, M) each item's categories, -1 as padding. allowed, avoid: (B, C) plans.
+        shown: (B, S) items already shown, -1 as padding.
+
+    Returns:
+        (B, I) bool, at least one True per row, and (B,) bool.
+    """
+    mask = np.zeros((len(shown), len(groups)), np.bool_)
+    widened = np.zeros(len(shown), np.bool_)
+    for b in range(len(shown)):
+        for level in range(3):
+            widened[b] = level > 0
+            for item in range(len(groups)):
+                mask[b, item] = _may_show(b, item, level, groups, allowed, avoid)
+            for slot in range(shown.shape[1]):
+                if shown[b, slot] >= 0:
+                    mask[b, shown[b, slot]] = False
+            if mask[b].any():
+                break
+        else:
+            mask[b, 0] = True
+    return mask, widened
+
+
 def diverse_items(
     queries: NDArray[np.float32],
     vectors: NDArray[np.float32],

@@ -77,21 +77,50 @@ class PlannerConfig:
 
 
 @dataclass(frozen=True)
+class OffPolicyConfig:
+    """What only learners with a replay buffer need: sac, td3, ddpg and dqn.
+
+    Args:
+        buffer: user-steps that are remembered, at 8 bytes per number of an observation (some hundreds).
+        learning_starts: user-steps of random actions before learning, at most a tenth of train.steps.
+        gradient_steps: per step of the users side by side.
+        noise: standard deviation of the exploration of td3 and ddpg, in log-odds of item scores.
+        epsilon: share of dqn's choices in training that are random among the eligible items, in [0, 1].
+    """
+
+    buffer: int = 50_000
+    learning_starts: int = 5_000
+    gradient_steps: int = 8
+    noise: float = 0.5
+    epsilon: float = 0.1
+
+    def __post_init__(self) -> None:
+        _at_least("train.off_policy", 1, buffer=self.buffer, gradient_steps=self.gradient_steps)
+        _at_least("train.off_policy", 0, learning_starts=self.learning_starts, noise=self.noise)
+        if not 0 <= self.epsilon <= 1:
+            raise ValueError(f"train.off_policy.epsilon must be in [0, 1], given {self.epsilon}")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
-    """How the item policy learns (Stable-Baselines3 PPO).
+    """How item policies learn (Stable-Baselines3); a key that a learner has no use for is not read by it.
 
     Args:
         steps: user-steps per learned agent; 0 leaves the policies as they start.
         users: simulated users side by side.
-        rollout: steps of each user between updates.
-        batch_size: user-steps per gradient step; a whole rollout when that is less.
-        epochs: passes over each rollout.
-        learning_rate: Adam's, falling linearly to 0.
+        rollout: steps of each user between updates of ppo, maskable_ppo and a2c.
+        batch_size: user-steps per gradient step, a whole rollout when that is less; a2c always takes the whole.
+        epochs: passes over each rollout, by ppo and maskable_ppo.
+        learning_rate: the optimiser's, falling linearly to 0.
         gamma: discount per step, in [0, 1).
         gae_lambda: of generalised advantage estimation, in [0, 1].
         clip_range: of PPO's ratio.
-        hidden: width of the two hidden layers of actor and critic.
-        log_std: logarithm of the virtual item's standard deviation at the start, in log-odds of item scores.
+        hidden: width of the two hidden layers of actor and critic, and of what gru and transformer make of a history.
+        encoder: what policies see: "categories", features of categories and session; "gru" or "transformer", beside
+            them a network over the last items with the feedback on each.
+        history: how many last items gru and transformer read.
+        log_std: logarithm of the standard deviation at the start of what is sampled, in log-odds of item scores: of the
+            virtual item by ppo, a2c and (on average) sac, of the noise on every item's score by maskable_ppo.
         last_log_std: the same at the end; linear in between.
         start: "taste" for an actor that starts from the taste estimated from history and learns the correction,
             "nothing" for one that starts from zero.
@@ -99,6 +128,7 @@ class TrainConfig:
         checkpoint: seconds between two checkpoints, from which an interrupted training goes on; longer where writing
             them would cost more than a twentieth of the time.
         validation: sessions of training users behind each point, and behind each weight tried for flat+mmr.
+        off_policy: learners with a replay buffer.
     """
 
     steps: int = 400_000
@@ -111,26 +141,25 @@ class TrainConfig:
     gae_lambda: float = 0.95
     clip_range: float = 0.2
     hidden: int = 64
+    encoder: str = "categories"
+    history: int = 24
     log_std: float = -1.5
     last_log_std: float = -3.0
     start: str = "taste"
     evaluations: int = 8
     checkpoint: float = 60.0
     validation: int = 200
+    off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
 
     def __post_init__(self) -> None:
         if self.start not in ("taste", "nothing"):
             raise ValueError(f"train.start must be 'taste' or 'nothing', given {self.start!r}")
-        _at_least(
-            "train",
-            0,
-            checkpoint=self.checkpoint,
-            steps=self.steps,
-            learning_rate=self.learning_rate,
-        )
+        if self.encoder not in ("categories", "gru", "transformer"):
+            raise ValueError(f"train.encoder must be 'categories', 'gru' or 'transformer', given {self.encoder!r}")
+        _at_least("train", 0, checkpoint=self.checkpoint, steps=self.steps, learning_rate=self.learning_rate)
         _at_least("train", 1, users=self.users, rollout=self.rollout, epochs=self.epochs, hidden=self.hidden)
         _at_least("train", 2, batch_size=self.batch_size)
-        _at_least("train", 1, evaluations=self.evaluations, validation=self.validation)
+        _at_least("train", 1, evaluations=self.evaluations, validation=self.validation, history=self.history)
         if self.users * self.rollout > self.batch_size and self.users * self.rollout % self.batch_size:
             raise ValueError(
                 f"train.batch_size must divide train.users * train.rollout ({self.users * self.rollout}) or be larger, "
@@ -178,8 +207,9 @@ class Config:
 
     Args:
         seed: every random draw of the run comes from it.
-        agents: the rows to fit and evaluate: PLANNER+ppo, PLANNER+greedy, flat+ppo, flat+greedy, flat+mmr,
-            flat+ppo+mmr, random, popularity, privileged, or your own agent as "my_package.my_module:MyAgent".
+        agents: the rows to fit and evaluate: PLANNER+LEARNER, PLANNER+greedy, flat+LEARNER, flat+greedy, flat+mmr,
+            flat+ppo+mmr, random, popularity, privileged, or your own agent as "my_package.my_module:MyAgent"; learners
+            are ppo, a2c, sac, td3, ddpg, and for slates of one item maskable_ppo and dqn.
         data: which users.
         env: how they behave.
         planner: the category planner.

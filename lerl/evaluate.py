@@ -51,7 +51,7 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
     users = _users(stage.users, config)
     kept = []
     for row in parse_rows(config):
-        for deterministic in (False, True) if row.learned and config.evaluation.deterministic else (False,):
+        for deterministic in (False, True) if row.samples and config.evaluation.deterministic else (False,):
             label = row.label + ("@det" if deterministic else "")
             kept.append(run / "evaluated" / label)
             if not all((kept[-1] / f"{name}.parquet").is_file() for name in TABLES):

@@ -1,4 +1,4 @@
-"""Fitting one row: what its planner learns from sessions, what its policy learns by PPO, and both kept in a folder."""
+"""Fitting one row: what its planner learns from sessions, what its policy learns, and both kept in a folder."""
 
 import copy
 import io
@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
-from stable_baselines3 import PPO
 
 from lerl.agents.base import Agent
 from lerl.agents.baselines import BASELINES
 from lerl.agents.checkpoint import freeze, thaw
-from lerl.agents.encoders import CategoryEncoder
+from lerl.agents.encoders import CategoryEncoder, build_encoder
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
-from lerl.agents.item_policy import PolicyScorer, Report, VirtualItemEnv, load_policy, new_model, save_policy
+from lerl.agents.learners import Scorer, load_policy, new_agent, new_model, new_scorer, new_view, save_policy
+from lerl.agents.report import Report
+from lerl.agents.view import SessionsView
 from lerl.envs.files import write_whole
 from lerl.envs.plugins import PluginError, load_plugin
 from lerl.envs.session import SessionVectorEnv
@@ -57,7 +58,7 @@ class Fitter:
     def fit(self, row: Row) -> None:
         """Fit what the row needs and is not there yet."""
         planner, spent = self._planner(row.planner)
-        if row.learned and not self._policy_path(row).exists():
+        if row.learner and not self._policy_path(row).exists():
             self._fit_policy(row, planner, spent)
         if row.diverse:
             self._tune_diversity(row)
@@ -67,15 +68,18 @@ class Fitter:
 
     def curves(self, rows: Sequence[Row]) -> list[Point]:
         """The learning curves of all fitted rows, each policy's once."""
-        paths = dict.fromkeys(self._curve_path(row) for row in rows if row.learned)
+        paths = dict.fromkeys(self._curve_path(row) for row in rows if row.learner)
         points = [point for path in paths for point in json.loads(path.read_text())]
         return list({(point["agent"], point["steps"]): point for point in points}.values())
 
     def _curve_path(self, row: Row) -> Path:
         return self._policy_path(row).with_suffix(".curve.json")
 
+    def _policy_name(self, row: Row) -> str:
+        return f"{self._name(row.planner)}+{row.learner}"
+
     def _policy_path(self, row: Row) -> Path:
-        return self.folder / "policies" / f"{self._name(row.planner)}.pt"
+        return self.folder / "policies" / f"{self._policy_name(row)}.pt"
 
     def _planner_path(self, planner: str) -> Path:
         return self.folder / "planners" / f"{self._name(planner)}.npz"
@@ -122,9 +126,7 @@ class Fitter:
         users = np.random.default_rng(seed).choice(self.stage.users, count)
         return self.stage.play(self._agent(planner, None, 0.0, "explore"), users, 1, seed)
 
-    def _agent(
-        self, planner: Planner | None, scorer: PolicyScorer | None, diversity: float, label: str
-    ) -> HierarchicalAgent:
+    def _agent(self, planner: Planner | None, scorer: Scorer | None, diversity: float, label: str) -> HierarchicalAgent:
         config = self.task.config
         hierarchy = Hierarchy(
             self.task.setting(label),
@@ -134,11 +136,11 @@ class Fitter:
             diversity,
             attentive=scorer is not None,
         )
-        return HierarchicalAgent(hierarchy, scorer)
+        return new_agent(hierarchy, scorer)
 
     def _fit_policy(self, row: Row, planner: Planner | None, spent: int) -> None:
-        train, name = self.task.config.train, f"{self._name(row.planner)}+ppo"
-        model, virtual, encoder = self._learner(planner, name)
+        train, name = self.task.config.train, self._policy_name(row)
+        model, view, encoder = self._learner(row, planner)
         checkpoint = Checkpoint(self.folder / "checkpoints" / f"{name}.pt", train.checkpoint)
         steps = max(train.steps - spent, 0)
         if not steps and train.steps:
@@ -150,17 +152,17 @@ class Fitter:
         marks = [round(steps * part / train.evaluations) for part in range(1, train.evaluations)]
         curve: list[Point] = []
 
-        def point(learner: PPO) -> Point:
+        def point(learner: Any) -> Point:
             curve.append(self._curve_point(name, learner, planner, encoder, spent + learner.num_timesteps))
             return curve[-1]
 
-        def before(learner: PPO) -> None:
+        def before(learner: Any) -> None:
             if checkpoint.due() or interrupted():
-                checkpoint.write({"curve": curve, **freeze(learner, virtual.snapshot())})
+                checkpoint.write({"curve": curve, **freeze(learner, view.snapshot())})
             if interrupted():
                 raise KeyboardInterrupt
 
-        def after(learner: PPO) -> None:
+        def after(learner: Any) -> None:
             done = learner.num_timesteps
             newest = point(learner) if any(curve[-1]["steps"] - spent < mark <= done for mark in marks) else None
             self.report(name, spent + done, train.steps, newest)
@@ -168,7 +170,7 @@ class Fitter:
         kept = checkpoint.read()
         if kept is not None:
             curve += kept["curve"]
-            virtual.restore(thaw(model, kept))
+            view.restore(thaw(model, kept))
         elif steps:
             point(model)
         with patient() as interrupted:
@@ -181,9 +183,10 @@ class Fitter:
         save_policy(model.policy, self._policy_path(row))
         checkpoint.remove()
 
-    def _learner(self, planner: Planner | None, name: str) -> tuple[PPO, VirtualItemEnv, CategoryEncoder]:
+    def _learner(self, row: Row, planner: Planner | None) -> tuple[Any, SessionsView, CategoryEncoder]:
         """A learner at its start, with its users and what it sees of them."""
         config, train = self.task.config, self.task.config.train
+        name, learner = self._policy_name(row), str(row.learner)
         env = SessionVectorEnv(
             self.task.population,
             train.users,
@@ -194,16 +197,16 @@ class Fitter:
         )
         setting = self.task.setting(name)
         hierarchy = Hierarchy(setting, train.users, planner, config.planner.replan_every, attentive=True)
-        encoder = CategoryEncoder(setting, planner is not None)
-        virtual = VirtualItemEnv(env, hierarchy, encoder, train.start, 1 - train.gamma)
-        model = new_model(virtual, train, self.task.seed("policy", name), self.folder / "logs" / name)
-        virtual.seed(self.task.seed("train", name))  # after the learner was made: it seeds its environment with its own
-        return model, virtual, encoder
+        encoder = build_encoder(train.encoder, setting, planner is not None, train.history)
+        view = new_view(learner, env, hierarchy, encoder, train)
+        model = new_model(learner, view, train, self.task.seed("policy", name), self.folder / "logs" / name)
+        view.seed(self.task.seed("train", name))  # after the learner was made: it seeds its environment with its own
+        return model, view, encoder
 
     def _curve_point(
-        self, name: str, model: PPO, planner: Planner | None, encoder: CategoryEncoder, steps: int
+        self, name: str, model: Any, planner: Planner | None, encoder: CategoryEncoder, steps: int
     ) -> Point:
-        scorer = PolicyScorer(model.policy, encoder, self.task.config.train.start, deterministic=False)
+        scorer = new_scorer(model.policy, encoder, self.task.config.train.start, deterministic=False)
         played = self._validate(self._agent(planner, scorer, 0.0, name))
         totals = np.nansum(played.rewards, axis=1)
         point: Point = {
@@ -238,13 +241,13 @@ class Fitter:
             self.report(f"{row.label} weight {weight}", number + 1, len(MMR_WEIGHTS), None)
         write_whole(path, json.dumps({"weight": max(tried, key=lambda weight: tried[weight]), "tried": tried}))
 
-    def _scorer(self, row: Row, deterministic: bool) -> PolicyScorer | None:
-        if not row.learned:
+    def _scorer(self, row: Row, deterministic: bool) -> Scorer | None:
+        if row.learner is None:
             return None
         setting, train = self.task.setting(row.label), self.task.config.train
-        encoder = CategoryEncoder(setting, row.planner is not None)
-        policy = load_policy(self._policy_path(row), encoder.size, len(encoder.scale), train.hidden)
-        return PolicyScorer(policy, encoder, train.start, deterministic)
+        encoder = build_encoder(train.encoder, setting, row.planner is not None, train.history)
+        policy = load_policy(self._policy_path(row), row.learner, encoder, train)
+        return new_scorer(policy, encoder, train.start, deterministic)
 
     def agent(self, row: Row, deterministic: bool = False) -> Agent:
         """The fitted row as an agent."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from lerl.agents.base import Setting
 from lerl.agents.baselines import BASELINES
+from lerl.agents.learners import LEARNERS
 from lerl.config import Config
 from lerl.envs.catalog import Axis
 from lerl.envs.draws import seed_from
@@ -16,7 +17,7 @@ from lerl.envs.synthetic import synthetic_population
 from lerl.envs.topics import cluster_axis
 from lerl.planners.rules import RULES
 
-SCORERS = ("ppo", "greedy", "mmr", "ppo+mmr")
+SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr")
 
 
 @dataclass(frozen=True)
@@ -26,16 +27,21 @@ class Row:
     Attributes:
         label: what tables call it.
         planner: a planner's name, None without one.
-        learned: whether a policy points, instead of the taste estimated from history.
+        learner: whose policy points, "ppo" for example; None for the taste estimated from history.
         diverse: whether maximal marginal relevance re-ranks.
         baseline: "random", "popularity", "privileged" or "module:Class"; None for the others.
     """
 
     label: str
     planner: str | None = None
-    learned: bool = False
+    learner: str | None = None
     diverse: bool = False
     baseline: str | None = None
+
+    @property
+    def samples(self) -> bool:
+        """Whether its policy is sampled when it is evaluated."""
+        return self.learner is not None and LEARNERS[self.learner].samples
 
 
 def parse_row(name: str, main_planner: str) -> Row:
@@ -55,18 +61,22 @@ def parse_row(name: str, main_planner: str) -> Row:
         close = difflib.get_close_matches(name, _examples(), 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise PluginError(
-            f"agents names {name!r}, which is no row.{hint} Rows are PLANNER+ppo, PLANNER+greedy, flat+ppo, "
-            f"flat+greedy, flat+mmr, flat+ppo+mmr, {', '.join(BASELINES)}, or your own agent as "
-            f"'my_package.my_module:MyAgent'; planners are {', '.join(RULES)}, or your own"
+            f"agents names {name!r}, which is no row.{hint} Rows are PLANNER+LEARNER, PLANNER+greedy, "
+            f"flat+LEARNER, flat+greedy, flat+mmr, flat+ppo+mmr, {', '.join(BASELINES)}, or your own agent as "
+            f"'my_package.my_module:MyAgent'; planners are {', '.join(RULES)}, or your own; "
+            f"learners are {', '.join(LEARNERS)}"
         )
     if head != "flat" and planner not in RULES:
         load_plugin(planner, "planner.name" if head == "planner" else "agents", RULES, ("plan",))
     label = f"{head if head == 'flat' else planner.rpartition(':')[2]}+{scorer}"
-    return Row(label, None if head == "flat" else planner, "ppo" in scorer, "mmr" in scorer)
+    learner = scorer.removesuffix("+mmr")
+    return Row(
+        label, None if head == "flat" else planner, learner if learner in LEARNERS else None, scorer.endswith("mmr")
+    )
 
 
 def _examples() -> list[str]:
-    planned = [f"{planner}+{scorer}" for planner in (*RULES, "planner") for scorer in ("ppo", "greedy")]
+    planned = [f"{planner}+{scorer}" for planner in (*RULES, "planner") for scorer in (*LEARNERS, "greedy")]
     return [*planned, *(f"flat+{scorer}" for scorer in SCORERS), *BASELINES]
 
 

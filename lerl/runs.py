@@ -19,7 +19,18 @@ FORMAT = 1
 """Of run folders; a later lerl that lays them out in another way counts it up."""
 
 LOCK = ".lock"
-PACKAGES = ("numpy", "numba", "torch", "gymnasium", "stable-baselines3", "polars", "scipy", "scikit-learn", "implicit")
+PACKAGES = (
+    "numpy",
+    "numba",
+    "torch",
+    "gymnasium",
+    "stable-baselines3",
+    "sb3-contrib",
+    "polars",
+    "scipy",
+    "scikit-learn",
+    "implicit",
+)
 SHARE = 20  # writing a checkpoint takes at most one part in so many of the time between two
 
 

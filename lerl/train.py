@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 import lerl
+from lerl.agents.learners import check_learner
 from lerl.config import Config
 from lerl.envs.files import write_whole
 from lerl.envs.simulator import UserSimulator
@@ -83,6 +84,8 @@ def _check(task: Task, rows: list[Row]) -> None:
     """Make everything that plugs in once, so that what does not fit is refused before anything is written."""
     UserSimulator(task.population, task.config.env, "train", task.axis)
     for row in rows:
+        if row.learner is not None:
+            check_learner(row.label, row.learner, len(task.population.catalog), task.config.env.slate_size)
         if row.planner is not None:
             build_planner(row.planner, task.config.planner.size, task.seed("planner"))
         if row.baseline is not None:

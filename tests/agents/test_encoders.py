@@ -4,11 +4,20 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+import torch
 
 from lerl.agents.base import Setting
-from lerl.agents.encoders import CategoryEncoder
+from lerl.agents.encoders import (
+    EXTRACTORS,
+    CategoryEncoder,
+    HistoryEncoder,
+    SessionFeatures,
+    build_encoder,
+    layout_of,
+)
 from lerl.agents.hierarchical import Hierarchy
 from lerl.envs.population import Population
 from lerl.planners.base import PlanContexts, Plans
@@ -97,3 +106,67 @@ def test_the_size_is_what_comes_out(setting: Setting, make_env: Callable[..., An
 def test_a_hierarchy_that_does_not_look_cannot_be_encoded(setting: Setting):
     with pytest.raises(ValueError, match="the hierarchy must be attentive"):
         CategoryEncoder(setting, planned=False).encode(Hierarchy(setting, 1))
+
+
+@pytest.mark.parametrize(
+    ("length", "items", "feedback"),
+    [(5, [0, 2, 1, -1, -1], [1, 0, 0, -1, -1]), (3, [0, 2, 1], [1, 0, 0]), (2, [2, 1], [0, 0])],
+)
+def test_a_history_is_the_last_items_in_order_without_holes(
+    tiny: Setting, length: int, items: list[int], feedback: list[int]
+):
+    encoder = HistoryEncoder(tiny, planned=False, history=length)
+    hierarchy = after_two_steps(tiny, None)  # items 0, 2, 1 and an empty slot
+    seen = encoder.encode(hierarchy)[0]
+    flat = CategoryEncoder(tiny, planned=False).encode(hierarchy)[0]
+    np.testing.assert_array_equal(seen[: len(flat)], flat)
+    assert seen[len(flat) :].tolist() == [*items, *feedback]
+    assert len(seen) == encoder.size
+
+
+def networks(setting: Setting, name: str, history: int) -> tuple[SessionFeatures, Callable[..., Any]]:
+    """A network, and a function from items and feedback to what it makes of them; the features are all 0.5."""
+    encoder = build_encoder(name, setting, False, history)
+    space = gymnasium.spaces.Box(-np.inf, np.inf, (encoder.size,), np.float32)
+    torch.manual_seed(0)
+    network = EXTRACTORS[name](space, layout_of(encoder), 8)
+
+    def read(*rows: tuple[list[int], list[float]]) -> Any:
+        observations = np.full((len(rows), encoder.size), -1, np.float32)
+        first = encoder.size - 2 * history
+        observations[:, :first] = 0.5
+        for row, (items, feedback) in enumerate(rows):
+            observations[row, first : first + len(items)] = items
+            observations[row, first + history : first + history + len(items)] = feedback
+        with torch.no_grad():
+            return network(torch.as_tensor(observations)).numpy()
+
+    return network, read
+
+
+@pytest.mark.parametrize("name", ["gru", "transformer"])
+def test_a_network_reads_items_feedback_and_order_and_no_padding(setting: Setting, name: str):
+    network, read = networks(setting, name, 4)
+    features = network.features_dim - 8
+    plain = read(([7, 3, 9], [1, 0, 1]))[0]
+    assert plain.shape == (features + 8,)
+    assert (plain[:features] == 0.5).all()
+    for other in (([7, 3, 8], [1, 0, 1]), ([7, 3, 9], [1, 0, 0]), ([3, 7, 9], [1, 0, 1]), ([3, 9], [0, 1])):
+        assert np.abs(read(other)[0] - plain)[features:].max() > 1e-3
+    together = read(([7, 3, 9], [1, 0, 1]), ([1, 2, 3, 4], [0, 0, 1, 0]), ([5], [1]))
+    np.testing.assert_allclose(together[0], plain, atol=1e-5)
+    assert (read(([], []))[0, features:] == 0).all()  # nothing was shown yet
+    longer = networks(setting, name, 4)[1](([7, 3, 9], [1, 0, 1]))[0]
+    np.testing.assert_array_equal(longer, plain)
+
+
+@pytest.mark.parametrize("name", ["gru", "transformer"])
+def test_what_lies_in_the_padding_changes_nothing(setting: Setting, name: str):
+    network, _ = networks(setting, name, 4)
+    first = network.layout.features
+    observations = torch.full((2, first + 8), 0.5)
+    observations[:, first : first + 4] = torch.tensor([7.0, 3.0, -1.0, -1.0])
+    observations[1, first + 6 :] = 9.0  # feedback on items that are not there
+    with torch.no_grad():
+        one, other = network(observations).numpy()
+    np.testing.assert_allclose(one, other, atol=1e-6)

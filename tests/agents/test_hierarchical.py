@@ -177,3 +177,44 @@ def test_a_session_longer_than_the_catalogue_goes_on_with_empty_slots(setting: S
         for _ in range(10):
             observation, _, _, _, info = env.step(agent.act(observation))
         assert info["empty_slots"].tolist() == [7, 7]  # the 60 items were used up in the ninth slate
+
+
+@pytest.mark.parametrize("name", ["random", "round_robin", "boredom"])
+def test_eligible_items_are_those_that_top_k_would_choose_from(name: str, setting: Setting, make_env: MakeEnv):
+    """Taken one by one from the best of anything, top items of one leave the eligible and nothing else."""
+    one = Setting(setting.catalog, setting.knowledge, setting.axis, 1, 6, 1)
+    env, hierarchy = make_env(8, slate_size=1, leave=NEVER), Hierarchy(one, 8, build_planner(name, 2, 0))
+    observation, _ = env.reset(seed=0)
+    hierarchy.begin(np.arange(8), observation, np.arange(8, dtype=np.uint64))
+    member = setting.axis.membership
+    for _ in range(6):
+        eligible, widened = hierarchy.eligible()
+        planned = (member & hierarchy.allowed[:, None]).any(axis=2) & ~(member & hierarchy.avoid[:, None]).any(axis=2)
+        np.put_along_axis(planned, np.maximum(hierarchy.memory.shown, 0).astype(int), False, axis=1)
+        shown_first = (hierarchy.memory.shown == 0).any(axis=1)
+        fresh = (member[0] & hierarchy.allowed).any(axis=1) & ~(member[0] & hierarchy.avoid).any(axis=1)
+        planned[:, 0] = fresh & ~shown_first  # item 0 stood in for the padding
+        np.testing.assert_array_equal(widened, ~planned.any(axis=1))
+        np.testing.assert_array_equal(eligible[~widened], planned[~widened])
+        slates = hierarchy.slates(hierarchy.memory.tastes)
+        assert eligible[np.arange(8), slates[:, 0]].all()
+        observation, *_ = env.step(slates)
+        hierarchy.see(observation)
+
+
+def test_a_plan_without_items_is_widened_step_by_step_and_an_empty_catalogue_is_survived(
+    by_hand: Callable[..., Population],
+):
+    people = by_hand([[1, 0], [0, 1], [1, 1]], [[1, 1]], [[1, 0], [0, 1], [1, 1]])
+    hierarchy = Hierarchy(Setting(people.catalog, people.knowledge, people.catalog.categories, 1, 4, 0), 1)
+
+    def eligible(allowed: list[int], avoid: list[int], shown: list[int]) -> tuple[list[bool], bool]:
+        hierarchy.allowed[0], hierarchy.avoid[0] = np.array(allowed, bool), np.array(avoid, bool)
+        hierarchy.memory.shown[0] = shown + [-1] * (4 - len(shown))
+        mask, widened = hierarchy.eligible()
+        return mask[0].tolist(), bool(widened[0])
+
+    assert eligible([1, 0], [0, 1], []) == ([True, False, False], False)
+    assert eligible([1, 0], [0, 1], [0]) == ([False, False, True], True)  # avoid is lifted
+    assert eligible([1, 0], [0, 1], [0, 2]) == ([False, True, False], True)  # allowed as well
+    assert eligible([1, 0], [0, 0], [0, 1, 2]) == ([True, False, False], True)  # item 0 stands in

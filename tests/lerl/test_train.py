@@ -54,7 +54,7 @@ def test_a_run_keeps_what_it_takes_to_repeat_and_to_judge_it(run: Path) -> None:
     assert about["packages"]["torch"]
     assert about["seeds"]["evaluation"] != about["seeds"]["validation"]
     assert {path.name for path in (run / "policies").iterdir()} == {
-        "boredom.pt", "boredom.curve.json", "flat.pt", "flat.curve.json"
+        "boredom+ppo.pt", "boredom+ppo.curve.json", "flat+ppo.pt", "flat+ppo.curve.json"
     }  # fmt: skip
     assert (run / "planners" / "boredom.npz").exists()
     assert list((run / "logs" / "flat+ppo").glob("events.out.tfevents*"))
@@ -171,6 +171,8 @@ def test_a_planner_learns_from_feedback_and_from_what_was_known_alone(tmp_path: 
     [
         ("flat+pp", r"Did you mean 'flat\+ppo'"),
         ("random+mmr", "is no row"),
+        ("flat+sac+mmr", "is no row"),
+        ("boredom+sca", r"Did you mean 'boredom\+sac'.*learners are ppo, a2c, sac, td3, ddpg, maskable_ppo, dqn"),
         ("bored+ppo", "Did you mean 'boredom'"),
         ("rendom", "Did you mean 'random'"),
         ("nowhere.to_be:Found+ppo", "cannot be imported"),
@@ -191,7 +193,32 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path)
 
 def test_rows_are_named_by_what_they_are() -> None:
     rows = parse_rows(dataclasses.replace(SMALL, agents=["planner+ppo", "boredom+ppo", "flat+mmr"]))
-    assert rows == [Row("boredom+ppo", "boredom", learned=True), Row("flat+mmr", diverse=True)]
+    assert rows == [Row("boredom+ppo", "boredom", learner="ppo"), Row("flat+mmr", diverse=True)]
+
+
+def test_learners_share_no_policy_and_only_what_samples_is_evaluated_without_sampling_too(tmp_path: Path) -> None:
+    rows = ["flat+ppo", "flat+sac", "boredom+td3", "boredom+maskable_ppo", "flat+dqn", "flat+ppo+mmr"]
+    config = dataclasses.replace(
+        SMALL,
+        agents=rows,
+        env=dataclasses.replace(SMALL.env, slate_size=1),
+        train=dataclasses.replace(SMALL.train, steps=300, encoder="gru", history=4),
+    )
+    train(config, tmp_path / "run")
+    kept = {path.stem for path in (tmp_path / "run" / "policies").iterdir()}
+    assert kept == {"flat+ppo", "flat+sac", "boredom+td3", "boredom+maskable_ppo", "flat+dqn"}
+    found = tables(tmp_path / "run")
+    sampled = ["flat+ppo", "flat+sac", "boredom+maskable_ppo", "flat+ppo+mmr"]
+    assert set(found["episodes"]["agent"]) == {*rows, *(f"{row}@det" for row in sampled)}
+    assert set(found["curves"]["agent"]) == kept
+    evaluate(tmp_path / "run")
+    assert found["episodes"].equals(tables(tmp_path / "run")["episodes"])
+
+
+def test_choosing_by_number_is_refused_for_slates_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"boredom\+dqn chooses one item by its number, so env\.slate_size must be 1"):
+        train(dataclasses.replace(SMALL, agents=["boredom+dqn"]), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_recipe_for_real_users_does_not_fall_back_to_made_up_ones() -> None:

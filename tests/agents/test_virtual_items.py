@@ -1,4 +1,4 @@
-"""The learned item policy: what PPO is told is what happened, runs repeat, and it learns."""
+"""Learning over virtual items: what PPO is told is what happened, runs repeat, and it learns."""
 
 import pickle
 from collections.abc import Callable
@@ -15,15 +15,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from lerl.agents.base import Setting
 from lerl.agents.encoders import CategoryEncoder
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
-from lerl.agents.item_policy import (
-    PolicyScorer,
-    Report,
-    VirtualItemEnv,
-    load_policy,
-    new_model,
-    save_policy,
-    virtual_items,
-)
+from lerl.agents.learners import load_policy, new_model, save_policy
+from lerl.agents.report import Report
+from lerl.agents.virtual_items import PolicyScorer, VirtualItemEnv, virtual_items
 from lerl.config import TrainConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue
 from lerl.envs.leave import Leave, SatisfactionHazard
@@ -77,7 +71,7 @@ def test_the_buffer_holds_the_virtual_items_themselves(setting: Setting, make_en
     virtual, taken, watch = virtual_env(setting, make_env(4), ByStep()), [], Watch()
     step = virtual.step_async
     virtual.step_async = lambda actions: (taken.append(actions.copy()), step(actions))[1]  # type: ignore[method-assign]
-    new_model(virtual, SMALL, 0).learn(64, callback=watch)
+    new_model("ppo", virtual, SMALL, 0).learn(64, callback=watch)
     assert len(watch.pairs) == 2
     for kept, now in watch.pairs:
         np.testing.assert_allclose(kept, now, atol=1e-4)
@@ -87,7 +81,7 @@ def test_the_buffer_holds_the_virtual_items_themselves(setting: Setting, make_en
 
 def test_the_same_seed_gives_the_same_weights(setting: Setting, make_env: MakeEnv):
     def trained(seed: int) -> Any:
-        model = new_model(virtual_env(setting, make_env(4), ByStep()), SMALL, seed)
+        model = new_model("ppo", virtual_env(setting, make_env(4), ByStep()), SMALL, seed)
         model.learn(64, callback=Report(lambda learner, steps: None, (-1.0, -2.0)))
         return torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach().numpy()
 
@@ -98,7 +92,7 @@ def test_the_same_seed_gives_the_same_weights(setting: Setting, make_env: MakeEn
 def test_exploration_shrinks_as_said(setting: Setting, make_env: MakeEnv):
     seen = []
     after = lambda model, steps: seen.append((steps, model.policy.log_std.detach().numpy().copy()))  # noqa: E731
-    new_model(virtual_env(setting, make_env(4)), SMALL, 0).learn(64, callback=Report(after, (-1.0, -3.0)))
+    new_model("ppo", virtual_env(setting, make_env(4)), SMALL, 0).learn(64, callback=Report(after, (-1.0, -3.0)))
     assert [steps for steps, _ in seen] == [32, 64]
     # Before the first rollout all training is ahead, before the second half of it.
     np.testing.assert_allclose([spread for _, spread in seen], [[-1.0] * 5, [-2.0] * 5])
@@ -170,7 +164,7 @@ def test_one_unit_of_an_action_moves_scores_by_one_deviation(setting: Setting):
 @pytest.fixture(scope="module")
 def model(setting: Setting, make_env: MakeEnv) -> PPO:
     """A policy after a little training, so that it says something."""
-    return new_model(virtual_env(setting, make_env(4)), replace(SMALL, learning_rate=0.05), 0).learn(64)
+    return new_model("ppo", virtual_env(setting, make_env(4)), replace(SMALL, learning_rate=0.05), 0).learn(64)
 
 
 def test_noise_does_not_depend_on_the_arrangement(setting: Setting, make_env: MakeEnv, model: PPO):
@@ -198,7 +192,7 @@ def test_a_policy_kept_on_disk_does_the_same(
     encoder = CategoryEncoder(setting, False)
     save_policy(model.policy, tmp_path / "policy.pt")
     assert [path.name for path in tmp_path.iterdir()] == ["policy.pt"]
-    again = load_policy(tmp_path / "policy.pt", encoder.size, 5, SMALL.hidden)
+    again = load_policy(tmp_path / "policy.pt", "ppo", encoder, SMALL)
     slates = []
     for policy in (model.policy, again):
         scorer = PolicyScorer(policy, encoder, "taste", deterministic=False)
@@ -217,10 +211,10 @@ class Evil:
         return Path.touch, (self.path,)
 
 
-def test_a_policy_file_with_code_in_it_is_refused_and_nothing_runs(tmp_path: Path):
+def test_a_policy_file_with_code_in_it_is_refused_and_nothing_runs(setting: Setting, tmp_path: Path):
     torch.save({"weights": Evil(tmp_path / "ran")}, tmp_path / "policy.pt")
     with pytest.raises(pickle.UnpicklingError, match=r"[Ww]eights.only"):
-        load_policy(tmp_path / "policy.pt", 3, 2, 8)
+        load_policy(tmp_path / "policy.pt", "ppo", CategoryEncoder(setting, False), SMALL)
     assert not (tmp_path / "ran").exists()
 
 
@@ -254,7 +248,7 @@ def test_it_learns_what_everybody_likes(by_hand: Callable[..., Population], make
     settings = TrainConfig(
         users=32, rollout=8, batch_size=64, epochs=4, hidden=16, log_std=-0.5, last_log_std=-2.0, learning_rate=3e-3
     )
-    model = new_model(virtual_env(setting, users(32), start="nothing"), settings, 0)
+    model = new_model("ppo", virtual_env(setting, users(32), start="nothing"), settings, 0)
     before = reward(model)
     model.learn(6_000, callback=Report(lambda learner, steps: None, (-0.5, -2.0)))
     assert before == pytest.approx(0.5, abs=0.1)  # it starts as random does

@@ -1,0 +1,234 @@
+"""Learners by name: which Stable-Baselines3 algorithm, how it is built, kept, loaded and made to act."""
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sb3_contrib import MaskablePPO
+from stable_baselines3 import A2C, DDPG, PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.sac.policies import SACPolicy
+from stable_baselines3.td3.policies import TD3Policy
+
+from lerl.agents.discrete import DiscreteAgent, DiscreteItemEnv, ItemChooser, check_discrete, discrete_spaces
+from lerl.agents.encoders import EXTRACTORS, CategoryEncoder, layout_of
+from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
+from lerl.agents.masked import MaskedDQN, MaskedPolicy, MaskedQPolicy
+from lerl.agents.view import SessionsView
+from lerl.agents.virtual_items import NEAR, REACH, PolicyScorer, VirtualItemEnv, virtual_spaces
+from lerl.envs.files import write_whole
+from lerl.envs.session import SessionVectorEnv
+
+TARGET_SPEED = 0.005  # share of the way that target networks go per gradient step, as in the papers of SAC and TD3
+Scorer = PolicyScorer | ItemChooser
+
+
+@dataclass(frozen=True)
+class Learner:
+    """One learner.
+
+    Attributes:
+        algorithm, policy: of Stable-Baselines3, or ours over them.
+        reach: bound of a virtual item's coordinates; None for learners that choose an item by its number.
+        samples: whether its rows are sampled; the others learn one action per state and explore in training alone.
+    """
+
+    algorithm: type[BaseAlgorithm]
+    policy: type[BasePolicy]
+    reach: float | None
+    samples: bool
+
+    @property
+    def off_policy(self) -> bool:
+        """Whether it learns from a replay buffer."""
+        return issubclass(self.algorithm, OffPolicyAlgorithm)
+
+
+# ppo: Schulman et al., "Proximal policy optimization algorithms", 2017. a2c: Mnih et al., "Asynchronous methods for
+# deep reinforcement learning", ICML 2016. sac: Haarnoja et al., "Soft actor-critic", ICML 2018, and "Soft actor-critic
+# algorithms and applications", 2018. td3: Fujimoto, van Hoof and Meger, ICML 2018. ddpg: Lillicrap et al., ICLR 2016.
+# maskable_ppo: Huang and Ontanon, FLAIRS 2022. dqn: Mnih et al., Nature 2015.
+LEARNERS = {
+    "ppo": Learner(PPO, ActorCriticPolicy, REACH, samples=True),
+    "a2c": Learner(A2C, ActorCriticPolicy, REACH, samples=True),
+    "sac": Learner(SAC, SACPolicy, NEAR, samples=True),
+    "td3": Learner(TD3, TD3Policy, NEAR, samples=False),
+    "ddpg": Learner(DDPG, TD3Policy, NEAR, samples=False),
+    "maskable_ppo": Learner(MaskablePPO, MaskedPolicy, None, samples=True),
+    "dqn": Learner(MaskedDQN, MaskedQPolicy, None, samples=False),
+}
+
+
+def check_learner(row: str, learner: str, items: int, slate_size: int) -> None:
+    """Refuse a task that a learner is not for.
+
+    Raises:
+        ValueError: the learner chooses an item by its number, and slates or the catalogue are too large for that.
+    """
+    if LEARNERS[learner].reach is None:
+        check_discrete(row, items, slate_size)
+
+
+def new_view(
+    name: str, env: SessionVectorEnv, hierarchy: Hierarchy, encoder: CategoryEncoder, settings: Any
+) -> SessionsView:
+    """What a learner learns in; settings: a `TrainConfig`."""
+    reach = LEARNERS[name].reach
+    if reach is None:
+        return DiscreteItemEnv(env, hierarchy, encoder, settings.start, 1 - settings.gamma)
+    return VirtualItemEnv(env, hierarchy, encoder, settings.start, 1 - settings.gamma, reach)
+
+
+def new_model(name: str, view: SessionsView, settings: Any, seed: int, tensorboard: Path | None = None) -> Any:
+    """A learner, the last layer of its actor near zero, so that it begins as its start does.
+
+    Args:
+        name: one of `LEARNERS`.
+        view: what it learns in. settings: a `TrainConfig`. seed: of weights, exploration and samples.
+        tensorboard: folder for logs.
+    """
+    torch.set_num_threads(1)
+    learner = LEARNERS[name]
+    algorithm: Any = learner.algorithm
+    model = algorithm(
+        learner.policy,
+        view,
+        learning_rate=lambda left: settings.learning_rate * left,
+        gamma=settings.gamma,
+        policy_kwargs=_network(name, view.encoder, settings),
+        seed=seed % 2**32,
+        device="cpu",
+        **(_off_policy(name, view, settings) if learner.off_policy else _on_policy(name, settings)),
+    )
+    if isinstance(model.policy, SACPolicy | TD3Policy):
+        _begin_at_start(model.policy, settings.log_std)
+    model.set_logger(configure(str(tensorboard) if tensorboard else None, ["tensorboard"] if tensorboard else []))
+    return model
+
+
+def _on_policy(name: str, settings: Any) -> dict[str, Any]:
+    shared = {"n_steps": settings.rollout, "gae_lambda": settings.gae_lambda}
+    if name == "a2c":
+        return shared  # one gradient step over each whole rollout
+    return shared | {
+        "batch_size": min(settings.batch_size, settings.rollout * settings.users),
+        "n_epochs": settings.epochs,
+        "clip_range": settings.clip_range,
+    }
+
+
+def _off_policy(name: str, view: SessionsView, settings: Any) -> dict[str, Any]:
+    chosen = settings.off_policy
+    shared = {
+        "buffer_size": chosen.buffer,
+        "learning_starts": min(chosen.learning_starts, settings.steps // 10),
+        "batch_size": settings.batch_size,
+        "train_freq": 1,
+        "gradient_steps": chosen.gradient_steps,
+        "tau": TARGET_SPEED,
+    }
+    if name == "dqn":
+        return shared | {
+            "tau": 1 - (1 - TARGET_SPEED) ** chosen.gradient_steps,  # it follows once a step of the users
+            "target_update_interval": view.num_envs,
+            "exploration_initial_eps": chosen.epsilon,
+            "exploration_final_eps": chosen.epsilon,
+        }
+    dim = len(view.encoder.scale)
+    if name == "sac":
+        # Rewards are small: at the temperature that SAC begins with by default, 1, they would count for nothing.
+        return shared | {"ent_coef": "auto_0.01", "target_entropy": _entropy(settings.log_std, dim, NEAR)}
+    return shared | {"action_noise": NormalActionNoise(np.zeros(dim), np.full(dim, chosen.noise / NEAR))}
+
+
+def _network(name: str, encoder: CategoryEncoder, settings: Any) -> dict[str, Any]:
+    """Arguments of a learner's policy."""
+    layout = layout_of(encoder, 1 - settings.gamma)
+    options: dict[str, Any] = {
+        "features_extractor_class": EXTRACTORS[settings.encoder],
+        "features_extractor_kwargs": {"layout": layout, "hidden": settings.hidden},
+        "net_arch": [settings.hidden] * 2,
+    }
+    if not LEARNERS[name].off_policy:
+        options |= {"net_arch": {"pi": options["net_arch"], "vf": options["net_arch"]}}
+        options |= {"log_std_init": settings.log_std}
+    if name == "ddpg":
+        options["n_critics"] = 1
+    return options
+
+
+def _entropy(log_std: float, dim: int, reach: float) -> float:
+    """Of `dim` normal variables with a standard deviation of exp(log_std), in units of `reach`, in nats."""
+    return dim * (0.5 * math.log(2 * math.pi * math.e) + log_std - math.log(reach))
+
+
+@torch.no_grad()
+def _begin_at_start(policy: SACPolicy | TD3Policy, log_std: float) -> None:
+    """Last layers near zero, as Stable-Baselines3 does for PPO; SAC's spread as it was asked for."""
+    actor: Any = policy.actor
+    mean = actor.mu if isinstance(policy, SACPolicy) else actor.mu[-2]
+    layers = [mean, actor.log_std] if isinstance(policy, SACPolicy) else [mean]
+    for layer in layers:
+        layer.weight *= 0.01
+        layer.bias.zero_()
+    if isinstance(policy, SACPolicy):
+        actor.log_std.bias.fill_(log_std - math.log(NEAR))
+    else:
+        policy.actor_target.load_state_dict(actor.state_dict())
+
+
+@torch.no_grad()
+def set_spread(model: BaseAlgorithm, log_std: float) -> None:
+    """Let a learner that samples explore with this logarithm of a standard deviation, in log-odds of item scores.
+
+    PPO, A2C and MaskablePPO are given it; for SAC it sets the entropy that its temperature is tuned to reach. TD3, DDPG
+    and DQN explore by noise of their own.
+    """
+    if isinstance(model, SAC):
+        model.target_entropy = _entropy(log_std, int(np.prod(model.action_space.shape)), NEAR)  # type: ignore[arg-type]
+    elif hasattr(model.policy, "log_std"):
+        model.policy.log_std.requires_grad_(False)
+        model.policy.log_std.fill_(log_std)  # type: ignore[operator]
+
+
+def save_policy(policy: BasePolicy, path: Path) -> None:
+    """Weights as tensors, nothing else; written whole or not at all."""
+    stream = io.BytesIO()
+    torch.save(policy.state_dict(), stream)
+    write_whole(path, stream.getvalue())
+
+
+def load_policy(path: Path, name: str, encoder: CategoryEncoder, settings: Any) -> BasePolicy:
+    """A learner's policy from its weights; loading executes nothing from the file.
+
+    Args:
+        path: as `save_policy` wrote it. name: one of `LEARNERS`.
+        encoder, settings: those that it was trained with; settings is a `TrainConfig`.
+    """
+    learner = LEARNERS[name]
+    spaces: Any = discrete_spaces(encoder) if learner.reach is None else virtual_spaces(encoder, learner.reach)
+    options = _network(name, encoder, settings)
+    policy = learner.policy(*spaces, lambda _: 0.0, **options)
+    policy.load_state_dict(torch.load(path, weights_only=True))
+    policy.set_training_mode(False)
+    return policy
+
+
+def new_scorer(policy: BasePolicy, encoder: CategoryEncoder, start: str, deterministic: bool) -> Scorer:
+    """What points or chooses for a hierarchy; start: "taste" or "nothing"."""
+    torch.set_num_threads(1)  # more threads sum in another order
+    kind = ItemChooser if isinstance(policy, MaskedPolicy | MaskedQPolicy) else PolicyScorer
+    return kind(policy, encoder, start, deterministic)
+
+
+def new_agent(hierarchy: Hierarchy, scorer: Scorer | None) -> HierarchicalAgent:
+    """A hierarchy under a scorer as an agent; by taste when None."""
+    return DiscreteAgent(hierarchy, scorer) if isinstance(scorer, ItemChooser) else HierarchicalAgent(hierarchy, scorer)
