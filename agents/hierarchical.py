@@ -108,7 +108,7 @@ class Hierarchy:
     def eligible(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """The items (B, I) that slates of one may hold under the current plans; whether a plan was widened (B,)."""
         memory = self.memory
-        return eligible_items(memory.groups, self.allowed, self.avoid, memory.shown)
+        return eligible_items(memory.groups, self.allowed, self.avoid, memory.barred)
 
 
 class HierarchicalAgent:
