@@ -64,6 +64,10 @@ class DiscreteItemEnv(SessionsView):
         self._eligible, _ = self.hierarchy.eligible()
         return discrete_observation(self.hierarchy, self.encoder, self.start, self._eligible)
 
+    def has_attr(self, attr_name: str) -> bool:
+        """Whether there is such an attribute; `action_masks` is what MaskablePPO asks for."""
+        return attr_name == "action_masks" or super().has_attr(attr_name)
+
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
         """`action_masks`, which MaskablePPO asks for: (I,) bool of every slot."""
         if method_name != "action_masks":

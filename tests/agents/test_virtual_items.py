@@ -31,6 +31,10 @@ NEVER = Leave("never")
 SMALL = TrainConfig(steps=64, users=4, rollout=8, batch_size=16, epochs=1, hidden=8)
 
 
+def quiet(learner: object) -> None:
+    """What is called around rollouts when nobody listens."""
+
+
 class ByStep:
     """Allows the category whose number is the step's."""
 
@@ -82,7 +86,7 @@ def test_the_buffer_holds_the_virtual_items_themselves(setting: Setting, make_en
 def test_the_same_seed_gives_the_same_weights(setting: Setting, make_env: MakeEnv):
     def trained(seed: int) -> Any:
         model = new_model("ppo", virtual_env(setting, make_env(4), ByStep()), SMALL, seed)
-        model.learn(64, callback=Report(lambda learner, steps: None, (-1.0, -2.0)))
+        model.learn(64, callback=Report(quiet, quiet, (-1.0, -2.0)))
         return torch.nn.utils.parameters_to_vector(model.policy.parameters()).detach().numpy()
 
     np.testing.assert_array_equal(trained(3), trained(3))
@@ -91,8 +95,8 @@ def test_the_same_seed_gives_the_same_weights(setting: Setting, make_env: MakeEn
 
 def test_exploration_shrinks_as_said(setting: Setting, make_env: MakeEnv):
     seen = []
-    after = lambda model, steps: seen.append((steps, model.policy.log_std.detach().numpy().copy()))  # noqa: E731
-    new_model("ppo", virtual_env(setting, make_env(4)), SMALL, 0).learn(64, callback=Report(after, (-1.0, -3.0)))
+    after = lambda model: seen.append((model.num_timesteps, model.policy.log_std.detach().numpy().copy()))  # noqa: E731
+    new_model("ppo", virtual_env(setting, make_env(4)), SMALL, 0).learn(64, callback=Report(quiet, after, (-1.0, -3.0)))
     assert [steps for steps, _ in seen] == [32, 64]
     # Before the first rollout all training is ahead, before the second half of it.
     np.testing.assert_allclose([spread for _, spread in seen], [[-1.0] * 5, [-2.0] * 5])
@@ -250,6 +254,6 @@ def test_it_learns_what_everybody_likes(by_hand: Callable[..., Population], make
     )
     model = new_model("ppo", virtual_env(setting, users(32), start="nothing"), settings, 0)
     before = reward(model)
-    model.learn(6_000, callback=Report(lambda learner, steps: None, (-0.5, -2.0)))
+    model.learn(6_000, callback=Report(quiet, quiet, (-0.5, -2.0)))
     assert before == pytest.approx(0.5, abs=0.1)  # it starts as random does
     assert reward(model) > 0.8

@@ -353,11 +353,11 @@ def test_undefined_values_are_said_to_be_so() -> None:
     ]
 
 
-def test_ratios_to_a_reference_are_turned_round_where_it_comes_first() -> None:
+def test_ratios_of_a_reference_are_turned_round_where_it_comes_second() -> None:
     summary = made_up(a=(6.0, 5.0, 7.0), b=(3.0, 2.0, 4.0))
-    assert ratios(summary, "b") == {"a": {"mean": 2.0, "low": 1.25, "high": 4.0}}
-    assert ratios(summary, "a") == {"b": {"mean": 0.5, "low": 0.25, "high": 0.8}}
-    assert "0.500 [0.250, 0.800]" in text_of(difference_table(summary, "a"))
+    assert ratios(summary, "a") == {"b": {"mean": 2.0, "low": 1.25, "high": 4.0}}
+    assert ratios(summary, "b") == {"a": {"mean": 0.5, "low": 0.25, "high": 0.8}}
+    assert "2.000 [1.250, 4.000]" in text_of(difference_table(summary, "a"))
 
 
 def test_an_unknown_reference_or_metric_is_refused() -> None:
@@ -376,7 +376,7 @@ def test_markdown_is_a_table_and_the_ratios_on_request() -> None:
         "| a | 6.00 [5.00, 7.00] |",
         "| b | 3.00 [2.00, 4.00] |",
     ]
-    assert lines[-1] == "| a | 2.000 | [1.250, 4.000] |"
+    assert lines[-1] == "| a | 0.500 | [0.250, 0.800] |"
 
 
 def test_rows_by_reward() -> None:

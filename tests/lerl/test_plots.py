@@ -206,8 +206,18 @@ def test_satisfaction_is_weighted_by_sessions_and_stops_at_twenty_of_them(make_r
     steps, mean, half = plots._satisfaction_band(load_runs(runs), "random")
     assert steps.tolist() == [1, 2]
     assert mean == pytest.approx([0.6, (30 * 0.6 + 10 * 0.2) / 40])
-    # users: 0.25 over 100 sessions a seed; seeds: variance of 0.5 and 0.7 is 0.02, over 2
-    assert half[0] == pytest.approx(1.96 * np.sqrt(0.25 / 100 + 0.02 / 2))
+    # users: 0.25 over 100 sessions a seed; seeds: variance of 0.5 and 0.7 is 0.02, over 2, and t(1) of 97.5 % is 12.706
+    assert half[0] == pytest.approx(np.sqrt(1.96**2 * 0.25 / 100 + 12.706**2 * 0.02 / 2), rel=1e-4)
+
+
+def test_curves_of_seeds_with_points_at_different_steps_are_averaged_where_all_of_them_are() -> None:
+    first = (np.array([10.0, 30.0]), np.array([1.0, 3.0]))
+    second = (np.array([20.0, 40.0]), np.array([4.0, 4.0]))
+    steps, mean, half = plots._mean_curve([first, second])
+    assert steps.tolist() == [20.0, 30.0]
+    assert mean.tolist() == [3.0, 3.5]  # (2 + 4) / 2 and (3 + 4) / 2
+    # standard deviations of (2, 4) and (3, 4) over sqrt(2): 1 and 0.5; t(1) of 97.5 % is 12.706
+    np.testing.assert_allclose(half, [12.706, 6.353], rtol=1e-4)
 
 
 def test_too_few_sessions_are_said_to_be_so(make_run: RunMaker, style: None) -> None:

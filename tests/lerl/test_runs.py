@@ -16,7 +16,15 @@ import pytest
 from lerl import cli, runs
 from lerl.agents import checkpoint
 from lerl.compare import compare
-from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
+from lerl.config import (
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    OffPolicyConfig,
+    PlannerConfig,
+    SyntheticConfig,
+    TrainConfig,
+)
 from lerl.envs.simulator import SimulatorConfig
 from lerl.evaluate import evaluate
 from lerl.planners.base import PlanContexts, Plans, Sessions
@@ -41,7 +49,7 @@ def ending(run: Path) -> dict[str, bytes]:
     """What a run ends with, to compare bit for bit."""
     compare([run], run, bootstrap=100)
     names = ["summary.json", "episodes.parquet", "curves.parquet", "run.json", "config.yaml"]
-    return {name: (run / name).read_bytes() for name in [*names, "policies/boredom.pt", "policies/flat.pt"]}
+    return {name: (run / name).read_bytes() for name in [*names, "policies/boredom+ppo.pt", "policies/flat+ppo.pt"]}
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +106,28 @@ def test_a_run_stopped_at_any_write_ends_as_if_it_had_not_been(
     else:  # stopped before there was a run: the folder can be used again
         train(SMALL, tmp_path / "run")
     assert ending(tmp_path / "run") == undisturbed
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
+def test_every_learner_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: float) -> None:
+    rows = ["flat+a2c", "boredom+sac", "flat+td3", "boredom+maskable_ppo", "flat+dqn"]
+    off_policy = OffPolicyConfig(buffer=400, learning_starts=40, gradient_steps=1)
+    config = dataclasses.replace(
+        SMALL,
+        agents=rows,
+        env=dataclasses.replace(SMALL.env, slate_size=1),
+        train=dataclasses.replace(SMALL.train, steps=320, encoder="gru", history=4, off_policy=off_policy),
+    )
+    with monkeypatch.context() as patch:
+        done = writes(patch, -1, Killed())
+        train(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        writes(patch, int(part * len(done)), Killed())
+        with pytest.raises(Killed):
+            train(config, tmp_path / "run")
+    resume(tmp_path / "run")
+    for name in ("episodes.parquet", "curves.parquet", *(f"policies/{row}.pt" for row in rows)):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_killed_for_good_again_and_again(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:

@@ -202,10 +202,10 @@ def test_learners_share_no_policy_and_only_what_samples_is_evaluated_without_sam
         SMALL,
         agents=rows,
         env=dataclasses.replace(SMALL.env, slate_size=1),
-        train=dataclasses.replace(SMALL.train, steps=300, encoder="gru", history=4),
+        train=dataclasses.replace(SMALL.train, steps=700, encoder="gru", history=4),
     )
     train(config, tmp_path / "run")
-    kept = {path.stem for path in (tmp_path / "run" / "policies").iterdir()}
+    kept = {path.stem for path in (tmp_path / "run" / "policies").glob("*.pt")}
     assert kept == {"flat+ppo", "flat+sac", "boredom+td3", "boredom+maskable_ppo", "flat+dqn"}
     found = tables(tmp_path / "run")
     sampled = ["flat+ppo", "flat+sac", "boredom+maskable_ppo", "flat+ppo+mmr"]
