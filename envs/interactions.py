@@ -19,6 +19,9 @@ from lerl.envs.scans import ROW, Check, Scan
 from lerl.envs.tables import refused_type
 
 WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})$"
+USER, ITEM, TEXT = "\x00user", "\x00item", "\x00text"
+"""Columns beside those of the file: no header can hold this character."""
+
 CLICKED, NOT_CLICKED = ("1", "true", "1.0"), ("0", "false", "0.0")
 FARTHEST = 100_000_000_000
 """Seconds from 1970 to the year 5138, and milliseconds from 1970 to 1973: what lies beyond is in a smaller unit."""
@@ -96,9 +99,10 @@ def read_interactions(scan: Scan, columns: Columns, known: NDArray[np.int64] | N
     scan.need(*columns.used)
     dates = columns.time is not None and _holds_dates(scan, columns.time)
     scan.refuse(list(_checks(scan, columns, dates)))
-    frame, _ = _numbered(scan, scan.frame, columns.user, "user")
-    frame, item_ids = _numbered(scan, frame, columns.item, "item")
-    log = scan.collect(frame.select(ROW, "user", "item", *_values(scan, columns, dates)))
+    frame, _ = _numbered(scan, scan.frame, columns.user, USER)
+    frame, item_ids = _numbered(scan, frame, columns.item, ITEM)
+    ids = pl.col(USER).alias("user"), pl.col(ITEM).alias("item")
+    log = scan.collect(frame.select(ROW, *ids, *_values(scan, columns, dates)))
     if known is not None:
         _refuse_unknown(scan, log, columns.item, known)
     return _one_row_per_pair(log, item_ids)
@@ -150,8 +154,8 @@ def _numbered(scan: Scan, frame: pl.LazyFrame, column: str, name: str) -> tuple[
     if not texts:
         return frame.with_columns(number.alias(name)), {}
     hashed = {number_of(text): text for text in texts}
-    table = pl.LazyFrame({f"text of {name}": hashed.values(), name: hashed.keys()}, schema_overrides={name: pl.Int64})
-    joined = frame.with_columns(text.alias(f"text of {name}")).join(table, on=f"text of {name}", how="left")
+    table = pl.LazyFrame({TEXT: hashed.values(), name: hashed.keys()}, schema={TEXT: pl.String, name: pl.Int64})
+    joined = frame.with_columns(text.alias(TEXT)).join(table, on=TEXT, how="left").drop(TEXT)
     return joined.with_columns(pl.coalesce(number, name).alias(name)), hashed
 
 

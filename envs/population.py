@@ -242,9 +242,10 @@ def disk_errors(place: Path) -> Iterator[None]:
         number = _full(error)
         if number is None:
             raise
-        raise OSError(
-            number, f"no room on the disk to write {place} ({os.strerror(number)}); nothing was left behind: make room"
-        ) from error
+        reason = os.strerror(number)
+        full = OSError(f"no room on the disk to write {place} ({reason}); nothing was left behind: make room")
+        full.errno = number  # given to the constructor it would begin the message
+        raise full from error
 
 
 def _full(error: BaseException | None) -> int | None:
