@@ -1,9 +1,9 @@
 """A log of interactions from a file of any size: checked, typed and made one row per pair, in bounded memory.
 
-The file is read in streams, once to check every cell, once for each column of ids that are text, and once to take what
-is needed, about 30 bytes a row. Ids may be whole numbers or text. The log holds numbers: an id that is a whole number, written without leading zeros, is that
-number, and any other id is the number that a hash makes of its text. Splits hash those numbers, and so depend neither
-on the order of the rows nor on which other ids there are.
+The file is read in streams: once to check every cell, once for each column of ids that are text, and once to take what
+is needed, about 30 bytes a row. Ids may be whole numbers or text. The log holds numbers: an id that is a whole number,
+written without leading zeros, is that number, and any other id is the number that a hash makes of its text. Splits hash
+those numbers, and so depend neither on the order of the rows nor on which other ids there are.
 """
 
 import re
