@@ -75,7 +75,8 @@ def fetch(
 ) -> str:
     """Download a data set and unpack it into a folder, and say how it was verified.
 
-    The archive is taken away afterwards. A download that broke off is kept as `FOLDER.zip.partial` and goes on when
+    The archive is taken away afterwards, unless it was there before and is the published one: then nothing is
+    downloaded. A download that broke off is kept as `FOLDER.zip.partial` and goes on when
     the same call is made again.
 
     Args:
@@ -98,19 +99,22 @@ def fetch(
     address = source.address if address is None else address
     published = _checksum(address, patience) if source.checksum else None
     archive = folder.with_name(folder.name + ".zip")
-    if archive.exists():
-        raise FileExistsError(f"{archive} is in the way of the download; move it, or give another folder")
-    download(address, archive, most=source.most, patience=patience, report=report)
+    there = archive.exists()
+    if there and (published is None or _md5(archive) != published):
+        raise FileExistsError(f"{archive} is in the way of the download; move it, or give another folder with --out")
+    if not there:
+        download(address, archive, most=source.most, patience=patience, report=report)
     try:
         if published is not None:
-            _verify(archive, published, address)
+            _verify(archive, published)
         with new_folder(folder) as partial:
             unpack(archive, partial)
             found = source.check(partial) if source.check else ""
     except DataError as error:
         raise DataError(f"{error}; what came from {address} was removed: run the command again") from error
     finally:
-        archive.unlink(missing_ok=True)
+        if not there:
+            archive.unlink(missing_ok=True)
     return found or f"MD5 {published}, as published beside the archive"
 
 
@@ -133,8 +137,12 @@ def _checksum(address: str, patience: Patience | None) -> str:
     return str(found[0]).lower()
 
 
-def _verify(archive: Path, published: str, address: str) -> None:
-    with archive.open("rb") as stream:
-        given = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def _verify(archive: Path, published: str) -> None:
+    given = _md5(archive)
     if given != published:
         raise DataError(f"the archive's MD5 is {given}, published is {published}: it was damaged or tampered with")
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,9 +1,9 @@
 """A log of interactions from a file of any size: checked, typed and made one row per pair, in bounded memory.
 
-The file is read in streams, once to check every cell and once to take what is needed, about 30 bytes a row. Ids may be
-whole numbers or text. The log holds numbers: an id that is a whole number, written without leading zeros, is that
-number, and any other id is the number that a hash makes of its text. Splits hash those numbers, and so depend neither
-on the order of the rows nor on which other ids there are.
+The file is read in streams: once to check every cell, once for each column of ids that are text, and once to take what
+is needed, about 30 bytes a row. Ids may be whole numbers or text. The log holds numbers: an id that is a whole number,
+written without leading zeros, is that number, and any other id is the number that a hash makes of its text. Splits hash
+those numbers, and so depend neither on the order of the rows nor on which other ids there are.
 """
 
 import re
@@ -19,6 +19,9 @@ from lerl.envs.scans import ROW, Check, Scan
 from lerl.envs.tables import refused_type
 
 WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})$"
+USER, ITEM, TEXT = "\x00user", "\x00item", "\x00text"
+"""Columns beside those of the file: no header can hold this character."""
+
 CLICKED, NOT_CLICKED = ("1", "true", "1.0"), ("0", "false", "0.0")
 FARTHEST = 100_000_000_000
 """Seconds from 1970 to the year 5138, and milliseconds from 1970 to 1973: what lies beyond is in a smaller unit."""
@@ -95,10 +98,14 @@ def read_interactions(scan: Scan, columns: Columns, known: NDArray[np.int64] | N
     """
     scan.need(*columns.used)
     dates = columns.time is not None and _holds_dates(scan, columns.time)
-    scan.refuse(list(_checks(scan, columns, dates)))
-    frame, _ = _numbered(scan, scan.frame, columns.user, "user")
-    frame, item_ids = _numbered(scan, frame, columns.item, "item")
-    log = scan.collect(frame.select(ROW, "user", "item", *_values(scan, columns, dates)))
+    ids = {"user": columns.user, "item": columns.item}
+    texts = {role: _number(scan, column).is_null().any() for role, column in ids.items()}
+    are_texts = scan.refuse(_checks(scan, columns, dates), **texts)
+    frame, _ = _numbered(scan, scan.frame, columns.user, USER, are_texts["user"])
+    frame, item_ids = _numbered(scan, frame, columns.item, ITEM, are_texts["item"])
+    log = scan.collect(
+        frame.select(ROW, pl.col(USER).alias("user"), pl.col(ITEM).alias("item"), *_values(scan, columns, dates))
+    )
     if known is not None:
         _refuse_unknown(scan, log, columns.item, known)
     return _one_row_per_pair(log, item_ids)
@@ -143,15 +150,17 @@ def _number(scan: Scan, column: str) -> pl.Expr:
     return pl.when(text.str.contains(WHOLE)).then(text).otherwise(None).cast(pl.Int64, strict=False)
 
 
-def _numbered(scan: Scan, frame: pl.LazyFrame, column: str, name: str) -> tuple[pl.LazyFrame, dict[int, str]]:
+def _numbered(
+    scan: Scan, frame: pl.LazyFrame, column: str, name: str, some_text: bool
+) -> tuple[pl.LazyFrame, dict[int, str]]:
     """The frame with the ids of a column as numbers, and the texts of those ids that are none."""
     number, text = _number(scan, column), id_text(scan, column)
-    texts = scan.collect(scan.frame.filter(number.is_null()).select(text=text).unique())["text"].to_list()
-    if not texts:
+    if not some_text:
         return frame.with_columns(number.alias(name)), {}
+    texts = scan.collect(scan.frame.filter(number.is_null()).select(text=text).unique())["text"].to_list()
     hashed = {number_of(text): text for text in texts}
-    table = pl.LazyFrame({f"text of {name}": hashed.values(), name: hashed.keys()}, schema_overrides={name: pl.Int64})
-    joined = frame.with_columns(text.alias(f"text of {name}")).join(table, on=f"text of {name}", how="left")
+    table = pl.LazyFrame({TEXT: hashed.values(), name: hashed.keys()}, schema={TEXT: pl.String, name: pl.Int64})
+    joined = frame.with_columns(text.alias(TEXT)).join(table, on=TEXT, how="left").drop(TEXT)
     return joined.with_columns(pl.coalesce(number, name).alias(name)), hashed
 
 

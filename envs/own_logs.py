@@ -156,6 +156,7 @@ def _click_from(events: Scan, rating: str | None, given: float | None) -> float:
     if given is not None:
         return given
     number = float_of(events, rating)
+    number = number.filter(number.is_finite())  # what is none is refused later, with its row
     low, high = events.collect(events.frame.select(low=number.min(), high=number.max())).row(0)
     if low is None or (0 <= low <= high <= STARS and high >= CLICK_FROM):
         return CLICK_FROM

@@ -184,7 +184,7 @@ class Population:
         try:
             return _read(Path(folder), about)
         except (ValueError, KeyError, TypeError, EOFError, OSError, BadZipFile, pl.exceptions.PolarsError) as error:
-            raise unusable(folder, f"cannot be read ({error})", _format_of(about, format)) from error
+            raise unusable(folder, f"cannot be read ({error})", format_of(about, format)) from error
 
 
 def make_command(folder: Path, format: str) -> str:
@@ -218,7 +218,7 @@ def read_about(folder: Path, format: str = "movielens") -> dict[str, Any]:
     if version != FORMAT_VERSION:
         age = "a newer" if isinstance(version, int) and version > FORMAT_VERSION else "an older"
         why = f"was made by {age} version of lerl (format {version}, this one reads {FORMAT_VERSION})"
-        raise unusable(folder, why, _format_of(about, format))
+        raise unusable(folder, why, format_of(about, format))
     return dict(about)
 
 
@@ -253,9 +253,10 @@ def disk_errors(place: Path) -> Iterator[None]:
         number = _full(error)
         if number is None:
             raise
-        raise OSError(
-            number, f"no room on the disk to write {place} ({os.strerror(number)}); nothing was left behind: make room"
-        ) from error
+        reason = os.strerror(number)
+        full = OSError(f"no room on the disk to write {place} ({reason}); nothing was left behind: make room")
+        full.errno = number  # given to the constructor it would begin the message
+        raise full from error
 
 
 def _full(error: BaseException | None) -> int | None:
@@ -343,7 +344,7 @@ def _read_catalog(path: Path, names: tuple[str, ...]) -> Catalog:
     return Catalog(tuple(frame["item_id"]), tuple(frame["title"]), Axis(names, membership))
 
 
-def _format_of(about: Mapping[str, Any], wanted: str) -> str:
+def format_of(about: Mapping[str, Any], wanted: str) -> str:
     """The format that a prepared data set was made from, or the one wanted where it does not say."""
     settings = about.get("settings")
     return str(settings.get("format", wanted)) if isinstance(settings, dict) else wanted

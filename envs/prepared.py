@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from lerl.envs.logs import DataError, check_log
-from lerl.envs.population import INTERACTIONS_FILE, OWN_LOGS, read_about, unusable
+from lerl.envs.population import INTERACTIONS_FILE, OWN_LOGS, format_of, read_about, unusable
 
 
 def read_prepared_log(folder: Path) -> pl.DataFrame:
@@ -15,13 +15,13 @@ def read_prepared_log(folder: Path) -> pl.DataFrame:
         MissingDataError: there is no prepared data set in the folder.
         DataError: it was saved without its interactions, or is damaged.
     """
-    read_about(folder, OWN_LOGS)
+    format = format_of(read_about(folder, OWN_LOGS), OWN_LOGS)
     path = folder / INTERACTIONS_FILE
     if not path.is_file():
-        raise unusable(folder, f"has no {INTERACTIONS_FILE}", OWN_LOGS)
+        raise unusable(folder, f"has no {INTERACTIONS_FILE}", format)
     try:
         log = pl.read_parquet(path)
         check_log(log)
         return log
     except (DataError, pl.exceptions.PolarsError, OSError) as error:
-        raise unusable(folder, f"cannot be read ({INTERACTIONS_FILE}: {error})", OWN_LOGS) from error
+        raise unusable(folder, f"cannot be read ({INTERACTIONS_FILE}: {error})", format) from error

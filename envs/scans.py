@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -70,19 +70,24 @@ class Scan:
         except FAILURES as error:
             raise self._damaged(error) from error
 
-    def refuse(self, checks: Sequence[Check]) -> int:
-        """Raise a DataError for the first check that a row fails, and for its first such row; else count the rows."""
-        counts = [check.bad.fill_null(True).sum().alias(f"count {n}") for n, check in enumerate(checks)]
-        firsts = [
-            pl.col(ROW).filter(check.bad.fill_null(True)).min().alias(f"first {n}") for n, check in enumerate(checks)
-        ]
-        found = self.collect(self.frame.select(pl.len().alias("rows"), *counts, *firsts)).row(0, named=True)
+    def refuse(self, checks: Sequence[Check], **also: pl.Expr) -> dict[str, Any]:
+        """Raise a DataError for the first check that a row fails, and for its first such row, in one pass.
+
+        Returns:
+            The values of further aggregates, by name.
+        """
+        bad = [check.bad.fill_null(True) for check in checks]
+        counts = [each.sum().alias(f"count {n}") for n, each in enumerate(bad)]
+        firsts = [pl.col(ROW).filter(each).min().alias(f"first {n}") for n, each in enumerate(bad)]
+        asked = self.frame.select(pl.len().alias("rows"), *counts, *firsts, **also)
+        found = self.collect(asked).row(0, named=True)
         if not found["rows"]:
             raise DataError(f"{self.path} is empty; it needs at least one row: fetch or write the file again")
         for n, check in enumerate(checks):
             if found[f"count {n}"]:
-                self.refuse_row(found[f"first {n}"], found[f"count {n}"] - 1, *check[0:1], *check[2:])
-        return int(found["rows"])
+                more = found[f"count {n}"] - 1
+                self.refuse_row(found[f"first {n}"], more, check.column, check.allowed, check.mend)
+        return {name: found[name] for name in also}
 
     def refuse_row(self, record: int, more: int, column: str, allowed: str, mend: str) -> None:
         """Raise the DataError for a value that cannot be used."""

@@ -68,7 +68,8 @@ class Transfer:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bars.stop()
+        if self._live:
+            self._bars.stop()
 
     def report(self, done: int, total: int | None) -> None:
         """Say how many bytes have come, and how many there are where that is known."""

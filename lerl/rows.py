@@ -150,8 +150,8 @@ def _population(config: Config) -> Population:
         return Population.load(Path(data.path))
     if data.needed:
         raise ValueError(
-            "this recipe needs real users: give --data.path FOLDER, made by "
-            "lerl data prepare --format movielens DOWNLOADED --out FOLDER"
+            "this recipe needs real users: give --data.path FOLDER, made by lerl data import from your own log, or "
+            "by lerl data prepare --format movielens DOWNLOADED --out FOLDER"
         )
     sizes = data.synthetic
     return synthetic_population(sizes.users, sizes.items, sizes.categories, sizes.dim, sizes.seed)

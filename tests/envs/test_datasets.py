@@ -126,6 +126,37 @@ def test_parquet_times_may_be_dates_and_ids_whole_floats(tmp_path: Path):
     assert data.log["time"].to_list() == [100, 90, 95]
 
 
+LATEST = 'movieId,title,genres\n1,"Misérables, Les",Drama|War\n2,B,(no genres listed)\n'
+
+
+def write_latest(folder: Path, *ratings: str, movies: str = LATEST) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "movies.csv").write_text(movies, encoding="utf-8")
+    (folder / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *ratings, ""]))
+    return folder
+
+
+def test_latest_layout_is_read_with_half_stars(tmp_path: Path):
+    data = read("movielens", write_latest(tmp_path, "7,1,3.5,100", "7,2,0.5,90", "8,1,4.0,95"))
+    assert data.catalog.titles == ("Misérables, Les", "B")
+    assert data.catalog.categories.names == ("Drama", "War", "other")
+    assert data.log.rows() == [(7, 1, False, 3.5, 100), (7, 2, False, 0.5, 90), (8, 1, True, 4.0, 95)]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("7,1,0,1", "row 3, column rating: given '0', allowed is a number from 0.5 to 5"),
+        ("x,1,4,1", "row 3, column userId: given 'x', allowed is a whole number"),
+        ("7,9,4,1", "row 3, column movieId: given '9', allowed is the id of a movie"),
+        ("7,2,4,1", "row 2 has userId 7, movieId 2 already"),
+    ],
+)
+def test_errors_name_the_columns_as_the_file_does(tmp_path: Path, row: str, message: str):
+    with pytest.raises(DataError, match=f"ratings.csv.*{message}"):
+        read("movielens", write_latest(tmp_path, "7,2,4,1", row))
+
+
 @pytest.mark.parametrize("genres", ["", "unknown", "(no genres listed)", " | "])
 def test_an_item_without_a_genre_is_other(tmp_path: Path, genres: str):
     data = read("movielens", write_1m(tmp_path, [f"1::A::{genres}", "2::B::War"]))

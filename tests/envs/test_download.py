@@ -334,6 +334,14 @@ def test_a_folder_that_is_there_is_not_touched(server: Server, tmp_path: Path):
     assert names(tmp_path) == ["mine.txt", "ml.zip"]
 
 
+def test_an_archive_that_is_there_and_right_is_used_and_kept(server: Server, tmp_path: Path):
+    address = published(server, SMALL)
+    (tmp_path / "ml.zip").write_bytes(SMALL)
+    fetch("movielens-1m", tmp_path / "ml", address=address, patience=QUICK)
+    assert [path for path, _ in server.asked] == ["/ml.zip.md5"]
+    assert names(tmp_path) == ["ml", "ml.zip"]
+
+
 def test_an_unknown_name_lists_the_known(tmp_path: Path):
     with pytest.raises(ValueError, match=r"one of movielens-100k, .*goodbooks-10k, given 'netflix'"):
         fetch("netflix", tmp_path / "x")

@@ -230,6 +230,63 @@ def test_data_prepare_hands_everything_on_and_prints_the_report(
     assert "lerl train RECIPE --data.path data/ml" in printed
 
 
+def test_data_import_hands_on_what_was_chosen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[Any] = []
+
+    def import_logs(*given: Any, **options: Any) -> types.SimpleNamespace:
+        options.pop("note")("users are who")
+        calls.append((given, options))
+        return types.SimpleNamespace(rows=lambda: [("users", "6,040")])
+
+    _replace(monkeypatch, "lerl.envs.datasets", import_logs=import_logs)
+    flags = ["--user", "who", "--click-from", "3.5", "--time-unit", "ms", "--separator", "", "--min-interactions", "5"]
+    assert main(["data", "import", "--interactions", "log.csv", "--out", "data/my own", *flags]) == 0
+    ((given, options),) = calls
+    assert given == (Path("log.csv"), None, Path("data/my own"))
+    choices = options.pop("choices")
+    assert options == {"dim": 8, "seed": 0, "overwrite": False}
+    assert (choices.user, choices.click_from, choices.time_unit, choices.separator) == ("who", 3.5, "ms", "")
+    assert (choices.item, choices.min_interactions) == (None, 5)
+    printed = capsys.readouterr().out
+    assert printed.startswith("users are who\nusers  6,040\n")
+    assert "lerl train RECIPE --data.path 'data/my own'\n" in printed
+
+
+def test_data_get_shows_progress_and_the_next_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fetch(name: str, folder: Path, address: str | None, report: Callable[[int, int | None], None]) -> str:
+        report(500_000, 2_000_000)
+        report(2_000_000, 2_000_000)
+        return f"what {address} says"
+
+    sources = {"movielens-1m": types.SimpleNamespace(format="movielens")}
+    _replace(monkeypatch, "lerl.envs.fetch", fetch=fetch, SOURCES=sources)
+    assert main(["data", "get", "movielens-1m", "--url", "http://mirror"]) == 0
+    printed = capsys.readouterr()
+    assert "unpacked to data/raw/movielens-1m, verified by: what http://mirror says\n" in printed.out
+    next_command = "lerl data prepare --format movielens data/raw/movielens-1m --out data/movielens-1m\n"
+    assert printed.out.endswith(next_command)
+    assert printed.err == "movielens-1m: 0.5 of 2.0 MB\nmovielens-1m: 2.0 of 2.0 MB\n"
+
+
+@pytest.mark.parametrize("name", ["import", "get", "prepare", "describe"])
+def test_every_data_command_has_help(name: str) -> None:
+    ran = _run_module("data", name, "--help")
+    printed, complaints = ran.communicate()
+    assert (ran.returncode, complaints) == (0, "")
+    assert printed.startswith(f"usage: lerl data {name} ")
+
+
+def test_the_names_to_get_are_the_sources() -> None:
+    from lerl.data import SETS
+    from lerl.envs.fetch import SOURCES
+
+    assert set(SETS) == set(SOURCES)
+
+
 def test_train_help_lists_every_key_with_the_defaults_of_the_recipe(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
