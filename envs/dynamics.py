@@ -21,6 +21,9 @@ from lerl.envs import draws
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
+LARGEST = 1e6
+"""The most of a strength that is multiplied and summed up: beyond it single precision would overflow."""
+
 
 def check_range(owner: object, name: str, low: float, high: float = math.inf) -> None:
     """Refuse a strength that is not finite or outside [low, high] with an error that names it."""
@@ -47,7 +50,7 @@ class Drift:
         enabled: whether tastes move at all.
         revert: pull back to the anchor per step, in [0, 1].
         pull: pull towards what was clicked per step, in [0, 1].
-        noise: size of the random move per step, as a share of the taste's length, at least 0.
+        noise: size of the random move per step, as a share of the taste's length, in [0, 1e6].
         shift_probability: chance per step that the anchor itself moves, in [0, 1].
         shift_size: how far it then moves, 0 not at all, 1 all the way.
     """
@@ -62,7 +65,7 @@ class Drift:
     def __post_init__(self) -> None:
         for name in ("revert", "pull", "shift_probability", "shift_size"):
             check_range(self, name, 0.0, 1.0)
-        check_range(self, "noise", 0.0)
+        check_range(self, "noise", 0.0, LARGEST)
 
     def move(
         self,
@@ -251,14 +254,14 @@ class Patience:
 
     Args:
         enabled: whether people differ; otherwise everybody has patience 1.
-        spread: standard deviation of log patience, at least 0.
+        spread: standard deviation of log patience, in [0, 10]; beyond it single precision knows patience 0.
     """
 
     enabled: bool = True
     spread: float = 0.3
 
     def __post_init__(self) -> None:
-        check_range(self, "spread", 0.0)
+        check_range(self, "spread", 0.0, 10.0)
 
     def draw(self, seeds: NDArray[np.uint64], sessions: NDArray[np.int64]) -> Floats:
         """Patience (B,) of new sessions, above 0."""

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.envs.dynamics import check_range
+from lerl.envs.dynamics import LARGEST, check_range
 from lerl.envs.plugins import load_plugin
 
 
@@ -103,8 +103,8 @@ class RepetitionWindow:
 
     def probability(self, situation: Situation) -> NDArray[np.float64]:
         """1 for users who go now, else 0, (B,)."""
-        ends = situation.steps * situation.slate_size
-        return _repeated(situation.shown, ends, situation.topics, self.window, self.most)
+        ends, slots = situation.steps * situation.slate_size, situation.shown.shape[1]
+        return _repeated(situation.shown, ends, situation.topics, min(self.window, slots), min(self.most, slots))
 
 
 @njit(cache=True)
@@ -131,9 +131,9 @@ class StepBudget:
     then cost nothing. "shared" charges when the two slates share any topic at all.
 
     Args:
-        budget: what a session starts with, above 0.
-        step_cost: used up by every slate, at least 0.
-        repetition_cost: used up besides by a slate that repeats, at least 0.
+        budget: what a session starts with, above 0 and at most 1e6.
+        step_cost: used up by every slate, in [0, 1e6].
+        repetition_cost: used up besides by a slate that repeats, in [0, 1e6].
         repetition: "slot" or "shared".
     """
 
@@ -143,9 +143,9 @@ class StepBudget:
     repetition: str = "slot"
 
     def __post_init__(self) -> None:
-        check_range(self, "budget", 1e-9)
-        check_range(self, "step_cost", 0.0)
-        check_range(self, "repetition_cost", 0.0)
+        check_range(self, "budget", 1e-9, LARGEST)
+        check_range(self, "step_cost", 0.0, LARGEST)
+        check_range(self, "repetition_cost", 0.0, LARGEST)
         if self.repetition not in ("slot", "shared"):
             raise ValueError(f"stepbudget.repetition must be 'slot' or 'shared', given {self.repetition!r}")
 

@@ -1,4 +1,4 @@
-"""The command line: `lerl train`, `evaluate`, `compare`, `plot` and `data`.
+"""The command line: `lerl train`, `tune`, `evaluate`, `compare`, `plot` and `data`.
 
 Each command imports what it needs only when it runs, so that help is quick.
 """
@@ -12,9 +12,12 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from lerl import __version__
+
+if TYPE_CHECKING:
+    from lerl.config import Config
 
 HELP = """\
 usage: lerl COMMAND ... [--debug]
@@ -25,6 +28,7 @@ Find out whether a recommender keeps people satisfied over a whole session, and 
 commands:
   train RECIPE [--any.key VALUE ...]    fit and evaluate every agent that a recipe lists
   train --resume RUN                    go on with a run that was interrupted
+  tune RECIPE [--any.key VALUE ...]     search better settings for one row of a recipe
   evaluate RUN                          evaluate a trained run again
   compare RUN...                        a table of runs that differ in their seed
   plot RUN...                           pictures of runs that differ in their seed
@@ -46,6 +50,17 @@ exit codes:
   2    the command, the configuration or the input cannot be used; the message says why
   130  interrupted
 """
+
+TRAIN_HELP = (
+    "Fit and evaluate every agent that the recipe lists. The run goes to FOLDER, runs/RECIPE-seedN where none is given."
+)
+TUNE_HELP = (
+    "Search better settings for one row of the recipe, tune.row, in the space that the recipe holds under tune.space. "
+    "Each of tune.trials trials fits the row and is scored on the same sessions of training users; evaluation users "
+    "are never played. The same command again goes on where the search was stopped, with more trials where "
+    "--tune.trials says so. The search goes to FOLDER, runs/RECIPE-tune-seedN where none is given, and at its end "
+    "best.yaml there is a recipe for lerl train."
+)
 
 PICTURES = "plots"
 """The folder of a run's pictures inside the run's folder."""
@@ -126,24 +141,15 @@ def _dispatch(arguments: list[str]) -> None:
 
 
 def _train(arguments: list[str]) -> None:
-    from lerl import settings
-
     words, flags = _split(arguments)
     if "resume" in flags:
         _resume(words, flags)
         return
     if {"-h", "--help"} & set(arguments):
-        print(_train_help(words), end="")
+        print(_recipe_help("train", TRAIN_HELP, arguments), end="")
         return
-    if len(words) != 1:
-        given = " and ".join(words) or "none"
-        raise UsageError(f"give one recipe, such as lerl train quickstart, given {given}; see lerl train --help")
-    recipe = settings.find_recipe(words[0])
-    out = flags.pop("out", "")
-    if out is None:
-        raise UsageError("--out needs a folder")
-    config = settings.configure(recipe, flags)
-    folder = Path(out or f"runs/{recipe.stem}-seed{config.seed}")
+    recipe, out, config = _configured("train", arguments)
+    folder = out or Path(f"runs/{recipe.stem}-seed{config.seed}")
 
     from lerl.train import train
 
@@ -182,6 +188,41 @@ def _print_results(run: Path, bootstrap: int) -> None:
     _print_pictures([run], run / PICTURES, bootstrap=bootstrap)
 
 
+def _tune(arguments: list[str]) -> None:
+    if {"-h", "--help"} & set(arguments):
+        print(_recipe_help("tune", TUNE_HELP, arguments), end="")
+        return
+    recipe, out, config = _configured("tune", arguments)
+    folder = out or Path(f"runs/{recipe.stem}-tune-seed{config.seed}")
+
+    from lerl.compare import console
+    from lerl.tune import table, tune
+
+    try:
+        trials = tune(config, folder)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on with the search") from None
+    console().print(table(trials, config))
+    print(f"the best as a recipe: lerl train {folder / 'best.yaml'}")
+
+
+def _configured(command: str, arguments: list[str]) -> tuple[Path, Path | None, "Config"]:
+    """The recipe's file, the folder for output where one is given, and the recipe with the flags over it."""
+    from lerl import settings
+
+    words, flags = _split(arguments)
+    if len(words) != 1:
+        given = " and ".join(words) or "none"
+        raise UsageError(
+            f"give one recipe, such as lerl {command} quickstart, given {given}; see lerl {command} --help"
+        )
+    recipe = settings.find_recipe(words[0])
+    out = flags.pop("out", "")
+    if out is None:
+        raise UsageError("--out needs a folder")
+    return recipe, Path(out) if out else None, settings.configure(recipe, flags)
+
+
 def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
     """Words that stand alone, and flags, given as --key value or --key=value, by key; None where no value follows."""
     words: list[str] = []
@@ -199,15 +240,15 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
     return words, flags
 
 
-def _train_help(words: Sequence[str]) -> str:
+def _recipe_help(command: str, text: str, arguments: Sequence[str]) -> str:
     from lerl import settings
 
+    words, _ = _split([argument for argument in arguments if argument not in ("-h", "--help")])
     config = settings.load(settings.find_recipe(words[0])) if words else None
     parser = settings.flag_parser(settings.known_keys(config))
-    parser.usage = "lerl train RECIPE [--any.key VALUE ...] [--seed N] [--out FOLDER]"
+    parser.usage = f"lerl {command} RECIPE [--any.key VALUE ...] [--seed N] [--out FOLDER]"
     parser.description = (
-        f"Fit and evaluate every agent that the recipe lists. RECIPE is one of {', '.join(settings.recipes())}, or a "
-        "path that ends in .yaml. The run goes to FOLDER, runs/RECIPE-seedN where none is given. Every key of the "
+        f"{text} RECIPE is one of {', '.join(settings.recipes())}, or a path that ends in .yaml. Every key of the "
         f"configuration is a flag; defaults are those {f'of {words[0]}' if words else 'before the recipe'}."
     )
     return parser.format_help()
@@ -277,6 +318,7 @@ def _data(arguments: list[str]) -> None:
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": _train,
+    "tune": _tune,
     "evaluate": _evaluate,
     "compare": _compare,
     "plot": _plot,

@@ -323,8 +323,8 @@ def _refuse_different_settings(runs: Sequence[_Run]) -> None:
 
 
 def _different_keys(one: _Run, other: _Run) -> list[str]:
-    """Dotted keys of the settings in which two runs differ, the seed apart, with both values."""
-    a, b = dict(_flat(one.config)), dict(_flat(other.config))
+    """Dotted keys of the settings in which two runs differ, with both values; seed and search spaces apart."""
+    a, b = (dict(_flat({key: value for key, value in run.config.items() if key != "tune"})) for run in (one, other))
     keys = [key for key in sorted(a.keys() | b.keys()) if key != "seed" and a.get(key, ...) != b.get(key, ...)]
     differing = [f"{key} ({a.get(key, 'not set')} and {b.get(key, 'not set')})" for key in keys]
     if one.n_items != other.n_items:

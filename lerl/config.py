@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from lerl.envs.simulator import SimulatorConfig
 
@@ -202,6 +203,35 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class TuneConfig:
+    """What `lerl tune` searches for; `lerl train` takes no notice of it.
+
+    Args:
+        row: the row to fit with each trial's settings.
+        trials: how many settings are tried, the recipe's own among them where they lie in the space.
+        metric: what is made as large as possible, on sessions of training users: R_cum, T_int or R_sin.
+        users: how many training users those are, all when none or fewer; the same ones for every trial.
+        replicates: sessions of each of them.
+        space: what is searched, in the recipe file only: by key of train or planner, either low and high (and
+            log: true to search the logarithm) or choices.
+    """
+
+    row: str = "planner+ppo"
+    trials: int = 20
+    metric: str = "R_cum"
+    users: int | None = 500
+    replicates: int = 1
+    space: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _at_least("tune", 1, trials=self.trials, replicates=self.replicates)
+        if self.users is not None:
+            _at_least("tune", 2, users=self.users)
+        if self.metric not in ("R_cum", "T_int", "R_sin"):
+            raise ValueError(f"tune.metric must be 'R_cum', 'T_int' or 'R_sin', given {self.metric!r}")
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that decides a run.
 
@@ -215,6 +245,7 @@ class Config:
         planner: the category planner.
         train: how policies learn.
         evaluation: how they are judged.
+        tune: what is searched for better settings.
     """
 
     seed: int = 0
@@ -224,3 +255,4 @@ class Config:
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)

@@ -50,8 +50,15 @@ class Key:
         return get_args(self.type) if get_origin(self.type) in (Union, types.UnionType) else (self.type,)
 
     @property
+    def nested(self) -> bool:
+        """Whether its value is a section that a recipe file fills as it likes, which no flag can give."""
+        return get_origin(self.type) is dict
+
+    @property
     def allowed(self) -> str:
         """What may be given, in words."""
+        if self.nested:
+            return "a section of a recipe file"
         if get_origin(self.type) is list:
             return f"a list such as [{', '.join(map(str, self.default[:2]))}]"
         return " or ".join(WORDS.get(choice, str(choice)) for choice in self.choices)
@@ -96,7 +103,7 @@ def find_recipe(name: str) -> Path:
     if path.parent != recipe_folder():
         raise SettingsError(f"there is no recipe file {name}")
     raise SettingsError(
-        f"there is no recipe {name!r}.{_did_you_mean(name, recipes())} There are: {', '.join(recipes()) or 'none'}. "
+        f"there is no recipe {name!r}.{did_you_mean(name, recipes())} There are: {', '.join(recipes()) or 'none'}. "
         "Your own is given as a path that ends in .yaml."
     )
 
@@ -129,12 +136,28 @@ def configure(recipe: Path, flags: Mapping[str, str | None]) -> Config:
     known = known_keys(config)
     given = {name.removesuffix("+"): value for name, value in flags.items()}
     for name, value in given.items():
+        inside = next((key for key in known.values() if key.nested and f"{name}.".startswith(f"{key.name}.")), None)
+        if inside is not None:
+            raise SettingsError(f"--{name} is no flag: write {inside.name} into a recipe file, such as {recipe.name}")
         if name not in known:
-            raise SettingsError(_unknown(name, known, "--"))
+            raise SettingsError(unknown(name, known, "--"))
         if value is None:
             raise SettingsError(f"--{name} needs a value: {known[name].allowed}")
     arguments = [f"--{name}={value}" for name, value in flags.items()]
     return _build(lambda: flag_parser(known).parse_args(arguments), known, given)
+
+
+def overlay(config: Config, values: Mapping[str, Any]) -> Config:
+    """A configuration with other values, by dotted key, checked as those of a recipe are.
+
+    Raises:
+        SettingsError: the message names the key, what was given and what is allowed.
+    """
+    known = known_keys(config)
+    for name in values:
+        if name not in known:
+            raise SettingsError(unknown(name, known))
+    return _build(lambda: flag_parser(known).parse_object(dict(values)), known, values)
 
 
 def flag_parser(known: Mapping[str, Key]) -> ArgumentParser:
@@ -172,7 +195,7 @@ def _flat(values: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "")
         if dotted in known:
             flat[dotted] = value
         elif not any(key.startswith(f"{dotted}.") for key in known):
-            raise SettingsError(_unknown(dotted, known))
+            raise SettingsError(unknown(dotted, known))
         elif isinstance(value, Mapping):
             flat |= _flat(value, known, f"{dotted}.")
         elif value is not None:
@@ -180,15 +203,16 @@ def _flat(values: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "")
     return flat
 
 
-def _unknown(name: str, known: Iterable[str], dashes: str = "") -> str:
+def unknown(name: str, known: Iterable[str], dashes: str = "") -> str:
+    """What is wrong with a name that is no key, with a hint at what was likely meant."""
     inside = [key for key in known if key.startswith(f"{name}.")]
     if inside:
         return f"{dashes}{name} is a section with keys of its own, such as {dashes}{inside[0]}"
     sections = {key.rpartition(".")[0] for key in known} - {""}
-    return f"unknown key {dashes}{name}.{_did_you_mean(name, [*known, *sorted(sections)], dashes)}"
+    return f"unknown key {dashes}{name}.{did_you_mean(name, [*known, *sorted(sections)], dashes)}"
 
 
-def _did_you_mean(name: str, known: Sequence[str], dashes: str = "") -> str:
+def did_you_mean(name: str, known: Sequence[str], dashes: str = "") -> str:
     """A hint at the known name that was likely meant: one that ends in what was given, or else the one most alike."""
     close = [key for key in known if key.endswith(f".{name}")] + difflib.get_close_matches(name, known, 1)
     return f" Did you mean {dashes}{close[0]}?" if close else ""

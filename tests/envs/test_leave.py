@@ -166,9 +166,9 @@ def test_a_misspelt_rule_is_told_its_name():
         (SatisfactionHazard, {"width": 0}, "satisfactionhazard.width must be finite and at least 1e-09, given 0"),
         (RepetitionWindow, {"window": 0}, "repetitionwindow.window must be finite and at least 1, given 0"),
         (RepetitionWindow, {"most": -1}, "repetitionwindow.most must be finite and at least 0, given -1"),
-        (StepBudget, {"budget": 0}, "stepbudget.budget must be finite and at least 1e-09, given 0"),
-        (StepBudget, {"step_cost": -1}, "stepbudget.step_cost must be finite and at least 0, given -1"),
-        (StepBudget, {"repetition_cost": -1}, "stepbudget.repetition_cost must be finite and at least 0, given -1"),
+        (StepBudget, {"budget": 0}, r"stepbudget.budget must be in \[1e-09, 1e\+06\], given 0"),
+        (StepBudget, {"step_cost": -1}, r"stepbudget.step_cost must be in \[0, 1e\+06\], given -1"),
+        (StepBudget, {"repetition_cost": -1}, r"stepbudget.repetition_cost must be in \[0, 1e\+06\], given -1"),
         (StepBudget, {"repetition": "any"}, "stepbudget.repetition must be 'slot' or 'shared', given 'any'"),
     ],
 )

@@ -94,8 +94,11 @@ def test_train_uses_an_empty_folder_but_not_one_with_other_things(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no command given; commands are train, evaluate, compare, plot, data; see lerl --help"),
-        (["tarin"], "unknown command 'tarin'; commands are train, evaluate, compare, plot, data; see lerl --help"),
+        ([], "no command given; commands are train, tune, evaluate, compare, plot, data; see lerl --help"),
+        (
+            ["tarin"],
+            "unknown command 'tarin'; commands are train, tune, evaluate, compare, plot, data; see lerl --help",
+        ),
         (["train"], "give one recipe, such as lerl train quickstart, given none; see lerl train --help"),
         (
             [*TRAIN, "x"],
@@ -155,7 +158,8 @@ def test_debug_shows_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixt
     printed = capsys.readouterr().err
     assert "Traceback (most recent call last)" in printed
     assert printed.endswith(
-        "lerl: error: unknown command 'tarin'; commands are train, evaluate, compare, plot, data; see lerl --help\n"
+        "lerl: error: unknown command 'tarin'; commands are train, tune, evaluate, compare, plot, data; "
+        "see lerl --help\n"
     )
 
 

@@ -104,6 +104,11 @@ def test_two_runs_of_one_seed_are_refused(make_run: RunMaker) -> None:
         load_runs(runs)
 
 
+def test_a_search_space_is_no_setting_of_a_run(make_run: RunMaker) -> None:
+    runs = [make_run(seed=0, tune={"trials": 3}), make_run(seed=1)]
+    assert load_runs(runs).seeds == [0, 1]
+
+
 def test_different_settings_are_refused_by_their_dotted_keys(make_run: RunMaker) -> None:
     runs = [
         make_run(seed=0, agents=THREE, users=3, train={"lr": 0.1, "gamma": 0.9}),

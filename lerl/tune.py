@@ -1,0 +1,382 @@
+"""Searching settings: each trial fits one row and is scored on training users; evaluation users are never played.
+
+The search is an Optuna study in a SQLite file, so that a search that was stopped, however rudely, goes on where it was.
+"""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import polars as pl
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from rich.table import Table
+
+from lerl import settings
+from lerl.config import Config
+from lerl.envs.draws import seed_from
+from lerl.envs.files import write_whole
+from lerl.evaluate import write_table
+from lerl.fit import Fitter
+from lerl.planners.rules import build_planner
+from lerl.progress import Progress
+from lerl.rollout import Played
+from lerl.rows import Row, Task, parse_row, parse_rows
+from lerl.runs import LOCK, locked
+from lerl.settings import Key, SettingsError
+
+Floats = NDArray[np.float64]
+Space = dict[str, BaseDistribution]
+Report = Callable[[str, int, int, dict[str, Any] | None], None]
+
+SEARCHED = ("train", "planner")
+UNSEARCHED = {
+    "train.evaluations": "it changes what is shown of the training, not what is learned",
+    "train.checkpoint": "it changes nothing that is learned",
+    "train.validation": "it changes what is shown of the training, not what is learned",
+}
+SEARCH = "search.yaml"
+UNLIMITED = ("tune.trials", "agents", "evaluation.bootstrap")  # may change while a search goes on
+SHOWN = 10  # trials in the table
+SPACE_EXAMPLE = "such as train.gamma: {low: 0.8, high: 0.99} or planner.size: {choices: [4, 6, 8]}"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that was brought to its end.
+
+    Attributes:
+        number: from 0, in the order of the search. values: what was tried, by dotted key.
+        scores: (U,) mean metric of each user, the same users in every trial; empty when it could not be fitted.
+        refused: why it could not be fitted, otherwise empty.
+        own: whether these are the recipe's own settings.
+    """
+
+    number: int
+    values: dict[str, Any]
+    scores: Floats
+    refused: str
+    own: bool
+
+    @property
+    def mean(self) -> float:
+        """What the search makes as large as possible."""
+        return float(self.scores.mean()) if len(self.scores) else float("-inf")
+
+
+def tune(config: Config, out: Path) -> list[Trial]:
+    """Search the space of `config.tune`, or go on with the search that is in the folder.
+
+    Args:
+        config: the recipe with its search space.
+        out: the folder: search.yaml (the configuration), study.db (Optuna), trials/NUMBER/ with what each trial fitted
+            and sessions.parquet, and at the end best.yaml, a recipe with the best settings.
+
+    Returns:
+        All trials, best first.
+
+    Raises:
+        SettingsError: the space cannot be searched, or the folder holds another search.
+        ValueError: the configuration cannot be fitted, or none of the trials could.
+    """
+    row = parse_row(config.tune.row, config.planner.name)
+    space = search_space(config, row)
+    _check(config, row, out)
+    _check_folder(config, out)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out), Progress() as progress:
+        write_whole(out / SEARCH, settings.dump(config))
+        study = _open(out)
+        while (done := len(_counted(study))) < config.tune.trials:
+            _try_one(study, config, space, done, out, progress.report)
+        trials = _trials(study, config, out)
+        if not len(trials[0].scores):
+            raise ValueError(f"none of the {len(trials)} trials could be fitted; the first says: {trials[0].refused}")
+        _write_best(trials, config, out)
+    return trials
+
+
+def _check(config: Config, row: Row, out: Path) -> None:
+    """Make what plugs in once, so that what does not fit is refused before anything is written."""
+    task = Task.load(config)
+    if row.planner is not None:
+        build_planner(row.planner, config.planner.size, task.seed("planner"))
+    _ = Fitter(task, out, lambda *_: None).stage  # users, leave rule and response model
+
+
+# the space
+
+
+def search_space(config: Config, row: Row) -> Space:
+    """What Optuna searches, by dotted key.
+
+    Raises:
+        SettingsError: the message names the key, what is wrong with it and what is allowed.
+    """
+    if not config.tune.space:
+        raise SettingsError(f"tune.space is empty; the recipe says there what to search, {SPACE_EXAMPLE}")
+    if row.baseline is not None:
+        raise SettingsError(f"tune.row is {row.label}, which has nothing to tune; give a row such as planner+ppo")
+    known = settings.known_keys(config)
+    return {str(name): _range(str(name), given, config, row, known) for name, given in config.tune.space.items()}
+
+
+def _range(name: str, given: Any, config: Config, row: Row, known: Mapping[str, Key]) -> BaseDistribution:
+    _check_searchable(name, config, row, known)
+    if not isinstance(given, Mapping) or not ({"low", "high"} <= set(given) or "choices" in given):
+        raise SettingsError(f"tune.space: {name} must hold low and high, or choices, {SPACE_EXAMPLE}, given {given!r}")
+    allowed = ("choices",) if "choices" in given else ("low", "high", "log")
+    for word in given:
+        if word not in allowed:
+            hint = settings.did_you_mean(str(word), allowed)
+            raise SettingsError(f"tune.space: {name} knows {' and '.join(allowed)}, given {word!r}.{hint}")
+    return _choices(name, given["choices"], config) if "choices" in given else _interval(name, given, config, known)
+
+
+def _check_searchable(name: str, config: Config, row: Row, known: Mapping[str, Key]) -> None:
+    if name not in known:
+        raise SettingsError(f"tune.space: {settings.unknown(name, known)}")
+    section = name.partition(".")[0]
+    if section not in SEARCHED:
+        raise SettingsError(f"tune.space: {name} cannot be searched, only how a row learns: keys of train and planner")
+    if name in UNSEARCHED:
+        raise SettingsError(f"tune.space: {name} cannot be searched, {UNSEARCHED[name]}")
+    idle = section == "train" and row.learner is None
+    idle |= row.planner is None and name in ("planner.name", "planner.size", "planner.replan_every", "planner.sessions")
+    idle |= name == "planner.name" and not config.tune.row.startswith("planner+")
+    if idle:
+        raise SettingsError(f"tune.space: {name} means nothing to the row {config.tune.row}; leave it out")
+
+
+def _checked(name: str, value: Any, config: Config) -> Any:
+    """One value of a key, as the configuration reads it."""
+    try:
+        return settings.known_keys(settings.overlay(config, {name: value}))[name].default
+    except SettingsError as error:
+        raise SettingsError(f"tune.space: {error}") from None
+
+
+def _choices(name: str, given: Any, config: Config) -> BaseDistribution:
+    if not isinstance(given, list) or not given:
+        raise SettingsError(f"tune.space: {name}.choices must be a list such as [4, 6, 8], given {given!r}")
+    choices = [_checked(name, value, config) for value in given]
+    if len(set(choices)) < len(choices):
+        raise SettingsError(f"tune.space: {name}.choices must differ from each other, given {given!r}")
+    return CategoricalDistribution(choices)
+
+
+def _interval(name: str, given: Mapping[str, Any], config: Config, known: Mapping[str, Key]) -> BaseDistribution:
+    types, log = known[name].choices, given.get("log", False)
+    if not {int, float} & set(types) or len(types) > 1:
+        raise SettingsError(f"tune.space: {name} is {known[name].allowed}; give choices instead of low and high")
+    if not isinstance(log, bool):
+        raise SettingsError(f"tune.space: {name}.log must be true or false, given {log!r}")
+    low, high = (_checked(name, given[end], config) for end in ("low", "high"))
+    if low > high:
+        raise SettingsError(f"tune.space: {name}.low must be at most high, given {low:g} and {high:g}")
+    if log and low <= 0:
+        raise SettingsError(f"tune.space: {name}.low must be above 0 to search the logarithm, given {low:g}")
+    return IntDistribution(low, high, log) if int in types else FloatDistribution(low, high, log)
+
+
+# the folder
+
+
+def _check_folder(config: Config, out: Path) -> None:
+    """Refuse a folder that holds something else than this search; how many trials may have changed."""
+    if (out / SEARCH).is_file():
+        _refuse_other(config, settings.load(out / SEARCH), out)
+        return
+    held = [path.name for path in out.iterdir()] if out.is_dir() else []
+    if out.is_file() or any(name != LOCK and not name.endswith(".partial") for name in held):
+        raise FileExistsError(f"{out} holds something else than a search; give another folder with --out")
+
+
+def _refuse_other(mine: Config, theirs: Config, out: Path) -> None:
+    now, before = settings.known_keys(mine), settings.known_keys(theirs)
+    for name in now:
+        if now[name].default != before[name].default and name not in UNLIMITED:
+            raise SettingsError(
+                f"{out} holds a search with other settings: {name} was {before[name].default} and is now "
+                f"{now[name].default}; go on with the same, or give another folder with --out"
+            )
+
+
+def _open(out: Path) -> optuna.Study:
+    """The study in the folder; a trial that was under way when a process ended has failed, and is tried again."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = f"sqlite:///{(out / 'study.db').resolve()}"
+    study = optuna.create_study(storage=storage, study_name="lerl", direction="maximize", load_if_exists=True)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+    return study
+
+
+def _counted(study: optuna.Study) -> list[FrozenTrial]:
+    """Trials that were brought to their end, in order."""
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+
+# a trial
+
+
+def _try_one(study: optuna.Study, config: Config, space: Space, number: int, out: Path, report: Report) -> None:
+    """Fit and score one more setting; the recipe's own comes first.
+
+    What is tried depends on the run's seed, the trial's number and the trials before alone, so that a search that was
+    interrupted tries what it would have tried.
+    """
+    own = _own(config, space) if number == 0 else None
+    study.sampler = optuna.samplers.TPESampler(seed=seed_from(config.seed, "tune", number) % 2**32)
+    asked = None if own else study.ask(space)
+    values = own or (asked.params if asked else {})
+    scores, refused = _score(config, values, _trial_folder(out, number), _numbered(report, number, config.tune.trials))
+    state, value = (TrialState.PRUNED, None) if refused else (TrialState.COMPLETE, float(scores.mean()))
+    if asked is not None:
+        asked.set_user_attr("refused", refused)
+        study.tell(asked, value, state=state)
+    else:
+        notes = {"refused": refused, "own": True}
+        study.add_trial(create_trial(state=state, value=value, params=values, distributions=space, user_attrs=notes))
+
+
+def _own(config: Config, space: Space) -> dict[str, Any] | None:
+    """The recipe's own settings, where the whole of them lies in the space."""
+    known = settings.known_keys(config)
+    values = {name: known[name].default for name in space}
+    inside = all(_contains(space[name], value) for name, value in values.items())
+    return values if inside else None
+
+
+def _contains(range_: BaseDistribution, value: Any) -> bool:
+    if isinstance(range_, CategoricalDistribution):
+        return value in range_.choices
+    return isinstance(range_, IntDistribution | FloatDistribution) and bool(range_.low <= value <= range_.high)
+
+
+def _numbered(report: Report, number: int, trials: int) -> Report:
+    return lambda phase, done, total, point: report(f"trial {number + 1}/{trials} {phase}", done, total, point)
+
+
+def _trial_folder(out: Path, number: int) -> Path:
+    return out / "trials" / f"{number:03d}"
+
+
+def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Report) -> tuple[Floats, str]:
+    """The mean metric of each user (U,), or why there is none: keys that do not fit together, diverged learning."""
+    try:
+        tried = settings.overlay(config, values)
+        _reuse(folder, settings.dump(tried))
+        fitter = Fitter(Task.load(tried), folder, report)
+        row = parse_row(tried.tune.row, tried.planner.name)
+        fitter.fit(row)
+        played = _play(fitter, row, report)
+    except ValueError as error:
+        return np.zeros(0), " ".join(str(error).split())
+    sessions = _sessions(played)
+    write_table(sessions, folder / "sessions.parquet")
+    return _by_user(sessions, config.tune.metric), ""
+
+
+def _reuse(folder: Path, tried: str) -> None:
+    """Keep what an interrupted trial of the same settings fitted, to go on from there; empty the folder otherwise."""
+    kept = folder / "config.yaml"
+    if not kept.is_file() or kept.read_text(encoding="utf-8") != tried:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_whole(kept, tried)
+
+
+def _play(fitter: Fitter, row: Row, report: Report) -> Played:
+    """Sessions of training users, the same ones in every trial, which no trial trains on."""
+    task, how = fitter.task, fitter.task.config.tune
+    seed, users = task.seed("tune"), fitter.stage.users
+    if how.users is not None and how.users < len(users):
+        users = np.sort(np.random.default_rng(seed).choice(users, how.users, replace=False))
+    total, done = len(users) * how.replicates, 0
+
+    def count(ended: int) -> None:
+        nonlocal done
+        done += ended
+        report("score", done, total, None)
+
+    return fitter.stage.play(fitter.agent(row), users, how.replicates, seed, count)
+
+
+def _sessions(played: Played) -> pl.DataFrame:
+    """One row per session."""
+    totals = np.nansum(played.rewards, axis=1)
+    columns = {"T_int": played.lengths.astype(np.float64), "R_cum": totals, "R_sin": totals / played.lengths}
+    return pl.DataFrame({"user": played.users, "replicate": played.replicates, **columns})
+
+
+def _by_user(sessions: pl.DataFrame, metric: str) -> Floats:
+    means = sessions.group_by("user").agg(pl.col(metric).mean()).sort("user")
+    return np.asarray(means[metric].to_numpy(), np.float64)
+
+
+# the end
+
+
+def _trials(study: optuna.Study, config: Config, out: Path) -> list[Trial]:
+    """All trials, best first, of equals the earlier."""
+    trials = []
+    for number, kept in enumerate(_counted(study)):
+        refused, scores = str(kept.user_attrs["refused"]), np.zeros(0)
+        if not refused:
+            sessions = pl.read_parquet(_trial_folder(out, number) / "sessions.parquet")
+            scores = _by_user(sessions, config.tune.metric)
+        trials.append(Trial(number, dict(kept.params), scores, refused, bool(kept.user_attrs.get("own"))))
+    return sorted(trials, key=lambda trial: -trial.mean)
+
+
+def _write_best(trials: list[Trial], config: Config, out: Path) -> None:
+    """The recipe with the best settings; the tuned row is among its rows."""
+    best = trials[0]
+    found = settings.overlay(config, best.values)
+    row = parse_row(found.tune.row, found.planner.name)
+    if row.label not in [other.label for other in parse_rows(found)]:
+        found = dataclasses.replace(found, agents=[found.tune.row, *found.agents])
+    tried = ", ".join(f"{name} {value}" for name, value in best.values.items())
+    head = f"# The best of {len(trials)} trials by {config.tune.metric} of {row.label} on training users: {tried}\n"
+    write_whole(out / "best.yaml", head + settings.dump(found))
+
+
+def table(trials: list[Trial], config: Config) -> Table:
+    """The best trials for a terminal, with 95 % intervals over users, paired where they are of a difference."""
+    own = next((trial for trial in trials if trial.own and len(trial.scores)), None)
+    names = list(config.tune.space)
+    metric, draws = config.tune.metric, config.evaluation.bootstrap
+    columns = ["trial", metric, *([f"{metric} - recipe's own"] if own else []), *names]
+    made = Table(*columns, title=f"{config.tune.row} on training users", caption=_caption(trials))
+    for trial in [trial for trial in trials if len(trial.scores)][:SHOWN]:
+        cells = [str(trial.number) + (" (own)" if trial.own else ""), interval(trial.scores, draws)]
+        if own is not None:
+            cells.append("" if trial is own else interval(trial.scores - own.scores, draws, "+"))
+        made.add_row(*cells, *(_shown(trial.values[str(name)]) for name in names))
+    return made
+
+
+def _caption(trials: list[Trial]) -> str:
+    refused = [trial for trial in trials if trial.refused]
+    lines = ["95 % intervals over users. The best of many trials looks better than it is: judge it with lerl train."]
+    if refused:
+        lines.append(f"{len(refused)} trials could not be fitted; trial {refused[0].number}: {refused[0].refused}")
+    return "\n".join(lines)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def interval(values: Floats, draws: int, sign: str = "") -> str:
+    """A mean over users with its bootstrap interval, from the 2.5th to the 97.5th percentile of the draws."""
+    rng = np.random.default_rng(0)
+    means = [rng.choice(values, len(values)).mean() for _ in range(draws)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return f"{values.mean():{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"
