@@ -223,7 +223,7 @@ def test_a_search_in_which_nothing_fits_says_why(tmp_path: Path) -> None:
         ({"space": {"train.gama": {"low": 0.1, "high": 1}}}, "unknown key train.gama. Did you mean train.gamma?"),
         ({"space": {"train": {"low": 0.1, "high": 1}}}, "train is a section with keys of its own, such as train.steps"),
         ({"space": {"train.gamma": {"low": 0.9, "high": 0.8}}}, "train.gamma.low must be at most high, given 0.9 and"),
-        ({"space": {"train.gamma": {"low": 0.9, "high": 1.5}}}, "train.gamma must be in [0, 1"),
+        ({"space": {"train.gamma": {"low": 0.9, "high": 1.5}}}, "train.gamma must be at least 0 and below 1"),
         ({"space": {"train.gamma": {"low": "x", "high": 0.9}}}, "train.gamma must be a number, given 'x'"),
         ({"space": {"train.hidden": {"low": 1.5, "high": 9}}}, "train.hidden must be a whole number, given 1.5"),
         ({"space": {"train.gamma": {"low": 0, "high": 0.9, "log": True}}}, "train.gamma.low must be above 0 to search"),
