@@ -43,6 +43,7 @@ EPISODE_METRICS = (
     "widened",
 )
 DIFFERENCE_METRICS = ("T_int", "R_cum", "R_sin", "satisfaction_mean")
+MOST_DRAWS = 100_000
 LEVEL = 95.0  # per cent of the bootstrap draws that an interval holds
 
 _EVALUATED = ("episodes", "items", "steps", "exposure")
@@ -167,8 +168,8 @@ def summarize(results: Results, bootstrap: int = 2000, seed: int = 0) -> Summary
     The result is ready for JSON, rounded to 10 significant digits, and the same for the same input and ``seed`` in
     whatever order the runs were given.
     """
-    if bootstrap < 1:
-        raise ValueError(f"bootstrap must be at least 1 draw, given {bootstrap}")
+    if not 1 <= bootstrap <= MOST_DRAWS:
+        raise RunError(f"bootstrap must be from 1 to {MOST_DRAWS:,} draws, given {bootstrap:,}")
     draws = _all_draws(results, bootstrap, seed)
     agents = {
         agent: {name: _interval(values[:, row]) for name, values in draws.items()}

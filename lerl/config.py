@@ -186,7 +186,7 @@ class EvaluationConfig:
         replicates: sessions of each user.
         batch_size: sessions side by side; networks always see this many rows.
         deterministic: whether learned rows are evaluated without sampling besides, as "ROW@det".
-        bootstrap: draws of the bootstrap.
+        bootstrap: draws of the bootstrap, from 100 to 100,000.
     """
 
     users: int | None = None
@@ -197,7 +197,8 @@ class EvaluationConfig:
 
     def __post_init__(self) -> None:
         _at_least("evaluation", 1, replicates=self.replicates, batch_size=self.batch_size)
-        _at_least("evaluation", 100, bootstrap=self.bootstrap)
+        if not 100 <= self.bootstrap <= 100_000:
+            raise ValueError(f"evaluation.bootstrap must be from 100 to 100000, given {self.bootstrap}")
         if self.users is not None:
             _at_least("evaluation", 2, users=self.users)
 

@@ -310,7 +310,7 @@ def test_the_order_of_sessions_in_a_file_does_not_matter(two_seeds: list[Path]) 
 
 
 def test_no_draws_are_refused(two_seeds: list[Path]) -> None:
-    with pytest.raises(ValueError, match="bootstrap must be at least 1 draw, given 0"):
+    with pytest.raises(ValueError, match="bootstrap must be from 1 to 100,000 draws, given 0"):
         summarize(load_runs(two_seeds), bootstrap=0)
 
 
