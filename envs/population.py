@@ -337,7 +337,7 @@ def _catalog_frame(catalog: Catalog) -> "polars.DataFrame":
 def _read_catalog(path: Path, names: tuple[str, ...]) -> Catalog:
     import polars as pl
 
-    frame = pl.read_parquet(path)
+    frame = pl.read_parquet(path, glob=False)
     membership = np.zeros((len(frame), len(names)), dtype=np.bool_)
     for item, categories in enumerate(frame["categories"]):
         membership[item, [names.index(name) for name in categories]] = True

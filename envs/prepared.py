@@ -20,7 +20,7 @@ def read_prepared_log(folder: Path) -> pl.DataFrame:
     if not path.is_file():
         raise unusable(folder, f"has no {INTERACTIONS_FILE}", format)
     try:
-        log = pl.read_parquet(path)
+        log = pl.read_parquet(path, glob=False)
         check_log(log)
         return log
     except (DataError, pl.exceptions.PolarsError, OSError) as error:

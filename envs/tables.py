@@ -73,7 +73,7 @@ def parquet(path: Path, columns: tuple[str, ...]) -> Table:
         DataError: the file is empty or broken, or a column is missing.
     """
     try:
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{path} cannot be read as Parquet ({error}); fetch or write the file again") from error
     refuse_missing(path, columns, frame.columns)

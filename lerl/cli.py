@@ -102,6 +102,8 @@ def _report(error: BaseException, debug: bool) -> int:
     message = " ".join(str(error).split())
     if isinstance(error, KeyboardInterrupt):
         return _say(f"interrupted; {message}" if message else "interrupted", 130)
+    if isinstance(error, MemoryError):
+        return _say(f"error: this needs more memory than there is; give smaller sizes {message}".rstrip(), 2)
     if isinstance(error, OSError) or (isinstance(error, ValueError) and _raised_here(error)):
         return _say(f"error: {message}", 2)
     hint = "" if debug else "; run it again with --debug to see where"

@@ -199,8 +199,9 @@ def compare(
     summary = summarize(load_runs(paths, allow_different), bootstrap, seed)
     if out is not None:
         text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+        tables = markdown(summary, reference)
         write_whole(out / "summary.json", text + "\n")
-        write_whole(out / "summary.md", markdown(summary, reference))
+        write_whole(out / "summary.md", tables)
     return summary
 
 
@@ -298,9 +299,9 @@ def _read(path: Path) -> _Run:
         raise RunError(f"{path / 'config.yaml'} has no whole number under `seed`, given {seed!r}")
     if not isinstance(n_items, int):
         raise RunError(f"{path / 'run.json'} has no whole number under n_items, given {n_items!r}")
-    frames = {name: pl.read_parquet(path / f"{name}.parquet") for name in _EVALUATED}
+    frames = {name: pl.read_parquet(path / f"{name}.parquet", glob=False) for name in _EVALUATED}
     curves = path / "curves.parquet"
-    frames["curves"] = pl.read_parquet(curves) if curves.is_file() else pl.DataFrame(schema=_NO_CURVES)
+    frames["curves"] = pl.read_parquet(curves, glob=False) if curves.is_file() else pl.DataFrame(schema=_NO_CURVES)
     return _Run(path, seed, config, n_items, frames)
 
 

@@ -31,6 +31,10 @@ class SyntheticConfig:
     dim: int = 16
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"synthetic.seed must be at least 0, given {self.seed}")
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -257,3 +261,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be from 0 to {2**32 - 1}, given {self.seed}")

@@ -18,7 +18,7 @@ from lerl.fit import Fitter
 from lerl.progress import Progress
 from lerl.rollout import Played, Stage
 from lerl.rows import Task, parse_rows
-from lerl.runs import RunFolderError, check_run, locked
+from lerl.runs import RunFolderError, check_population, check_run, locked
 from lerl.settings import load
 
 TABLES = ("episodes", "steps", "items", "exposure")
@@ -31,12 +31,14 @@ def evaluate(run: Path) -> Config:
     Raises:
         RunFolderError: the folder is no run, was not trained to its end, or another process is at work there.
     """
-    check_run(run)
+    about = check_run(run)
     if not (run / TRAINED).is_file():
         raise RunFolderError(f"{run} was not trained to its end; go on with: lerl train --resume {run}")
     config = load(run / "config.yaml")
     with locked(run), Progress() as progress:
         task = Task.load(config)
+        check_population(run, about, task)
+        shutil.rmtree(run / "evaluated", ignore_errors=True)  # of an evaluation that was broken off, perhaps long ago
         judge(task, Fitter(task, run, progress.report), run, progress)
     return config
 
@@ -59,7 +61,8 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
                 for name, table in _tables(label, played, task, stage.env.simulator).items():
                     write_table(table, kept[-1] / f"{name}.parquet")
     for name in TABLES:
-        write_table(pl.concat(pl.read_parquet(folder / f"{name}.parquet") for folder in kept), run / f"{name}.parquet")
+        parts = [pl.read_parquet(folder / f"{name}.parquet", glob=False) for folder in kept]
+        write_table(pl.concat(parts), run / f"{name}.parquet")
     shutil.rmtree(run / "evaluated")
 
 

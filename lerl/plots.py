@@ -52,6 +52,7 @@ STYLE: Any = {
     "ytick.major.width": 0.6,
     "lines.linewidth": 1.3,
     "svg.hashsalt": "lerl",
+    "text.parse_math": False,  # names of categories may hold dollar signs
     "savefig.dpi": 150.0,
 }
 

@@ -14,6 +14,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lerl.agents.checkpoint import read_checkpoint, write_checkpoint
+from lerl.rows import Task
 
 FORMAT = 1
 """Of run folders; a later lerl that lays them out in another way counts it up."""
@@ -113,6 +114,20 @@ def check_run(run: Path) -> dict[str, Any]:
     return about
 
 
+def check_population(run: Path, about: dict[str, Any], task: Task) -> None:
+    """Refuse to go on among other users than a run was begun with.
+
+    Args:
+        run: its folder. about: what `check_run` gave. task: as its configuration makes it now.
+
+    Raises:
+        RunFolderError: its configuration stands for other users now.
+    """
+    if about.get("population_digest") != task.population.digest():
+        now = task.config.data.path or "the synthetic population"
+        raise RunFolderError(f"{run} was begun on other users than {now} holds now; begin it again in another folder")
+
+
 class Checkpoint:
     """One file that training goes on from, written every so often and removed when there is nothing to go on with.
 
@@ -159,7 +174,8 @@ def patient() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         asked = True
 
-    if threading.current_thread() is not threading.main_thread():
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # in the background: meant for others
+    if ignored or threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     before = signal.signal(signal.SIGINT, remember)

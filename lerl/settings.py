@@ -182,6 +182,8 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
         raise SettingsError(f"no valid YAML: {' '.join(str(error).split())}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot be read: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"holds a value that YAML cannot read: {error}") from None
     if not isinstance(content, Mapping | None):
         raise SettingsError(f"must hold keys and values such as 'seed: 1', given {content!r}")
     return content or {}

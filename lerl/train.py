@@ -18,7 +18,7 @@ from lerl.fit import Fitter, build_agent
 from lerl.planners.rules import build_planner
 from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
-from lerl.runs import FORMAT, RunFolderError, check_run, check_vacant, locked, packages
+from lerl.runs import FORMAT, check_population, check_run, check_vacant, locked, packages
 from lerl.settings import dump, load
 
 CURVE = {"agent": pl.String, "steps": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
@@ -59,8 +59,7 @@ def resume(run: Path) -> Config:
     rows = parse_rows(config)
     task = Task.load(config)
     _check(task, rows)
-    if about["population_digest"] != task.population.digest():
-        raise RunFolderError(f"{run} was begun on other users than {config.data.path} holds now; begin it again")
+    check_population(run, about, task)
     with locked(run):
         _work(task, rows, run)
     return config

@@ -5,6 +5,7 @@ The search is an Optuna study in a SQLite file, so that a search that was stoppe
 
 import dataclasses
 import shutil
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,7 +212,8 @@ def _refuse_other(mine: Config, theirs: Config, out: Path) -> None:
 def _open(out: Path) -> optuna.Study:
     """The study in the folder; a trial that was under way when a process ended has failed, and is tried again."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = f"sqlite:///{(out / 'study.db').resolve()}"
+    path = (out / "study.db").resolve()  # opened as a path, since in a URL some of its letters would mean something
+    storage = optuna.storages.RDBStorage("sqlite:///study.db", {"creator": lambda: sqlite3.connect(path)})
     study = optuna.create_study(storage=storage, study_name="lerl", direction="maximize", load_if_exists=True)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         study.tell(trial.number, state=TrialState.FAIL)
@@ -329,7 +331,7 @@ def _trials(study: optuna.Study, config: Config, out: Path) -> list[Trial]:
     for number, kept in enumerate(_counted(study)):
         refused, scores = str(kept.user_attrs["refused"]), np.zeros(0)
         if not refused:
-            sessions = pl.read_parquet(_trial_folder(out, number) / "sessions.parquet")
+            sessions = pl.read_parquet(_trial_folder(out, number) / "sessions.parquet", glob=False)
             scores = _by_user(sessions, config.tune.metric)
         trials.append(Trial(number, dict(kept.params), scores, refused, bool(kept.user_attrs.get("own"))))
     return sorted(trials, key=lambda trial: -trial.mean)

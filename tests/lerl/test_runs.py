@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,11 @@ SMALL = Config(
 )
 
 
-def ending(run: Path) -> dict[str, bytes]:
+def ending(run: Path, policies: Sequence[str] = ("boredom+ppo", "flat+ppo")) -> dict[str, bytes]:
     """What a run ends with, to compare bit for bit."""
     compare([run], run, bootstrap=100)
     names = ["summary.json", "episodes.parquet", "curves.parquet", "run.json", "config.yaml"]
-    return {name: (run / name).read_bytes() for name in [*names, "policies/boredom+ppo.pt", "policies/flat+ppo.pt"]}
+    return {name: (run / name).read_bytes() for name in [*names, *(f"policies/{policy}.pt" for policy in policies)]}
 
 
 @pytest.fixture(scope="module")
@@ -222,8 +223,26 @@ def test_a_run_does_not_go_on_among_other_users(tmp_path: Path) -> None:
     train(dataclasses.replace(SMALL, agents=["random"]), run)
     about = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(about | {"population_digest": "0"}))
-    with pytest.raises(RunFolderError, match="begun on other users"):
-        resume(run)
+    for work in (resume, evaluate):
+        with pytest.raises(RunFolderError, match="begun on other users than the synthetic population holds now"):
+            work(run)
+
+
+def test_a_folder_may_have_letters_that_mean_something_in_patterns(tmp_path: Path) -> None:
+    run = tmp_path / "x[1]*?"
+    train(dataclasses.replace(SMALL, agents=["random"]), run)
+    assert json.loads(ending(run, policies=())["summary.json"])["agents"]
+
+
+def test_an_evaluation_starts_afresh(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(dataclasses.replace(SMALL, agents=["random"]), run)
+    before = (run / "episodes.parquet").read_bytes()
+    (run / "evaluated" / "random").mkdir(parents=True)
+    for name in ("episodes", "steps", "items", "exposure"):
+        (run / "evaluated" / "random" / f"{name}.parquet").write_bytes(b"left by an evaluation that was broken off")
+    evaluate(run)
+    assert (run / "episodes.parquet").read_bytes() == before
 
 
 def test_resume_takes_no_other_settings(capsys: pytest.CaptureFixture[str]) -> None:
