@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import polars as pl
 import pytest
 import yaml
@@ -153,6 +154,8 @@ tune(pickle.loads(sys.stdin.buffer.read()), Path(sys.argv[1]))
     assert not (out / "best.yaml").exists()
     assert told(tune(SMALL, out)) == told(searched[1])
     assert (out / "best.yaml").read_text() == (searched[0] / "best.yaml").read_text()
+    study = optuna.load_study(study_name="lerl", storage=f"sqlite:///{out / 'study.db'}")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
 
 
 def test_an_interrupted_search_goes_on_and_a_finished_one_can_be_made_longer(
