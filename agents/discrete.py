@@ -64,6 +64,11 @@ class DiscreteItemEnv(SessionsView):
         self._eligible, _ = self.hierarchy.eligible()
         return discrete_observation(self.hierarchy, self.encoder, self.start, self._eligible)
 
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go back to a snapshot of a view made with the same settings; masks follow from what it holds."""
+        super().restore(snapshot)
+        self._eligible, _ = self.hierarchy.eligible()
+
     def has_attr(self, attr_name: str) -> bool:
         """Whether there is such an attribute; `action_masks` is what MaskablePPO asks for."""
         return attr_name == "action_masks" or super().has_attr(attr_name)

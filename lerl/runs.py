@@ -70,9 +70,14 @@ def check_vacant(run: Path) -> None:
             f"{run} already holds a run; go on with it by lerl train --resume {run}, remove it, or give another folder "
             "with --out"
         )
-    held = [path.name for path in run.iterdir()] if run.is_dir() else []
-    if run.is_file() or any(name not in (LOCK, "run.json") and not name.endswith(".partial") for name in held):
+    if holds_other(run, "run.json"):
         raise FileExistsError(f"{run} is taken; remove it, or give another folder with --out")
+
+
+def holds_other(folder: Path, *own: str) -> bool:
+    """Whether a path is taken by a file, or by a folder with anything but these names, a lock and unfinished writes."""
+    held = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return folder.is_file() or any(name not in (LOCK, *own) and not name.endswith(".partial") for name in held)
 
 
 def packages() -> dict[str, str | None]:

@@ -29,7 +29,7 @@ from lerl.planners.rules import build_planner
 from lerl.progress import Progress
 from lerl.rollout import Played
 from lerl.rows import Row, Task, parse_row, parse_rows
-from lerl.runs import LOCK, locked
+from lerl.runs import holds_other, locked
 from lerl.settings import Key, SettingsError
 
 Floats = NDArray[np.float64]
@@ -194,8 +194,7 @@ def _check_folder(config: Config, out: Path) -> None:
     if (out / SEARCH).is_file():
         _refuse_other(config, settings.load(out / SEARCH), out)
         return
-    held = [path.name for path in out.iterdir()] if out.is_dir() else []
-    if out.is_file() or any(name != LOCK and not name.endswith(".partial") for name in held):
+    if holds_other(out):
         raise FileExistsError(f"{out} holds something else than a search; give another folder with --out")
 
 

@@ -322,6 +322,17 @@ def test_a_small_temperature_does_not_break_the_mask(world: Any):
     assert torch.isfinite(distribution.log_prob(distribution.sample())).all()
 
 
+def test_a_restored_view_has_the_masks_of_its_snapshot(world: Any):
+    one = world("maskable_ppo", "categories")
+    view, other = one.learn(0).env, one.learn(0).env
+    view.reset()
+    view.step(np.array([mask.argmax() for mask in view.env_method("action_masks")]))
+    other.restore(view.snapshot())
+    masks = np.stack(view.env_method("action_masks"))
+    assert not masks.all()
+    np.testing.assert_array_equal(np.stack(other.env_method("action_masks")), masks)
+
+
 def test_what_maskable_ppo_records_is_the_chance_among_the_eligible(world: Any):
     one = world("maskable_ppo", "categories")
     model = one.learn(SMALL.steps)
