@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import IO, Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -23,6 +24,7 @@ from rich.table import Table
 
 from lerl import metrics
 from lerl.envs.files import write_whole
+from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -46,8 +48,15 @@ DIFFERENCE_METRICS = ("T_int", "R_cum", "R_sin", "satisfaction_mean")
 MOST_DRAWS = 100_000
 LEVEL = 95.0  # per cent of the bootstrap draws that an interval holds
 
-_EVALUATED = ("episodes", "items", "steps", "exposure")
-_NO_CURVES = {
+_EVALUATED: dict[str, dict[str, Any]] = {
+    "episodes": {"agent": pl.String, "user": pl.Int64, "replicate": pl.Int64}
+    | dict.fromkeys(EPISODE_METRICS, pl.Float64),
+    "items": {"agent": pl.String, "user": pl.Int64, "item": pl.Int64, "count": pl.Int64},
+    "steps": {"agent": pl.String, "step": pl.Int64, "sessions": pl.Int64}
+    | dict.fromkeys(("satisfaction", "satisfaction_sd", "reward"), pl.Float64),
+    "exposure": {"agent": pl.String, "axis": pl.String, "name": pl.String, "step": pl.Int64, "share": pl.Float64},
+}
+_CURVES = {
     "agent": pl.String,
     "steps": pl.Int64,
     "T_int": pl.Float64,
@@ -55,10 +64,6 @@ _NO_CURVES = {
     "R_sin": pl.Float64,
     "sessions": pl.Int64,
 }
-
-
-class RunError(ValueError):
-    """Runs that cannot be read or cannot be compared; the message says which and what to do."""
 
 
 class Interval(TypedDict):
@@ -288,21 +293,28 @@ def by_reward(summary: Summary) -> list[str]:
 def _read(path: Path) -> _Run:
     if not (path / "config.yaml").is_file():
         raise RunError(f"{path} is not a run folder: it has no config.yaml. Give the folder that `lerl train` wrote")
-    missing = [
-        name for name in (*(f"{name}.parquet" for name in _EVALUATED), "run.json") if not (path / name).is_file()
-    ]
-    if missing:
-        raise RunError(f"{path} was not evaluated yet, it lacks {', '.join(missing)}. Run: lerl evaluate {path}")
-    config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8")) or {}
-    seed, n_items = config.get("seed"), json.loads((path / "run.json").read_text(encoding="utf-8")).get("n_items")
+    config = _read_config(path / "config.yaml")
+    seed, n_items = config.get("seed"), read_about(path).get("n_items")
     if not isinstance(seed, int):
         raise RunError(f"{path / 'config.yaml'} has no whole number under `seed`, given {seed!r}")
     if not isinstance(n_items, int):
         raise RunError(f"{path / 'run.json'} has no whole number under n_items, given {n_items!r}")
-    frames = {name: pl.read_parquet(path / f"{name}.parquet", glob=False) for name in _EVALUATED}
+    missing = [f"{name}.parquet" for name in _EVALUATED if not (path / f"{name}.parquet").is_file()]
+    how = f"go on with: {resume_command(path)}"
+    if missing:
+        raise RunError(f"{path} was not evaluated yet, it lacks {', '.join(missing)}; {how}")
+    frames = {name: read_table(path / f"{name}.parquet", how, columns) for name, columns in _EVALUATED.items()}
     curves = path / "curves.parquet"
-    frames["curves"] = pl.read_parquet(curves, glob=False) if curves.is_file() else pl.DataFrame(schema=_NO_CURVES)
+    frames["curves"] = read_table(curves, how, _CURVES) if curves.is_file() else pl.DataFrame(schema=_CURVES)
     return _Run(path, seed, config, n_items, frames)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    with reading(path, AFRESH):
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(config, dict) or not isinstance(config.get("agents"), list | None):
+            raise TypeError("no configuration")
+        return config
 
 
 def _refuse_same_seed(runs: Sequence[_Run]) -> None:
@@ -370,7 +382,7 @@ def _refuse_different_users(runs: Sequence[_Run], agents: Sequence[str]) -> None
                 raise RunError(
                     f"{run.path}: row {agent} was evaluated on other users than {agents[0]} in {runs[0].path} "
                     f"({len(users)} and {len(expected)} users; only one has {some}). "
-                    f"Evaluate them on the same users: lerl evaluate {run.path}"
+                    f"Evaluate them on the same users: lerl evaluate {quote(str(run.path))}"
                 )
 
 

@@ -16,9 +16,10 @@ from lerl.envs.files import write_whole
 from lerl.envs.simulator import UserSimulator
 from lerl.fit import Fitter
 from lerl.progress import Progress
+from lerl.reading import RunError, read_table, resume_command
 from lerl.rollout import Played, Stage
 from lerl.rows import Task, parse_rows
-from lerl.runs import RunFolderError, check_population, check_run, locked
+from lerl.runs import check_population, check_run, locked
 from lerl.settings import load
 
 TABLES = ("episodes", "steps", "items", "exposure")
@@ -29,17 +30,18 @@ def evaluate(run: Path) -> Config:
     """Judge every row of a trained run on the evaluation users and write its tables; the run's configuration.
 
     Raises:
-        RunFolderError: the folder is no run, was not trained to its end, or another process is at work there.
+        RunError: the folder is no run, was not trained to its end, or another process is at work there.
     """
     about = check_run(run)
-    if not (run / TRAINED).is_file():
-        raise RunFolderError(f"{run} was not trained to its end; go on with: lerl train --resume {run}")
     config = load(run / "config.yaml")
     with locked(run), Progress() as progress:
         task = Task.load(config)
         check_population(run, about, task)
+        fitter = Fitter(task, run, progress.report)
+        if not (run / TRAINED).is_file() or any(fitter.lacks(row) for row in parse_rows(config)):
+            raise RunError(f"{run} was not trained to its end, or lost some of it; go on with: {resume_command(run)}")
         shutil.rmtree(run / "evaluated", ignore_errors=True)  # of an evaluation that was broken off, perhaps long ago
-        judge(task, Fitter(task, run, progress.report), run, progress)
+        judge(task, fitter, run, progress)
     return config
 
 
@@ -61,7 +63,7 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
                 for name, table in _tables(label, played, task, stage.env.simulator).items():
                     write_table(table, kept[-1] / f"{name}.parquet")
     for name in TABLES:
-        parts = [pl.read_parquet(folder / f"{name}.parquet", glob=False) for folder in kept]
+        parts = [read_table(folder / f"{name}.parquet", fitter.how) for folder in kept]
         write_table(pl.concat(parts), run / f"{name}.parquet")
     shutil.rmtree(run / "evaluated")
 

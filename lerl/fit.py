@@ -25,11 +25,14 @@ from lerl.envs.plugins import PluginError, load_plugin
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.base import Planner, Sessions
 from lerl.planners.rules import build_planner
+from lerl.reading import reading, resume_command
 from lerl.rollout import Played, Stage, sessions_of
 from lerl.rows import Row, Task
 from lerl.runs import Checkpoint, patient
 
 MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
+CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}
+"""What a point of a learning curve holds."""
 Point = dict[str, Any]
 
 
@@ -40,10 +43,14 @@ class Fitter:
         task: the task.
         folder: where fitted parts are kept, `planners/`, `policies/` and `rows/` under it.
         report: called with a phase, steps done, steps in all and the newest curve point or None.
+        how: to go on once a damaged part was removed; without it, by resuming the run in the folder.
     """
 
-    def __init__(self, task: Task, folder: Path, report: Callable[[str, int, int, Point | None], None]) -> None:
+    def __init__(
+        self, task: Task, folder: Path, report: Callable[[str, int, int, Point | None], None], how: str = ""
+    ) -> None:
         self.task, self.folder, self.report = task, folder, report
+        self.how = how or f"go on with: {resume_command(folder)}"
         self._taught: dict[str, tuple[Planner, int]] = {}
         self._stage: Stage | None = None
 
@@ -58,10 +65,18 @@ class Fitter:
     def fit(self, row: Row) -> None:
         """Fit what the row needs and is not there yet."""
         planner, spent = self._planner(row.planner)
-        if row.learner and not self._policy_path(row).exists():
+        if row.learner and not (self._policy_path(row).is_file() and self._curve_path(row).is_file()):
             self._fit_policy(row, planner, spent)
         if row.diverse:
             self._tune_diversity(row)
+
+    def lacks(self, row: Row) -> bool:
+        """Whether some file that the row needs is not there: it was not fitted yet, or the file was removed since."""
+        needed = [self._policy_path(row), self._curve_path(row)] if row.learner else []
+        needed += [self._weight_path(row)] if row.diverse else []
+        if row.planner is not None and self._keeps(self._new_planner(row.planner)):
+            needed.append(self._planner_path(row.planner))
+        return not all(path.is_file() for path in needed)
 
     def _name(self, planner: str | None) -> str:
         return "flat" if planner is None else planner.rpartition(":")[2]
@@ -69,8 +84,15 @@ class Fitter:
     def curves(self, rows: Sequence[Row]) -> list[Point]:
         """The learning curves of all fitted rows, each policy's once."""
         paths = dict.fromkeys(self._curve_path(row) for row in rows if row.learner)
-        points = [point for path in paths for point in json.loads(path.read_text())]
+        points = [point for path in paths for point in self._curve(path)]
         return list({(point["agent"], point["steps"]): point for point in points}.values())
+
+    def _curve(self, path: Path) -> list[Point]:
+        with reading(path, self.how):
+            points = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(points, list):
+                raise TypeError("no list of points")
+            return [{name: kind(point[name]) for name, kind in CURVE.items()} for point in points]
 
     def _curve_path(self, row: Row) -> Path:
         return self._policy_path(row).with_suffix(".curve.json")
@@ -84,6 +106,19 @@ class Fitter:
     def _planner_path(self, planner: str) -> Path:
         return self.folder / "planners" / f"{self._name(planner)}.npz"
 
+    def _weight_path(self, row: Row) -> Path:
+        return self.folder / "rows" / f"{row.label}.json"
+
+    def _new_planner(self, name: str) -> Any:
+        return build_planner(name, self.task.config.planner.size, self.task.seed("planner"))
+
+    def _learns(self, planner: Any) -> bool:
+        return hasattr(planner, "session_ended") and self.task.config.planner.sessions > 0
+
+    def _keeps(self, planner: Any) -> bool:
+        """Whether what a planner learned is kept in a file."""
+        return self._learns(planner) and hasattr(planner, "state") and hasattr(planner, "restore")
+
     def _planner(self, name: str | None) -> tuple[Planner | None, int]:
         """A planner with what it learned from training sessions, and the user-steps that took.
 
@@ -92,10 +127,10 @@ class Fitter:
         """
         if name is None:
             return None, 0
-        built: Any = build_planner(name, self.task.config.planner.size, self.task.seed("planner"))
-        if not hasattr(built, "session_ended") or not self.task.config.planner.sessions:
+        built = self._new_planner(name)
+        if not self._learns(built):
             return built, 0
-        if not (hasattr(built, "state") and hasattr(built, "restore")):
+        if not self._keeps(built):
             if name not in self._taught:
                 self._taught[name] = built, self._teach(built, name)
             return copy.deepcopy(self._taught[name])
@@ -105,7 +140,7 @@ class Fitter:
             stream = io.BytesIO()
             np.savez(stream, steps=steps, **built.state())
             write_whole(path, stream.getvalue())
-        with np.load(path, allow_pickle=False) as kept:
+        with reading(path, self.how), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             built.restore({key: kept[key] for key in kept.files if key != "steps"})
             return built, int(kept["steps"])
 
@@ -167,11 +202,12 @@ class Fitter:
             newest = point(learner) if any(curve[-1]["steps"] - spent < mark <= done for mark in marks) else None
             self.report(name, spent + done, train.steps, newest)
 
-        kept = checkpoint.read()
-        if kept is not None:
-            curve += kept["curve"]
-            view.restore(thaw(model, kept))
-        elif steps:
+        with reading(checkpoint.path, self.how):
+            kept = checkpoint.read()
+            if kept is not None:
+                curve += kept["curve"]
+                view.restore(thaw(model, kept))
+        if kept is None and steps:
             point(model)
         with patient() as interrupted:
             if model.num_timesteps < steps:
@@ -231,8 +267,8 @@ class Fitter:
 
     def _tune_diversity(self, row: Row) -> None:
         """Choose the weight of maximal marginal relevance by cumulative reward on training users."""
-        path = self.folder / "rows" / f"{row.label}.json"
-        if path.exists():
+        path = self._weight_path(row)
+        if path.is_file():
             return
         tried = {}
         for number, weight in enumerate(MMR_WEIGHTS):
@@ -246,7 +282,8 @@ class Fitter:
             return None
         setting, train = self.task.setting(row.label), self.task.config.train
         encoder = build_encoder(train.encoder, setting, row.planner is not None, train.history)
-        policy = load_policy(self._policy_path(row), row.learner, encoder, train)
+        with reading(self._policy_path(row), self.how):
+            policy = load_policy(self._policy_path(row), row.learner, encoder, train)
         return new_scorer(policy, encoder, train.start, deterministic)
 
     def agent(self, row: Row, deterministic: bool = False) -> Agent:
@@ -255,7 +292,8 @@ class Fitter:
             return build_agent(row, self.task)
         weight = 0.0
         if row.diverse:
-            weight = float(json.loads((self.folder / "rows" / f"{row.label}.json").read_text())["weight"])
+            with reading(self._weight_path(row), self.how):
+                weight = float(json.loads(self._weight_path(row).read_text(encoding="utf-8"))["weight"])
         return self._agent(self._planner(row.planner)[0], self._scorer(row, deterministic), weight, row.label)
 
 

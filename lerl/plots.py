@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import t as student_t
 
-from lerl.compare import Interval, Results, RunError, Summary, by_reward, load_runs, ratios, summarize
+from lerl.compare import Interval, Results, Summary, by_reward, load_runs, ratios, summarize
 from lerl.envs.files import write_whole
+from lerl.reading import RunError
 
 Floats = NDArray[np.float64]
 

@@ -1,6 +1,5 @@
 """A run's folder while it is at work: one run at a time, interruptions that lose nothing, and going on later."""
 
-import json
 import signal
 import threading
 import time
@@ -9,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from lerl.agents.checkpoint import read_checkpoint, write_checkpoint
+from lerl.reading import AFRESH, RunError, read_about, reading, resume_command
 from lerl.rows import Task
 
 FORMAT = 1
@@ -35,22 +36,18 @@ PACKAGES = (
 SHARE = 20  # writing a checkpoint takes at most one part in so many of the time between two
 
 
-class RunFolderError(ValueError):
-    """A run folder that cannot be used; the message says why and what to do."""
-
-
 @contextmanager
 def locked(run: Path) -> Iterator[None]:
     """Keep other processes out of a run's folder; the system frees it when this one ends, however it ends.
 
     Raises:
-        RunFolderError: another process is at work there.
+        RunError: another process is at work there.
     """
     lock = FileLock(run / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise RunFolderError(
+        raise RunError(
             f"another lerl is at work in {run}; wait until it is done, or give another folder with --out"
         ) from None
     try:
@@ -67,7 +64,7 @@ def check_vacant(run: Path) -> None:
     """
     if (run / "config.yaml").is_file():
         raise FileExistsError(
-            f"{run} already holds a run; go on with it by lerl train --resume {run}, remove it, or give another folder "
+            f"{run} already holds a run; go on with it by {resume_command(run)}, remove it, or give another folder "
             "with --out"
         )
     if holds_other(run, "run.json"):
@@ -96,24 +93,21 @@ def check_run(run: Path) -> dict[str, Any]:
     """What run.json says, after a warning where the run was made with other packages than are installed now.
 
     Raises:
-        RunFolderError: there is no run, or it was laid out by a lerl that this one does not understand.
+        RunError: there is no run, or it was laid out by a lerl that this one does not understand.
     """
-    if not (run / "config.yaml").is_file() or not (run / "run.json").is_file():
-        raise RunFolderError(f"{run} holds no run; begin one with: lerl train RECIPE --out {run}")
-    try:
-        about: dict[str, Any] = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        made = about.get("format")
-    except (ValueError, AttributeError):
-        raise RunFolderError(f"{run / 'run.json'} is damaged; begin the run again in another folder") from None
+    if not (run / "config.yaml").is_file():
+        raise RunError(f"{run} holds no run; begin one with: lerl train RECIPE --out {quote(str(run))}")
+    about = read_about(run)
+    made = about.get("format")
     if made != FORMAT:
-        raise RunFolderError(
+        raise RunError(
             f"{run} was made by lerl {about.get('lerl')} in format {made}, this is format {FORMAT}; read it with that "
             "version, or train again"
         )
     now = packages()
-    changed = [
-        f"{name} {was} then, {now.get(name)} now" for name, was in about["packages"].items() if was != now.get(name)
-    ]
+    with reading(run / "run.json", AFRESH):
+        before = about["packages"].items()
+    changed = [f"{name} {was} then, {now.get(name)} now" for name, was in before if was != now.get(name)]
     if changed:
         warnings.warn(f"{run} was made with other packages, so numbers may differ: {'; '.join(changed)}", stacklevel=2)
     return about
@@ -126,11 +120,11 @@ def check_population(run: Path, about: dict[str, Any], task: Task) -> None:
         run: its folder. about: what `check_run` gave. task: as its configuration makes it now.
 
     Raises:
-        RunFolderError: its configuration stands for other users now.
+        RunError: its configuration stands for other users now.
     """
     if about.get("population_digest") != task.population.digest():
         now = task.config.data.path or "the synthetic population"
-        raise RunFolderError(f"{run} was begun on other users than {now} holds now; begin it again in another folder")
+        raise RunError(f"{run} was begun on other users than {now} holds now; begin it again in another folder")
 
 
 class Checkpoint:

@@ -14,14 +14,14 @@ from lerl.config import Config
 from lerl.envs.files import write_whole
 from lerl.envs.simulator import UserSimulator
 from lerl.evaluate import TABLES, TRAINED, judge, write_table
-from lerl.fit import Fitter, build_agent
+from lerl.fit import CURVE, Fitter, build_agent
 from lerl.planners.rules import build_planner
 from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
 from lerl.runs import FORMAT, check_population, check_run, check_vacant, locked, packages
 from lerl.settings import dump, load
 
-CURVE = {"agent": pl.String, "steps": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
+CURVES = "curves.parquet"
 
 
 def train(config: Config, out: Path) -> None:
@@ -35,7 +35,7 @@ def train(config: Config, out: Path) -> None:
     Raises:
         ValueError: a row, planner or data set that the configuration names is not there; nothing is written then.
         FileExistsError: the folder holds something.
-        RunFolderError: another process is at work in the folder.
+        RunError: another process is at work in the folder.
     """
     check_vacant(out)
     rows = parse_rows(config)
@@ -52,7 +52,7 @@ def resume(run: Path) -> Config:
     """Go on with a run that was interrupted, to the same end; nothing is left to do for one that has ended.
 
     Raises:
-        RunFolderError: there is no run, another process is at work on it, or it cannot go on here.
+        RunError: there is no run, another process is at work on it, or it cannot go on here.
     """
     about = check_run(run)
     config = load(run / "config.yaml")
@@ -68,12 +68,11 @@ def resume(run: Path) -> Config:
 def _work(task: Task, rows: list[Row], out: Path) -> None:
     with Progress() as progress:
         fitter = Fitter(task, out, progress.report)
-        if not (out / TRAINED).is_file():
-            for row in rows:
+        lacking = [row for row in rows if fitter.lacks(row)]
+        if lacking or not all((out / name).is_file() for name in (TRAINED, CURVES)):
+            for row in lacking:
                 fitter.fit(row)
-            write_table(
-                pl.DataFrame(fitter.curves(rows), schema=CURVE | {"sessions": pl.Int64}), out / "curves.parquet"
-            )
+            write_table(pl.DataFrame(fitter.curves(rows), schema=list(CURVE.items())), out / CURVES)
             write_whole(out / TRAINED, json.dumps({"rows": [row.label for row in rows]}))
         if not all((out / f"{name}.parquet").is_file() for name in TABLES) or (out / "evaluated").exists():
             judge(task, fitter, out, progress)

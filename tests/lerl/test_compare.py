@@ -86,7 +86,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_a_run_without_evaluation_names_the_command(make_run: RunMaker) -> None:
     run = make_run(users=3, agents=THREE)
     (run / "items.parquet").unlink()
-    with pytest.raises(RunError, match=rf"it lacks items\.parquet\. Run: lerl evaluate {run}"):
+    with pytest.raises(RunError, match=rf"it lacks items\.parquet; go on with: lerl train --resume {run}"):
         load_runs([run])
 
 

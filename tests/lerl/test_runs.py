@@ -4,10 +4,13 @@ import dataclasses
 import errno
 import json
 import os
+import pickle
+import re
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +32,8 @@ from lerl.config import (
 from lerl.envs.simulator import SimulatorConfig
 from lerl.evaluate import evaluate
 from lerl.planners.base import PlanContexts, Plans, Sessions
-from lerl.runs import RunFolderError, check_run, locked
+from lerl.reading import RunError
+from lerl.runs import check_run, locked
 from lerl.settings import dump
 from lerl.train import resume, train
 
@@ -192,12 +196,12 @@ def test_a_run_that_has_ended_is_left_as_it_is(tmp_path: Path, undisturbed: dict
 
 def test_two_processes_cannot_work_in_one_folder(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
-    with locked(tmp_path / "run"), pytest.raises(RunFolderError, match=r"another lerl is at work in .*run; wait"):
+    with locked(tmp_path / "run"), pytest.raises(RunError, match=r"another lerl is at work in .*run; wait"):
         train(SMALL, tmp_path / "run")
     train(dataclasses.replace(SMALL, agents=["random"]), tmp_path / "run")
     with locked(tmp_path / "run"):
         for work in (resume, evaluate):
-            with pytest.raises(RunFolderError, match="another lerl is at work"):
+            with pytest.raises(RunError, match="another lerl is at work"):
                 work(tmp_path / "run")
 
 
@@ -209,12 +213,16 @@ def test_a_run_of_another_format_is_refused_and_of_other_packages_warned_about(t
     with pytest.warns(UserWarning, match=r"other packages, so numbers may differ: torch 0\.1 then, \d"):
         check_run(run)
     (run / "run.json").write_text(json.dumps(about | {"format": 99, "lerl": "7.0"}))
-    with pytest.raises(RunFolderError, match=rf"made by lerl 7\.0 in format 99, this is format {runs.FORMAT}"):
+    with pytest.raises(RunError, match=rf"made by lerl 7\.0 in format 99, this is format {runs.FORMAT}"):
         resume(run)
     (run / "run.json").write_text(json.dumps(about)[:20])
-    with pytest.raises(RunFolderError, match="is damaged"):
+    with pytest.raises(RunError, match="is damaged"):
         resume(run)
-    with pytest.raises(RunFolderError, match="holds no run; begin one with"):
+    (run / "run.json").unlink()
+    for work in (resume, evaluate, lambda run: compare([run])):
+        with pytest.raises(RunError, match=r"run\.json is missing; begin the run again in another folder"):
+            work(run)
+    with pytest.raises(RunError, match="holds no run; begin one with"):
         resume(tmp_path)
 
 
@@ -224,8 +232,82 @@ def test_a_run_does_not_go_on_among_other_users(tmp_path: Path) -> None:
     about = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps(about | {"population_digest": "0"}))
     for work in (resume, evaluate):
-        with pytest.raises(RunFolderError, match="begun on other users than the synthetic population holds now"):
+        with pytest.raises(RunError, match="begun on other users than the synthetic population holds now"):
             work(run)
+
+
+PARTS = (
+    "policies/flat+ppo.pt",
+    "policies/flat+ppo.curve.json",
+    "planners/boredom.npz",
+    "rows/flat+ppo+mmr.json",
+    "curves.parquet",
+    "episodes.parquet",
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    train(SMALL, run)
+    return run
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_resume_makes_again_what_was_removed(
+    tmp_path: Path, whole: Path, undisturbed: dict[str, bytes], part: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(whole, run)
+    (run / part).unlink()
+    if part.startswith(("policies", "planners", "rows")):
+        with pytest.raises(RunError, match=rf"lost some of it; go on with: lerl train --resume {run}"):
+            evaluate(run)
+    resume(run)
+    assert (run / part).read_bytes() == (whole / part).read_bytes()
+    assert ending(run) == undisturbed
+
+
+@pytest.mark.parametrize("part", [*PARTS, "steps.parquet", "config.yaml", "run.json"])
+@pytest.mark.parametrize("damage", [lambda content: content[:-99], lambda _: b"{}", lambda _: b"\0\xff"])
+def test_a_damaged_file_is_one_line_that_names_it_and_ends_with_2(
+    tmp_path: Path, whole: Path, capsys: pytest.CaptureFixture[str], part: str, damage: Callable[[bytes], bytes]
+) -> None:
+    run = tmp_path / "a run"
+    shutil.copytree(whole, run)
+    (run / part).write_bytes(b"seed: [" if part == "config.yaml" else damage((run / part).read_bytes()))
+    if part.endswith((".parquet", ".yaml", "run.json")):
+        commands = [["compare", str(run)], ["plot", str(run)]]
+    elif part.endswith(".curve.json"):
+        (run / "curves.parquet").unlink()
+        commands = [["train", "--resume", str(run)]]
+    else:
+        (run / "episodes.parquet").unlink()
+        commands = [["evaluate", str(run)], ["train", "--resume", str(run)]]
+    for command in commands:
+        assert cli.main(command) == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last.startswith(f"lerl: error: {run / part} ")
+        if part not in ("config.yaml", "run.json"):
+            assert re.search(rf" is damaged \(\w+\); remove it, then go on with: lerl train --resume '{run}'$", last)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", None])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None) -> None:
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        writes(patch, 8, Killed())
+        with pytest.raises(Killed):
+            train(SMALL, run)
+    (kept,) = (run / "checkpoints").iterdir()
+    if content is None:
+        checkpoint.write_checkpoint({"curve": []}, kept)
+    else:
+        kept.write_bytes(content)
+    with pytest.raises(RunError, match=rf"{re.escape(str(kept))} is damaged \(\w+\); remove it, then go on with: lerl"):
+        resume(run)
+    kept.unlink()
+    resume(run)
 
 
 def test_a_folder_may_have_letters_that_mean_something_in_patterns(tmp_path: Path) -> None:
@@ -305,7 +387,7 @@ def test_a_checkpoint_holds_arrays_and_plain_values_and_runs_no_code(tmp_path: P
     import torch
 
     torch.save({"x": Harm()}, tmp_path / "bad.pt")
-    with pytest.raises(ValueError, match=r"bad\.pt cannot be read .* remove it to train this row from its start"):
+    with pytest.raises(pickle.UnpicklingError):
         checkpoint.read_checkpoint(tmp_path / "bad.pt")
     assert not (tmp_path / "harm").exists()
 

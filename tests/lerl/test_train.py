@@ -17,9 +17,9 @@ from lerl.envs.plugins import PluginError
 from lerl.envs.simulator import SimulatorConfig
 from lerl.evaluate import evaluate
 from lerl.fit import Fitter
+from lerl.reading import RunError
 from lerl.rollout import Stage, sessions_of
 from lerl.rows import Row, Task, parse_row, parse_rows
-from lerl.runs import RunFolderError
 from lerl.train import train
 
 README = Path(__file__).parents[2] / "README.md"
@@ -105,7 +105,7 @@ def test_evaluating_again_gives_the_same_tables(run: Path) -> None:
 
 
 def test_what_was_never_trained_cannot_be_evaluated(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match="holds no run; begin one with: lerl train RECIPE"):
+    with pytest.raises(RunError, match="holds no run; begin one with: lerl train RECIPE"):
         evaluate(tmp_path)
 
 

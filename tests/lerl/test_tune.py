@@ -19,8 +19,9 @@ from lerl.cli import main
 from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig, TuneConfig
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 from lerl.fit import Fitter
+from lerl.reading import RunError
 from lerl.rows import Task, parse_row
-from lerl.runs import RunFolderError, locked
+from lerl.runs import locked
 from lerl.settings import SettingsError
 from lerl.tune import Trial, interval, search_space, table, tune
 
@@ -189,7 +190,7 @@ def test_a_folder_of_another_search_or_of_something_else_is_refused(tmp_path: Pa
     (tmp_path / "other" / "letter.txt").write_text("dear")
     with pytest.raises(FileExistsError, match="holds something else than a search"):
         tune(config, tmp_path / "other")
-    with locked(tmp_path / "search"), pytest.raises(RunFolderError, match="another lerl is at work"):
+    with locked(tmp_path / "search"), pytest.raises(RunError, match="another lerl is at work"):
         tune(config, tmp_path / "search")
 
 
