@@ -5,7 +5,12 @@ Importing lerl registers its Gymnasium environments and needs neither torch nor 
 
 from importlib.metadata import PackageNotFoundError, version
 
-from gymnasium.envs.registration import register, registry
+from lerl.start import keep_compiled, stop_quietly
+
+stop_quietly()
+keep_compiled()
+
+from gymnasium.envs.registration import register, registry  # noqa: E402
 
 try:
     __version__ = version("lerl-rec")

@@ -10,11 +10,13 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lerl import __version__
+from lerl.start import catch_interrupts
+from lerl.streams import Lasting
 
 if TYPE_CHECKING:
     from lerl.config import Config
@@ -49,6 +51,7 @@ exit codes:
   1    failed for an unexpected reason: a bug
   2    the command, the configuration or the input cannot be used; the message says why
   130  interrupted
+  141  done, but nobody read all of what was printed
 """
 
 TRAIN_HELP = (
@@ -80,19 +83,24 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code; errors are one line unless --debug is among the arguments."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
-    with warnings.catch_warnings():
+    out, err = Lasting(sys.stdout), Lasting(sys.stderr)
+    with redirect_stdout(out), redirect_stderr(err), warnings.catch_warnings():
         warnings.showwarning = _show_warning
-        try:
-            _dispatch([argument for argument in arguments if argument != "--debug"])
-            sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # the interpreter flushes once more at its end
-            return 1
-        except (Exception, KeyboardInterrupt) as error:
-            return _report(error, debug)
+        code = _run([argument for argument in arguments if argument != "--debug"], "--debug" in arguments)
+        out.flush()
+        if out.lost is None or code:
+            return code
+        return 141 if isinstance(out.lost, BrokenPipeError) else _say(f"error: output is lost: {out.lost}", 2)
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        catch_interrupts()
+        _dispatch(arguments)
+    except SystemExit as end:  # argparse, after its help
+        return int(end.code or 0)
+    except (Exception, KeyboardInterrupt) as error:
+        return _report(error, debug)
     return 0
 
 
@@ -197,14 +205,14 @@ def _tune(arguments: list[str]) -> None:
     recipe, out, config = _configured("tune", arguments)
     folder = out or Path(f"runs/{recipe.stem}-tune-seed{config.seed}")
 
-    from lerl.compare import console
+    from lerl.compare import show
     from lerl.tune import table, tune
 
     try:
         trials = tune(config, folder)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on with the search") from None
-    console().print(table(trials, config))
+    show(table(trials, config))
     print(f"the best as a recipe: lerl train {folder / 'best.yaml'}")
 
 
@@ -296,10 +304,9 @@ def _print_comparison(runs: Sequence[Path], out: Path | None, reference: str | N
     from lerl import compare
 
     summary = compare.compare(runs, out, reference=reference, **options)
-    console = compare.console()
-    console.print(compare.table(summary))
+    compare.show(compare.table(summary))
     if reference is not None:
-        console.print(compare.difference_table(summary, reference))
+        compare.show(compare.difference_table(summary, reference))
 
 
 def _print_pictures(runs: Sequence[Path], out: Path, **options: Any) -> None:

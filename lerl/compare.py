@@ -239,7 +239,7 @@ _NOTES = {
 
 
 def table(summary: Summary) -> Table:
-    """The comparison for a terminal, best R_cum first; :func:`console` prints it without cutting a column short."""
+    """The comparison for a terminal, best R_cum first; :func:`show` prints it without cutting a column short."""
     headings = [column.folded or column.heading for column in _columns(summary)]
     return _rich_table("", "row", headings, _cells(summary), _caption(summary))
 
@@ -267,6 +267,13 @@ def console(file: IO[str] | None = None) -> Console:
     """A Console for :func:`table`: as wide as the terminal, or wide enough for all columns where there is none."""
     there = Console(file=file)
     return there if there.is_terminal else Console(file=file, width=200)
+
+
+def show(made: Table, file: IO[str] | None = None) -> None:
+    """Print a table whole: a terminal too narrow for it wraps its lines."""
+    there = console(file)
+    there.width = max(there.width, there.measure(made).minimum)
+    there.print(made)
 
 
 def ratios(summary: Summary, reference: str, metric: str = "R_cum") -> dict[str, Interval]:

@@ -1,11 +1,12 @@
 """A run's folder while it is at work: one run at a time, interruptions that lose nothing, and going on later."""
 
+import os
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from shlex import quote
@@ -33,6 +34,7 @@ PACKAGES = (
     "scikit-learn",
     "implicit",
 )
+STOPPING = b"\nlerl: stopping after this rollout; Ctrl-C again stops at once, and loses what is not in a checkpoint\n"
 SHARE = 20  # writing a checkpoint takes at most one part in so many of the time between two
 
 
@@ -172,6 +174,8 @@ def patient() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
+        with suppress(OSError):
+            os.write(2, STOPPING)  # not by sys.stderr, which may be in the middle of a write
 
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # in the background: meant for others
     if ignored or threading.current_thread() is not threading.main_thread():

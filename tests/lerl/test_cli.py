@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import errno
+import io
+import os
 import re
+import shlex
 import subprocess
 import sys
 import types
@@ -333,4 +337,55 @@ def test_a_reader_that_stops_reading_is_no_error() -> None:
     command.stdout.close()
     with command.stderr as stderr:
         assert stderr.read() == ""
-    assert command.wait() == 1
+    assert command.wait() == 141
+
+
+class Gone(io.StringIO):
+    """A stream whose reader has left."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def test_a_run_is_finished_though_nobody_reads_its_table_or_progress(
+    trained: list[tuple[Config, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert main([*TRAIN, "--out", "here", "--evaluation.bootstrap", "100"]) == 141
+    assert Path("here/summary.json").is_file()
+    assert Path("here/plots/satisfaction.png").is_file()
+
+
+@pytest.mark.parametrize(("closed", "code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&-", 0), (">/dev/full", 2)])
+def test_closed_and_full_streams_are_no_bug(closed: str, code: int) -> None:
+    ran = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m lerl --version {closed}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == code
+    assert "Traceback" not in ran.stderr
+    assert "AttributeError" not in ran.stderr
+
+
+@pytest.mark.parametrize("where", ["gymnasium.envs.registration", "lerl.tune", "optuna"])
+def test_an_interruption_while_modules_are_imported_is_one_line(tmp_path: Path, where: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *rest):\n"
+        f"        if name == {where!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "lerl", "tune", "movielens"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 130
+    assert ran.stderr.splitlines() in (
+        ["lerl: interrupted"],
+        ["lerl: interrupted; the same command goes on with the search"],
+    )

@@ -26,6 +26,7 @@ from lerl.compare import (
     load_runs,
     markdown,
     ratios,
+    show,
     summarize,
     table,
 )
@@ -44,6 +45,29 @@ def set_values(run: Path, **columns: Any) -> Path:
 
 def entry(summary: Summary, a: str, b: str, metric: str) -> Any:
     return next(e for e in summary["differences"] if (e["a"], e["b"], e["metric"]) == (a, b, metric))
+
+
+class Narrow(io.StringIO):
+    """A terminal; COLUMNS says how wide."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80])
+def test_a_narrow_terminal_shows_every_row_and_number_whole(
+    two_seeds: list[Path], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "dumb")
+    summary, file = compare(two_seeds, bootstrap=100), Narrow()
+    show(table(summary), file)
+    printed = file.getvalue()
+    assert "…" not in printed
+    for row, values in summary["agents"].items():
+        (line,) = [line for line in printed.splitlines() if line.startswith(row)]
+        for metric, decimals in {"T_int": 1, "R_sin": 3, "satisfaction_mean": 2, "gini": 2, "normalised": 2}.items():
+            assert f"{values[metric]['mean']:.{decimals}f}" in line.split()
 
 
 def text_of(renderable: Any) -> str:

@@ -157,7 +157,9 @@ def test_ctrl_c_keeps_what_was_learned_so_far(tmp_path: Path, undisturbed: dict[
         assert process.stderr is not None
         assert any(line.startswith("boredom+ppo") for line in process.stderr)
         process.send_signal(signal.SIGINT)
-        last = process.stderr.readlines()[-1]
+        lines = process.stderr.readlines()
+        last = lines[-1]
+    assert any(line.startswith("lerl: stopping after this rollout; Ctrl-C again stops at once") for line in lines)
     assert process.returncode == 130
     assert last == f"lerl: interrupted; go on with: lerl train --resume {tmp_path / 'run'}\n"
     assert list((tmp_path / "run" / "checkpoints").iterdir())

@@ -1,0 +1,62 @@
+"""What has to be done before anything large is imported; nothing large is imported here."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+COMPILED = tuple(Path(__file__).parent / name for name in ("agents", "envs", "planners"))
+"""The folders with functions that Numba compiles."""
+
+
+def keep_compiled(folders: Iterable[Path] = COMPILED) -> None:
+    """Give Numba a folder of the user's own where it cannot keep what it compiles beside the code.
+
+    Without any such folder Numba refuses to start. NUMBA_CACHE_DIR goes before all of this.
+    """
+    if "NUMBA_CACHE_DIR" in os.environ or all(_writable(folder) for folder in folders):
+        return
+    import tempfile
+
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    for folder in (caches / "lerl", Path(tempfile.gettempdir()) / f"lerl-{user}"):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if _own(folder):
+                os.environ["NUMBA_CACHE_DIR"] = str(folder)
+                return
+        except OSError:
+            continue
+    os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="lerl-")
+
+
+def _writable(folder: Path) -> bool:
+    cache = folder / "__pycache__"
+    return os.access(cache if cache.is_dir() else folder, os.W_OK | os.X_OK)
+
+
+def _own(folder: Path) -> bool:
+    """Whether nobody else can put something there that this process would load and execute."""
+    about = folder.lstat()
+    private = not hasattr(os, "getuid") or (about.st_uid == os.getuid() and not about.st_mode & 0o022)
+    return private and os.access(folder, os.W_OK | os.X_OK)
+
+
+def stop_quietly() -> None:
+    """Let Ctrl-C end the command in one line while it is still being imported; `catch_interrupts` ends this."""
+    command = sys.argv[:1] == ["-m"] or Path(*sys.argv[:1]).stem == "lerl"
+    if command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _stop)
+
+
+def catch_interrupts() -> None:
+    """Let Ctrl-C raise KeyboardInterrupt again."""
+    if signal.getsignal(signal.SIGINT) is _stop:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _stop(*_: object) -> None:
+    os.write(2, b"lerl: interrupted\n")
+    os._exit(130)

@@ -1,0 +1,41 @@
+"""Standard streams that outlive their readers: work goes on when nobody reads what it prints."""
+
+import os
+from contextlib import suppress
+from typing import Any, TextIO
+
+
+class Lasting:
+    """A stream that drops what it cannot write, and remembers why.
+
+    Args:
+        stream: what is written to; None, as Python has it for a closed descriptor, for nothing at all.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream: Any = open(os.devnull, "w") if stream is None else stream  # noqa: SIM115
+        self.lost: OSError | None = None
+
+    def write(self, text: str) -> int:
+        try:
+            self._stream.write(text)
+        except OSError as error:
+            self._lose(error)
+        return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        """Send the rest nowhere, what is still in the stream's buffer too."""
+        self.lost = error
+        with suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
