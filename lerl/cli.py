@@ -73,8 +73,24 @@ class UsageError(ValueError):
     """A command line that cannot be used."""
 
 
+class _Once(argparse.Action):
+    """Keeps a value, and refuses a second one where argparse would take the last."""
+
+    given = False
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, name: str | None = None) -> None:
+        if self.given:
+            parser.error(f"{name} is given twice; give it once")
+        self.given = True
+        setattr(namespace, self.dest, values)
+
+
 class _Parser(argparse.ArgumentParser):
-    """Raises where argparse would print its usage and leave."""
+    """Raises where argparse would print its usage and leave, and takes each option once."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.register("action", None, _Once)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -237,13 +253,18 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
     """Words that stand alone, and flags, given as --key value or --key=value, by key; None where no value follows."""
     words: list[str] = []
     flags: dict[str, str | None] = {}
+    given: set[str] = set()
     rest = list(arguments)
     while rest:
         word = rest.pop(0)
         key, equals, value = word.partition("=")
         if not word.startswith("-"):
             words.append(word)
-        elif equals or not rest or rest[0].startswith("--"):
+            continue
+        if key.removesuffix("+") in given:
+            raise UsageError(f"{key} is given twice; give it once")
+        given.add(key.removesuffix("+"))
+        if equals or not rest or rest[0].startswith("--"):
             flags[key.lstrip("-")] = value if equals else None
         else:
             flags[key.lstrip("-")] = rest.pop(0)

@@ -6,11 +6,50 @@ from typing import Any
 
 from lerl.envs.simulator import SimulatorConfig
 
+MOST = {
+    "data.synthetic.users": 1_000_000,
+    "data.synthetic.items": 1_000_000,
+    "data.synthetic.categories": 1_000,
+    "data.synthetic.dim": 512,
+    "env.slate_size": 1_000,
+    "env.max_steps": 10_000,
+    "env.topic_count": 10_000,
+    "planner.clusters": 10_000,
+    "planner.size": 10_000,
+    "planner.replan_every": 10_000,
+    "planner.sessions": 1_000_000,
+    "train.off_policy.buffer": 10_000_000,
+    "train.off_policy.gradient_steps": 1_000,
+    "train.off_policy.learning_starts": 10_000_000_000,
+    "train.off_policy.noise": 100,
+    "train.steps": 10_000_000_000,
+    "train.users": 100_000,
+    "train.rollout": 10_000,
+    "train.batch_size": 1_000_000,
+    "train.epochs": 1_000,
+    "train.learning_rate": 1,
+    "train.hidden": 4_096,
+    "train.history": 1_000,
+    "train.evaluations": 1_000,
+    "train.checkpoint": 1_000_000,
+    "train.validation": 1_000_000,
+    "evaluation.users": 10_000_000,
+    "evaluation.replicates": 10_000,
+    "evaluation.batch_size": 100_000,
+    "tune.trials": 100_000,
+    "tune.users": 10_000_000,
+    "tune.replicates": 10_000,
+}
+"""The most that a key takes: beyond, nothing useful happens, only memory errors and runs without end."""
 
-def _at_least(owner: str, least: float, **values: float) -> None:
+
+def _within(owner: str, least: float, **values: float | None) -> None:
+    """Refuse values below the least, and above what `MOST` says of their keys; None is no value."""
     for name, value in values.items():
-        if not least <= value < math.inf:
-            raise ValueError(f"{owner}.{name} must be at least {least:g}, given {value:g}")
+        most = MOST[f"{owner}.{name}"]
+        if value is not None and not least <= value <= most:
+            given = f"{value:,}" if isinstance(value, int) else f"{value:g}"
+            raise ValueError(f"{owner}.{name} must be from {least:g} to {most:,}, given {given}")
 
 
 @dataclass(frozen=True)
@@ -32,8 +71,11 @@ class SyntheticConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        _within("data.synthetic", 4, users=self.users)
+        _within("data.synthetic", 2, items=self.items, dim=self.dim)
+        _within("data.synthetic", 1, categories=self.categories)
         if self.seed < 0:
-            raise ValueError(f"synthetic.seed must be at least 0, given {self.seed}")
+            raise ValueError(f"data.synthetic.seed must be at least 0, given {self.seed}")
 
 
 @dataclass(frozen=True)
@@ -76,9 +118,9 @@ class PlannerConfig:
     def __post_init__(self) -> None:
         if self.axis not in ("categories", "clusters"):
             raise ValueError(f"planner.axis must be 'categories' or 'clusters', given {self.axis!r}")
-        _at_least("planner", 1, clusters=self.clusters, size=self.size, replan_every=self.replan_every)
+        _within("planner", 1, clusters=self.clusters, size=self.size, replan_every=self.replan_every)
         if self.sessions != 0:
-            _at_least("planner", 2, sessions=self.sessions)
+            _within("planner", 2, sessions=self.sessions)
 
 
 @dataclass(frozen=True)
@@ -100,8 +142,8 @@ class OffPolicyConfig:
     epsilon: float = 0.1
 
     def __post_init__(self) -> None:
-        _at_least("train.off_policy", 1, buffer=self.buffer, gradient_steps=self.gradient_steps)
-        _at_least("train.off_policy", 0, learning_starts=self.learning_starts, noise=self.noise)
+        _within("train.off_policy", 1, buffer=self.buffer, gradient_steps=self.gradient_steps)
+        _within("train.off_policy", 0, learning_starts=self.learning_starts, noise=self.noise)
         if not 0 <= self.epsilon <= 1:
             raise ValueError(f"train.off_policy.epsilon must be in [0, 1], given {self.epsilon}")
 
@@ -161,10 +203,14 @@ class TrainConfig:
             raise ValueError(f"train.start must be 'taste' or 'nothing', given {self.start!r}")
         if self.encoder not in ("categories", "gru", "transformer"):
             raise ValueError(f"train.encoder must be 'categories', 'gru' or 'transformer', given {self.encoder!r}")
-        _at_least("train", 0, checkpoint=self.checkpoint, steps=self.steps, learning_rate=self.learning_rate)
-        _at_least("train", 1, users=self.users, rollout=self.rollout, epochs=self.epochs, hidden=self.hidden)
-        _at_least("train", 2, batch_size=self.batch_size)
-        _at_least("train", 1, evaluations=self.evaluations, validation=self.validation, history=self.history)
+        _within("train", 0, checkpoint=self.checkpoint, steps=self.steps, learning_rate=self.learning_rate)
+        _within("train", 1, users=self.users, rollout=self.rollout, epochs=self.epochs, hidden=self.hidden)
+        _within("train", 2, batch_size=self.batch_size)
+        _within("train", 1, evaluations=self.evaluations, validation=self.validation, history=self.history)
+        if self.users * self.rollout < 2:
+            raise ValueError(
+                f"train.users must be at least 2 where train.rollout is 1, given {self.users}; or give a longer rollout"
+            )
         if self.users * self.rollout > self.batch_size and self.users * self.rollout % self.batch_size:
             raise ValueError(
                 f"train.batch_size must divide train.users * train.rollout ({self.users * self.rollout}) or be larger, "
@@ -200,11 +246,10 @@ class EvaluationConfig:
     bootstrap: int = 2000
 
     def __post_init__(self) -> None:
-        _at_least("evaluation", 1, replicates=self.replicates, batch_size=self.batch_size)
+        _within("evaluation", 1, replicates=self.replicates, batch_size=self.batch_size)
         if not 100 <= self.bootstrap <= 100_000:
             raise ValueError(f"evaluation.bootstrap must be from 100 to 100000, given {self.bootstrap}")
-        if self.users is not None:
-            _at_least("evaluation", 2, users=self.users)
+        _within("evaluation", 2, users=self.users)
 
 
 @dataclass(frozen=True)
@@ -229,9 +274,8 @@ class TuneConfig:
     space: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _at_least("tune", 1, trials=self.trials, replicates=self.replicates)
-        if self.users is not None:
-            _at_least("tune", 2, users=self.users)
+        _within("tune", 1, trials=self.trials, replicates=self.replicates)
+        _within("tune", 2, users=self.users)
         if self.metric not in ("R_cum", "T_int", "R_sin"):
             raise ValueError(f"tune.metric must be 'R_cum', 'T_int' or 'R_sin', given {self.metric!r}")
 
@@ -265,3 +309,5 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:
             raise ValueError(f"seed must be from 0 to {2**32 - 1}, given {self.seed}")
+        env = self.env
+        _within("env", 1, slate_size=env.slate_size, max_steps=env.max_steps, topic_count=env.topic_count)

@@ -9,6 +9,8 @@ from typing import Any
 FORMATS = "movielens, goodbooks"
 SETS = ("movielens-100k", "movielens-1m", "movielens-latest-small", "goodbooks-10k")
 
+LONGEST = 512  # numbers in an item vector
+
 IMPORT = """\
 Make a log of your own ready to train on. FILE is CSV with a header, or Parquet. Columns that no flag names are guessed
 from their names, and what was taken is printed; an empty name ('') takes no column. Of rows that repeat a user and an
@@ -83,9 +85,15 @@ def _add_describe(commands: Any, name: str) -> None:
 
 def _add_output(add: Any) -> None:
     add("--out", metavar="FOLDER", required=True, type=Path, help="where to write")
-    add("--dim", metavar="N", type=int, default=8, help="length of the item vectors (8)")
+    add("--dim", metavar="N", type=_dim, default=8, help=f"length of the item vectors, up to {LONGEST} (8)")
     add("--seed", metavar="N", type=int, default=0, help="for the start of the fit (0)")
     add("--overwrite", action="store_true", help="replace a data set prepared before")
+
+
+def _dim(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= LONGEST:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LONGEST}, given {text!r}")
+    return int(text)
 
 
 def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> None:

@@ -115,10 +115,15 @@ class Task:
         """Read or make the population and its axis.
 
         Raises:
-            ValueError: the recipe needs a prepared folder and none was given.
+            ValueError: the recipe needs a prepared folder and none was given, or slates are larger than the catalogue.
             MissingDataError: the folder is not there or was not prepared.
         """
         population = _population(config)
+        items = len(population.catalog)
+        if config.env.slate_size > items:
+            raise ValueError(
+                f"env.slate_size must be at most the {items:,} items of the catalogue, given {config.env.slate_size:,}"
+            )
         known, planner = population.knowledge, config.planner
         axis = population.catalog.categories
         if planner.axis == "clusters":

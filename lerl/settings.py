@@ -8,7 +8,7 @@ import difflib
 import itertools
 import re
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
@@ -17,9 +17,22 @@ import yaml
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from lerl.config import Config
+from lerl.config import MOST, Config
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a mapping that gives a key twice, where YAML would take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                line = key.start_mark.line + 1
+                raise SettingsError(f"{key.value} is given twice, the second time in line {line}; give it once")
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 class SettingsError(ValueError):
@@ -77,7 +90,8 @@ def _keys(owner: Any, prefix: str, section: str) -> Iterator[Key]:
         if dataclasses.is_dataclass(value):
             yield from _keys(value, name + ".", text)
         else:
-            yield Key(name, hints[entry.name], value, " ".join(text.split()), section)
+            most = f" At most {MOST[name]:,}." if name in MOST else ""
+            yield Key(name, hints[entry.name], value, " ".join(text.split()) + most, section)
 
 
 def recipe_folder() -> Path:
@@ -135,6 +149,9 @@ def configure(recipe: Path, flags: Mapping[str, str | None]) -> Config:
     config = load(recipe)
     known = known_keys(config)
     given = {name.removesuffix("+"): value for name, value in flags.items()}
+    for name in flags:
+        if name.endswith("+") and (key := known.get(name[:-1])) and get_origin(key.type) not in (list, dict):
+            raise SettingsError(f"--{name} would add to a list, but {key.name} is {key.allowed}; leave out the +")
     for name, value in given.items():
         inside = next((key for key in known.values() if key.nested and f"{name}.".startswith(f"{key.name}.")), None)
         if inside is not None:
@@ -177,7 +194,9 @@ def dump(config: Config) -> str:
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except SettingsError:
+        raise
     except yaml.YAMLError as error:
         raise SettingsError(f"no valid YAML: {' '.join(str(error).split())}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -191,15 +210,21 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
 
 def _flat(values: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "") -> dict[str, Any]:
     """Nested values by dotted key; refuses keys that are not known."""
-    flat = {}
+    flat: dict[str, Any] = {}
+
+    def add(found: Mapping[str, Any]) -> None:
+        for name in flat.keys() & found.keys():
+            raise SettingsError(f"{name} is given twice, in two notations; give it once")
+        flat.update(found)
+
     for name, value in values.items():
         dotted = f"{prefix}{name}"
         if dotted in known:
-            flat[dotted] = value
+            add({dotted: value})
         elif not any(key.startswith(f"{dotted}.") for key in known):
             raise SettingsError(unknown(dotted, known))
         elif isinstance(value, Mapping):
-            flat |= _flat(value, known, f"{dotted}.")
+            add(_flat(value, known, f"{dotted}."))
         elif value is not None:
             raise SettingsError(f"{dotted} is a section with keys of its own, given {value!r}")
     return flat

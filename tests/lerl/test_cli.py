@@ -113,6 +113,13 @@ def test_train_uses_an_empty_folder_but_not_one_with_other_things(
         ([*TRAIN, "--train.steps", "many"], "train.steps must be a whole number, given 'many'"),
         ([*TRAIN, "--train.steps", "--seed", "1"], "--train.steps needs a value: a whole number"),
         ([*TRAIN, "-x", "1"], "unknown key --x."),
+        ([*TRAIN, "--seed", "0", "--seed=1"], "--seed is given twice; give it once"),
+        ([*TRAIN, "--agents+", "random", "--agents", "[random]"], "--agents is given twice; give it once"),
+        (["compare", "a", "--out", "x", "--out", "y"], "--out is given twice; give it once; see lerl compare --help"),
+        (
+            ["data", "prepare", "x", "--format", "movielens", "--out", "y", "--dim", "99999"],
+            "argument --dim: must be a whole number from 1 to 512, given '99999'; see lerl data prepare --help",
+        ),
         (["train", "no.yaml"], "there is no recipe file no.yaml"),
         (["evaluate"], "the following arguments are required: RUN; see lerl evaluate --help"),
         (["compare", "a", "--frob"], "unrecognized arguments: --frob; see lerl compare --help"),

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import strategies as st
 
 from lerl import settings
-from lerl.config import Config
+from lerl.config import MOST, Config
 from lerl.settings import SettingsError
 
 RecipeMaker = Callable[[str], Path]
@@ -113,7 +113,17 @@ def test_flags_are_read_by_the_type_of_their_key(recipe: RecipeMaker, key: str, 
         ({"env.leave.satisfaction.highest": "2"}, "env.leave.satisfaction.highest must be in [0, 1], given 2.0"),
         ({"train.encoder": "lstm"}, "train.encoder must be 'categories', 'gru' or 'transformer', given 'lstm'"),
         ({"train.off_policy.epsilon": "2"}, "train.off_policy.epsilon must be in [0, 1], given 2.0"),
-        ({"train.off_policy.buffer": "0"}, "train.off_policy.buffer must be at least 1, given 0"),
+        ({"train.off_policy.buffer": "0"}, "train.off_policy.buffer must be from 1 to 10,000,000, given 0"),
+        ({"data.synthetic.dim": "100000"}, "data.synthetic.dim must be from 2 to 512, given 100,000"),
+        ({"env.max_steps": "100000000"}, "env.max_steps must be from 1 to 10,000, given 100,000,000"),
+        ({"train.evaluations": "100000000"}, "train.evaluations must be from 1 to 1,000, given 100,000,000"),
+        ({"evaluation.replicates": "99999"}, "evaluation.replicates must be from 1 to 10,000, given 99,999"),
+        ({"train.learning_rate": "1e20"}, "train.learning_rate must be from 0 to 1, given 1e+20"),
+        (
+            {"train.users": "1", "train.rollout": "1"},
+            "train.users must be at least 2 where train.rollout is 1, given 1; or give a longer rollout",
+        ),
+        ({"seed+": "1"}, "--seed+ would add to a list, but seed is a whole number; leave out the +"),
         ({"planner.axis": "genre"}, "planner.axis must be 'categories' or 'clusters', given 'genre'"),
     ],
 )
@@ -123,6 +133,12 @@ def test_a_bad_flag_is_one_line_that_names_the_key(
     with pytest.raises(SettingsError) as raised:
         settings.configure(recipe("agents: [random, privileged]"), flags)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("name", ["train.hidden", "data.synthetic.dim", "env.max_steps", "tune.trials"])
+def test_help_tells_the_most_that_a_size_takes(name: str) -> None:
+    assert settings.known_keys()[name].help.endswith(f" At most {MOST[name]:,}.")
+    assert set(settings.known_keys()) >= set(MOST)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +153,9 @@ def test_a_bad_flag_is_one_line_that_names_the_key(
         ("planner: {name: null}", "planner.name must be text, given null"),
         ("agents: [1, 2]", "agents must be a list such as [planner+ppo, flat+ppo], given [1, 2]"),
         ("env: {slate_size: 0}", "env.slate_size must be at least 1, given 0"),
+        ("seed: 1\nseed: 2", "seed is given twice, the second time in line 2; give it once"),
+        ("train:\n  steps: 1\n  steps: 2", "steps is given twice, the second time in line 3; give it once"),
+        ("train.steps: 1\ntrain: {steps: 2}", "train.steps is given twice, in two notations; give it once"),
         ("[seed]", "must hold keys and values such as 'seed: 1', given ['seed']"),
     ],
 )

@@ -241,7 +241,7 @@ def test_a_search_in_which_nothing_fits_says_why(tmp_path: Path) -> None:
         ({"space": {"planner.size": {"choices": 4}}}, "planner.size.choices must be a list such as [4, 6, 8], given 4"),
         ({"space": {"planner.size": {"choices": []}}}, "planner.size.choices must be a list"),
         ({"space": {"planner.size": {"choices": [4, 4]}}}, "planner.size.choices must differ from each other"),
-        ({"space": {"planner.size": {"choices": [4, 0]}}}, "planner.size must be at least 1, given 0"),
+        ({"space": {"planner.size": {"choices": [4, 0]}}}, "planner.size must be from 1 to 10,000, given 0"),
         (
             {"space": {"train.start": {"low": "nothing", "high": "taste"}}},
             "train.start is text; give choices instead of low and high",
