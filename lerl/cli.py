@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lerl import __version__
@@ -67,6 +68,17 @@ TUNE_HELP = (
 
 PICTURES = "plots"
 """The folder of a run's pictures inside the run's folder."""
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says when no more can be written."""
+
+MENDS = (
+    dict.fromkeys(FULL, "make room and give the command again")
+    | dict.fromkeys((errno.EEXIST, errno.ENOTDIR), "a folder is needed there; give another path")
+    | dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "give another path, or the right to use this one")
+)
+"""What to do about errors of the system."""
 
 
 class UsageError(ValueError):
@@ -129,9 +141,19 @@ def _report(error: BaseException, debug: bool) -> int:
     if isinstance(error, MemoryError):
         return _say(f"error: this needs more memory than there is; give smaller sizes {message}".rstrip(), 2)
     if isinstance(error, OSError) or (isinstance(error, ValueError) and _raised_here(error)):
-        return _say(f"error: {message}", 2)
+        return _say(f"error: {_plain(error) or message}", 2)
     hint = "" if debug else "; run it again with --debug to see where"
     return _say(f"failed: {type(error).__name__}: {message}{hint}", 1)
+
+
+def _plain(error: Exception) -> str:
+    """What the system says about a file, without its number and with the mend; empty for errors of lerl's own."""
+    if not isinstance(error, OSError) or error.strerror is None or not isinstance(error.filename, str | Path):
+        return ""
+    path = Path(error.filename)
+    path = path.parent if path.suffix == ".partial" else path  # what write_whole writes before it moves it
+    mend = MENDS.get(error.errno or 0)
+    return f"{path}: {error.strerror}" + (f"; {mend}" if mend else "")
 
 
 def _raised_here(error: BaseException) -> bool:
@@ -198,13 +220,13 @@ def _resume(words: list[str], flags: dict[str, str | None]) -> None:
 @contextmanager
 def _resumable(run: Path) -> Iterator[None]:
     """Say how to go on where a run is interrupted, or stopped by a full disk."""
-    how = f"go on with: lerl train --resume {run}"
+    how = f"go on with: lerl train --resume {quote(str(run))}"
     try:
         yield
     except KeyboardInterrupt:
         raise KeyboardInterrupt(how if (run / "config.yaml").is_file() else "") from None
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in FULL:
             raise
         raise OSError(f"{run} cannot be written ({error}); make room, then {how}") from error
 
@@ -229,7 +251,7 @@ def _tune(arguments: list[str]) -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on with the search") from None
     show(table(trials, config))
-    print(f"the best as a recipe: lerl train {folder / 'best.yaml'}")
+    print(f"the best as a recipe: lerl train {quote(str(folder / 'best.yaml'))}")
 
 
 def _configured(command: str, arguments: list[str]) -> tuple[Path, Path | None, "Config"]:
@@ -297,28 +319,28 @@ def _evaluate(arguments: list[str]) -> None:
 
 
 def _compare(arguments: list[str]) -> None:
-    given = _runs_parser("compare", "Print a table of runs that differ in nothing but the seed.").parse_args(arguments)
+    given = _parse_runs("compare", "Print a table of runs that differ in nothing but the seed.", arguments)
     _print_comparison(
         given.runs, given.out, given.reference, bootstrap=given.bootstrap, allow_different=given.allow_different
     )
 
 
 def _plot(arguments: list[str]) -> None:
-    given = _runs_parser("plot", "Draw runs that differ in nothing but the seed.").parse_args(arguments)
+    given = _parse_runs("plot", "Draw runs that differ in nothing but the seed.", arguments)
     if given.out is None and len(given.runs) > 1:
         raise UsageError("say with --out where pictures of several runs go")
     options = {"bootstrap": given.bootstrap, "allow_different": given.allow_different, "reference": given.reference}
     _print_pictures(given.runs, given.out or given.runs[0] / PICTURES, **options)
 
 
-def _runs_parser(command: str, description: str) -> _Parser:
+def _parse_runs(command: str, description: str, arguments: list[str]) -> argparse.Namespace:
     parser = _Parser(f"lerl {command}", description=description, allow_abbrev=False)
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders that lerl train wrote")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where files go")
     parser.add_argument("--reference", metavar="ROW", help="the row that the others are held against")
     parser.add_argument("--bootstrap", metavar="N", type=int, default=2000, help="draws behind the intervals (2000)")
     parser.add_argument("--allow-different", action="store_true", help="runs may differ in more than the seed")
-    return parser
+    return parser.parse_intermixed_args(arguments)  # options may stand between runs
 
 
 def _print_comparison(runs: Sequence[Path], out: Path | None, reference: str | None = None, **options: Any) -> None:

@@ -201,7 +201,10 @@ def compare(
 
     ``reference`` is as in :func:`markdown`. Errors are those of :func:`load_runs` and :func:`summarize`.
     """
-    summary = summarize(load_runs(paths, allow_different), bootstrap, seed)
+    results = load_runs(paths, allow_different)
+    if reference is not None:
+        check_reference(reference, results.agents)
+    summary = summarize(results, bootstrap, seed)
     if out is not None:
         text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
         tables = markdown(summary, reference)
@@ -281,8 +284,7 @@ def ratios(summary: Summary, reference: str, metric: str = "R_cum") -> dict[str,
 
     Raises :class:`RunError` if there is no row ``reference``.
     """
-    if reference not in summary["agents"]:
-        raise RunError(f"no row {reference!r} in the summary, there are {', '.join(summary['agents'])}")
+    check_reference(reference, summary["agents"])
     found: dict[str, Interval] = {}
     for entry in summary["differences"]:
         if entry["metric"] == metric and entry["a"] == reference:
@@ -290,6 +292,13 @@ def ratios(summary: Summary, reference: str, metric: str = "R_cum") -> dict[str,
         elif entry["metric"] == metric and entry["b"] == reference:
             found[entry["a"]] = _inverse(entry)
     return found
+
+
+def check_reference(reference: str, rows: Iterable[str]) -> None:
+    """Refuse a reference that is no row; the error lists those there are."""
+    rows = list(rows)
+    if reference not in rows:
+        raise RunError(f"no row {reference!r} in these runs, there are {', '.join(rows)}")
 
 
 def by_reward(summary: Summary) -> list[str]:

@@ -4,11 +4,13 @@ import copy
 import io
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
@@ -17,12 +19,22 @@ from lerl.agents.baselines import BASELINES
 from lerl.agents.checkpoint import freeze, thaw
 from lerl.agents.encoders import CategoryEncoder, build_encoder
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
-from lerl.agents.learners import Scorer, load_policy, new_agent, new_model, new_scorer, new_view, save_policy
+from lerl.agents.learners import (
+    Scorer,
+    check_learner,
+    load_policy,
+    new_agent,
+    new_model,
+    new_scorer,
+    new_view,
+    save_policy,
+)
 from lerl.agents.report import Report
 from lerl.agents.view import SessionsView
 from lerl.envs.files import write_whole
 from lerl.envs.plugins import PluginError, load_plugin
 from lerl.envs.session import SessionVectorEnv
+from lerl.envs.simulator import UserSimulator
 from lerl.planners.base import Planner, Sessions
 from lerl.planners.rules import build_planner
 from lerl.reading import reading, resume_command
@@ -34,6 +46,10 @@ MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}
 """What a point of a learning curve holds."""
 Point = dict[str, Any]
+
+
+class DivergedError(ValueError):
+    """Learning that blew up; the message says what to try."""
 
 
 class Fitter:
@@ -207,13 +223,14 @@ class Fitter:
             if kept is not None:
                 curve += kept["curve"]
                 view.restore(thaw(model, kept))
-        if kept is None and steps:
+        with _finite(name, model.policy, train.learning_rate):
+            if kept is None and steps:
+                point(model)
+            with patient() as interrupted:
+                if model.num_timesteps < steps:
+                    report = Report(before, after, (train.log_std, train.last_log_std))
+                    model.learn(steps - model.num_timesteps, callback=report, reset_num_timesteps=kept is None)
             point(model)
-        with patient() as interrupted:
-            if model.num_timesteps < steps:
-                report = Report(before, after, (train.log_std, train.last_log_std))
-                model.learn(steps - model.num_timesteps, callback=report, reset_num_timesteps=kept is None)
-        point(model)
         model.logger.close()
         write_whole(self._curve_path(row), json.dumps(curve))
         save_policy(model.policy, self._policy_path(row))
@@ -295,6 +312,38 @@ class Fitter:
             with reading(self._weight_path(row), self.how):
                 weight = float(json.loads(self._weight_path(row).read_text(encoding="utf-8"))["weight"])
         return self._agent(self._planner(row.planner)[0], self._scorer(row, deterministic), weight, row.label)
+
+
+@contextmanager
+def _finite(name: str, policy: torch.nn.Module, learning_rate: float) -> Iterator[None]:
+    """Refuse a policy whose weights are no numbers any more, at the end or where a library stumbled over them."""
+    stumbled = None
+    try:
+        yield
+    except ValueError as error:
+        stumbled = error
+    if not all(bool(weights.isfinite().all()) for weights in policy.parameters()):
+        raise DivergedError(
+            f"{name} diverged, its weights are no numbers any more; lower train.learning_rate, given {learning_rate:g}"
+        ) from stumbled
+    if stumbled is not None:
+        raise stumbled
+
+
+def check_rows(task: Task, rows: Sequence[Row]) -> None:
+    """Make everything that plugs in once, so that what does not fit is refused before anything is written.
+
+    Raises:
+        ValueError: the message says what does not fit.
+    """
+    UserSimulator(task.population, task.config.env, "train", task.axis)
+    for row in rows:
+        if row.learner is not None:
+            check_learner(row.label, row.learner, len(task.population.catalog), task.config.env.slate_size)
+        if row.planner is not None:
+            build_planner(row.planner, task.config.planner.size, task.seed("planner"))
+        if row.baseline is not None:
+            build_agent(row, task)
 
 
 def build_agent(row: Row, task: Task) -> Agent:

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import t as student_t
 
-from lerl.compare import Interval, Results, Summary, by_reward, load_runs, ratios, summarize
+from lerl.compare import Interval, Results, Summary, by_reward, check_reference, load_runs, ratios, summarize
 from lerl.envs.files import write_whole
-from lerl.reading import RunError
 
 Floats = NDArray[np.float64]
 
@@ -98,9 +97,9 @@ def plot(
 
     learning_curves, session_lengths, satisfaction, exposure, exposure_topics and differences, each as .png and .svg.
     One that there is nothing to draw for is left out: learning curves without a learning row, topics where none were
-    written, differences with one row. ``reference`` is the row whose reward is divided by the others' in differences;
-    without it the first hierarchical row that learned. ``bootstrap`` and ``seed`` are those of
-    :func:`lerl.compare.summarize`.
+    written, learning curves without a second point, differences with one row. ``reference`` is the row whose reward is
+    divided by the others' in differences; without it the first hierarchical row that learned. ``bootstrap`` and
+    ``seed`` are those of :func:`lerl.compare.summarize`.
 
     Errors are those of :func:`lerl.compare.load_runs`, and :class:`RunError` for a reference that is no row.
     """
@@ -122,7 +121,7 @@ def plot(
 
 def _learning_curves(results: Results, summary: Summary, look: _Look) -> Figure | None:
     curves = _curves(results)
-    if not curves:
+    if all(len(steps) < 2 for steps, _, _ in curves.values()):
         return None
     figure, axes = _axes(look)
     ends = []
@@ -233,8 +232,7 @@ def _look(results: Results, summary: Summary, reference: str | None) -> _Look:
     trained = set(results.curves["agent"].unique().to_list())
     learned = frozenset(row for row in order if row.split("@")[0] in trained)
     chosen = _reference(results.agents, learned, order) if reference is None else reference
-    if chosen not in order:
-        raise RunError(f"no row {chosen!r} in these runs, there are {', '.join(results.agents)}")
+    check_reference(chosen, results.agents)
     shown = _highlighted(order, learned, chosen)
     free = iter([colour for colour in _COLOURS[1:] if not _reserved(colour, shown)])
     colours = {row: _colour(row, chosen, free) if row in shown else _GREY for row in results.agents}

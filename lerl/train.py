@@ -9,13 +9,10 @@ from typing import Any
 import polars as pl
 
 import lerl
-from lerl.agents.learners import check_learner
 from lerl.config import Config
 from lerl.envs.files import write_whole
-from lerl.envs.simulator import UserSimulator
 from lerl.evaluate import TABLES, TRAINED, judge, write_table
-from lerl.fit import CURVE, Fitter, build_agent
-from lerl.planners.rules import build_planner
+from lerl.fit import CURVE, Fitter, check_rows
 from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
 from lerl.runs import FORMAT, check_population, check_run, check_vacant, locked, packages
@@ -40,7 +37,7 @@ def train(config: Config, out: Path) -> None:
     check_vacant(out)
     rows = parse_rows(config)
     task = Task.load(config)
-    _check(task, rows)
+    check_rows(task, rows)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         write_whole(out / "run.json", json.dumps(_about(task), indent=1))
@@ -58,7 +55,7 @@ def resume(run: Path) -> Config:
     config = load(run / "config.yaml")
     rows = parse_rows(config)
     task = Task.load(config)
-    _check(task, rows)
+    check_rows(task, rows)
     check_population(run, about, task)
     with locked(run):
         _work(task, rows, run)
@@ -76,18 +73,6 @@ def _work(task: Task, rows: list[Row], out: Path) -> None:
             write_whole(out / TRAINED, json.dumps({"rows": [row.label for row in rows]}))
         if not all((out / f"{name}.parquet").is_file() for name in TABLES) or (out / "evaluated").exists():
             judge(task, fitter, out, progress)
-
-
-def _check(task: Task, rows: list[Row]) -> None:
-    """Make everything that plugs in once, so that what does not fit is refused before anything is written."""
-    UserSimulator(task.population, task.config.env, "train", task.axis)
-    for row in rows:
-        if row.learner is not None:
-            check_learner(row.label, row.learner, len(task.population.catalog), task.config.env.slate_size)
-        if row.planner is not None:
-            build_planner(row.planner, task.config.planner.size, task.seed("planner"))
-        if row.baseline is not None:
-            build_agent(row, task)
 
 
 def _about(task: Task) -> dict[str, Any]:

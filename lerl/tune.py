@@ -7,6 +7,7 @@ import dataclasses
 import shutil
 import sqlite3
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from lerl import settings
 from lerl.config import Config
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
+from lerl.envs.plugins import PluginError
 from lerl.evaluate import write_table
-from lerl.fit import Fitter
-from lerl.planners.rules import build_planner
+from lerl.fit import DivergedError, Fitter, check_rows
 from lerl.progress import Progress
+from lerl.reading import read_table, reading
 from lerl.rollout import Played
 from lerl.rows import Row, Task, parse_row, parse_rows
 from lerl.runs import holds_other, locked
@@ -43,7 +45,10 @@ UNSEARCHED = {
     "train.validation": "it changes what is shown of the training, not what is learned",
 }
 SEARCH = "search.yaml"
+STUDY = "study.db"
+AGAIN = "give the same command again"
 UNLIMITED = ("tune.trials", "agents", "evaluation.bootstrap")  # may change while a search goes on
+SESSIONS = {"user": pl.Int64, "replicate": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
 SHOWN = 10  # trials in the table
 SPACE_EXAMPLE = "such as train.gamma: {low: 0.8, high: 0.99} or planner.size: {choices: [4, 6, 8]}"
 
@@ -84,11 +89,12 @@ def tune(config: Config, out: Path) -> list[Trial]:
 
     Raises:
         SettingsError: the space cannot be searched, or the folder holds another search.
+        RunError: a file of the search is missing or damaged.
         ValueError: the configuration cannot be fitted, or none of the trials could.
     """
     row = parse_row(config.tune.row, config.planner.name)
     space = search_space(config, row)
-    _check(config, row, out)
+    check_rows(Task.load(config), [row])
     _check_folder(config, out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Progress() as progress:
@@ -101,14 +107,6 @@ def tune(config: Config, out: Path) -> list[Trial]:
             raise ValueError(f"none of the {len(trials)} trials could be fitted; the first says: {trials[0].refused}")
         _write_best(trials, config, out)
     return trials
-
-
-def _check(config: Config, row: Row, out: Path) -> None:
-    """Make what plugs in once, so that what does not fit is refused before anything is written."""
-    task = Task.load(config)
-    if row.planner is not None:
-        build_planner(row.planner, config.planner.size, task.seed("planner"))
-    _ = Fitter(task, out, lambda *_: None).stage  # users, leave rule and response model
 
 
 # the space
@@ -211,7 +209,11 @@ def _refuse_other(mine: Config, theirs: Config, out: Path) -> None:
 def _open(out: Path) -> optuna.Study:
     """The study in the folder; a trial that was under way when a process ended has failed, and is tried again."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    path = (out / "study.db").resolve()  # opened as a path, since in a URL some of its letters would mean something
+    path = (out / STUDY).resolve()  # opened as a path, since in a URL some of its letters would mean something
+    with reading(out / STUDY, AGAIN), closing(sqlite3.connect(path)) as kept:
+        (said,) = kept.execute("PRAGMA quick_check").fetchone()
+        if said != "ok":
+            raise sqlite3.DatabaseError(said)
     storage = optuna.storages.RDBStorage("sqlite:///study.db", {"creator": lambda: sqlite3.connect(path)})
     study = optuna.create_study(storage=storage, study_name="lerl", direction="maximize", load_if_exists=True)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -274,11 +276,11 @@ def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Repo
     try:
         tried = settings.overlay(config, values)
         _reuse(folder, settings.dump(tried))
-        fitter = Fitter(Task.load(tried), folder, report)
+        fitter = Fitter(Task.load(tried), folder, report, AGAIN)
         row = parse_row(tried.tune.row, tried.planner.name)
         fitter.fit(row)
         played = _play(fitter, row, report)
-    except ValueError as error:
+    except (SettingsError, PluginError, DivergedError) as error:
         return np.zeros(0), " ".join(str(error).split())
     sessions = _sessions(played)
     write_table(sessions, folder / "sessions.parquet")
@@ -288,7 +290,7 @@ def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Repo
 def _reuse(folder: Path, tried: str) -> None:
     """Keep what an interrupted trial of the same settings fitted, to go on from there; empty the folder otherwise."""
     kept = folder / "config.yaml"
-    if not kept.is_file() or kept.read_text(encoding="utf-8") != tried:
+    if not kept.is_file() or kept.read_bytes() != tried.encode():
         shutil.rmtree(folder, ignore_errors=True)
         write_whole(kept, tried)
 
@@ -330,7 +332,8 @@ def _trials(study: optuna.Study, config: Config, out: Path) -> list[Trial]:
     for number, kept in enumerate(_counted(study)):
         refused, scores = str(kept.user_attrs["refused"]), np.zeros(0)
         if not refused:
-            sessions = pl.read_parquet(_trial_folder(out, number) / "sessions.parquet", glob=False)
+            path, search_again = _trial_folder(out, number) / "sessions.parquet", f"remove {out / STUDY} and {AGAIN}"
+            sessions = read_table(path, search_again, SESSIONS)
             scores = _by_user(sessions, config.tune.metric)
         trials.append(Trial(number, dict(kept.params), scores, refused, bool(kept.user_attrs.get("own"))))
     return sorted(trials, key=lambda trial: -trial.mean)

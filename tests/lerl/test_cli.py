@@ -287,6 +287,72 @@ def test_data_get_shows_progress_and_the_next_command(
     assert printed.err == "movielens-1m: 0.5 of 2.0 MB\nmovielens-1m: 2.0 of 2.0 MB\n"
 
 
+@pytest.mark.parametrize("out", [[], ["--out", "there"]])
+@pytest.mark.parametrize("place", [1, 2, 3])
+def test_a_reference_that_is_no_row_is_refused_wherever_it_stands(
+    capsys: pytest.CaptureFixture[str],
+    make_run: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    place: int,
+    out: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed in (0, 1):
+        make_run(seed=seed, agents=AGENTS)
+    arguments = ["compare", "run-s0", "run-s1", *out]
+    for reference, code in {"nope": 2, **dict.fromkeys(AGENTS, 0)}.items():
+        assert main([*arguments[:place], "--reference", reference, *arguments[place:], "--bootstrap", "100"]) == code
+        printed = capsys.readouterr()
+        if code:
+            assert printed.out == ""
+            said = "no row 'nope' in these runs, there are boredom+ppo, random, privileged"
+            assert printed.err == f"lerl: error: {said}\n"
+            assert not Path("there").exists()
+        else:
+            assert re.search(r"\nrow +ratio +95 % interval\n", printed.out)
+
+
+@pytest.mark.parametrize("out", ["file", "file/inside"])
+@pytest.mark.parametrize("command", ["compare", "plot"])
+def test_a_file_where_a_folder_should_go_is_said_without_numbers_of_the_system(
+    capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path], tmp_path: Path, command: str, out: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    run = make_run(agents=AGENTS)
+    assert main([command, str(run), "--bootstrap", "100", "--out", str(tmp_path / out)]) == 2
+    said = capsys.readouterr().err
+    mend = "a folder is needed there; give another path"
+    assert re.fullmatch(rf"lerl: error: {tmp_path / out}: (File exists|Not a directory); {mend}\n", said)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(path: Path, content: bytes) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    assert main(["compare", str(make_run(agents=AGENTS)), "--bootstrap", "100", "--out", str(tmp_path / "x")]) == 2
+    assert capsys.readouterr().err == (
+        f"lerl: error: {tmp_path / 'x'}: Permission denied; give another path, or the right to use this one\n"
+    )
+
+
+def test_commands_in_hints_can_be_pasted(
+    make_run: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = make_run(name="a run; ls", agents=AGENTS)
+    assert main([*TRAIN, "--out", str(run)]) == 2
+    assert f"lerl train --resume '{run}', remove it" in capsys.readouterr().err
+    (run / "items.parquet").unlink()
+    assert main(["compare", str(run)]) == 2
+    assert capsys.readouterr().err.endswith(f"go on with: lerl train --resume '{run}'\n")
+    assert main(["train", "--resume", str(tmp_path / "no run")]) == 2
+    assert capsys.readouterr().err.endswith(f"lerl train RECIPE --out '{tmp_path / 'no run'}'\n")
+
+
 @pytest.mark.parametrize("name", ["import", "get", "prepare", "describe"])
 def test_every_data_command_has_help(name: str) -> None:
     ran = _run_module("data", name, "--help")

@@ -391,7 +391,7 @@ def test_ratios_of_a_reference_are_turned_round_where_it_comes_second() -> None:
 
 def test_an_unknown_reference_or_metric_is_refused() -> None:
     summary = made_up(a=(6.0, 5.0, 7.0), b=(3.0, 2.0, 4.0))
-    with pytest.raises(RunError, match="no row 'c' in the summary, there are a, b"):
+    with pytest.raises(RunError, match="no row 'c' in these runs, there are a, b"):
         difference_table(summary, "c")
     with pytest.raises(RunError, match="no ratios of 'gini', there are T_int, R_cum, R_sin, satisfaction_mean"):
         difference_table(summary, "a", metric="gini")

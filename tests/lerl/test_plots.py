@@ -273,3 +273,12 @@ def test_labels_are_spread_apart_in_order_within_the_axes(heights: list[float], 
 def test_labels_that_are_apart_stay_where_they_are() -> None:
     assert plots._spread(np.array([0.1, 0.5, 0.9]), 0.05) == pytest.approx([0.1, 0.5, 0.9])
     assert plots._spread(np.array([0.5, 0.5]), 0.1) == pytest.approx([0.45, 0.55])
+
+
+def test_curves_of_one_point_are_no_picture_and_no_warning(make_run: RunMaker, tmp_path: Path) -> None:
+    run = make_run(agents=["flat+ppo", "random"])
+    curves = pl.read_parquet(run / "curves.parquet")
+    curves.filter(pl.col("steps") == 0).write_parquet(run / "curves.parquet")
+    names = {path.name for path in plots.plot([run], tmp_path / "out", bootstrap=100)}
+    assert "session_lengths.png" in names
+    assert "learning_curves.png" not in names

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import yaml
 
-from lerl import settings
+from lerl import fit, settings
 from lerl.cli import main
 from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig, TuneConfig
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
@@ -23,6 +23,7 @@ from lerl.reading import RunError
 from lerl.rows import Task, parse_row
 from lerl.runs import locked
 from lerl.settings import SettingsError
+from lerl.train import train
 from lerl.tune import Trial, interval, search_space, table, tune
 
 ROOT = Path(__file__).parents[2]
@@ -285,6 +286,68 @@ def test_numbers_in_a_space_are_read_as_their_key_says() -> None:
         {"low": 1e-4, "high": 1.0, "log": False, "step": None},
         {"low": 2, "high": 8, "log": False, "step": 1},
     ]
+
+
+def test_a_row_that_the_task_is_not_for_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    config = changed(row="flat+dqn", space={"train.gamma": {"low": 0.8, "high": 0.9}})
+    with pytest.raises(ValueError, match=r"flat\+dqn chooses one item by its number, so env\.slate_size must be 1"):
+        tune(config, tmp_path / "search")
+    assert not (tmp_path / "search").exists()
+
+
+def test_more_clusters_than_items_are_a_refused_trial(tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, planner=dataclasses.replace(SMALL.planner, axis="clusters", clusters=10))
+    space = {"planner.clusters": {"choices": [10, 81]}}
+    how = dataclasses.replace(SMALL.tune, row="boredom+greedy", trials=6, space=space)
+    trials = tune(dataclasses.replace(config, tune=how), tmp_path / "search")
+    said = {trial.refused for trial in trials if trial.values["planner.clusters"] == 81}
+    assert said == {"planner.clusters must be at most the 80 items of the catalogue, given 81"}
+
+
+def test_learning_that_blows_up_is_a_refused_trial_and_a_plain_error_of_train(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = fit.new_model
+
+    def broken(*given: Any) -> Any:
+        model = made(*given)
+        next(model.policy.parameters()).data.fill_(float("nan"))
+        return model
+
+    monkeypatch.setattr(fit, "new_model", broken)
+    said = "boredom\\+ppo diverged, its weights are no numbers any more; lower train.learning_rate, given 0.001"
+    with pytest.raises(ValueError, match=f"none of the 1 trials could be fitted; the first says: {said}"):
+        tune(changed(trials=1), tmp_path / "search")
+    with pytest.raises(fit.DivergedError, match=said):
+        train(dataclasses.replace(SMALL, agents=["boredom+ppo"]), tmp_path / "run")
+
+
+def test_a_bug_is_no_refused_trial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fails(self: Fitter, row: Any) -> None:
+        raise ValueError("operands could not be broadcast")
+
+    monkeypatch.setattr(Fitter, "fit", fails)
+    with pytest.raises(ValueError, match="operands"):
+        tune(changed(trials=3, **QUICK), tmp_path / "search")
+    assert not list((tmp_path / "search").glob("*/*/sessions.parquet"))
+
+
+def test_damaged_files_of_a_search_are_named_and_it_goes_on_without_them(tmp_path: Path) -> None:
+    out, config = tmp_path / "search", changed(trials=2, **QUICK)
+    before = told(tune(config, out))
+    sessions = out / "trials" / "001" / "sessions.parquet"
+    for content in (None, b"PAR1"):
+        sessions.unlink() if content is None else sessions.write_bytes(content)
+        with pytest.raises(RunError, match=r"sessions\.parquet is (missing|damaged).* remove .*study\.db and give"):
+            tune(config, out)
+    for content in (b"no database" * 99, (out / "study.db").read_bytes()[:9000]):
+        (out / "study.db").write_bytes(content)
+        with pytest.raises(
+            RunError, match=r"study\.db is damaged \(\w+\); remove it, then give the same command again"
+        ):
+            tune(config, out)
+    (out / "study.db").unlink()
+    assert told(tune(config, out)) == before
 
 
 # what comes out
