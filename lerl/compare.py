@@ -275,7 +275,8 @@ def console(file: IO[str] | None = None) -> Console:
 def show(made: Table, file: IO[str] | None = None) -> None:
     """Print a table whole: a terminal too narrow for it wraps its lines."""
     there = console(file)
-    there.width = max(there.width, there.measure(made).minimum)
+    unlimited = there.options.update_width(10_000)
+    there.width = max(there.width, there.measure(made, options=unlimited).minimum)
     there.print(made)
 
 

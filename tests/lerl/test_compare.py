@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,11 @@ def test_a_narrow_terminal_shows_every_row_and_number_whole(
     two_seeds: list[Path], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
     summary, file = compare(two_seeds, bootstrap=100), Narrow()
     show(table(summary), file)
-    printed = file.getvalue()
+    printed = re.sub(r"\x1b\[[\d;]*m", "", file.getvalue())
     assert "…" not in printed
     for row, values in summary["agents"].items():
         (line,) = [line for line in printed.splitlines() if line.startswith(row)]
