@@ -266,4 +266,5 @@ def build_encoder(name: str, setting: Setting, planned: bool, history: int) -> C
 def layout_of(encoder: CategoryEncoder, reward_scale: float = 1.0) -> Layout:
     """What lies where in the observations of an encoder."""
     history = getattr(encoder, "history", 0)
-    return Layout(encoder.size - 2 * history, history, encoder.setting.knowledge.item_vectors, reward_scale)
+    vectors = encoder.setting.knowledge.item_vectors.copy()  # torch shares memory with writable arrays only
+    return Layout(encoder.size - 2 * history, history, vectors, reward_scale)

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from lerl.agents.base import Setting
 from lerl.agents.retrieval import score_all
 from lerl.envs.draws import seed_from
-from lerl.envs.topics import padded
 from lerl.planners.base import PlanContexts
 
 Observation = dict[str, NDArray[Any]]
@@ -30,7 +29,7 @@ class Memory:
     def __init__(self, setting: Setting, count: int) -> None:
         slots = setting.max_steps * setting.slate_size
         self.setting = setting
-        self.groups = padded(setting.axis.membership)
+        self.groups = setting.axis.groups
         self.shown = np.full((count, slots), -1, np.int32)
         self.feedback = np.full((count, slots), -1, np.float32)
         self.estimates = np.zeros((count, slots), np.float32)
@@ -101,8 +100,7 @@ class Memory:
         counts = self.counts[rows]
         liked = np.where(counts > 0, self.liked[rows] / np.maximum(counts, 1), np.float32(-1))
         return PlanContexts(
-            names=setting.axis.names,
-            membership=setting.axis.membership,
+            axis=setting.axis,
             slate_size=setting.slate_size,
             session_key=self.keys[rows],
             steps=self.steps[rows],

@@ -1,14 +1,23 @@
 """What can be shown: items, their titles, and the axes (categories, clusters) along which they are counted."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
+def read_only(owner: Any) -> None:
+    """Make the arrays of an object read-only: many share them, and nobody's code shall change them for the others."""
+    for value in vars(owner).values():
+        if isinstance(value, np.ndarray):
+            value.setflags(write=False)
+
+
 @dataclass(frozen=True)
 class Axis:
-    """A way to group items, along which a planner plans and exposure is counted.
+    """A way to group items, along which a planner plans and exposure is counted; its arrays become read-only.
 
     Attributes:
         names: one name per group, length C.
@@ -30,6 +39,18 @@ class Axis:
                 f"every item needs at least one group, but item {lonely[0]} has none "
                 f"({lonely.size} such items); put such items into a group of their own, for example 'other'"
             )
+        read_only(self)
+
+    @cached_property
+    def groups(self) -> NDArray[np.int32]:
+        """(I, M) int32, each item's groups in order, -1 as padding."""
+        most = int(self.membership.sum(axis=1).max())
+        groups = np.full((len(self.membership), most), -1, np.int32)
+        items, columns = np.nonzero(self.membership)
+        starts = np.searchsorted(items, np.arange(len(self.membership)))
+        groups[items, np.arange(len(items)) - starts[items]] = columns
+        groups.setflags(write=False)
+        return groups
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.envs.catalog import Axis, Catalog
+from lerl.envs.catalog import Axis, Catalog, read_only
 
 if TYPE_CHECKING:
     import polars
@@ -45,7 +45,7 @@ class MissingDataError(FileNotFoundError):
 
 @dataclass(frozen=True)
 class Truth:
-    """The simulator's side of a log: P(click) = sigmoid(user . item + item offset + user offset).
+    """The simulator's side of a log: P(click) = sigmoid(user . item + item offset + user offset); read-only.
 
     Attributes:
         item_vectors: (I, d) float32.
@@ -63,11 +63,12 @@ class Truth:
         items, users = len(self.item_offsets), len(self.user_offsets)
         _check_matrices("item_vectors", self.item_vectors, items, "user_vectors", self.user_vectors, users)
         _check_finite(self)
+        read_only(self)
 
 
 @dataclass(frozen=True)
 class Knowledge:
-    """The agents' side, estimated from other interactions than the truth.
+    """The agents' side, estimated from other interactions than the truth; its arrays become read-only.
 
     Attributes:
         item_vectors: (I, D) float32; the last column is the item's offset in log-odds.
@@ -85,11 +86,12 @@ class Knowledge:
         items, users = len(self.popularity), len(self.user_offsets)
         _check_matrices("item_vectors", self.item_vectors, items, "tastes", self.tastes, users)
         _check_finite(self)
+        read_only(self)
 
 
 @dataclass(frozen=True)
 class Population:
-    """A catalogue, its users, and what is known of both.
+    """A catalogue, its users, and what is known of both; its arrays become read-only.
 
     Attributes:
         name: the data set's name.
@@ -121,6 +123,7 @@ class Population:
                     f"given {given[0]} and {given[1]}"
                 )
         _check_history(self.history, items, users)
+        read_only(self)
 
     def users(self, split: str) -> NDArray[np.int64]:
         """User numbers of a split: "train", "evaluation" or "all"."""

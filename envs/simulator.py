@@ -16,7 +16,7 @@ from lerl.envs.leave import Leave, Situation
 from lerl.envs.plugins import load_plugin
 from lerl.envs.population import Population
 from lerl.envs.response import Arrays, LatentFactorResponse, ResponseModel
-from lerl.envs.topics import item_topics, padded, unit_rows
+from lerl.envs.topics import item_topics, unit_rows
 
 # By how much harder (negative: easier) "at least 2, 3 and 5 stars" is than "at least 4", in log-odds, to one decimal
 # from the star shares of MovieLens-1M: of the ratings, 94 % have at least 2 stars, 83 % 3, 57 % 4, and 22 % have 5.
@@ -166,8 +166,9 @@ class UserSimulator:
                 f"the axis must group the {len(population.catalog)} items, given {len(axis.membership)} rows"
             )
         self.axis = axis or population.catalog.categories
-        self.groups = padded(self.axis.membership)
+        self.groups = self.axis.groups
         self.topics = item_topics(population, config.topics, config.topic_count)
+        self.topics.setflags(write=False)  # leave rules see it
         self.topic_count = int(self.topics.max()) + 1
         self.model = self._build_response()
         self.rule = config.leave.build()

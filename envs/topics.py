@@ -42,16 +42,6 @@ def cluster_axis(vectors: Floats, popularity: Floats, titles: tuple[str, ...], c
     return Axis(tuple(names), labels[:, None] == np.arange(count))
 
 
-def padded(membership: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """(I, C) bool -> (I, M) int32, each item's groups in order, -1 as padding."""
-    most = int(membership.sum(axis=1).max())
-    groups = np.full((len(membership), most), -1, np.int32)
-    items, columns = np.nonzero(membership)
-    starts = np.searchsorted(items, np.arange(len(membership)))
-    groups[items, np.arange(len(items)) - starts[items]] = columns
-    return groups
-
-
 def item_topics(population: Population, topics: str, count: int) -> NDArray[np.int32]:
     """The topics of each item, (I, M) int32, -1 as padding.
 
@@ -61,7 +51,7 @@ def item_topics(population: Population, topics: str, count: int) -> NDArray[np.i
         count: how many hidden clusters.
     """
     if topics == "categories":
-        return padded(population.catalog.categories.membership)
+        return population.catalog.categories.groups
     if topics == "hidden":
         return cluster_items(population.truth.item_vectors, count, seed=0)[:, None]
     raise ValueError(f"topics must be 'hidden' or 'categories', given {topics!r}")

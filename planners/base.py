@@ -7,14 +7,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lerl.envs.catalog import Axis
+
 
 @dataclass(frozen=True)
 class PlanContexts:
     """What a planner may know of B sessions; C categories (or clusters), the last H slots shown, k of them per slate.
 
     Attributes:
-        names: the C categories' names.
-        membership: (I, C) bool, which items are in which category.
+        axis: the C categories: `names`, and `membership`, (I, C) bool, which items are in which; read-only.
         slate_size: k.
         session_key: (B,) uint64, the same during a session, different between sessions; source of a planner's draws.
         steps: (B,) int, slates shown so far. plans: (B,) int, plans made so far in the session.
@@ -27,8 +28,7 @@ class PlanContexts:
         recent_estimates: (B, H) float in (0, 1), the chance of a click that known history promised for each.
     """
 
-    names: tuple[str, ...]
-    membership: NDArray[np.bool_]
+    axis: Axis
     slate_size: int
     session_key: NDArray[np.uint64]
     steps: NDArray[np.int64]
@@ -43,19 +43,24 @@ class PlanContexts:
     def __len__(self) -> int:
         return len(self.session_key)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The C categories' names."""
+        return self.axis.names
+
+    @property
+    def membership(self) -> NDArray[np.bool_]:
+        """(I, C) bool, which items are in which category."""
+        return self.axis.membership
+
     @cached_property
     def recent_categories(self) -> NDArray[np.bool_]:
         """(B, H, C) bool, the categories of each recent item; all False where there is none."""
         return self.membership[self.recent_items] & (self.recent_items >= 0)[..., None]
 
     def take(self, rows: NDArray[np.int64]) -> "PlanContexts":
-        """The contexts of some sessions only."""
-        return PlanContexts(
-            self.names,
-            self.membership,
-            self.slate_size,
-            *(getattr(self, name)[rows] for name in _PER_SESSION),
-        )
+        """The contexts of some sessions only, a copy."""
+        return PlanContexts(self.axis, self.slate_size, *(getattr(self, name)[rows] for name in _PER_SESSION))
 
     def replaced(self, rows: NDArray[np.int64], fresh: "PlanContexts") -> "PlanContexts":
         """These contexts with some sessions' rows overwritten, in place."""

@@ -2,14 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from lerl.envs.topics import padded
 from lerl.planners.base import PlanContexts, Sessions
 
 TIME_CONSTANTS = (3.0, 5.0, 8.0, 12.0, 20.0)
@@ -55,7 +53,7 @@ def tiredness(
         contexts.recent_items,
         contexts.recent_feedback,
         contexts.recent_estimates,
-        _groups(contexts.membership),
+        contexts.axis.groups,
         contexts.slate_size,
         satiation.intercept,
         satiation.slope,
@@ -63,16 +61,6 @@ def tiredness(
         satiation.keep,
         PRIOR_VARIANCE,
     )
-
-
-def _groups(membership: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Each item's categories, kept for as long as the same membership comes again."""
-    if _kept.get("membership") is not membership:
-        _kept.update(membership=membership, groups=padded(membership))
-    return _kept["groups"]
-
-
-_kept: dict[str, NDArray[Any]] = {}
 
 
 @njit(cache=True)

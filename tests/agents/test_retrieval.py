@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lerl.agents.retrieval import diverse_items, top_items
-from lerl.envs.topics import padded
+from lerl.envs.catalog import Axis
 
 Case = tuple[Any, ...]
 
@@ -45,7 +45,8 @@ def cases(draw: st.DrawFn) -> Case:
 
 def found(case: Case) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     queries, vectors, member, allowed, avoid, shown, k = case
-    return top_items(queries, vectors, padded(member), allowed, avoid, shown, k)
+    groups = Axis(tuple("abcd"[: member.shape[1]]), member).groups
+    return top_items(queries, vectors, groups, allowed, avoid, shown, k)
 
 
 @given(cases())

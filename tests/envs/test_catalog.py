@@ -25,3 +25,14 @@ def test_names_that_do_not_match_the_groups_are_refused():
 def test_an_item_without_a_group_is_named():
     with pytest.raises(ValueError, match=r"item 1 has none \(1 such items\); put such items into a group of their own"):
         Axis(("Drama", "War"), np.array([[True, False], [False, False]]))
+
+
+def test_groups_are_listed_in_order_and_padded():
+    axis = Axis(tuple("abc"), np.array([[False, True, True], [True, False, False], [False, False, True]]))
+    assert axis.groups.tolist() == [[1, 2], [0, -1], [2, -1]]
+
+
+def test_nobody_can_regroup_the_items_for_the_others():
+    for array in (TWO.membership, TWO.groups):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lerl.envs.population import Population
-from lerl.envs.topics import cluster_axis, cluster_items, item_topics, padded, unit_rows
+from lerl.envs.topics import cluster_axis, cluster_items, item_topics, unit_rows
 
 # Two directions: items 0, 2 and 4 point right, however far; items 1 and 3 point up.
 VECTORS = np.array([[1, 0], [0, 1], [9, 0.1], [0.1, 5], [0.2, 0]], np.float32)
@@ -37,11 +37,6 @@ def test_clusters_are_named_by_the_best_known_of_their_most_typical_items():
     assert axis.names[up] == "Ran / Brazil"
     assert axis.membership[:, right].tolist() == [True, False, True, False, True]
     assert axis.membership.sum(axis=1).tolist() == [1] * 5
-
-
-def test_groups_are_listed_in_order_and_padded():
-    membership = np.array([[False, True, True], [True, False, False], [False, False, True]])
-    assert padded(membership).tolist() == [[1, 2], [0, -1], [2, -1]]
 
 
 def test_topics_are_hidden_clusters_or_the_catalogues_categories(build: Any):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from lerl.envs.catalog import Axis
 from lerl.planners.base import PlanContexts
 
 MakeContexts = Callable[..., PlanContexts]
@@ -36,8 +37,10 @@ def contexts() -> MakeContexts:
         count, categories = liking.shape
         recent = np.full((count, slate_size), -1) if items is None else np.array(items)
         return PlanContexts(
-            names=tuple(f"category {number}" for number in range(categories)),
-            membership=np.eye(categories, dtype=bool) if membership is None else np.array(membership, bool),
+            axis=Axis(
+                tuple(f"category {number}" for number in range(categories)),
+                np.eye(categories, dtype=bool) if membership is None else np.array(membership, bool),
+            ),
             slate_size=slate_size,
             session_key=np.arange(count, dtype=np.uint64) if keys is None else np.array(keys, np.uint64),
             steps=np.broadcast_to(np.array(steps, np.int64), count).copy(),
