@@ -130,7 +130,7 @@ class PrivilegedAgent:
         """The (B, N) items worth a thought and their log-odds before boredom: the best few of every topic."""
         items = np.arange(len(self._signature), dtype=np.int32)
         everything = np.ascontiguousarray(np.broadcast_to(items, (len(state), len(items))))
-        chance = np.clip(simulator.model.score(state.response, everything), 1e-9, 1 - 1e-9)
+        chance = np.clip(simulator.scores(state, everything), 1e-9, 1 - 1e-9)
         logits = np.log(chance / (1 - chance))
         _hide_shown(logits, state.shown, simulator.config.repeats)
         needed = self.setting.slate_size * HORIZON  # slates to look ahead on, however few topics there are

@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.envs.dynamics import LARGEST, check_range
-from lerl.envs.plugins import load_plugin
+from lerl.envs.plugins import blamed, load_plugin
 
 
 @dataclass(frozen=True)
@@ -207,7 +207,7 @@ class Leave:
         if self.rule in ("satisfaction", "window", "budget"):
             chosen: LeaveRule = getattr(self, self.rule)
             return chosen
-        own: LeaveRule = load_plugin(
-            self.rule, "env.leave.rule", ("satisfaction", "window", "budget", "never"), ("probability",)
-        )()
+        made = load_plugin(self.rule, "env.leave.rule", ("satisfaction", "window", "budget", "never"), ("probability",))
+        with blamed(f"env.leave.rule is {self.rule!r}, but {made.__name__}()"):
+            own: LeaveRule = made()
         return own

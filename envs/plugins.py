@@ -1,25 +1,47 @@
 """Your own classes by name: "my_package.my_module:MyClass"."""
 
 import difflib
+import functools
 import importlib
 import os
 import sys
-from collections.abc import Iterable
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 class PluginError(ValueError):
-    """A name in the configuration that leads to nothing usable; the message says why and what to do."""
+    """A class of one's own that is not there, fails or gives a wrong answer; the message names it and says why."""
 
 
-def load_plugin(name: str, key: str, known: Iterable[str], methods: Iterable[str]) -> Any:
-    """The class that `name` points to.
+@contextmanager
+def blamed(what: str) -> Iterator[None]:
+    """Whatever somebody's own code raises inside, be it on its way out of the process, becomes a PluginError.
+
+    Args:
+        what: runs inside, such as "my_module:MyPlanner.plan".
+    """
+    try:
+        yield
+    except (PluginError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise PluginError(f"{what} fails: {type(error).__name__}: {error}") from error
+
+
+def load_plugin(name: str, key: str, known: Iterable[str], methods: Sequence[str], optional: Sequence[str] = ()) -> Any:
+    """The class that `name` points to, made so that what its methods raise is a PluginError that names them.
 
     Args:
         name: "package.module:Class"; modules in the working directory are found too.
         key: where the name was given, for the error.
         known: the built-in names, for the error.
         methods: what the class must offer.
+        optional: what else it may offer.
 
     Raises:
         PluginError: the name is no built-in and no importable class with those methods.
@@ -35,17 +57,57 @@ def load_plugin(name: str, key: str, known: Iterable[str], methods: Iterable[str
         )
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise PluginError(
-            f"{key} is {name!r}, but module {module_name!r} cannot be imported ({error}); "
-            "run from the folder that holds it, or install it"
-        ) from error
-    found = getattr(module, class_name, None)
+    with blamed(f"{key} is {name!r}, but the import of module {module_name!r}"):
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            raise PluginError(
+                f"{key} is {name!r}, but module {module_name!r} cannot be imported ({error}); "
+                "run from the folder that holds it, or install it"
+            ) from error
+        found = getattr(module, class_name, None)
     if not isinstance(found, type):
         raise PluginError(f"{key} is {name!r}, but module {module_name!r} has no class {class_name!r}")
     missing = [method for method in methods if not callable(getattr(found, method, None))]
     if missing:
         raise PluginError(f"{key} is {name!r}, which lacks the method {missing[0]!r} that every such class needs")
-    return found
+    offered = [method for method in (*methods, *optional) if callable(getattr(found, method, None))]
+    with blamed(f"{key} is {name!r}, but a class derived from it"):
+        made: Any = types.new_class(found.__name__, (found,))
+    for method in offered:
+        setattr(made, method, _blamed_method(made, method, name))
+    return made
+
+
+def _blamed_method(made: Any, method: str, name: str) -> Callable[..., Any]:
+    @functools.wraps(getattr(made, method))
+    def call(self: Any, *arguments: Any, **options: Any) -> Any:
+        with blamed(f"{name}.{method}"):
+            return getattr(super(made, self), method)(*arguments, **options)
+
+    return call
+
+
+def checked_chances(
+    given: Any, shape: tuple[int, ...], what: str, each: str, counts: NDArray[np.bool_] | bool = True
+) -> NDArray[np.float64]:
+    """A copy of the chances that somebody's own code gave, or an error that says what is wrong with them.
+
+    Args:
+        given: the chances.
+        shape: that they must have.
+        what: gave them, such as "my_module:MyRule.probability".
+        each: what there must be a chance for: "user" or "slot".
+        counts: which of them are looked at; the others may be anything.
+
+    Raises:
+        PluginError: they are no numbers, of another shape, or outside [0, 1].
+    """
+    with blamed(f"{what}, read as an array of numbers,"):
+        chances = np.array(given, np.float64)
+    if chances.shape != shape:
+        raise PluginError(f"{what} must give one chance per {each}, {shape}, given an array of shape {chances.shape}")
+    wrong = counts & ~((chances >= 0) & (chances <= 1))
+    if wrong.any():
+        raise PluginError(f"{what} must give chances in [0, 1], given {chances[wrong][0]}")
+    return chances

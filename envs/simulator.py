@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from lerl.envs import draws
 from lerl.envs.catalog import Axis
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Patience, Satisfaction
 from lerl.envs.leave import Leave, Situation
-from lerl.envs.plugins import load_plugin
+from lerl.envs.plugins import PluginError, blamed, checked_chances, load_plugin
 from lerl.envs.population import Population
 from lerl.envs.response import Arrays, LatentFactorResponse, ResponseModel
 from lerl.envs.topics import item_topics, unit_rows
@@ -183,8 +184,10 @@ class UserSimulator:
     def _build_response(self) -> ResponseModel:
         if self.config.response == "latent":
             return LatentFactorResponse(self.population)
-        methods = ("init", "score", "advance")
-        own: ResponseModel = load_plugin(self.config.response, "env.response", ("latent",), methods)(self.population)
+        name, methods = self.config.response, ("init", "score", "advance")
+        made = load_plugin(name, "env.response", ("latent",), methods)
+        with blamed(f"env.response is {name!r}, but {made.__name__}(population)"):
+            own: ResponseModel = made(self.population)
         return own
 
     def start(
@@ -195,7 +198,7 @@ class UserSimulator:
             users = self.users[_draw_users(seeds, sessions, len(self.users))]
         count, config = len(seeds), self.config
         slots = config.max_steps * config.slate_size
-        response = self.model.init(users)
+        response = self._checked_response(self.model.init(users), "init", count)
         if config.drift.enabled:
             self._check_taste(response, count)
         anchor = response["taste"].copy() if "taste" in response else np.zeros((count, 0), np.float32)
@@ -230,14 +233,31 @@ class UserSimulator:
                 f"{response['taste'].shape}; name it otherwise, or set env.drift.enabled to false"
             )
 
+    def _checked_response(self, given: Arrays, method: str, count: int, needed: Iterable[str] = ()) -> Arrays:
+        """The state that a response model gave, with the entries `needed`; one of somebody's own may be wrong."""
+        if self.config.response == "latent":
+            return given
+        who = f"{self.config.response}.{method}"
+        if not isinstance(given, dict):
+            raise PluginError(f"{who} must give a dictionary of arrays, given {type(given).__name__}")
+        for key, array in given.items():
+            if getattr(array, "shape", ())[:1] != (count,):
+                raise PluginError(f"{who} must give arrays with one row per user, {count}, but {key!r} has other rows")
+        missing = sorted(set(needed) - set(given))
+        if missing:
+            raise PluginError(f"{who} must give every entry of the state, but left out {missing[0]!r}")
+        return given
+
+    def scores(self, state: State, slates: NDArray[np.int32]) -> NDArray[np.float64]:
+        """What the response model says of slates (B, k), before boredom and fatigue; the caller's to change."""
+        chance = self.model.score(state.response, slates)
+        if self.config.response == "latent":
+            return chance
+        return checked_chances(chance, slates.shape, f"{self.config.response}.score", "slot", slates >= 0)
+
     def chances(self, state: State, slates: NDArray[np.int32]) -> NDArray[np.float64]:
         """The true chance of a click on each of slates (B, k) if shown now, boredom and fatigue included."""
-        chance = np.array(self.model.score(state.response, slates), np.float64)
-        if chance.shape != slates.shape:
-            raise ValueError(
-                f"{type(self.model).__name__}.score must give one chance per slot, {slates.shape}, "
-                f"given an array of shape {chance.shape}"
-            )
+        chance = self.scores(state, slates)
         weights = self.config.boredom.weight, self.config.fatigue.weight
         _weary(chance, slates, self.topics, state.boredom, state.fatigue, *weights)
         return chance
@@ -267,7 +287,8 @@ class UserSimulator:
             )  # fmt: skip
         config.boredom.fill(state.boredom, slates, self.topics)
         config.fatigue.rise(state.fatigue)
-        state.response = self.model.advance(state.response, slates, feedback)
+        response = self.model.advance(state.response, slates, feedback)
+        state.response = self._checked_response(response, "advance", len(state), state.response)
         leave_chance = self._leave_chance(state)
         terminated = _uniforms(keys[:, draws.LEAVE]) < leave_chance
         truncated = ~terminated & (state.steps >= config.max_steps)
@@ -296,13 +317,10 @@ class UserSimulator:
             topics=self.topics,
             spent=state.spent,
         )
-        chance = np.asarray(self.rule.probability(situation), np.float64)
-        if chance.shape != (len(state),):
-            raise ValueError(
-                f"{type(self.rule).__name__}.probability must give one chance per user, ({len(state)},), "
-                f"given an array of shape {chance.shape}"
-            )
-        return chance
+        chance = self.rule.probability(situation)
+        if ":" not in self.config.leave.rule:
+            return chance
+        return checked_chances(chance, (len(state),), f"{self.config.leave.rule}.probability", "user")
 
 
 @njit(cache=True)

@@ -10,12 +10,13 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from lerl import __version__
+from lerl.envs.plugins import PluginError
 from lerl.start import catch_interrupts
 from lerl.streams import Lasting
 
@@ -85,6 +86,10 @@ class UsageError(ValueError):
     """A command line that cannot be used."""
 
 
+class _HelpShown(Exception):
+    """All that was asked for was help."""
+
+
 class _Once(argparse.Action):
     """Keeps a value, and refuses a second one where argparse would take the last."""
 
@@ -107,6 +112,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        raise _HelpShown
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code; errors are one line unless --debug is among the arguments."""
@@ -124,10 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str], debug: bool) -> int:
     try:
         catch_interrupts()
-        _dispatch(arguments)
-    except SystemExit as end:  # argparse, after its help
-        return int(end.code or 0)
-    except (Exception, KeyboardInterrupt) as error:
+        with suppress(_HelpShown):
+            _dispatch(arguments)
+    except BaseException as error:  # a sys.exit() in somebody's own code and a panic of Polars are no Exceptions
         return _report(error, debug)
     return 0
 
@@ -136,13 +143,14 @@ def _report(error: BaseException, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     message = " ".join(str(error).split())
+    hint = "" if debug else "; run it again with --debug to see where"
     if isinstance(error, KeyboardInterrupt):
         return _say(f"interrupted; {message}" if message else "interrupted", 130)
     if isinstance(error, MemoryError):
         return _say(f"error: this needs more memory than there is; give smaller sizes {message}".rstrip(), 2)
     if isinstance(error, OSError) or (isinstance(error, ValueError) and _raised_here(error)):
-        return _say(f"error: {_plain(error) or message}", 2)
-    hint = "" if debug else "; run it again with --debug to see where"
+        caused = isinstance(error, PluginError) and error.__cause__
+        return _say(f"error: {_plain(error) or message}{hint if caused else ''}", 2)
     return _say(f"failed: {type(error).__name__}: {message}{hint}", 1)
 
 

@@ -1,6 +1,7 @@
 """Fitting one row: what its planner learns from sessions, what its policy learns, and both kept in a folder."""
 
 import copy
+import dataclasses
 import io
 import json
 import warnings
@@ -32,9 +33,8 @@ from lerl.agents.learners import (
 from lerl.agents.report import Report
 from lerl.agents.view import SessionsView
 from lerl.envs.files import write_whole
-from lerl.envs.plugins import PluginError, load_plugin
+from lerl.envs.plugins import blamed, load_plugin
 from lerl.envs.session import SessionVectorEnv
-from lerl.envs.simulator import UserSimulator
 from lerl.planners.base import Planner, Sessions
 from lerl.planners.rules import build_planner
 from lerl.reading import reading, resume_command
@@ -330,22 +330,6 @@ def _finite(name: str, policy: torch.nn.Module, learning_rate: float) -> Iterato
         raise stumbled
 
 
-def check_rows(task: Task, rows: Sequence[Row]) -> None:
-    """Make everything that plugs in once, so that what does not fit is refused before anything is written.
-
-    Raises:
-        ValueError: the message says what does not fit.
-    """
-    UserSimulator(task.population, task.config.env, "train", task.axis)
-    for row in rows:
-        if row.learner is not None:
-            check_learner(row.label, row.learner, len(task.population.catalog), task.config.env.slate_size)
-        if row.planner is not None:
-            build_planner(row.planner, task.config.planner.size, task.seed("planner"))
-        if row.baseline is not None:
-            build_agent(row, task)
-
-
 def build_agent(row: Row, task: Task) -> Agent:
     """An agent that needs no fitting: a baseline, or one of somebody's own.
 
@@ -353,12 +337,36 @@ def build_agent(row: Row, task: Task) -> Agent:
         PluginError: it cannot be found, or cannot be made with a setting and a count.
     """
     name = str(row.baseline)
-    made = BASELINES.get(name) or load_plugin(name, "agents", BASELINES, ("begin", "act"))
-    try:
-        built: Agent = made(task.setting(row.label), task.config.evaluation.batch_size)
-    except TypeError as error:
-        raise PluginError(f"agents names {name!r}, but {made.__name__}(setting, count) fails: {error}") from error
-    return built
+    setting, count = task.setting(row.label), task.config.evaluation.batch_size
+    if name in BASELINES:
+        agent: Agent = BASELINES[name](setting, count)
+        return agent
+    made = load_plugin(name, "agents", BASELINES, ("begin", "act"), ("watch",))
+    with blamed(f"agents names {name!r}, but {made.__name__}(setting, count)"):
+        agent = made(setting, count)
+    return agent
+
+
+def check_rows(task: Task, rows: Sequence[Row]) -> None:
+    """Refuse what does not fit before anything is written: every planner and agent acts for two training users.
+
+    Raises:
+        ValueError: a learner is not for such a task.
+        PluginError: a class of somebody's own fails or gives a wrong answer.
+        PlanError: a planner gives no plan.
+    """
+    for row in rows:
+        if row.learner is not None:
+            check_learner(row.label, row.learner, len(task.population.catalog), task.config.env.slate_size)
+    evaluation = dataclasses.replace(task.config.evaluation, batch_size=2)
+    few = dataclasses.replace(task, config=dataclasses.replace(task.config, evaluation=evaluation))
+    fitter = Fitter(few, Path(), lambda *_: None)
+    for row in {(row.planner, row.baseline): row for row in rows}.values():
+        if row.baseline is not None:
+            fitter.stage.rehearse(build_agent(row, few))
+            continue
+        planner = build_planner(row.planner, task.config.planner.size, task.seed("planner")) if row.planner else None
+        fitter.stage.rehearse(fitter._agent(planner, None, 0.0, row.label))
 
 
 def _joined(rounds: list[Sessions]) -> Sessions:

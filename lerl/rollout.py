@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from gymnasium.error import InvalidAction
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from lerl.agents.base import Agent
 from lerl.envs.catalog import Axis
 from lerl.envs.draws import seed_from
+from lerl.envs.plugins import PluginError, blamed
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import SimulatorConfig
@@ -77,6 +79,26 @@ class Stage:
         seeds = [seed_from(seed, int(u), int(r)) for u, r in zip(user, replicate, strict=True)]
         return _Play(self.env, agent, user, replicate, seeds, progress).run()
 
+    def rehearse(self, agent: Agent) -> None:
+        """Have an agent act, and see what came of it, once: what it cannot do shows before anything is trained."""
+        if hasattr(agent, "watch"):
+            agent.watch(self.env)
+        everyone = np.arange(self.env.num_envs)
+        observation, _ = self.env.reset(seed=0)
+        agent.begin(everyone, observation, everyone.astype(np.uint64))
+        observation, *_ = _shown(self.env, agent, observation)
+        if self.env.state.active.any():
+            agent.act(observation)
+
+
+def _shown(env: SessionVectorEnv, agent: Agent, observation: Any) -> Any:
+    """What a step of the agent brings."""
+    slates = agent.act(observation)
+    try:
+        return env.step(slates)
+    except InvalidAction as error:
+        raise PluginError(f"{type(agent).__name__}.act gives no slates: {error}") from error
+
 
 def _occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """How often each of (N,) values came before: 0 for the first of its kind, 1 for the second, ..."""
@@ -116,9 +138,8 @@ class _Play:
     def run(self) -> Played:
         observation = self._begin(np.ones(self.env.num_envs, bool))
         while (self.session >= 0).any():
-            slates = self.agent.act(observation)
             steps = self.env.state.steps.copy()
-            observation, rewards, terminated, truncated, _ = self.env.step(slates)
+            observation, rewards, terminated, truncated, _ = _shown(self.env, self.agent, observation)
             ended = terminated | truncated
             self._record(steps, rewards, terminated, ended)
             if ended.any():
@@ -169,6 +190,7 @@ class _Play:
         self.satisfaction[session, step] = state.satisfaction[slots]
         self.lengths[session] = step + 1
         self.left[session] = terminated[slots]
-        if hasattr(self.agent, "widened"):
-            done = slots[ended[slots]]
-            self.widened[self.session[done]] = self.agent.widened[done]
+        with blamed(f"{type(self.agent).__name__}.widened"):
+            if hasattr(self.agent, "widened"):
+                done = slots[ended[slots]]
+                self.widened[self.session[done]] = self.agent.widened[done]

@@ -94,7 +94,7 @@ def tune(config: Config, out: Path) -> list[Trial]:
     """
     row = parse_row(config.tune.row, config.planner.name)
     space = search_space(config, row)
-    check_rows(Task.load(config), [row])
+    check_rows(Task.load(config), [row])  # what does not fit is refused before anything is written
     _check_folder(config, out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Progress() as progress:

@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.envs import draws
-from lerl.envs.plugins import PluginError, load_plugin
+from lerl.envs.plugins import blamed, load_plugin
 from lerl.planners.base import PlanContexts, Planner, Plans, Sessions
 from lerl.planners.satiation import Satiation, fit_satiation, tiredness
 
@@ -137,11 +137,9 @@ def build_planner(name: str, size: int, seed: int) -> Planner:
     Raises:
         PluginError: no such planner, or one that lacks `plan` or cannot be made with `size` and `seed`.
     """
-    found = RULES[name] if name in RULES else load_plugin(name, "planner.name", RULES, ("plan",))
-    try:
-        planner: Planner = found(size=size, seed=seed)
-    except TypeError as error:
-        raise PluginError(
-            f"planner.name is {name!r}, but {found.__name__}(size=..., seed=...) fails: {error}"
-        ) from error
-    return planner
+    if name in RULES:
+        return RULES[name](size=size, seed=seed)
+    made = load_plugin(name, "planner.name", RULES, ("plan",), ("session_ended", "state", "restore"))
+    with blamed(f"planner.name is {name!r}, but {made.__name__}(size=..., seed=...)"):
+        own: Planner = made(size=size, seed=seed)
+    return own

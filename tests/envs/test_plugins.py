@@ -1,5 +1,6 @@
 """Classes of one's own by name: found, used by the environment, and refused with what to do."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 
 from lerl.envs.dynamics import Boredom, Drift, Fatigue
 from lerl.envs.leave import Leave
-from lerl.envs.plugins import PluginError, load_plugin
+from lerl.envs.plugins import PluginError, blamed, load_plugin
 from lerl.envs.population import Population
-from lerl.envs.session import SessionEnv
+from lerl.envs.session import SessionEnv, SessionVectorEnv
 
 MODULE = '''
+import sys
+
 import numpy as np
 
 
@@ -60,6 +63,54 @@ class OneForAll:
         return 0.5
 
 
+class Doubtful:
+    def probability(self, situation):
+        return np.where(situation.steps < 2, 0.0, np.nan)
+
+
+class Leaver:
+    def probability(self, situation):
+        raise SystemExit("enough")
+
+
+class Unmakable(AfterThree):
+    def __init__(self):
+        sys.exit(3)
+
+
+class Likely(Lookup):
+    answer = 1.5
+
+    def score(self, state, items):
+        return np.where(items < 0, np.nan, self.answer)
+
+
+class Words(Lookup):
+    def score(self, state, items):
+        return np.full(items.shape, "often")
+
+
+class OneRow(Lookup):
+    def init(self, users):
+        return {"rows": self.table[:1]}
+
+
+class Stateless(Lookup):
+    def init(self, users):
+        return None
+
+
+class Forgetful(Lookup):
+    def advance(self, state, items, feedback):
+        return {"rows": state["rows"]}
+
+
+class Static(AfterThree):
+    @staticmethod
+    def probability(situation):
+        return np.zeros(len(situation.steps))
+
+
 class Nothing:
     pass
 
@@ -74,6 +125,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working directory with a module of one's own, gone after the test."""
     (tmp_path / "my_users.py").write_text(MODULE)
     (tmp_path / "my_broken.py").write_text("import a_module_that_is_not_there\n")
+    (tmp_path / "my_quitting.py").write_text("raise SystemExit(0)\n")
+    (tmp_path / "my_unfinished.py").write_text("class Rule(\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     monkeypatch.delitem(sys.modules, "my_users", raising=False)
@@ -98,6 +151,8 @@ def test_a_class_in_the_working_directory_is_found():
         (".my_users:AfterThree", "Your own class is named as 'my_package.my_module:MyClass'"),
         ("no_such_module:Rule", "'no_such_module' cannot be imported .*; run from the folder that holds it"),
         ("my_broken:Rule", "'my_broken' cannot be imported .No module named 'a_module_that_is_not_there'"),
+        ("my_quitting:Rule", "is 'my_quitting:Rule', but the import of module 'my_quitting' fails: SystemExit: 0"),
+        ("my_unfinished:Rule", "the import of module 'my_unfinished' fails: SyntaxError: .*was never closed"),
         ("my_users:NoSuchRule", "module 'my_users' has no class 'NoSuchRule'"),
         ("my_users:instance", "module 'my_users' has no class 'instance'"),
         ("my_users:Nothing", "lacks the method 'probability' that every such class needs"),
@@ -168,3 +223,61 @@ def test_a_leave_rule_of_the_wrong_shape_is_refused(small: Population):
     wrong.reset(seed=1)
     with pytest.raises(ValueError, match=r"OneForAll.probability must give one chance per user, \(1,\), given .* \(\)"):
         wrong.step(0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("Doubtful", r"my_users:Doubtful\.probability must give chances in \[0, 1\], given nan"),
+        ("Leaver", r"my_users:Leaver\.probability fails: SystemExit: enough"),
+        ("Unmakable", r"env\.leave\.rule is 'my_users:Unmakable', but Unmakable\(\) fails: SystemExit: 3"),
+    ],
+)
+def test_a_leave_rule_that_fails_is_named(small: Population, rule: str, message: str):
+    def live() -> None:
+        session = env(small, leave=Leave(f"my_users:{rule}"))
+        session.reset(seed=1)
+        for item in range(2):
+            session.step(item)
+
+    with pytest.raises(PluginError, match=message):
+        live()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("Likely", r"my_users:Likely\.score must give chances in \[0, 1\], given 1\.5"),
+        ("Words", r"my_users:Words\.score, read as an array of numbers, fails: ValueError: could not convert"),
+        ("OneRow", r"my_users:OneRow\.init must give arrays with one row per user, 2, but 'rows' has other rows"),
+        ("Stateless", r"my_users:Stateless\.init must give a dictionary of arrays, given NoneType"),
+        ("Forgetful", r"my_users:Forgetful\.advance must give every entry of the state, but left out 'slates'"),
+    ],
+)
+def test_a_response_model_that_fails_is_named(small: Population, model: str, message: str):
+    def live() -> None:
+        users = SessionVectorEnv(small, 2, topic_count=3, max_steps=5, response=f"my_users:{model}", **STILL)
+        users.reset(seed=1)
+        users.step([0, 1])
+
+    with pytest.raises(PluginError, match=message):
+        live()
+
+
+def test_an_empty_slot_may_have_any_score(small: Population, monkeypatch: pytest.MonkeyPatch):
+    session = env(small, slate_size=2, response="my_users:Likely", leave=Leave("never"), **STILL)
+    monkeypatch.setattr(type(session.simulator.model), "answer", 0.5)
+    session.reset(seed=1)
+    assert session.step([4, 4])[4]["chance"] == pytest.approx([0.5, 0])
+
+
+def test_a_method_may_be_static_and_a_plugin_can_be_copied(small: Population):
+    session = env(small, leave=Leave("my_users:Static"))
+    session.reset(seed=1)
+    assert not session.step(0)[2]
+    assert type(copy.deepcopy(session.simulator.rule)) is type(session.simulator.rule)
+
+
+def test_an_interruption_stays_one():
+    with pytest.raises(KeyboardInterrupt), blamed("my_users:Rule.probability"):
+        raise KeyboardInterrupt

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars
 import pytest
 
 from lerl import __version__, settings
@@ -144,6 +145,12 @@ def test_a_bad_command_line_is_one_line_and_exit_code_2(
         (FileNotFoundError("no folder x"), 2, "lerl: error: no folder x"),
         (KeyError("T"), 1, "lerl: failed: KeyError: 'T'; run it again with --debug to see where"),
         (KeyboardInterrupt(), 130, "lerl: interrupted"),
+        (SystemExit(0), 1, "lerl: failed: SystemExit: 0; run it again with --debug to see where"),
+        (
+            polars.exceptions.PanicException("called\n`unwrap`"),
+            1,
+            "lerl: failed: PanicException: called `unwrap`; run it again with --debug to see where",
+        ),
     ],
 )
 def test_what_goes_wrong_while_training_is_one_line_and_an_exit_code(
@@ -359,6 +366,11 @@ def test_every_data_command_has_help(name: str) -> None:
     printed, complaints = ran.communicate()
     assert (ran.returncode, complaints) == (0, "")
     assert printed.startswith(f"usage: lerl data {name} ")
+
+
+def test_help_of_a_command_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "--help"]) == 0
+    assert capsys.readouterr().out.startswith("usage: lerl compare ")
 
 
 def test_the_names_to_get_are_the_sources() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,104 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path)
     with pytest.raises(PluginError, match="Did you mean 'satisfaction'"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+PLUGINS = """
+import sys
+
+import numpy as np
+from lerl.planners.base import Plans
+
+
+class Planner:
+    def __init__(self, size, seed):
+        pass
+
+    def plan(self, contexts):
+        return Plans(np.ones(contexts.counts.shape, bool), np.zeros(contexts.counts.shape, bool))
+
+
+class Quits(Planner):
+    def plan(self, contexts):
+        sys.exit(0)
+
+
+class Vandal(Planner):
+    def plan(self, contexts):
+        contexts.membership[:] = True
+
+
+class FailsLater(Planner):
+    def plan(self, contexts):
+        return super().plan(contexts) if (contexts.steps == 0).all() else {}[1]
+
+
+class Forgets(Planner):
+    def session_ended(self, sessions):
+        raise RuntimeError("no room")
+
+
+class Agent:
+    def __init__(self, setting, count):
+        self.slates = np.zeros((count, setting.slate_size), int)
+
+    def begin(self, rows, observation, keys):
+        pass
+
+    def act(self, observation):
+        return self.slates
+
+
+class Ragged(Agent):
+    def act(self, observation):
+        return [[1, 2], [3]]
+
+
+class Rule:
+    def probability(self, situation):
+        return np.full(len(situation.steps), -1.0)
+"""
+
+
+@pytest.fixture
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with classes of one's own."""
+    (tmp_path / "my_own.py").write_text(PLUGINS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.delitem(sys.modules, "my_own", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--planner.name", "my_own:Quits"], "my_own:Quits.plan fails: SystemExit: 0; run it again with --debug"),
+        (["--planner.name", "my_own:Vandal"], "my_own:Vandal.plan fails: ValueError: assignment destination is read-"),
+        (["--planner.name", "my_own:FailsLater"], "my_own:FailsLater.plan fails: KeyError: 1; run it again with"),
+        (["--agents+", "my_own:Ragged"], "Ragged.act gives no slates: SessionVectorEnv.step needs item numbers"),
+        (["--env.leave.rule", "my_own:Rule"], "my_own:Rule.probability must give chances in [0, 1], given -1.0"),
+    ],
+)
+def test_a_class_of_ones_own_is_tried_before_anything_is_trained_or_written(
+    plugins: Path, capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    assert main(["train", "quickstart", "--out", "mine", *flags]) == 2
+    assert capsys.readouterr().err.startswith(f"lerl: error: {message}")
+    assert not (plugins / "mine").exists()
+
+
+def test_a_planner_that_cannot_learn_is_named(plugins: Path) -> None:
+    planner = dataclasses.replace(SMALL.planner, name="my_own:Forgets", sessions=4)
+    with pytest.raises(PluginError, match=r"my_own:Forgets\.session_ended fails: RuntimeError: no room"):
+        train(dataclasses.replace(SMALL, planner=planner, agents=["planner+greedy"]), plugins / "run")
+
+
+def test_what_an_agent_reports_of_itself_is_checked(plugins: Path) -> None:
+    module = (plugins / "my_own.py").read_text() + "\n    widened = property(lambda self: sys.exit())\n"
+    (plugins / "my_own.py").write_text(module.replace("class Rule:", "class Reports(Agent):"))
+    with pytest.raises(PluginError, match=r"Reports\.widened fails: SystemExit"):
+        train(dataclasses.replace(SMALL, agents=["my_own:Reports"]), plugins / "run")
 
 
 def test_rows_are_named_by_what_they_are() -> None:
