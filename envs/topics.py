@@ -1,5 +1,7 @@
 """What bores together: hidden clusters of items, or the catalogue's categories."""
 
+import warnings
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,24 +15,39 @@ def unit_rows(vectors: Floats) -> Floats:
     return (vectors / np.maximum(lengths, 1e-12)[:, None]).astype(np.float32)
 
 
-def cluster_items(vectors: Floats, count: int, seed: int) -> NDArray[np.int32]:
-    """K-means clusters of item directions (scikit-learn), one number in [0, count) per item, (I,).
+def cluster_items(vectors: Floats, count: int, seed: int, key: str) -> NDArray[np.int32]:
+    """K-means clusters of item directions (scikit-learn), one number in [0, count) per item, (I,), none of them empty.
 
     Directions rather than vectors, because in a factor model a vector's length says how well known an item is.
+
+    Args:
+        vectors: (I, d). count: of clusters. seed: of k-means.
+        key: the setting that says how many clusters, for the error.
+
+    Raises:
+        ValueError: there are fewer items, or fewer items of different directions, than clusters.
     """
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
     if not 1 <= count <= len(vectors):
-        raise ValueError(f"the number of clusters must be between 1 and the {len(vectors)} items, given {count}")
-    with threadpool_limits(1):
+        raise ValueError(f"{key} must be between 1 and the {len(vectors)} items, given {count}")
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of too few directions, which are counted below
         labels = KMeans(count, random_state=seed, n_init=4).fit_predict(unit_rows(vectors))
+    found = len(np.unique(labels))
+    if found < count:
+        raise ValueError(f"{key} must be at most {found}, since items have no more distinct directions, given {count}")
     return labels.astype(np.int32)
 
 
-def cluster_axis(vectors: Floats, popularity: Floats, titles: tuple[str, ...], count: int, seed: int) -> Axis:
-    """Clusters as an axis to plan on, each named by the best-known titles among its most typical items."""
-    labels = cluster_items(vectors, count, seed)
+def cluster_axis(vectors: Floats, popularity: Floats, titles: tuple[str, ...], count: int, seed: int, key: str) -> Axis:
+    """Clusters as an axis to plan on, each named by the best-known titles among its most typical items.
+
+    Args and errors: those of `cluster_items`.
+    """
+    labels = cluster_items(vectors, count, seed, key)
     units = unit_rows(vectors)
     names = []
     for cluster in range(count):
@@ -53,5 +70,5 @@ def item_topics(population: Population, topics: str, count: int) -> NDArray[np.i
     if topics == "categories":
         return population.catalog.categories.groups
     if topics == "hidden":
-        return cluster_items(population.truth.item_vectors, count, seed=0)[:, None]
+        return cluster_items(population.truth.item_vectors, count, 0, "env.topic_count")[:, None]
     raise ValueError(f"topics must be 'hidden' or 'categories', given {topics!r}")

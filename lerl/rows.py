@@ -129,8 +129,8 @@ class Task:
         known, planner = population.knowledge, config.planner
         axis = population.catalog.categories
         if planner.axis == "clusters":
-            titles = population.catalog.titles
-            axis = cluster_axis(known.item_vectors[:, :-1], known.popularity, titles, planner.clusters, config.seed)
+            vectors, titles = known.item_vectors[:, :-1], population.catalog.titles
+            axis = cluster_axis(vectors, known.popularity, titles, planner.clusters, config.seed, "planner.clusters")
         return Task(config, population, axis)
 
     def setting(self, label: str) -> Setting:

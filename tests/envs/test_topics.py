@@ -17,21 +17,27 @@ def test_rows_are_scaled_to_length_one_and_zeros_stay():
 
 
 def test_items_of_one_direction_share_a_cluster():
-    labels = cluster_items(VECTORS, 2, seed=0)
+    labels = cluster_items(VECTORS, 2, 0, "env.topic_count")
     assert labels[0] == labels[2] == labels[4] != labels[1] == labels[3]
     assert sorted(set(labels.tolist())) == [0, 1]
-    assert cluster_items(VECTORS, 2, seed=0).tolist() == labels.tolist()
+    assert cluster_items(VECTORS, 2, 0, "env.topic_count").tolist() == labels.tolist()
 
 
 @pytest.mark.parametrize("count", [0, 6])
 def test_more_clusters_than_items_are_refused(count: int):
-    with pytest.raises(ValueError, match=f"number of clusters must be between 1 and the 5 items, given {count}"):
-        cluster_items(VECTORS, count, seed=0)
+    with pytest.raises(ValueError, match=rf"env\.topic_count must be between 1 and the 5 items, given {count}"):
+        cluster_items(VECTORS, count, 0, "env.topic_count")
+
+
+@pytest.mark.filterwarnings("error")
+def test_more_clusters_than_directions_are_refused():
+    with pytest.raises(ValueError, match=r"env\.topic_count must be at most 2, since items have no more .*, given 3"):
+        cluster_items(np.array([[1, 0], [0, 1], [2, 0], [0, 3]], np.float32), 3, 0, "env.topic_count")
 
 
 def test_clusters_are_named_by_the_best_known_of_their_most_typical_items():
     titles = ("Heat", "Ran", "Alien", "Brazil", "Up")
-    axis = cluster_axis(VECTORS, np.array([0.1, 0.2, 0.4, 0.1, 0.2], np.float32), titles, 2, seed=0)
+    axis = cluster_axis(VECTORS, np.array([0.1, 0.2, 0.4, 0.1, 0.2], np.float32), titles, 2, 0, "planner.clusters")
     right, up = axis.membership[0].argmax(), axis.membership[1].argmax()
     assert axis.names[right] == "Alien / Up"
     assert axis.names[up] == "Ran / Brazil"
@@ -43,6 +49,6 @@ def test_topics_are_hidden_clusters_or_the_catalogues_categories(build: Any):
     population: Population = build(VECTORS.tolist(), [[1, 0]], categories=[[1, 0], [1, 1], [0, 1], [1, 0], [0, 1]])
     assert item_topics(population, "categories", 2).tolist() == [[0, -1], [0, 1], [1, -1], [0, -1], [1, -1]]
     hidden = item_topics(population, "hidden", 2)
-    assert hidden[:, 0].tolist() == cluster_items(VECTORS, 2, seed=0).tolist()
+    assert hidden[:, 0].tolist() == cluster_items(VECTORS, 2, 0, "env.topic_count").tolist()
     with pytest.raises(ValueError, match="topics must be 'hidden' or 'categories', given 'genres'"):
         item_topics(population, "genres", 2)
