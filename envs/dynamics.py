@@ -17,20 +17,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.envs import draws
+from lerl.envs.checks import check_range, check_types
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
 LARGEST = 1e6
 """The most of a strength that is multiplied and summed up: beyond it single precision would overflow."""
-
-
-def check_range(owner: object, name: str, low: float, high: float = math.inf) -> None:
-    """Refuse a strength that is not finite or outside [low, high] with an error that names it."""
-    value = getattr(owner, name)
-    if not low <= value <= high or math.isinf(value):
-        allowed = f"finite and at least {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
-        raise ValueError(f"{type(owner).__name__.lower()}.{name} must be {allowed}, given {value}")
 
 
 @dataclass(frozen=True)
@@ -63,6 +56,7 @@ class Drift:
     shift_size: float = 0.5
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("revert", "pull", "shift_probability", "shift_size"):
             check_range(self, name, 0.0, 1.0)
         check_range(self, "noise", 0.0, LARGEST)
@@ -166,6 +160,7 @@ class Boredom:
     time_constant: float = 8.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_range(self, "weight", 0.0)
         check_range(self, "time_constant", 1e-9)
 
@@ -209,6 +204,7 @@ class Fatigue:
     time_constant: float = 30.0
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_range(self, "weight", 0.0)
         check_range(self, "time_constant", 1e-9)
 
@@ -237,6 +233,7 @@ class Satisfaction:
     initial: float = 0.6
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_range(self, "rate", 0.0, 1.0)
         check_range(self, "initial", 0.0, 1.0)
 
@@ -261,6 +258,7 @@ class Patience:
     spread: float = 0.3
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_range(self, "spread", 0.0, 10.0)
 
     def draw(self, seeds: NDArray[np.uint64], sessions: NDArray[np.int64]) -> Floats:

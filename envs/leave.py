@@ -12,7 +12,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.envs.dynamics import LARGEST, check_range
+from lerl.envs.checks import check_range, check_types
+from lerl.envs.dynamics import LARGEST
 from lerl.envs.plugins import blamed, load_plugin
 
 
@@ -65,6 +66,7 @@ class SatisfactionHazard:
     width: float = 0.08
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_range(self, "highest", 0.0, 1.0)
         check_range(self, "threshold", 0.0, 1.0)
         check_range(self, "width", 1e-9)
@@ -98,6 +100,7 @@ class RepetitionWindow:
     most: int = 8
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_range(self, "window", 1)
         check_range(self, "most", 0)
 
@@ -143,6 +146,7 @@ class StepBudget:
     repetition: str = "slot"
 
     def __post_init__(self) -> None:
+        check_types(self)
         check_range(self, "budget", 1e-9, LARGEST)
         check_range(self, "step_cost", 0.0, LARGEST)
         check_range(self, "repetition_cost", 0.0, LARGEST)
@@ -199,6 +203,9 @@ class Leave:
     satisfaction: SatisfactionHazard = field(default_factory=SatisfactionHazard)
     window: RepetitionWindow = field(default_factory=RepetitionWindow)
     budget: StepBudget = field(default_factory=StepBudget)
+
+    def __post_init__(self) -> None:
+        check_types(self)
 
     def build(self) -> LeaveRule:
         """The chosen rule, ready to use."""

@@ -1,6 +1,7 @@
 """The two Gymnasium views of the simulator: one user, and many side by side."""
 
 import dataclasses
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis
+from lerl.envs.checks import check_type
 from lerl.envs.population import OWN_LOGS, Population, make_command
 from lerl.envs.simulator import Outcome, SimulatorConfig, State, UserSimulator
 from lerl.envs.synthetic import synthetic_population
@@ -35,6 +37,7 @@ class _Session:
         reveal_hidden: bool,
         settings: dict[str, Any],
     ) -> None:
+        check_type("reveal_hidden", reveal_hidden, bool)
         self.population = population
         self.config = _configured(config or SimulatorConfig(), settings)
         self.simulator = UserSimulator(population, self.config, split, axis)
@@ -71,7 +74,7 @@ class _Session:
         """The users that `options["users"]` names for the given slots, or None."""
         if not options or "users" not in options:
             return None
-        given, count = np.atleast_1d(np.asarray(options["users"])), self.batch[0] if self.batch else 1
+        given, count = np.atleast_1d(_array(options["users"])), self.batch[0] if self.batch else 1
         if given.dtype.kind not in "iu" or given.shape != (count,):
             raise ValueError(
                 f"options['users'] must hold {count} whole numbers, one user per slot, "
@@ -105,7 +108,7 @@ class _Session:
         if self.state is None:
             raise ResetNeeded(f"{name}.step was called before reset; call reset() first")
         items, k = len(self.population.catalog), self.config.slate_size
-        slates = np.asarray(actions)
+        slates = _array(actions)
         shapes = [(*self.batch, k)] if k > 1 else [self.batch, (*self.batch, 1)]
         if slates.dtype.kind not in "iu" or slates.shape not in shapes:
             raise InvalidAction(
@@ -170,6 +173,24 @@ class _Session:
             if outcome is not None:
                 info["chance"] = outcome.chance
         return info
+
+
+def _array(given: Any) -> NDArray[Any]:
+    """What was given as an array; ragged rows as an array of objects, which is never what is wanted."""
+    try:
+        return np.asarray(given)
+    except ValueError:
+        return np.empty(len(given), object)
+
+
+def _check_options(options: Any, known: tuple[str, ...]) -> None:
+    if options is not None:
+        check_type("options", options, dict)
+    for name in options or ():
+        if name not in known:
+            close = difflib.get_close_matches(str(name), known, 1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise ValueError(f"unknown option {name!r}; this environment's reset knows {' and '.join(known)}.{hint}")
 
 
 def _configured(config: SimulatorConfig, settings: dict[str, Any]) -> SimulatorConfig:
@@ -277,6 +298,7 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin a session: with a seed its first, without one the next."""
+        _check_options(options, ("users",))
         slot = np.zeros(1, np.int64)
         users = self._session.chosen(options, slot)
         if seed is not None or self._session.state is None:
@@ -342,6 +364,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         **settings: Any,
     ) -> None:
+        check_type("num_envs", num_envs, int)
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, given {num_envs}")
         self.num_envs = num_envs
@@ -365,6 +388,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin sessions in every slot, or in those of `options["reset_mask"]`; see the class."""
+        _check_options(options, ("users", "reset_mask"))
         mask = self._reset_mask(options)
         rows = np.flatnonzero(mask)
         users = self._session.chosen(options, rows)
@@ -374,7 +398,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
     def _reset_mask(self, options: dict[str, Any] | None) -> NDArray[np.bool_]:
         if not options or "reset_mask" not in options:
             return np.ones(self.num_envs, bool)
-        mask = np.array(options["reset_mask"])
+        mask = np.array(_array(options["reset_mask"]))
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             raise ValueError(
                 f"options['reset_mask'] must have shape ({self.num_envs},) and type bool, "
@@ -391,7 +415,9 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         given = [None] * self.num_envs if seed is None else list(seed)
         if len(given) != self.num_envs:
             raise ValueError(f"a list of seeds needs one entry per slot ({self.num_envs}), given {len(given)}")
-        seeds = {slot: int(value) for slot, value in enumerate(given) if value is not None}
+        seeds = {slot: value for slot, value in enumerate(given) if value is not None}
+        for value in seeds.values():
+            check_type("a seed", value, int)
         if min(seeds.values(), default=0) < 0:
             raise ValueError(f"seeds must be at least 0, given {min(seeds.values())}")
         if self._session.state is None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lerl.envs import draws
 from lerl.envs.catalog import Axis
+from lerl.envs.checks import check_types
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Patience, Satisfaction
 from lerl.envs.leave import Leave, Situation
 from lerl.envs.plugins import PluginError, blamed, checked_chances, load_plugin
@@ -30,7 +31,7 @@ class SimulatorConfig:
     """Everything about the users' behaviour that may be set.
 
     Args:
-        slate_size: items shown per step, at least 1.
+        slate_size: items shown per step, at least 1, at most as many as there are.
         max_steps: steps after which a session is cut (truncated), at least 1.
         repeats: whether an item may be shown again in a session; otherwise its copy is an empty slot.
         feedback: "click" (0 or 1) or "rating" (1 to 5 stars, seen as 0, 0.25, 0.5, 0.75, 1; a click is 4 or more).
@@ -60,6 +61,7 @@ class SimulatorConfig:
     leave: Leave = field(default_factory=Leave)
 
     def __post_init__(self) -> None:
+        check_types(self, "env")
         for name in ("slate_size", "max_steps", "topic_count"):
             if getattr(self, name) < 1:
                 raise ValueError(f"env.{name} must be at least 1, given {getattr(self, name)}")
@@ -159,6 +161,11 @@ class UserSimulator:
     ) -> None:
         self.population = population
         self.config = config
+        if config.slate_size > len(population.catalog):
+            raise ValueError(
+                f"env.slate_size must be at most the {len(population.catalog)} items of the catalogue, "
+                f"given {config.slate_size}"
+            )
         self.users = population.users(split)
         if not len(self.users):
             raise ValueError(f"the population {population.name!r} has no users in the split {split!r}")

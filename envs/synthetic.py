@@ -3,6 +3,7 @@
 import numpy as np
 
 from lerl.envs.catalog import Axis, Catalog
+from lerl.envs.checks import check_type
 from lerl.envs.population import Knowledge, Population, Truth
 
 KNOWN_EXPOSURES = 40
@@ -27,6 +28,7 @@ def synthetic_population(
     """
     sizes = {"users": (users, 4), "items": (items, 2), "categories": (categories, 1), "dim": (dim, 2)}
     for name, (value, least) in sizes.items():
+        check_type(f"data.synthetic.{name}", value, int)
         if value < least:
             raise ValueError(f"data.synthetic.{name} must be at least {least}, given {value}")
     rng = np.random.default_rng([seed, 0x5F])

@@ -80,7 +80,7 @@ def worlds(draw: st.DrawFn, planner: str) -> World:
         member = np.random.default_rng(draw(st.integers(0, 99))).random((items, 6)) < 0.3
         member[:, 0] |= ~member.any(axis=1)
         axis = Axis(tuple("abcdef"), member)
-    k, steps = draw(st.integers(1, 4)), draw(st.integers(1, 6))
+    k, steps = draw(st.integers(1, min(items, 4))), draw(st.integers(1, 6))
     setting = Setting(population.catalog, population.knowledge, axis, k, steps, seed=1)
     how = {
         "slate_size": k,

@@ -95,7 +95,7 @@ def worlds(draw: st.DrawFn) -> World:
     items = draw(st.sampled_from((2, 5, 24)))
     population = people(items, draw(st.sampled_from((1, 4))))
     config = SimulatorConfig(
-        slate_size=draw(st.integers(1, 4)),
+        slate_size=draw(st.integers(1, min(items, 4))),
         max_steps=draw(st.integers(1, 6)),
         repeats=draw(st.booleans()),
         feedback=draw(st.sampled_from(("click", "rating"))),

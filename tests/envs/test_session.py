@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import lerl  # noqa: F401 - registers the environments
 from lerl.envs import session
 from lerl.envs.catalog import Axis
 from lerl.envs.datasets import prepare
-from lerl.envs.dynamics import Drift
+from lerl.envs.dynamics import Boredom, Drift
 from lerl.envs.leave import Leave, StepBudget
 from lerl.envs.population import MissingDataError, Population
 from lerl.envs.session import HISTORY, SessionEnv, SessionVectorEnv
@@ -472,6 +472,9 @@ def test_a_step_after_leaving_is_refused(small: Population):
         ({"users": [0, 999]}, "names user 999, who is outside this environment's split"),
         ({"reset_mask": np.array([True])}, r"must have shape \(2,\) and type bool, given shape \(1,\)"),
         ({"reset_mask": np.array([0, 1])}, "given shape .* and type int64"),
+        ({"users": [[0], [1, 2]]}, "given an array of shape .* and type object"),
+        ({"reset_mask": [[True], [True, False]]}, "given shape .* and type object"),
+        ({"user": [0, 1]}, r"unknown option 'user'; .* reset knows users and reset_mask\. Did you mean 'users'\?"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(small: Population, options: dict[str, Any], message: str):
@@ -479,6 +482,22 @@ def test_options_that_do_not_fit_are_refused(small: Population, options: dict[st
     env.reset(seed=0)
     with pytest.raises(ValueError, match=message):
         env.reset(options=options)
+
+
+@pytest.mark.parametrize("actions", [[[1, 2], [3]], [[1, 2], "ab"], [[True, False]] * 2])
+def test_ragged_slates_and_other_types_are_refused(small: Population, actions: Any):
+    env = SessionVectorEnv(small, 2, slate_size=2, **SHORT)
+    env.reset(seed=0)
+    with pytest.raises(InvalidAction, match=r"needs item numbers of an integer type in shape \(2, 2\), given an array"):
+        env.step(actions)
+
+
+def test_one_user_knows_no_mask_and_options_are_a_dictionary(small: Population):
+    env = SessionEnv(small, **SHORT)
+    with pytest.raises(ValueError, match="unknown option 'reset_mask'; this environment's reset knows users"):
+        env.reset(options={"reset_mask": [True]})
+    with pytest.raises(TypeError, match=r"options must be a dict, given \['users'\]"):
+        env.reset(options=["users"])  # type: ignore[arg-type]
 
 
 def test_the_first_reset_is_of_every_slot(small: Population):
@@ -513,13 +532,51 @@ def test_settings_come_on_top_of_a_configuration(small: Population):
         ({"topics": "genres"}, r"env\.topics must be 'hidden' or 'categories', given 'genres'"),
         ({"feedback": "stars"}, r"env\.feedback must be 'click' or 'rating', given 'stars'"),
         ({"slate_size": 0}, r"env\.slate_size must be at least 1, given 0"),
-        ({"topic_count": 61}, "number of clusters must be between 1 and the 60 items, given 61"),
+        ({"slate_size": 61}, r"env\.slate_size must be at most the 60 items of the catalogue, given 61"),
+        ({"topic_count": 61}, r"env\.topic_count must be between 1 and the 60 items, given 61"),
         ({"render_mode": "human"}, "draws nothing: render_mode must be None, given 'human'"),
     ],
 )
 def test_bad_settings_are_refused(small: Population, wrong: dict[str, Any], message: str):
     with pytest.raises(ValueError, match=message):
         SessionEnv(small, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"repeats": "false"}, r"env\.repeats must be True or False, given 'false'"),
+        ({"slate_size": True}, r"env\.slate_size must be a whole number, given True"),
+        ({"max_steps": 2.5}, r"env\.max_steps must be a whole number, given 2\.5"),
+        ({"boredom": 1.0}, r"env\.boredom must be a Boredom, given 1\.0"),
+        ({"reveal_hidden": "no"}, "reveal_hidden must be True or False, given 'no'"),
+    ],
+)
+def test_settings_of_a_wrong_type_are_refused(small: Population, wrong: dict[str, Any], message: str):
+    with pytest.raises(TypeError, match=message):
+        SessionEnv(small, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Boredom(enabled="false"), r"boredom\.enabled must be True or False, given 'false'"),
+        (lambda: Boredom(weight=None), r"boredom\.weight must be a number, given None"),
+        (lambda: Leave(rule=3), r"leave\.rule must be text, given 3"),
+        (lambda: StepBudget(budget="20"), r"stepbudget\.budget must be a number, given '20'"),
+        (lambda: gymnasium.make("lerl/Synthetic-v0", users="40"), r"synthetic\.users must be a whole .* given '40'"),
+        (lambda: gymnasium.make_vec("lerl/Synthetic-v0", num_envs=True), "num_envs must be a whole number, given True"),
+    ],
+)
+def test_strengths_and_sizes_of_a_wrong_type_are_refused(make: Callable[[], object], message: str):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(small: Population):
+    env = SessionEnv(small, slate_size=np.int64(2), boredom=Boredom(weight=np.float32(1)), topic_count=5)
+    env.reset(seed=1)
+    assert 0 <= env.step([0, 1])[1] <= 1
 
 
 def test_a_vector_of_nobody_is_refused(small: Population):
