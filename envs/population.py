@@ -12,7 +12,6 @@ from dataclasses import dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +34,20 @@ PICTURE = "description"
 FILES = frozenset({CATALOG_FILE, ARRAYS_FILE, ABOUT_FILE, INTERACTIONS_FILE, f"{PICTURE}.png", f"{PICTURE}.svg"})
 OWN_LOGS = "own logs"
 """The format of data sets that were imported."""
+
+ARRAYS: dict[str, tuple[type, int]] = {
+    "truth.item_vectors": (np.float32, 2),
+    "truth.item_offsets": (np.float32, 1),
+    "truth.user_vectors": (np.float32, 2),
+    "truth.user_offsets": (np.float32, 1),
+    "knowledge.item_vectors": (np.float32, 2),
+    "knowledge.tastes": (np.float32, 2),
+    "knowledge.user_offsets": (np.float32, 1),
+    "knowledge.popularity": (np.float32, 1),
+    "training": (np.bool_, 1),
+    "history": (np.int32, 2),
+}
+"""What a prepared folder's arrays are: type and number of dimensions."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -61,7 +74,7 @@ class Truth:
 
     def __post_init__(self) -> None:
         items, users = len(self.item_offsets), len(self.user_offsets)
-        _check_matrices("item_vectors", self.item_vectors, items, "user_vectors", self.user_vectors, users)
+        _check_matrices("truth.item_vectors", self.item_vectors, items, "truth.user_vectors", self.user_vectors, users)
         _check_finite(self)
         read_only(self)
 
@@ -84,7 +97,7 @@ class Knowledge:
 
     def __post_init__(self) -> None:
         items, users = len(self.popularity), len(self.user_offsets)
-        _check_matrices("item_vectors", self.item_vectors, items, "tastes", self.tastes, users)
+        _check_matrices("knowledge.item_vectors", self.item_vectors, items, "knowledge.tastes", self.tastes, users)
         _check_finite(self)
         read_only(self)
 
@@ -182,12 +195,16 @@ class Population:
             DataError: it was made by another version of this package, or is damaged.
         """
         about = read_about(folder, format)
-        import polars as pl
-
-        try:
-            return _read(Path(folder), about)
-        except (ValueError, KeyError, TypeError, EOFError, OSError, BadZipFile, pl.exceptions.PolarsError) as error:
-            raise unusable(folder, f"cannot be read ({error})", format_of(about, format)) from error
+        format = format_of(about, format)
+        with damage(folder, ABOUT_FILE, format):
+            name, categories = str(about["name"]), tuple(map(str, about["categories"]))
+        with damage(folder, CATALOG_FILE, format):
+            catalog = _read_catalog(Path(folder) / CATALOG_FILE, categories)
+        with damage(folder, ARRAYS_FILE, format):
+            arrays = _read_arrays(Path(folder) / ARRAYS_FILE)
+            truth = Truth(**{field.name: arrays[f"truth.{field.name}"] for field in fields(Truth)})
+            knowledge = Knowledge(**{field.name: arrays[f"knowledge.{field.name}"] for field in fields(Knowledge)})
+            return cls(name, catalog, truth, knowledge, arrays["training"], arrays["history"])
 
 
 def make_command(folder: Path, format: str) -> str:
@@ -307,16 +324,32 @@ def _replace(place: Path, new: Path, old: Path) -> None:
         raise
 
 
-def _read(folder: Path, about: Mapping[str, Any]) -> Population:
-    with (folder / ARRAYS_FILE).open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-        return Population(
-            name=str(about["name"]),
-            catalog=_read_catalog(folder / CATALOG_FILE, tuple(about["categories"])),
-            truth=Truth(**{field.name: arrays[f"truth.{field.name}"] for field in fields(Truth)}),
-            knowledge=Knowledge(**{field.name: arrays[f"knowledge.{field.name}"] for field in fields(Knowledge)}),
-            training=arrays["training"],
-            history=arrays["history"],
-        )
+@contextmanager
+def damage(folder: Path, file: str, format: str) -> Iterator[None]:
+    """Whatever a damaged file of a prepared folder makes libraries say inside becomes one error that names the file."""
+    from polars.exceptions import PanicException  # no Exception: Polars raises it where it finds itself in the wrong
+
+    try:
+        yield
+    except MemoryError:
+        raise
+    except (Exception, PanicException) as error:
+        raise unusable(folder, f"cannot be read ({file}: {error})", format) from error
+
+
+def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    found = {}
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
+        for name, (kind, dimensions) in ARRAYS.items():
+            if name not in kept:
+                raise ValueError(f"{name} is missing")
+            array = found[name] = kept[name]
+            if array.dtype != kind or array.ndim != dimensions:
+                raise ValueError(
+                    f"{name} must be {kind.__name__} in {dimensions} dimensions, "
+                    f"given {array.dtype} of shape {array.shape}"
+                )
+    return found
 
 
 def _arrays(population: Population) -> dict[str, Any]:
@@ -343,7 +376,10 @@ def _read_catalog(path: Path, names: tuple[str, ...]) -> Catalog:
     frame = pl.read_parquet(path, glob=False)
     membership = np.zeros((len(frame), len(names)), dtype=np.bool_)
     for item, categories in enumerate(frame["categories"]):
-        membership[item, [names.index(name) for name in categories]] = True
+        for name in categories:
+            if name not in names:
+                raise ValueError(f"item {item} has the category {name!r}, which {ABOUT_FILE} does not list")
+            membership[item, names.index(name)] = True
     return Catalog(tuple(frame["item_id"]), tuple(frame["title"]), Axis(names, membership))
 
 

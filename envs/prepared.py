@@ -4,8 +4,8 @@ from pathlib import Path
 
 import polars as pl
 
-from lerl.envs.logs import DataError, check_log
-from lerl.envs.population import INTERACTIONS_FILE, OWN_LOGS, format_of, read_about, unusable
+from lerl.envs.logs import check_log
+from lerl.envs.population import INTERACTIONS_FILE, OWN_LOGS, damage, format_of, read_about, unusable
 
 
 def read_prepared_log(folder: Path) -> pl.DataFrame:
@@ -19,9 +19,7 @@ def read_prepared_log(folder: Path) -> pl.DataFrame:
     path = folder / INTERACTIONS_FILE
     if not path.is_file():
         raise unusable(folder, f"has no {INTERACTIONS_FILE}", format)
-    try:
+    with damage(folder, INTERACTIONS_FILE, format):
         log = pl.read_parquet(path, glob=False)
         check_log(log)
-        return log
-    except (DataError, pl.exceptions.PolarsError, OSError) as error:
-        raise unusable(folder, f"cannot be read ({INTERACTIONS_FILE}: {error})", format) from error
+    return log

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -441,6 +442,64 @@ def test_a_damaged_folder_is_one_clear_error(
     damage(tmp_path / "copy")
     with pytest.raises(DataError, match=r"copy cannot be read .*make it again with `lerl data prepare"):
         Population.load(tmp_path / "copy")
+
+
+def with_array(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
+    """Damage: one array of a folder is changed, or left out where the change gives None."""
+
+    def make(folder: Path) -> None:
+        arrays = {key: value.copy() for key, value in np.load(folder / "arrays.npz").items()}
+        changed = change(arrays.pop(name))
+        np.savez(folder / "arrays.npz", **arrays | ({} if changed is None else {name: changed}))
+
+    return make
+
+
+def panic(*_: object, **__: object) -> None:
+    raise pl.exceptions.PanicException("called unwrap")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (with_array("truth.item_vectors", lambda _: None), "arrays.npz: truth.item_vectors is missing"),
+        (
+            with_array("knowledge.tastes", lambda old: old.astype(str)),
+            "arrays.npz: knowledge.tastes must be float32 in 2 dimensions, given <U32 of shape (80, 5)",
+        ),
+        (
+            with_array("truth.user_offsets", lambda old: old[:, None]),
+            "truth.user_offsets must be float32 in 1 dimensions",
+        ),
+        (with_array("training", lambda old: old.astype(int)), "arrays.npz: training must be bool in 1 dimensions"),
+        (with_array("knowledge.popularity", lambda old: old * np.nan), "knowledge.popularity has a number that is not"),
+        (with_array("truth.user_vectors", lambda old: old[:, 1:]), "arrays.npz: truth.item_vectors must be"),
+        (with_array("training", lambda old: old[1:]), "arrays.npz: truth must be of 60 items and 79 users"),
+        (with_array("history", lambda old: old + 99), "arrays.npz: history has a row outside users 0..79"),
+        (
+            lambda folder: (folder / "prepared.json").write_text(
+                (folder / "prepared.json").read_text().replace('"Drama"', '"Dramas"')
+            ),
+            "has the category 'Drama', which prepared.json does not list",
+        ),
+    ],
+)
+def test_what_is_wrong_in_a_damaged_folder_is_named(
+    prepared: tuple[Path, PrepareReport], tmp_path: Path, make: Callable[[Path], object], message: str
+):
+    Population.load(prepared[0]).save(tmp_path / "copy")
+    make(tmp_path / "copy")
+    with pytest.raises(DataError, match=r"make it again with `lerl data prepare") as caught:
+        Population.load(tmp_path / "copy")
+    assert message in str(caught.value)
+
+
+def test_a_file_that_makes_polars_panic_is_damaged_as_well(
+    prepared: tuple[Path, PrepareReport], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pl, "read_parquet", panic)
+    with pytest.raises(DataError, match=r"cannot be read \(catalog\.parquet: called unwrap\); make it again"):
+        Population.load(prepared[0])
 
 
 class Bomb:

@@ -241,7 +241,9 @@ def a_population(history: np.ndarray, items: int = 3) -> Population:
 
 
 def test_sides_with_arrays_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match=r"item_vectors must be \(3, d\) and user_vectors \(2, d\).*given \(3, 5\)"):
+    with pytest.raises(
+        ValueError, match=r"item_vectors must be \(3, d\) and truth\.user_vectors \(2, d\).*given \(3, 5\)"
+    ):
         a_truth(item_vectors=np.zeros((3, 5), np.float32))
     with pytest.raises(ValueError, match=r"truth.user_offsets has a number that is not finite"):
         a_truth(user_offsets=np.array([0, np.nan], np.float32))
