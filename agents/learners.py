@@ -18,6 +18,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
+from lerl.agents.bounded import BoundedPolicy
 from lerl.agents.discrete import DiscreteAgent, DiscreteItemEnv, ItemChooser, check_discrete, discrete_spaces
 from lerl.agents.encoders import EXTRACTORS, CategoryEncoder, layout_of
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
@@ -60,8 +61,8 @@ LEARNERS = {
     "ppo": Learner(PPO, ActorCriticPolicy, REACH, samples=True),
     "a2c": Learner(A2C, ActorCriticPolicy, REACH, samples=True),
     "sac": Learner(SAC, SACPolicy, NEAR, samples=True),
-    "td3": Learner(TD3, TD3Policy, NEAR, samples=False),
-    "ddpg": Learner(DDPG, TD3Policy, NEAR, samples=False),
+    "td3": Learner(TD3, BoundedPolicy, NEAR, samples=False),
+    "ddpg": Learner(DDPG, BoundedPolicy, NEAR, samples=False),
     "maskable_ppo": Learner(MaskablePPO, MaskedPolicy, None, samples=True),
     "dqn": Learner(MaskedDQN, MaskedQPolicy, None, samples=False),
 }
