@@ -136,7 +136,7 @@ class OffPolicyConfig:
     """
 
     buffer: int = 50_000
-    learning_starts: int = 5_000
+    learning_starts: int = 512
     gradient_steps: int = 8
     noise: float = 0.5
     epsilon: float = 0.1
