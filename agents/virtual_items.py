@@ -18,7 +18,7 @@ from lerl.envs import draws
 from lerl.envs.session import SessionVectorEnv
 
 REACH = 20.0  # bound of a Gaussian action's coordinates, in standard deviations of item scores; hardly ever met
-NEAR = 3.0  # the same where actions are squashed into their bounds: what a random action of the warm-up may be
+NEAR = 1.0  # the same where actions are squashed into their bounds: what a random action of the warm-up may be
 
 
 class VirtualItemEnv(SessionsView):

@@ -309,7 +309,7 @@ def check_vacant(folder: Path, *, overwrite: bool = False) -> None:
             f"give a new folder, or empty this one yourself"
         )
     if not overwrite:
-        raise FileExistsError(f"{folder} already holds a prepared data set; give a new folder, or overwrite it")
+        raise FileExistsError(f"{folder} already holds a prepared data set; give a new folder, or --overwrite")
 
 
 def _replace(place: Path, new: Path, old: Path) -> None:

@@ -16,7 +16,6 @@ from lerl.envs.population import Population
 from lerl.envs.synthetic import synthetic_population
 from lerl.envs.topics import cluster_axis
 from lerl.planners.rules import RULES
-from lerl.settings import SettingsError
 
 SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr")
 
@@ -116,16 +115,10 @@ class Task:
         """Read or make the population and its axis.
 
         Raises:
-            ValueError: the recipe needs a prepared folder and none was given.
-            SettingsError: the catalogue has fewer items than slates, or than there should be clusters.
+            ValueError: the recipe needs a prepared folder and none was given, or planner.clusters is too large.
             MissingDataError: the folder is not there or was not prepared.
         """
         population = _population(config)
-        items = len(population.catalog)
-        clusters = config.planner.clusters if config.planner.axis == "clusters" else 0
-        for key, size in (("env.slate_size", config.env.slate_size), ("planner.clusters", clusters)):
-            if size > items:
-                raise SettingsError(f"{key} must be at most the {items:,} items of the catalogue, given {size:,}")
         known, planner = population.knowledge, config.planner
         axis = population.catalog.categories
         if planner.axis == "clusters":

@@ -26,6 +26,7 @@ from lerl.agents.learners import (
     save_policy,
 )
 from lerl.agents.report import Report
+from lerl.agents.virtual_items import NEAR
 from lerl.config import OffPolicyConfig, TrainConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue
 from lerl.envs.leave import Leave
@@ -341,7 +342,7 @@ def test_buffers_hold_what_was_chosen(world: Any):
     view.step_async = lambda actions: (taken.append(actions.copy()), step(actions))[1]  # type: ignore[method-assign]
     model = new_model("td3", view, one.train, 0).learn(SMALL.steps)
     kept = model.replay_buffer.actions[: len(taken)]  # (steps, 4 users, D)
-    np.testing.assert_allclose(3.0 * kept, np.stack(taken), atol=1e-5)
+    np.testing.assert_allclose(NEAR * kept, np.stack(taken), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", DISCRETE)
@@ -364,9 +365,9 @@ def test_tasks_too_large_for_choosing_by_number_are_refused(name: str, items: in
 
 
 def test_sac_is_asked_for_the_spread_that_was_set(world: Any):
-    """At the target, the entropy of 5 normal variables with a standard deviation of exp(-1.5), in units of 3."""
+    """At the target, the entropy of 5 normal variables with a standard deviation of exp(-1.5), in units of 1."""
     model = world("sac", "categories").learn(0)
-    expected = 5 * (0.5 * np.log(2 * np.pi * np.e) + np.log(np.exp(-1.5) / 3))
+    expected = 5 * (0.5 * np.log(2 * np.pi * np.e) + np.log(np.exp(-1.5)))
     assert model.target_entropy == pytest.approx(expected)
     first = model.policy.actor.get_action_dist_params(torch.as_tensor(model.env.reset()))[1]
-    np.testing.assert_allclose(first.detach().numpy(), -1.5 - np.log(3), atol=0.1)
+    np.testing.assert_allclose(first.detach().numpy(), -1.5, atol=0.1)

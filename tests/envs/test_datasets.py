@@ -550,7 +550,7 @@ def test_an_output_that_is_a_file_is_refused(raw: Path, tmp_path: Path):
 def test_a_prepared_folder_is_replaced_only_when_asked(raw: Path, tmp_path: Path):
     out = tmp_path / "deep" / "out"
     prepare("movielens", raw, out, dim=2)
-    with pytest.raises(FileExistsError, match=r"already holds a prepared data set; give a new folder, or overwrite it"):
+    with pytest.raises(FileExistsError, match=r"already holds a prepared data set; give a new folder, or --overwrite"):
         prepare("movielens", raw, out, dim=3)
     assert Population.load(out).truth.item_vectors.shape == (60, 2)
     prepare("movielens", raw, out, dim=3, overwrite=True)
