@@ -9,6 +9,10 @@ from lerl.envs.catalog import Axis
 from lerl.envs.population import Floats, Population
 
 
+class ClusterError(ValueError):
+    """More clusters than items or their directions; the message names the key and what is possible."""
+
+
 def unit_rows(vectors: Floats) -> Floats:
     """Rows of (N, d) scaled to length 1; a row of zeros stays."""
     lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64))
@@ -25,20 +29,20 @@ def cluster_items(vectors: Floats, count: int, seed: int, key: str) -> NDArray[n
         key: the setting that says how many clusters, for the error.
 
     Raises:
-        ValueError: there are fewer items, or fewer items of different directions, than clusters.
+        ClusterError: there are fewer items, or fewer items of different directions, than clusters.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
     if not 1 <= count <= len(vectors):
-        raise ValueError(f"{key} must be between 1 and the {len(vectors)} items, given {count}")
+        raise ClusterError(f"{key} must be from 1 to the {len(vectors):,} items, given {count:,}")
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of too few directions, which are counted below
         labels = KMeans(count, random_state=seed, n_init=4).fit_predict(unit_rows(vectors))
     found = len(np.unique(labels))
     if found < count:
-        raise ValueError(f"{key} must be at most {found}, since items have no more distinct directions, given {count}")
+        raise ClusterError(f"{key} must be at most {found}, as items have no more distinct directions, given {count}")
     return labels.astype(np.int32)
 
 

@@ -115,7 +115,8 @@ class Task:
         """Read or make the population and its axis.
 
         Raises:
-            ValueError: the recipe needs a prepared folder and none was given, or planner.clusters is too large.
+            ValueError: the recipe needs a prepared folder and none was given.
+            ClusterError: planner.clusters is too large.
             MissingDataError: the folder is not there or was not prepared.
         """
         population = _population(config)

@@ -25,6 +25,7 @@ from lerl.config import Config
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
 from lerl.envs.plugins import PluginError
+from lerl.envs.topics import ClusterError
 from lerl.evaluate import write_table
 from lerl.fit import DivergedError, Fitter, check_rows
 from lerl.progress import Progress
@@ -280,7 +281,7 @@ def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Repo
         row = parse_row(tried.tune.row, tried.planner.name)
         fitter.fit(row)
         played = _play(fitter, row, report)
-    except (SettingsError, PluginError, DivergedError) as error:
+    except (SettingsError, ClusterError, PluginError, DivergedError) as error:
         return np.zeros(0), " ".join(str(error).split())
     sessions = _sessions(played)
     write_table(sessions, folder / "sessions.parquet")

@@ -25,13 +25,13 @@ def test_items_of_one_direction_share_a_cluster():
 
 @pytest.mark.parametrize("count", [0, 6])
 def test_more_clusters_than_items_are_refused(count: int):
-    with pytest.raises(ValueError, match=rf"env\.topic_count must be between 1 and the 5 items, given {count}"):
+    with pytest.raises(ValueError, match=rf"env\.topic_count must be from 1 to the 5 items, given {count}"):
         cluster_items(VECTORS, count, 0, "env.topic_count")
 
 
 @pytest.mark.filterwarnings("error")
 def test_more_clusters_than_directions_are_refused():
-    with pytest.raises(ValueError, match=r"env\.topic_count must be at most 2, since items have no more .*, given 3"):
+    with pytest.raises(ValueError, match=r"env\.topic_count must be at most 2, as items have no more .*, given 3"):
         cluster_items(np.array([[1, 0], [0, 1], [2, 0], [0, 3]], np.float32), 3, 0, "env.topic_count")
 
 

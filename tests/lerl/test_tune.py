@@ -301,7 +301,7 @@ def test_more_clusters_than_items_are_a_refused_trial(tmp_path: Path) -> None:
     how = dataclasses.replace(SMALL.tune, row="boredom+greedy", trials=6, space=space)
     trials = tune(dataclasses.replace(config, tune=how), tmp_path / "search")
     said = {trial.refused for trial in trials if trial.values["planner.clusters"] == 81}
-    assert said == {"planner.clusters must be at most the 80 items of the catalogue, given 81"}
+    assert said == {"planner.clusters must be from 1 to the 80 items, given 81"}
 
 
 def test_learning_that_blows_up_is_a_refused_trial_and_a_plain_error_of_train(
