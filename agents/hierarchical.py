@@ -21,6 +21,7 @@ class Hierarchy:
         count: B.
         planner: chooses categories, or None for all items.
         replan_every: steps a plan is kept.
+        replan_below: share of the promised clicks; a plan whose last slate brought less is replaced before that.
         diversity: weight of maximal marginal relevance, 0 for plain top k; only without a planner.
         attentive: whether `contexts` are kept without a planner too, for an encoder.
 
@@ -36,8 +37,10 @@ class Hierarchy:
         replan_every: int = 1,
         diversity: float = 0.0,
         attentive: bool = False,
+        replan_below: float = 0.0,
     ) -> None:
-        self.setting, self.planner, self.replan_every, self.diversity = setting, planner, replan_every, diversity
+        self.setting, self.planner, self.diversity = setting, planner, diversity
+        self.replan_every, self.replan_below = replan_every, replan_below
         self.memory = Memory(setting, count)
         self.attentive = attentive or planner is not None
         self.contexts: PlanContexts | None = None
@@ -60,7 +63,17 @@ class Hierarchy:
         self.memory.see(observation)
         self._look(np.arange(len(self.widened)))
         due = self.memory.steps - self.planned_at >= self.replan_every
+        if self.replan_below > 0 and self.contexts is not None:
+            due |= (self.memory.steps > self.planned_at) & self._disappointing(self.contexts)
         self._plan(np.flatnonzero(due if ended is None else due & ~ended))
+
+    def _disappointing(self, contexts: PlanContexts) -> NDArray[np.bool_]:
+        """(B,) whether the last slate brought too little of what known history promised of it."""
+        last = slice(-self.setting.slate_size, None)
+        there = contexts.recent_items[:, last] >= 0
+        clicks = np.where(there, contexts.recent_feedback[:, last], 0.0).sum(axis=1)
+        promised = np.where(there, contexts.recent_estimates[:, last], 0.0).sum(axis=1)
+        return np.asarray(clicks < self.replan_below * promised)
 
     def _look(self, rows: NDArray[np.int64]) -> None:
         if self.attentive:

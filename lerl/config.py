@@ -18,6 +18,18 @@ MOST = {
     "planner.size": 10_000,
     "planner.replan_every": 10_000,
     "planner.sessions": 1_000_000,
+    "planner.replan_below": 10,
+    "planner.candidates": 10_000,
+    "planner.timeout": 3_600,
+    "planner.temperature": 2,
+    "planner.concurrency": 256,
+    "planner.reflections": 10_000,
+    "planner.refresh": 100_000,
+    "planner.budget.calls": 1_000_000_000,
+    "planner.budget.tokens": 1_000_000_000_000,
+    "planner.budget.money": 1_000_000,
+    "planner.price.input": 1_000_000,
+    "planner.price.output": 1_000_000,
     "train.off_policy.buffer": 10_000_000,
     "train.off_policy.gradient_steps": 1_000,
     "train.off_policy.learning_starts": 10_000_000_000,
@@ -94,18 +106,71 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class BudgetConfig:
+    """What a chat model may cost in one run; beyond, planner.fallback plans.
+
+    Args:
+        calls: requests that are sent, retries and repairs included; no limit when none.
+        tokens: of questions and answers, as the endpoint counts them; no limit when none.
+        money: in the currency of planner.price; no limit when none.
+    """
+
+    calls: int | None = None
+    tokens: int | None = None
+    money: float | None = None
+
+    def __post_init__(self) -> None:
+        _within("planner.budget", 0, calls=self.calls, tokens=self.tokens, money=self.money)
+
+
+@dataclass(frozen=True)
+class PriceConfig:
+    """What the chat model's endpoint asks for a million tokens, for costs and planner.budget.money.
+
+    Args:
+        input: of questions. output: of answers.
+    """
+
+    input: float = 0.0
+    output: float = 0.0
+
+    def __post_init__(self) -> None:
+        _within("planner.price", 0, input=self.input, output=self.output)
+
+
+@dataclass(frozen=True)
 class PlannerConfig:
     """The category planner.
 
     Args:
-        name: what the rows "planner+ppo" and "planner+greedy" stand for: random, round_robin, greedy, boredom, or your
-            own as "my_package.my_module:MyPlanner".
+        name: what the rows "planner+ppo" and "planner+greedy" stand for: random, round_robin, greedy, boredom, blind,
+            llm, distilled, or your own as "my_package.my_module:MyPlanner".
         axis: what is planned: "categories" of the catalogue, or "clusters" of the agents' item vectors.
         clusters: how many clusters.
         size: how many categories a plan allows.
         replan_every: steps a plan is kept.
+        replan_below: a plan is replaced before that when the last slate brought less than this share of the clicks that
+            known history promised, from 0 (never) to 10.
         sessions: training sessions that a planner which learns from whole sessions is given before a policy is trained
             under it, in two lots; their steps are taken off the row's training steps. 0, or at least 2.
+        model: the chat model behind llm, as PROVIDER:NAME; keys come from the environment alone.
+        base_url: its endpoint where it is not the provider's own, such as http://localhost:8000/v1.
+        client: "langchain" for any provider, or "openai" for the openai client alone.
+        temperature: of its answers, in [0, 2].
+        timeout: seconds that one plan may take in all, retries and a repair included.
+        concurrency: questions that are under way at once.
+        fallback: the rule that plans where the model gives no usable answer.
+        prompts: folder with plan.txt or reflect.txt of your own in place of lerl's.
+        detail: what of a session a question says: "full", or "coarse" for fewer different questions.
+        candidates: categories that a question offers, the most liked and those shown of late; all when none.
+        reflections: sessions of each lot that reflections are written on.
+        pool: reflections to begin with: an earlier run's folder, or its planners/pool.json.
+        cache: file in which answers are kept across runs, besides the run's own.
+        replay: a run whose recorded answers are used in the model's place; no endpoint is asked.
+        distilled: the run, or the file, that lerl distill wrote, for the planner distilled.
+        refresh: states that distilled asks the model about in each lot of sessions, where it is unsure; 0 asks none.
+        budget: what the model may cost.
+        price: what its tokens cost.
     """
 
     name: str = "boredom"
@@ -113,12 +178,42 @@ class PlannerConfig:
     clusters: int = 40
     size: int = 6
     replan_every: int = 1
+    replan_below: float = 0.0
     sessions: int = 3000
+    model: str | None = None
+    base_url: str | None = None
+    client: str = "langchain"
+    temperature: float = 0.0
+    timeout: float = 30.0
+    concurrency: int = 8
+    fallback: str = "boredom"
+    prompts: str | None = None
+    detail: str = "full"
+    candidates: int | None = None
+    reflections: int = 50
+    pool: str | None = None
+    cache: str | None = None
+    replay: str | None = None
+    distilled: str | None = None
+    refresh: int = 0
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
+    price: PriceConfig = field(default_factory=PriceConfig)
 
     def __post_init__(self) -> None:
-        if self.axis not in ("categories", "clusters"):
-            raise ValueError(f"planner.axis must be 'categories' or 'clusters', given {self.axis!r}")
+        for name, allowed in (
+            ("axis", ("categories", "clusters")),
+            ("client", ("langchain", "openai")),
+            ("detail", ("full", "coarse")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(
+                    f"planner.{name} must be {allowed[0]!r} or {allowed[1]!r}, given {getattr(self, name)!r}"
+                )
         _within("planner", 1, clusters=self.clusters, size=self.size, replan_every=self.replan_every)
+        _within("planner", 1, concurrency=self.concurrency, candidates=self.candidates)
+        _within("planner", 0, temperature=self.temperature, reflections=self.reflections, refresh=self.refresh)
+        _within("planner", 0, replan_below=self.replan_below)
+        _within("planner", 0.001, timeout=self.timeout)
         if self.sessions != 0:
             _within("planner", 2, sessions=self.sessions)
 

@@ -3,6 +3,7 @@
 import io
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,13 @@ def evaluate(run: Path) -> Config:
     with locked(run), Progress() as progress:
         task = Task.load(config)
         check_population(run, about, task)
-        fitter = Fitter(task, run, progress.report)
-        if not (run / TRAINED).is_file() or any(fitter.lacks(row) for row in parse_rows(config)):
-            raise RunError(f"{run} was not trained to its end, or lost some of it; go on with: {resume_command(run)}")
-        shutil.rmtree(run / "evaluated", ignore_errors=True)  # of an evaluation that was broken off, perhaps long ago
-        judge(task, fitter, run, progress)
+        with closing(Fitter(task, run, progress.report)) as fitter:
+            if not (run / TRAINED).is_file() or any(fitter.lacks(row) for row in parse_rows(config)):
+                raise RunError(
+                    f"{run} was not trained to its end, or lost some of it; go on with: {resume_command(run)}"
+                )
+            shutil.rmtree(run / "evaluated", ignore_errors=True)  # of an evaluation broken off, perhaps long ago
+            judge(task, fitter, run, progress)
     return config
 
 
@@ -60,6 +63,7 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
             kept.append(run / "evaluated" / label)
             if not all((kept[-1] / f"{name}.parquet").is_file() for name in TABLES):
                 played = _play(stage, fitter.agent(row, deterministic), users, task, label, progress)
+                fitter.lived(int(played.lengths.sum()))
                 for name, table in _tables(label, played, task, stage.env.simulator).items():
                     write_table(table, kept[-1] / f"{name}.parquet")
     for name in TABLES:

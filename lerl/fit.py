@@ -36,6 +36,10 @@ from lerl.envs.files import write_whole
 from lerl.envs.plugins import blamed, load_plugin
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.base import Planner, Sessions
+from lerl.planners.distilled import DistilledPlanner
+from lerl.planners.guard import Guard
+from lerl.planners.llm import MODELS, LLMPlanner, build_model, check_model
+from lerl.planners.prompt import Prompts
 from lerl.planners.rules import build_planner
 from lerl.reading import reading, resume_command
 from lerl.rollout import Played, Stage, sessions_of
@@ -69,6 +73,33 @@ class Fitter:
         self.how = how or f"go on with: {resume_command(folder)}"
         self._taught: dict[str, tuple[Planner, int]] = {}
         self._stage: Stage | None = None
+        self._guard: Guard | None = None
+
+    @property
+    def guard(self) -> Guard:
+        """Asks the chat model, for all rows whose planner is one."""
+        if self._guard is None:
+            planner = self.task.config.planner
+            self._guard = Guard(planner, Prompts(planner.prompts).digest, self.folder / "planners" / "traffic.sqlite")
+        return self._guard
+
+    def enter(self, phase: str, planner: Any) -> None:
+        """Tell a chat model's guard what the run is at; its failures and counts are those of one phase."""
+        if self._guard is not None:
+            self._guard.phase = phase if isinstance(planner, LLMPlanner | DistilledPlanner) else ""
+
+    def lived(self, user_steps: int) -> None:
+        """Count user-steps that a chat model, or what was learned from one, planned for."""
+        if self._guard is not None and self._guard.phase:
+            self._guard.count("user_steps", user_steps)
+
+    def close(self) -> None:
+        """Write what the chat model cost, and let go of its endpoint and files."""
+        if self._guard is not None:
+            report = json.dumps(self._guard.report(), indent=1)
+            self._guard.close()
+            self._guard = None
+            write_whole(self.folder / "planners" / "traffic.json", report)
 
     @property
     def stage(self) -> Stage:
@@ -126,14 +157,18 @@ class Fitter:
         return self.folder / "rows" / f"{row.label}.json"
 
     def _new_planner(self, name: str) -> Any:
-        return build_planner(name, self.task.config.planner.size, self.task.seed("planner"))
+        settings, seed = self.task.config.planner, self.task.seed("planner")
+        if name in MODELS:
+            return build_model(name, settings, seed, lambda: self.guard)
+        return build_planner(name, settings.size, seed)
 
     def _learns(self, planner: Any) -> bool:
         return hasattr(planner, "session_ended") and self.task.config.planner.sessions > 0
 
     def _keeps(self, planner: Any) -> bool:
         """Whether what a planner learned is kept in a file."""
-        return self._learns(planner) and hasattr(planner, "state") and hasattr(planner, "restore")
+        made_of_files = isinstance(planner, LLMPlanner | DistilledPlanner)
+        return hasattr(planner, "state") and hasattr(planner, "restore") and (made_of_files or self._learns(planner))
 
     def _planner(self, name: str | None) -> tuple[Planner | None, int]:
         """A planner with what it learned from training sessions, and the user-steps that took.
@@ -144,15 +179,17 @@ class Fitter:
         if name is None:
             return None, 0
         built = self._new_planner(name)
-        if not self._learns(built):
-            return built, 0
         if not self._keeps(built):
+            if not self._learns(built):
+                return built, 0
             if name not in self._taught:
                 self._taught[name] = built, self._teach(built, name)
             return copy.deepcopy(self._taught[name])
         path = self._planner_path(name)
         if not path.exists():
-            steps = self._teach(built, name)
+            steps = self._teach(built, name) if self._learns(built) else 0
+            if isinstance(built, LLMPlanner):
+                write_whole(path.with_name("pool.json"), built.pool.dump())
             stream = io.BytesIO()
             np.savez(stream, steps=steps, **built.state())
             write_whole(path, stream.getvalue())
@@ -164,10 +201,12 @@ class Fitter:
         """Give whole sessions to a planner, twice: it explores the second time with what it learned from the first."""
         rounds: list[Sessions] = []
         steps = 0
+        self.enter(f"learn {self._name(name)}", planner)
         for number in range(2):
             played = self._explore(planner, number, self.task.config.planner.sessions // 2)
             rounds.append(sessions_of(played, self.task.population, self.task.axis))
             steps += int(played.lengths.sum())
+            self.lived(int(played.lengths.sum()))
             planner.session_ended(_joined(rounds))
             self.report(f"{self._name(name)} planner", number + 1, 2, None)
         return steps
@@ -186,6 +225,7 @@ class Fitter:
             config.planner.replan_every,
             diversity,
             attentive=scorer is not None,
+            replan_below=config.planner.replan_below,
         )
         return new_agent(hierarchy, scorer)
 
@@ -202,6 +242,7 @@ class Fitter:
             )
         marks = [round(steps * part / train.evaluations) for part in range(1, train.evaluations)]
         curve: list[Point] = []
+        counted = 0
 
         def point(learner: Any) -> Point:
             curve.append(self._curve_point(name, learner, planner, encoder, spent + learner.num_timesteps))
@@ -214,15 +255,22 @@ class Fitter:
                 raise KeyboardInterrupt
 
         def after(learner: Any) -> None:
+            nonlocal counted
             done = learner.num_timesteps
+            self.lived(done - counted)
+            counted = done
+            if self._guard is not None and self._guard.phase:
+                record_traffic(learner.logger, self._guard.report())
             newest = point(learner) if any(curve[-1]["steps"] - spent < mark <= done for mark in marks) else None
             self.report(name, spent + done, train.steps, newest)
 
+        self.enter(f"train {name}", planner)
         with reading(checkpoint.path, self.how):
             kept = checkpoint.read()
             if kept is not None:
                 curve += kept["curve"]
                 view.restore(thaw(model, kept))
+        counted = model.num_timesteps
         with _finite(name, model.policy, train.learning_rate):
             if kept is None and steps:
                 point(model)
@@ -249,7 +297,14 @@ class Fitter:
             autoreset_mode=AutoresetMode.DISABLED,
         )
         setting = self.task.setting(name)
-        hierarchy = Hierarchy(setting, train.users, planner, config.planner.replan_every, attentive=True)
+        hierarchy = Hierarchy(
+            setting,
+            train.users,
+            planner,
+            config.planner.replan_every,
+            attentive=True,
+            replan_below=config.planner.replan_below,
+        )
         encoder = build_encoder(train.encoder, setting, planner is not None, train.history)
         view = new_view(learner, env, hierarchy, encoder, train)
         model = new_model(learner, view, train, self.task.seed("policy", name), self.folder / "logs" / name)
@@ -280,7 +335,9 @@ class Fitter:
         users: NDArray[np.int64] = np.random.default_rng(seed).choice(
             self.stage.users, self.task.config.train.validation
         )
-        return self.stage.play(agent, users, 1, seed)
+        played = self.stage.play(agent, users, 1, seed)
+        self.lived(int(played.lengths.sum()))
+        return played
 
     def _tune_diversity(self, row: Row) -> None:
         """Choose the weight of maximal marginal relevance by cumulative reward on training users."""
@@ -311,7 +368,17 @@ class Fitter:
         if row.diverse:
             with reading(self._weight_path(row), self.how):
                 weight = float(json.loads(self._weight_path(row).read_text(encoding="utf-8"))["weight"])
-        return self._agent(self._planner(row.planner)[0], self._scorer(row, deterministic), weight, row.label)
+        planner, _ = self._planner(row.planner)
+        self.enter(f"evaluate {row.label}{'@det' if deterministic else ''}", planner)
+        return self._agent(planner, self._scorer(row, deterministic), weight, row.label)
+
+
+def record_traffic(logger: Any, report: dict[str, Any]) -> None:
+    """Show what a chat model costs beside the learning curves."""
+    for name, value in report.items():
+        if isinstance(value, int | float):
+            logger.record(f"planner/{name}", value)
+    logger.record("planner/fallbacks", sum(report["fallbacks"].values()))
 
 
 @contextmanager
@@ -364,6 +431,9 @@ def check_rows(task: Task, rows: Sequence[Row]) -> None:
     for row in {(row.planner, row.baseline): row for row in rows}.values():
         if row.baseline is not None:
             fitter.stage.rehearse(build_agent(row, few))
+            continue
+        if row.planner in MODELS:  # an endpoint that fails must not keep a run from starting
+            check_model(row.planner, task.config.planner)
             continue
         planner = build_planner(row.planner, task.config.planner.size, task.seed("planner")) if row.planner else None
         fitter.stage.rehearse(fitter._agent(planner, None, 0.0, row.label))

@@ -15,8 +15,10 @@ from lerl.envs.plugins import PluginError, load_plugin
 from lerl.envs.population import Population
 from lerl.envs.synthetic import synthetic_population
 from lerl.envs.topics import cluster_axis
+from lerl.planners.llm import MODELS
 from lerl.planners.rules import RULES
 
+PLANNERS = (*RULES, *MODELS)
 SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr")
 
 
@@ -63,11 +65,11 @@ def parse_row(name: str, main_planner: str) -> Row:
         raise PluginError(
             f"agents names {name!r}, which is no row.{hint} Rows are PLANNER+LEARNER, PLANNER+greedy, "
             f"flat+LEARNER, flat+greedy, flat+mmr, flat+ppo+mmr, {', '.join(BASELINES)}, or your own agent as "
-            f"'my_package.my_module:MyAgent'; planners are {', '.join(RULES)}, or your own; "
+            f"'my_package.my_module:MyAgent'; planners are {', '.join(PLANNERS)}, or your own; "
             f"learners are {', '.join(LEARNERS)}"
         )
-    if head != "flat" and planner not in RULES:
-        load_plugin(planner, "planner.name" if head == "planner" else "agents", RULES, ("plan",))
+    if head != "flat" and planner not in PLANNERS:
+        load_plugin(planner, "planner.name" if head == "planner" else "agents", PLANNERS, ("plan",))
     label = f"{head if head == 'flat' else planner.rpartition(':')[2]}+{scorer}"
     learner = scorer.removesuffix("+mmr")
     return Row(
@@ -76,7 +78,7 @@ def parse_row(name: str, main_planner: str) -> Row:
 
 
 def _examples() -> list[str]:
-    planned = [f"{planner}+{scorer}" for planner in (*RULES, "planner") for scorer in (*LEARNERS, "greedy")]
+    planned = [f"{planner}+{scorer}" for planner in (*PLANNERS, "planner") for scorer in (*LEARNERS, "greedy")]
     return [*planned, *(f"flat+{scorer}" for scorer in SCORERS), *BASELINES]
 
 
@@ -89,7 +91,7 @@ def parse_rows(config: Config) -> list[Row]:
     rows = list(dict.fromkeys(parse_row(name, config.planner.name) for name in config.agents))
     if not rows:
         raise PluginError("agents is empty; name at least one row, such as [planner+ppo, flat+ppo, random]")
-    owner: dict[str, str] = {name: name for name in (*RULES, *BASELINES, "flat")}
+    owner: dict[str, str] = {name: name for name in (*PLANNERS, *BASELINES, "flat")}
     for row in rows:
         plugin = row.planner or row.baseline
         if plugin is not None and owner.setdefault(plugin.rpartition(":")[2], plugin) != plugin:

@@ -3,6 +3,7 @@
 import json
 import platform
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,7 @@ def resume(run: Path) -> Config:
 
 
 def _work(task: Task, rows: list[Row], out: Path) -> None:
-    with Progress() as progress:
-        fitter = Fitter(task, out, progress.report)
+    with Progress() as progress, closing(Fitter(task, out, progress.report)) as fitter:
         lacking = [row for row in rows if fitter.lacks(row)]
         if lacking or not all((out / name).is_file() for name in (TRAINED, CURVES)):
             for row in lacking:

@@ -1,4 +1,4 @@
-"""Planners that are rules: uniform random, round robin, greedy by estimated liking, and boredom-aware."""
+"""Planners that are rules: random, round robin, greedy by liking, boredom-aware, and that for everybody alike."""
 
 from collections.abc import Callable
 
@@ -123,11 +123,57 @@ class BoredomAwarePlanner:
         return Plans(allowed, ~allowed & (tired > rested + self.margin))
 
 
+class BlindPlanner:
+    """The boredom-aware rule for the average user: one plan for everybody, by the number of slates shown.
+
+    It never looks at who the user is or what came back: what a personal plan has to beat to be worth its price. The
+    average liking is learned from whole training sessions; before there are any, all categories are liked alike.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.liking: NDArray[np.float64] | None = None
+
+    def session_ended(self, sessions: Sessions) -> None:
+        """Learn how much the average user likes each category."""
+        member = sessions.membership[sessions.items] & (sessions.items >= 0)[..., None]
+        shown = member.sum(axis=(0, 1, 2))
+        promised = np.einsum("ntk,ntkc->c", np.where(sessions.items >= 0, sessions.estimates, 0.0), member)
+        self.liking = np.where(shown > 0, promised / np.maximum(shown, 1), 0.0)
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """What was learned, as arrays."""
+        return {} if self.liking is None else {"liking": self.liking}
+
+    def restore(self, state: dict[str, NDArray[np.float64]]) -> None:
+        """Take over what was learned before."""
+        self.liking = state.get("liking")
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        """The plans of its own schedule."""
+        count = len(contexts.names)
+        schedule = self._schedule(count, int(contexts.plans.max(initial=0)) + 1)
+        return Plans(schedule[contexts.plans], np.zeros((len(contexts), count), bool))
+
+    def _schedule(self, count: int, length: int) -> NDArray[np.bool_]:
+        """(length, C): what is liked, minus what its own plans have tired everybody of."""
+        liking = np.clip(np.full(count, 0.5) if self.liking is None else self.liking, 1e-3, 1 - 1e-3)
+        value, satiation = np.log(liking / (1 - liking)), Satiation.assumed(count)
+        exposure = np.zeros(count)
+        schedule = np.zeros((length, count), bool)
+        for step in range(length):
+            tired = satiation.weights @ exposure
+            schedule[step] = _top((value - BoredomAwarePlanner.price * tired)[None], self.size)[0]
+            exposure = (exposure + schedule[step] / schedule[step].sum()) * satiation.keep
+        return schedule
+
+
 RULES: dict[str, Callable[..., Planner]] = {
     "random": RandomPlanner,
     "round_robin": RoundRobinPlanner,
     "greedy": GreedyPlanner,
     "boredom": BoredomAwarePlanner,
+    "blind": BlindPlanner,
 }
 
 

@@ -109,6 +109,8 @@ def test_a_wheel_from_a_clean_tree_holds_all_code_and_recipes_once(tmp_path: Pat
 
 def _expected() -> Iterator[str]:
     yield "lerl/py.typed"
+    for path in (ROOT / "planners" / "prompts").glob("*.txt"):
+        yield f"lerl/planners/prompts/{path.name}"
     for package, folder in _packages().items():
         pattern = "*.yaml" if package == "lerl.recipes" else "*.py"
         for path in (ROOT / folder).glob(pattern):

@@ -220,7 +220,7 @@ def test_a_planner_of_ones_own_is_made_with_size_and_seed(contexts: MakeContexts
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("boredm", r"planner\.name is 'boredm', which is not one of random, .*boredom\. Did you mean 'boredom'\?"),
+        ("boredm", r"planner\.name is 'boredm', which is not one of random, .*blind\. Did you mean 'boredom'\?"),
         (
             "no_such_module:MyPlanner",
             "module 'no_such_module' cannot be imported .*; run from the folder that holds it",

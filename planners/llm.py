@@ -1,0 +1,186 @@
+"""The planner that is a chat model: it is asked per state, reflects on finished sessions, and never stops a run."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lerl.planners.base import PlanContexts, Plans, Sessions
+from lerl.planners.chat import check_chat
+from lerl.planners.distilled import DistilledError, DistilledPlanner, RefreshedPlanner, features, load, recorded
+from lerl.planners.guard import Guard, Question, key_of
+from lerl.planners.prompt import PLAN_SCHEMA, Choice, Prompts, States, look, read_answer
+from lerl.planners.reflection import SCHEMA, Pool, read_reflection, session_rewards, session_text
+from lerl.planners.rules import build_planner
+from lerl.planners.traffic import Traffic
+
+MODELS = ("llm", "distilled")
+"""Planners that are, or come from, a chat model; `build_model` makes them."""
+
+
+def check_model(name: str, settings: Any) -> None:
+    """Refuse settings that a planner of `MODELS` cannot be made with; nothing is asked and nothing written.
+
+    Args:
+        name: of `MODELS`. settings: a `PlannerConfig`.
+
+    Raises:
+        ChatError, PromptError, PluginError, DistilledError, ValueError: what does not fit and what to do.
+    """
+    if name == "distilled":
+        load(_file(settings.distilled, "distilled.npz"))
+        if not settings.refresh:
+            return
+    if not settings.replay:
+        check_chat(settings)
+    Prompts(settings.prompts)
+    build_planner(settings.fallback, settings.size, 0)
+    _first_pool(settings)
+
+
+def build_model(name: str, settings: Any, seed: int, guard: Callable[[], Guard]) -> "LLMPlanner | DistilledPlanner":
+    """A planner of `MODELS`.
+
+    Args:
+        name: of `MODELS`. settings: a `PlannerConfig`. seed: the planner's.
+        guard: makes or finds what asks the chat model; called only where it is asked.
+    """
+    if name == "llm":
+        return LLMPlanner(settings.size, seed, settings, guard())
+    weights = load(_file(settings.distilled, "distilled.npz"))
+    if not settings.refresh:
+        return DistilledPlanner(settings.size, weights)
+    file = Traffic(_file(settings.distilled, "traffic.sqlite"), read_only=True)
+    pairs = recorded(file)
+    file.close()
+    teacher = LLMPlanner(settings.size, seed, settings, guard())
+    return RefreshedPlanner(settings.size, weights, seed, teacher, pairs, settings.refresh)
+
+
+def _file(given: str | None, name: str) -> Path:
+    """A file of a run's planners, or the file itself beside which it lies."""
+    if not given:
+        raise DistilledError("planner.distilled is missing; give the run that lerl distill RUN was given")
+    path = Path(given)
+    return path / "planners" / name if path.is_dir() else path.with_name(name)
+
+
+class LLMPlanner:
+    """Plans by asking a chat model, after "LERL: LLM-enhanced reinforcement learning for long-term user satisfaction in
+    interactive recommendation", arXiv 2601.19585: an actor that is told categories, history and reflections, and a
+    critic that writes a reflection on a finished session.
+
+    Other than there, states that look alike are asked once, an excluded category can never win, every answer is
+    checked, and reflections are written on whole training sessions before a policy is trained, not while it is.
+
+    Args:
+        size: most categories a plan allows.
+        seed: decides which reflections are told and which sessions are reflected upon.
+        settings: a `PlannerConfig`.
+        guard: asks, checks, keeps.
+    """
+
+    def __init__(self, size: int, seed: int, settings: Any, guard: Guard) -> None:
+        self.size, self.seed, self.settings, self.guard = size, seed, settings, guard
+        self.prompts = Prompts(settings.prompts)
+        self.fallback: Any = build_planner(settings.fallback, size, seed)
+        self.pool = _first_pool(settings)
+        self._system: tuple[Any, str] = (None, "")
+        self._seen = 0  # sessions that it was given before; later lots hold the earlier ones
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        """The model's plans; the fallback's where there is none."""
+        states = look(contexts, self.size, self.settings.detail, self.settings.candidates)
+        questions = self.questions(contexts, states)
+        answers = self.guard.ask(questions)
+        allowed, avoid = np.zeros((2, len(contexts), len(contexts.names)), bool)
+        reasons: list[str] = []
+        for row, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+            choice = None if answer.cause else question.check(answer.text)
+            reasons.append(f"fallback: {answer.cause}" if choice is None else choice.rationale)
+            if choice is not None:
+                allowed[row, list(choice.allowed)], avoid[row, list(choice.avoid)] = True, True
+        failed = np.flatnonzero([bool(answer.cause) for answer in answers])
+        if len(failed):
+            plans = self.fallback.plan(contexts.take(failed))
+            allowed[failed], avoid[failed] = plans.allowed, plans.avoid
+        return Plans(allowed, avoid, tuple(reasons))
+
+    def questions(self, contexts: PlanContexts, states: States) -> list[Question]:
+        """What is asked about sessions, one question each; those that look alike are equal."""
+        system = self.system(contexts)
+        found: dict[bytes, Question] = {}
+        asked = []
+        for row, state in enumerate(states.keys):
+            if state not in found:
+                seen = features(contexts.take(np.array([row])))[0]
+                found[state] = self._question(system, states, row, seen)
+            asked.append(found[state])
+        return asked
+
+    def _question(self, system: str, states: States, row: int, seen: NDArray[np.float32]) -> Question:
+        settings, text = self.settings, states.text(row)
+        key = key_of(settings.model, settings.base_url, settings.temperature, self.pool.version, system, text)
+        code, candidates = key[:6], states.candidates[row]
+
+        def check(answer: str) -> Choice:
+            return read_answer(answer, code, candidates, self.size)
+
+        user = f"State {code}.\n{text}"
+        return Question(key, "plan", system, user, PLAN_SCHEMA, check, self.pool.version, seen.tobytes())
+
+    def system(self, contexts: PlanContexts) -> str:
+        """The part of a question that is the same for everybody, until there are other reflections."""
+        kept = (contexts.names, contexts.slate_size, self.pool)
+        if self._system[0] != kept:
+            reflections = self.pool.sample(self.seed)
+            self._system = kept, self.prompts.plan(contexts.names, contexts.slate_size, self.size, reflections)
+        return self._system[1]
+
+    def session_ended(self, sessions: Sessions) -> None:
+        """Have reflections written on some of these sessions, drawn by the seed; the fallback learns from all."""
+        if hasattr(self.fallback, "session_ended"):
+            self.fallback.session_ended(sessions)
+        fresh = np.arange(self._seen if self._seen < len(sessions.items) else 0, len(sessions.items))
+        self._seen = len(sessions.items)
+        draw = np.random.default_rng([self.seed, self._seen])
+        rows = np.sort(draw.choice(fresh, min(self.settings.reflections, len(fresh)), replace=False)).tolist()
+        system, settings = self.prompts.reflect(sessions.names), self.settings
+        questions = []
+        for row in rows:
+            text = session_text(sessions, row)
+            key = key_of("reflection", settings.model, settings.base_url, settings.temperature, system, text)
+            questions.append(Question(key, "reflection", system, text, SCHEMA, read_reflection, self.pool.version))
+        answers = self.guard.ask(questions)
+        usable = [(row, answer.text) for row, answer in zip(rows, answers, strict=True) if not answer.cause]
+        rewards = session_rewards(sessions)
+        self.pool = self.pool.added([read_reflection(text) for _, text in usable], [rewards[row] for row, _ in usable])
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """The pool, and what the fallback learned."""
+        fallback: dict[str, Any] = getattr(self.fallback, "state", dict)()
+        return {"pool": np.array(self.pool.dump()), **{f"fallback.{name}": value for name, value in fallback.items()}}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Take over what was learned before."""
+        if "pool" in state:
+            self.pool = Pool.parse(str(state["pool"]))
+        own = "fallback."
+        learned = {name.removeprefix(own): value for name, value in state.items() if name.startswith(own)}
+        if learned:
+            self.fallback.restore(learned)
+
+
+def _first_pool(settings: Any) -> Pool:
+    """The pool that a run starts with: an earlier run's, or an empty one."""
+    if not settings.pool:
+        return Pool()
+    path = Path(settings.pool)
+    path = path / "planners" / "pool.json" if path.is_dir() else path
+    try:
+        return replace(Pool.parse(path.read_text(encoding="utf-8")), version=0)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"planner.pool is {settings.pool}, but {path} cannot be read: {error}") from error

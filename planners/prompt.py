@@ -1,0 +1,296 @@
+"""What a chat model is asked before a plan, and what of its answer is believed.
+
+A question has a part that is the same for everybody (the instructions, the categories, the reflections), which comes
+first so that endpoints can reuse it, and the state of one session. States are rounded, so that those that look alike
+are one question; `detail` says how far.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lerl.planners.base import PlanContexts
+from lerl.planners.satiation import Satiation, tiredness
+
+TEXTS = Path(__file__).resolve().parent / "prompts"
+FILES = {"plan.txt": ("slate_size", "size", "categories", "reflections"), "reflect.txt": ("categories",)}
+SLATES = 5  # of the history, as in the source method
+NAME = 60  # characters of a category's name that are shown
+ANSWER = 20_000  # characters of an answer that are looked at
+EXPOSURES = np.array([0.0, 0.7, 1.5, 3.0])  # slates' worth behind each word below
+WORDS = ("none", "light", "medium", "heavy")
+
+PLAN_SCHEMA: dict[str, Any] = {
+    "title": "plan",
+    "description": "Which categories to show next.",
+    "type": "object",
+    "properties": {
+        "state": {"type": "string"},
+        "rationale": {"type": "string"},
+        "allowed": {"type": "array", "items": {"type": "integer"}},
+        "avoid": {"type": "array", "items": {"type": "integer"}},
+    },
+    "required": ["state", "rationale", "allowed", "avoid"],
+    "additionalProperties": False,
+}
+
+
+class PromptError(ValueError):
+    """A prompt file that cannot be used; the message names it and says what to do."""
+
+
+class AnswerError(ValueError):
+    """An answer that is no plan.
+
+    Attributes:
+        cause: one or two words, for counting.
+    """
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+class Prompts:
+    """The texts of the questions, lerl's own or those of a user's folder.
+
+    Args:
+        folder: holds plan.txt and reflect.txt, either of which may be missing; none for lerl's own.
+
+    Attributes:
+        digest: SHA-256 of the texts in use, 16 hexadecimal digits.
+
+    Raises:
+        PromptError: the folder holds neither, or a text lacks a part that has to be filled in.
+    """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.texts = {name: _text(name, folder) for name in FILES}
+        if folder is not None and not any((Path(folder) / name).is_file() for name in FILES):
+            raise PromptError(
+                f"planner.prompts is {folder}, which holds none of {', '.join(FILES)}; copy them from {TEXTS}"
+            )
+        self.digest = hashlib.sha256("\0".join(self.texts.values()).encode()).hexdigest()[:16]
+
+    def plan(self, names: tuple[str, ...], slate_size: int, size: int, reflections: tuple[str, ...]) -> str:
+        """The part of a question that is the same for everybody."""
+        lines = "\n".join(f"- {quoted(text, 200)}" for text in reflections) or "- none yet"
+        parts = {"slate_size": slate_size, "size": size, "categories": listed(names), "reflections": lines}
+        return Template(self.texts["plan.txt"]).substitute(parts)
+
+    def reflect(self, names: tuple[str, ...]) -> str:
+        """What a critic is told before it is given a session."""
+        return Template(self.texts["reflect.txt"]).substitute(categories=listed(names))
+
+
+def _text(name: str, folder: str | None) -> str:
+    path = TEXTS / name
+    if folder is not None and (Path(folder) / name).is_file():
+        path = Path(folder) / name
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"{path} cannot be read: {error}") from error
+    template = Template(text)
+    given = set(template.get_identifiers()) if template.is_valid() else set()
+    if not template.is_valid() or not {"categories"} <= given <= set(FILES[name]):
+        allowed = ", ".join(f"${part}" for part in FILES[name])
+        raise PromptError(f"{path} must hold $categories, may hold {allowed}, and needs $$ for a dollar sign")
+    return text
+
+
+def quoted(text: str, length: int = NAME) -> str:
+    """Somebody else's text as a JSON string of at most so many characters: no line breaks, no way out of its quotes."""
+    plain = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return json.dumps(plain if len(plain) <= length else plain[: length - 1] + "\u2026", ensure_ascii=False)
+
+
+def listed(names: tuple[str, ...]) -> str:
+    """Categories by id, one a line."""
+    return "\n".join(f"{number}: {quoted(name)}" for number, name in enumerate(names))
+
+
+@dataclass(frozen=True)
+class States:
+    """What a question says of B sessions, rounded.
+
+    Attributes:
+        liking: (B, C) percent. exposure: (B, C), slates' worth; the number of a word where detail is coarse.
+        shown, clicked, promised: (B, C), of the last 20 slates; None where detail is coarse.
+        history: (B) lines on the last slates, oldest first; empty where detail is coarse.
+        candidates: (B, C) bool, categories that may be allowed.
+        size: most categories of a plan.
+    """
+
+    liking: NDArray[np.int64]
+    exposure: NDArray[np.float64]
+    shown: NDArray[np.int64] | None
+    clicked: NDArray[np.int64] | None
+    promised: NDArray[np.float64] | None
+    history: tuple[tuple[str, ...], ...]
+    candidates: NDArray[np.bool_]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.liking)
+
+    @cached_property
+    def keys(self) -> list[bytes]:
+        """What tells states apart, one for each session."""
+        numbers = [self.liking, np.rint(10 * self.exposure), self.candidates]
+        if self.shown is not None and self.clicked is not None and self.promised is not None:
+            numbers += [self.shown, self.clicked, np.rint(10 * self.promised)]
+        rows = np.concatenate(numbers, axis=1).astype(np.int32)
+        lines = self.history or ((),) * len(self)
+        return [row.tobytes() + "\n".join(line).encode() for row, line in zip(rows, lines, strict=True)]
+
+    def text(self, row: int) -> str:
+        """The question on one session, without its code."""
+        lines = [self._line(row, category) for category in np.flatnonzero(self.candidates[row]).tolist()]
+        if self.history:
+            past = self.history[row] or ("nothing yet",)
+            lines += ["The last slates, oldest first (id: clicked of shown):", *past]
+        return "\n".join([*lines, f"Allow at most {self.size} of these."])
+
+    def _line(self, row: int, category: int) -> str:
+        liking = f"{category}: liking {self.liking[row, category]}%"
+        if self.shown is None or self.clicked is None or self.promised is None:
+            return f"{liking}, exposure {WORDS[int(self.exposure[row, category])]}"
+        line = f"{liking}, exposure {self.exposure[row, category]:.1f}"
+        if not self.shown[row, category]:
+            return line
+        return (
+            f"{line}, shown {self.shown[row, category]}, clicked {self.clicked[row, category]}, "
+            f"promised {self.promised[row, category]:.1f}"
+        )
+
+
+def look(contexts: PlanContexts, size: int, detail: str, candidates: int | None) -> States:
+    """What questions may say of sessions.
+
+    Args:
+        contexts: the sessions. size: most categories of a plan.
+        detail: "full", or "coarse" for liking to the nearest of seven steps and exposure in four words, nothing else.
+        candidates: how many categories are offered, the most liked and those of the last slates; None for all.
+    """
+    exposure = tiredness(contexts, _plain(len(contexts.names)))[0]
+    chance = np.clip(contexts.liking.astype(np.float64), 0.001, 0.999)
+    offered = _candidates(contexts, exposure, max(candidates, size) if candidates is not None else None)
+    if detail == "coarse":
+        steps = np.clip(np.rint(np.log(chance / (1 - chance))), -3, 3)
+        words = np.abs(exposure[:, :, None] - EXPOSURES).argmin(axis=2)
+        liking = np.rint(100 / (1 + np.exp(-steps))).astype(np.int64)
+        return States(liking, words.astype(np.float64), None, None, None, (), offered, size)
+    shown, clicked, promised = _lately(contexts)
+    return States(
+        np.rint(100 * chance).astype(np.int64),
+        np.round(exposure, 1),
+        np.rint(shown).astype(np.int64),
+        np.rint(clicked).astype(np.int64),
+        np.round(promised, 1),
+        tuple(_history(contexts, row) for row in range(len(contexts))),
+        offered,
+        size,
+    )
+
+
+def _plain(categories: int) -> Satiation:
+    """Under which tiredness is exposure itself, fading over 8 steps."""
+    return Satiation(0.0, 1.0, np.eye(categories), math.exp(-1 / 8.0))
+
+
+def _candidates(contexts: PlanContexts, exposure: NDArray[np.float64], count: int | None) -> NDArray[np.bool_]:
+    """Categories that have something left; of those the `count` most liked, and those shown of late."""
+    left = contexts.liking > 0
+    left[~left.any(axis=1)] = True
+    if count is None or count >= left.shape[1]:
+        return left
+    rank = np.argsort(np.argsort(-np.where(left, contexts.liking, -1.0), axis=1, kind="stable"), axis=1)
+    return left & ((rank < count) | (exposure > 0.5))
+
+
+def _lately(contexts: PlanContexts) -> NDArray[np.float64]:
+    """(3, B, C) items shown of each category in the slates remembered, clicks on them, and clicks promised of them."""
+    there = contexts.recent_items >= 0
+    member = contexts.recent_categories.astype(np.float64)
+    sums = [there, np.where(there, contexts.recent_feedback, 0.0), np.where(there, contexts.recent_estimates, 0.0)]
+    return np.stack([np.einsum("bh,bhc->bc", part.astype(np.float64), member) for part in sums])
+
+
+def _history(contexts: PlanContexts, row: int) -> tuple[str, ...]:
+    """A line on each of the last slates."""
+    k = contexts.slate_size
+    items = contexts.recent_items[row].reshape(-1, k)
+    feedback = contexts.recent_feedback[row].reshape(-1, k)
+    lines = []
+    for slate, answers in zip(items[-SLATES:], feedback[-SLATES:], strict=True):
+        there = slate >= 0
+        if there.any():
+            member = contexts.membership[slate[there]]
+            shown, clicks = member.sum(axis=0), answers[there] @ member
+            lines.append(", ".join(f"{c}: {clicks[c]:g} of {shown[c]}" for c in np.flatnonzero(shown).tolist()))
+    return tuple(lines)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An answer that can be used: category ids, the best first, and one line of reasons."""
+
+    allowed: tuple[int, ...]
+    avoid: tuple[int, ...]
+    rationale: str
+
+
+def read_answer(text: str, code: str, candidates: NDArray[np.bool_], size: int) -> Choice:
+    """What an answer says.
+
+    Args:
+        text: as the model wrote it. code: of the state it was asked about.
+        candidates: (C,) bool, which categories were offered. size: most that may be allowed.
+
+    Raises:
+        AnswerError: it cannot be used; the message says why, in words for the model.
+    """
+    answer = _parsed(text)
+    if answer.get("state") != code:
+        raise AnswerError("other state", f"state must be {code!r}, copied from the question")
+    allowed, avoid = (_ids(answer, part, candidates) for part in ("allowed", "avoid"))
+    if not allowed:
+        raise AnswerError("empty", "allowed must name at least one category")
+    if len(allowed) > size:
+        raise AnswerError("too many", f"allowed must name at most {size} categories, given {len(allowed)}")
+    if set(allowed) <= set(avoid):
+        raise AnswerError("empty", "every allowed category is avoided; allow one that is not")
+    rationale = answer.get("rationale")
+    reason = " ".join(rationale.split())[:200] if isinstance(rationale, str) else ""
+    return Choice(allowed, avoid, reason)
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    if len(text) > ANSWER:
+        raise AnswerError("too long", f"the answer must have at most {ANSWER:,} characters, given {len(text):,}")
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise AnswerError("not JSON", f"the answer must be one JSON object and nothing else ({error})") from None
+    if not isinstance(answer, dict):
+        raise AnswerError("not JSON", "the answer must be one JSON object and nothing else")
+    return answer
+
+
+def _ids(answer: dict[str, Any], part: str, candidates: NDArray[np.bool_]) -> tuple[int, ...]:
+    given = answer.get(part)
+    if not isinstance(given, list) or not all(type(entry) is int for entry in given):
+        raise AnswerError("wrong type", f"{part} must be a list of category ids, whole numbers")
+    wrong = [entry for entry in given if not 0 <= entry < len(candidates) or not candidates[entry]]
+    if wrong:
+        raise AnswerError("unknown id", f"{part} names {wrong[0]}, which is none of the ids in the question")
+    return tuple(dict.fromkeys(given))

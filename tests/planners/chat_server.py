@@ -1,0 +1,136 @@
+"""A server that speaks OpenAI's chat completions: a scripted expert that reads nothing but the prompt."""
+
+import json
+import math
+import re
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+BONUS, PRICE, WEIGHT, MARGIN = 0.6, 3.0, 0.5, 0.3  # of the boredom-aware rule
+WORDS = {"none": 0.0, "light": 0.7, "medium": 1.5, "heavy": 3.0}
+LINE = re.compile(
+    r"^(?P<id>\d+): liking (?P<liking>\d+)%, exposure (?P<exposure>[\w.]+)"
+    r"(, shown (?P<shown>\d+), clicked (?P<clicked>\d+), promised (?P<promised>[\d.]+))?$",
+    re.MULTILINE,
+)
+
+
+def expert(messages: list[dict[str, str]]) -> str:
+    """The boredom-aware rule (UCB, no draws), from the text of a question; of a session, a short reflection."""
+    text = next(message["content"] for message in messages if message["role"] == "user")
+    if text.startswith("The session"):
+        length = re.search(r"lasted (\d+)", text)
+        assert length is not None
+        return json.dumps({"reflection": f"Lasted {length[1]} slates; rotate categories before they tire."})
+    code = re.search(r"^State (\w+)\.", text)
+    size = re.search(r"Allow at most (\d+)", text)
+    assert code is not None
+    assert size is not None
+    scored = []
+    for line in LINE.finditer(text):
+        chance = min(max(int(line["liking"]) / 100, 0.001), 0.999)
+        exposure = WORDS[line["exposure"]] if line["exposure"] in WORDS else float(line["exposure"])
+        value = math.log(chance / (1 - chance))
+        if line["shown"] is not None:
+            shown, clicked, promised = int(line["shown"]), int(line["clicked"]), float(line["promised"])
+            rate = promised / shown
+            information = 4.0 + shown * rate * (1 - rate)
+            expected = promised - WEIGHT * exposure * shown * rate * (1 - rate) / 2  # half as tired on average as now
+            value += (clicked - expected) / information + BONUS / math.sqrt(information)
+        else:
+            value += BONUS / 2.0
+        scored.append((-(value - PRICE * WEIGHT * exposure), int(line["id"]), WEIGHT * exposure))
+    scored.sort()
+    allowed = scored[: int(size[1])]
+    rested = sum(tired for _, _, tired in allowed) / len(allowed)
+    avoid = [number for _, number, tired in scored[len(allowed) :] if tired > rested + MARGIN]
+    plan = {"state": code[1], "rationale": "liked and rested", "allowed": [number for _, number, _ in allowed]}
+    return json.dumps(plan | {"avoid": avoid})
+
+
+class ChatServer:
+    """Answers on a free port of this machine until it is closed.
+
+    Args:
+        answer: from the messages to the text of the reply.
+        fault: called with the handler and the number of the request before an answer; true when it dealt with the
+            request itself.
+
+    Attributes:
+        requests: bodies, in the order of their arrival. headers: of each.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[list[dict[str, str]]], str] = expert,
+        fault: Callable[[Any, int], bool] | None = None,
+    ) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        lock = threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    outer.requests.append(body)
+                    outer.headers.append(dict(self.headers))
+                    number = len(outer.requests)
+                try:
+                    if fault is not None and fault(self, number):
+                        return
+                    self.reply(answer(body["messages"]))
+                except (BrokenPipeError, ConnectionResetError):
+                    self.close_connection = True
+
+            def reply(self, text: str, finish: str = "stop") -> None:
+                """A completion whose text is this."""
+                words = sum(len(message["content"].split()) for message in outer.requests[-1]["messages"])
+                self.send(200, json.dumps(completion(text, words, finish)).encode())
+
+            def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """What planner.base_url must be."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> "ChatServer":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def completion(text: str, prompt_tokens: int, finish: str = "stop") -> dict[str, Any]:
+    """The body of an answer; words stand for tokens."""
+    count = len(text.split())
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": count, "total_tokens": prompt_tokens + count}
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    return {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
