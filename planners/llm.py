@@ -162,12 +162,13 @@ class LLMPlanner:
     def state(self) -> dict[str, NDArray[Any]]:
         """The pool, and what the fallback learned."""
         fallback: dict[str, Any] = getattr(self.fallback, "state", dict)()
-        return {"pool": np.array(self.pool.dump()), **{f"fallback.{name}": value for name, value in fallback.items()}}
+        pool = np.frombuffer(self.pool.dump().encode(), np.uint8)  # checkpoints hold numbers
+        return {"pool": pool, **{f"fallback.{name}": value for name, value in fallback.items()}}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Take over what was learned before."""
         if "pool" in state:
-            self.pool = Pool.parse(str(state["pool"]))
+            self.pool = Pool.parse(state["pool"].tobytes().decode())
         own = "fallback."
         learned = {name.removeprefix(own): value for name, value in state.items() if name.startswith(own)}
         if learned:
