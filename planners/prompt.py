@@ -27,6 +27,7 @@ NAME = 60  # characters of a category's name that are shown
 ANSWER = 20_000  # characters of an answer that are looked at
 EXPOSURES = np.array([0.0, 0.7, 1.5, 3.0])  # slates' worth behind each word below
 WORDS = ("none", "light", "medium", "heavy")
+LIKINGS = ("best", "good", "fair", "poor")  # a step is one of log-odds below the user's best category
 
 PLAN_SCHEMA: dict[str, Any] = {
     "title": "plan",
@@ -123,7 +124,7 @@ class States:
     """What a question says of B sessions, rounded.
 
     Attributes:
-        liking: (B, C) percent. exposure: (B, C), slates' worth; the number of a word where detail is coarse.
+        liking: (B, C) percent. exposure: (B, C), slates' worth. Both are numbers of words where detail is coarse.
         shown, clicked, promised: (B, C), of the last 20 slates; None where detail is coarse.
         history: (B) lines on the last slates, oldest first; empty where detail is coarse.
         candidates: (B, C) bool, categories that may be allowed.
@@ -161,10 +162,10 @@ class States:
         return "\n".join([*lines, f"Allow at most {self.size} of these."])
 
     def _line(self, row: int, category: int) -> str:
-        liking = f"{category}: liking {self.liking[row, category]}%"
+        liking, exposure = self.liking[row, category], self.exposure[row, category]
         if self.shown is None or self.clicked is None or self.promised is None:
-            return f"{liking}, exposure {WORDS[int(self.exposure[row, category])]}"
-        line = f"{liking}, exposure {self.exposure[row, category]:.1f}"
+            return f"{category}: liking {LIKINGS[liking]}, exposure {WORDS[int(exposure)]}"
+        line = f"{category}: liking {liking}%, exposure {exposure:.1f}"
         if not self.shown[row, category]:
             return line
         return (
@@ -178,17 +179,17 @@ def look(contexts: PlanContexts, size: int, detail: str, candidates: int | None)
 
     Args:
         contexts: the sessions. size: most categories of a plan.
-        detail: "full", or "coarse" for liking to the nearest of seven steps and exposure in four words, nothing else.
+        detail: "full", or "coarse" for liking, beside the user's best, and exposure in four words each, nothing else.
         candidates: how many categories are offered, the most liked and those of the last slates; None for all.
     """
     exposure = tiredness(contexts, _plain(len(contexts.names)))[0]
     chance = np.clip(contexts.liking.astype(np.float64), 0.001, 0.999)
     offered = _candidates(contexts, exposure, max(candidates, size) if candidates is not None else None)
     if detail == "coarse":
-        steps = np.clip(np.rint(np.log(chance / (1 - chance))), -3, 3)
+        odds = np.where(offered, np.log(chance / (1 - chance)), -np.inf)
+        below = np.clip(odds.max(axis=1, keepdims=True) - odds, 0, len(LIKINGS) - 1)
         words = np.abs(exposure[:, :, None] - EXPOSURES).argmin(axis=2)
-        liking = np.rint(100 / (1 + np.exp(-steps))).astype(np.int64)
-        return States(liking, words.astype(np.float64), None, None, None, (), offered, size)
+        return States(np.rint(below).astype(np.int64), words.astype(np.float64), None, None, None, (), offered, size)
     shown, clicked, promised = _lately(contexts)
     return States(
         np.rint(100 * chance).astype(np.int64),

@@ -9,9 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 BONUS, PRICE, WEIGHT, MARGIN = 0.6, 3.0, 0.5, 0.3  # of the boredom-aware rule
+LIKINGS = ("best", "good", "fair", "poor")
 WORDS = {"none": 0.0, "light": 0.7, "medium": 1.5, "heavy": 3.0}
 LINE = re.compile(
-    r"^(?P<id>\d+): liking (?P<liking>\d+)%, exposure (?P<exposure>[\w.]+)"
+    r"^(?P<id>\d+): liking (?P<liking>\d+%|\w+), exposure (?P<exposure>[\w.]+)"
     r"(, shown (?P<shown>\d+), clicked (?P<clicked>\d+), promised (?P<promised>[\d.]+))?$",
     re.MULTILINE,
 )
@@ -30,9 +31,12 @@ def expert(messages: list[dict[str, str]]) -> str:
     assert size is not None
     scored = []
     for line in LINE.finditer(text):
-        chance = min(max(int(line["liking"]) / 100, 0.001), 0.999)
         exposure = WORDS[line["exposure"]] if line["exposure"] in WORDS else float(line["exposure"])
-        value = math.log(chance / (1 - chance))
+        if line["liking"] in LIKINGS:
+            value = -float(LIKINGS.index(line["liking"]))
+        else:
+            chance = min(max(int(line["liking"][:-1]) / 100, 0.001), 0.999)
+            value = math.log(chance / (1 - chance))
         if line["shown"] is not None:
             shown, clicked, promised = int(line["shown"]), int(line["clicked"]), float(line["promised"])
             rate = promised / shown
