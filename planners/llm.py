@@ -162,7 +162,7 @@ class LLMPlanner:
     def state(self) -> dict[str, NDArray[Any]]:
         """The pool, and what the fallback learned."""
         fallback: dict[str, Any] = getattr(self.fallback, "state", dict)()
-        pool = np.frombuffer(self.pool.dump().encode(), np.uint8)  # checkpoints hold numbers
+        pool = np.frombuffer(self.pool.dump().encode(), np.uint8).copy()  # checkpoints hold numbers
         return {"pool": pool, **{f"fallback.{name}": value for name, value in fallback.items()}}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
