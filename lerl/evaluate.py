@@ -44,6 +44,7 @@ def evaluate(run: Path) -> Config:
                     f"{run} was not trained to its end, or lost some of it; go on with: {resume_command(run)}"
                 )
             shutil.rmtree(run / "evaluated", ignore_errors=True)  # of an evaluation broken off, perhaps long ago
+            fitter.evaluate_anew()
             judge(task, fitter, run, progress)
     return config
 

@@ -93,6 +93,11 @@ class Fitter:
         if self._guard is not None and self._guard.phase:
             self._guard.count("user_steps", user_steps)
 
+    def evaluate_anew(self) -> None:
+        """Ask a chat model again what it could not answer in an earlier evaluation."""
+        if self._guard is not None:
+            self._guard.traffic.forget("evaluate ")
+
     def close(self) -> None:
         """Write what the chat model cost, and let go of its endpoint and files."""
         if self._guard is not None:

@@ -149,10 +149,10 @@ class Traffic:
             for row in rows:
                 yield Asked(*row)
 
-    def forget(self, phase: str) -> None:
-        """Drop a phase's failures, so that its questions are asked again."""
+    def forget(self, phases: str) -> None:
+        """Drop the failures of all phases that begin so: their questions will be asked again."""
         with self._guarded(), self._file:
-            self._file.execute("DELETE FROM asked WHERE phase = ? AND cause != ''", (phase,))
+            self._file.execute("DELETE FROM asked WHERE substr(phase, 1, ?) = ? AND cause != ''", (len(phases), phases))
 
     def close(self) -> None:
         """Close the file."""
