@@ -8,6 +8,7 @@ are one question; `detail` says how far.
 import hashlib
 import json
 import math
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -75,7 +76,7 @@ class Prompts:
 
     def __init__(self, folder: str | None = None) -> None:
         self.texts = {name: _text(name, folder) for name in FILES}
-        if folder is not None and not any((Path(folder) / name).is_file() for name in FILES):
+        if folder is not None and not any(_own(name, folder) for name in FILES):
             raise PromptError(
                 f"planner.prompts is {folder}, which holds none of {', '.join(FILES)}; copy them from {TEXTS}"
             )
@@ -92,10 +93,12 @@ class Prompts:
         return Template(self.texts["reflect.txt"]).substitute(categories=listed(names))
 
 
+def _own(name: str, folder: str) -> bool:
+    return os.path.lexists(Path(folder) / name)
+
+
 def _text(name: str, folder: str | None) -> str:
-    path = TEXTS / name
-    if folder is not None and (Path(folder) / name).is_file():
-        path = Path(folder) / name
+    path = Path(folder) / name if folder is not None and _own(name, folder) else TEXTS / name
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -110,8 +113,13 @@ def _text(name: str, folder: str | None) -> str:
 
 def quoted(text: str, length: int = NAME) -> str:
     """Somebody else's text as a JSON string of at most so many characters: no line breaks, no way out of its quotes."""
-    plain = " ".join("".join(character if character.isprintable() else " " for character in text).split())
-    return json.dumps(plain if len(plain) <= length else plain[: length - 1] + "\u2026", ensure_ascii=False)
+    return json.dumps(plain(text, length), ensure_ascii=False)
+
+
+def plain(text: str, length: int) -> str:
+    """A text on one line, of at most so many characters, without any that command a terminal or cannot be stored."""
+    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    return line if len(line) <= length else line[: length - 1] + "\u2026"
 
 
 def listed(names: tuple[str, ...]) -> str:
@@ -146,10 +154,12 @@ class States:
     @cached_property
     def keys(self) -> list[bytes]:
         """What tells states apart, one for each session."""
-        numbers = [self.liking, np.rint(10 * self.exposure), self.candidates]
+        numbers = [self.liking, np.rint(10 * self.exposure)]
         if self.shown is not None and self.clicked is not None and self.promised is not None:
-            numbers += [self.shown, self.clicked, np.rint(10 * self.promised)]
-        rows = np.concatenate(numbers, axis=1).astype(np.int32)
+            there = self.shown > 0
+            numbers += [self.shown, np.where(there, self.clicked, 0), np.where(there, np.rint(10 * self.promised), 0)]
+        told = [np.where(self.candidates, part, 0) for part in numbers]  # of the others a question says nothing
+        rows = np.concatenate([self.candidates, *told], axis=1).astype(np.int32)
         lines = self.history or ((),) * len(self)
         return [row.tobytes() + "\n".join(line).encode() for row, line in zip(rows, lines, strict=True)]
 
@@ -271,7 +281,7 @@ def read_answer(text: str, code: str, candidates: NDArray[np.bool_], size: int) 
     if set(allowed) <= set(avoid):
         raise AnswerError("empty", "every allowed category is avoided; allow one that is not")
     rationale = answer.get("rationale")
-    reason = " ".join(rationale.split())[:200] if isinstance(rationale, str) else ""
+    reason = plain(rationale, 200) if isinstance(rationale, str) else ""
     return Choice(allowed, avoid, reason)
 
 
