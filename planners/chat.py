@@ -45,6 +45,9 @@ class ChatModel(Protocol):
     async def reply(self, messages: Messages, schema: Schema) -> Reply:
         """One answer to messages, each {"role": ..., "content": ...}; schema: a JSON schema with a title."""
 
+    async def close(self) -> None:
+        """Let go of all connections."""
+
 
 def open_chat(settings: Any) -> ChatModel:
     """The chat model that settings name.
@@ -74,7 +77,10 @@ def check_chat(settings: Any) -> None:
     if settings.client == "openai" and provider != "openai":
         raise ChatError(f"planner.client openai speaks to openai:NAME only, given planner.model {settings.model!r}")
     if settings.base_url is not None:
-        parts = urlsplit(settings.base_url)
+        try:
+            parts = urlsplit(settings.base_url)
+        except ValueError as error:
+            raise ChatError(f"planner.base_url cannot be read: {error}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ChatError(f"planner.base_url must be http://... or https://..., given {settings.base_url!r}")
         if parts.username or parts.password or parts.query:
@@ -112,19 +118,40 @@ class _LangChainChat:
         if provider == "openai":
             options |= {"max_retries": 0, "timeout": settings.timeout, "max_tokens": LONGEST, "api_key": _key()}
             options |= {"http_async_client": _client(), "stream_usage": False}
+        self._http = options.get("http_async_client")
+        self._strict = {"strict": True} if provider == "openai" else {}
+        self._bound: dict[str, Any] = {}
         if provider == "ollama":
             options |= {"num_predict": LONGEST, "async_client_kwargs": {"event_hooks": {"response": [_read_whole]}}}
         try:
             self.model = init_chat_model(settings.model, **options)
         except (ImportError, ValueError) as error:
-            raise ChatError(f"planner.model {settings.model!r} cannot be used: {error}") from error
+            raise ChatError(f"planner.model {settings.model!r} cannot be used: {redacted(str(error))}") from None
 
     async def reply(self, messages: Messages, schema: Schema) -> Reply:
-        structured = self.model.with_structured_output(schema, method="json_schema", include_raw=True)
-        answer: Any = await structured.ainvoke([(message["role"], message["content"]) for message in messages])
-        raw = answer["raw"]
+        import openai
+
+        said = [(message["role"], message["content"]) for message in messages]
+        try:
+            raw: Any = await self._asking_for(schema).ainvoke(said)
+        except openai.LengthFinishReasonError as error:
+            return _reply(error.completion)
         usage = raw.usage_metadata or {}
         return Reply(str(raw.text), int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0)))
+
+    def _asking_for(self, schema: Schema) -> Any:
+        """The model that answers by the schema, without the parser behind it: on a long answer that is no JSON, that
+        one computes for hours, in a thread that cannot be ended."""
+        if schema["title"] not in self._bound:
+            structured: Any = self.model.with_structured_output(schema, method="json_schema", **self._strict)
+            self._bound[schema["title"]] = structured.first
+        return self._bound[schema["title"]]
+
+    async def close(self) -> None:
+        ollama = getattr(getattr(self.model, "_async_client", None), "_client", None)
+        for client in (self._http, ollama):
+            if client is not None:
+                await client.aclose()
 
 
 class _OpenAIChat:
@@ -154,9 +181,17 @@ class _OpenAIChat:
                 "json_schema": {"name": schema["title"], "schema": schema, "strict": True},
             },
         )
-        usage = answer.usage
-        text = answer.choices[0].message.content or ""
-        return Reply(text, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)
+        return _reply(answer)
+
+    async def close(self) -> None:
+        await self.client.close()
+
+
+def _reply(completion: Any) -> Reply:
+    """What an answer of OpenAI's protocol says."""
+    usage = completion.usage
+    text = completion.choices[0].message.content or ""
+    return Reply(text, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)
 
 
 def _key() -> str:
@@ -196,10 +231,23 @@ class Loop:
             return future.result()
         except BaseException:
             future.cancel()
+            self._end_tasks()
             raise
 
+    def _end_tasks(self) -> None:
+        """Cancel whatever is under way and wait until it has let go of its connections."""
+        asyncio.run_coroutine_threadsafe(_end_others(), self._loop).result()
+
     def close(self) -> None:
-        """End the thread."""
+        """End the thread, and whatever is under way in it."""
+        self._end_tasks()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _end_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
