@@ -6,16 +6,19 @@ Whatever the endpoint does, every question ends, in the time it is given, as an 
 import asyncio
 import hashlib
 import json
+import math
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
 from lerl.planners.chat import Loop, Messages, OversizeError, Schema, check_chat, open_chat, redacted
 from lerl.planners.prompt import AnswerError
@@ -23,10 +26,10 @@ from lerl.planners.traffic import Asked, Traffic
 
 BREAK_AFTER = 5  # questions in a row that failed for the endpoint's sake
 PAUSE = 30.0  # seconds for which nothing is asked then
-BACKOFF = 0.5  # seconds before the second attempt, doubling
+BACKOFF = 0.5  # seconds before the second attempt at least, doubling
 SHOWN = 2000  # characters of a wrong answer that a model is shown again, and that are kept
 RETRIED = ("http 408", "http 409", "http 429", "http 5", "connection")
-ENDPOINT = ("timeout", "http", "connection", "too long")
+ENDPOINT = ("timeout", "http", "connection", "too long", "no answer")
 
 
 class ReplayError(ValueError):
@@ -69,7 +72,8 @@ class Guard:
         open_model: makes the chat model, only when the first question is sent.
 
     Attributes:
-        phase: what the run is at, such as "train llm+ppo"; failures hold for one phase.
+        phase: what the run is at, such as "train llm+ppo"; failures hold for one phase. Plans for states that come up
+            first in a phase whose name begins with "evaluate" are never learned from.
 
     Raises:
         ChatError: the settings name no usable model.
@@ -81,17 +85,24 @@ class Guard:
     ) -> None:
         self.settings, self.prompts, self._open_model = settings, prompts, open_model
         self.phase = ""
-        self.traffic = Traffic(traffic)
-        self.shared = Traffic(Path(settings.cache)) if settings.cache else None
-        self.replayed = Traffic(_traffic_of(settings.replay), read_only=True) if settings.replay else None
-        if self.replayed is None:
+        if not settings.replay:
             check_chat(settings)
-        self._known: dict[tuple[str, str], Asked] = {}
+        self._files = ExitStack()
+        with self._files:
+            self.traffic = self._open(traffic)
+            self.shared = self._open(Path(settings.cache)) if settings.cache and not settings.replay else None
+            self.replayed = self._open(_traffic_of(settings.replay), read_only=True) if settings.replay else None
+            self._files = self._files.pop_all()
+        self._known: dict[tuple[str, str | None], Asked] = {}
         self._loop: Loop | None = None
         self._model: Any = None
         self._failed, self._closed_until = 0, 0.0
         self._spent = self._spent_before()
-        self._told: set[str] = set()
+        self._seconds = self.traffic.seconds()
+        self._told: dict[str, bool] = {}  # each warning, and whether it was given
+
+    def _open(self, path: Path, *, read_only: bool = False) -> Traffic:
+        return self._files.enter_context(closing(Traffic(path, read_only=read_only)))
 
     def _spent_before(self) -> Counter[str]:
         spent: Counter[str] = Counter()
@@ -114,61 +125,65 @@ class Guard:
         counts: Counter[str] = Counter(requests=len(questions))
         first = {question.key: question for question in questions}
         counts["deduplicated"] = len(questions) - len(first)
-        missing = [question for question in first.values() if self._find(question, counts) is None]
-        fresh = self._send(missing, counts) if missing else []
-        for entry in fresh:
-            self._known[self._place(entry)] = entry
-        answers = [self._known_of(question) for question in questions]
-        for answer in answers:
-            if answer.cause:
-                counts[f"fallback: {answer.cause}"] += 1
-        self._keep(fresh, counts)
-        return answers
+        fresh: list[Asked] = []
+        try:
+            missing = [question for question in first.values() if not self._find(question, fresh)]
+            counts["cached"] = len(first) - len(missing)
+            if missing:
+                self._send(missing, fresh, counts)
+        finally:  # what was paid for is kept, whatever happens
+            for entry in fresh:
+                self._remember(entry)
+            answers = [self._known_of(question) for question in questions]
+            counts.update(f"fallback: {answer.cause}" for answer in answers if answer and answer.cause)
+            self._keep(fresh, counts)
+            self._warn()
+        return [answer for answer in answers if answer is not None]
 
-    def _place(self, entry: Asked) -> tuple[str, str]:
-        return entry.key, self.phase if entry.cause else ""
+    def _remember(self, entry: Asked) -> None:
+        self._known[entry.key, self.phase if entry.cause else None] = entry
 
-    def _known_of(self, question: Question) -> Asked:
-        return self._known.get((question.key, "")) or self._known[question.key, self.phase]
+    def _known_of(self, question: Question) -> Asked | None:
+        return self._known.get((question.key, self.phase)) or self._known.get((question.key, None))
 
-    def _find(self, question: Question, counts: Counter[str]) -> Asked | None:
-        """From memory, this run's file, the shared cache or the replayed run."""
-        for place in ((question.key, ""), (question.key, self.phase)):
-            if place in self._known:
-                counts["cached"] += 1
-                return self._known[place]
-        found = self.traffic.find(question.key, self.phase)
-        if found is None and self.shared is not None:
-            found = self.shared.find(question.key, "")
-            if found is not None:
-                self._keep([found], {})
+    def _find(self, question: Question, fresh: list[Asked]) -> bool:
+        """Whether it was asked before: in this run, in those that share its cache, or in the replayed one."""
+        if self._known_of(question):
+            return True
+        found = _fitting(question, self.traffic.find(question.key, self.phase))
+        if found is None:
+            found = self._borrowed(question)
+            fresh += [found] if found is not None else []
         if found is not None:
-            counts["cached"] += 1
-            self._known[self._place(found)] = found
-        return found
+            self._remember(found)
+        return found is not None
+
+    def _borrowed(self, question: Question) -> Asked | None:
+        """What became of it in another run; this one sent nothing for it."""
+        if self.replayed is not None:
+            found: Asked | None = self._replay(question)
+        else:
+            found = _fitting(question, self.shared.find(question.key, "")) if self.shared is not None else None
+        if found is None:
+            return None
+        return replace(found, attempts=0, prompt_tokens=0, completion_tokens=0, seconds=0.0)
 
     def _keep(self, fresh: list[Asked], counts: Mapping[str, float]) -> None:
-        by_system: dict[str, list[Asked]] = {}
-        for entry in fresh:
-            by_system.setdefault(entry.system, []).append(entry)
-        for system, entries in by_system.items():
-            self.traffic.keep(self.phase, entries, key_of(system), {})
-            if self.shared is not None:
-                self.shared.keep("", [entry for entry in entries if not entry.cause], key_of(system), {})
-        if counts:
-            self.traffic.keep(self.phase, [], "", counts)
+        self.traffic.keep(self.phase, fresh, counts)
+        self._seconds += [entry.seconds for entry in fresh if entry.attempts]
+        usable = [entry for entry in fresh if not entry.cause and entry.attempts]
+        if self.shared is not None and usable:
+            self.shared.keep("", usable, {})
 
-    def _send(self, questions: list[Question], counts: Counter[str]) -> list[Asked]:
-        if self.replayed is not None:
-            return [self._replay(question) for question in questions]
+    def _send(self, questions: list[Question], fresh: list[Asked], counts: Counter[str]) -> None:
         if self._model is None:
             self._model, self._loop = self._open_model(self.settings), Loop()
         assert self._loop is not None
-        return list(self._loop.run(self._all(questions, counts)))
+        self._loop.run(self._all(questions, fresh, counts))
 
     def _replay(self, question: Question) -> Asked:
         assert self.replayed is not None
-        found = self.replayed.find(question.key, self.phase)
+        found = _fitting(question, self.replayed.find(question.key, self.phase))
         if found is None:
             raise ReplayError(
                 f"planner.replay is {self.settings.replay}, which was never asked what this run asks; replay with the "
@@ -176,25 +191,25 @@ class Guard:
             )
         return found
 
-    async def _all(self, questions: list[Question], counts: Counter[str]) -> list[Asked]:
+    async def _all(self, questions: list[Question], fresh: list[Asked], counts: Counter[str]) -> None:
         places = asyncio.Semaphore(self.settings.concurrency)
 
-        async def one(question: Question) -> Asked:
+        async def one(question: Question) -> None:
             async with places:
-                return await self._one(question, counts)
+                fresh.append(await self._one(question, counts))
 
-        return list(await asyncio.gather(*(one(question) for question in questions)))
+        await asyncio.gather(*(one(question) for question in questions))
 
     def count(self, name: str, value: float) -> None:
         """Add to a count of the phase, such as "user_steps"."""
-        self.traffic.keep(self.phase, [], "", {name: value})
+        self.traffic.keep(self.phase, [], {name: value})
 
     async def _one(self, question: Question, counts: Counter[str]) -> Asked:
-        begun = time.monotonic()
         attempt = _Attempt(question)
         refused = self._refused()
         if refused:
             attempt.cause = refused
+            counts["refused"] += 1
         else:
             counts["asked"] += 1
             try:
@@ -210,14 +225,14 @@ class Guard:
             self.prompts,
             question.pool,
             question.system,
-            question.user,
-            redacted(attempt.text if not attempt.cause else attempt.text[:SHOWN]),
+            question.user if attempt.sent else "",  # what was never asked would fill the disk
+            attempt.text if not attempt.cause else attempt.text[:SHOWN],
             attempt.cause,
-            question.state,
+            question.state if not attempt.cause else b"",
             attempt.sent,
             attempt.prompt_tokens,
             attempt.completion_tokens,
-            time.monotonic() - begun if attempt.sent else 0.0,
+            time.monotonic() - attempt.begun if attempt.sent else 0.0,
         )
 
     async def _attempts(self, attempt: "_Attempt", counts: Counter[str]) -> None:
@@ -228,9 +243,9 @@ class Guard:
             except Exception as error:
                 attempt.cause = _cause(error)
                 return
-            attempt.text = reply.text
+            attempt.text = _storable(reply.text)
             try:
-                attempt.question.check(reply.text)
+                attempt.question.check(attempt.text)
                 attempt.cause = ""
                 return
             except AnswerError as error:
@@ -240,15 +255,17 @@ class Guard:
                 counts["repairs"] += 1
                 attempt.messages = [
                     *attempt.messages,
-                    {"role": "assistant", "content": reply.text[:SHOWN]},
+                    {"role": "assistant", "content": attempt.text[:SHOWN]},
                     {"role": "user", "content": f"That cannot be used: {error}. Answer the question again."},
                 ]
 
     async def _reply(self, attempt: "_Attempt", counts: Counter[str]) -> Any:
-        """What the endpoint says, asked again after faults that may pass."""
+        """What the endpoint says, asked again after faults that may pass, while there is time."""
+        left = attempt.begun + self.settings.timeout - time.monotonic()
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: _cause(error).startswith(RETRIED) and not self._refused()),
             wait=_wait,
+            stop=stop_before_delay(left),
             reraise=True,
         )
         async for turn in retrying:
@@ -278,7 +295,7 @@ class Guard:
         ):
             if most is not None and used >= most:
                 self._tell(
-                    f"planner.budget.{name} of {most:g} is spent; {self.settings.fallback} plans what has not been "
+                    f"planner.budget.{name} of {most:,} is spent; {self.settings.fallback} plans what has not been "
                     "answered yet"
                 )
                 return "budget"
@@ -293,10 +310,13 @@ class Guard:
             self._closed_until = time.monotonic() + PAUSE
 
     def _tell(self, message: str) -> None:
-        """Warn of each thing once."""
-        if message not in self._told:
-            self._told.add(message)
-            warnings.warn(message, stacklevel=2)
+        """Warn of each thing once, when all is at rest."""
+        self._told.setdefault(message, False)
+
+    def _warn(self) -> None:
+        for message in [message for message, given in self._told.items() if not given]:
+            self._told[message] = True
+            warnings.warn(message, stacklevel=3)
 
     def report(self) -> dict[str, Any]:
         """Counts, rates, cost and latency of the run so far."""
@@ -304,19 +324,15 @@ class Guard:
         total: Counter[str] = Counter()
         for counts in by_phase.values():
             total.update(counts)
-        return summary(total, self.cost, self.traffic.seconds()) | {"phases": by_phase}
+        return summary(total, self.cost, self._seconds) | {"phases": by_phase}
 
     def close(self) -> None:
         """Close files and connections."""
-        if self._loop is not None:
-            close = getattr(self._model, "close", None)
-            if close is not None:
-                self._loop.run(close())
-            self._loop.close()
-            self._loop = None
-        for file in (self.traffic, self.shared, self.replayed):
-            if file is not None:
-                file.close()
+        with self._files:
+            if self._loop is not None:
+                self._loop.run(self._model.close())
+                self._loop.close()
+                self._loop = self._model = None
 
 
 def _traffic_of(replay: str) -> Path:
@@ -324,11 +340,21 @@ def _traffic_of(replay: str) -> Path:
     return path / "planners" / "traffic.sqlite" if path.is_dir() else path
 
 
+def _fitting(question: Question, found: Asked | None) -> Asked | None:
+    """What was kept, unless it is an answer that cannot be used, of a file that was changed."""
+    if found is not None and not found.cause:
+        try:
+            question.check(found.text)
+        except AnswerError:
+            return None
+    return found
+
+
 class _Attempt:
     """A question under way."""
 
     def __init__(self, question: Question) -> None:
-        self.question = question
+        self.question, self.begun = question, time.monotonic()
         self.messages: Messages = [
             {"role": "system", "content": question.system},
             {"role": "user", "content": question.user},
@@ -345,7 +371,7 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, OversizeError) or isinstance(error.__cause__, OversizeError):
         return "too long"
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int):
+    if isinstance(status, int) and status >= 300:  # others: an answer that could not be read
         return f"http {status}"
     kinds = {kind.__name__ for cause in (error, error.__cause__) if cause is not None for kind in type(cause).__mro__}
     if any("Timeout" in kind for kind in kinds):
@@ -356,13 +382,27 @@ def _cause(error: BaseException) -> str:
 
 
 def _wait(state: RetryCallState) -> float:
-    """Seconds to wait: those that the endpoint asks for, else half a second, doubling."""
+    """Seconds to wait: half a second, doubling, and as many as the endpoint asks for."""
     error = state.outcome.exception() if state.outcome is not None else None
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    return max(_asked_for(str(headers.get("retry-after", ""))), BACKOFF * 2 ** (state.attempt_number - 1))
+
+
+def _asked_for(given: str) -> float:
+    """Seconds that a Retry-After asks for, as a number or a date; 0 where it says nothing sensible."""
     try:
-        return min(max(float(headers.get("retry-after", "")), 0.0), 3600.0)
-    except ValueError:  # none, or a date
-        return float(BACKOFF * 2 ** (state.attempt_number - 1))
+        seconds = float(given)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(given).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return seconds if math.isfinite(seconds) else 0.0
+
+
+def _storable(text: str) -> str:
+    """An answer without keys of the environment, nor halves of characters, which no file takes."""
+    return redacted(text.encode("utf-8", "replace").decode())
 
 
 def summary(total: Counter[str], cost: float, seconds: list[float]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lerl.planners.base import Sessions
-from lerl.planners.prompt import ANSWER, AnswerError
+from lerl.planners.prompt import ANSWER, AnswerError, plain
 
 CAPACITY, SAMPLED, ALPHA = 200, 3, 0.1  # N_r, N_s and alpha of arXiv 2601.19585
 MOST_WORDS = 19
@@ -70,17 +70,17 @@ class Pool:
             held = json.loads(text)
             entries = [(str(entry["reflection"]), float(entry["reward"])) for entry in held["reflections"]]
             version = int(held["version"])
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ValueError(f"no pool of reflections ({type(error).__name__}: {error})") from None
-        if not np.isfinite([reward for _, reward in entries]).all():
-            raise ValueError("no pool of reflections: a reward is not finite")
+        if version < 0 or not np.isfinite([reward for _, reward in entries]).all():
+            raise ValueError("no pool of reflections: its version is negative or a reward is not finite")
         kept = entries[-CAPACITY:]
         return Pool(tuple(one_line(entry) for entry, _ in kept), tuple(reward for _, reward in kept), version)
 
 
 def one_line(text: str) -> str:
     """The first words of a text, fewer than twenty, on one line."""
-    return " ".join(text.split()[:MOST_WORDS])[:400]
+    return plain(" ".join(plain(text, ANSWER).split()[:MOST_WORDS]), 400)
 
 
 def read_reflection(text: str) -> str:
@@ -94,9 +94,10 @@ def read_reflection(text: str) -> str:
     except (ValueError, RecursionError) as error:
         raise AnswerError("not JSON", f"the answer must be one JSON object and nothing else ({error})") from None
     said = answer.get("reflection") if isinstance(answer, dict) else None
-    if not isinstance(said, str) or not said.strip():
+    line = one_line(said) if isinstance(said, str) else ""
+    if not line:
         raise AnswerError("empty", "reflection must be a line of text")
-    return one_line(said)
+    return line
 
 
 def session_rewards(sessions: Sessions) -> np.ndarray:
@@ -106,10 +107,11 @@ def session_rewards(sessions: Sessions) -> np.ndarray:
 
 def session_text(sessions: Sessions, row: int) -> str:
     """One session for a critic: its slates' categories with clicks, its length and its reward."""
-    items, feedback = sessions.items[row], sessions.feedback[row]
-    length = int((items >= 0).any(axis=1).sum())
+    going = (sessions.items[row] >= 0).any(axis=1)
+    items, feedback = sessions.items[row][going], sessions.feedback[row][going]
+    length = int(going.sum())
     lines = []
-    for slate, answers in zip(items[:length][-SLATES:], feedback[:length][-SLATES:], strict=True):
+    for slate, answers in zip(items[-SLATES:], feedback[-SLATES:], strict=True):
         there = slate >= 0
         member = sessions.membership[slate[there]]
         shown, clicks = member.sum(axis=0), answers[there] @ member

@@ -1,7 +1,8 @@
 """What chat models were asked and answered, in a SQLite file: a cache while a run is at work, a record afterwards."""
 
+import hashlib
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,20 +47,23 @@ class Asked:
 
 _COLUMNS = tuple(Asked.__dataclass_fields__)
 _SCHEMA = f"""
+BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS texts (digest TEXT PRIMARY KEY, text TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS asked (phase TEXT NOT NULL, {", ".join(_COLUMNS)}, PRIMARY KEY (key, phase));
+CREATE TABLE IF NOT EXISTS asked (phase TEXT NOT NULL, {", ".join(_COLUMNS)}, PRIMARY KEY (key, phase, cause));
 CREATE TABLE IF NOT EXISTS counts (phase TEXT NOT NULL, name TEXT NOT NULL, value REAL NOT NULL,
     PRIMARY KEY (phase, name));
 PRAGMA user_version = {FORMAT};
+COMMIT;
 """
 
 
 class Traffic:
-    """One file. An answer that could be used holds for the whole run; a failure holds for its phase, so that the same
-    state has the same plan throughout, however often it comes, and whether or not the run was interrupted in between.
+    """One file. An answer that could be used holds for the whole run; a failure holds for its phase, whatever is
+    answered in later ones, so that the same state has the same plan throughout, however often it comes, and whether or
+    not the run was interrupted in between, or replayed.
 
     Args:
-        path: the file, made where it is missing; nothing is written where it is None.
+        path: the file, made where it is missing. read_only: it has to be there, and is not written to.
 
     Raises:
         TrafficError: it is no file of traffic.
@@ -67,6 +71,7 @@ class Traffic:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._texts: dict[str, str] = {}
         if read_only and not path.is_file():
             raise TrafficError(f"there is no {path}; give the folder of a run whose planner was a chat model")
         try:
@@ -75,14 +80,23 @@ class Traffic:
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = sqlite3.connect(path, timeout=30)
-            with self._guarded():
-                version = self._file.execute("PRAGMA user_version").fetchone()[0]
-                if version not in ((FORMAT,) if read_only else (0, FORMAT)):
-                    raise TrafficError(f"{path} is of format {version}, this is format {FORMAT}; use another file")
-                if not version:
-                    self._file.executescript(_SCHEMA)
-        except sqlite3.Error as error:
-            raise TrafficError(f"{path} cannot be opened: {error}; give another file, or remove it") from error
+        except (OSError, sqlite3.Error) as error:
+            raise TrafficError(f"{path} cannot be opened: {error}; give another file") from error
+        try:
+            self._begin(read_only)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, read_only: bool) -> None:
+        with self._guarded():
+            version, tables = self._file.execute(
+                "SELECT user_version, (SELECT count(*) FROM sqlite_master) FROM pragma_user_version"
+            ).fetchone()
+            if version != FORMAT and (read_only or tables):
+                raise TrafficError(f"{self.path} holds no traffic of format {FORMAT}; give another file")
+            if version != FORMAT:
+                self._file.executescript(_SCHEMA)
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -94,10 +108,11 @@ class Traffic:
             raise TrafficError(f"{self.path} cannot be used: {error}; give another file, or remove it") from error
 
     def find(self, key: str, phase: str) -> Asked | None:
-        """What became of a question: its answer, else its failure in this phase, else None."""
+        """What became of a question: its failure in this phase, else its answer, else None."""
         with self._guarded():
             row = self._file.execute(
-                f"SELECT {', '.join(_COLUMNS)} FROM asked WHERE key = ? AND (cause = '' OR phase = ?) ORDER BY cause",
+                f"SELECT {', '.join(_COLUMNS)} FROM asked WHERE key = ? AND (cause = '' OR phase = ?) "
+                "ORDER BY cause DESC",
                 (key, phase),
             ).fetchone()
         if row is None:
@@ -106,20 +121,24 @@ class Traffic:
         return Asked(**{**vars(found), "system": self._text(found.system)})
 
     def _text(self, digest: str) -> str:
-        row = self._file.execute("SELECT text FROM texts WHERE digest = ?", (digest,)).fetchone()
-        return row[0] if row else ""
+        if digest not in self._texts:
+            row = self._file.execute("SELECT text FROM texts WHERE digest = ?", (digest,)).fetchone()
+            self._texts[digest] = row[0] if row else ""
+        return self._texts[digest]
 
-    def keep(self, phase: str, asked: list[Asked], digest: str, counts: Mapping[str, float]) -> None:
-        """Write questions, all with the same system text, and add to the phase's counts; all of it or nothing."""
+    def keep(self, phase: str, asked: Sequence[Asked], counts: Mapping[str, float]) -> None:
+        """Write questions and add to the phase's counts; all of it or nothing."""
+        digests = {text: hashlib.sha256(text.encode()).hexdigest() for text in {entry.system for entry in asked}}
         marks = ", ".join("?" * (len(_COLUMNS) + 1))
         with self._guarded(), self._file:
-            if asked:
-                self._file.execute("INSERT OR IGNORE INTO texts VALUES (?, ?)", (digest, asked[0].system))
+            self._file.executemany(
+                "INSERT OR IGNORE INTO texts VALUES (?, ?)", [(digest, text) for text, digest in digests.items()]
+            )
             for entry in asked:
-                values = {**vars(entry), "system": digest}
+                values = {**vars(entry), "system": digests[entry.system]}
                 self._file.execute(
                     f"INSERT OR IGNORE INTO asked (phase, {', '.join(_COLUMNS)}) VALUES ({marks})",
-                    ("" if not entry.cause else phase, *(values[column] for column in _COLUMNS)),
+                    (phase, *(values[column] for column in _COLUMNS)),
                 )
             self._file.executemany(
                 "INSERT INTO counts VALUES (?, ?, ?) "
@@ -141,10 +160,12 @@ class Traffic:
             return [row[0] for row in rows]
 
     def plans(self) -> Iterator[Asked]:
-        """Every plan that could be used, in the order of its key."""
+        """Every plan that could be used, in the order of its key, but for states that nobody but evaluation users came
+        to: nothing is ever learned from those."""
         with self._guarded():
             rows = self._file.execute(
-                f"SELECT {', '.join(_COLUMNS)} FROM asked WHERE kind = 'plan' AND cause = '' ORDER BY key"
+                f"SELECT {', '.join(_COLUMNS)} FROM asked WHERE kind = 'plan' AND cause = '' "
+                "AND phase NOT LIKE 'evaluate%' ORDER BY key"
             )
             for row in rows:
                 yield Asked(*row)
