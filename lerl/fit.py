@@ -6,7 +6,7 @@ import io
 import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +101,9 @@ class Fitter:
     def close(self) -> None:
         """Write what the chat model cost, and let go of its endpoint and files."""
         if self._guard is not None:
-            report = json.dumps(self._guard.report(), indent=1)
-            self._guard.close()
-            self._guard = None
+            guard, self._guard = self._guard, None
+            with closing(guard):
+                report = json.dumps(guard.report(), indent=1)
             write_whole(self.folder / "planners" / "traffic.json", report)
 
     @property
@@ -349,6 +349,7 @@ class Fitter:
         path = self._weight_path(row)
         if path.is_file():
             return
+        self.enter("", None)
         tried = {}
         for number, weight in enumerate(MMR_WEIGHTS):
             agent = self._agent(None, self._scorer(row, False), weight, row.label)
@@ -366,7 +367,8 @@ class Fitter:
         return new_scorer(policy, encoder, train.start, deterministic)
 
     def agent(self, row: Row, deterministic: bool = False) -> Agent:
-        """The fitted row as an agent."""
+        """The fitted row as an agent; what it lives is counted under it from here on."""
+        self.enter("", None)
         if row.baseline is not None:
             return build_agent(row, self.task)
         weight = 0.0

@@ -277,10 +277,10 @@ def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Repo
     try:
         tried = settings.overlay(config, values)
         _reuse(folder, settings.dump(tried))
-        fitter = Fitter(Task.load(tried), folder, report, AGAIN)
         row = parse_row(tried.tune.row, tried.planner.name)
-        fitter.fit(row)
-        played = _play(fitter, row, report)
+        with closing(Fitter(Task.load(tried), folder, report, AGAIN)) as fitter:
+            fitter.fit(row)
+            played = _play(fitter, row, report)
     except (SettingsError, ClusterError, PluginError, DivergedError) as error:
         return np.zeros(0), " ".join(str(error).split())
     sessions = _sessions(played)

@@ -1,7 +1,6 @@
 """A small network in a chat model's place: it learns from recorded plans which categories a state calls for."""
 
 import io
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from numpy.typing import NDArray
 
 from lerl.envs.files import write_whole
 from lerl.planners.base import PlanContexts, Plans, Sessions
+from lerl.planners.prompt import read_answer
 from lerl.planners.satiation import Satiation, tiredness
-from lerl.planners.traffic import Traffic
+from lerl.planners.traffic import Asked, Traffic
 
 FEATURES = 5
 FADE = 8.0  # steps over which exposure fades in what the network sees
@@ -218,8 +218,13 @@ class RefreshedPlanner(DistilledPlanner):
                 asked = contexts.take(rows)
                 plans = self.teacher.plan(asked)
                 told = np.array([not reason.startswith("fallback:") for reason in plans.rationale])
-                fresh.append((features(asked)[told], plans.allowed[told], plans.avoid[told]))
+                fresh.append((features(asked)[told], (plans.allowed & ~plans.avoid)[told], plans.avoid[told]))
         self._unsure = []
+        if len({part[0].shape[1] for part in fresh}) > 1:
+            raise DistilledError(
+                f"planner.distilled learned from plans for {self.recorded[0].shape[1]} categories, here are "
+                f"{len(sessions.names)}; refresh it on the catalogue it comes from, or give planner.refresh 0"
+            )
         seen, allowed, avoid = (np.concatenate(parts) for parts in zip(*fresh, strict=True))
         self.recorded = seen, allowed, avoid
         self.weights, _ = distil(*self.recorded, self.seed)
@@ -234,20 +239,25 @@ def recorded(traffic: Traffic) -> Recorded:
     """The plans that a file of traffic holds, with the states they were made for.
 
     Raises:
-        DistilledError: there are none, or they are of catalogues of different sizes.
+        DistilledError: there are none, they are of catalogues of different sizes, or the file is damaged.
     """
-    pairs = [
-        (np.frombuffer(asked.state, np.float32).reshape(-1, FEATURES), json.loads(asked.text))
-        for asked in traffic.plans()
-    ]
-    counts = {len(seen) for seen, _ in pairs}
-    if len(counts) != 1:
+    pairs = [_pair(asked, traffic.path) for asked in traffic.plans()]
+    if len({len(seen) for seen, _, _ in pairs}) != 1:
         raise DistilledError(f"{traffic.path} holds no plans of a chat model to learn from, or of different catalogues")
-    seen = np.stack([seen for seen, _ in pairs])
-    allowed, avoid = np.zeros((2, *seen.shape[:2]), bool)
-    for row, (_, answer) in enumerate(pairs):
-        allowed[row, answer["allowed"]], avoid[row, answer["avoid"]] = True, True
+    seen, allowed, avoid = (np.stack(part) for part in zip(*pairs, strict=True))
     return seen, allowed & ~avoid, avoid
+
+
+def _pair(asked: Asked, path: Path) -> Recorded:
+    """(C, 5) features of a state, and (C,) what was allowed and what avoided there."""
+    try:
+        seen = np.frombuffer(asked.state, np.float32).reshape(-1, FEATURES)
+        allowed, avoid = np.zeros((2, len(seen)), bool)
+        choice = read_answer(asked.text, asked.key[:6], np.ones(len(seen), bool), len(seen))
+        allowed[list(choice.allowed)], avoid[list(choice.avoid)] = True, True
+    except (ValueError, TypeError) as error:
+        raise DistilledError(f"{path} holds a plan that cannot be read ({error}); record the run again") from error
+    return seen, allowed, avoid
 
 
 def save(weights: Arrays, path: Path) -> None:
@@ -272,8 +282,11 @@ def load(path: Path) -> Arrays:
     try:
         with np.load(path, allow_pickle=False) as kept:
             found = {name: kept[name] for name in shapes}
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except Exception as error:  # NumPy raises whatever its readers of archives do
         raise DistilledError(f"{path} is no distilled planner ({error}); make one with lerl distill RUN") from error
-    if any(found[name].shape != shape or not np.isfinite(found[name]).all() for name, shape in shapes.items()):
+    if any(
+        found[name].shape != shape or found[name].dtype.kind not in "fiu" or not np.isfinite(found[name]).all()
+        for name, shape in shapes.items()
+    ):
         raise DistilledError(f"{path} is no distilled planner; make one with lerl distill RUN")
     return found

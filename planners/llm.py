@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.planners.base import PlanContexts, Plans, Sessions
-from lerl.planners.chat import check_chat
+from lerl.planners.base import PlanContexts, Plans, Sessions, check_plans
+from lerl.planners.chat import open_chat, redacted
 from lerl.planners.distilled import DistilledError, DistilledPlanner, RefreshedPlanner, features, load, recorded
 from lerl.planners.guard import Guard, Question, key_of
 from lerl.planners.prompt import PLAN_SCHEMA, Choice, Prompts, States, look, read_answer
@@ -35,9 +35,9 @@ def check_model(name: str, settings: Any) -> None:
         if not settings.refresh:
             return
     if not settings.replay:
-        check_chat(settings)
+        open_chat(settings)
     Prompts(settings.prompts)
-    build_planner(settings.fallback, settings.size, 0)
+    build_planner(settings.fallback, settings.size, 0, "planner.fallback")
     _first_pool(settings)
 
 
@@ -86,7 +86,7 @@ class LLMPlanner:
     def __init__(self, size: int, seed: int, settings: Any, guard: Guard) -> None:
         self.size, self.seed, self.settings, self.guard = size, seed, settings, guard
         self.prompts = Prompts(settings.prompts)
-        self.fallback: Any = build_planner(settings.fallback, size, seed)
+        self.fallback: Any = build_planner(settings.fallback, size, seed, "planner.fallback")
         self.pool = _first_pool(settings)
         self._system: tuple[Any, str] = (None, "")
         self._seen = 0  # sessions that it was given before; later lots hold the earlier ones
@@ -96,16 +96,22 @@ class LLMPlanner:
         states = look(contexts, self.size, self.settings.detail, self.settings.candidates)
         questions = self.questions(contexts, states)
         answers = self.guard.ask(questions)
+        choices = {
+            question.key: question.check(answer.text)
+            for question, answer in zip(questions, answers, strict=True)
+            if not answer.cause
+        }
         allowed, avoid = np.zeros((2, len(contexts), len(contexts.names)), bool)
-        reasons: list[str] = []
-        for row, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-            choice = None if answer.cause else question.check(answer.text)
-            reasons.append(f"fallback: {answer.cause}" if choice is None else choice.rationale)
+        reasons = [f"fallback: {answer.cause}" for answer in answers]
+        for row, question in enumerate(questions):
+            choice = choices.get(question.key)
             if choice is not None:
                 allowed[row, list(choice.allowed)], avoid[row, list(choice.avoid)] = True, True
+                reasons[row] = choice.rationale
         failed = np.flatnonzero([bool(answer.cause) for answer in answers])
         if len(failed):
-            plans = self.fallback.plan(contexts.take(failed))
+            left = contexts.take(failed)
+            plans = check_plans(self.fallback.plan(left), left, self.fallback)
             allowed[failed], avoid[failed] = plans.allowed, plans.avoid
         return Plans(allowed, avoid, tuple(reasons))
 
@@ -157,7 +163,8 @@ class LLMPlanner:
         answers = self.guard.ask(questions)
         usable = [(row, answer.text) for row, answer in zip(rows, answers, strict=True) if not answer.cause]
         rewards = session_rewards(sessions)
-        self.pool = self.pool.added([read_reflection(text) for _, text in usable], [rewards[row] for row, _ in usable])
+        lines = [redacted(read_reflection(text)) for _, text in usable]
+        self.pool = self.pool.added(lines, [rewards[row] for row, _ in usable])
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The pool, and what the fallback learned."""

@@ -177,15 +177,15 @@ RULES: dict[str, Callable[..., Planner]] = {
 }
 
 
-def build_planner(name: str, size: int, seed: int) -> Planner:
-    """A planner by its name or as "my_package.my_module:MyPlanner".
+def build_planner(name: str, size: int, seed: int, key: str = "planner.name") -> Planner:
+    """A planner by its name or as "my_package.my_module:MyPlanner"; key: where the name was given, for errors.
 
     Raises:
         PluginError: no such planner, or one that lacks `plan` or cannot be made with `size` and `seed`.
     """
     if name in RULES:
         return RULES[name](size=size, seed=seed)
-    made = load_plugin(name, "planner.name", RULES, ("plan",), ("session_ended", "state", "restore"))
-    with blamed(f"planner.name is {name!r}, but {made.__name__}(size=..., seed=...)"):
+    made = load_plugin(name, key, RULES, ("plan",), ("session_ended", "state", "restore"))
+    with blamed(f"{key} is {name!r}, but {made.__name__}(size=..., seed=...)"):
         own: Planner = made(size=size, seed=seed)
     return own
