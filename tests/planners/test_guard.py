@@ -1,0 +1,859 @@
+"""What stands between a planner and its chat model."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from chat_server import ChatServer
+
+import lerl.planners.guard as module
+from lerl.config import BudgetConfig, PlannerConfig, PriceConfig
+from lerl.planners.chat import LARGEST, ChatError, OversizeError, Reply, check_chat, redacted
+from lerl.planners.guard import Guard, Question, ReplayError, key_of
+from lerl.planners.prompt import PLAN_SCHEMA, AnswerError
+from lerl.planners.traffic import Asked, Traffic, TrafficError
+
+KEY = "sk-planted-0123456789abcdef"
+GOOD = '{"ok": true}'
+CLIENTS = ("langchain", "openai")
+
+
+def check(text: str) -> Any:
+    if text != GOOD:
+        raise AnswerError("not good", "say something good")
+
+
+def question(name: str = "a", **changed: Any) -> Question:
+    given = {"system": "You plan.", "user": f"State {name}.", "schema": PLAN_SCHEMA, "check": check, "pool": 3}
+    return Question(key_of(name), "plan", **(given | {"state": b"\0\0\0\0"} | changed))
+
+
+def questions(names: str) -> list[Question]:
+    return [question(name) for name in names]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for half a second; a key is in the environment."""
+    monkeypatch.setattr(module, "BACKOFF", 0.01)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+def guarding(folder: Path, url: str, **settings: Any) -> Guard:
+    given = {"model": "openai:m", "base_url": url, "client": "openai", "timeout": 5.0}
+    return Guard(PlannerConfig(**(given | settings)), "digest", folder / "traffic.sqlite")
+
+
+@contextmanager
+def asking(folder: Path, url: str, **settings: Any) -> Iterator[Guard]:
+    guard = guarding(folder, url, **settings)
+    guard.phase = "train"
+    try:
+        yield guard
+    finally:
+        guard.close()
+
+
+def causes(answers: list[Asked]) -> list[str]:
+    return [answer.cause for answer in answers]
+
+
+def failing(status: int, times: int = 10**9, headers: dict[str, str] | None = None) -> Callable[[Any, int], bool]:
+    """Answers the first requests with a status, and echoes what a proxy would."""
+
+    def fault(handler: Any, number: int) -> bool:
+        if number > times:
+            return False
+        body = {"error": {"message": f"no; you sent {handler.headers['Authorization']}"}}
+        handler.send(status, json.dumps(body).encode(), headers)
+        return True
+
+    return fault
+
+
+def good(_: Any) -> str:
+    return GOOD
+
+
+# Asking
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_an_answer_comes_back_with_all_that_is_known_of_it(tmp_path: Path, client: str):
+    with ChatServer(good) as server, asking(tmp_path, server.url, client=client, temperature=0.5) as guard:
+        (answer,) = guard.ask([question()])
+        assert (answer.text, answer.cause, answer.attempts) == (GOOD, "", 1)
+        assert (answer.prompt_tokens, answer.completion_tokens) == (4, 2)  # words: "You plan." "State a."; the answer
+        assert 0 < answer.seconds < 5
+        assert (answer.model, answer.prompts, answer.pool) == ("openai:m", "digest", 3)
+        assert guard.traffic.find(question().key, "train") == answer
+        (sent,) = server.requests
+        assert [message["role"] for message in sent["messages"]] == ["system", "user"]  # what is the same comes first
+        assert [message["content"] for message in sent["messages"]] == ["You plan.", "State a."]
+        assert (sent["model"], sent["temperature"]) == ("m", 0.5)
+        assert sent["response_format"]["type"] == "json_schema"
+        schema = sent["response_format"]["json_schema"]
+        assert schema["strict"] is True
+        assert schema["schema"]["required"] == ["state", "rationale", "allowed", "avoid"]
+        assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+def test_the_same_question_is_asked_once(tmp_path: Path):
+    with ChatServer(good) as server, asking(tmp_path, server.url) as guard:
+        first = guard.ask(questions("abaab"))
+        assert [answer.key for answer in first] == [key_of(name) for name in "abaab"]
+        assert len(server.requests) == 2
+        guard.ask(questions("abc"))
+        assert len(server.requests) == 3
+        report = guard.report()
+    # 8 requests: 5 with 3 duplicates, then 3 of which 2 were known
+    assert (report["requests"], report["calls"]) == (8, 3)
+    assert (report["deduplicated"], report["cached"]) == (3 / 8, 2 / 8)
+
+
+def test_nothing_asked_opens_nothing(tmp_path: Path):
+    guard = Guard(PlannerConfig(model="openai:m"), "d", tmp_path / "t.sqlite", lambda _: pytest.fail("opened"))
+    assert guard.ask([]) == []
+    guard.close()
+
+
+def test_another_process_asks_nothing_again(tmp_path: Path):
+    with ChatServer(good) as server:
+        with asking(tmp_path, server.url) as guard:
+            before = guard.ask(questions("ab"))
+        with asking(tmp_path, server.url) as guard:
+            guard.phase = "evaluate"
+            assert guard.ask(questions("ba")) == before[::-1]
+            assert guard.report()["calls"] == 2  # of the process before
+        assert len(server.requests) == 2
+
+
+def test_runs_share_a_cache_but_no_failures(tmp_path: Path):
+    cache = str(tmp_path / "cache.sqlite")
+
+    def answer(messages: list[dict[str, str]]) -> str:
+        return "bad" if "State b" in messages[1]["content"] else GOOD
+
+    with ChatServer(answer) as server:
+        with asking(tmp_path / "one", server.url, cache=cache) as guard, pytest.warns(UserWarning, match="not good"):
+            assert causes(guard.ask(questions("ab"))) == ["", "not good"]
+        sent = len(server.requests)
+        assert sent == 3  # b was repaired
+        with asking(tmp_path / "other", server.url, cache=cache) as guard:
+            assert causes(guard.ask(questions("a"))) == [""]
+            report = guard.report()
+        assert len(server.requests) == sent
+        assert (report["calls"], report["cached"], report["latency_p95"]) == (0, 1.0, 0.0)
+        with asking(tmp_path / "other", "http://127.0.0.1:1/v1") as guard:  # what was borrowed is its own from then on
+            assert causes(guard.ask(questions("a"))) == [""]
+
+
+def test_a_cached_answer_that_does_not_fit_is_asked_for_again(tmp_path: Path):
+    cache = tmp_path / "cache.sqlite"
+    kept = Asked(key_of("a"), "plan", "m", "d", 0, "s", "u", "tampered", "", b"", 1, 0, 0, 1.0)
+    shared = Traffic(cache)
+    shared.keep("", [kept], {})
+    shared.close()
+    with ChatServer(good) as server, asking(tmp_path, server.url, cache=str(cache)) as guard:
+        assert guard.ask([question()])[0].text == GOOD
+        assert len(server.requests) == 1
+
+
+def test_keys_are_those_of_all_parts_in_their_order():
+    keys = {key_of(*parts) for parts in (("a", "b"), ("b", "a"), ("ab", ""), ("a", "b", ""), ("a", 0.5), ("\ud800",))}
+    assert len(keys) == 6
+    assert key_of("a", 1) == key_of("a", "1")
+    assert len(key_of("a")) == 64
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_no_more_are_under_way_than_are_allowed(tmp_path: Path, concurrency: int):
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def slow(_: Any) -> str:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.05)
+        with lock:
+            now[0] -= 1
+        return GOOD
+
+    with ChatServer(slow) as server, asking(tmp_path, server.url, concurrency=concurrency) as guard:
+        guard.ask(questions("abcdefghi"))
+    assert most[0] == concurrency
+
+
+# Faults
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_what_may_pass_is_tried_again(tmp_path: Path, client: str, status: int):
+    with ChatServer(good, failing(status, 2)) as server, asking(tmp_path, server.url, client=client) as guard:
+        (answer,) = guard.ask([question()])
+        assert (answer.cause, answer.attempts, len(server.requests)) == ("", 3, 3)
+        report = guard.report()
+        assert report["faults"] == {f"http {status}": 2}
+        assert report["fallbacks"] == {}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_what_will_not_pass_is_not_tried_again(tmp_path: Path, client: str, status: int):
+    with ChatServer(good, failing(status)) as server, asking(tmp_path, server.url, client=client) as guard:
+        with pytest.warns(UserWarning, match=f"openai:m: http {status}; boredom plans in its place"):
+            assert causes(guard.ask([question()])) == [f"http {status}"]
+        assert len(server.requests) == 1
+
+
+def _later(seconds: int) -> str:
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+@pytest.mark.parametrize("given", ["1", "1.0", _later])
+def test_a_retry_waits_as_long_as_it_is_asked_to(tmp_path: Path, given: Any):
+    # a date has whole seconds: two from now are at least one
+    headers = {"Retry-After": given(2) if callable(given) else given}
+    with ChatServer(good, failing(429, 1, headers)) as server, asking(tmp_path, server.url) as guard:
+        begun = time.monotonic()
+        assert causes(guard.ask([question()])) == [""]
+        assert 0.7 < time.monotonic() - begun < 4
+
+
+@pytest.mark.parametrize("given", ["nan", "inf", "-5", "soon", "", "1e999", "Mon, 99 Foo 2026 00:00:00 GMT"])
+def test_a_retry_after_that_makes_no_sense_is_no_wait(tmp_path: Path, given: str):
+    with ChatServer(good, failing(503, 2, {"Retry-After": given})) as server, asking(tmp_path, server.url) as guard:
+        begun = time.monotonic()
+        assert causes(guard.ask([question()])) == [""]
+        assert time.monotonic() - begun < 2
+
+
+def test_nobody_waits_for_an_answer_beyond_the_time_there_is(tmp_path: Path):
+    headers = {"Retry-After": "3600"}
+    with ChatServer(good, failing(429, headers=headers)) as server, asking(tmp_path, server.url) as guard:
+        begun = time.monotonic()
+        with pytest.warns(UserWarning, match="http 429"):
+            assert causes(guard.ask([question()])) == ["http 429"]
+        assert time.monotonic() - begun < 2
+        assert guard.report()["faults"] == {"http 429": 1}
+
+
+def test_waits_grow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(module, "BACKOFF", 0.1)
+    with ChatServer(good, failing(500, headers={"Retry-After": "0"})) as server:
+        with asking(tmp_path, server.url, timeout=1.2) as guard, pytest.warns(UserWarning, match="http 500"):
+            guard.ask([question()])
+        # at 0, 0.1, 0.3 and 0.7 s; the next at 1.5 would be too late
+        assert 3 <= len(server.requests) <= 4
+
+
+def test_one_repair_is_asked_for_with_what_was_wrong(tmp_path: Path):
+    said = iter(["nonsense " * 1000, GOOD])
+    with ChatServer(lambda _: next(said)) as server, asking(tmp_path, server.url) as guard:
+        (answer,) = guard.ask([question()])
+        assert (answer.text, answer.cause, answer.attempts) == (GOOD, "", 2)
+        messages = server.requests[1]["messages"]
+        assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
+        assert len(messages[2]["content"]) == 2000
+        assert messages[3]["content"] == "That cannot be used: say something good. Answer the question again."
+        report = guard.report()
+        assert (report["repairs"], report["faults"], report["fallbacks"]) == (1, {"not good": 1}, {})
+        # words asked: 4, then 4 + 223 (2,000 characters of "nonsense ") + 10; answered: 1000 and 2
+        assert report["completion_tokens"] == 1002
+
+
+def test_two_wrong_answers_are_a_failure_that_keeps_the_last(tmp_path: Path):
+    said = iter(["nonsense", "x" * 5000])
+    with ChatServer(lambda _: next(said)) as server, asking(tmp_path, server.url) as guard:
+        with pytest.warns(UserWarning, match="not good"):
+            (answer,) = guard.ask([question()])
+        assert (answer.text, answer.cause, answer.attempts) == ("x" * 2000, "not good", 2)
+        assert answer.state == b""
+        report = guard.report()
+        assert report["faults"] == {"not good": 2}
+        assert report["fallbacks"] == {"not good": 1}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_truncated_answer_is_repaired_and_paid_for(tmp_path: Path, client: str):
+    def truncated(handler: Any, number: int) -> bool:
+        if number == 1:
+            handler.reply('{"ok": ', finish="length")
+        return number == 1
+
+    with ChatServer(good, truncated) as server, asking(tmp_path, server.url, client=client) as guard:
+        (answer,) = guard.ask([question()])
+        assert (answer.cause, answer.attempts) == ("", 2)
+        assert answer.completion_tokens == 1 + 2
+        assert guard.report()["faults"] == {"not good": 1}
+
+
+def send(body: bytes) -> Callable[[Any, int], bool]:
+    def fault(handler: Any, _: int) -> bool:
+        handler.send(200, body)
+        return True
+
+    return fault
+
+
+def endless(handler: Any, _: int) -> bool:
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.end_headers()
+    handler.close_connection = True
+    while True:
+        handler.wfile.write(b"x" * 65536)
+
+
+def dripping(handler: Any, _: int) -> bool:
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", "10000")
+    handler.end_headers()
+    for _ in range(100):
+        handler.wfile.write(b" ")
+        handler.wfile.flush()
+        time.sleep(0.1)
+    return True
+
+
+def hanging(handler: Any, _: int) -> bool:
+    time.sleep(3)
+    handler.close_connection = True
+    return True
+
+
+def half(handler: Any, _: int) -> bool:
+    handler.send_response(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b'{"id"')
+    handler.wfile.flush()
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+    return True
+
+
+WRONG = {
+    "too long": [send(b" " * (LARGEST + 1)), endless],
+    "timeout": [hanging, dripping],
+    "connection": [half],
+    "no answer": [send(b"<html>"), send(b"{}"), send(b"[]"), send(b'{"choices": []}'), send(b'{"choices": null}')],
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    ("cause", "fault"),
+    [pytest.param(c, f, id=f"{c} {n}") for c, faults in WRONG.items() for n, f in enumerate(faults)],
+)
+def test_whatever_an_endpoint_does_is_a_cause_in_time(tmp_path: Path, client: str, cause: str, fault: Any):
+    with ChatServer(good, fault) as server, asking(tmp_path, server.url, client=client, timeout=1.0) as guard:
+        begun = time.monotonic()
+        with pytest.warns(UserWarning, match=cause):
+            assert causes(guard.ask([question()])) == [cause]
+        assert time.monotonic() - begun < 2.5
+        faults = guard.report()["faults"]
+        assert set(faults) == {cause}
+        assert faults[cause] == len(server.requests)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_an_endpoint_that_is_not_there_is_a_cause(tmp_path: Path, client: str):
+    nowhere = asking(tmp_path, "http://127.0.0.1:1/v1", client=client, timeout=0.5)
+    with nowhere as guard, pytest.warns(UserWarning, match="connection"):
+        assert causes(guard.ask([question()])) == ["connection"]
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_long_answer_in_free_text_takes_no_time(tmp_path: Path, client: str):
+    before = threading.active_count()
+    with ChatServer(lambda _: "word " * 180_000) as server, asking(tmp_path, server.url, client=client) as guard:
+        begun = time.monotonic()
+        with pytest.warns(UserWarning, match="not good"):
+            assert causes(guard.ask([question()])) == ["not good"]
+        assert time.monotonic() - begun < 4
+    assert _settles(lambda: threading.active_count() <= before)  # nothing computes on
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_half_characters_can_be_answered(tmp_path: Path, client: str):
+    with ChatServer(lambda _: '"\ud800"') as server, asking(tmp_path, server.url, client=client) as guard:
+        with pytest.warns(UserWarning, match="not good"):
+            (answer,) = guard.ask([question()])
+        assert (answer.text, answer.attempts) == ('"?"', 2)
+
+
+def test_a_question_has_its_time_in_all(tmp_path: Path):
+    def slow(handler: Any, number: int) -> bool:
+        time.sleep(0.4)
+        return failing(500)(handler, number)
+
+    with ChatServer(good, slow) as server, asking(tmp_path, server.url, timeout=1.0) as guard:
+        begun = time.monotonic()
+        with pytest.warns(UserWarning, match="timeout"):
+            guard.ask([question()])
+        assert time.monotonic() - begun < 1.6
+        assert len(server.requests) == 3
+
+
+def test_a_failure_holds_in_its_phase_and_is_asked_again_in_another(tmp_path: Path):
+    with ChatServer(good, failing(400, 1)) as server, asking(tmp_path, server.url) as guard:
+        with pytest.warns(UserWarning, match="http 400"):
+            assert causes(guard.ask(questions("aa"))) == ["http 400"] * 2
+        assert causes(guard.ask(questions("a"))) == ["http 400"]
+        assert len(server.requests) == 1
+        guard.phase = "evaluate"
+        assert causes(guard.ask(questions("a"))) == [""]
+        guard.phase = "train"
+        assert causes(guard.ask(questions("a"))) == ["http 400"]
+        assert guard.report()["fallbacks"] == {"http 400": 4}
+    with ChatServer(good) as server, asking(tmp_path, server.url) as guard:  # another process, in each phase
+        assert causes(guard.ask(questions("a"))) == ["http 400"]
+        guard.phase = "evaluate"
+        assert causes(guard.ask(questions("a"))) == [""]
+        assert server.requests == []
+
+
+# Breaker and budget
+
+
+def test_nothing_is_asked_for_a_while_after_failure_upon_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "PAUSE", 0.5)
+    with ChatServer(good, failing(400, 5)) as server, asking(tmp_path, server.url, concurrency=1) as guard:
+        with pytest.warns(UserWarning, match="http 400"):
+            found = causes(guard.ask(questions("abcdefg")))
+        assert found == ["http 400"] * 5 + ["breaker"] * 2
+        assert len(server.requests) == 5
+        time.sleep(0.6)
+        assert causes(guard.ask(questions("hi"))) == ["", ""]
+        report = guard.report()
+        assert report["fallbacks"] == {"breaker": 2, "http 400": 5}
+        assert report["faults"] == {"http 400": 5}
+
+
+def test_after_the_pause_one_more_failure_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "PAUSE", 0.3)
+    with ChatServer(good, failing(400)) as server, asking(tmp_path, server.url, concurrency=1) as guard:
+        with pytest.warns(UserWarning, match="http 400"):
+            guard.ask(questions("abcde"))
+        time.sleep(0.4)
+        assert causes(guard.ask(questions("fgh"))) == ["http 400", "breaker", "breaker"]
+
+
+def test_wrong_answers_do_not_close_an_endpoint(tmp_path: Path):
+    with ChatServer(lambda _: "bad") as server, asking(tmp_path, server.url) as guard:
+        with pytest.warns(UserWarning, match="not good"):
+            assert set(causes(guard.ask(questions("abcdefghij")))) == {"not good"}
+        assert len(server.requests) == 20
+
+
+def test_an_outage_takes_its_timeout_once(tmp_path: Path):
+    with ChatServer(good, hanging) as server, asking(tmp_path, server.url, timeout=0.5) as guard:
+        begun = time.monotonic()
+        with pytest.warns(UserWarning, match="timeout"):
+            found = causes(guard.ask([question(str(number)) for number in range(200)]))
+        assert time.monotonic() - begun < 3  # 8 at once, after which the breaker is open
+        assert 192 - 8 <= found.count("breaker") <= 192  # some begin before all of the first have failed
+
+
+@pytest.mark.parametrize(
+    ("budget", "most"),
+    [(BudgetConfig(calls=3), 3), (BudgetConfig(tokens=18), 3), (BudgetConfig(money=0.0095), 4)],
+)
+def test_a_budget_is_kept_and_told_once(tmp_path: Path, budget: BudgetConfig, most: int):
+    # A call takes 4 + 2 tokens (words), at 200 and 900 for a million 0.0008 + 0.0018 = 0.0026
+    # so that 3 calls take 18 tokens, and the fourth goes over 0.0095 (0.0078, 0.0104).
+    settings = {"budget": budget, "price": PriceConfig(200.0, 900.0), "concurrency": 1}
+    with ChatServer(good) as server:
+        with asking(tmp_path, server.url, **settings) as guard:
+            with pytest.warns(UserWarning, match=r"planner\.budget\.\w+ of [\d.]+ is spent; boredom plans") as told:
+                found = causes(guard.ask(questions("abcdef")))
+            assert len(told) == 1
+            found += causes(guard.ask(questions("gh")))  # a second warning would be an error
+            assert found == [""] * most + ["budget"] * (8 - most)
+            assert len(server.requests) == most
+            assert guard.report()["cost"] == pytest.approx(0.0026 * most)
+            assert causes(guard.ask(questions("a"))) == [""]  # what is known costs nothing
+        with asking(tmp_path, server.url, **settings) as guard, pytest.warns(UserWarning, match="is spent"):
+            assert causes(guard.ask(questions("i"))) == ["budget"]  # it is the run's, not the process's
+        assert len(server.requests) == most
+
+
+@pytest.mark.filterwarnings("ignore:openai")  # of faults, once each
+def test_retries_repairs_and_neighbours_stay_within_the_calls(tmp_path: Path):
+    with ChatServer(lambda _: "bad", failing(500, 3)) as server:
+        few = asking(tmp_path, server.url, budget=BudgetConfig(calls=6))
+        with few as guard, pytest.warns(UserWarning, match="calls of 6 is spent"):
+            guard.ask(questions("abcdefgh"))
+        assert len(server.requests) == 6
+
+
+def test_what_was_never_sent_takes_next_to_no_room(tmp_path: Path):
+    nothing = asking(tmp_path, "http://127.0.0.1:1/v1", budget=BudgetConfig(calls=0))
+    with nothing as guard, pytest.warns(UserWarning, match=r"planner\.budget\.calls of 0 is spent"):
+        guard.ask([question(str(number), user="u" * 10_000) for number in range(100)])
+    assert (tmp_path / "traffic.sqlite").stat().st_size < 100_000
+
+
+# Replay
+
+
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_a_replay_needs_no_endpoint_and_repeats_failures(
+    tmp_path: Path, as_folder: bool, monkeypatch: pytest.MonkeyPatch
+):
+    recorded = tmp_path / "run" / "planners"
+    with ChatServer(good, failing(400, 1)) as server, asking(recorded, server.url, concurrency=1) as guard:
+        with pytest.warns(UserWarning, match="http 400"):
+            before = guard.ask(questions("aba"))
+        guard.phase = "evaluate"
+        later = guard.ask(questions("ac"))
+    assert causes(before) == ["http 400", "", "http 400"]
+    assert causes(later) == ["", ""]
+    monkeypatch.delenv("OPENAI_API_KEY")
+    given = recorded.parent if as_folder else recorded / "traffic.sqlite"
+    cache = tmp_path / "cache.sqlite"  # knows better, and is not asked
+    shared = Traffic(cache)
+    shared.keep("", [later[0]], {})
+    shared.close()
+    settings = PlannerConfig(model="openai:m", replay=str(given), cache=str(cache))
+    guard = Guard(settings, "digest", tmp_path / "replay.sqlite", lambda _: pytest.fail("opened"))
+    guard.phase = "train"
+    assert [(a.text, a.cause) for a in guard.ask(questions("aba"))] == [(a.text, a.cause) for a in before]
+    assert causes(guard.ask(questions("ab"))) == ["http 400", ""]
+    guard.phase = "evaluate"
+    assert [(a.text, a.cause) for a in guard.ask(questions("ac"))] == [(a.text, a.cause) for a in later]
+    report = guard.report()
+    assert (report["calls"], report["requests"], report["fallbacks"]) == (0, 7, {"http 400": 3})
+    assert (report["deduplicated"], report["cached"]) == (1 / 7, 6 / 7)
+    guard.close()
+
+
+def test_a_replay_is_asked_nothing_new(tmp_path: Path):
+    with ChatServer(good) as server, asking(tmp_path / "run", server.url) as guard:
+        guard.ask(questions("a"))
+    replay = str(tmp_path / "run" / "traffic.sqlite")
+    with asking(tmp_path, "http://127.0.0.1:1/v1", replay=replay) as guard:
+        assert causes(guard.ask(questions("a"))) == [""]
+        with pytest.raises(ReplayError, match=r"traffic\.sqlite, which was never asked .* same recipe, flags, seed"):
+            guard.ask(questions("ab"))
+
+
+def test_a_run_without_traffic_cannot_be_replayed(tmp_path: Path):
+    with pytest.raises(TrafficError, match=r"there is no .*traffic\.sqlite"):
+        guarding(tmp_path, "http://x/v1", replay=str(tmp_path))
+
+
+# Counting
+
+
+def test_counts_add_up(tmp_path: Path):
+    def answer(messages: list[dict[str, str]]) -> str:
+        return "bad" if "State b" in messages[1]["content"] else GOOD
+
+    with ChatServer(answer, failing(503, 1)) as server:
+        settings: dict[str, Any] = {"concurrency": 1, "price": PriceConfig(5e5, 1e6), "budget": BudgetConfig(calls=5)}
+        with asking(tmp_path, server.url, **settings) as guard:
+            with pytest.warns(UserWarning, match="openai:m: not good"):
+                guard.ask(questions("abab"))  # a: 503, answered; b: wrong, repaired in vain
+            guard.phase = "evaluate"
+            with pytest.warns(UserWarning, match=r"planner\.budget\.calls of 5 is spent"):
+                guard.ask(questions("acd"))  # a is known, c takes the fifth call, d is refused
+            guard.count("user_steps", 400)
+            guard.count("user_steps", 100)
+            report = guard.report()
+        sent = len(server.requests)
+    assert report["calls"] == sent == 5
+    assert report["requests"] == 7
+    assert report["fallbacks"] == {"budget": 1, "not good": 2}
+    assert report["faults"] == {"http 503": 1, "not good": 2}
+    assert report["repairs"] == 1
+    assert report["user_steps"] == 500
+    assert report["calls_per_1000_user_steps"] == 10.0
+    assert report["cost"] == report["prompt_tokens"] / 2 + report["completion_tokens"]
+    assert 0 < report["latency_p50"] <= report["latency_p95"] < 5
+    train, evaluate = report["phases"]["train"], report["phases"]["evaluate"]
+    for phase in (train, evaluate):
+        parts = ("deduplicated", "cached", "asked", "refused")
+        assert phase["requests"] == sum(phase.get(part, 0) for part in parts)
+    assert (train["deduplicated"], train["asked"], evaluate["cached"], evaluate["refused"]) == (2, 2, 1, 1)
+
+
+def test_a_report_of_nothing(tmp_path: Path):
+    with asking(tmp_path, "http://x/v1") as guard:
+        assert guard.report() == {
+            "requests": 0,
+            "calls": 0,
+            "calls_per_1000_user_steps": 0.0,
+            "user_steps": 0,
+            "prompt_tokens": 0,
+            "completion_tokens": 0,
+            "cost": 0.0,
+            "deduplicated": 0.0,
+            "cached": 0.0,
+            "repairs": 0,
+            "fallbacks": {},
+            "faults": {},
+            "latency_p50": 0.0,
+            "latency_p95": 0.0,
+            "phases": {},
+        }
+
+
+def test_latencies_are_those_of_all_processes(tmp_path: Path):
+    class Waiting:
+        async def reply(self, messages: Any, schema: Any) -> Reply:
+            await asyncio.sleep(0.2 if "State a" in messages[1]["content"] else 0.0)
+            return Reply(GOOD, 0, 0)
+
+        async def close(self) -> None:
+            pass
+
+    for name in "ab":
+        guard = Guard(PlannerConfig(model="openai:m"), "d", tmp_path / "t.sqlite", lambda _: Waiting())
+        guard.ask([question(name)])
+        report = guard.report()
+        guard.close()
+    # 0.2 and 0.0 s: half of the way, and 95 % of it
+    assert report["latency_p50"] == pytest.approx(0.1, abs=0.04)
+    assert report["latency_p95"] == pytest.approx(0.19, abs=0.04)
+
+
+# Letting go
+
+
+def _settles(done: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 5
+    while not done() and time.monotonic() < until:
+        time.sleep(0.02)
+    return done()
+
+
+def _open_files() -> list[str]:
+    return [fd for fd in os.listdir("/proc/self/fd") if os.path.islink(f"/proc/self/fd/{fd}")]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files as Linux shows them")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("client", CLIENTS)
+def test_nothing_is_left_open(tmp_path: Path, client: str):
+    with ChatServer(good) as warm, asking(tmp_path / "warm", warm.url, client=client) as guard:
+        guard.ask([question()])  # whatever is made once for the process
+    with ChatServer(good, failing(500, 3)) as server:
+        assert _settles(lambda: not [t for t in threading.enumerate() if t.name == "lerl-chat"])
+        threads, files = threading.active_count(), len(_open_files())
+        with asking(tmp_path, server.url, client=client, cache=str(tmp_path / "cache.sqlite")) as guard:
+            guard.ask(questions("abcdefghij"))
+        assert _settles(lambda: threading.active_count() <= threads)
+        assert _settles(lambda: len(_open_files()) <= files)
+
+
+def test_a_guard_that_never_asked_is_closed_too(tmp_path: Path):
+    guard = guarding(tmp_path, "http://x/v1")
+    guard.close()
+    guard.close()
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_an_interruption_ends_what_is_under_way_and_keeps_what_was_answered(tmp_path: Path, client: str):
+    def fault(handler: Any, number: int) -> bool:
+        if number > 1:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(3)
+            handler.close_connection = True
+            return True
+        return False
+
+    with ChatServer(good, fault) as server, asking(tmp_path, server.url, client=client, concurrency=1) as guard:
+        begun = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            guard.ask(questions("abc"))
+        assert time.monotonic() - begun < 2.5
+        assert guard.traffic.find(key_of("a"), "train") is not None
+        assert guard.traffic.find(key_of("b"), "train") is None
+        assert guard.report()["calls"] == 2  # both were sent, and may have to be paid for
+        guard.close()
+
+
+# Keys
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_key_is_written_nowhere(tmp_path: Path, client: str, capfd: pytest.CaptureFixture[str]):
+    def leak(handler: Any, number: int) -> bool:
+        key = handler.headers["Authorization"]
+        if number in (1, 2):
+            return failing(500)(handler, number)
+        if number == 3:
+            handler.reply(f"your key is {key}")
+        elif number == 4:
+            handler.reply(json.dumps({"rationale": key}))
+        else:
+            return failing(401)(handler, number)
+        return True
+
+    with ChatServer(good, leak) as server, asking(tmp_path, server.url, client=client, concurrency=1) as guard:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            answers = guard.ask(questions("ab"))
+        report = json.dumps(guard.report())
+        repaired = json.dumps(server.requests)
+    assert causes(answers) == ["not good", "http 401"]
+    assert "[key]" in answers[0].text
+    said = capfd.readouterr()
+    for text in (*(repr(answer) for answer in answers), *(str(w.message) for w in told), report, repaired, *said):
+        assert KEY not in text
+    for path in tmp_path.rglob("*"):
+        assert KEY.encode() not in path.read_bytes()
+
+
+def test_an_answer_with_a_key_in_it_is_judged_as_it_is_kept(tmp_path: Path):
+    def known(text: str) -> None:
+        if KEY in text:
+            raise AnswerError("leak", "no keys")
+
+    with ChatServer(lambda _: f'{{"rationale": "{KEY}"}}') as server, asking(tmp_path, server.url) as guard:
+        (answer,) = guard.ask([question(check=known)])
+        assert (answer.cause, answer.text) == ("", '{"rationale": "[key]"}')
+
+
+def test_what_is_too_short_for_a_key_is_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SHORT_KEY", "plan")
+    monkeypatch.setenv("OTHER_TOKEN", f"{KEY}-and-more")
+    assert redacted(f"a plan with {KEY} and {KEY}-and-more") == "a plan with [key] and [key]"
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": None}, r"planner\.model must be PROVIDER:NAME.*given None"),
+        ({"model": "gpt-4.1-mini"}, r"planner\.model must be PROVIDER:NAME.*given 'gpt-4.1-mini'"),
+        ({"model": "openai:"}, r"planner\.model must be PROVIDER:NAME"),
+        ({"model": ":m"}, r"planner\.model must be PROVIDER:NAME"),
+        ({"model": "ollama:m"}, r"planner\.client openai speaks to openai:NAME only, given planner\.model 'ollama:m'"),
+        ({"base_url": "localhost:8000/v1"}, r"planner\.base_url must be http"),
+        ({"base_url": "ftp://x/v1"}, r"planner\.base_url must be http"),
+        ({"base_url": "http://[::1/v1"}, r"planner\.base_url cannot be read: Invalid IPv6"),
+        ({"base_url": "http://me:secret@x/v1"}, r"planner\.base_url holds a password or a query.*OPENAI_API_KEY"),
+        ({"base_url": "http://x/v1?key=secret"}, r"planner\.base_url holds a password or a query"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_anything_is_written(tmp_path: Path, settings: Any, message: str):
+    given = {"base_url": "http://x/v1"} | settings
+    with pytest.raises(ChatError, match=message) as raised:
+        guarding(tmp_path, given.pop("base_url"), **given)
+    assert "secret" not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_openai_itself_needs_a_key(monkeypatch: pytest.MonkeyPatch):
+    settings = PlannerConfig(model="openai:m")
+    check_chat(settings)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(ChatError, match=r"OPENAI_API_KEY is not set; set it in the environment, or give"):
+        check_chat(settings)
+    check_chat(PlannerConfig(model="openai:m", base_url="http://localhost:8000/v1"))  # one's own asks for none
+
+
+@pytest.mark.parametrize("model", ["nobody:m", "ollamma:m"])
+def test_a_provider_that_nobody_knows_is_refused(model: str):
+    with pytest.raises(ChatError, match=f"planner.model '{model}' cannot be used"):
+        module.open_chat(PlannerConfig(model=model))
+
+
+# Ollama
+
+
+class Ollama:
+    """Speaks Ollama's /api/chat: one answer, as a stream of one line or as one object."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.requests: list[dict[str, Any]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                outer.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                answer = {
+                    "model": "m",
+                    "created_at": "2026-01-01T00:00:00Z",
+                    "message": {"role": "assistant", "content": GOOD},
+                    "done": True,
+                    "done_reason": "stop",
+                    "prompt_eval_count": 7,
+                    "eval_count": 3,
+                }
+                body = json.dumps(answer if status == 200 else {"error": "no"}).encode() + b"\n"
+                self.send_response(status)
+                self.send_header("Content-Type", "application/x-ndjson")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+        self.thread.start()
+
+    def __enter__(self) -> "Ollama":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+def test_ollama_is_asked_in_its_own_way(tmp_path: Path):
+    with Ollama() as server, asking(tmp_path, server.url, client="langchain", model="ollama:m") as guard:
+        (answer,) = guard.ask([question()])
+        assert (answer.text, answer.cause) == (GOOD, "")
+        assert (answer.prompt_tokens, answer.completion_tokens) == (7, 3)
+        (sent,) = server.requests
+        assert sent["model"] == "m"
+        assert sent["format"]["required"] == ["state", "rationale", "allowed", "avoid"]
+        assert sent["options"]["num_predict"] == 600
+        assert [message["content"] for message in sent["messages"]] == ["You plan.", "State a."]
+
+
+def test_ollamas_faults_are_causes(tmp_path: Path):
+    settings: dict[str, Any] = {"client": "langchain", "model": "ollama:m", "timeout": 0.5}
+    with Ollama(404) as server:
+        refusing = asking(tmp_path, server.url, **settings)
+        with refusing as guard, pytest.warns(UserWarning, match="http 404"):
+            assert causes(guard.ask([question()])) == ["http 404"]
+    gone = asking(tmp_path / "gone", "http://127.0.0.1:1", **settings)
+    with gone as guard, pytest.warns(UserWarning, match="connection"):
+        assert causes(guard.ask([question()])) == ["connection"]
+
+
+def test_an_oversized_answer_stays_one_however_a_client_wraps_it():
+    wrapped = RuntimeError("a client's own")
+    wrapped.__cause__ = OversizeError("large")
+    assert module._cause(wrapped) == "too long"
