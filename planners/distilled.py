@@ -205,7 +205,11 @@ class RefreshedPlanner(DistilledPlanner):
         return super().plan(contexts)
 
     def session_ended(self, sessions: Sessions) -> None:
-        """Ask the teacher about some of the remembered states, and train again with its plans."""
+        """Ask the teacher about some of the remembered states, and train again with its plans, if it has any.
+
+        Raises:
+            DistilledError: the catalogue is not the one that it learned from.
+        """
         count = sum(len(contexts) for contexts in self._unsure)
         draw = np.random.default_rng([self.seed, len(self.recorded[0])])
         drawn = draw.choice(count, min(self.most, count), replace=False)
@@ -225,9 +229,10 @@ class RefreshedPlanner(DistilledPlanner):
                 f"planner.distilled learned from plans for {self.recorded[0].shape[1]} categories, here are "
                 f"{len(sessions.names)}; refresh it on the catalogue it comes from, or give planner.refresh 0"
             )
-        seen, allowed, avoid = (np.concatenate(parts) for parts in zip(*fresh, strict=True))
-        self.recorded = seen, allowed, avoid
-        self.weights, _ = distil(*self.recorded, self.seed)
+        if sum(len(part[0]) for part in fresh) > len(self.recorded[0]):
+            seen, allowed, avoid = (np.concatenate(parts) for parts in zip(*fresh, strict=True))
+            self.recorded = seen, allowed, avoid
+            self.weights, _ = distil(*self.recorded, self.seed)
 
     def restore(self, state: Arrays) -> None:
         """Take over weights, and remember nothing any more."""
@@ -280,7 +285,7 @@ def load(path: Path) -> Arrays:
     }
     shapes |= {"0.bias": (HIDDEN,), "2.bias": (HIDDEN,), "4.bias": (2,), "size": ()}
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             found = {name: kept[name] for name in shapes}
     except Exception as error:  # NumPy raises whatever its readers of archives do
         raise DistilledError(f"{path} is no distilled planner ({error}); make one with lerl distill RUN") from error
