@@ -1,4 +1,4 @@
-"""The command line: `lerl train`, `tune`, `evaluate`, `compare`, `plot` and `data`.
+"""The command line: `lerl train`, `tune`, `evaluate`, `compare`, `plot`, `plan` and `data`.
 
 Each command imports what it needs only when it runs, so that help is quick.
 """
@@ -36,6 +36,8 @@ commands:
   evaluate RUN                          evaluate a trained run again
   compare RUN...                        a table of runs that differ in their seed
   plot RUN...                           pictures of runs that differ in their seed
+  plan --run RUN --user N               what a run's chat model was asked for one user, what it said, and the plan
+  plan --estimate RECIPE                what a recipe's chat model will cost; nothing is sent
   data import                           a log of your own to a folder that `lerl train` can use
   data get NAME                         download a public data set
   data prepare                          a data set as published to a folder that `lerl train` can use
@@ -65,6 +67,20 @@ TUNE_HELP = (
     "are never played. The same command again goes on where the search was stopped, with more trials where "
     "--tune.trials says so. The search goes to FOLDER, runs/RECIPE-tune-seedN where none is given, and at its end "
     "best.yaml there is a recipe for lerl train."
+)
+PLAN_USAGE = """\
+lerl plan --run RUN --user N [--steps M]
+       lerl plan --estimate RECIPE [--any.key VALUE ...] [--json]"""
+PLAN_HELP = (
+    "Show one plan of a run's chat model: the prompt, the raw answer and where it is from, the plan, and why a "
+    "fallback planned where one did. The session is the user's first one of the run's evaluation, items chosen by "
+    "taste as in the row llm+greedy. What the run asked before comes from its record, or from planner.cache; other "
+    "questions, at most one for each slate, are sent to the model now. The run's folder stays as it is."
+)
+ESTIMATE_HELP = (
+    "Say what the chat model of a recipe will cost, before anything is sent; no key is needed. Up to 256 sessions of "
+    "training users are played with planner.fallback in the model's place, and their questions counted and "
+    "extrapolated to the run's steps. --json prints it for programs."
 )
 
 PICTURES = "plots"
@@ -301,13 +317,13 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
     return words, flags
 
 
-def _recipe_help(command: str, text: str, arguments: Sequence[str]) -> str:
+def _recipe_help(command: str, text: str, arguments: Sequence[str], options: str = "[--out FOLDER]") -> str:
     from lerl import settings
 
     words, _ = _split([argument for argument in arguments if argument not in ("-h", "--help")])
     config = settings.load(settings.find_recipe(words[0])) if words else None
     parser = settings.flag_parser(settings.known_keys(config))
-    parser.usage = f"lerl {command} RECIPE [--any.key VALUE ...] [--seed N] [--out FOLDER]"
+    parser.usage = f"lerl {command} RECIPE [--any.key VALUE ...] [--seed N] {options}"
     parser.description = (
         f"{text} RECIPE is one of {', '.join(settings.recipes())}, or a path that ends in .yaml. Every key of the "
         f"configuration is a flag; defaults are those {f'of {words[0]}' if words else 'before the recipe'}."
@@ -370,6 +386,52 @@ def _print_pictures(runs: Sequence[Path], out: Path, **options: Any) -> None:
             print(f"  {path}")
 
 
+def _plan(arguments: list[str]) -> None:
+    if any(argument.partition("=")[0] == "--estimate" for argument in arguments):
+        _estimate(arguments)
+        return
+    parser = _Parser(
+        "lerl plan",
+        usage=PLAN_USAGE,
+        description=PLAN_HELP,
+        epilog=f"{ESTIMATE_HELP} See lerl plan --estimate RECIPE --help.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--run", metavar="RUN", required=True, type=Path, help="a folder that lerl train wrote")
+    parser.add_argument("--user", metavar="N", required=True, type=int, help="a training or evaluation user's number")
+    parser.add_argument("--steps", metavar="M", type=int, default=0, help="slates shown before the plan (0)")
+    given = parser.parse_args(arguments)
+
+    from lerl import plan
+
+    plan.show(plan.explain(given.run, given.user, given.steps))
+
+
+def _estimate(arguments: list[str]) -> None:
+    words, flags = _split([argument for argument in arguments if argument not in ("-h", "--help")])
+    as_json = "json" in flags
+    recipes = [*words, *filter(None, (flags.pop("estimate"), flags.pop("json", None)))]
+    if {"-h", "--help"} & set(arguments):
+        print(_recipe_help("plan --estimate", ESTIMATE_HELP, recipes, "[--json]"), end="")
+        return
+    if len(recipes) != 1:
+        given = " and ".join(recipes) or "none"
+        raise UsageError(
+            f"give one recipe, such as lerl plan --estimate quickstart, given {given}; see lerl plan --help"
+        )
+
+    from lerl import estimate, settings
+    from lerl.compare import show
+
+    found = estimate.estimate(settings.configure(settings.find_recipe(recipes[0]), flags))
+    if as_json:
+        print(estimate.as_json(found))
+        return
+    show(estimate.table(found))
+    for line in estimate.notes(found):
+        print(line)
+
+
 def _data(arguments: list[str]) -> None:
     from lerl.data import run
 
@@ -382,5 +444,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "evaluate": _evaluate,
     "compare": _compare,
     "plot": _plot,
+    "plan": _plan,
     "data": _data,
 }

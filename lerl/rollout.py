@@ -79,6 +79,21 @@ class Stage:
         seeds = [seed_from(seed, int(u), int(r)) for u, r in zip(user, replicate, strict=True)]
         return _Play(self.env, agent, user, replicate, seeds, progress).run()
 
+    def follow(self, agent: Agent, user: int, seed: int, steps: int) -> tuple[int, Any]:
+        """The first slates of one user's first session under that seed, the one that `play` gives; for one slot.
+
+        Returns:
+            How many slates were shown, fewer than `steps` where the user has left, and the last observation.
+        """
+        begun = seed_from(seed, user, 0)
+        observation, _ = self.env.reset(seed=[begun], options={"users": np.array([user])})
+        agent.begin(np.zeros(1, np.int64), observation, np.array([seed_from("session key", begun)], np.uint64))
+        for shown in range(steps):
+            observation, _, terminated, truncated, _ = _shown(self.env, agent, observation)
+            if terminated[0] or truncated[0]:
+                return shown + 1, observation
+        return steps, observation
+
     def rehearse(self, agent: Agent) -> None:
         """Have an agent act, and see what came of it, once: what it cannot do shows before anything is trained."""
         if hasattr(agent, "watch"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,10 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+
+from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
+from lerl.envs.simulator import SimulatorConfig
+from tests.planners.chat_server import ChatServer, expert
 
 CAP = 60
 CATEGORIES = [
@@ -24,6 +29,73 @@ QUALITY = {
 }  # fmt: skip
 
 RunMaker = Callable[..., Path]
+
+
+class Chat:
+    """A chat model on this machine whose answers a test may change.
+
+    Attributes:
+        answer, fault: as a `ChatServer` has them; the scripted expert's, and none, at the start of each test.
+    """
+
+    def __init__(self) -> None:
+        self.answer: Any = expert
+        self.fault: Any = None
+        self.server = ChatServer(
+            lambda messages: str(self.answer(messages)),
+            lambda handler, number: self.fault is not None and bool(self.fault(handler, number)),
+        )
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def asked(self) -> int:
+        return len(self.server.requests)
+
+
+@pytest.fixture(scope="session")
+def _chat() -> Iterator[Chat]:
+    chat = Chat()
+    with chat.server:
+        yield chat
+
+
+@pytest.fixture
+def chat(_chat: Chat) -> Chat:
+    """The chat model that `chat_run` was trained with; it answers as the scripted expert unless told otherwise."""
+    _chat.answer, _chat.fault = expert, None
+    return _chat
+
+
+def chat_config(url: str | None, **planner: Any) -> Config:
+    """A small recipe whose planner is a chat model."""
+    settings = {"detail": "coarse", "sessions": 8, "reflections": 2} | planner
+    return Config(
+        seed=3,
+        agents=["llm+greedy", "random"],
+        data=DataConfig(synthetic=SyntheticConfig(users=40, items=80, categories=5, dim=4)),
+        env=SimulatorConfig(slate_size=3, max_steps=15),
+        planner=PlannerConfig("llm", size=2, model="openai:m", client="openai", base_url=url, **settings),
+        train=TrainConfig(steps=64, users=4, rollout=8, batch_size=32, epochs=1, hidden=8, evaluations=1, validation=4),
+        evaluation=EvaluationConfig(replicates=1, batch_size=8, bootstrap=100),
+    )
+
+
+@pytest.fixture(scope="session")
+def _chat_run(_chat: Chat, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from lerl.train import train
+
+    run = tmp_path_factory.mktemp("chat") / "run"
+    train(chat_config(_chat.url), run)
+    return run
+
+
+@pytest.fixture
+def chat_run(_chat_run: Path, chat: Chat, tmp_path: Path) -> Path:
+    """A copy of a run that the scripted expert planned."""
+    return Path(shutil.copytree(_chat_run, tmp_path / "chat_run"))
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from lerl.runs import check_vacant
 
 AGENTS = ["boredom+ppo", "random", "privileged"]
 TRAIN = ["train", "quickstart"]
+COMMANDS = "train, tune, evaluate, compare, plot, plan, data"
 
 
 @pytest.fixture
@@ -99,10 +100,10 @@ def test_train_uses_an_empty_folder_but_not_one_with_other_things(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "no command given; commands are train, tune, evaluate, compare, plot, data; see lerl --help"),
+        ([], f"no command given; commands are {COMMANDS}; see lerl --help"),
         (
             ["tarin"],
-            "unknown command 'tarin'; commands are train, tune, evaluate, compare, plot, data; see lerl --help",
+            f"unknown command 'tarin'; commands are {COMMANDS}; see lerl --help",
         ),
         (["train"], "give one recipe, such as lerl train quickstart, given none; see lerl train --help"),
         (
@@ -175,10 +176,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixt
     assert main(arguments) == 2
     printed = capsys.readouterr().err
     assert "Traceback (most recent call last)" in printed
-    assert printed.endswith(
-        "lerl: error: unknown command 'tarin'; commands are train, tune, evaluate, compare, plot, data; "
-        "see lerl --help\n"
-    )
+    assert printed.endswith(f"lerl: error: unknown command 'tarin'; commands are {COMMANDS}; see lerl --help\n")
 
 
 def test_a_warning_is_one_line(

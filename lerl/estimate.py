@@ -1,0 +1,355 @@
+"""What a recipe's chat model will cost, worked out before anything is sent: a rule plans in its place for a while."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
+from lerl.config import Config, PlannerConfig
+from lerl.planners.base import PlanContexts, Plans
+from lerl.planners.llm import LLMPlanner
+from lerl.planners.prompt import look
+from lerl.planners.reflection import session_text
+from lerl.rollout import Played, Stage, sessions_of
+from lerl.rows import Row, Task, parse_rows
+
+SESSIONS, STEPS = 256, 40_000  # that are played at most
+CHARACTERS = 4  # a token, of English
+LESSON = "After four slates of one category clicks fell from five to none; rest it for eight slates, then return."
+RATIONALE = "Liked and rested categories first; the one shown in every slate of late needs a rest."
+READ = 100  # sessions whose text is measured for the critic
+
+
+class EstimateError(ValueError):
+    """A recipe that asks no chat model; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one phase of a run will ask.
+
+    Attributes:
+        phase: as in the run's traffic. user_steps: that are planned for. requests: plans and reflections wanted.
+        calls: different questions among them that no earlier phase asked.
+        prompt_tokens, completion_tokens: of the calls.
+    """
+
+    phase: str
+    user_steps: float
+    requests: float
+    calls: float
+    prompt_tokens: float
+    completion_tokens: float
+
+    @property
+    def per_1000(self) -> float:
+        """Calls per 1,000 user-steps."""
+        return 1000 * self.calls / self.user_steps if self.user_steps else 0.0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was played, with the fallback in the model's place.
+
+    Attributes:
+        sessions, user_steps: how many. different: (plans,) different questions among the first n plans, n from 1.
+        length: steps of a session. prompt, answer: characters of a question on a plan and of its answer.
+        session: characters of a question to the critic.
+    """
+
+    sessions: int
+    user_steps: int
+    different: NDArray[np.int64]
+    length: float
+    prompt: float
+    answer: float
+    session: float
+
+    @property
+    def plans(self) -> int:
+        """How many were made."""
+        return len(self.different)
+
+    @property
+    def exponent(self) -> float:
+        """e of the growth n^e of different questions over the second half, in [0, 1]."""
+        half = self.plans // 2
+        if not half:
+            return 1.0
+        growth = math.log(self.different[-1] / self.different[half - 1]) / math.log(self.plans / half)
+        return min(max(growth, 0.0), 1.0)
+
+    def questions(self, plans: float) -> float:
+        """Different questions among so many plans: as played, and beyond that growing as they did at its end."""
+        if plans <= self.plans:
+            return float(np.interp(plans, np.arange(self.plans + 1), [0, *self.different]))
+        return float(self.different[-1] * (plans / self.plans) ** self.exponent)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will cost by phase, and what that is extrapolated from."""
+
+    costs: list[Cost]
+    sample: Sample
+    settings: PlannerConfig
+
+    @property
+    def total(self) -> Cost:
+        """All phases together."""
+        parts = ("user_steps", "requests", "calls", "prompt_tokens", "completion_tokens")
+        return Cost("in all", *(sum(getattr(cost, part) for cost in self.costs) for part in parts))
+
+    def money(self, cost: Cost) -> float:
+        """By planner.price."""
+        price = self.settings.price
+        return (cost.prompt_tokens * price.input + cost.completion_tokens * price.output) / 1e6
+
+    def budget(self) -> dict[str, float]:
+        """For each part of planner.budget that is given, how many times it the run needs."""
+        total, given = self.total, self.settings.budget
+        tokens = total.prompt_tokens + total.completion_tokens
+        needed = {"calls": total.calls, "tokens": tokens, "money": self.money(total)}
+        limits = {name: getattr(given, name) for name in needed if getattr(given, name) is not None}
+        return {
+            name: needed[name] / limit if limit else math.inf if needed[name] else 0.0 for name, limit in limits.items()
+        }
+
+
+def estimate(config: Config) -> Estimate:
+    """Play some training users and work out what the whole recipe will ask. Nothing is sent, no key is needed.
+
+    Raises:
+        EstimateError: no row of the recipe asks a chat model.
+    """
+    rows = [row for row in parse_rows(config) if row.planner in ("llm", "distilled")]
+    asking = [row for row in rows if row.planner == "llm" or config.planner.refresh]
+    if config.planner.replay:
+        raise EstimateError("planner.replay is given: a replayed run asks no endpoint, and costs nothing")
+    if rows and not asking:
+        raise EstimateError("no row of this recipe asks a chat model: planner.refresh is 0, so distilled never does")
+    if not rows:
+        raise EstimateError(
+            "no row of this recipe is planned by a chat model; give --planner.name llm, or llm+ppo rows"
+        )
+    task = Task.load(config)
+    sample = _sample(task)
+    return Estimate(_costs(config, asking, task, sample), sample, config.planner)
+
+
+class _Rehearsal:
+    """A planner that words every question, sends none, and plans by the fallback."""
+
+    def __init__(self, planner: LLMPlanner) -> None:
+        self.planner = planner
+        self.keys: dict[
+            tuple[int, int], str
+        ] = {}  # of questions, by session and step: slots without one repeat others'
+        self.prompts: list[int] = []
+        self.answers: list[int] = []
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        planner = self.planner
+        settings = planner.settings
+        questions = planner.questions(contexts, look(contexts, planner.size, settings.detail, settings.candidates))
+        plans: Plans = planner.fallback.plan(contexts)
+        for row, question in enumerate(questions):
+            place = int(contexts.session_key[row]), int(contexts.steps[row])
+            if place not in self.keys:
+                self.keys[place] = question.key
+                self.prompts.append(len(question.system) + len(question.user))
+                self.answers.append(_answer_length(plans, row))
+        return plans
+
+
+def _answer_length(plans: Plans, row: int) -> int:
+    allowed, avoid = (np.flatnonzero(part[row]).tolist() for part in (plans.allowed, plans.avoid))
+    return len(json.dumps({"state": "012345", "rationale": RATIONALE, "allowed": allowed, "avoid": avoid}))
+
+
+def _sample(task: Task) -> Sample:
+    """Sessions of training users, drawn as those of the planner's lessons are."""
+    config = task.config
+    count = max(min(SESSIONS, STEPS // config.env.max_steps), 1)
+    seed = task.seed("estimate")
+    guard: Any = None  # nothing is asked
+    planner = LLMPlanner(config.planner.size, task.seed("planner"), config.planner, guard)
+    if config.planner.reflections and not planner.pool.texts:
+        planner.pool = planner.pool.added([LESSON] * 3, [0.0] * 3)
+    rehearsal = _Rehearsal(planner)
+    stage = Stage(task.population, config.env, task.axis, "train", count)
+    hierarchy = Hierarchy(
+        task.setting("estimate"),
+        count,
+        rehearsal,
+        config.planner.replan_every,
+        replan_below=config.planner.replan_below,
+    )
+    users = np.random.default_rng(seed).choice(stage.users, count)
+    played = stage.play(HierarchicalAgent(hierarchy), users, 1, seed)
+    keys = [key for _, key in sorted(rehearsal.keys.items())]  # session after session, in no order of time
+    return Sample(
+        count,
+        int(played.lengths.sum()),
+        _different(keys),
+        float(played.lengths.mean()),
+        float(np.mean(rehearsal.prompts)),
+        float(np.mean(rehearsal.answers)),
+        _session_length(planner, played, task),
+    )
+
+
+def _different(keys: list[str]) -> NDArray[np.int64]:
+    """(N,) how many different ones there are among the first n, n from 1."""
+    first = np.unique(keys, return_index=True)[1]
+    fresh = np.zeros(len(keys), np.int64)
+    fresh[first] = 1
+    return np.cumsum(fresh)
+
+
+def _session_length(planner: LLMPlanner, played: Played, task: Task) -> float:
+    sessions = sessions_of(played, task.population, task.axis)
+    texts = [len(session_text(sessions, row)) for row in range(min(len(sessions.items), READ))]
+    return len(planner.prompts.reflect(sessions.names)) + float(np.mean(texts))
+
+
+class _Ledger:
+    """Adds up what phases ask, one after the other; a question is asked once for each version of the reflections."""
+
+    def __init__(self, sample: Sample) -> None:
+        self.sample = sample
+        self.costs: list[Cost] = []
+        self._asked: dict[int, float] = {}
+
+    def plan(self, phase: str, user_steps: float, version: int) -> None:
+        wanted = user_steps * self.sample.plans / self.sample.user_steps
+        before = self._asked.get(version, 0.0)
+        self._asked[version] = before + wanted
+        calls = self.sample.questions(before + wanted) - self.sample.questions(before)
+        self.add(phase, user_steps, wanted, calls, self.sample.prompt, self.sample.answer)
+
+    def add(self, phase: str, user_steps: float, wanted: float, calls: float, prompt: float, answer: float) -> None:
+        self.costs.append(
+            Cost(phase, user_steps, wanted, calls, calls * prompt / CHARACTERS, calls * answer / CHARACTERS)
+        )
+
+
+def _costs(config: Config, rows: list[Row], task: Task, sample: Sample) -> list[Cost]:
+    """In the order of a run: lessons of each planner, then training under it, and evaluation at the end."""
+    ledger, planner, train = _Ledger(sample), config.planner, config.train
+    lot = planner.sessions // 2
+    lessons = 2 * lot * sample.length
+    version = 0
+    if lot and any(row.planner == "llm" for row in rows):
+        written = min(planner.reflections, lot)
+        for _ in range(2):
+            ledger.plan("learn llm", lot * sample.length, version)
+            version += bool(written)
+        if written:
+            answer = len(json.dumps({"reflection": LESSON}))
+            ledger.add("learn llm: reflections", 0.0, 2 * written, 2 * written, sample.session, answer)
+    if lot and any(row.planner == "distilled" for row in rows):
+        asked = 2.0 * min(planner.refresh, lot * sample.length)
+        ledger.add("learn distilled", lessons, asked, asked, sample.prompt, sample.answer)
+    llm = [row for row in rows if row.planner == "llm"]
+    for name in dict.fromkeys(row.learner for row in llm if row.learner is not None):
+        steps = max(train.steps - lessons, 0.0)
+        points = train.evaluations + 1 if steps else 1
+        ledger.plan(f"train llm+{name}", steps + points * train.validation * sample.length, version)
+    users = len(task.population.users("evaluation"))
+    users = min(config.evaluation.users or users, users)
+    for row in llm:
+        for label in (
+            (row.label, f"{row.label}@det") if row.samples and config.evaluation.deterministic else (row.label,)
+        ):
+            ledger.plan(f"evaluate {label}", users * config.evaluation.replicates * sample.length, version)
+    return _merged(ledger.costs)
+
+
+def _merged(costs: list[Cost]) -> list[Cost]:
+    """One entry for each phase."""
+    merged: dict[str, Cost] = {}
+    for cost in costs:
+        other = merged.get(cost.phase)
+        parts = (
+            asdict(cost)
+            if other is None
+            else {
+                name: value if name == "phase" else value + getattr(other, name) for name, value in asdict(cost).items()
+            }
+        )
+        merged[cost.phase] = Cost(**parts)
+    return list(merged.values())
+
+
+def as_json(found: Estimate) -> str:
+    """All of it, for programs."""
+
+    def told(cost: Cost) -> dict[str, Any]:
+        numbers = {name: value if name == "phase" else round(value) for name, value in asdict(cost).items()}
+        return numbers | {"calls_per_1000_user_steps": round(cost.per_1000, 1), "cost": found.money(cost)}
+
+    whole = {
+        "phases": [told(cost) for cost in found.costs],
+        "total": told(found.total),
+        "budget": {name: {"share": share if math.isfinite(share) else None} for name, share in found.budget().items()},
+        "sample": _told_sample(found.sample),
+        "characters_per_token": CHARACTERS,
+    }
+    return json.dumps(whole, indent=1)
+
+
+def _told_sample(sample: Sample) -> dict[str, Any]:
+    counts = {"plans": sample.plans, "different": int(sample.different[-1]), "exponent": sample.exponent}
+    return asdict(sample) | counts
+
+
+def table(found: Estimate) -> Table:
+    """For a terminal."""
+    priced = found.settings.price.input or found.settings.price.output
+    headings = ("phase", "user-steps", "requests", "calls", "calls per\n1,000 steps", "tokens in", "tokens out", "cost")
+    made = Table(title=f"what {found.settings.model or 'a chat model'} will be asked", title_justify="left")
+    for heading in headings:
+        made.add_column(heading, justify="left" if heading == "phase" else "right")
+    for cost in (*found.costs, found.total):
+        if cost.phase == "in all":
+            made.add_section()
+        numbers = [cost.user_steps, cost.requests, cost.calls]
+        cells = [f"{number:,.0f}" for number in numbers]
+        cells.append(f"{cost.per_1000:,.1f}" if cost.user_steps else "")
+        cells += [f"{number:,.0f}" for number in (cost.prompt_tokens, cost.completion_tokens)]
+        made.add_row(cost.phase, *cells, f"{found.money(cost):,.2f}" if priced else "")
+    return made
+
+
+def notes(found: Estimate) -> list[str]:
+    """Where the numbers come from, and how they stand to the budget."""
+    sample, settings = found.sample, found.settings
+    lines = [
+        f"played: {sample.sessions} sessions of training users, {sample.user_steps:,} user-steps, with "
+        f"{settings.fallback} in the model's place; {sample.plans:,} plans, {sample.different[-1]:,} different",
+        f"extrapolated: different questions grow as plans^{sample.exponent:.2f}, as in the second half of what was "
+        f"played, which leans high for long runs; sessions last {sample.length:.1f} steps, longer where planning is "
+        "better",
+        f"counted: {CHARACTERS} characters a token; no retries or repairs; nothing that planner.cache holds already",
+    ]
+    if not (settings.price.input or settings.price.output):
+        lines.append("cost: give --planner.price.input and --planner.price.output, per million tokens")
+    hours = found.total.calls / settings.concurrency / 3600
+    lines.append(
+        f"time: {hours:,.1f} hours for every second that an answer takes, {settings.concurrency} under way at once"
+    )
+    for name, share in found.budget().items():
+        limit = f"planner.budget.{name} of {getattr(settings.budget, name):,}"
+        if share <= 1:
+            lines.append(f"budget: {limit} is enough, {share:.1%} of it is needed")
+        else:
+            lines.append(
+                f"budget: {limit} is spent after {1 / share:.1%} of what is asked; {settings.fallback} plans the rest"
+            )
+    return lines

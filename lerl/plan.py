@@ -1,0 +1,234 @@
+"""One plan of a chat model, looked at closely: what it was asked, what it said, and what became of that."""
+
+import io
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
+from lerl.envs.population import Population
+from lerl.planners.guard import Guard, Question
+from lerl.planners.llm import LLMPlanner
+from lerl.planners.prompt import AnswerError, Choice, quoted
+from lerl.planners.traffic import Asked, Traffic
+from lerl.reading import RunError, reading, resume_command
+from lerl.rollout import Stage
+from lerl.rows import Task, parse_rows
+from lerl.runs import check_population, check_run
+from lerl.settings import load
+
+REASONS = {
+    "budget": "planner.budget is spent",
+    "breaker": "the endpoint failed several times in a row and was left alone for a while",
+    "timeout": "there was no whole answer within planner.timeout",
+    "connection": "the endpoint could not be reached, or hung up",
+    "too long": "the answer was too long to be a plan",
+    "no answer": "the endpoint sent what the client could not read",
+}
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A plan and how it came about.
+
+    Attributes:
+        user: the user's number. split: "training" or "evaluation". slates: shown before the plan was made.
+        names: of the categories. question, answer: as asked, and what came of it. source: where the answer is from.
+        plan: what holds, the fallback's where the answer could not be used.
+        fallback: the rule that planned, empty where the model did. reason: why.
+        recorded: failures of the same question in the run, by phase.
+    """
+
+    user: int
+    split: str
+    slates: int
+    names: tuple[str, ...]
+    question: Question
+    answer: Asked
+    source: str
+    plan: Choice
+    fallback: str
+    reason: str
+    recorded: dict[str, str]
+
+
+def explain(run: Path, user: int, steps: int) -> Explained:
+    """The plan for one user of a run whose planner is a chat model.
+
+    The session is the first one that the user lives in the run's evaluation, with items chosen by taste, as in the row
+    llm+greedy. What the run was told before is taken from its record, or from planner.cache; anything else is asked of
+    the model now. Nothing is written into the run's folder.
+
+    Args:
+        run: its folder. user: a training or evaluation user. steps: slates shown before the plan.
+
+    Raises:
+        RunError: there is no such run or user, the run has no chat model, or the session ended before.
+        ChatError: the model has to be asked and cannot be.
+    """
+    about = check_run(run)
+    config = load(run / "config.yaml")
+    if not any(row.planner == "llm" for row in parse_rows(config)):
+        raise RunError(
+            f"no row of {run} is planned by a chat model; train one with: lerl train RECIPE --planner.name llm "
+            "--planner.model PROVIDER:NAME"
+        )
+    task = Task.load(config)
+    check_population(run, about, task)
+    split = _split_of(task.population, user)
+    if steps < 0:
+        raise RunError(f"--steps must be at least 0, given {steps}")
+    with ExitStack() as opened:
+        witness = _Witness(run, config.planner, opened)
+        planner = LLMPlanner(config.planner.size, task.seed("planner"), config.planner, witness)  # type: ignore[arg-type]
+        _restore(planner, run)
+        witness.prompts = planner.prompts.digest
+        hierarchy = Hierarchy(
+            task.setting("explain"),
+            1,
+            planner,
+            config.planner.replan_every,
+            replan_below=config.planner.replan_below,
+        )
+        stage = Stage(task.population, config.env, task.axis, split, 1)
+        shown, observation = stage.follow(HierarchicalAgent(hierarchy), user, task.seed("evaluation"), steps)
+        if not stage.env.state.active[0]:
+            raise RunError(f"the session of user {user} ended after {shown} slates; give --steps {shown - 1} or fewer")
+        hierarchy.see(observation)
+        question, answer, source = witness.last
+        allowed, avoid = (np.flatnonzero(part[0]).tolist() for part in (hierarchy.allowed, hierarchy.avoid))
+        return Explained(
+            user,
+            "training" if split == "train" else split,
+            int(hierarchy.planned_at[0]),
+            task.axis.names,
+            question,
+            answer,
+            source,
+            Choice(tuple(allowed), tuple(avoid), "") if answer.cause else question.check(answer.text),
+            config.planner.fallback if answer.cause else "",
+            _reason(question, answer),
+            witness.failures(question),
+        )
+
+
+def _split_of(population: Population, user: int) -> str:
+    if not 0 <= user < len(population.training):
+        raise RunError(f"there is no user {user}; users are 0 to {len(population.training) - 1}")
+    return "train" if population.training[user] else "evaluation"
+
+
+def _restore(planner: LLMPlanner, run: Path) -> None:
+    """Give a planner the reflections, and the fallback, that the run's has."""
+    path = run / "planners" / "llm.npz"
+    with (
+        reading(path, f"go on with: {resume_command(run)}"),
+        np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept,
+    ):
+        planner.restore({key: kept[key] for key in kept.files if key != "steps"})
+
+
+class _Witness:
+    """Stands where a run's guard stands, and remembers the last question; asks only what nobody knows the answer of.
+
+    Args:
+        run: its folder. settings: its `PlannerConfig`. opened: closes what is opened here.
+
+    Attributes:
+        prompts: digest of the prompt texts. last: question, answer, and where that is from.
+    """
+
+    def __init__(self, run: Path, settings: Any, opened: ExitStack) -> None:
+        self.settings, self.prompts = settings, ""
+        self.last: tuple[Question, Asked, str]
+        self._opened = opened
+        self._guard: Guard | None = None
+        self._record = self._open(run / "planners" / "traffic.sqlite")
+        said = f", replayed from {settings.replay}" if settings.replay else ""
+        self._known = [(f"the run's record{said}", self._record)]
+        if settings.cache and Path(settings.cache).is_file():
+            self._known.append((f"the cache {settings.cache}", self._open(Path(settings.cache))))
+
+    def _open(self, path: Path) -> Traffic:
+        file = Traffic(path, read_only=True)
+        self._opened.callback(file.close)
+        return file
+
+    def ask(self, questions: Sequence[Question]) -> list[Asked]:
+        """As a guard's."""
+        return [self._ask(question) for question in questions]
+
+    def _ask(self, question: Question) -> Asked:
+        for source, file in self._known:
+            found = file.find(question.key, "")
+            if found is not None:
+                self.last = question, found, source
+                return found
+        asked = self._model().ask([question])[0]
+        self.last = question, asked, "the model, asked now"
+        return asked
+
+    def _model(self) -> Guard:
+        if self._guard is None:
+            folder = self._opened.enter_context(tempfile.TemporaryDirectory())
+            settings = replace(self.settings, replay=None)
+            self._guard = Guard(settings, self.prompts, Path(folder) / "traffic.sqlite")
+            self._opened.callback(self._guard.close)
+        return self._guard
+
+    def failures(self, question: Question) -> dict[str, str]:
+        """Why the run itself had no usable answer to a question, by phase."""
+        found = {phase: self._record.find(question.key, phase) for phase in self._record.counts()}
+        return {phase: asked.cause for phase, asked in found.items() if asked is not None and asked.cause}
+
+
+def _reason(question: Question, answer: Asked) -> str:
+    """Why an answer could not be used, in a sentence; empty where it could."""
+    try:
+        question.check(answer.text)
+    except AnswerError as error:
+        if error.cause == answer.cause:
+            return f"{answer.cause}: {error}"
+    status = answer.cause.removeprefix("http ")
+    said = f"the endpoint answered with status {status}" if status != answer.cause else REASONS.get(answer.cause, "")
+    return f"{answer.cause}: {said}" if said else answer.cause
+
+
+def show(explained: Explained) -> None:
+    """Print question, answer and plan."""
+    question, answer, plan = explained.question, explained.answer, explained.plan
+    print(f"user {explained.user} of the {explained.split} users, plan made after {explained.slates} slates")
+    for title, text in (("system", question.system), ("user", question.user)):
+        _section(title, text)
+    _section(f"answer, from {explained.source}", answer.text or "none")
+    print("\n--- plan ---")
+    print(f"allowed    {_named(plan.allowed, explained.names)}")
+    print(f"avoided    {_named(plan.avoid, explained.names)}")
+    if explained.fallback:
+        print(f"fallback   {explained.fallback} planned, because of {_printable(explained.reason)}")
+    else:
+        print(f"rationale  {quoted(plan.rationale, 200)}")
+    for phase, cause in explained.recorded.items():
+        print(f"recorded   {cause}, when the run asked this in its phase {phase!r}")
+    print(
+        f"asked      {answer.model}; requests sent: {answer.attempts}; tokens: {answer.prompt_tokens:,} and "
+        f"{answer.completion_tokens:,}; {answer.seconds:.2f} s"
+    )
+
+
+def _section(title: str, text: str) -> None:
+    print(f"\n--- {title} ---\n{_printable(text).rstrip()}")
+
+
+def _printable(text: str) -> str:
+    """Text without what could steer a terminal."""
+    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+
+
+def _named(categories: tuple[int, ...], names: tuple[str, ...]) -> str:
+    return ", ".join(f"{category} {quoted(names[category])}" for category in categories) or "none"
