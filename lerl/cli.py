@@ -1,4 +1,4 @@
-"""The command line: `lerl train`, `tune`, `evaluate`, `compare`, `plot`, `plan` and `data`.
+"""The command line: `lerl train`, `tune`, `evaluate`, `compare`, `plot`, `plan`, `distill` and `data`.
 
 Each command imports what it needs only when it runs, so that help is quick.
 """
@@ -38,6 +38,7 @@ commands:
   plot RUN...                           pictures of runs that differ in their seed
   plan --run RUN --user N               what a run's chat model was asked for one user, what it said, and the plan
   plan --estimate RECIPE                what a recipe's chat model will cost; nothing is sent
+  distill RUN                           a network in the place of a run's chat model
   data import                           a log of your own to a folder that `lerl train` can use
   data get NAME                         download a public data set
   data prepare                          a data set as published to a folder that `lerl train` can use
@@ -81,6 +82,11 @@ ESTIMATE_HELP = (
     "Say what the chat model of a recipe will cost, before anything is sent; no key is needed. Up to 256 sessions of "
     "training users are played with planner.fallback in the model's place, and their questions counted and "
     "extrapolated to the run's steps. --json prints it for programs."
+)
+DISTILL_HELP = (
+    "Train a small network on the plans that a run's chat model made, print how often it agrees with plans that it was "
+    "not trained on, and write it to RUN/planners/distilled.npz. --planner.name distilled --planner.distilled RUN then "
+    "plans with it; --planner.refresh N asks the model about N states of each lot of lessons, where it is unsure."
 )
 
 PICTURES = "plots"
@@ -432,6 +438,20 @@ def _estimate(arguments: list[str]) -> None:
         print(line)
 
 
+def _distill(arguments: list[str]) -> None:
+    parser = _Parser("lerl distill", description=DISTILL_HELP, allow_abbrev=False)
+    parser.add_argument(
+        "run", metavar="RUN", type=Path, help="a folder that lerl train wrote, with a chat model's plans"
+    )
+    run = parser.parse_args(arguments).run
+
+    from lerl import distill
+    from lerl.data import print_rows
+
+    print_rows(distill.rows(distill.distill(run)))
+    print(f"plan with it: {distill.next_command(run)}")
+
+
 def _data(arguments: list[str]) -> None:
     from lerl.data import run
 
@@ -445,5 +465,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "compare": _compare,
     "plot": _plot,
     "plan": _plan,
+    "distill": _distill,
     "data": _data,
 }

@@ -102,7 +102,7 @@ def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> 
 
     options = {name: given.pop(name) for name in ("dim", "seed", "overwrite")}
     report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, **options)
-    _print_rows(report.rows())
+    print_rows(report.rows())
     _say_next(out)
 
 
@@ -121,7 +121,7 @@ def _get(name: str, out: Path | None, url: str | None) -> None:
 def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
     from lerl.envs.datasets import prepare
 
-    _print_rows(prepare(format, folder, out, note=_note, **options).rows())
+    print_rows(prepare(format, folder, out, note=_note, **options).rows())
     _say_next(out)
 
 
@@ -129,7 +129,7 @@ def _describe(folder: Path, out: Path | None) -> None:
     from lerl.describe import describe, draw
 
     found = describe(folder)
-    _print_rows(found.rows())
+    print_rows(found.rows())
     page = draw(found, out or folder)[0]
     print(f"pictures: {page}, and as .svg besides")
 
@@ -138,7 +138,8 @@ def _note(line: str) -> None:
     print(line, flush=True)
 
 
-def _print_rows(rows: Sequence[tuple[str, str]]) -> None:
+def print_rows(rows: Sequence[tuple[str, str]]) -> None:
+    """Print labels and values as two columns."""
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         print(f"{label:<{width}}  {value}")

@@ -47,12 +47,15 @@ class Lesson:
         pairs: recorded plans in all. held_out: how many of them were kept from training.
         agreement: share of the categories allowed in held-out plans that the network allows too, both allowing as many.
         chance: the same for the categories most often allowed in training, whatever the state.
+        agreed, allowed: (held_out,) int, categories of each held-out plan that both allow, and that the plan allows.
     """
 
     pairs: int
     held_out: int
     agreement: float
     chance: float
+    agreed: NDArray[np.int64]
+    allowed: NDArray[np.int64]
 
 
 def distil(
@@ -103,13 +106,16 @@ def distil(
     arrays = {**weights, "size": np.array(int(np.median(sizes)))}
     scores = _scores(arrays, seen[held])[:, :, 0]
     usual = np.broadcast_to(allowed[train.numpy()].mean(axis=0), scores.shape)
-    return arrays, Lesson(count, cut, _agreement(scores, allowed[held]), _agreement(usual, allowed[held]))
+    agreed, wanted = _agreed(scores, allowed[held]), sizes[held]
+    most = max(int(wanted.sum()), 1)
+    chance = float(_agreed(usual, allowed[held]).sum() / most)
+    return arrays, Lesson(count, cut, float(agreed.sum() / most), chance, agreed, wanted)
 
 
-def _agreement(scores: NDArray[Any], allowed: NDArray[np.bool_]) -> float:
+def _agreed(scores: NDArray[Any], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(N,) categories of each plan that are among the best scored ones, as many as the plan allows."""
     rank = np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1)
-    chosen = rank < allowed.sum(axis=1, keepdims=True)
-    return float((chosen & allowed).sum() / max(int(allowed.sum()), 1))
+    return ((rank < allowed.sum(axis=1, keepdims=True)) & allowed).sum(axis=1)
 
 
 def _network(generator: Any) -> Any:

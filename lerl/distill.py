@@ -1,0 +1,91 @@
+"""A small network in the place of a run's chat model, trained on the plans that the run recorded."""
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+import numpy as np
+
+from lerl.envs.draws import seed_from
+from lerl.planners.distilled import Lesson, distil, recorded, save
+from lerl.planners.traffic import Traffic
+from lerl.reading import RunError
+from lerl.rows import parse_rows
+from lerl.runs import check_run, locked
+from lerl.settings import load
+
+DRAWS = 2000
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What came of it.
+
+    Attributes:
+        path: the network. lesson: how it was trained. low, high: of the 95 % interval of its agreement.
+    """
+
+    path: Path
+    lesson: Lesson
+    low: float
+    high: float
+
+
+def distill(run: Path) -> Distilled:
+    """Train the network and write planners/distilled.npz into the run's folder, whole or not at all.
+
+    Raises:
+        RunError: there is no such run, it recorded no plans, another process is at work there, or its own planner is a
+            network.
+        DistilledError: there are too few plans, or the record is of different catalogues.
+    """
+    check_run(run)
+    config = load(run / "config.yaml")
+    if any(row.planner == "distilled" for row in parse_rows(config)):
+        raise RunError(
+            f"{run} keeps the network that its own rows were planned by under planners/distilled.npz; distil the run "
+            f"that it came from, {config.planner.distilled}"
+        )
+    path = run / "planners" / "traffic.sqlite"
+    if not path.is_file():
+        raise _nothing_recorded(run)
+    with locked(run):
+        with closing(Traffic(path, read_only=True)) as traffic:
+            if next(traffic.plans(), None) is None:
+                raise _nothing_recorded(run)
+            pairs = recorded(traffic)
+        weights, lesson = distil(*pairs, seed_from(config.seed, "distil"))
+        save(weights, run / "planners" / "distilled.npz")
+    return Distilled(run / "planners" / "distilled.npz", lesson, *_interval(lesson))
+
+
+def _nothing_recorded(run: Path) -> RunError:
+    return RunError(
+        f"{run} recorded no plans of a chat model; train it with a row such as llm+greedy: lerl train RECIPE "
+        "--planner.name llm --planner.model PROVIDER:NAME"
+    )
+
+
+def _interval(lesson: Lesson) -> tuple[float, float]:
+    """From the 2.5th to the 97.5th percentile of a bootstrap over held-out plans."""
+    draws = np.random.default_rng(0).integers(lesson.held_out, size=(DRAWS, lesson.held_out))
+    shares = lesson.agreed[draws].sum(axis=1) / lesson.allowed[draws].sum(axis=1)
+    low, high = np.percentile(shares, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def rows(found: Distilled) -> list[tuple[str, str]]:
+    """What to print."""
+    lesson = found.lesson
+    return [
+        ("recorded plans", f"{lesson.pairs:,}, {lesson.held_out:,} of them held out"),
+        ("agreement", f"{lesson.agreement:.3f} [{found.low:.3f}, {found.high:.3f}] of what held-out plans allow"),
+        ("by chance", f"{lesson.chance:.3f} by allowing what is allowed most often, whoever the user is"),
+        ("written to", str(found.path)),
+    ]
+
+
+def next_command(run: Path) -> str:
+    """How to use the network."""
+    return f"lerl train RECIPE --planner.name distilled --planner.distilled {quote(str(run))}"
