@@ -1,4 +1,4 @@
-"""The command line: `lerl train`, `tune`, `evaluate`, `compare`, `plot`, `plan`, `distill` and `data`.
+"""The command line: `lerl train`, `tune`, `evaluate`, `compare`, `plot`, `plan`, `distill`, `planner-probe` and `data`.
 
 Each command imports what it needs only when it runs, so that help is quick.
 """
@@ -38,6 +38,7 @@ commands:
   plot RUN...                           pictures of runs that differ in their seed
   plan --run RUN --user N               what a run's chat model was asked for one user, what it said, and the plan
   plan --estimate RECIPE                what a recipe's chat model will cost; nothing is sent
+  planner-probe --model PROVIDER:NAME   whether a chat model's plans react to feedback
   distill RUN                           a network in the place of a run's chat model
   data import                           a log of your own to a folder that `lerl train` can use
   data get NAME                         download a public data set
@@ -87,6 +88,12 @@ DISTILL_HELP = (
     "Train a small network on the plans that a run's chat model made, print how often it agrees with plans that it was "
     "not trained on, and write it to RUN/planners/distilled.npz. --planner.name distilled --planner.distilled RUN then "
     "plans with it; --planner.refresh N asks the model about N states of each lot of lessons, where it is unsure."
+)
+PROBE_HELP = (
+    "Find out whether the plans of a chat model react to feedback. In each pair of histories everything is the same, "
+    "but a category that was shown four times was clicked less and less in the one, more and more in the other; the "
+    "model should treat it better in the other. Questions, checks and retries are those of a run whose planner.detail "
+    "is full: coarse questions do not tell feedback."
 )
 
 PICTURES = "plots"
@@ -452,6 +459,41 @@ def _distill(arguments: list[str]) -> None:
     print(f"plan with it: {distill.next_command(run)}")
 
 
+def _probe(arguments: list[str]) -> None:
+    parser = _Parser("lerl planner-probe", description=PROBE_HELP, allow_abbrev=False)
+    add = parser.add_argument
+    add("--model", metavar="PROVIDER:NAME", required=True, help="such as openai:gpt-4.1-mini or ollama:llama3.1")
+    add("--base-url", metavar="URL", help="of its endpoint, where that is not the provider's own")
+    add("--client", choices=("langchain", "openai"), default="langchain", help="what asks it (langchain)")
+    add("--prompts", metavar="FOLDER", help="with prompt texts of your own")
+    add("--pairs", metavar="N", type=_whole(1, 10_000), default=20, help="of histories, two questions each (20)")
+    add("--timeout", metavar="S", type=float, default=30.0, help="seconds that an answer may take (30)")
+    add("--concurrency", metavar="N", type=int, default=8, help="questions under way at once (8)")
+    add("--seed", metavar="N", type=_whole(0, 2**32 - 1), default=0, help="of the users in the histories (0)")
+    add("--json", action="store_true", help="print it for programs")
+    given = vars(parser.parse_args(arguments))
+    pairs, seed, as_json = (given.pop(name) for name in ("pairs", "seed", "json"))
+
+    from lerl import probe
+    from lerl.config import PlannerConfig
+    from lerl.data import print_rows
+
+    found = probe.probe(PlannerConfig(name="llm", fallback="random", **given), pairs, seed)
+    if as_json:
+        print(probe.as_json(found))
+    else:
+        print_rows(probe.rows(found))
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not text.isdecimal() or not least <= int(text) <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, given {text!r}")
+        return int(text)
+
+    return read
+
+
 def _data(arguments: list[str]) -> None:
     from lerl.data import run
 
@@ -466,5 +508,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "plot": _plot,
     "plan": _plan,
     "distill": _distill,
+    "planner-probe": _probe,
     "data": _data,
 }

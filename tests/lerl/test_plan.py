@@ -189,7 +189,7 @@ def test_errors_are_one_line_that_says_what_to_do(
 
 
 def test_help_loads_no_network_and_no_client() -> None:
-    for command in ("plan", "distill"):
+    for command in ("plan", "distill", "planner-probe"):
         code = f"import sys; from lerl.cli import main; main([{command!r}, '--help']); print(sorted(sys.modules))"
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert ran.stdout.startswith(f"usage: lerl {command} ")

@@ -1,0 +1,152 @@
+"""`lerl planner-probe`: whether a chat model's plans react to feedback."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lerl.cli import main
+from lerl.planners.prompt import look
+from lerl.probe import SIZE, _judged, _pair
+from tests.planners.chat_server import ChatServer
+
+Messages = list[dict[str, str]]
+
+
+def same(messages: Messages) -> str:
+    """One plan for everybody."""
+    code = re.search(r"State (\w+)", messages[1]["content"])
+    assert code is not None
+    return json.dumps({"state": code[1], "rationale": "", "allowed": [0, 1, 2, 3], "avoid": []})
+
+
+def backwards(messages: Messages) -> str:
+    """Allows what was shown where it was clicked little, and avoids it where it was clicked much."""
+    text = messages[1]["content"]
+    found = re.search(r"^(\d): .* shown 24, clicked (\d+),", text, re.MULTILINE)
+    assert found is not None
+    other = int(found[1]) % 7 + 1
+    plan: dict[str, Any] = json.loads(same(messages))
+    liked = int(found[2]) < 12
+    return json.dumps(
+        plan | {"allowed": [int(found[1]) if liked else other], "avoid": [] if liked else [int(found[1])]}
+    )
+
+
+@pytest.fixture
+def probe(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    def run(answer: Any, *more: str) -> dict[str, Any]:
+        with ChatServer(*([answer] if answer else [])) as server:
+            given = ["--model", "openai:m", "--base-url", server.url, "--client", "openai", *more]
+            assert main(["planner-probe", *given, "--json"]) == 0
+        told: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return told
+
+    return run
+
+
+def test_two_histories_of_a_pair_differ_in_the_clicks_on_one_category_alone() -> None:
+    contexts, category = _pair(0, np.random.default_rng(0))
+    falling, rising = (look(contexts, SIZE, "full", None).text(row).splitlines() for row in (0, 1))
+    changed = [line for line, other in zip(falling, rising, strict=True) if line != other]
+    # Its own line, and three of the four slates: of the second one, three of six were clicked in both.
+    assert [bool(re.search(rf"^{category}: ", line)) for line in changed] == [True] * 4
+    told = [
+        re.findall(rf"(?:^|, ){category}: (\d) of 6", "\n".join(lines), re.MULTILINE) for lines in (falling, rising)
+    ]
+    assert told == [["5", "3", "1", "0"], ["1", "3", "5", "6"]]
+    summary = [
+        next(line for line in lines if line.startswith(f"{category}: liking 50%")) for lines in (falling, rising)
+    ]
+    assert "shown 24, clicked 9, promised 12.0" in summary[0]
+    assert "shown 24, clicked 15, promised 12.0" in summary[1]
+    assert sum("shown 6, clicked 3," in line for line in falling) == 4  # the other halves of the slates
+
+
+def test_the_scripted_expert_reacts(probe: Callable[..., dict[str, Any]]) -> None:
+    told = probe(None)
+    assert told["reacts"]
+    assert (told["pairs"], told["usable"], told["wrong"], told["unusable"]) == (20, 20, 0, {})
+    assert told["right"] >= 12
+    assert told["low"] < told["share"] == told["right"] / 20 < told["high"]
+    assert told["calls"] == 40
+
+
+@pytest.mark.parametrize(("answer", "wrong"), [(same, 0), (backwards, 20)])
+def test_one_plan_for_everybody_and_reacting_backwards_are_no_reaction(
+    probe: Callable[..., dict[str, Any]], answer: Any, wrong: int
+) -> None:
+    told = probe(answer)
+    assert (told["right"], told["wrong"], told["usable"], told["reacts"]) == (0, wrong, 20, False)
+
+
+def test_five_pairs_cannot_show_a_reaction_and_six_can() -> None:
+    # An exact sign test at 5 %: 2 * 0.5 ** 5 is 0.0625, 2 * 0.5 ** 6 is 0.03125.
+    report = dict.fromkeys(("calls", "prompt_tokens", "completion_tokens"), 0)
+    better = [(1, 0), (2, 0)]
+    assert not _judged("m", better * 5, Counter(), report).reacts
+    found = _judged("m", [*better * 6, (1, 0), (1, 0), None, (2, 0)], Counter({"not JSON": 1}), report)
+    assert found.reacts
+    assert (found.pairs, found.usable, found.right, found.wrong) == (8, 7, 6, 0)
+    assert not _judged("m", better * 6 + better[::-1] * 2, Counter(), report).reacts  # 8 signs, 2 of them wrong: 0.29
+
+
+def test_unusable_answers_are_counted_by_cause_and_their_pairs_left_out(probe: Callable[..., dict[str, Any]]) -> None:
+    def partly(messages: Messages) -> str:
+        return "no" if "liking 60%" in messages[1]["content"] else same(messages)
+
+    told = probe(partly, "--pairs", "8")  # the last four are about a category liked by 60 %
+    assert told["unusable"] == {"not JSON": 8}
+    assert (told["pairs"], told["usable"]) == (8, 4)
+    assert told["share"] == 0
+
+
+def test_what_is_printed_ends_with_a_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    with ChatServer() as server:
+        assert main(["planner-probe", "--model", "openai:m", "--base-url", server.url, "--pairs", "12"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "model             openai:m"
+    assert printed[1] == "pairs             12, of which 12 with two usable answers"
+    assert re.fullmatch(r"reacting          0\.\d\d \[0\.\d\d, [01]\.\d\d\], \d+ pairs", printed[2])
+    assert printed[-1] == "verdict           reacts: its plans follow feedback"
+
+
+def test_a_model_that_never_answers_is_an_error_that_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    with ChatServer(lambda messages: "no") as server:
+        given = ["--model", "openai:m", "--base-url", server.url, "--client", "openai", "--pairs", "2"]
+        assert main(["planner-probe", *given]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        "lerl: error: openai:m gave no usable answer to any of 4 questions (8 not JSON); see whether the endpoint is "
+        "up and knows the model, or give a longer --timeout\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: --model; see lerl planner-probe --help"),
+        (["--model", "gpt"], "planner.model must be PROVIDER:NAME, such as"),
+        (["--model", "openai:m"], "OPENAI_API_KEY is not set; set it in the environment, or give planner.base_url"),
+        (
+            ["--model", "openai:m", "--pairs", "0"],
+            "argument --pairs: must be a whole number from 1 to 10000, given '0'",
+        ),
+        (["--model", "openai:m", "--base-url", "ftp://x"], "planner.base_url must be http://... or https://..., given"),
+        (["--model", "openai:m", "--timeout", "0"], "planner.timeout must be from 0.001 to 3,600, given 0"),
+    ],
+)
+def test_errors_are_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert main(["planner-probe", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"lerl: error: {message}")
+    assert printed.err.count("\n") == 1
