@@ -270,7 +270,15 @@ def _resumable(run: Path) -> Iterator[None]:
 
 def _print_results(run: Path, bootstrap: int) -> None:
     _print_comparison([run], out=run, bootstrap=bootstrap)
+    _print_calls(run)
     _print_pictures([run], run / PICTURES, bootstrap=bootstrap)
+
+
+def _print_calls(run: Path) -> None:
+    from lerl import calls
+
+    for line in calls.lines(run):
+        print(line)
 
 
 def _tune(arguments: list[str]) -> None:
@@ -353,6 +361,7 @@ def _evaluate(arguments: list[str]) -> None:
 
     config = evaluate(run)
     _print_comparison([run], out=run, bootstrap=config.evaluation.bootstrap)
+    _print_calls(run)
 
 
 def _compare(arguments: list[str]) -> None:

@@ -1,0 +1,39 @@
+"""What a run's chat model cost, in a few lines."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lerl.reading import reading, resume_command
+from lerl.settings import load
+
+
+def lines(run: Path) -> list[str]:
+    """What to print after a run, empty where no chat model was asked.
+
+    Raises:
+        RunError: the run's planners/traffic.json is damaged.
+    """
+    path = run / "planners" / "traffic.json"
+    if not path.is_file():
+        return []
+    planner = load(run / "config.yaml").planner
+    with reading(path, f"go on with: {resume_command(run)}"):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        return _lines(report, planner)
+
+
+def _lines(report: dict[str, Any], planner: Any) -> list[str]:
+    price = planner.price
+    cost = f"cost {report['cost']:,.2f}" if price.input or price.output else "no price given"
+    fallbacks = ", ".join(f"{count} {cause}" for cause, count in report["fallbacks"].items()) or "none"
+    rule = f" ({planner.fallback} planned)" if report["fallbacks"] else ""
+    return [
+        f"chat model {planner.model}{f', replayed from {planner.replay}' if planner.replay else ''}",
+        f"  calls      {report['calls']:,}, {report['calls_per_1000_user_steps']:,.1f} per 1,000 user-steps",
+        f"  tokens     {report['prompt_tokens']:,} of questions, {report['completion_tokens']:,} of answers; {cost}",
+        f"  requests   {report['requests']:,}, {report['deduplicated']:.0%} asked once for several users, "
+        f"{report['cached']:.0%} known before",
+        f"  fallbacks  {fallbacks}{rule}; {report['repairs']} repairs",
+        f"  latency    {report['latency_p50']:.2f} s (p50), {report['latency_p95']:.2f} s (p95)",
+    ]
