@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -99,10 +100,18 @@ def secrets() -> list[str]:
 
 
 def redacted(text: str) -> str:
-    """The text without any key of the environment."""
+    """The text without any key of the environment, written out or with the escapes of JSON."""
     for secret in secrets():
-        text = text.replace(secret, "[key]")
+        ways = (f"(?:{re.escape(character)}|{_escaped(character)})" for character in secret)
+        text = re.sub("".join(ways), "[key]", text)
     return text
+
+
+def _escaped(character: str) -> str:
+    """A pattern of the ways in which a JSON string may write a character, other than as it is."""
+    units = character.encode("utf-16-be", "surrogatepass").hex()
+    code = "".join(rf"\\u(?i:{units[start : start + 4]})" for start in range(0, len(units), 4))
+    return f"{code}|{re.escape(chr(92) + character)}" if character in '/"\\' else code
 
 
 class _LangChainChat:
@@ -122,7 +131,7 @@ class _LangChainChat:
         self._strict = {"strict": True} if provider == "openai" else {}
         self._bound: dict[str, Any] = {}
         if provider == "ollama":
-            options |= {"num_predict": LONGEST, "async_client_kwargs": {"event_hooks": {"response": [_read_whole]}}}
+            options |= {"num_predict": LONGEST, "async_client_kwargs": HTTP}
         try:
             self.model = init_chat_model(settings.model, **options)
         except (ImportError, ValueError) as error:
@@ -201,7 +210,7 @@ def _key() -> str:
 def _client() -> Any:
     import openai
 
-    return openai.DefaultAsyncHttpxClient(event_hooks={"response": [_read_whole]})
+    return openai.DefaultAsyncHttpxClient(**HTTP)
 
 
 async def _read_whole(response: Any) -> None:
@@ -214,6 +223,10 @@ async def _read_whole(response: Any) -> None:
             raise OversizeError(f"the answer has more than {LARGEST:,} bytes")
         parts.append(part)
     response._content = b"".join(parts)
+
+
+HTTP: dict[str, Any] = {"event_hooks": {"response": [_read_whole]}, "follow_redirects": False}
+"""How requests go out: an endpoint cannot send a user's history on to another one."""
 
 
 class Loop:

@@ -27,6 +27,8 @@ from lerl.planners.traffic import Asked, Traffic
 BREAK_AFTER = 5  # questions in a row that failed for the endpoint's sake
 PAUSE = 30.0  # seconds for which nothing is asked then
 BACKOFF = 0.5  # seconds before the second attempt at least, doubling
+LEFT_ALONE = 3600.0  # seconds for which an endpoint may ask to be left alone
+MOST_TOKENS = 10_000_000  # of one answer; an endpoint that says more is not believed
 SHOWN = 2000  # characters of a wrong answer that a model is shown again, and that are kept
 RETRIED = ("http 408", "http 409", "http 429", "http 5", "connection")
 ENDPOINT = ("timeout", "http", "connection", "too long", "no answer")
@@ -125,18 +127,16 @@ class Guard:
         counts: Counter[str] = Counter(requests=len(questions))
         first = {question.key: question for question in questions}
         counts["deduplicated"] = len(questions) - len(first)
-        fresh: list[Asked] = []
+        borrowed: list[Asked] = []
         try:
-            missing = [question for question in first.values() if not self._find(question, fresh)]
+            missing = [question for question in first.values() if not self._find(question, borrowed)]
             counts["cached"] = len(first) - len(missing)
             if missing:
-                self._send(missing, fresh, counts)
-        finally:  # what was paid for is kept, whatever happens
-            for entry in fresh:
-                self._remember(entry)
+                self._send(missing)
+        finally:
             answers = [self._known_of(question) for question in questions]
             counts.update(f"fallback: {answer.cause}" for answer in answers if answer and answer.cause)
-            self._keep(fresh, counts)
+            self._keep(borrowed, counts)
             self._warn()
         return [answer for answer in answers if answer is not None]
 
@@ -146,14 +146,14 @@ class Guard:
     def _known_of(self, question: Question) -> Asked | None:
         return self._known.get((question.key, self.phase)) or self._known.get((question.key, None))
 
-    def _find(self, question: Question, fresh: list[Asked]) -> bool:
+    def _find(self, question: Question, borrowed: list[Asked]) -> bool:
         """Whether it was asked before: in this run, in those that share its cache, or in the replayed one."""
         if self._known_of(question):
             return True
         found = _fitting(question, self.traffic.find(question.key, self.phase))
         if found is None:
             found = self._borrowed(question)
-            fresh += [found] if found is not None else []
+            borrowed += [found] if found is not None else []
         if found is not None:
             self._remember(found)
         return found is not None
@@ -175,11 +175,11 @@ class Guard:
         if self.shared is not None and usable:
             self.shared.keep("", usable, {})
 
-    def _send(self, questions: list[Question], fresh: list[Asked], counts: Counter[str]) -> None:
+    def _send(self, questions: list[Question]) -> None:
         if self._model is None:
             self._model, self._loop = self._open_model(self.settings), Loop()
         assert self._loop is not None
-        self._loop.run(self._all(questions, fresh, counts))
+        self._loop.run(self._all(questions))
 
     def _replay(self, question: Question) -> Asked:
         assert self.replayed is not None
@@ -191,12 +191,15 @@ class Guard:
             )
         return found
 
-    async def _all(self, questions: list[Question], fresh: list[Asked], counts: Counter[str]) -> None:
+    async def _all(self, questions: list[Question]) -> None:
         places = asyncio.Semaphore(self.settings.concurrency)
 
         async def one(question: Question) -> None:
+            counts: Counter[str] = Counter()
             async with places:
-                fresh.append(await self._one(question, counts))
+                entry = await self._one(question, counts)
+            self._remember(entry)
+            self._keep([entry], counts)  # at once: whatever ends the process, it was paid for
 
         await asyncio.gather(*(one(question) for question in questions))
 
@@ -242,6 +245,7 @@ class Guard:
                 reply = await self._reply(attempt, counts)
             except Exception as error:
                 attempt.cause = _cause(error)
+                self._closed_until = max(self._closed_until, time.monotonic() + min(_asked_for(error), LEFT_ALONE))
                 return
             attempt.text = _storable(reply.text)
             try:
@@ -268,20 +272,26 @@ class Guard:
             stop=stop_before_delay(left),
             reraise=True,
         )
+        failed: Exception | None = None
         async for turn in retrying:
             with turn:
-                counts["calls"] += 1
+                if failed is not None and self._refused():  # since others asked while this one waited
+                    raise failed
+                self.count("calls", 1)
                 self._spent["calls"] += 1
                 attempt.sent += 1
                 try:
                     reply = await self._model.reply(attempt.messages, attempt.question.schema)
                 except Exception as error:
                     attempt.fails(_cause(error), counts)
+                    failed = error
                     raise
         for name in ("prompt_tokens", "completion_tokens"):
-            counts[name] += getattr(reply, name)
-            self._spent[name] += getattr(reply, name)
-            setattr(attempt, name, getattr(attempt, name) + getattr(reply, name))
+            said = getattr(reply, name)
+            count = said if isinstance(said, int) and 0 <= said <= MOST_TOKENS else 0
+            counts[name] += count
+            self._spent[name] += count
+            setattr(attempt, name, getattr(attempt, name) + count)
         return reply
 
     def _refused(self) -> str:
@@ -384,12 +394,13 @@ def _cause(error: BaseException) -> str:
 def _wait(state: RetryCallState) -> float:
     """Seconds to wait: half a second, doubling, and as many as the endpoint asks for."""
     error = state.outcome.exception() if state.outcome is not None else None
-    headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    return max(_asked_for(str(headers.get("retry-after", ""))), BACKOFF * 2 ** (state.attempt_number - 1))
+    return max(_asked_for(error), BACKOFF * 2 ** (state.attempt_number - 1))
 
 
-def _asked_for(given: str) -> float:
+def _asked_for(error: BaseException | None) -> float:
     """Seconds that a Retry-After asks for, as a number or a date; 0 where it says nothing sensible."""
+    headers = getattr(getattr(error, "response", None), "headers", None) or {}
+    given = str(headers.get("retry-after", ""))
     try:
         seconds = float(given)
     except ValueError:

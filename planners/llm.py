@@ -17,6 +17,7 @@ from lerl.planners.reflection import SCHEMA, Pool, read_reflection, session_rewa
 from lerl.planners.rules import build_planner
 from lerl.planners.traffic import Traffic
 
+REMEMBERED = 100_000  # questions that need not be written anew, of some kilobytes each
 MODELS = ("llm", "distilled")
 """Planners that are, or come from, a chat model; `build_model` makes them."""
 
@@ -89,6 +90,7 @@ class LLMPlanner:
         self.fallback: Any = build_planner(settings.fallback, size, seed, "planner.fallback")
         self.pool = _first_pool(settings)
         self._system: tuple[Any, str] = (None, "")
+        self._asked: dict[bytes, Question] = {}  # by state, under this system text
         self._seen = 0  # sessions that it was given before; later lots hold the earlier ones
 
     def plan(self, contexts: PlanContexts) -> Plans:
@@ -118,13 +120,14 @@ class LLMPlanner:
     def questions(self, contexts: PlanContexts, states: States) -> list[Question]:
         """What is asked about sessions, one question each; those that look alike are equal."""
         system = self.system(contexts)
-        found: dict[bytes, Question] = {}
+        found = self._asked if len(self._asked) < REMEMBERED else {}
         asked = []
         for row, state in enumerate(states.keys):
             if state not in found:
                 seen = features(contexts.take(np.array([row])))[0]
                 found[state] = self._question(system, states, row, seen)
             asked.append(found[state])
+        self._asked = found
         return asked
 
     def _question(self, system: str, states: States, row: int, seen: NDArray[np.float32]) -> Question:
@@ -144,6 +147,7 @@ class LLMPlanner:
         if self._system[0] != kept:
             reflections = self.pool.sample(self.seed)
             self._system = kept, self.prompts.plan(contexts.names, contexts.slate_size, self.size, reflections)
+            self._asked = {}
         return self._system[1]
 
     def session_ended(self, sessions: Sessions) -> None:

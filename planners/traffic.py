@@ -3,7 +3,7 @@
 import hashlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +79,7 @@ class Traffic:
                 self._file = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = sqlite3.connect(path, timeout=30)
+                self._file = sqlite3.connect(path, timeout=30, check_same_thread=False)  # one thread at a time does
         except (OSError, sqlite3.Error) as error:
             raise TrafficError(f"{path} cannot be opened: {error}; give another file") from error
         try:
@@ -97,6 +97,8 @@ class Traffic:
                 raise TrafficError(f"{self.path} holds no traffic of format {FORMAT}; give another file")
             if version != FORMAT:
                 self._file.executescript(_SCHEMA)
+            if not read_only:  # written after every answer, without waiting for the disk each time
+                self._file.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
@@ -176,5 +178,7 @@ class Traffic:
             self._file.execute("DELETE FROM asked WHERE substr(phase, 1, ?) = ? AND cause != ''", (len(phases), phases))
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and leave one that can be read where nothing can be written."""
+        with suppress(sqlite3.Error):  # it is open elsewhere too, or read-only
+            self._file.execute("PRAGMA journal_mode = DELETE")
         self._file.close()
