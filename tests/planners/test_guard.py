@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 import warnings
@@ -19,15 +18,13 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from chat_server import ChatServer
-
 import lerl.planners.guard as module
 from lerl.config import BudgetConfig, PlannerConfig, PriceConfig
 from lerl.planners.chat import LARGEST, ChatError, OversizeError, Reply, check_chat, redacted
 from lerl.planners.guard import Guard, Question, ReplayError, key_of
 from lerl.planners.prompt import PLAN_SCHEMA, AnswerError
 from lerl.planners.traffic import Asked, Traffic, TrafficError
+from tests.planners.chat_server import ChatServer
 
 KEY = "sk-planted-0123456789abcdef"
 GOOD = '{"ok": true}'

@@ -1,7 +1,6 @@
 """The planner that is a chat model, over real HTTP, with a scripted expert for a model."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from chat_server import ChatServer, expert
 
 from lerl.config import PlannerConfig
 from lerl.envs.plugins import PluginError
@@ -23,6 +19,7 @@ from lerl.planners.llm import LLMPlanner, check_model
 from lerl.planners.prompt import PromptError, Prompts, look
 from lerl.planners.reflection import Pool
 from lerl.planners.rules import BoredomAwarePlanner
+from tests.planners.chat_server import ChatServer, expert
 
 MakeContexts = Callable[..., PlanContexts]
 LIKING = [[0.9, 0.5, 0.1, 0.4], [0.2, 0.8, 0.3, 0.6], [0.2, 0.8, 0.3, 0.6], [0.1, 0.2, 0.3, 0.4]]
