@@ -83,10 +83,20 @@ def test_what_is_said_of_a_category(tiny: PlanContexts):
 
 
 def test_what_is_said_in_few_words(tiny: PlanContexts):
-    # log-odds of 0.254 and 0.6 are -1.08 and 0.41, so -1 and 0: 27 % and 50 %. 0.83 is nearest to 0.7, which is light.
+    # log-odds of 0.254 and 0.6 are -1.08 and 0.41: 1.48 below the best is one step.
+    # An exposure of 0.83 is nearest to 0.7, which is light.
     assert look(tiny, 1, "coarse", None).text(0) == (
-        "0: liking 27%, exposure light\n1: liking 50%, exposure light\nAllow at most 1 of these."
+        "0: liking good, exposure light\n1: liking best, exposure light\nAllow at most 1 of these."
     )
+
+
+def test_in_few_words_only_the_distance_to_the_best_counts(contexts: MakeContexts):
+    # log-odds 2.20, 0.85, -0.41 and -2.94: 0, 1.35, 2.60 and 5.14 below the best
+    text = look(contexts([[0.9, 0.7, 0.4, 0.05]]), 1, "coarse", None).text(0)
+    assert [line.split()[2] for line in text.splitlines()[:-1]] == ["best,", "good,", "poor,", "poor,"]
+    # what has nothing left is no user's best: 0.7 is, and 0.4 is 1.25 below
+    text = look(contexts([[0.0, 0.7, 0.4, 0.05]]), 1, "coarse", None).text(0)
+    assert [line.split()[2] for line in text.splitlines()[:-1]] == ["best,", "good,", "poor,"]
 
 
 def test_a_new_session_has_no_history(contexts: MakeContexts):

@@ -50,10 +50,12 @@ def test_a_failure_outside_of_any_phase_keeps_no_answer_out(tmp_path: Path):
 
 def test_failures_can_be_forgotten(tmp_path: Path):
     file = open_in(tmp_path)
-    file.keep("train", [ANSWERED, FAILED], {})
-    file.forget("train")
-    assert file.find("k2", "train") is None
-    assert file.find("k1", "train") == ANSWERED
+    file.keep("evaluate a", [ANSWERED, FAILED], {})
+    file.keep("learn, then evaluate", [FAILED], {})
+    file.forget("evaluate ")
+    assert file.find("k2", "evaluate a") is None
+    assert file.find("k2", "learn, then evaluate") == FAILED
+    assert file.find("k1", "evaluate a") == ANSWERED
     file.close()
 
 
