@@ -681,8 +681,12 @@ def test_an_interruption_ends_what_is_under_way_and_keeps_what_was_answered(tmp_
 
     with ChatServer(good, fault) as server, asking(tmp_path, server.url, client=client, concurrency=1) as guard:
         begun = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
-            guard.ask(questions("abc"))
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever other tests made of it
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                guard.ask(questions("abc"))
+        finally:
+            signal.signal(signal.SIGINT, before)
         assert time.monotonic() - begun < 2.5
         assert guard.traffic.find(key_of("a"), "train") is not None
         assert guard.traffic.find(key_of("b"), "train") is None
