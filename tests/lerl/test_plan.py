@@ -152,7 +152,7 @@ def test_a_failure_that_the_run_recorded_is_told(
         question.key, "plan", "openai:m", "", 0, question.system, question.user, "", "timeout", b"", 3, 0, 0, 1.0
     )  # fmt: skip
     traffic = Traffic(chat_run / "planners" / "traffic.sqlite")
-    traffic.keep("evaluate llm+greedy", [failed], "digest", {})
+    traffic.keep("evaluate llm+greedy", [failed], {})
     traffic.close()
     found = explain(chat_run, trained, steps)
     assert (found.recorded, found.fallback) == ({"evaluate llm+greedy": "timeout"}, "")
