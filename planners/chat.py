@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import threading
+import warnings
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -120,6 +121,8 @@ class _LangChainChat:
     def __init__(self, settings: Any) -> None:
         from langchain.chat_models import init_chat_model
 
+        # Said of an answer that is not as it should be; it would print what that holds.
+        warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
         provider = settings.model.partition(":")[0]
         options: dict[str, Any] = {"temperature": settings.temperature}
         if settings.base_url is not None:

@@ -282,6 +282,8 @@ class Guard:
                 attempt.sent += 1
                 try:
                     reply = await self._model.reply(attempt.messages, attempt.question.schema)
+                    if not isinstance(reply.text, str):  # clients believe whatever an endpoint sends
+                        raise TypeError(f"the answer is no text but {type(reply.text).__name__}")
                 except Exception as error:
                     attempt.fails(_cause(error), counts)
                     failed = error
