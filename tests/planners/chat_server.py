@@ -3,8 +3,10 @@
 import json
 import math
 import re
+import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -54,6 +56,14 @@ def expert(messages: list[dict[str, str]]) -> str:
     return json.dumps(plan | {"avoid": avoid})
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, *_: Any) -> None:
+        pass  # a client that went away
+
+
 class ChatServer:
     """Answers on a free port of this machine until it is closed.
 
@@ -78,30 +88,42 @@ class ChatServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = -1  # an answer goes out in one piece
+            disable_nagle_algorithm = True
+
+            def setup(self) -> None:
+                super().setup()
+                with lock:
+                    outer._open.add(self.connection)
+
+            def finish(self) -> None:
+                with suppress(OSError):
+                    super().finish()
+                with lock:
+                    outer._open.discard(self.connection)
 
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with lock:
-                    outer.requests.append(body)
+                    outer.requests.append(self.body)
                     outer.headers.append(dict(self.headers))
                     number = len(outer.requests)
                 try:
                     if fault is not None and fault(self, number):
                         return
-                    self.reply(answer(body["messages"]))
-                except (BrokenPipeError, ConnectionResetError):
+                    self.reply(answer(self.body["messages"]))
+                except OSError:  # nobody listens any more
                     self.close_connection = True
 
             def reply(self, text: str, finish: str = "stop") -> None:
                 """A completion whose text is this."""
-                words = sum(len(message["content"].split()) for message in outer.requests[-1]["messages"])
+                words = sum(len(message["content"].split()) for message in self.body["messages"])
                 self.send(200, json.dumps(completion(text, words, finish)).encode())
 
             def send(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
                 self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                for name, value in (headers or {}).items():
+                usual = {"Content-Type": "application/json", "Content-Length": str(len(body))}
+                for name, value in (usual | (headers or {})).items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
@@ -109,20 +131,31 @@ class ChatServer:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._open: set[socket.socket] = set()
+        self._lock, self._handler, self._address = lock, Handler, ("127.0.0.1", 0)
+        self.listen()
+
+    def listen(self) -> None:
+        """Take requests, again at the same port where it was closed before."""
+        self._server = _Server(self._address, self._handler)
+        self._address = self._server.server_address[:2]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
     @property
     def url(self) -> str:
         """What planner.base_url must be."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        return f"http://127.0.0.1:{self._address[1]}/v1"
 
     def close(self) -> None:
+        """Refuse connections, and break off those that are open."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+        with self._lock:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> "ChatServer":
         return self
