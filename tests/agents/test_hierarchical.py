@@ -103,6 +103,26 @@ def test_slates_hold_eligible_items_only(name: str, setting: Setting, make_env: 
     assert checked > 24
 
 
+def test_a_plan_that_stops_paying_is_replaced_before_its_time(setting: Setting, make_env: MakeEnv):
+    env, planner = make_env(4, leave=NEVER), ByStep()
+    hierarchy = Hierarchy(setting, 4, planner, replan_every=100, replan_below=1.0)
+    observation, _ = env.reset(seed=0)
+    hierarchy.begin(np.arange(4), observation, KEYS)
+    poor = set()
+    for step in range(1, 4):
+        observation, *_ = env.step(hierarchy.slates(hierarchy.memory.tastes))
+        hierarchy.see(observation)
+        newest = slice(3 * step - 3, 3 * step)
+        clicks, promised = (
+            hierarchy.memory.feedback[:, newest].sum(axis=1),
+            hierarchy.memory.estimates[:, newest].sum(axis=1),
+        )
+        poor |= {(int(key), step) for key, bad in zip(KEYS, clicks < promised, strict=True) if bad}
+    asked = {(key, step) for once in planner.asked[1:] for key, step in once.items()}
+    assert asked == poor
+    assert 0 < len(poor) < 12
+
+
 def test_round_robin_reaches_every_category_however_long_a_plan_is_kept(setting: Setting, make_env: MakeEnv):
     env = make_env(4, leave=NEVER)
     hierarchy = Hierarchy(setting, 4, build_planner("round_robin", 1, 0), replan_every=2)

@@ -12,6 +12,7 @@ from lerl.envs.plugins import PluginError
 from lerl.planners.base import PlanContexts, Sessions, check_plans
 from lerl.planners.rules import (
     RULES,
+    BlindPlanner,
     BoredomAwarePlanner,
     GreedyPlanner,
     RandomPlanner,
@@ -234,3 +235,19 @@ def test_a_planner_of_ones_own_is_made_with_size_and_seed(contexts: MakeContexts
 def test_a_planner_that_cannot_be_used_is_refused(name: str, message: str):
     with pytest.raises(PluginError, match=message):
         build_planner(name, 2, 0)
+
+
+def test_the_blind_planner_plans_alike_for_everybody_by_what_the_average_user_likes(contexts: MakeContexts):
+    """Log-odds of the average liking are ln 9 = 2.2, 0 and 0; a slate's worth of a category, fading by exp(-1/8) = 0.88
+    a step, costs 3 * 0.5 of them. Category 0 is worth 2.2, 0.87 and -0.29 at its first three steps, so 1 and 2 have
+    their turns, at 0, before it is worth 0.26 again."""
+    planner = BlindPlanner(1, 0)
+    items = np.arange(3)[None, :, None]
+    feedback, estimates = np.ones((1, 3, 1), np.float32), np.array([0.9, 0.5, 0.5], np.float32)[None, :, None]
+    planner.session_ended(Sessions(("a", "b", "c"), np.eye(3, dtype=bool), items, feedback, estimates))
+    users = contexts([[0.1, 0.9, 0.5]] * 5, plans=np.arange(5))
+    assert planner.plan(users).allowed.argmax(axis=1).tolist() == [0, 0, 1, 2, 0]
+    again = BlindPlanner(1, 0)
+    again.restore(planner.state())
+    np.testing.assert_array_equal(again.plan(users).allowed, planner.plan(users).allowed)
+    assert BlindPlanner(1, 0).plan(users).allowed.argmax(axis=1).tolist() == [0, 1, 2, 0, 1]
