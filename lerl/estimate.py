@@ -12,7 +12,7 @@ from rich.table import Table
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.config import Config, PlannerConfig
 from lerl.planners.base import PlanContexts, Plans
-from lerl.planners.llm import LLMPlanner
+from lerl.planners.llm import MODELS, LLMPlanner
 from lerl.planners.prompt import look
 from lerl.planners.reflection import session_text
 from lerl.rollout import Played, Stage, sessions_of
@@ -127,7 +127,7 @@ def estimate(config: Config) -> Estimate:
     Raises:
         EstimateError: no row of the recipe asks a chat model.
     """
-    rows = [row for row in parse_rows(config) if row.planner in ("llm", "distilled")]
+    rows = [row for row in parse_rows(config) if row.planner in MODELS]
     asking = [row for row in rows if row.planner == "llm" or config.planner.refresh]
     if config.planner.replay:
         raise EstimateError("planner.replay is given: a replayed run asks no endpoint, and costs nothing")
@@ -147,9 +147,7 @@ class _Rehearsal:
 
     def __init__(self, planner: LLMPlanner) -> None:
         self.planner = planner
-        self.keys: dict[
-            tuple[int, int], str
-        ] = {}  # of questions, by session and step: slots without one repeat others'
+        self.keys: dict[tuple[int, int], str] = {}  # by session and step; idle slots repeat those of others
         self.prompts: list[int] = []
         self.answers: list[int] = []
 

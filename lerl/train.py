@@ -14,6 +14,7 @@ from lerl.config import Config
 from lerl.envs.files import write_whole
 from lerl.evaluate import TABLES, TRAINED, judge, write_table
 from lerl.fit import CURVE, Fitter, check_rows
+from lerl.planners.prompt import Prompts
 from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
 from lerl.runs import FORMAT, check_population, check_run, check_vacant, locked, packages
@@ -88,6 +89,7 @@ def _about(task: Task) -> dict[str, Any]:
         "population": task.population.name,
         "population_digest": task.population.digest(),
         "axis": list(task.axis.names),
+        "prompts": Prompts(task.config.planner.prompts).digest,
         "network_batch_size": task.config.evaluation.batch_size,
         "seeds": {phase: task.seed(phase) for phase in phases},
     }
