@@ -20,7 +20,7 @@ from lerl.progress import Progress
 from lerl.reading import RunError, read_table, resume_command
 from lerl.rollout import Played, Stage
 from lerl.rows import Task, parse_rows
-from lerl.runs import check_population, check_run, locked
+from lerl.runs import check_run, check_same, locked
 from lerl.settings import load
 
 TABLES = ("episodes", "steps", "items", "exposure")
@@ -37,7 +37,7 @@ def evaluate(run: Path) -> Config:
     config = load(run / "config.yaml")
     with locked(run), Progress() as progress:
         task = Task.load(config)
-        check_population(run, about, task)
+        check_same(run, about, task)
         with closing(Fitter(task, run, progress.report)) as fitter:
             if not (run / TRAINED).is_file() or any(fitter.lacks(row) for row in parse_rows(config)):
                 raise RunError(

@@ -19,7 +19,7 @@ from lerl.planners.traffic import Asked, Traffic
 from lerl.reading import RunError, reading, resume_command
 from lerl.rollout import Stage
 from lerl.rows import Task, parse_rows
-from lerl.runs import check_population, check_run
+from lerl.runs import check_run, check_same
 from lerl.settings import load
 
 REASONS = {
@@ -79,7 +79,7 @@ def explain(run: Path, user: int, steps: int) -> Explained:
             "--planner.model PROVIDER:NAME"
         )
     task = Task.load(config)
-    check_population(run, about, task)
+    check_same(run, about, task)
     split = _split_of(task.population, user)
     if steps < 0:
         raise RunError(f"--steps must be at least 0, given {steps}")

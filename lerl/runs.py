@@ -15,8 +15,10 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lerl.agents.checkpoint import read_checkpoint, write_checkpoint
+from lerl.planners.llm import MODELS
+from lerl.planners.prompt import Prompts
 from lerl.reading import AFRESH, RunError, read_about, reading, resume_command
-from lerl.rows import Task
+from lerl.rows import Task, parse_rows
 
 FORMAT = 1
 """Of run folders; a later lerl that lays them out in another way counts it up."""
@@ -115,18 +117,25 @@ def check_run(run: Path) -> dict[str, Any]:
     return about
 
 
-def check_population(run: Path, about: dict[str, Any], task: Task) -> None:
-    """Refuse to go on among other users than a run was begun with.
+def check_same(run: Path, about: dict[str, Any], task: Task) -> None:
+    """Refuse to go on among other users, or with other prompt texts, than a run was begun with.
 
     Args:
         run: its folder. about: what `check_run` gave. task: as its configuration makes it now.
 
     Raises:
-        RunError: its configuration stands for other users now.
+        RunError: its configuration stands for other users, or other questions to a chat model, now.
     """
     if about.get("population_digest") != task.population.digest():
         now = task.config.data.path or "the synthetic population"
         raise RunError(f"{run} was begun on other users than {now} holds now; begin it again in another folder")
+    planner = task.config.planner
+    asks = any(row.planner in MODELS for row in parse_rows(task.config))
+    if asks and about.get("prompts") != Prompts(planner.prompts).digest:
+        raise RunError(
+            f"{run} was begun with other prompt texts than {planner.prompts or 'this lerl'} holds now; put those back, "
+            "or begin it again in another folder"
+        )
 
 
 class Checkpoint:

@@ -17,7 +17,7 @@ from lerl.fit import CURVE, Fitter, check_rows
 from lerl.planners.prompt import Prompts
 from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
-from lerl.runs import FORMAT, check_population, check_run, check_vacant, locked, packages
+from lerl.runs import FORMAT, check_run, check_same, check_vacant, locked, packages
 from lerl.settings import dump, load
 
 CURVES = "curves.parquet"
@@ -58,7 +58,7 @@ def resume(run: Path) -> Config:
     rows = parse_rows(config)
     task = Task.load(config)
     check_rows(task, rows)
-    check_population(run, about, task)
+    check_same(run, about, task)
     with locked(run):
         _work(task, rows, run)
     return config

@@ -1,6 +1,7 @@
 """Chat models behind one call: messages in, raw text and token counts out; through LangChain or the openai client."""
 
 import asyncio
+import json
 import os
 import re
 import threading
@@ -39,6 +40,16 @@ class Reply:
     text: str
     prompt_tokens: int
     completion_tokens: int
+
+
+def without_limits(schema: Schema) -> Schema:
+    """The schema without lengths, sizes and ranges, which not every endpoint takes."""
+    limits = ("pattern", "minItems", "maxItems", "minimum", "maximum")
+    return {
+        name: without_limits(part) if isinstance(part, dict) else part
+        for name, part in schema.items()
+        if name not in limits
+    }
 
 
 class ChatModel(Protocol):
@@ -154,10 +165,11 @@ class _LangChainChat:
     def _asking_for(self, schema: Schema) -> Any:
         """The model that answers by the schema, without the parser behind it: on a long answer that is no JSON, that
         one computes for hours, in a thread that cannot be ended."""
-        if schema["title"] not in self._bound:
+        name = json.dumps(schema)
+        if name not in self._bound:
             structured: Any = self.model.with_structured_output(schema, method="json_schema", **self._strict)
-            self._bound[schema["title"]] = structured.first
-        return self._bound[schema["title"]]
+            self._bound[name] = structured.first
+        return self._bound[name]
 
     async def close(self) -> None:
         ollama = getattr(getattr(self.model, "_async_client", None), "_client", None)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
-from lerl.planners.chat import Loop, Messages, OversizeError, Schema, check_chat, open_chat, redacted
+from lerl.planners.chat import Loop, Messages, OversizeError, Schema, check_chat, open_chat, redacted, without_limits
 from lerl.planners.prompt import AnswerError
 from lerl.planners.traffic import Asked, Traffic
 
@@ -99,6 +99,7 @@ class Guard:
         self._loop: Loop | None = None
         self._model: Any = None
         self._failed, self._closed_until = 0, 0.0
+        self._limits = True  # whether the endpoint is still believed to take them in a schema
         self._spent = self._spent_before()
         self._seconds = self.traffic.seconds()
         self._told: dict[str, bool] = {}  # each warning, and whether it was given
@@ -267,7 +268,7 @@ class Guard:
         """What the endpoint says, asked again after faults that may pass, while there is time."""
         left = attempt.begun + self.settings.timeout - time.monotonic()
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: _cause(error).startswith(RETRIED) and not self._refused()),
+            retry=retry_if_exception(lambda error: self._may_pass(attempt, _cause(error)) and not self._refused()),
             wait=_wait,
             stop=stop_before_delay(left),
             reraise=True,
@@ -280,8 +281,12 @@ class Guard:
                 self.count("calls", 1)
                 self._spent["calls"] += 1
                 attempt.sent += 1
+                schema = without_limits(attempt.question.schema)
+                attempt.limits = self._limits and schema != attempt.question.schema
+                if attempt.limits:
+                    schema = attempt.question.schema
                 try:
-                    reply = await self._model.reply(attempt.messages, attempt.question.schema)
+                    reply = await self._model.reply(attempt.messages, schema)
                     if not isinstance(reply.text, str):  # clients believe whatever an endpoint sends
                         raise TypeError(f"the answer is no text but {type(reply.text).__name__}")
                 except Exception as error:
@@ -295,6 +300,13 @@ class Guard:
             self._spent[name] += count
             setattr(attempt, name, getattr(attempt, name) + count)
         return reply
+
+    def _may_pass(self, attempt: "_Attempt", cause: str) -> bool:
+        """Whether to send a question again; not every endpoint takes a schema that limits lengths and sizes."""
+        if cause == "http 400" and attempt.limits:
+            self._limits = False
+            return True
+        return cause.startswith(RETRIED)
 
     def _refused(self) -> str:
         """Why nothing may be sent now, empty when something may."""
@@ -372,6 +384,7 @@ class _Attempt:
             {"role": "user", "content": question.user},
         ]
         self.text, self.cause, self.sent, self.prompt_tokens, self.completion_tokens = "", "", 0, 0, 0
+        self.limits = True  # whether the schema that was sent last had them
 
     def fails(self, cause: str, counts: Counter[str]) -> None:
         self.cause = cause

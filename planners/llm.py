@@ -12,7 +12,7 @@ from lerl.planners.base import PlanContexts, Plans, Sessions, check_plans
 from lerl.planners.chat import open_chat, redacted
 from lerl.planners.distilled import DistilledError, DistilledPlanner, RefreshedPlanner, features, load, recorded
 from lerl.planners.guard import Guard, Question, key_of
-from lerl.planners.prompt import PLAN_SCHEMA, Choice, Prompts, States, look, read_answer
+from lerl.planners.prompt import Choice, Prompts, States, look, plan_schema, read_answer
 from lerl.planners.reflection import SCHEMA, Pool, read_reflection, session_rewards, session_text
 from lerl.planners.rules import build_planner
 from lerl.planners.traffic import Traffic
@@ -138,8 +138,8 @@ class LLMPlanner:
         def check(answer: str) -> Choice:
             return read_answer(answer, code, candidates, self.size)
 
-        user = f"State {code}.\n{text}"
-        return Question(key, "plan", system, user, PLAN_SCHEMA, check, self.pool.version, seen.tobytes())
+        user, schema = f"State {code}.\n{text}", plan_schema(len(candidates), self.size)
+        return Question(key, "plan", system, user, schema, check, self.pool.version, seen.tobytes())
 
     def system(self, contexts: PlanContexts) -> str:
         """The part of a question that is the same for everybody, until there are other reflections."""

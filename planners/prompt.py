@@ -30,19 +30,36 @@ EXPOSURES = np.array([0.0, 0.7, 1.5, 3.0])  # slates' worth behind each word bel
 WORDS = ("none", "light", "medium", "heavy")
 LIKINGS = ("best", "good", "fair", "poor")  # a step is one of log-odds below the user's best category
 
-PLAN_SCHEMA: dict[str, Any] = {
-    "title": "plan",
-    "description": "Which categories to show next.",
-    "type": "object",
-    "properties": {
-        "state": {"type": "string"},
-        "rationale": {"type": "string"},
-        "allowed": {"type": "array", "items": {"type": "integer"}},
-        "avoid": {"type": "array", "items": {"type": "integer"}},
-    },
-    "required": ["state", "rationale", "allowed", "avoid"],
-    "additionalProperties": False,
-}
+AVOIDED = 20  # most categories that a model is let name in avoid, of those that a plan leaves over
+LINE = 120  # characters of a rationale that a model is let write
+
+
+def line_schema(length: int) -> dict[str, Any]:
+    """JSON schema of a text on one line, of at most so many characters; small models would never end it otherwise."""
+    return {"type": "string", "pattern": rf'^[^"\\\n]{{1,{length}}}$'}
+
+
+def plan_schema(categories: int, size: int) -> dict[str, Any]:
+    """JSON schema of an answer, the same for a whole run; `read_answer` checks all that it says and more.
+
+    Args:
+        categories: how many there are. size: most that may be allowed.
+    """
+    ids = {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": categories - 1}}
+    parts = {
+        "state": {"type": "string", "pattern": "^[0-9a-f]{6}$"},
+        "rationale": line_schema(LINE),
+        "allowed": ids | {"minItems": 1, "maxItems": size},
+        "avoid": ids | {"maxItems": max(min(categories - size, AVOIDED), 0)},
+    }
+    return {
+        "title": "plan",
+        "description": "Which categories to show next.",
+        "type": "object",
+        "properties": parts,
+        "required": list(parts),
+        "additionalProperties": False,
+    }
 
 
 class PromptError(ValueError):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lerl.planners.base import Sessions
-from lerl.planners.prompt import ANSWER, AnswerError, plain
+from lerl.planners.prompt import ANSWER, AnswerError, line_schema, plain
 
 CAPACITY, SAMPLED, ALPHA = 200, 3, 0.1  # N_r, N_s and alpha of arXiv 2601.19585
 MOST_WORDS = 19
@@ -17,7 +17,7 @@ SCHEMA: dict[str, Any] = {
     "title": "reflection",
     "description": "One lesson of a session.",
     "type": "object",
-    "properties": {"reflection": {"type": "string"}},
+    "properties": {"reflection": line_schema(160)},
     "required": ["reflection"],
     "additionalProperties": False,
 }

@@ -28,7 +28,7 @@ import pytest
 from lerl import cli
 from lerl.config import BudgetConfig, Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
 from lerl.envs.simulator import SimulatorConfig
-from lerl.planners import chat, guard, llm
+from lerl.planners import chat, guard
 from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.chat import Reply, open_chat
 from lerl.planners.llm import LLMPlanner
@@ -592,6 +592,26 @@ def test_a_budget_outlives_its_process(tmp_path: Path, recipe: Path) -> None:
     assert len(said) == 1
 
 
+def test_a_run_does_not_go_on_with_other_prompt_texts(tmp_path: Path) -> None:
+    texts, run = tmp_path / "texts", tmp_path / "run"
+    texts.mkdir()
+    (texts / "plan.txt").write_text("Plan well.\n$categories\n")
+    config = replace(SMALL, agents=["llm+greedy"], planner=replace(SMALL.planner, prompts=str(texts)))
+    (tmp_path / "own.yaml").write_text(dump(config))
+    with ChatServer() as server:
+        options = ["--planner.base_url", server.url]
+        assert lerl("train", tmp_path / "own.yaml", "--out", run, *options) == (0, [])
+        assert lerl("evaluate", run) == (0, [])
+        (texts / "plan.txt").write_text("Plan better.\n$categories\n")
+        asked = len(server.requests)
+        for command in (["train", "--resume", run], ["evaluate", run], ["plan", "--run", run, "--user", 0]):
+            code, said = lerl(*command)
+            assert code == 2
+            assert "begun with other prompt texts than" in said[0]
+            assert "put those back" in said[0]
+        assert len(server.requests) == asked
+
+
 SMOLLM2 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
@@ -637,14 +657,6 @@ def test_a_local_model_keeps_to_the_schema(local_model: str, client: str) -> Non
 
 def test_a_run_through_a_local_model(local_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At most 40 calls; nothing is said of how good its plans are."""
-    # A model as small as this never ends a line of text of its own accord.
-    line, ids = (
-        {"type": "string", "maxLength": 40},
-        {"type": "array", "items": {"enum": [0, 1, 2, 3, 4]}, "maxItems": 2},
-    )
-    parts = {"state": line | {"maxLength": 6}, "rationale": line, "allowed": ids | {"minItems": 1}, "avoid": ids}
-    monkeypatch.setattr(llm, "PLAN_SCHEMA", llm.PLAN_SCHEMA | {"properties": parts})
-    monkeypatch.setattr(llm, "SCHEMA", llm.SCHEMA | {"properties": {"reflection": line}})
     monkeypatch.setattr(chat, "LONGEST", 120)
     config = replace(
         SMALL,

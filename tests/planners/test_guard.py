@@ -20,14 +20,16 @@ import pytest
 
 import lerl.planners.guard as module
 from lerl.config import BudgetConfig, PlannerConfig, PriceConfig
-from lerl.planners.chat import LARGEST, ChatError, OversizeError, Reply, check_chat, redacted
+from lerl.planners.chat import LARGEST, ChatError, OversizeError, Reply, check_chat, redacted, without_limits
 from lerl.planners.guard import Guard, Question, ReplayError, key_of
-from lerl.planners.prompt import PLAN_SCHEMA, AnswerError
+from lerl.planners.prompt import AnswerError, plan_schema
 from lerl.planners.traffic import Asked, Traffic, TrafficError
 from tests.planners.chat_server import ChatServer
 
 KEY = "sk-planted-0123456789abcdef"
 GOOD = '{"ok": true}'
+LIMITED = plan_schema(5, 2)
+PLAIN = without_limits(LIMITED)
 CLIENTS = ("langchain", "openai")
 
 
@@ -37,7 +39,7 @@ def check(text: str) -> Any:
 
 
 def question(name: str = "a", **changed: Any) -> Question:
-    given = {"system": "You plan.", "user": f"State {name}.", "schema": PLAN_SCHEMA, "check": check, "pool": 3}
+    given = {"system": "You plan.", "user": f"State {name}.", "schema": PLAIN, "check": check, "pool": 3}
     return Question(key_of(name), "plan", **(given | {"state": b"\0\0\0\0"} | changed))
 
 
@@ -109,6 +111,35 @@ def test_an_answer_comes_back_with_all_that_is_known_of_it(tmp_path: Path, clien
         assert schema["strict"] is True
         assert schema["schema"]["required"] == ["state", "rationale", "allowed", "avoid"]
         assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_an_endpoint_that_takes_no_limits_in_a_schema_is_asked_without_them(tmp_path: Path, client: str):
+    def strict(handler: Any, _: int) -> bool:
+        limited = "pattern" in json.dumps(handler.body["response_format"])
+        if limited:
+            handler.send(400, b'{"error": {"message": "pattern is not permitted"}}')
+        return limited
+
+    with ChatServer(good, fault=strict) as server, asking(tmp_path, server.url, client=client, concurrency=1) as guard:
+        assert causes(guard.ask([question(name, schema=LIMITED) for name in "abc"])) == ["", "", ""]
+        assert len(server.requests) == 4
+        schema = server.requests[-1]["response_format"]["json_schema"]["schema"]
+        report = guard.report()
+    ids = {"type": "array", "items": {"type": "integer"}}
+    assert {name: schema["properties"][name] for name in ("rationale", "allowed", "avoid")} == {
+        "rationale": {"type": "string"},
+        "allowed": ids,
+        "avoid": ids,
+    }
+    assert (report["calls"], report["faults"]) == (4, {"http 400": 1})
+
+
+def test_what_an_endpoint_refuses_for_other_reasons_is_asked_twice_at_most(tmp_path: Path):
+    with ChatServer(good, fault=failing(400)) as server, asking(tmp_path, server.url, concurrency=1) as guard:
+        with pytest.warns(UserWarning, match="http 400"):
+            assert causes(guard.ask([question(name, schema=LIMITED) for name in "ab"])) == ["http 400"] * 2
+        assert len(server.requests) == 3
 
 
 def test_the_same_question_is_asked_once(tmp_path: Path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 
 from lerl.envs.catalog import Axis
 from lerl.planners.base import PlanContexts, Plans, check_plans
+from lerl.planners.guard import key_of
 from lerl.planners.prompt import (
-    PLAN_SCHEMA,
     TEXTS,
     AnswerError,
     Choice,
@@ -24,6 +25,7 @@ from lerl.planners.prompt import (
     listed,
     look,
     plain,
+    plan_schema,
     quoted,
     read_answer,
 )
@@ -430,4 +432,18 @@ def test_whatever_is_answered_is_a_valid_plan_or_an_answer_error(contexts: MakeC
 
 
 def test_the_schema_asks_for_what_is_read():
-    assert PLAN_SCHEMA["required"] == list(PLAN_SCHEMA["properties"]) == ["state", "rationale", "allowed", "avoid"]
+    schema = plan_schema(5, 2)
+    parts = schema["properties"]
+    assert schema["required"] == list(parts) == ["state", "rationale", "allowed", "avoid"]
+    assert parts["allowed"]["items"] == parts["avoid"]["items"] == {"type": "integer", "minimum": 0, "maximum": 4}
+    assert (parts["allowed"]["minItems"], parts["allowed"]["maxItems"], parts["avoid"]["maxItems"]) == (1, 2, 3)
+    for line in ("liked and rested", "\u3042\U0001f600", "x" * 120):
+        assert re.fullmatch(parts["rationale"]["pattern"], line)
+    for line in ("", 'a "', "a\n", "a\\", "x" * 121):
+        assert not re.fullmatch(parts["rationale"]["pattern"], line)
+    assert re.fullmatch(parts["state"]["pattern"], key_of("any")[:6])
+
+
+@pytest.mark.parametrize(("categories", "size", "avoided"), [(1, 1, 0), (3, 6, 0), (500, 6, 20)])
+def test_the_schema_leaves_as_many_to_avoid_as_a_plan_leaves_over(categories: int, size: int, avoided: int):
+    assert plan_schema(categories, size)["properties"]["avoid"]["maxItems"] == avoided
