@@ -56,10 +56,18 @@ def training_users(users: Ids) -> Mask:
 
 
 def with_half(log: pl.DataFrame) -> pl.DataFrame:
-    """The log with a column `half`, "truth" or "knowledge"."""
+    """The log with two more columns: `half`, "truth" or "knowledge", and `position` where it has none yet.
+
+    `position`, Int32, counts each user's interactions in order of time, from 0, those of one second in order of their
+    rows; null where time is not known.
+    """
     check_log(log)
     truth = truth_half(log["user"].to_numpy(), log["item"].to_numpy())
-    return log.with_columns(half=pl.Series(np.where(truth, "truth", "knowledge")))
+    halves = log.with_columns(half=pl.Series(np.where(truth, "truth", "knowledge")))
+    if "position" in log.columns:
+        return halves
+    place = (pl.col("time").rank("ordinal").over("user") - 1).cast(pl.Int32)
+    return halves.with_columns(position=pl.when(pl.col("time").is_not_null()).then(place))
 
 
 def check_log(log: pl.DataFrame) -> None:

@@ -121,4 +121,5 @@ def _log(table: Table, items: pl.DataFrame, lowest: float) -> pl.DataFrame:
     pairs = pl.DataFrame({"user_id": user, "movie_id": item})
     refuse_twice(table, pairs, "movie_id", "one rating of a movie per user")
     log = pl.DataFrame({"user": user, "item": item, "click": rating >= CLICK_FROM, "rating": rating, "time": time})
-    return log.sort("user", "item")
+    place = pl.col("time").rank("ordinal").over("user") - 1  # within a second the order of the file, a page's
+    return log.with_columns(position=place.cast(pl.Int32)).sort("user", "item")

@@ -9,7 +9,7 @@ from lerl.envs.population import INTERACTIONS_FILE, OWN_LOGS, damage, format_of,
 
 
 def read_prepared_log(folder: Path) -> pl.DataFrame:
-    """The log of a prepared folder, see `lerl.envs.logs.SCHEMA`, with the column `half`.
+    """The log of a prepared folder, see `lerl.envs.logs.SCHEMA`, with the columns `half` and `position`.
 
     Raises:
         MissingDataError: there is no prepared data set in the folder.

@@ -87,7 +87,7 @@ def test_1m_layout_is_read(tmp_path: Path):
     assert data.catalog.categories.names == ("Animation", "Comedy", "Drama")
     assert data.catalog.categories.membership.tolist() == [[True, True, False], [False, False, True]]
     assert data.dropped_items == 1  # movie 3, and War with it
-    assert data.log.rows() == [(7, 1, True, 5.0, 100), (7, 2, False, 3.0, 90), (8, 2, True, 4.0, 95)]
+    assert data.log.rows() == [(7, 1, True, 5.0, 100, 1), (7, 2, False, 3.0, 90, 0), (8, 2, True, 4.0, 95, 0)]
 
 
 def test_utf8_and_windows_line_ends_are_read_alike(tmp_path: Path):
@@ -110,14 +110,14 @@ def test_100k_layout_is_read(tmp_path: Path):
         [True, True, False],
         [False, False, True],
     ]
-    assert data.log.rows() == [(5, 1, False, 3.0, 10), (5, 2, True, 4.0, 20), (6, 3, False, 1.0, 30)]
+    assert data.log.rows() == [(5, 1, False, 3.0, 10, 0), (5, 2, True, 4.0, 20, 1), (6, 3, False, 1.0, 30, 0)]
 
 
 def test_parquet_layout_is_read(tmp_path: Path):
     data = read("movielens", write_parquet(tmp_path))
     assert data.catalog.titles == ("Toy Story (1995)", "item 2")
     assert data.catalog.categories.names == ("Animation", "Comedy", "other")
-    assert data.log.rows() == [(7, 1, True, 5.0, 100), (7, 2, False, 3.0, 90), (8, 2, True, 4.0, 95)]
+    assert data.log.rows() == [(7, 1, True, 5.0, 100, 1), (7, 2, False, 3.0, 90, 0), (8, 2, True, 4.0, 95, 0)]
 
 
 def test_parquet_times_may_be_dates_and_ids_whole_floats(tmp_path: Path):
@@ -141,7 +141,7 @@ def test_latest_layout_is_read_with_half_stars(tmp_path: Path):
     data = read("movielens", write_latest(tmp_path, "7,1,3.5,100", "7,2,0.5,90", "8,1,4.0,95"))
     assert data.catalog.titles == ("Misérables, Les", "B")
     assert data.catalog.categories.names == ("Drama", "War", "other")
-    assert data.log.rows() == [(7, 1, False, 3.5, 100), (7, 2, False, 0.5, 90), (8, 1, True, 4.0, 95)]
+    assert data.log.rows() == [(7, 1, False, 3.5, 100, 1), (7, 2, False, 0.5, 90, 0), (8, 1, True, 4.0, 95, 0)]
 
 
 @pytest.mark.parametrize(
@@ -362,7 +362,7 @@ def test_the_report_is_printed_and_kept(prepared: tuple[Path, PrepareReport]):
 
 def test_interactions_are_kept_with_their_half(prepared: tuple[Path, PrepareReport]):
     log = pl.read_parquet(prepared[0] / "interactions.parquet")
-    assert log.columns == ["user", "item", "click", "rating", "time", "half"]
+    assert log.columns == ["user", "item", "click", "rating", "time", "position", "half"]
     truth = truth_half(log["user"].to_numpy(), log["item"].to_numpy())
     assert ((log["half"] == "truth").to_numpy() == truth).all()
     assert len(Population.load(prepared[0]).history) == (~truth).sum()

@@ -94,6 +94,15 @@ def test_with_half_names_the_half_of_every_row():
     assert log["half"].to_list() == expected
 
 
+def test_with_half_counts_interactions_in_order_of_time():
+    times = pl.Series([5, 4, 5, None], dtype=pl.Int64)
+    log = pl.DataFrame({"user": [1, 1, 1, 2], "item": [10, 11, 12, 10], "click": True, "rating": 4.0, "time": times})
+    log = log.cast({"rating": pl.Float32})
+    assert with_half(log)["position"].to_list() == [1, 0, 2, None]
+    told = log.with_columns(position=pl.Series([7, 8, 9, 0], dtype=pl.Int32))
+    assert with_half(told)["position"].to_list() == [7, 8, 9, 0]
+
+
 def test_a_log_passes_and_may_lack_ratings_and_times():
     check_log(a_log())
     check_log(a_log(rating=pl.lit(None, dtype=pl.Float32), time=pl.lit(None, dtype=pl.Int64)))
