@@ -12,7 +12,7 @@ from lerl.envs.files import write_whole
 from lerl.planners.base import PlanContexts, Plans, Sessions
 from lerl.planners.prompt import read_answer
 from lerl.planners.satiation import Satiation, tiredness
-from lerl.planners.traffic import Asked, Traffic
+from lerl.planners.traffic import Traffic
 
 FEATURES = 5
 FADE = 8.0  # steps over which exposure fades in what the network sees
@@ -188,6 +188,10 @@ class DistilledPlanner:
 class RefreshedPlanner(DistilledPlanner):
     """A distilled planner that asks its teacher in lessons, about states that it is unsure of; never afterwards.
 
+    This is DAgger (Ross, Gordon and Bagnell, "A reduction of imitation learning and structured prediction to no-regret
+    online learning", AISTATS 2011), with uncertainty sampling: its own plans lead to the states, and of these the
+    teacher says what it would have planned in uncertain ones.
+
     Args:
         size, weights: as before.
         seed: of what is asked and of training again.
@@ -216,6 +220,8 @@ class RefreshedPlanner(DistilledPlanner):
         Raises:
             DistilledError: the catalogue is not the one that it learned from.
         """
+        for contexts in self._unsure:
+            check_categories(self.recorded, len(contexts.names))
         count = sum(len(contexts) for contexts in self._unsure)
         draw = np.random.default_rng([self.seed, len(self.recorded[0])])
         drawn = draw.choice(count, min(self.most, count), replace=False)
@@ -230,11 +236,6 @@ class RefreshedPlanner(DistilledPlanner):
                 told = np.array([not reason.startswith("fallback:") for reason in plans.rationale])
                 fresh.append((features(asked)[told], (plans.allowed & ~plans.avoid)[told], plans.avoid[told]))
         self._unsure = []
-        if len({part[0].shape[1] for part in fresh}) > 1:
-            raise DistilledError(
-                f"planner.distilled learned from plans for {self.recorded[0].shape[1]} categories, here are "
-                f"{len(sessions.names)}; refresh it on the catalogue it comes from, or give planner.refresh 0"
-            )
         if sum(len(part[0]) for part in fresh) > len(self.recorded[0]):
             seen, allowed, avoid = (np.concatenate(parts) for parts in zip(*fresh, strict=True))
             self.recorded = seen, allowed, avoid
@@ -246,27 +247,42 @@ class RefreshedPlanner(DistilledPlanner):
         self._unsure, self._learning = [], False
 
 
+def check_categories(learned: Recorded, categories: int) -> None:
+    """Refuse to learn more on a catalogue of another size than that which recorded plans are of.
+
+    Raises:
+        DistilledError: it is of another size.
+    """
+    if learned[0].shape[1] != categories:
+        raise DistilledError(
+            f"planner.distilled learned from plans for {learned[0].shape[1]} categories, here are {categories}; "
+            "refresh it on the catalogue it comes from, or give planner.refresh 0"
+        )
+
+
 def recorded(traffic: Traffic) -> Recorded:
     """The plans that a file of traffic holds, with the states they were made for.
 
     Raises:
         DistilledError: there are none, they are of catalogues of different sizes, or the file is damaged.
     """
-    pairs = [_pair(asked, traffic.path) for asked in traffic.plans()]
+    pairs = [_pair(*kept, traffic.path) for kept in traffic.plans()]
     if len({len(seen) for seen, _, _ in pairs}) != 1:
         raise DistilledError(f"{traffic.path} holds no plans of a chat model to learn from, or of different catalogues")
     seen, allowed, avoid = (np.stack(part) for part in zip(*pairs, strict=True))
     return seen, allowed & ~avoid, avoid
 
 
-def _pair(asked: Asked, path: Path) -> Recorded:
+def _pair(key: str, state: bytes, text: str, path: Path) -> Recorded:
     """(C, 5) features of a state, and (C,) what was allowed and what avoided there."""
     try:
-        seen = np.frombuffer(asked.state, np.float32).reshape(-1, FEATURES)
+        seen = np.frombuffer(state, np.float32).reshape(-1, FEATURES)
+        if not np.isfinite(seen).all():
+            raise ValueError("its state holds what is no number")
         allowed, avoid = np.zeros((2, len(seen)), bool)
-        choice = read_answer(asked.text, asked.key[:6], np.ones(len(seen), bool), len(seen))
+        choice = read_answer(text, key[:6], np.ones(len(seen), bool), len(seen))
         allowed[list(choice.allowed)], avoid[list(choice.avoid)] = True, True
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise DistilledError(f"{path} holds a plan that cannot be read ({error}); record the run again") from error
     return seen, allowed, avoid
 

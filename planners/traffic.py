@@ -4,14 +4,27 @@ import hashlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, get_type_hints
+
+from lerl.planners.prompt import plain
 
 FORMAT = 1
 
 
 class TrafficError(ValueError):
     """A file of traffic that cannot be used; the message names it and says what to do."""
+
+
+class BusyError(TrafficError):
+    """A file of traffic that another process keeps for itself."""
+
+
+def planner_file(given: str, name: str) -> Path:
+    """A file of a run's planners, given as the run's folder or as the file itself."""
+    path = Path(given)
+    return path / "planners" / name if path.is_dir() else path
 
 
 @dataclass(frozen=True)
@@ -22,10 +35,12 @@ class Asked:
         key: SHA-256 of all that decides the question, in hexadecimal.
         kind: "plan" or "reflection".
         model: its name. prompts: digest of the prompt texts. pool: version of the reflections in it.
-        system, user: what was asked.
-        text: the answer that was used, or the last one that could not be; empty where none came.
+        system, user: what was asked; user is empty where nothing was sent.
+        text: the answer that was used, or the first 2,000 characters of the last one that could not be; empty where
+            none came.
         cause: why it could not be used, empty where it could.
-        state: features of the session asked about, float32 as bytes, for distillation; empty for reflections.
+        state: features of the session asked about, float32 as bytes, for distillation; empty for reflections and
+            failures.
         attempts: requests sent. prompt_tokens, completion_tokens: of all attempts. seconds: that it took.
     """
 
@@ -46,6 +61,7 @@ class Asked:
 
 
 _COLUMNS = tuple(Asked.__dataclass_fields__)
+_TYPES = tuple(get_type_hints(Asked).values())
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS texts (digest TEXT PRIMARY KEY, text TEXT NOT NULL);
@@ -64,12 +80,13 @@ class Traffic:
 
     Args:
         path: the file, made where it is missing. read_only: it has to be there, and is not written to.
+        patience: seconds to wait for another process that writes it.
 
     Raises:
         TrafficError: it is no file of traffic.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, patience: float = 30.0) -> None:
         self.path = path
         self._texts: dict[str, str] = {}
         if read_only and not path.is_file():
@@ -79,7 +96,7 @@ class Traffic:
                 self._file = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = sqlite3.connect(path, timeout=30, check_same_thread=False)  # one thread at a time does
+                self._file = sqlite3.connect(path, patience, check_same_thread=False)  # one thread at a time does
         except (OSError, sqlite3.Error) as error:
             raise TrafficError(f"{path} cannot be opened: {error}; give another file") from error
         try:
@@ -104,10 +121,23 @@ class Traffic:
     def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of messages that quote the file
             if "full" in str(error):
                 raise OSError(28, f"no space left for {self.path}") from error
-            raise TrafficError(f"{self.path} cannot be used: {error}; give another file, or remove it") from error
+            if "locked" in str(error):
+                raise BusyError(
+                    f"{self.path} is in use by another process; wait until it is done, or give another file"
+                ) from error
+            raise self._damaged(plain(str(error), 200)) from error
+
+    def _damaged(self, why: str) -> TrafficError:
+        return TrafficError(f"{self.path} cannot be used: {why}; give another file, or remove it")
+
+    def _checked(self, row: Sequence[Any], *types: type) -> Sequence[Any]:
+        """A row, once all of it is of its type: SQLite keeps whatever somebody writes."""
+        if not all(isinstance(value, kind) for value, kind in zip(row, types, strict=True)):
+            raise self._damaged("it holds a value of a wrong type")
+        return row
 
     def find(self, key: str, phase: str) -> Asked | None:
         """What became of a question: its failure in this phase, else its answer, else None."""
@@ -119,13 +149,14 @@ class Traffic:
             ).fetchone()
         if row is None:
             return None
-        found = Asked(*row)
-        return Asked(**{**vars(found), "system": self._text(found.system)})
+        found = Asked(*self._checked(row, *_TYPES))
+        return replace(found, system=self._text(found.system))
 
     def _text(self, digest: str) -> str:
         if digest not in self._texts:
-            row = self._file.execute("SELECT text FROM texts WHERE digest = ?", (digest,)).fetchone()
-            self._texts[digest] = row[0] if row else ""
+            with self._guarded():
+                row = self._file.execute("SELECT text FROM texts WHERE digest = ?", (digest,)).fetchone()
+            (self._texts[digest],) = self._checked(row, str) if row else ("",)
         return self._texts[digest]
 
     def keep(self, phase: str, asked: Sequence[Asked], counts: Mapping[str, float]) -> None:
@@ -152,33 +183,37 @@ class Traffic:
         """All counts by phase."""
         found: dict[str, dict[str, float]] = {}
         with self._guarded():
-            for phase, name, value in self._file.execute("SELECT phase, name, value FROM counts ORDER BY phase, name"):
+            for row in self._file.execute("SELECT phase, name, value FROM counts ORDER BY phase, name"):
+                phase, name, value = self._checked(row, str, str, float)
                 found.setdefault(phase, {})[name] = value
         return found
 
     def seconds(self) -> list[float]:
         """How long every question took that was sent."""
         with self._guarded(), closing(self._file.execute("SELECT seconds FROM asked WHERE attempts > 0")) as rows:
-            return [row[0] for row in rows]
+            return [self._checked(row, float)[0] for row in rows]
 
-    def plans(self) -> Iterator[Asked]:
-        """Every plan that could be used, in the order of its key, but for states that nobody but evaluation users came
-        to: nothing is ever learned from those."""
+    def plans(self) -> Iterator[tuple[str, bytes, str]]:
+        """Key, state and text of every plan that could be used, in the order of its key, but for states that nobody but
+        evaluation users came to: nothing is ever learned from those."""
         with self._guarded():
             rows = self._file.execute(
-                f"SELECT {', '.join(_COLUMNS)} FROM asked WHERE kind = 'plan' AND cause = '' "
+                "SELECT key, state, text FROM asked WHERE kind = 'plan' AND cause = '' "
                 "AND phase NOT LIKE 'evaluate%' ORDER BY key"
             )
             for row in rows:
-                yield Asked(*row)
+                key, state, text = self._checked(row, str, bytes, str)
+                yield key, state, text
 
     def forget(self, phases: str) -> None:
-        """Drop the failures of all phases that begin so: their questions will be asked again."""
+        """Drop the failures of all phases that begin so, and their user-steps: they are lived and asked again."""
+        begins, given = "substr(phase, 1, ?) = ?", (len(phases), phases)
         with self._guarded(), self._file:
-            self._file.execute("DELETE FROM asked WHERE substr(phase, 1, ?) = ? AND cause != ''", (len(phases), phases))
+            self._file.execute(f"DELETE FROM asked WHERE {begins} AND cause != ''", given)
+            self._file.execute(f"DELETE FROM counts WHERE {begins} AND name = 'user_steps'", given)
 
     def close(self) -> None:
         """Close the file, and leave one that can be read where nothing can be written."""
-        with suppress(sqlite3.Error):  # it is open elsewhere too, or read-only
+        with suppress(sqlite3.Error, UnicodeDecodeError):  # it is open elsewhere too, or read-only
             self._file.execute("PRAGMA journal_mode = DELETE")
         self._file.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lerl.planners.traffic import Asked, Traffic, TrafficError
+from lerl.planners.traffic import Asked, BusyError, Traffic, TrafficError
 
 ANSWERED = Asked("k1", "plan", "m", "digest", 2, "system", "user", "answer", "", b"\0\1\2\3", 2, 30, 4, 1.5)
 FAILED = replace(ANSWERED, key="k2", text="", cause="timeout", state=b"", attempts=1, seconds=9.0)
@@ -50,12 +50,13 @@ def test_a_failure_outside_of_any_phase_keeps_no_answer_out(tmp_path: Path):
 
 def test_failures_can_be_forgotten(tmp_path: Path):
     file = open_in(tmp_path)
-    file.keep("evaluate a", [ANSWERED, FAILED], {})
-    file.keep("learn, then evaluate", [FAILED], {})
+    file.keep("evaluate a", [ANSWERED, FAILED], {"user_steps": 10, "calls": 3})
+    file.keep("learn, then evaluate", [FAILED], {"user_steps": 7})
     file.forget("evaluate ")
     assert file.find("k2", "evaluate a") is None
     assert file.find("k2", "learn, then evaluate") == FAILED
     assert file.find("k1", "evaluate a") == ANSWERED
+    assert file.counts() == {"evaluate a": {"calls": 3}, "learn, then evaluate": {"user_steps": 7}}
     file.close()
 
 
@@ -104,7 +105,7 @@ def test_plans_to_learn_from_are_those_of_training_in_the_order_of_their_keys(tm
     file.keep("evaluate llm+ppo", [replace(ANSWERED, key="k0")], {})
     file.keep("train llm+ppo", [replace(ANSWERED, key="k9"), FAILED, replace(ANSWERED, key="r", kind="reflection")], {})
     file.keep("learn llm", [ANSWERED], {})
-    assert [asked.key for asked in file.plans()] == ["k1", "k9"]
+    assert list(file.plans()) == [("k1", b"\0\1\2\3", "answer"), ("k9", b"\0\1\2\3", "answer")]
     file.close()
 
 
@@ -180,8 +181,70 @@ def test_a_file_cut_short_is_an_error_that_names_it(tmp_path: Path):
 
 
 def _read(folder: Path) -> None:
+    """All that is ever read of a file."""
     with closing(open_in(folder)) as file:
         list(file.plans())
+        file.find("k1", "train")
+        file.find("k2", "train")
+        file.counts()
+        file.seconds()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE asked SET text = NULL",
+        "UPDATE asked SET text = CAST(x'ff' AS TEXT)",
+        "UPDATE asked SET state = 'text'",
+        "UPDATE asked SET attempts = 'many'",
+        "UPDATE asked SET pool = 1.5 WHERE key = 'k2'",
+        "UPDATE asked SET seconds = 'long'",
+        "UPDATE asked SET seconds = NULL",
+        "UPDATE texts SET text = x'00'",
+        "UPDATE texts SET text = CAST(x'ff' AS TEXT)",
+        "UPDATE counts SET value = 'many'",
+        "UPDATE counts SET phase = x'00'",
+        "DROP TABLE texts",
+        "DROP TABLE asked",
+        "DROP TABLE counts",
+    ],
+)
+def test_a_damaged_file_is_one_error_that_names_it(tmp_path: Path, damage: str):
+    with closing(open_in(tmp_path)) as file:
+        file.keep("train", [ANSWERED, FAILED], {"calls": 3})
+    _read(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "traffic.sqlite")) as other, other:
+        other.execute(damage)
+    with pytest.raises(
+        TrafficError, match=r"traffic\.sqlite cannot be used: .+; give another file, or remove it"
+    ) as said:
+        _read(tmp_path)
+    assert len(str(said.value)) < 500
+
+
+def test_bytes_that_were_flipped_are_such_an_error_or_do_no_harm(tmp_path: Path):
+    with closing(open_in(tmp_path)) as file:
+        file.keep("train", [ANSWERED, FAILED, replace(ANSWERED, key="k3", text="t" * 9000)], {"calls": 3})
+    path = tmp_path / "traffic.sqlite"
+    whole, refused = path.read_bytes(), 0
+    for place in [*range(0, 120, 4), *range(120, len(whole), 499)]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        try:
+            _read(tmp_path)
+        except TrafficError:
+            refused += 1
+    assert refused > 10
+
+
+def test_a_file_that_another_process_writes_is_not_to_be_removed(tmp_path: Path):
+    open_in(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / "traffic.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(
+            BusyError, match=r"traffic\.sqlite is in use by another process; wait until it is done"
+        ) as said:
+            Traffic(tmp_path / "traffic.sqlite", patience=0.1)
+    assert "remove" not in str(said.value)
 
 
 def test_a_full_disk_is_told_as_one(tmp_path: Path):
