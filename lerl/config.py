@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from lerl.envs.simulator import SimulatorConfig
 
@@ -111,8 +112,9 @@ class BudgetConfig:
 
     Args:
         calls: requests that are sent, retries and repairs included; no limit when none.
-        tokens: of questions and answers, as the endpoint counts them; no limit when none.
-        money: in the currency of planner.price; no limit when none.
+        tokens: of questions and answers, as the endpoint counts them, or estimated at four characters a token where it
+            does not; what is under way counts as if answered at length. No limit when none.
+        money: in the currency of planner.price, for these tokens; no limit when none.
     """
 
     calls: int | None = None
@@ -154,10 +156,10 @@ class PlannerConfig:
         sessions: training sessions that a planner which learns from whole sessions is given before a policy is trained
             under it, in two lots; their steps are taken off the row's training steps. 0, or at least 2.
         model: the chat model behind llm, as PROVIDER:NAME; keys come from the environment alone.
-        base_url: its endpoint where it is not the provider's own, such as http://localhost:8000/v1.
+        base_url: its endpoint where it is not the provider's own, as http://HOST:PORT/v1.
         client: "langchain" for any provider, or "openai" for the openai client alone.
         temperature: of its answers, in [0, 2].
-        timeout: seconds that one plan may take in all, retries and a repair included.
+        timeout: seconds that one question may take once its turn has come, retries and a repair included.
         concurrency: questions that are under way at once.
         fallback: the rule that plans where the model gives no usable answer.
         prompts: folder with plan.txt or reflect.txt of your own in place of lerl's.
@@ -216,6 +218,35 @@ class PlannerConfig:
         _within("planner", 0.001, timeout=self.timeout)
         if self.sessions != 0:
             _within("planner", 2, sessions=self.sessions)
+        wrong = _wrong_address(self.base_url)
+        if wrong:  # which is not shown, as it may hold a password
+            raise ValueError(f"planner.base_url {wrong}; its form is http://HOST:PORT/v1")
+        if self.budget.money is not None and not (self.price.input or self.price.output):
+            raise ValueError(
+                "planner.price is missing, without which planner.budget.money is never spent; give "
+                "planner.price.input and planner.price.output, per million tokens"
+            )
+
+
+def _wrong_address(address: str | None) -> str:
+    """What is wrong with the address of an endpoint, without a word of it; empty where nothing is."""
+    if address is None:
+        return ""
+    if not address.isascii() or not address.isprintable() or " " in address:
+        return "holds a blank, or a character beyond ASCII"
+    try:
+        parts = urlsplit(address)
+        port, host = parts.port, parts.hostname
+    except ValueError:
+        return "has a host or a port that cannot be read"
+    if "@" in parts.netloc or "?" in address or "#" in address:
+        return (
+            "holds a user, a query or a fragment, which would be written with the run, passwords included (keys are "
+            "read from the environment, as OPENAI_API_KEY)"
+        )
+    if parts.scheme not in ("http", "https"):
+        return "does not begin with http:// or https://"
+    return "names no host" if not host or port == 0 else ""
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ REASONS = {
     "breaker": "the endpoint failed several times in a row and was left alone for a while",
     "timeout": "there was no whole answer within planner.timeout",
     "connection": "the endpoint could not be reached, or hung up",
-    "too long": "the answer was too long to be a plan",
+    "oversized": "the answer was larger than a plan can be, or compressed",
     "no answer": "the endpoint sent what the client could not read",
 }
 

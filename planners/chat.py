@@ -1,6 +1,8 @@
 """Chat models behind one call: messages in, raw text and token counts out; through LangChain or the openai client."""
 
 import asyncio
+import base64
+import inspect
 import json
 import os
 import re
@@ -9,10 +11,9 @@ import warnings
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
-LARGEST = 1_000_000
-"""Bytes of one HTTP answer; a plan has some hundreds."""
+LARGEST = 100_000
+"""Bytes of one HTTP answer; a plan has some hundreds, and a client computes for seconds on some that are larger."""
 
 LONGEST = 600
 """Tokens asked for in one answer."""
@@ -26,7 +27,7 @@ class ChatError(ValueError):
 
 
 class OversizeError(Exception):
-    """An answer that is larger than `LARGEST`."""
+    """An answer that is larger than `LARGEST`, or compressed, so that nobody knows how large it is."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Reply:
     """What a model said.
 
     Attributes:
-        text: as it came. prompt_tokens, completion_tokens: as the endpoint counted them, 0 where it does not say.
+        text: as it came. prompt_tokens, completion_tokens: whatever the endpoint says, 0 where it says nothing.
     """
 
     text: str
@@ -72,7 +73,10 @@ def open_chat(settings: Any) -> ChatModel:
         ChatError: there is no such model or package, or no key in the environment.
     """
     check_chat(settings)
-    return _OpenAIChat(settings) if settings.client == "openai" else _LangChainChat(settings)
+    try:
+        return _OpenAIChat(settings) if settings.client == "openai" else _LangChainChat(settings)
+    except Exception as error:  # an integration raises whatever it does, of an option that it does not take, too
+        raise ChatError(f"planner.model {settings.model!r} cannot be used: {redacted(str(error))}") from None
 
 
 def check_chat(settings: Any) -> None:
@@ -89,41 +93,50 @@ def check_chat(settings: Any) -> None:
         )
     if settings.client == "openai" and provider != "openai":
         raise ChatError(f"planner.client openai speaks to openai:NAME only, given planner.model {settings.model!r}")
-    if settings.base_url is not None:
-        try:
-            parts = urlsplit(settings.base_url)
-        except ValueError as error:
-            raise ChatError(f"planner.base_url cannot be read: {error}") from None
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ChatError(f"planner.base_url must be http://... or https://..., given {settings.base_url!r}")
-        if parts.username or parts.password or parts.query:
-            raise ChatError(
-                "planner.base_url holds a password or a query, which would be written with the run; give keys in the "
-                "environment, as OPENAI_API_KEY"
-            )
-    elif provider == "openai" and not os.environ.get("OPENAI_API_KEY"):
+    if provider == "openai" and settings.base_url is None and not _own_key():
         raise ChatError("OPENAI_API_KEY is not set; set it in the environment, or give planner.base_url")
 
 
 def secrets() -> list[str]:
-    """The values of all keys in the environment, longest first."""
-    found = (value for name, value in os.environ.items() if name.upper().endswith(("_KEY", "_TOKEN", "_SECRET")))
-    return sorted({value for value in found if len(value) >= 8}, key=len, reverse=True)
+    """The values of all keys in the environment, longest first; short ones are words, but for the key that is sent."""
+    found = {
+        value.strip() for name, value in os.environ.items() if name.upper().endswith(("_KEY", "_TOKEN", "_SECRET"))
+    }
+    own = _own_key()
+    return sorted((value for value in found if len(value) >= (4 if value == own else 8)), key=len, reverse=True)
 
 
 def redacted(text: str) -> str:
-    """The text without any key of the environment, written out or with the escapes of JSON."""
+    """The text without any key of the environment: written out, with escapes of JSON or of URLs, in hex or base64."""
     for secret in secrets():
-        ways = (f"(?:{re.escape(character)}|{_escaped(character)})" for character in secret)
-        text = re.sub("".join(ways), "[key]", text)
+        text = re.sub("|".join(_forms(secret)), "[key]", text)
     return text
 
 
+def _forms(secret: str) -> list[str]:
+    """Patterns of the ways in which a key may be written."""
+    raw = secret.encode("utf-8", "surrogatepass")
+    plain = "".join(f"(?:{re.escape(character)}|{_escaped(character)})" for character in secret)
+    return [plain, f"(?i:{raw.hex()})", *_base64(raw)]
+
+
 def _escaped(character: str) -> str:
-    """A pattern of the ways in which a JSON string may write a character, other than as it is."""
+    """A pattern of the ways in which a JSON string or a URL may write a character, other than as it is."""
     units = character.encode("utf-16-be", "surrogatepass").hex()
     code = "".join(rf"\\u(?i:{units[start : start + 4]})" for start in range(0, len(units), 4))
+    code += "|" + "".join(f"%(?i:{byte:02x})" for byte in character.encode("utf-8", "surrogatepass"))
     return f"{code}|{re.escape(chr(92) + character)}" if character in '/"\\' else code
+
+
+def _base64(raw: bytes) -> list[str]:
+    """Patterns of bytes inside a longer text in base64, by where in a group of three they begin."""
+    found = []
+    for before in range(3):
+        whole = base64.b64encode(bytes(before) + raw).decode()
+        own = whole[(8 * before + 5) // 6 : 8 * (before + len(raw)) // 6]  # which no neighbour has a part in
+        if len(own) >= 8:
+            found.append("".join({"+": "[+-]", "/": r"\\?[/_]"}.get(character, character) for character in own))
+    return found
 
 
 class _LangChainChat:
@@ -141,15 +154,14 @@ class _LangChainChat:
         if provider == "openai":
             options |= {"max_retries": 0, "timeout": settings.timeout, "max_tokens": LONGEST, "api_key": _key()}
             options |= {"http_async_client": _client(), "stream_usage": False}
+        elif provider == "ollama":
+            options |= {"num_predict": LONGEST, "async_client_kwargs": HTTP}
+        else:
+            options |= {"max_retries": 0, "max_tokens": LONGEST}
         self._http = options.get("http_async_client")
         self._strict = {"strict": True} if provider == "openai" else {}
         self._bound: dict[str, Any] = {}
-        if provider == "ollama":
-            options |= {"num_predict": LONGEST, "async_client_kwargs": HTTP}
-        try:
-            self.model = init_chat_model(settings.model, **options)
-        except (ImportError, ValueError) as error:
-            raise ChatError(f"planner.model {settings.model!r} cannot be used: {redacted(str(error))}") from None
+        self.model = init_chat_model(settings.model, **options)
 
     async def reply(self, messages: Messages, schema: Schema) -> Reply:
         import openai
@@ -160,7 +172,7 @@ class _LangChainChat:
         except openai.LengthFinishReasonError as error:
             return _reply(error.completion)
         usage = raw.usage_metadata or {}
-        return Reply(str(raw.text), int(usage.get("input_tokens", 0)), int(usage.get("output_tokens", 0)))
+        return Reply(str(raw.text), usage.get("input_tokens", 0), usage.get("output_tokens", 0))
 
     def _asking_for(self, schema: Schema) -> Any:
         """The model that answers by the schema, without the parser behind it: on a long answer that is no JSON, that
@@ -172,10 +184,11 @@ class _LangChainChat:
         return self._bound[name]
 
     async def close(self) -> None:
-        ollama = getattr(getattr(self.model, "_async_client", None), "_client", None)
-        for client in (self._http, ollama):
-            if client is not None:
-                await client.aclose()
+        clients = (getattr(self.model, name, None) for name in ("_async_client", "async_client"))
+        for client in (self._http, *clients):
+            close = getattr(client, "aclose", None) or getattr(client, "close", None)
+            if inspect.iscoroutinefunction(close):
+                await close()
 
 
 class _OpenAIChat:
@@ -213,13 +226,16 @@ class _OpenAIChat:
 
 def _reply(completion: Any) -> Reply:
     """What an answer of OpenAI's protocol says."""
-    usage = completion.usage
-    text = completion.choices[0].message.content or ""
-    return Reply(text, usage.prompt_tokens if usage else 0, usage.completion_tokens if usage else 0)
+    text, usage = completion.choices[0].message.content or "", completion.usage
+    return Reply(text, getattr(usage, "prompt_tokens", 0), getattr(usage, "completion_tokens", 0))
+
+
+def _own_key() -> str:
+    return os.environ.get("OPENAI_API_KEY", "").strip()
 
 
 def _key() -> str:
-    return os.environ.get("OPENAI_API_KEY") or "none"  # servers of one's own ask for none
+    return _own_key() or "none"  # servers of one's own ask for none
 
 
 def _client() -> Any:
@@ -229,9 +245,17 @@ def _client() -> Any:
 
 
 async def _read_whole(response: Any) -> None:
-    """Read an HTTP answer, and no more of it than an answer may have."""
+    """Read an HTTP answer, no more of it than an answer may have, and nothing but the status of one that is none."""
+    response.headers["Content-Type"] = "application/json"  # a client would decode by whatever character set it names
+    if response.status_code >= 300:
+        await response.aclose()
+        response._content = b""
+        return
+    if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+        await response.aclose()
+        raise OversizeError("the answer is compressed, which nobody asked for")
     parts, size = [], 0
-    async for part in response.aiter_bytes():
+    async for part in response.aiter_raw():
         size += len(part)
         if size > LARGEST:
             await response.aclose()
@@ -240,8 +264,12 @@ async def _read_whole(response: Any) -> None:
     response._content = b"".join(parts)
 
 
-HTTP: dict[str, Any] = {"event_hooks": {"response": [_read_whole]}, "follow_redirects": False}
-"""How requests go out: an endpoint cannot send a user's history on to another one."""
+HTTP: dict[str, Any] = {
+    "event_hooks": {"response": [_read_whole]},
+    "follow_redirects": False,
+    "headers": {"Accept-Encoding": "identity"},
+}
+"""How requests go out: an endpoint cannot send a user's history on to another one, nor a small answer that grows."""
 
 
 class Loop:

@@ -10,8 +10,8 @@ import math
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -20,18 +20,32 @@ from typing import Any
 import numpy as np
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
-from lerl.planners.chat import Loop, Messages, OversizeError, Schema, check_chat, open_chat, redacted, without_limits
+from lerl.planners.chat import (
+    LONGEST,
+    Loop,
+    Messages,
+    OversizeError,
+    Reply,
+    Schema,
+    check_chat,
+    open_chat,
+    redacted,
+    without_limits,
+)
 from lerl.planners.prompt import AnswerError
-from lerl.planners.traffic import Asked, Traffic
+from lerl.planners.traffic import Asked, Traffic, TrafficError, planner_file
 
 BREAK_AFTER = 5  # questions in a row that failed for the endpoint's sake
 PAUSE = 30.0  # seconds for which nothing is asked then
 BACKOFF = 0.5  # seconds before the second attempt at least, doubling
 LEFT_ALONE = 3600.0  # seconds for which an endpoint may ask to be left alone
 MOST_TOKENS = 10_000_000  # of one answer; an endpoint that says more is not believed
+CHARACTERS = 4  # a token, of English, where the endpoint does not say
+PATIENCE = 1.0  # seconds to wait for another process that writes planner.cache
 SHOWN = 2000  # characters of a wrong answer that a model is shown again, and that are kept
 RETRIED = ("http 408", "http 409", "http 429", "http 5", "connection")
-ENDPOINT = ("timeout", "http", "connection", "too long", "no answer")
+FREE = ("http", "connection")  # nothing was answered; of other faults nobody knows
+ENDPOINT = ("timeout", "http", "connection", "oversized", "no answer")
 
 
 class ReplayError(ValueError):
@@ -89,35 +103,36 @@ class Guard:
         self.phase = ""
         if not settings.replay:
             check_chat(settings)
+        self._told: dict[str, bool] = {}  # each warning, and whether it was given
         self._files = ExitStack()
+        self.shared: Traffic | None = None
+        self.replayed: Traffic | None = None
         with self._files:
             self.traffic = self._open(traffic)
-            self.shared = self._open(Path(settings.cache)) if settings.cache and not settings.replay else None
-            self.replayed = self._open(_traffic_of(settings.replay), read_only=True) if settings.replay else None
+            if settings.replay:
+                self.replayed = self._open(planner_file(settings.replay, "traffic.sqlite"), read_only=True)
+            elif settings.cache:
+                with self._going_on():
+                    self.shared = self._open(Path(settings.cache), patience=PATIENCE)
             self._files = self._files.pop_all()
         self._known: dict[tuple[str, str | None], Asked] = {}
         self._loop: Loop | None = None
         self._model: Any = None
         self._failed, self._closed_until = 0, 0.0
         self._limits = True  # whether the endpoint is still believed to take them in a schema
-        self._spent = self._spent_before()
-        self._seconds = self.traffic.seconds()
-        self._told: dict[str, bool] = {}  # each warning, and whether it was given
+        self._spent = _total(self.traffic.counts().values())
 
-    def _open(self, path: Path, *, read_only: bool = False) -> Traffic:
-        return self._files.enter_context(closing(Traffic(path, read_only=read_only)))
+    def _open(self, path: Path, **options: Any) -> Traffic:
+        return self._files.enter_context(closing(Traffic(path, **options)))
 
-    def _spent_before(self) -> Counter[str]:
-        spent: Counter[str] = Counter()
-        for counts in self.traffic.counts().values():
-            spent.update({name: counts.get(name, 0) for name in ("calls", "prompt_tokens", "completion_tokens")})
-        return spent
-
-    @property
-    def cost(self) -> float:
-        """Money spent so far, by the prices of the settings."""
-        price, spent = self.settings.price, self._spent
-        return float(spent["prompt_tokens"] * price.input + spent["completion_tokens"] * price.output) / 1e6
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Do without planner.cache from the moment on that it cannot be used."""
+        try:
+            yield
+        except (TrafficError, OSError) as error:
+            self.shared = None
+            self._tell(f"planner.cache is left out from here on: {error}")
 
     def ask(self, questions: Sequence[Question]) -> list[Asked]:
         """What becomes of questions, those with the same key asked once.
@@ -125,21 +140,25 @@ class Guard:
         Raises:
             ReplayError: a replayed run is asked what was not recorded.
         """
-        counts: Counter[str] = Counter(requests=len(questions))
-        first = {question.key: question for question in questions}
-        counts["deduplicated"] = len(questions) - len(first)
+        counts: Counter[str] = Counter()
         borrowed: list[Asked] = []
+        missing = []
         try:
-            missing = [question for question in first.values() if not self._find(question, borrowed)]
-            counts["cached"] = len(first) - len(missing)
+            for question in {question.key: question for question in questions}.values():
+                if self._find(question, borrowed):
+                    counts["cached"] += 1
+                else:
+                    missing.append(question)
             if missing:
                 self._send(missing)
         finally:
-            answers = [self._known_of(question) for question in questions]
-            counts.update(f"fallback: {answer.cause}" for answer in answers if answer and answer.cause)
+            answers = [answer for answer in map(self._known_of, questions) if answer is not None]
+            counts["requests"] = len(answers)
+            counts["deduplicated"] = len(answers) - len({answer.key for answer in answers})
+            counts.update(f"fallback: {answer.cause}" for answer in answers if answer.cause)
             self._keep(borrowed, counts)
             self._warn()
-        return [answer for answer in answers if answer is not None]
+        return answers
 
     def _remember(self, entry: Asked) -> None:
         self._known[entry.key, self.phase if entry.cause else None] = entry
@@ -164,17 +183,19 @@ class Guard:
         if self.replayed is not None:
             found: Asked | None = self._replay(question)
         else:
-            found = _fitting(question, self.shared.find(question.key, "")) if self.shared is not None else None
+            found = None
+            with self._going_on():
+                found = _fitting(question, self.shared.find(question.key, "")) if self.shared is not None else None
         if found is None:
             return None
         return replace(found, attempts=0, prompt_tokens=0, completion_tokens=0, seconds=0.0)
 
     def _keep(self, fresh: list[Asked], counts: Mapping[str, float]) -> None:
         self.traffic.keep(self.phase, fresh, counts)
-        self._seconds += [entry.seconds for entry in fresh if entry.attempts]
         usable = [entry for entry in fresh if not entry.cause and entry.attempts]
         if self.shared is not None and usable:
-            self.shared.keep("", usable, {})
+            with self._going_on():
+                self.shared.keep("", usable, {})
 
     def _send(self, questions: list[Question]) -> None:
         if self._model is None:
@@ -210,12 +231,8 @@ class Guard:
 
     async def _one(self, question: Question, counts: Counter[str]) -> Asked:
         attempt = _Attempt(question)
-        refused = self._refused()
-        if refused:
-            attempt.cause = refused
-            counts["refused"] += 1
-        else:
-            counts["asked"] += 1
+        attempt.cause = self._refused(attempt)
+        if not attempt.cause:
             try:
                 async with asyncio.timeout(self.settings.timeout):
                     await self._attempts(attempt, counts)
@@ -234,8 +251,8 @@ class Guard:
             attempt.cause,
             question.state if not attempt.cause else b"",
             attempt.sent,
-            attempt.prompt_tokens,
-            attempt.completion_tokens,
+            attempt.tokens["prompt_tokens"],
+            attempt.tokens["completion_tokens"],
             time.monotonic() - attempt.begun if attempt.sent else 0.0,
         )
 
@@ -255,20 +272,22 @@ class Guard:
                 return
             except AnswerError as error:
                 attempt.fails(error.cause, counts)
-                if repair or self._refused():
-                    return
-                counts["repairs"] += 1
                 attempt.messages = [
                     *attempt.messages,
                     {"role": "assistant", "content": attempt.text[:SHOWN]},
                     {"role": "user", "content": f"That cannot be used: {error}. Answer the question again."},
                 ]
+                if repair or self._refused(attempt):
+                    return
+                counts["repairs"] += 1
 
-    async def _reply(self, attempt: "_Attempt", counts: Counter[str]) -> Any:
+    async def _reply(self, attempt: "_Attempt", counts: Counter[str]) -> Reply:
         """What the endpoint says, asked again after faults that may pass, while there is time."""
         left = attempt.begun + self.settings.timeout - time.monotonic()
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: self._may_pass(attempt, _cause(error)) and not self._refused()),
+            retry=retry_if_exception(
+                lambda error: self._may_pass(attempt, _cause(error)) and not self._refused(attempt)
+            ),
             wait=_wait,
             stop=stop_before_delay(left),
             reraise=True,
@@ -276,30 +295,48 @@ class Guard:
         failed: Exception | None = None
         async for turn in retrying:
             with turn:
-                if failed is not None and self._refused():  # since others asked while this one waited
+                if failed is not None and self._refused(attempt):  # since others asked while this one waited
                     raise failed
-                self.count("calls", 1)
-                self._spent["calls"] += 1
-                attempt.sent += 1
-                schema = without_limits(attempt.question.schema)
-                attempt.limits = self._limits and schema != attempt.question.schema
-                if attempt.limits:
-                    schema = attempt.question.schema
                 try:
-                    reply = await self._model.reply(attempt.messages, schema)
-                    if not isinstance(reply.text, str):  # clients believe whatever an endpoint sends
-                        raise TypeError(f"the answer is no text but {type(reply.text).__name__}")
+                    reply = await self._request(attempt)
                 except Exception as error:
                     attempt.fails(_cause(error), counts)
                     failed = error
                     raise
-        for name in ("prompt_tokens", "completion_tokens"):
-            said = getattr(reply, name)
-            count = said if isinstance(said, int) and 0 <= said <= MOST_TOKENS else 0
-            counts[name] += count
-            self._spent[name] += count
-            setattr(attempt, name, getattr(attempt, name) + count)
         return reply
+
+    async def _request(self, attempt: "_Attempt") -> Reply:
+        """One request. It is charged as if answered at length from the moment that it goes out, so that neither others
+        under way nor a process that ends overspend, and as the endpoint says once it has answered."""
+        charged = attempt.expected()
+        self._spend(Counter(calls=1) + charged)
+        attempt.sent += 1
+        schema = without_limits(attempt.question.schema)
+        attempt.limits = self._limits and schema != attempt.question.schema
+        if attempt.limits:
+            schema = attempt.question.schema
+        taken = charged
+        try:
+            reply: Reply = await self._model.reply(attempt.messages, schema)
+            if not isinstance(reply.text, str):  # clients believe whatever an endpoint sends
+                raise TypeError(f"the answer is no text but {type(reply.text).__name__}")
+            taken = Counter(
+                prompt_tokens=_believed(reply.prompt_tokens, charged["prompt_tokens"]),
+                completion_tokens=_believed(reply.completion_tokens, _tokens(len(reply.text))),
+            )
+            return reply
+        except Exception as error:
+            if _cause(error).startswith(FREE):
+                taken = Counter()
+            raise
+        finally:
+            attempt.tokens += taken
+            self._spend({name: taken[name] - charged[name] for name in charged})
+
+    def _spend(self, amounts: Mapping[str, int]) -> None:
+        """Add to what the run has spent, and keep that at once."""
+        self.traffic.keep(self.phase, [], amounts)
+        self._spent.update(amounts)
 
     def _may_pass(self, attempt: "_Attempt", cause: str) -> bool:
         """Whether to send a question again; not every endpoint takes a schema that limits lengths and sizes."""
@@ -308,16 +345,15 @@ class Guard:
             return True
         return cause.startswith(RETRIED)
 
-    def _refused(self) -> str:
-        """Why nothing may be sent now, empty when something may."""
-        budget, spent = self.settings.budget, self._spent
-        tokens = spent["prompt_tokens"] + spent["completion_tokens"]
+    def _refused(self, attempt: "_Attempt") -> str:
+        """Why it may not be sent now, empty when it may."""
+        budget, spent = self.settings.budget, self._spent + attempt.expected()
         for name, used, most in (
-            ("calls", spent["calls"], budget.calls),
-            ("tokens", tokens, budget.tokens),
-            ("money", self.cost, budget.money),
+            ("calls", spent["calls"] + 1, budget.calls),
+            ("tokens", spent["prompt_tokens"] + spent["completion_tokens"], budget.tokens),
+            ("money", _cost(spent, self.settings.price), budget.money),
         ):
-            if most is not None and used >= most:
+            if most is not None and used > most:
                 self._tell(
                     f"planner.budget.{name} of {most:,} is spent; {self.settings.fallback} plans what has not been "
                     "answered yet"
@@ -345,10 +381,7 @@ class Guard:
     def report(self) -> dict[str, Any]:
         """Counts, rates, cost and latency of the run so far."""
         by_phase = self.traffic.counts()
-        total: Counter[str] = Counter()
-        for counts in by_phase.values():
-            total.update(counts)
-        return summary(total, self.cost, self._seconds) | {"phases": by_phase}
+        return summary(by_phase.values(), self.traffic.seconds(), self.settings.price) | {"phases": by_phase}
 
     def close(self) -> None:
         """Close files and connections."""
@@ -357,11 +390,6 @@ class Guard:
                 self._loop.run(self._model.close())
                 self._loop.close()
                 self._loop = self._model = None
-
-
-def _traffic_of(replay: str) -> Path:
-    path = Path(replay)
-    return path / "planners" / "traffic.sqlite" if path.is_dir() else path
 
 
 def _fitting(question: Question, found: Asked | None) -> Asked | None:
@@ -383,8 +411,14 @@ class _Attempt:
             {"role": "system", "content": question.system},
             {"role": "user", "content": question.user},
         ]
-        self.text, self.cause, self.sent, self.prompt_tokens, self.completion_tokens = "", "", 0, 0, 0
+        self.text, self.cause, self.sent = "", "", 0
+        self.tokens: Counter[str] = Counter()
         self.limits = True  # whether the schema that was sent last had them
+
+    def expected(self) -> Counter[str]:
+        """Tokens of the next request, as estimated."""
+        asked = sum(len(message["content"]) for message in self.messages)
+        return Counter(prompt_tokens=_tokens(asked), completion_tokens=LONGEST)
 
     def fails(self, cause: str, counts: Counter[str]) -> None:
         self.cause = cause
@@ -394,7 +428,7 @@ class _Attempt:
 def _cause(error: BaseException) -> str:
     """What went wrong with a request, in two words; every client has errors of its own."""
     if isinstance(error, OversizeError) or isinstance(error.__cause__, OversizeError):
-        return "too long"
+        return "oversized"
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int) and status >= 300:  # others: an answer that could not be read
         return f"http {status}"
@@ -431,8 +465,33 @@ def _storable(text: str) -> str:
     return redacted(text.encode("utf-8", "replace").decode())
 
 
-def summary(total: Counter[str], cost: float, seconds: list[float]) -> dict[str, Any]:
-    """Counts as they are reported; rates are shares of all plans and reflections asked for."""
+def _tokens(characters: int) -> int:
+    return math.ceil(characters / CHARACTERS)
+
+
+def _believed(said: Any, estimate: int) -> int:
+    """Tokens as an endpoint counts them, or the estimate where it says none, or what cannot be."""
+    return said if type(said) is int and 0 < said <= MOST_TOKENS else estimate
+
+
+def _cost(counts: Counter[str], price: Any) -> float:
+    return float(counts["prompt_tokens"] * price.input + counts["completion_tokens"] * price.output) / 1e6
+
+
+def _total(phases: Iterable[Mapping[str, float]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for counts in phases:
+        total.update(counts)
+    return total
+
+
+def summary(phases: Iterable[Mapping[str, float]], seconds: list[float], price: Any) -> dict[str, Any]:
+    """Counts, cost and latency as they are reported; rates are shares of all plans and reflections asked for.
+
+    Args:
+        phases: counts of each. seconds: that each question took. price: a `PriceConfig`.
+    """
+    total = _total(phases)
     requests = max(total["requests"], 1)
     fallbacks = {
         name.removeprefix("fallback: "): int(value)
@@ -451,7 +510,7 @@ def summary(total: Counter[str], cost: float, seconds: list[float]) -> dict[str,
         "user_steps": int(steps),
         "prompt_tokens": int(total["prompt_tokens"]),
         "completion_tokens": int(total["completion_tokens"]),
-        "cost": cost,
+        "cost": _cost(total, price),
         "deduplicated": total["deduplicated"] / requests,
         "cached": total["cached"] / requests,
         "repairs": int(total["repairs"]),

@@ -166,7 +166,7 @@ class Hostile:
             cause = self.do_reset(handler) if spoiled else getattr(self, f"do_{kind}", self.answer)(handler)
             handler.wfile.flush()
         except OSError:  # the server went away meanwhile
-            cause = cause if cause in ("timeout", "too long") else "connection"
+            cause = cause if cause in ("timeout", "oversized") else "connection"
             handler.close_connection = True
         with self.lock:
             self.injected.update([cause] if cause else [])
@@ -265,7 +265,7 @@ class Hostile:
         with suppress(OSError):  # nobody reads all of it
             handler.reply("x" * 2_000_000)
             handler.wfile.flush()
-        return "too long"
+        return "oversized"
 
     def do_truncated(self, handler: Any) -> str:
         handler.reply(expert(handler.body["messages"])[:-9], "length")

@@ -137,7 +137,10 @@ def test_a_model_that_never_answers_is_an_error_that_says_why(capsys: pytest.Cap
             ["--model", "openai:m", "--pairs", "0"],
             "argument --pairs: must be a whole number from 1 to 10000, given '0'",
         ),
-        (["--model", "openai:m", "--base-url", "ftp://x"], "planner.base_url must be http://... or https://..., given"),
+        (
+            ["--model", "openai:m", "--base-url", "ftp://x"],
+            "planner.base_url does not begin with http:// or https://; its form is http://HOST:PORT/v1",
+        ),
         (["--model", "openai:m", "--timeout", "0"], "planner.timeout must be from 0.001 to 3,600, given 0"),
     ],
 )

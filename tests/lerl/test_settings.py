@@ -135,6 +135,55 @@ def test_a_bad_flag_is_one_line_that_names_the_key(
     assert str(raised.value) == message
 
 
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("http://me:PW@localhost:8000/v1", "holds a user, a query or a fragment"),
+        ("http://PW@localhost/v1", "holds a user, a query or a fragment"),
+        ("http://@localhost/v1", "holds a user, a query or a fragment"),
+        ("http://localhost/v1?key=PW", "holds a user, a query or a fragment"),
+        ("http://localhost/v1#PW", "holds a user, a query or a fragment"),
+        ("ftp://me:PW@localhost/v1", "holds a user, a query or a fragment"),
+        ("me:PW@localhost/v1", "does not begin with http:// or https://"),
+        ("PW.example.org:8000/v1", "does not begin with http:// or https://"),
+        ("ftp://PW.example.org/v1", "does not begin with http:// or https://"),
+        ("http://[PW/v1", "has a host or a port that cannot be read"),
+        ("http://[::PW]/v1", "has a host or a port that cannot be read"),
+        ("http://localhost:PW/v1", "has a host or a port that cannot be read"),
+        ("http://localhost:99999/PW", "has a host or a port that cannot be read"),
+        ("http:///PW", "names no host"),
+        ("", "does not begin with http:// or https://"),
+        (" http://localhost/PW", "holds a blank, or a character beyond ASCII"),
+        ("http://localhost/v1\n", "holds a blank, or a character beyond ASCII"),
+        ("http://me\u2100PW.org/v1", "holds a blank, or a character beyond ASCII"),
+    ],
+)
+def test_an_address_that_holds_a_key_or_cannot_be_read_is_refused_without_a_word_of_it(
+    recipe: RecipeMaker, address: str, message: str
+) -> None:
+    with pytest.raises(SettingsError) as raised:
+        settings.configure(recipe("agents: [random]"), {"planner.base_url": address})
+    assert str(raised.value).startswith(f"planner.base_url {message}")
+    assert str(raised.value).endswith("; its form is http://HOST:PORT/v1")
+    assert "PW" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["http://localhost:8000/v1", "https://example.org", "http://[::1]:80/v1", "http://10.0.0.1/a-b/v1/"]
+)
+def test_an_address_of_an_endpoint_is_taken(recipe: RecipeMaker, address: str) -> None:
+    assert settings.configure(recipe(""), {"planner.base_url": address}).planner.base_url == address
+
+
+def test_a_budget_of_money_needs_a_price(recipe: RecipeMaker) -> None:
+    with pytest.raises(
+        SettingsError, match=r"^planner\.price is missing, without which planner\.budget\.money is never"
+    ):
+        settings.configure(recipe(""), {"planner.budget.money": "1"})
+    for price in ("input", "output"):
+        settings.configure(recipe(""), {"planner.budget.money": "1", f"planner.price.{price}": "0.1"})
+
+
 @pytest.mark.parametrize("name", ["train.hidden", "data.synthetic.dim", "env.max_steps", "tune.trials"])
 def test_help_tells_the_most_that_a_size_takes(name: str) -> None:
     assert settings.known_keys()[name].help.endswith(f" At most {MOST[name]:,}.")

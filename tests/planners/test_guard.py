@@ -1,20 +1,25 @@
 """What stands between a planner and its chat model."""
 
 import asyncio
+import base64
+import gzip
 import json
 import os
 import signal
 import socket
+import sqlite3
 import threading
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -24,7 +29,7 @@ from lerl.planners.chat import LARGEST, ChatError, OversizeError, Reply, check_c
 from lerl.planners.guard import Guard, Question, ReplayError, key_of
 from lerl.planners.prompt import AnswerError, plan_schema
 from lerl.planners.traffic import Asked, Traffic, TrafficError
-from tests.planners.chat_server import ChatServer
+from tests.planners.chat_server import ChatServer, completion
 
 KEY = "sk-planted-0123456789abcdef"
 GOOD = '{"ok": true}'
@@ -203,6 +208,36 @@ def test_a_cached_answer_that_does_not_fit_is_asked_for_again(tmp_path: Path):
         assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("when", ["at the start", "later"])
+def test_a_cache_that_another_process_keeps_to_itself_is_left_out(tmp_path: Path, when: str):
+    cache = tmp_path / "cache.sqlite"
+    if when == "later":
+        Traffic(cache).close()
+    with ChatServer(good) as server, closing(sqlite3.connect(cache, isolation_level=None)) as other:
+        if when == "at the start":
+            other.execute("BEGIN EXCLUSIVE")
+        with asking(tmp_path, server.url, cache=str(cache)) as guard:
+            if when == "later":
+                guard.ask(questions("z"))
+                other.execute("BEGIN IMMEDIATE")
+            begun = time.monotonic()
+            with pytest.warns(
+                UserWarning, match=r"left out from here on: .*cache\.sqlite is in use by another"
+            ) as told:
+                assert causes(guard.ask(questions("ab"))) == ["", ""]
+            assert causes(guard.ask(questions("cd"))) == ["", ""]  # a second warning would be an error
+            assert time.monotonic() - begun < 3
+            assert len(told) == 1
+
+
+def test_a_run_goes_on_without_a_cache_on_a_full_disk(tmp_path: Path):
+    with ChatServer(good) as server, asking(tmp_path, server.url, cache=str(tmp_path / "cache.sqlite")) as guard:
+        assert guard.shared is not None
+        guard.shared._file.execute("PRAGMA max_page_count = 12")
+        with pytest.warns(UserWarning, match="planner.cache is left out from here on: .*no space left"):
+            assert causes(guard.ask([question("a", user="u" * 100_000), question("b")])) == ["", ""]
+
+
 def test_keys_are_those_of_all_parts_in_their_order():
     keys = {key_of(*parts) for parts in (("a", "b"), ("b", "a"), ("ab", ""), ("a", "b", ""), ("a", 0.5), ("\ud800",))}
     assert len(keys) == 6
@@ -333,9 +368,9 @@ def test_a_truncated_answer_is_repaired_and_paid_for(tmp_path: Path, client: str
         assert guard.report()["faults"] == {"not good": 1}
 
 
-def send(body: bytes) -> Callable[[Any, int], bool]:
+def send(body: bytes, headers: dict[str, str] | None = None, status: int = 200) -> Callable[[Any, int], bool]:
     def fault(handler: Any, _: int) -> bool:
-        handler.send(200, body)
+        handler.send(status, body, headers)
         return True
 
     return fault
@@ -379,11 +414,25 @@ def half(handler: Any, _: int) -> bool:
     return True
 
 
+ODD_LETTERS = {"Content-Type": "application/json; charset=punycode"}  # which take a decoder the square of their number
 WRONG = {
-    "too long": [send(b" " * (LARGEST + 1)), endless],
+    "oversized": [
+        send(b" " * (LARGEST + 1)),
+        endless,
+        send(b'{"choices": [' + b"{}," * 300_000 + b"{}]}"),
+        send(b"{}", {"Content-Encoding": "br"}),
+    ],
+    "http 400": [send(b"9" * 300_000, ODD_LETTERS, 400), send(b"{}", {"Content-Encoding": "gzip"}, 400)],
     "timeout": [hanging, dripping],
     "connection": [half],
-    "no answer": [send(b"<html>"), send(b"{}"), send(b"[]"), send(b'{"choices": []}'), send(b'{"choices": null}')],
+    "no answer": [
+        send(b"<html>"),
+        send(b"{}"),
+        send(b"[]"),
+        send(b'{"choices": []}'),
+        send(b'{"choices": null}'),
+        send(b"9" * (LARGEST - 1), ODD_LETTERS),
+    ],
 }
 
 
@@ -404,6 +453,42 @@ def test_whatever_an_endpoint_does_is_a_cause_in_time(tmp_path: Path, client: st
 
 
 @pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_answer_that_would_grow_is_never_unpacked(tmp_path: Path, client: str, times: int):
+    body = b" " * 50_000_000
+    for _ in range(times):
+        body = gzip.compress(body)
+    assert len(body) < LARGEST
+    bomb = send(body, {"Content-Encoding": ", ".join(["gzip"] * times)})
+    with ChatServer(good, bomb) as server, asking(tmp_path, server.url, client=client) as guard:
+        with pytest.warns(UserWarning, match="oversized"):
+            guard.ask([question("warm")])  # whatever is made once for the process
+        tracemalloc.start()
+        assert causes(guard.ask([question()])) == ["oversized"]
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+        tracemalloc.stop()
+        assert {name.lower(): value for name, value in server.headers[0].items()}["accept-encoding"] == "identity"
+
+
+ODD_USAGE = {
+    "openai": ["Infinity", '"many"', "[1]", "5", "true", '{"prompt_tokens": 1.5, "completion_tokens": {}}'],
+    "langchain": [],  # its own code fails on these, before an answer can be seen
+}
+BOTH_USAGE = ["null", "{}", '{"prompt_tokens": Infinity, "completion_tokens": -3, "total_tokens": 5}']
+
+
+@pytest.mark.parametrize(
+    ("client", "usage"), [(client, usage) for client in CLIENTS for usage in [*ODD_USAGE[client], *BOTH_USAGE]]
+)
+def test_an_answer_with_an_odd_usage_is_used_and_its_tokens_are_estimated(tmp_path: Path, client: str, usage: str):
+    body = json.dumps(completion(GOOD, 1) | {"usage": 0}).replace('"usage": 0', f'"usage": {usage}').encode()
+    with ChatServer(good, send(body)) as server, asking(tmp_path, server.url, client=client) as guard:
+        (answer,) = guard.ask([question()])
+        # Four characters a token: "You plan." and "State a." have 17, the answer has 12.
+        assert (answer.cause, answer.prompt_tokens, answer.completion_tokens) == ("", 5, 3)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
 def test_an_endpoint_that_is_not_there_is_a_cause(tmp_path: Path, client: str):
     nowhere = asking(tmp_path, "http://127.0.0.1:1/v1", client=client, timeout=0.5)
     with nowhere as guard, pytest.warns(UserWarning, match="connection"):
@@ -413,7 +498,7 @@ def test_an_endpoint_that_is_not_there_is_a_cause(tmp_path: Path, client: str):
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_long_answer_in_free_text_takes_no_time(tmp_path: Path, client: str):
     before = threading.active_count()
-    with ChatServer(lambda _: "word " * 180_000) as server, asking(tmp_path, server.url, client=client) as guard:
+    with ChatServer(lambda _: "word " * (LARGEST // 6)) as server, asking(tmp_path, server.url, client=client) as guard:
         begun = time.monotonic()
         with pytest.warns(UserWarning, match="not good"):
             assert causes(guard.ask([question()])) == ["not good"]
@@ -493,6 +578,16 @@ def test_wrong_answers_do_not_close_an_endpoint(tmp_path: Path):
         assert len(server.requests) == 20
 
 
+def test_long_answers_do_not_close_an_endpoint(tmp_path: Path):
+    def short(text: str) -> None:
+        raise AnswerError("too long", f"the answer must be shorter, given {len(text)}")
+
+    with ChatServer(lambda _: "word " * 5000) as server, asking(tmp_path, server.url) as guard:
+        with pytest.warns(UserWarning, match="too long"):
+            assert set(causes(guard.ask([question(name, check=short) for name in "abcdefghij"]))) == {"too long"}
+        assert len(server.requests) == 20
+
+
 def test_an_outage_takes_its_timeout_once(tmp_path: Path):
     with ChatServer(good, hanging) as server, asking(tmp_path, server.url, timeout=0.5) as guard:
         begun = time.monotonic()
@@ -504,11 +599,11 @@ def test_an_outage_takes_its_timeout_once(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("budget", "most"),
-    [(BudgetConfig(calls=3), 3), (BudgetConfig(tokens=18), 3), (BudgetConfig(money=0.0095), 4)],
+    [(BudgetConfig(calls=3), 3), (BudgetConfig(tokens=620), 3), (BudgetConfig(money=0.55), 4)],
 )
 def test_a_budget_is_kept_and_told_once(tmp_path: Path, budget: BudgetConfig, most: int):
-    # A call takes 4 + 2 tokens (words), at 200 and 900 for a million 0.0008 + 0.0018 = 0.0026
-    # so that 3 calls take 18 tokens, and the fourth goes over 0.0095 (0.0078, 0.0104).
+    # A call may take 5 tokens (17 characters) + 600, at 200 and 900 for a million 0.541; it takes 4 + 2 (words) and
+    # 0.0026. So after 18 tokens there is no room for another in 620, and after 0.0104 none in 0.55.
     settings = {"budget": budget, "price": PriceConfig(200.0, 900.0), "concurrency": 1}
     with ChatServer(good) as server:
         with asking(tmp_path, server.url, **settings) as guard:
@@ -523,6 +618,40 @@ def test_a_budget_is_kept_and_told_once(tmp_path: Path, budget: BudgetConfig, mo
         with asking(tmp_path, server.url, **settings) as guard, pytest.warns(UserWarning, match="is spent"):
             assert causes(guard.ask(questions("i"))) == ["budget"]  # it is the run's, not the process's
         assert len(server.requests) == most
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+@pytest.mark.parametrize("budget", [BudgetConfig(tokens=2000), BudgetConfig(money=2.0)])
+def test_no_budget_is_overspent_by_questions_under_way_nor_where_no_tokens_are_told(
+    tmp_path: Path, budget: BudgetConfig, concurrency: int
+):
+    text = "x" * 2400
+
+    def silent(handler: Any, _: int) -> bool:
+        time.sleep(0.1)
+        handler.send(200, json.dumps(completion(text, 1) | {"usage": None}).encode())
+        return True
+
+    settings = {"budget": budget, "price": PriceConfig(1000.0, 1000.0), "concurrency": concurrency}
+    with ChatServer(good, silent) as server, asking(tmp_path, server.url, **settings) as guard:
+        with pytest.warns(UserWarning, match="is spent"):
+            found = causes(guard.ask([question(name, check=len) for name in "abcdefghijkl"]))
+        report = guard.report()
+    # Each takes 5 + 600 tokens: three have 1815, a fourth would have 2420.
+    assert len(server.requests) == 3
+    assert found.count("budget") == 9
+    assert (report["prompt_tokens"], report["completion_tokens"]) == (15, 1800)
+    assert report["cost"] == pytest.approx(1.815)
+
+
+@pytest.mark.parametrize(("fault", "charged"), [(hanging, (5, 600)), (send(b"{}"), (5, 600)), (failing(401), (0, 0))])
+def test_what_may_have_been_answered_is_paid_for(tmp_path: Path, fault: Any, charged: tuple[int, int]):
+    with ChatServer(good, fault) as server, asking(tmp_path, server.url, timeout=0.5) as guard:
+        with pytest.warns(UserWarning, match="boredom plans"):
+            (answer,) = guard.ask([question()])
+        report = guard.report()
+    assert (answer.prompt_tokens, answer.completion_tokens) == charged
+    assert (report["prompt_tokens"], report["completion_tokens"]) == charged
 
 
 @pytest.mark.filterwarnings("ignore:openai")  # of faults, once each
@@ -619,10 +748,8 @@ def test_counts_add_up(tmp_path: Path):
     assert report["cost"] == report["prompt_tokens"] / 2 + report["completion_tokens"]
     assert 0 < report["latency_p50"] <= report["latency_p95"] < 5
     train, evaluate = report["phases"]["train"], report["phases"]["evaluate"]
-    for phase in (train, evaluate):
-        parts = ("deduplicated", "cached", "asked", "refused")
-        assert phase["requests"] == sum(phase.get(part, 0) for part in parts)
-    assert (train["deduplicated"], train["asked"], evaluate["cached"], evaluate["refused"]) == (2, 2, 1, 1)
+    assert (train["requests"], train["deduplicated"], train.get("cached", 0)) == (4, 2, 0)
+    assert (evaluate["requests"], evaluate["deduplicated"], evaluate["cached"]) == (3, 0, 1)
 
 
 def test_a_report_of_nothing(tmp_path: Path):
@@ -715,13 +842,16 @@ def test_an_interruption_ends_what_is_under_way_and_keeps_what_was_answered(tmp_
         before = signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever other tests made of it
         try:
             with pytest.raises(KeyboardInterrupt):
-                guard.ask(questions("abc"))
+                guard.ask(questions("aabbc"))
         finally:
             signal.signal(signal.SIGINT, before)
         assert time.monotonic() - begun < 2.5
         assert guard.traffic.find(key_of("a"), "train") is not None
         assert guard.traffic.find(key_of("b"), "train") is None
-        assert guard.report()["calls"] == 2  # both were sent, and may have to be paid for
+        report = guard.report()
+        assert report["calls"] == 2  # both were sent, and may have to be paid for
+        assert (report["prompt_tokens"], report["completion_tokens"]) == (4 + 5, 2 + 600)  # the second as estimated
+        assert (report["requests"], report["deduplicated"]) == (2, 0.5)  # what was answered
         guard.close()
 
 
@@ -773,6 +903,56 @@ def test_what_is_too_short_for_a_key_is_none(monkeypatch: pytest.MonkeyPatch):
     assert redacted(f"a plan with {KEY} and {KEY}-and-more") == "a plan with [key] and [key]"
 
 
+@pytest.mark.parametrize("key", [KEY, "sk-~~~???>>>ÿÿ0123"])
+@pytest.mark.parametrize("before", ["", "x", "me", "Bearer "])
+def test_a_key_is_found_however_it_is_written(monkeypatch: pytest.MonkeyPatch, key: str, before: str):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    said = (before + key).encode()
+    for written in (base64.b64encode(said), base64.urlsafe_b64encode(said)):
+        left = redacted(written.decode()).split("[key]")
+        assert len(left) == 2
+        # of the key no more than what shares a character with what stands before and behind it
+        assert len("".join(left)) <= 4 * (len(before) // 3 + 2)
+    for text in (said.hex(), said.hex().upper()):
+        assert redacted(text).lower() == before.encode().hex() + "[key]"
+    assert redacted(before + quote(key)) == before + "[key]"
+    assert redacted(before + "".join(f"%{byte:02X}" for byte in key.encode())) == before + "[key]"
+    assert redacted(before + json.dumps(key)) == before + '"[key]"'
+
+
+def test_the_key_that_is_sent_is_never_written_however_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", " ab-1\n")
+    with ChatServer(lambda _: "it is ab-1") as server, asking(tmp_path, server.url) as guard:
+        with pytest.warns(UserWarning, match="not good"):
+            assert guard.ask([question()])[0].text == "it is [key]"
+        assert server.headers[0]["authorization"] == "Bearer ab-1"
+
+
+# Other providers
+
+
+class Other:
+    """A chat model of a provider of its own, as LangChain makes them."""
+
+    def __init__(self, name: str, **options: Any) -> None:
+        if "nothing" in name:
+            raise TypeError("unexpected keyword argument 'max_retries'")
+        self.options, self.async_client, self.closed = options, self, False
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def test_another_provider_is_asked_once_and_for_a_short_answer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", Other)
+    chat: Any = module.open_chat(PlannerConfig(model="other:m", temperature=0.5))
+    assert chat.model.options == {"temperature": 0.5, "max_retries": 0, "max_tokens": 600}
+    asyncio.run(chat.close())
+    assert chat.model.closed
+    with pytest.raises(ChatError, match=r"'other:nothing' cannot be used: unexpected keyword argument 'max_retries'"):
+        module.open_chat(PlannerConfig(model="other:nothing"))
+
+
 # Settings
 
 
@@ -784,27 +964,22 @@ def test_what_is_too_short_for_a_key_is_none(monkeypatch: pytest.MonkeyPatch):
         ({"model": "openai:"}, r"planner\.model must be PROVIDER:NAME"),
         ({"model": ":m"}, r"planner\.model must be PROVIDER:NAME"),
         ({"model": "ollama:m"}, r"planner\.client openai speaks to openai:NAME only, given planner\.model 'ollama:m'"),
-        ({"base_url": "localhost:8000/v1"}, r"planner\.base_url must be http"),
-        ({"base_url": "ftp://x/v1"}, r"planner\.base_url must be http"),
-        ({"base_url": "http://[::1/v1"}, r"planner\.base_url cannot be read: Invalid IPv6"),
-        ({"base_url": "http://me:secret@x/v1"}, r"planner\.base_url holds a password or a query.*OPENAI_API_KEY"),
-        ({"base_url": "http://x/v1?key=secret"}, r"planner\.base_url holds a password or a query"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_anything_is_written(tmp_path: Path, settings: Any, message: str):
     given = {"base_url": "http://x/v1"} | settings
-    with pytest.raises(ChatError, match=message) as raised:
+    with pytest.raises(ChatError, match=message):
         guarding(tmp_path, given.pop("base_url"), **given)
-    assert "secret" not in str(raised.value)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_openai_itself_needs_a_key(monkeypatch: pytest.MonkeyPatch):
     settings = PlannerConfig(model="openai:m")
     check_chat(settings)
-    monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(ChatError, match=r"OPENAI_API_KEY is not set; set it in the environment, or give"):
-        check_chat(settings)
+    for blank in ("", " \n"):
+        monkeypatch.setenv("OPENAI_API_KEY", blank)
+        with pytest.raises(ChatError, match=r"OPENAI_API_KEY is not set; set it in the environment, or give"):
+            check_chat(settings)
     check_chat(PlannerConfig(model="openai:m", base_url="http://localhost:8000/v1"))  # one's own asks for none
 
 
@@ -822,12 +997,14 @@ class Ollama:
 
     def __init__(self, status: int = 200) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.accepted: list[str] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
+                outer.accepted.append(self.headers["Accept-Encoding"])
                 outer.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 answer = {
                     "model": "m",
@@ -868,6 +1045,7 @@ def test_ollama_is_asked_in_its_own_way(tmp_path: Path):
         assert (answer.text, answer.cause) == (GOOD, "")
         assert (answer.prompt_tokens, answer.completion_tokens) == (7, 3)
         (sent,) = server.requests
+        assert server.accepted == ["identity"]
         assert sent["model"] == "m"
         assert sent["format"]["required"] == ["state", "rationale", "allowed", "avoid"]
         assert sent["options"]["num_predict"] == 600
@@ -888,4 +1066,4 @@ def test_ollamas_faults_are_causes(tmp_path: Path):
 def test_an_oversized_answer_stays_one_however_a_client_wraps_it():
     wrapped = RuntimeError("a client's own")
     wrapped.__cause__ = OversizeError("large")
-    assert module._cause(wrapped) == "too long"
+    assert module._cause(wrapped) == "oversized"
