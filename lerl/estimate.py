@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,13 @@ from rich.table import Table
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.config import Config, PlannerConfig
 from lerl.planners.base import PlanContexts, Plans
+from lerl.planners.guard import CHARACTERS
 from lerl.planners.llm import MODELS, LLMPlanner
-from lerl.planners.prompt import look
 from lerl.planners.reflection import session_text
 from lerl.rollout import Played, Stage, sessions_of
 from lerl.rows import Row, Task, parse_rows
 
 SESSIONS, STEPS = 256, 40_000  # that are played at most
-CHARACTERS = 4  # a token, of English
 LESSON = "After four slates of one category clicks fell from five to none; rest it for eight slates, then return."
 RATIONALE = "Liked and rested categories first; the one shown in every slate of late needs a rest."
 READ = 100  # sessions whose text is measured for the critic
@@ -102,8 +101,7 @@ class Estimate:
     @property
     def total(self) -> Cost:
         """All phases together."""
-        parts = ("user_steps", "requests", "calls", "prompt_tokens", "completion_tokens")
-        return Cost("in all", *(sum(getattr(cost, part) for cost in self.costs) for part in parts))
+        return _sum("in all", self.costs)
 
     def money(self, cost: Cost) -> float:
         """By planner.price."""
@@ -152,10 +150,8 @@ class _Rehearsal:
         self.answers: list[int] = []
 
     def plan(self, contexts: PlanContexts) -> Plans:
-        planner = self.planner
-        settings = planner.settings
-        questions = planner.questions(contexts, look(contexts, planner.size, settings.detail, settings.candidates))
-        plans: Plans = planner.fallback.plan(contexts)
+        questions = self.planner.questions(contexts)
+        plans: Plans = self.planner.fallback.plan(contexts)
         for row, question in enumerate(questions):
             place = int(contexts.session_key[row]), int(contexts.steps[row])
             if place not in self.keys:
@@ -269,20 +265,16 @@ def _costs(config: Config, rows: list[Row], task: Task, sample: Sample) -> list[
     return _merged(ledger.costs)
 
 
+def _sum(phase: str, costs: list[Cost]) -> Cost:
+    """Several costs as one."""
+    names = [entry.name for entry in fields(Cost) if entry.name != "phase"]
+    return Cost(phase, *(sum(getattr(cost, name) for cost in costs) for name in names))
+
+
 def _merged(costs: list[Cost]) -> list[Cost]:
     """One entry for each phase."""
-    merged: dict[str, Cost] = {}
-    for cost in costs:
-        other = merged.get(cost.phase)
-        parts = (
-            asdict(cost)
-            if other is None
-            else {
-                name: value if name == "phase" else value + getattr(other, name) for name, value in asdict(cost).items()
-            }
-        )
-        merged[cost.phase] = Cost(**parts)
-    return list(merged.values())
+    phases = dict.fromkeys(cost.phase for cost in costs)
+    return [_sum(phase, [cost for cost in costs if cost.phase == phase]) for phase in phases]
 
 
 def as_json(found: Estimate) -> str:

@@ -440,7 +440,7 @@ def check_rows(task: Task, rows: Sequence[Row]) -> None:
             fitter.stage.rehearse(build_agent(row, few))
             continue
         if row.planner in MODELS:  # an endpoint that fails must not keep a run from starting
-            check_model(row.planner, task.config.planner)
+            check_model(row.planner, task.config.planner, len(task.axis.names))
             continue
         planner = build_planner(row.planner, task.config.planner.size, task.seed("planner")) if row.planner else None
         fitter.stage.rehearse(fitter._agent(planner, None, 0.0, row.label))

@@ -1,4 +1,4 @@
-"""Whether a chat model's plans react to feedback at all: pairs of histories that differ in nothing else.
+"""Whether a chat model's plans react to feedback: pairs of histories that differ in the clicks on one category only.
 
 In one history of a pair a category is shown in four slates and clicked less and less, in the other more and more: where
 the one has f clicks on six items, the other has 6 - f, which are more in all. The user, the items and all other
@@ -11,7 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from lerl.envs.catalog import Axis
 from lerl.planners.base import PlanContexts
 from lerl.planners.guard import Guard, Question
 from lerl.planners.llm import LLMPlanner
-from lerl.planners.prompt import Choice, Prompts, look
+from lerl.planners.prompt import Choice, Prompts
 from lerl.planners.traffic import Asked
 
 NAMES = (
@@ -91,10 +91,11 @@ def probe(settings: PlannerConfig, pairs: int, seed: int) -> Probed:
         path = Path(folder) / "traffic.sqlite"
         with closing(Guard(settings, Prompts(settings.prompts).digest, path)) as guard:
             guard.phase = "probe"
-            planner = LLMPlanner(SIZE, seed, settings, guard)
+            asked_as = replace(settings, size=SIZE, detail="full", candidates=None)
+            planner = LLMPlanner(SIZE, seed, asked_as, guard)
             draw = np.random.default_rng(seed)
             made = [_pair(number, draw) for number in range(pairs)]
-            questions = [question for contexts, _ in made for question in _questions(planner, contexts)]
+            questions = [question for contexts, _ in made for question in planner.questions(contexts)]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a rule that plans in the model's place: here nothing does
                 answers = guard.ask(questions)
@@ -136,10 +137,6 @@ def _judged(model: str, treated: Sequence[Any], causes: Counter[str], report: di
         report["prompt_tokens"],
         report["completion_tokens"],
     )
-
-
-def _questions(planner: LLMPlanner, contexts: PlanContexts) -> list[Question]:
-    return planner.questions(contexts, look(contexts, SIZE, "full", None))
 
 
 def _treatment(question: Question, answer: Asked, category: int) -> tuple[int, int] | None:

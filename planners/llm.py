@@ -1,6 +1,7 @@
 """The planner that is a chat model: it is asked per state, reflects on finished sessions, and never stops a run."""
 
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,36 +11,52 @@ from numpy.typing import NDArray
 
 from lerl.planners.base import PlanContexts, Plans, Sessions, check_plans
 from lerl.planners.chat import open_chat, redacted
-from lerl.planners.distilled import DistilledError, DistilledPlanner, RefreshedPlanner, features, load, recorded
-from lerl.planners.guard import Guard, Question, key_of
+from lerl.planners.distilled import (
+    DistilledError,
+    DistilledPlanner,
+    Recorded,
+    RefreshedPlanner,
+    check_categories,
+    features,
+    load,
+    recorded,
+)
+from lerl.planners.guard import PATIENCE, Guard, Question, key_of
 from lerl.planners.prompt import Choice, Prompts, States, look, plan_schema, read_answer
 from lerl.planners.reflection import SCHEMA, Pool, read_reflection, session_rewards, session_text
 from lerl.planners.rules import build_planner
-from lerl.planners.traffic import Traffic
+from lerl.planners.traffic import BusyError, Traffic, planner_file
 
 REMEMBERED = 100_000  # questions that need not be written anew, of some kilobytes each
 MODELS = ("llm", "distilled")
 """Planners that are, or come from, a chat model; `build_model` makes them."""
 
 
-def check_model(name: str, settings: Any) -> None:
-    """Refuse settings that a planner of `MODELS` cannot be made with; nothing is asked and nothing written.
+def check_model(name: str, settings: Any, categories: int) -> None:
+    """Refuse settings that a planner of `MODELS` cannot be made with; nothing is asked, and nothing is written but a
+    planner.cache that was not there.
 
     Args:
-        name: of `MODELS`. settings: a `PlannerConfig`.
+        name: of `MODELS`. settings: a `PlannerConfig`. categories: how many there are to plan.
 
     Raises:
-        ChatError, PromptError, PluginError, DistilledError, ValueError: what does not fit and what to do.
+        ChatError, PromptError, PluginError, DistilledError, TrafficError, ValueError: what does not fit and what to do.
     """
     if name == "distilled":
-        load(_file(settings.distilled, "distilled.npz"))
+        load(_network(settings))
         if not settings.refresh:
             return
-    if not settings.replay:
-        open_chat(settings)
+        check_categories(_pairs(settings), categories)
     Prompts(settings.prompts)
     build_planner(settings.fallback, settings.size, 0, "planner.fallback")
     _first_pool(settings)
+    if settings.replay:
+        Traffic(planner_file(settings.replay, "traffic.sqlite"), read_only=True).close()
+        return
+    open_chat(settings)
+    if settings.cache:
+        with suppress(BusyError):  # which a run goes on without
+            Traffic(Path(settings.cache), patience=PATIENCE).close()
 
 
 def build_model(name: str, settings: Any, seed: int, guard: Callable[[], Guard]) -> "LLMPlanner | DistilledPlanner":
@@ -51,22 +68,23 @@ def build_model(name: str, settings: Any, seed: int, guard: Callable[[], Guard])
     """
     if name == "llm":
         return LLMPlanner(settings.size, seed, settings, guard())
-    weights = load(_file(settings.distilled, "distilled.npz"))
+    weights = load(_network(settings))
     if not settings.refresh:
         return DistilledPlanner(settings.size, weights)
-    file = Traffic(_file(settings.distilled, "traffic.sqlite"), read_only=True)
-    pairs = recorded(file)
-    file.close()
     teacher = LLMPlanner(settings.size, seed, settings, guard())
-    return RefreshedPlanner(settings.size, weights, seed, teacher, pairs, settings.refresh)
+    return RefreshedPlanner(settings.size, weights, seed, teacher, _pairs(settings), settings.refresh)
 
 
-def _file(given: str | None, name: str) -> Path:
-    """A file of a run's planners, or the file itself beside which it lies."""
-    if not given:
+def _network(settings: Any) -> Path:
+    if not settings.distilled:
         raise DistilledError("planner.distilled is missing; give the run that lerl distill RUN was given")
-    path = Path(given)
-    return path / "planners" / name if path.is_dir() else path.with_name(name)
+    return planner_file(settings.distilled, "distilled.npz")
+
+
+def _pairs(settings: Any) -> Recorded:
+    """What the network learned from, which lies beside it."""
+    with closing(Traffic(_network(settings).with_name("traffic.sqlite"), read_only=True)) as file:
+        return recorded(file)
 
 
 class LLMPlanner:
@@ -95,8 +113,7 @@ class LLMPlanner:
 
     def plan(self, contexts: PlanContexts) -> Plans:
         """The model's plans; the fallback's where there is none."""
-        states = look(contexts, self.size, self.settings.detail, self.settings.candidates)
-        questions = self.questions(contexts, states)
+        questions = self.questions(contexts)
         answers = self.guard.ask(questions)
         choices = {
             question.key: question.check(answer.text)
@@ -117,8 +134,9 @@ class LLMPlanner:
             allowed[failed], avoid[failed] = plans.allowed, plans.avoid
         return Plans(allowed, avoid, tuple(reasons))
 
-    def questions(self, contexts: PlanContexts, states: States) -> list[Question]:
+    def questions(self, contexts: PlanContexts) -> list[Question]:
         """What is asked about sessions, one question each; those that look alike are equal."""
+        states = look(contexts, self.size, self.settings.detail, self.settings.candidates)
         system = self.system(contexts)
         found = self._asked if len(self._asked) < REMEMBERED else {}
         asked = []
@@ -190,8 +208,7 @@ def _first_pool(settings: Any) -> Pool:
     """The pool that a run starts with: an earlier run's, or an empty one."""
     if not settings.pool:
         return Pool()
-    path = Path(settings.pool)
-    path = path / "planners" / "pool.json" if path.is_dir() else path
+    path = planner_file(settings.pool, "pool.json")
     try:
         return replace(Pool.parse(path.read_text(encoding="utf-8")), version=0)
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from lerl import settings
 from lerl.cli import main
 from lerl.distill import _interval, distill
-from lerl.planners.distilled import Lesson, load
+from lerl.planners.distilled import DistilledError, Lesson, load
 from lerl.reading import RunError
 from lerl.train import train
 from tests.lerl.conftest import chat_config
@@ -55,6 +56,19 @@ def test_a_run_without_recorded_plans_is_refused_with_what_to_do(
     assert "no holds no run; begin one with: lerl train" in capsys.readouterr().err
     assert main(["distill"]) == 2
     assert "required: RUN; see lerl distill --help" in capsys.readouterr().err
+
+
+def test_another_number_of_categories_is_refused_before_anything_is_asked(
+    chat_run: Path, chat: Any, tmp_path: Path
+) -> None:
+    distill(chat_run)
+    config = chat_config(chat.url, distilled=str(chat_run), refresh=5)
+    more = replace(config.data, synthetic=replace(config.data.synthetic, categories=6))
+    asked = chat.asked
+    with pytest.raises(DistilledError, match=r"learned from plans for 5 categories, here are 6"):
+        train(replace(config, agents=["distilled+greedy"], data=more), tmp_path / "second")
+    assert chat.asked == asked
+    assert not (tmp_path / "second").exists()
 
 
 def test_a_run_that_a_network_planned_keeps_its_own(chat_run: Path) -> None:

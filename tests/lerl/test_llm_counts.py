@@ -5,10 +5,14 @@ import json
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from lerl.cli import main
 from lerl.config import Config, DataConfig, PlannerConfig, SyntheticConfig
 from lerl.fit import Fitter
 from lerl.planners.prompt import TEXTS
 from lerl.rows import Task, parse_row
+from lerl.settings import dump
 from lerl.train import _about
 
 CONFIG = Config(
@@ -25,6 +29,35 @@ def test_only_steps_that_it_planned_for_are_counted(tmp_path: Path):
     report = json.loads((tmp_path / "planners" / "traffic.json").read_text(encoding="utf-8"))
     assert report["user_steps"] == 15
     assert list(report["phases"]) == ["evaluate llm+greedy"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("cache", "notes.txt", "notes.txt cannot be used: file is not a database; give another file, or remove it"),
+        ("replay", "notes.txt", "notes.txt cannot be used: file is not a database; give another file, or remove it"),
+        ("replay", "gone", "there is no gone; give the folder of a run whose planner was a chat model"),
+        ("base_url", "http://me:PW@h/v1", "planner.base_url holds a user, a query or a fragment"),
+        ("base_url", "http://localhost:PW/v1", "planner.base_url has a host or a port that cannot be read"),
+        ("base_url", "http://999.1.1.1/v1", "planner.model 'openai:m' cannot be used: Invalid IPv4 address"),
+    ],
+)
+def test_what_cannot_be_used_takes_no_folder(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    key: str,
+    value: str,
+    message: str,
+):
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").write_text("nothing that SQLite knows\n" * 100, encoding="utf-8")
+    Path("mine.yaml").write_text(dump(dataclasses.replace(CONFIG, agents=["llm+greedy"])), encoding="utf-8")
+    assert main(["train", "mine.yaml", f"--planner.{key}", value, "--out", "run"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"lerl: error: {message}")
+    assert "PW" not in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.yaml", "notes.txt"]
 
 
 def test_a_run_keeps_which_texts_it_asked_by(tmp_path: Path):

@@ -1,8 +1,9 @@
 """The planner that is a chat model, over real HTTP, with a scripted expert for a model."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from lerl.planners.chat import ChatError
 from lerl.planners.distilled import DistilledError
 from lerl.planners.guard import Guard
 from lerl.planners.llm import LLMPlanner, check_model
-from lerl.planners.prompt import PromptError, Prompts, look
+from lerl.planners.prompt import PromptError, Prompts
 from lerl.planners.reflection import Pool
 from lerl.planners.rules import BoredomAwarePlanner
+from lerl.planners.traffic import TrafficError
 from tests.planners.chat_server import ChatServer, expert
 
 MakeContexts = Callable[..., PlanContexts]
@@ -169,8 +171,7 @@ def test_keys_are_those_of_all_that_decides_a_question(tmp_path: Path, contexts:
     def key(pool: Pool | None = None, state: PlanContexts = one, **changed: Any) -> str:
         with planning(tmp_path, "http://127.0.0.1:1/v1", **changed) as planner:
             planner.pool = pool or planner.pool
-            states = look(state, planner.size, planner.settings.detail, None)
-            return planner.questions(state, states)[0].key
+            return planner.questions(state)[0].key
 
     own = tmp_path / "own"
     own.mkdir()
@@ -318,10 +319,10 @@ def test_a_run_starts_with_the_reflections_of_an_earlier_one(tmp_path: Path, con
 
 def test_a_pool_that_cannot_be_read_is_named(tmp_path: Path):
     with pytest.raises(ValueError, match=r"planner\.pool is .*, but .*pool\.json cannot be read"):
-        check_model("llm", settings(pool=str(tmp_path)))
+        check_model("llm", settings(pool=str(tmp_path)), 4)
     (tmp_path / "mine.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match=r"mine\.json cannot be read: no pool of reflections"):
-        check_model("llm", settings(pool=str(tmp_path / "mine.json")))
+        check_model("llm", settings(pool=str(tmp_path / "mine.json")), 4)
 
 
 # Replay, and what is refused
@@ -350,8 +351,8 @@ def test_a_replay_plans_the_same(tmp_path: Path, contexts: MakeContexts):
 
 def test_settings_that_fit_are_checked_without_asking(tmp_path: Path):
     with ChatServer() as server:
-        check_model("llm", settings(server.url))
-        check_model("llm", settings(server.url, client="langchain"))
+        check_model("llm", settings(server.url), 4)
+        check_model("llm", settings(server.url, client="langchain"), 4)
         assert server.requests == []
 
 
@@ -363,9 +364,18 @@ def test_settings_that_fit_are_checked_without_asking(tmp_path: Path):
         ("llm", {"prompts": "nowhere"}, PromptError, r"planner\.prompts is nowhere"),
         ("llm", {"fallback": "boredm"}, PluginError, r"planner\.fallback is 'boredm'.*Did you mean 'boredom'"),
         ("distilled", {}, DistilledError, r"planner\.distilled is missing"),
-        ("distilled", {"distilled": "nowhere.npz"}, DistilledError, r"distilled\.npz is no distilled planner"),
+        ("distilled", {"distilled": "nowhere.npz"}, DistilledError, r"^nowhere\.npz is no distilled planner"),
+        ("llm", {"replay": "nowhere.sqlite"}, TrafficError, r"there is no nowhere\.sqlite"),
+        ("llm", {"cache": __file__}, TrafficError, r"test_llm\.py cannot be used: file is not a database"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(name: str, changed: Any, kind: type[ValueError], message: str):
     with pytest.raises(kind, match=message):
-        check_model(name, settings(**changed))
+        check_model(name, settings(**changed), 4)
+
+
+def test_a_cache_that_is_in_use_keeps_no_run_from_starting(tmp_path: Path):
+    cache = tmp_path / "cache.sqlite"
+    with closing(sqlite3.connect(cache, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        check_model("llm", settings(cache=str(cache)), 4)
