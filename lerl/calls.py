@@ -1,9 +1,13 @@
-"""What a run's chat model cost, in a few lines."""
+"""What the chat model of a run or a search cost, in a few lines."""
 
 import json
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from lerl.planners.guard import summary
+from lerl.planners.traffic import Traffic
 from lerl.reading import reading, resume_command
 from lerl.settings import load
 
@@ -21,6 +25,24 @@ def lines(run: Path) -> list[str]:
     with reading(path, f"go on with: {resume_command(run)}"):
         report = json.loads(path.read_text(encoding="utf-8"))
         return _lines(report, planner)
+
+
+def searched(folder: Path, planner: Any) -> list[str]:
+    """What to print after a search, of all its trials together; empty where no chat model was asked.
+
+    Args:
+        folder: of the search. planner: the recipe's `PlannerConfig`.
+
+    Raises:
+        TrafficError: a trial's planners/traffic.sqlite is damaged.
+    """
+    phases: list[Mapping[str, float]] = []
+    seconds: list[float] = []
+    for path in sorted(folder.glob("trials/*/planners/traffic.sqlite")):
+        with closing(Traffic(path, read_only=True)) as file:
+            phases += file.counts().values()
+            seconds += file.seconds()
+    return _lines(summary(phases, seconds, planner.price), planner) if phases else []
 
 
 def _lines(report: dict[str, Any], planner: Any) -> list[str]:

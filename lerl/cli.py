@@ -288,6 +288,7 @@ def _tune(arguments: list[str]) -> None:
     recipe, out, config = _configured("tune", arguments)
     folder = out or Path(f"runs/{recipe.stem}-tune-seed{config.seed}")
 
+    from lerl import calls
     from lerl.compare import show
     from lerl.tune import table, tune
 
@@ -296,6 +297,8 @@ def _tune(arguments: list[str]) -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on with the search") from None
     show(table(trials, config))
+    for line in calls.searched(folder, config.planner):
+        print(line)
     print(f"the best as a recipe: lerl train {quote(str(folder / 'best.yaml'))}")
 
 

@@ -281,6 +281,7 @@ def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Repo
         with closing(Fitter(Task.load(tried), folder, report, AGAIN)) as fitter:
             fitter.fit(row)
             played = _play(fitter, row, report)
+            fitter.lived(int(played.lengths.sum()))
     except (SettingsError, ClusterError, PluginError, DivergedError) as error:
         return np.zeros(0), " ".join(str(error).split())
     sessions = _sessions(played)

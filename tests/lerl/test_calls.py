@@ -1,12 +1,17 @@
 """What is printed of a run's chat model after the run."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lerl import calls, settings
 from lerl.cli import main
+from lerl.config import TuneConfig
+from lerl.evaluate import evaluate
 from tests.lerl.conftest import RunMaker, chat_config
 
 REPORT = {
@@ -41,6 +46,39 @@ def test_it_follows_the_table_of_train_and_evaluate(chat_run: Path, capsys: pyte
         printed = capsys.readouterr().out
         assert printed.index("llm+greedy") < printed.index("\nchat model openai:m\n  calls ")
         assert "  fallbacks  none; 0 repairs\n" in printed
+
+
+def test_user_steps_of_an_evaluation_count_once_however_often_it_is_made(chat_run: Path) -> None:
+    def told() -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((chat_run / "planners" / "traffic.json").read_text())
+        return found
+
+    before = told()
+    for _ in range(2):
+        evaluate(chat_run)
+        for name in ("calls", "user_steps", "calls_per_1000_user_steps"):
+            assert told()[name] == before[name]
+        assert told()["phases"]["evaluate llm+greedy"]["user_steps"] > 0
+
+
+def test_it_follows_the_table_of_tune_for_all_trials_together(
+    chat: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = {"planner.size": {"choices": [1, 2]}}
+    tuned = TuneConfig(row="llm+greedy", trials=2, users=4, replicates=1, space=space)
+    (tmp_path / "mine.yaml").write_text(settings.dump(replace(chat_config(chat.url), tune=tuned)))
+    asked = chat.asked
+    assert main(["tune", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "search")]) == 0
+    printed = capsys.readouterr().out
+    calls_made, per_1000 = re.search(r"\nchat model openai:m\n  calls      (\d+), ([\d.]+) per", printed).groups()  # type: ignore[union-attr]
+    assert int(calls_made) == chat.asked - asked
+    reports = [json.loads(path.read_text()) for path in tmp_path.glob("search/trials/*/planners/traffic.json")]
+    assert len(reports) == 2
+    steps = sum(report["user_steps"] for report in reports)
+    assert float(per_1000) == pytest.approx(1000 * int(calls_made) / steps, abs=0.1)
+    lessons = sum(report["phases"]["learn llm"]["user_steps"] for report in reports)
+    assert steps > lessons  # those behind the scores count, too
+    assert printed.index("llm+greedy on training users") < printed.index("chat model") < printed.index("the best as")
 
 
 def test_a_damaged_file_is_named(chat_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
