@@ -117,9 +117,10 @@ class Sessions:
 class Planner(Protocol):
     """Chooses categories for many sessions at once; a planner of your own needs nothing but `plan`.
 
-    It is made once per row as `MyPlanner(size=..., seed=...)`: how many categories to allow, and the run's seed. One
-    that also has `session_ended(sessions: Sessions)` is given whole training sessions to learn from before a policy is
-    trained under it; `state()` (a dictionary of arrays) and `restore(state)` then keep what it learned with the run.
+    It is made as `MyPlanner(size=..., seed=...)`: how many categories to allow, and the run's seed. A run makes it
+    several times, even for one row. One that also has `session_ended(sessions: Sessions)` is given whole training
+    sessions to learn from before a policy is trained under it. What it learned goes from one to the next, and is kept
+    with the run, by `state()` (a dictionary of arrays) and `restore(state)`; without these it is taught again.
     """
 
     def plan(self, contexts: PlanContexts) -> Plans:

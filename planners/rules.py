@@ -126,8 +126,9 @@ class BoredomAwarePlanner:
 class BlindPlanner:
     """The boredom-aware rule for the average user: one plan for everybody, by the number of slates shown.
 
-    It never looks at who the user is or what came back: what a personal plan has to beat to be worth its price. The
-    average liking is learned from whole training sessions; before there are any, all categories are liked alike.
+    It plans by assumed tiredness and average liking, nothing else: what a personal plan has to beat to be worth its
+    price. The average liking is learned from whole training sessions; before there are any, all categories are liked
+    alike.
     """
 
     def __init__(self, size: int, seed: int) -> None:
