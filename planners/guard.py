@@ -427,12 +427,15 @@ class _Attempt:
 
 def _cause(error: BaseException) -> str:
     """What went wrong with a request, in two words; every client has errors of its own."""
-    if isinstance(error, OversizeError) or isinstance(error.__cause__, OversizeError):
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None and cause not in chain:
+        chain.append(cause)
+    if any(isinstance(cause, OversizeError) for cause in chain):
         return "oversized"
     status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(status, int) and status >= 300:  # others: an answer that could not be read
         return f"http {status}"
-    kinds = {kind.__name__ for cause in (error, error.__cause__) if cause is not None for kind in type(cause).__mro__}
+    kinds = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
     if any("Timeout" in kind for kind in kinds):
         return "timeout"
     if kinds & {"APIConnectionError", "ConnectionError", "ConnectError", "NetworkError", "TransportError", "OSError"}:

@@ -73,7 +73,7 @@ class ChatServer:
             request itself.
 
     Attributes:
-        requests: bodies, in the order of their arrival. headers: of each.
+        requests: bodies, in the order of their arrival. headers: of each, by their names in small letters.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class ChatServer:
                 self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 with lock:
                     outer.requests.append(self.body)
-                    outer.headers.append(dict(self.headers))
+                    outer.headers.append({name.lower(): value for name, value in self.headers.items()})
                     number = len(outer.requests)
                 try:
                     if fault is not None and fault(self, number):
