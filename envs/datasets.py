@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lerl.envs.goodbooks import read_goodbooks
+from lerl.envs.kuairand import read_kuairand
+from lerl.envs.kuairec import read_kuairec
 from lerl.envs.layouts import DataSet
 from lerl.envs.logs import with_half
 from lerl.envs.movielens import read_movielens
@@ -15,7 +17,12 @@ from lerl.envs.population import INTERACTIONS_FILE, check_vacant, new_folder
 if TYPE_CHECKING:
     from lerl.envs.taste import FittedPopulation
 
-READERS: dict[str, Callable[[Path], DataSet]] = {"movielens": read_movielens, "goodbooks": read_goodbooks}
+READERS: dict[str, Callable[[Path], DataSet]] = {
+    "movielens": read_movielens,
+    "goodbooks": read_goodbooks,
+    "kuairand": read_kuairand,
+    "kuairec": read_kuairec,
+}
 """How each publisher's files are read, by the name of the format."""
 
 
@@ -101,7 +108,7 @@ def prepare(
     The same input gives the same files, byte for byte.
 
     Args:
-        format: the data set's layout; "movielens" or "goodbooks".
+        format: the data set's layout; one of READERS.
         folder: where its files are.
         out: where to write; absent or empty, unless `overwrite`.
         dim: length of the item vectors, 1 or more.

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import polars as pl
 
-from lerl.envs.archives import unpack
+from lerl.envs.archives import MOST_BYTES, unpack
 from lerl.envs.download import DownloadError, Patience, Report, download, text_at
 from lerl.envs.logs import DataError
 from lerl.envs.population import new_folder
 from lerl.envs.scans import scan
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
+ZENODO = "https://zenodo.org/records"
 GOODBOOKS = "https://github.com/zygmuntz/goodbooks-10k/releases/download/v1.0/goodbooks-10k.zip"
 BOOKS, USERS = 10_000, 53_424
 """How many books and users goodbooks-10k has, by its publisher's README."""
@@ -27,11 +28,13 @@ class Source:
     """Where a data set is published.
 
     Attributes:
-        address: of a ZIP archive.
+        address: of a ZIP archive, or of a gzipped tar file.
         format: what `lerl.envs.datasets.prepare` calls its layout.
         checksum: whether the publisher keeps the archive's MD5 beside it, in a file that ends in .md5.
         most: bytes that the archive may have.
         check: looks at the unpacked files, where no checksum is published, and says what it looked at.
+        md5: of the archive, where the publisher states it on a page; mirrors must have the same.
+        unpacked: bytes that its files may have.
     """
 
     address: str
@@ -39,6 +42,13 @@ class Source:
     checksum: bool
     most: int
     check: Callable[[Path], str] | None = None
+    md5: str | None = None
+    unpacked: int = MOST_BYTES
+
+    @property
+    def suffix(self) -> str:
+        """What the archive's name ends in."""
+        return ".tar.gz" if self.address.endswith(".tar.gz") else ".zip"
 
 
 def _check_goodbooks(folder: Path) -> str:
@@ -62,7 +72,15 @@ SOURCES = {
     "movielens-1m": Source(f"{GROUPLENS}/ml-1m.zip", "movielens", True, 64 * MIB),
     "movielens-latest-small": Source(f"{GROUPLENS}/ml-latest-small.zip", "movielens", True, 64 * MIB),
     "goodbooks-10k": Source(GOODBOOKS, "goodbooks", False, 256 * MIB, _check_goodbooks),
-}
+    "kuairand-pure": Source(
+        f"{ZENODO}/10439422/files/KuaiRand-Pure.tar.gz", "kuairand", False, 256 * MIB,
+        md5="0820331067a3784d9691136f772b35a7",
+    ),
+    "kuairec": Source(
+        f"{ZENODO}/18164998/files/KuaiRec.zip", "kuairec", False, 1024 * MIB,
+        md5="261550d472c48eff4990fb13c0e5bcf7", unpacked=8 << 30,
+    ),
+}  # fmt: skip
 
 
 def fetch(
@@ -76,8 +94,8 @@ def fetch(
     """Download a data set and unpack it into a folder, and say how it was verified.
 
     The archive is taken away afterwards, unless it was there before and is the published one: then nothing is
-    downloaded. A download that broke off is kept as `FOLDER.zip.partial` and goes on when
-    the same call is made again.
+    downloaded. A download that broke off is kept beside the folder, as `FOLDER.zip.partial` or `FOLDER.tar.gz.partial`,
+    and goes on when the same call is made again.
 
     Args:
         name: one of SOURCES.
@@ -97,8 +115,8 @@ def fetch(
     source, folder = SOURCES[name], Path(folder)
     _check_empty(folder, source.format)
     address = source.address if address is None else address
-    published = _checksum(address, patience) if source.checksum else None
-    archive = folder.with_name(folder.name + ".zip")
+    published = _checksum(address, patience) if source.checksum else source.md5
+    archive = folder.with_name(folder.name + source.suffix)
     there = archive.exists()
     if there and (published is None or _md5(archive) != published):
         raise FileExistsError(f"{archive} is in the way of the download; move it, or give another folder with --out")
@@ -108,14 +126,14 @@ def fetch(
         if published is not None:
             _verify(archive, published)
         with new_folder(folder) as partial:
-            unpack(archive, partial)
+            unpack(archive, partial, most=source.unpacked)
             found = source.check(partial) if source.check else ""
     except DataError as error:
         raise DataError(f"{error}; what came from {address} was removed: run the command again") from error
     finally:
         if not there:
             archive.unlink(missing_ok=True)
-    return found or f"MD5 {published}, as published beside the archive"
+    return found or f"MD5 {published}, as published {'beside the archive' if source.checksum else 'with the archive'}"
 
 
 def _check_empty(folder: Path, format: str) -> None:

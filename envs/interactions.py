@@ -99,7 +99,7 @@ def read_interactions(scan: Scan, columns: Columns, known: NDArray[np.int64] | N
     scan.need(*columns.used)
     dates = columns.time is not None and _holds_dates(scan, columns.time)
     ids = {"user": columns.user, "item": columns.item}
-    texts = {role: _number(scan, column).is_null().any() for role, column in ids.items()}
+    texts = {role: whole_of(scan, column).is_null().any() for role, column in ids.items()}
     are_texts = scan.refuse(_checks(scan, columns, dates), **texts)
     frame, _ = _numbered(scan, scan.frame, columns.user, USER, are_texts["user"])
     frame, item_ids = _numbered(scan, frame, columns.item, ITEM, are_texts["item"])
@@ -142,7 +142,7 @@ def id_check(scan: Scan, column: str) -> Check:
     return Check(column, text.is_null() | text.str.contains(r"[\r\n]"), "a whole number or text in one line", MEND)
 
 
-def _number(scan: Scan, column: str) -> pl.Expr:
+def whole_of(scan: Scan, column: str) -> pl.Expr:
     """Ids that are whole numbers, Int64, null for others."""
     if scan.schema[column].is_integer():
         return pl.col(column).cast(pl.Int64, strict=False)
@@ -154,7 +154,7 @@ def _numbered(
     scan: Scan, frame: pl.LazyFrame, column: str, name: str, some_text: bool
 ) -> tuple[pl.LazyFrame, dict[int, str]]:
     """The frame with the ids of a column as numbers, and the texts of those ids that are none."""
-    number, text = _number(scan, column), id_text(scan, column)
+    number, text = whole_of(scan, column), id_text(scan, column)
     if not some_text:
         return frame.with_columns(number.alias(name)), {}
     texts = scan.collect(scan.frame.filter(number.is_null()).select(text=text).unique())["text"].to_list()
@@ -167,7 +167,7 @@ def _numbered(
 def _checks(scan: Scan, columns: Columns, dates: bool) -> list[Check]:
     checks = [id_check(scan, columns.user), id_check(scan, columns.item)]
     if columns.click is not None:
-        checks.append(Check(columns.click, _click(scan, columns.click).is_null(), "0 or 1, true or false", MEND))
+        checks.append(Check(columns.click, flag_of(scan, columns.click).is_null(), "0 or 1, true or false", MEND))
     if columns.rating is not None:
         checks.append(_rating_check(scan, columns.rating, columns.bounds))
     if columns.time is not None:
@@ -194,7 +194,7 @@ def _values(scan: Scan, columns: Columns, dates: bool) -> list[pl.Expr]:
     """Click, rating and time, as a log has them."""
     none = pl.lit(None)
     rating = none if columns.rating is None else float_of(scan, columns.rating)
-    click = rating >= columns.click_from if columns.click is None else _click(scan, columns.click)
+    click = rating >= columns.click_from if columns.click is None else flag_of(scan, columns.click)
     time = none if columns.time is None else _seconds(scan, columns.time, columns.unit, dates).floor()
     return [click.alias("click"), rating.cast(pl.Float32).alias("rating"), time.cast(pl.Int64).alias("time")]
 
@@ -213,7 +213,7 @@ def float_of(scan: Scan, column: str) -> pl.Expr:
     raise refused_type(scan.path, column, given, "numbers")
 
 
-def _click(scan: Scan, column: str) -> pl.Expr:
+def flag_of(scan: Scan, column: str) -> pl.Expr:
     given = scan.schema[column]
     if given == pl.Boolean:
         return pl.col(column)

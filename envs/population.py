@@ -112,8 +112,8 @@ class Population:
         truth: what the simulator runs on; hidden from agents and planners.
         knowledge: what agents and planners may use.
         training: (U,) bool, users to train on; the others are for evaluation only.
-        history: (N, 3) int32 rows (user, item, clicked 0/1), the known interactions, in order of time where there is
-            one.
+        history: (N, 3) int32 rows (user, item, clicked 0/1), the known interactions, in order of time, or of
+            each user's place in it, where there is one.
     """
 
     name: str

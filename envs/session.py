@@ -558,6 +558,26 @@ def make_goodbooks_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
     return SessionVectorEnv(_prepared(settings, "goodbooks"), num_envs, **settings)
 
 
+def make_kuairand(**settings: Any) -> SessionEnv:
+    """`lerl/KuaiRand-v0`: `path` of a prepared folder, data/kuairand by default, and `SessionEnv`'s settings."""
+    return SessionEnv(_prepared(settings, "kuairand"), **settings)
+
+
+def make_kuairand_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
+    """The vector view of `lerl/KuaiRand-v0`."""
+    return SessionVectorEnv(_prepared(settings, "kuairand"), num_envs, **settings)
+
+
+def make_kuairec(**settings: Any) -> SessionEnv:
+    """`lerl/KuaiRec-v0`: `path` of a prepared folder, data/kuairec by default, and `SessionEnv`'s settings."""
+    return SessionEnv(_prepared(settings, "kuairec"), **settings)
+
+
+def make_kuairec_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
+    """The vector view of `lerl/KuaiRec-v0`."""
+    return SessionVectorEnv(_prepared(settings, "kuairec"), num_envs, **settings)
+
+
 def make_logs(**settings: Any) -> SessionEnv:
     """`lerl/Logs-v0`: `path` of any prepared folder, which must be given, and `SessionEnv`'s settings."""
     return SessionEnv(_prepared(settings, OWN_LOGS), **settings)

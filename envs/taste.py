@@ -29,7 +29,9 @@ ITERATIONS = 15
 ITEM_PRIOR = 10.0
 USER_PRIOR = 5.0
 CALIBRATION_BINS = 10
-USERS_AT_ONCE = 512
+USERS_AT_ONCE, SCORES_AT_ONCE = 512, 1 << 25
+"""So many users, or fewer where a catalogue is large, are compared at a time; 8 bytes a score."""
+
 CONSTANT = 1e-9
 """A row of log-odds whose deviations from its mean are shorter than this differs by rounding only."""
 
@@ -140,7 +142,7 @@ def fit_population(
     """
     _check_settings(dim, seed)
     check_log(log)
-    log = log.sort("time", "item", "user", nulls_last=True)
+    log = _in_order(log)
     user_ids = np.unique(log["user"].to_numpy())
     training = training_users(user_ids)
     item_ids = [int(item) for item in catalog.item_ids] if numbers is None else numbers
@@ -225,7 +227,8 @@ def agreement(one: TasteModel, other: TasteModel, users: NDArray[np.int64]) -> f
     It says how much of the truth a recommender could know. A user to whom either model gives the same log-odds for
     every item counts as 0.
     """
-    blocks = np.array_split(users, -(-len(users) // USERS_AT_ONCE) or 1)
+    at_once = max(1, min(USERS_AT_ONCE, SCORES_AT_ONCE // len(one.item_vectors)))
+    blocks = np.array_split(users, -(-len(users) // at_once) or 1)
     return float(np.concatenate([_correlations(one, other, block) for block in blocks]).mean())
 
 
@@ -244,6 +247,12 @@ def _standardised(model: TasteModel, users: NDArray[np.int64]) -> Array:
     standardised = np.zeros_like(scores)
     np.divide(scores, length, out=standardised, where=length > CONSTANT)
     return standardised
+
+
+def _in_order(log: pl.DataFrame) -> pl.DataFrame:
+    """The log in order of time; of each user's `position` where it is there and some times are not known."""
+    by = "position" if "position" in log.columns and log["time"].null_count() else "time"
+    return log.sort(by, "item", "user", nulls_last=True)
 
 
 def _check_settings(dim: int, seed: int) -> None:

@@ -17,7 +17,7 @@ try:
 except PackageNotFoundError:  # a checkout that was not installed
     __version__ = "0.0.0"
 
-for _name in ("Synthetic", "MovieLens", "Goodbooks", "Logs"):
+for _name in ("Synthetic", "MovieLens", "Goodbooks", "KuaiRand", "KuaiRec", "Logs"):
     if f"lerl/{_name}-v0" not in registry:
         register(
             id=f"lerl/{_name}-v0",

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-FORMATS = "movielens, goodbooks"
-SETS = ("movielens-100k", "movielens-1m", "movielens-latest-small", "goodbooks-10k")
+FORMATS = "movielens, goodbooks, kuairand, kuairec"
+SETS = (
+    "movielens-100k", "movielens-1m", "movielens-latest-small", "goodbooks-10k", "kuairand-pure", "kuairec",
+)  # fmt: skip
 
 LONGEST = 512  # numbers in an item vector
 

@@ -131,7 +131,7 @@ def test_importing_lerl_registers_environments_without_torch_or_langchain() -> N
         "print(sorted(name for name in gymnasium.registry if name.startswith('lerl/'))); "
         f"print(sorted({heavy!r} & set(sys.modules)))"
     )
-    names = [f"lerl/{name}-v0" for name in ("Goodbooks", "Logs", "MovieLens", "Synthetic")]
+    names = [f"lerl/{name}-v0" for name in ("Goodbooks", "KuaiRand", "KuaiRec", "Logs", "MovieLens", "Synthetic")]
     assert ran.stdout.splitlines() == [repr(names), "[]"], ran.stderr
 
 

@@ -1,9 +1,12 @@
 """Downloads, against a server on this machine that truncates, stalls, redirects, corrupts and refuses."""
 
+import gzip
 import hashlib
 import io
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -304,7 +307,7 @@ def test_a_data_set_is_verified_unpacked_and_readable(server: Server, tmp_path: 
     assert names(tmp_path / "ml") == ["movies.csv", "ratings.csv"]
     data = read("movielens", tmp_path / "ml")
     assert data.catalog.titles == ("American President, The (1995)", "Heat")
-    assert data.log.rows() == [(7, 1, True, 4.5, 100), (7, 2, False, 0.5, 90)]
+    assert data.log.rows() == [(7, 1, True, 4.5, 100, 1), (7, 2, False, 0.5, 90, 0)]
 
 
 def test_a_tampered_archive_is_refused_and_removed(server: Server, tmp_path: Path):
@@ -343,7 +346,7 @@ def test_an_archive_that_is_there_and_right_is_used_and_kept(server: Server, tmp
 
 
 def test_an_unknown_name_lists_the_known(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"one of movielens-100k, .*goodbooks-10k, given 'netflix'"):
+    with pytest.raises(ValueError, match=r"one of movielens-100k, .*kuairec, given 'netflix'"):
         fetch("netflix", tmp_path / "x")
 
 
@@ -370,7 +373,89 @@ def test_without_a_checksum_crc_and_counts_are_checked(server: Server, tmp_path:
     assert names(tmp_path) == ["gb"]
 
 
+def tarball(files: dict[str, bytes], *more: tarfile.TarInfo, behind: int = 0) -> bytes:
+    """A gzipped tar file of files, of further members without content, and of zeros behind them all."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as opened:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            opened.addfile(member, io.BytesIO(content))
+        for member in more:
+            opened.addfile(member)
+    return gzip.compress(held.getvalue() + bytes(behind))
+
+
+VIEWS = {
+    "KuaiRand-Pure/data/log_standard_4_08_to_4_21_pure.csv": b"user_id,video_id,time_ms,long_view\n7,1,9000,1\n",
+    "KuaiRand-Pure/data/video_features_basic_pure.csv": b"video_id,tag\n1,39\n",
+    "KuaiRand-Pure/load_data_pure.py": b"print()\n",
+}
+
+
+def test_a_gzipped_tar_file_is_verified_by_the_stated_checksum(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    content = tarball(VIEWS)
+    digest = hashlib.md5(content).hexdigest()
+    known = replace(sources.SOURCES["kuairand-pure"], md5=digest)
+    monkeypatch.setitem(sources.SOURCES, "kuairand-pure", known)
+    address = server.say("/mirror.tar.gz", Answer(200, content))
+    said = fetch("kuairand-pure", tmp_path / "kuai", address=address, patience=QUICK)
+    assert said == f"MD5 {digest}, as published with the archive"
+    assert names(tmp_path) == ["kuai"]
+    assert names(tmp_path / "kuai") == ["data", "load_data_pure.py"]
+    assert read("kuairand", tmp_path / "kuai").log.select("user", "item", "click").rows() == [(7, 1, True)]
+
+
+@pytest.mark.parametrize("name", ["kuairand-pure", "kuairec"])
+def test_a_mirror_with_another_file_than_the_stated_is_refused(server: Server, tmp_path: Path, name: str):
+    address = server.say("/mirror", Answer(200, tarball(VIEWS)))
+    with pytest.raises(DataError, match=rf"published is {sources.SOURCES[name].md5}: .* was removed: run the command"):
+        fetch(name, tmp_path / "kuai", address=address, patience=QUICK)
+    assert names(tmp_path) == []
+
+
 # archives
+
+
+def special(kind: bytes, name: str = "a/special", to: str = "/etc/passwd") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, to
+    return member
+
+
+ONE = {"a/one": b"1" * 5_000}
+TAR_CUT = tarball({"a/one": bytes(range(256)) * 40})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (TAR_CUT[: len(TAR_CUT) // 2], "is damaged"),
+        (TAR_CUT[:-8] + b"\0\0\0\0" + TAR_CUT[-4:], "is damaged .*CRC"),
+        (gzip.compress(b"<html>please log in</html>" * 100), "is damaged"),
+        (tarball({}), "holds no file"),
+        (tarball({"../evil": b"x"}), "leads out of its folder"),
+        (tarball({"/evil": b"x"}), "leads out of its folder"),
+        (tarball({"a/../../evil": b"x"}), "leads out of its folder"),
+        (tarball(ONE, special(tarfile.SYMTYPE)), "'a/special', which leads out of its folder"),
+        (tarball(ONE, special(tarfile.LNKTYPE, to="a/one")), "'a/special', which leads out of its folder"),
+        (tarball(ONE, special(tarfile.FIFOTYPE)), "'a/special', which leads out of its folder"),
+        (tarball(ONE, special(tarfile.CHRTYPE)), "'a/special', which leads out of its folder"),
+        (tarball({"a/b": b"x", "a/B": b"y"}), "two files of one name"),
+        (tarball({"bomb": bytes(2_000_000)}), r"unpack to 1 files of 2,000,000 bytes, allowed are .*1,000,000"),
+        (tarball({str(n): bytes(600_000) for n in range(9)}), r"unpack to 2 files of 1,200,000 bytes"),
+        (tarball({"one": b"1"}, behind=2_000_000), r"goes on for more than 1,000,000 bytes behind its last file"),
+    ],
+)
+def test_a_bad_tar_file_is_refused(tmp_path: Path, content: bytes, message: str):
+    (tmp_path / "a.tar.gz").write_bytes(content)
+    (tmp_path / "to").mkdir()
+    with pytest.raises(DataError, match=message):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "to", most=1_000_000)
+    assert names(tmp_path) == ["a.tar.gz", "to"]
+    assert {path.name for path in (tmp_path / "to").iterdir()} <= {"one"}
 
 
 def broken_crc() -> bytes:

@@ -21,6 +21,15 @@ LAYOUTS = {
         "tags.csv": "tag_id,tag_name",
         "book_tags.csv": "goodreads_book_id,tag_id,count",
     },
+    ("kuairand", ","): {
+        "log_standard_4_08_to_4_21_pure.csv": "user_id,video_id,time_ms,long_view",
+        "video_features_basic_pure.csv": "video_id,tag",
+    },
+    ("kuairec", ","): {
+        "big_matrix.csv": "user_id,video_id,timestamp,watch_ratio",
+        "item_categories.csv": "video_id,feat",
+        "kuairec_caption_category.csv": "video_id,caption,first_level_category_name",
+    },
 }
 
 

@@ -30,7 +30,8 @@ from lerl.envs.session import HISTORY, SessionEnv, SessionVectorEnv
 from lerl.envs.simulator import SimulatorConfig
 
 LOGS = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "ml1m"
-IDS = ("lerl/Synthetic-v0", "lerl/MovieLens-v0", "lerl/Goodbooks-v0", "lerl/Logs-v0")
+NAMES = ("Synthetic", "MovieLens", "Goodbooks", "KuaiRand", "KuaiRec", "Logs")
+IDS = tuple(f"lerl/{name}-v0" for name in NAMES)
 SIZES = {"users": 40, "items": 60, "categories": 6, "dim": 4}
 SHORT: dict[str, Any] = {"max_steps": 6, "topic_count": 5}
 LASTING: dict[str, Any] = {"topic_count": 5, "leave": Leave("never")}
@@ -590,6 +591,8 @@ def test_a_vector_of_nobody_is_refused(small: Population):
     [
         ("MovieLens", "lerl data prepare --format movielens FOLDER --out"),
         ("Goodbooks", "lerl data prepare --format goodbooks FOLDER --out"),
+        ("KuaiRand", "lerl data prepare --format kuairand FOLDER --out"),
+        ("KuaiRec", "lerl data prepare --format kuairec FOLDER --out"),
         ("Logs", "lerl data import --interactions FILE --items FILE --out"),
     ],
 )
@@ -606,10 +609,10 @@ def test_logs_of_ones_own_need_a_path(make: Any):
         make("lerl/Logs-v0")
 
 
-@pytest.mark.parametrize(("name", "folder"), [("MovieLens", "data/movielens"), ("Goodbooks", "data/goodbooks")])
-def test_a_named_data_set_has_a_folder_of_its_own(name: str, folder: str, prepared: Path, tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("name", ["MovieLens", "Goodbooks", "KuaiRand", "KuaiRec"])
+def test_a_named_data_set_has_a_folder_of_its_own(name: str, prepared: Path, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Population.load(prepared).save(tmp_path / folder)
+    Population.load(prepared).save(tmp_path / "data" / name.lower())
     assert gymnasium.make(f"lerl/{name}-v0").reset(seed=0)
 
 

@@ -1,0 +1,141 @@
+"""KuaiRec: a video app's views, and a small matrix in which nearly everybody met everything.
+
+Gao et al. 2022, KuaiRec: A Fully-observed Dataset and Insights for Evaluating Recommender Systems.
+"""
+
+import csv
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from lerl.envs.layouts import DataSet, catalog_of, or_id, or_other
+from lerl.envs.logs import DataError
+from lerl.envs.scans import scan
+from lerl.envs.tables import strings
+from lerl.envs.views import (
+    Clock,
+    Flag,
+    ViewColumns,
+    first_views,
+    inner_folder,
+    items_of,
+    listed_categories,
+    merged_note,
+    read_views,
+    unlisted_note,
+)
+
+BIG, SMALL = "big_matrix.csv", "small_matrix.csv"
+TAGS_FILE, CAPTIONS_FILE = "item_categories.csv", "kuairec_caption_category.csv"
+WATCHED = 2.0
+"""A view is a click when so many times the video's length was watched; the publisher's README suggests it as a like."""
+
+VIEWS = ViewColumns(
+    {"click": Flag("watch_ratio", at_least=WATCHED)}, clock=Clock("timestamp", needed=False), rating="watch_ratio"
+)
+TAGS = r"^\s*\[\s*(\d+\s*(,\s*\d+\s*)*)?\]\s*$"
+ID, CAPTION, CATEGORY = "video_id", "caption", "first_level_category_name"
+NOTHING = ("", "UNKNOWN")
+
+
+def read_kuairec(folder: Path) -> DataSet:
+    """KuaiRec as published: the folder of the archive, or the folder `data` in it.
+
+    Read are big_matrix.csv (user_id, video_id, timestamp, watch_ratio) and item_categories.csv (video_id and feat, a
+    list such as [27, 9]), and kuairec_caption_category.csv where it is there.
+
+    A click is a watch_ratio of 2 or more. The README says "> 2.0" where it suggests a like; there is no other signal.
+    The log's rating is the watch_ratio. Of a user's views of one video the first is kept. A row without a timestamp is
+    a view at an unknown time, after the others of its user.
+
+    With the captions, a title is a video's caption and its category the name of the first of three levels; without them
+    titles are ids and the categories are feat, called "tag 27". Rows of the captions that broke (line breaks and
+    quotation marks in captions) are skipped and counted; such videos are "other".
+
+    The layout is that of the publisher's README; this reader has seen none of the official files, only files made after
+    it.
+
+    Raises:
+        DataError: the data cannot be used as they are; the message names file, row, column and mend.
+    """
+    place = _place(folder, BIG)
+    log, merged = first_views([read_views(scan(place / BIG), VIEWS)])
+    listed, notes = _videos(place)
+    items, dropped, unlisted = items_of(log, listed)
+    items = or_other(or_id(items))
+    notes = [_click_note(), *notes, *merged_note(merged), *unlisted_note(unlisted, TAGS_FILE)]
+    return DataSet("kuairec", catalog_of(items), log, dropped, merged, items["item"].to_numpy(), tuple(notes))
+
+
+def _click_note() -> str:
+    return f"a click is a watch_ratio of {WATCHED:g} or more, which is kept as the rating"
+
+
+def _place(folder: Path, *needed: str) -> Path:
+    """The folder in which the matrices lie, with all files needed."""
+    wanted = f"{', '.join(needed)} and {TAGS_FILE} (KuaiRec)"
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give the folder that holds {wanted}")
+    place = inner_folder(folder, lambda inner: any((inner / file).is_file() for file in (BIG, SMALL)))
+    if place is None:
+        raise DataError(f"{folder} holds no KuaiRec data; a folder must hold {wanted}")
+    for file in (*needed, TAGS_FILE):
+        if not (place / file).is_file():
+            raise DataError(f"{place / file} is missing; KuaiRec needs {wanted}: copy it there")
+    return place
+
+
+def _videos(place: Path) -> tuple[pl.DataFrame, list[str]]:
+    """Columns item, title and categories of every video, and notes."""
+    table = scan(place / TAGS_FILE).table(video_id=ID, feat="feat")
+    feat = strings(table, "feat")
+    table.refuse(~feat.fill_null("").str.contains(TAGS), "feat", "a list such as [27, 9]", "correct the list")
+    tags = pl.col("feat").str.extract_all(r"\d+").list.eval(pl.format("tag {}", pl.element()))
+    listed = listed_categories(table, tags)
+    if not (place / CAPTIONS_FILE).is_file():
+        return listed.with_columns(title=pl.lit("")), [f"titles are ids, categories are tags: no {CAPTIONS_FILE}"]
+    captions = _captions(place / CAPTIONS_FILE)
+    named = listed.drop("categories").join(captions.frame, on="item", how="left", maintain_order="left")
+    notes = [f"titles are captions, categories those of the first level, from {CAPTIONS_FILE}"]
+    if captions.skipped:
+        notes.append(f"{captions.skipped:,} broken rows of {CAPTIONS_FILE} skipped")
+    return named, notes
+
+
+class _Captions(NamedTuple):
+    """Columns item, title and categories, and how many rows were no row."""
+
+    frame: pl.DataFrame
+    skipped: int
+
+
+def _captions(path: Path) -> _Captions:
+    """Titles and categories as Python's own CSV reader finds them, which goes on after a broken row."""
+    text = path.read_bytes().decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", " ")
+    rows = csv.reader(io.StringIO(text.replace("\0", " "), newline="\n"))
+    found: dict[int, tuple[str, list[str]]] = {}
+    skipped = 0
+    try:
+        header = next(rows, [])
+        missing = [name for name in (ID, CAPTION, CATEGORY) if name not in header]
+        if missing:
+            raise DataError(f"{path}: column {missing[0]} is missing, given {header}; fetch the file again")
+        at = {name: header.index(name) for name in (ID, CAPTION, CATEGORY)}
+        for row in rows:
+            if len(row) != len(header) or not row[at[ID]].strip().isdecimal() or int(row[at[ID]]) >= 2**63:
+                skipped += bool(row)
+                continue
+            title, category = (" ".join(row[at[name]].split()) for name in (CAPTION, CATEGORY))
+            names = [] if category in NOTHING else [category]
+            found.setdefault(int(row[at[ID]]), ("" if title in NOTHING else title, names))
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as CSV ({error}); fetch it again, or remove it") from error
+    columns = {
+        "item": list(found),
+        "title": [t for t, _ in found.values()],
+        "categories": [c for _, c in found.values()],
+    }
+    frame = pl.DataFrame(columns, schema={"item": pl.Int64, "title": pl.String, "categories": pl.List(pl.String)})
+    return _Captions(frame, skipped)

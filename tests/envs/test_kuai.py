@@ -1,0 +1,308 @@
+"""KuaiRand and KuaiRec: their layouts, what is taken for what, what is refused, and real views."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lerl.envs.datasets import prepare, read
+from lerl.envs.logs import DataError
+from lerl.envs.population import Population
+
+KUAIRAND = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "kuairand_pure"
+
+LOG = (
+    "user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_follow,is_comment,is_forward,is_hate,long_view,"
+    "play_time_ms,duration_ms,profile_stay_time,comment_stay_time,is_profile_enter,is_rand,tab"
+)
+VIDEOS = (
+    "video_id,author_id,video_type,upload_dt,upload_type,visible_status,video_duration,server_width,server_height,"
+    "music_id,music_type,tag"
+)
+
+
+def view(user: object, video: object, time: object, long_view: object = 0, like: int = 0) -> str:
+    """A row of KuaiRand's log."""
+    return f"{user},{video},20220408,400,{time},1,{like},0,0,0,0,{long_view},900,1000,0,0,0,0,1"
+
+
+def video(number: object, tag: str) -> str:
+    return f"{number},441,NORMAL,2022-04-08,ShortImport,1.0,17200.0,720,1280,989206467,4.0,{tag}"
+
+
+def csv(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+EARLY = [view(7, 2, 3_000, 1), view(7, 1, 1_999, 0), view(8, 1, 2_000, 1)]
+LATE = [view(7, 1, 9_000, 1), view(8, 4, 8_000)]
+LISTED = [video(1, "39"), video(2, '"39,68"'), video(3, "5"), video(4, "")]
+
+
+def kuairand(
+    folder: Path, suffix: str = "pure", early: list[str] = EARLY, late: list[str] = LATE, listed: list[str] = LISTED
+) -> Path:
+    """KuaiRand as its README draws it, the data a folder further in."""
+    data = folder / "data"
+    csv(data / f"log_standard_4_08_to_4_21_{suffix}.csv", LOG, *early)
+    csv(data / f"log_standard_4_22_to_5_08_{suffix}.csv", LOG, *late)
+    csv(data / f"log_random_4_22_to_5_08_{suffix}.csv", LOG, view(9, 3, 9_000, 1))
+    csv(data / f"video_features_basic_{suffix}.csv", VIDEOS, *listed)
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["pure", "1k"])
+@pytest.mark.parametrize("inner", [".", "data"])
+def test_kuairand_is_read_first_views_in_order_of_time(tmp_path: Path, suffix: str, inner: str):
+    """User 7 met video 1 twice: at 1.999 s without a long view, which stays, and later with one."""
+    data = read("kuairand", kuairand(tmp_path, suffix) / inner)
+    assert data.catalog.item_ids == ("1", "2", "4")
+    assert data.catalog.titles == ("item 1", "item 2", "item 4")
+    assert data.catalog.categories.names == ("tag 39", "tag 68", "other")
+    assert data.catalog.categories.membership.tolist() == [
+        [True, False, False],
+        [True, True, False],
+        [False, False, True],
+    ]
+    columns = ["user", "item", "click", "rating", "time", "position"]
+    assert data.log.select(columns).rows() == [
+        (7, 1, False, None, 1, 0),
+        (7, 2, True, None, 3, 1),
+        (8, 1, True, None, 2, 0),
+        (8, 4, False, None, 8, 1),
+    ]
+    assert (data.dropped_items, data.merged) == (1, 1)
+    assert data.notes == (
+        f"logs: log_standard_4_08_to_4_21_{suffix}.csv, log_standard_4_22_to_5_08_{suffix}.csv",
+        f"left out, chance picked what was shown: log_random_4_22_to_5_08_{suffix}.csv",
+        "a click is a long_view",
+        "1 rows repeat a user and a video: kept was the first view of each",
+    )
+
+
+def test_the_parts_of_kuairand_27k_are_one_log(tmp_path: Path):
+    for number, row in enumerate([view(7, 2, 3_000, 1), view(7, 1, 1_000)], start=1):
+        csv(tmp_path / f"log_standard_4_08_to_4_21_27k_part{number}.csv", LOG, row)
+    csv(tmp_path / "video_features_basic_27k.csv", VIDEOS, *LISTED)
+    data = read("kuairand", tmp_path)
+    assert data.log.select("item", "position").rows() == [(1, 0), (2, 1)]
+    assert data.notes[0] == "logs: log_standard_4_08_to_4_21_27k_part1.csv, log_standard_4_08_to_4_21_27k_part2.csv"
+
+
+def test_views_within_a_second_keep_the_order_of_their_milliseconds(tmp_path: Path):
+    data = read("kuairand", kuairand(tmp_path, early=[view(7, 1, 1_900), view(7, 2, 1_100)], late=[view(7, 3, 1_500)]))
+    assert data.log.select("item", "time", "position").rows() == [(1, 1, 2), (2, 1, 0), (3, 1, 1)]
+
+
+def test_a_video_that_is_not_listed_is_other_and_counted(tmp_path: Path):
+    data = read("kuairand", kuairand(tmp_path, late=[view(8, 77, 8_000)]))
+    assert data.catalog.item_ids[-1] == "77"
+    assert data.catalog.categories.names[np.argmax(data.catalog.categories.membership[-1])] == "other"
+    assert data.notes[-1] == "1 videos are not in video_features_basic_pure.csv: their category is 'other'"
+
+
+def tables(folder: Path) -> Path:
+    """The Parquet layout: three views before the log, the newest last, and three in it."""
+    history = {"user_id": [7, 7, 7], "video_id": [3, 1, 3], "long_view": [1, 0, 0], "pos_from_end": [0, 1, 2]}
+    log = {"user_id": [7, 7, 8], "video_id": [1, 2, 2], "long_view": [1, 1, 0], "time_ms": [5_000, 4_000, 1_000]}
+    videos = {"video_id": [1, 2, 3], "tag": ["5", None, "unknown"]}
+    small = {"user_id": pl.Int16, "video_id": pl.Int16, "long_view": pl.Int8}
+    pl.DataFrame(history).cast({**small, "pos_from_end": pl.Int8}).write_parquet(folder / "history.parquet")
+    pl.DataFrame(log).cast(small).write_parquet(folder / "log.parquet")
+    pl.DataFrame(videos).write_parquet(folder / "videos.parquet")
+    return folder
+
+
+def test_history_comes_before_the_log_oldest_view_first(tmp_path: Path):
+    """User 7 saw 3 (oldest), 1, 3 again, and in the log 2 and then 1 again."""
+    data = read("kuairand", tables(tmp_path))
+    assert data.log.select("user", "item", "click", "time", "position").rows() == [
+        (7, 1, False, None, 1),
+        (7, 2, True, 4, 2),
+        (7, 3, False, None, 0),
+        (8, 2, False, 1, 0),
+    ]
+    assert data.merged == 2
+    assert data.catalog.categories.names == ("tag 5", "other")
+
+
+def test_the_parquet_log_alone_is_enough(tmp_path: Path):
+    (tables(tmp_path) / "history.parquet").unlink()
+    assert len(read("kuairand", tmp_path).log) == 3
+
+
+def made(**changed: list[str]) -> Callable[[Path], Path]:
+    return lambda folder: kuairand(folder, **changed)  # type: ignore[arg-type]
+
+
+def without(name: str) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        (kuairand(folder) / "data" / name).unlink()
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (made(early=[view(7, 1, 1), view(7, 2, 1, 2)]), r"row 3, column long_view: given '2', allowed is 0 or 1"),
+        (made(early=[view("x", 1, 1)]), r"4_21_pure.csv, row 2, column user_id: given 'x', allowed is a whole number"),
+        (made(late=[view(7, "", 1)]), r"5_08_pure.csv, row 2, column video_id: given nothing"),
+        (made(late=[view(7, 1, "noon")]), r"column time_ms: given 'noon', allowed is a number of milliseconds"),
+        (made(late=[view(7, 1, 16 * 10**17)]), r"column time_ms: given '1600000000000000000', allowed is"),
+        (made(listed=[video(1, "a|b")]), r"basic_pure.csv, row 2, column tag: given 'a|b', allowed is whole numbers"),
+        (made(listed=[*LISTED, video(2, "")]), r"row 6, column video_id: given '2'.*row 3 has video_id 2 already"),
+        (made(late=[]), r"log_standard_4_22_to_5_08_pure.csv is empty"),
+        (without("video_features_basic_pure.csv"), r"basic_pure.csv is missing; KuaiRand needs it beside log_standard"),
+        (lambda folder: folder, r"holds no KuaiRand data; a folder must hold log_standard_4_08_to_4_21_pure.csv"),
+        (lambda folder: folder / "nowhere", r"nowhere is not a folder; give the folder that holds log_standard"),
+    ],
+)
+def test_bad_kuairand_files_are_one_clear_error(tmp_path: Path, make: Callable[[Path], Path], message: str):
+    with pytest.raises(DataError, match=message):
+        read("kuairand", make(tmp_path))
+
+
+# KuaiRec
+
+MATRIX = "user_id,video_id,play_duration,video_duration,time,date,timestamp,watch_ratio"
+CAPTIONS = (
+    "video_id,manual_cover_text,caption,topic_tag,first_level_category_id,first_level_category_name,"
+    "second_level_category_id,second_level_category_name,third_level_category_id,third_level_category_name"
+)
+
+
+def watched(user: object, video: object, timestamp: object, ratio: object) -> str:
+    """A row of KuaiRec's matrices."""
+    return f"{user},{video},13838,10867,2020-07-05 00:08:23.438,20200705,{timestamp},{ratio}"
+
+
+BIG = [watched(7, 1, 20.5, 1.99), watched(7, 2, 20.25, 2.0), watched(8, 1, 5, 3.5), watched(8, 1, 4, 0)]
+TAGS = ['1,"[27, 9]"', "2,[9]", "3,[1]"]
+
+
+def kuairec(folder: Path, big: list[str] = BIG, tags: list[str] = TAGS, captions: str | None = None) -> Path:
+    csv(folder / "data" / "big_matrix.csv", MATRIX, *big)
+    csv(folder / "data" / "item_categories.csv", "video_id,feat", *tags)
+    if captions is not None:
+        (folder / "data" / "kuairec_caption_category.csv").write_text(f"{CAPTIONS}\n{captions}", encoding="utf-8")
+    return folder
+
+
+def test_kuairec_is_read_with_twice_watched_as_a_click(tmp_path: Path):
+    """Half a second decides the order of user 7; of user 8's views of video 1 the one at 4 s is the first."""
+    data = read("kuairec", kuairec(tmp_path))
+    assert data.log.select("user", "item", "click", "time", "position").rows() == [
+        (7, 1, False, 20, 1),
+        (7, 2, True, 20, 0),
+        (8, 1, False, 4, 0),
+    ]
+    assert data.log["rating"].to_list() == pytest.approx([1.99, 2.0, 0.0])
+    assert data.catalog.titles == ("item 1", "item 2")
+    assert data.catalog.categories.names == ("tag 27", "tag 9")
+    assert data.catalog.categories.membership.tolist() == [[True, True], [False, True]]
+    assert (data.dropped_items, data.merged) == (1, 1)
+
+
+def test_a_view_at_an_unknown_time_comes_last_and_has_no_position(tmp_path: Path):
+    data = read("kuairec", kuairec(tmp_path, [watched(7, 1, "", 3), watched(7, 1, 9, 0), watched(7, 2, "", 3)]))
+    assert data.log.select("item", "click", "time", "position").rows() == [(1, False, 9, 0), (2, True, None, None)]
+
+
+def test_captions_give_titles_and_names_and_broken_rows_are_counted(tmp_path: Path):
+    """Row 2 is broken over two lines without quotation marks; video 1 has a comma, a line break and quotation marks."""
+    captions = (
+        '1,UNKNOWN,"Noodles, ""fast""\nand hot",[],27,Food,124,Sub,9,Leaf\n'
+        "2,UNKNOWN,half a\rcaption\nand the rest,[],8,Face,673,Sub,-124,UNKNOWN\n"
+        "3,UNKNOWN,,[],8,UNKNOWN,673,Sub,-124,UNKNOWN\n"
+    )
+    views = [watched(7, 1, 1, 3), watched(7, 2, 2, 0), watched(7, 3, 3, 0)]
+    data = read("kuairec", kuairec(tmp_path, views, captions=captions))
+    assert data.catalog.titles == ('Noodles, "fast" and hot', "item 2", "item 3")
+    assert data.catalog.categories.names == ("Food", "other")
+    assert data.catalog.categories.membership.tolist() == [[True, False], [False, True], [False, True]]
+    assert "2 broken rows of kuairec_caption_category.csv skipped" in data.notes
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda f: kuairec(f, [watched(7, 1, 1, "nan")]), r"column watch_ratio: given 'nan', allowed is a number"),
+        (lambda f: kuairec(f, [watched(7.5, 1, 1, 1)]), r"row 2, column user_id: given '7.5', allowed is a whole num"),
+        (
+            lambda f: kuairec(f, tags=["1,27"]),
+            r"item_categories.csv, row 2, column feat: given '27', allowed is a list",
+        ),
+        (lambda f: kuairec(f, tags=["1,[1]", "1,[2]"]), r"row 3, column video_id: given '1'.*row 2 has video_id 1"),
+        (lambda f: (csv(f / "small_matrix.csv", MATRIX), f)[1], r"big_matrix.csv is missing; KuaiRec needs big_matrix"),
+        (lambda f: f, r"holds no KuaiRec data; a folder must hold big_matrix.csv and item_categories.csv"),
+        (lambda f: f / "nowhere", r"nowhere is not a folder; give the folder that holds big_matrix.csv"),
+    ],
+)
+def test_bad_kuairec_files_are_one_clear_error(tmp_path: Path, make: Callable[[Path], Path], message: str):
+    with pytest.raises(DataError, match=message):
+        read("kuairec", make(tmp_path))
+
+
+def test_captions_without_their_columns_are_refused(tmp_path: Path):
+    kuairec(tmp_path, captions="")
+    (tmp_path / "data" / "kuairec_caption_category.csv").write_text("video_id,title\n1,A\n")
+    with pytest.raises(DataError, match=r"category.csv: column caption is missing, given \['video_id', 'title'\]"):
+        read("kuairec", tmp_path)
+
+
+# real views
+
+
+def real() -> Path:
+    if not (KUAIRAND / "history.parquet").is_file():
+        pytest.skip(f"no KuaiRand in {KUAIRAND}; set LERL_DATA to the folder that holds kuairand_pure/history.parquet")
+    return KUAIRAND
+
+
+def few(folder: Path, users: int = 4_000) -> Path:
+    """The views of the users with the lowest numbers."""
+    folder.mkdir()
+    for name in ("history", "log"):
+        frame = pl.read_parquet(real() / f"{name}.parquet")
+        frame.filter(pl.col("user_id") < users).write_parquet(folder / f"{name}.parquet")
+    (folder / "videos.parquet").write_bytes((KUAIRAND / "videos.parquet").read_bytes())
+    return folder
+
+
+def test_real_views_are_read_and_predicted(tmp_path: Path):
+    raw = few(tmp_path / "raw")
+    report = prepare("kuairand", raw, tmp_path / "out")
+    people = Population.load(tmp_path / "out")
+    pairs = pl.concat(
+        pl.read_parquet(raw / f"{n}.parquet", columns=["user_id", "video_id"]) for n in ("history", "log")
+    )
+    assert report.interactions == pairs.n_unique()
+    assert report.merged == len(pairs) - pairs.n_unique()
+    assert report.base_rate == pytest.approx(0.35, abs=0.03)
+    assert min(report.truth_auc, report.knowledge_auc) > 0.68
+    assert "tag 39" in people.catalog.categories.names
+    assert 0.45 < len(people.history) / report.interactions < 0.55
+    log = pl.read_parquet(tmp_path / "out" / "interactions.parquet")
+    seen = log.sort("user", "position").with_columns(before=pl.col("time").shift().over("user"))
+    assert seen.filter(pl.col("time").is_null() & pl.col("before").is_not_null()).is_empty()
+    assert seen.filter(pl.col("time") < pl.col("before")).is_empty()
+    assert seen.filter(pl.col("position") != pl.int_range(pl.len()).over("user")).is_empty()
+
+
+def test_known_views_without_a_time_come_before_those_with_one(tmp_path: Path):
+    """The known history lies in order of each user's place, though most views have no time."""
+    prepare("kuairand", few(tmp_path / "raw"), tmp_path / "out", dim=2)
+    people = Population.load(tmp_path / "out")
+    log = pl.read_parquet(tmp_path / "out" / "interactions.parquet").filter(pl.col("half") == "knowledge")
+    users = log["user"].unique().sort().to_numpy()
+    everybody = pl.read_parquet(tmp_path / "out" / "interactions.parquet")["user"].unique().sort().to_numpy()
+    for user in users[:5]:
+        known = people.history[people.history[:, 0] == np.searchsorted(everybody, user)]
+        wanted = log.filter(pl.col("user") == user).sort("position")["item"].cast(pl.String).to_list()
+        assert [people.catalog.item_ids[item] for item in known[:, 1]] == wanted
