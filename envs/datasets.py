@@ -5,9 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from lerl.envs.goodbooks import read_goodbooks
 from lerl.envs.kuairand import read_kuairand
-from lerl.envs.kuairec import read_kuairec
+from lerl.envs.kuairec import read_kuairec, read_kuairec_dense
 from lerl.envs.layouts import DataSet
 from lerl.envs.logs import with_half
 from lerl.envs.movielens import read_movielens
@@ -24,6 +26,9 @@ READERS: dict[str, Callable[[Path], DataSet]] = {
     "kuairec": read_kuairec,
 }
 """How each publisher's files are read, by the name of the format."""
+
+DENSE_READERS: dict[str, Callable[[Path], DataSet]] = {"kuairec": read_kuairec_dense}
+"""The same for data sets with a matrix in which nearly everybody met everything."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +106,7 @@ def prepare(
     dim: int = 8,
     seed: int = 0,
     overwrite: bool = False,
+    dense: bool = False,
     note: Callable[[str], object] | None = None,
 ) -> PrepareReport:
     """Read a data set, fit truth and knowledge, and write a folder for `Population.load`: wholly, or not at all.
@@ -114,6 +120,8 @@ def prepare(
         dim: length of the item vectors, 1 or more.
         seed: for the start of the fit, 0 or more.
         overwrite: replace a data set prepared before.
+        dense: make users of the matrix in which nearly everybody met everything, for `env.response` "lookup"; one of
+            DENSE_READERS has such a matrix.
         note: called with each line of what was taken for what, before the fit begins.
 
     Raises:
@@ -123,8 +131,9 @@ def prepare(
         ValueError: an argument is out of range.
     """
     check_vacant(out, overwrite=overwrite)
-    data = _noted(read(format, folder), note)
-    return _write(data, out, {"format": format, "dim": dim, "seed": seed}, dim, seed, overwrite)
+    data = _noted(read(format, folder, dense=dense), note)
+    settings = {"format": format, "dim": dim, "seed": seed, **({"dense": True} if dense else {})}
+    return _write(data, out, settings, dim, seed, overwrite)
 
 
 def import_logs(
@@ -173,26 +182,33 @@ def _noted(data: DataSet, note: Callable[[str], object] | None) -> DataSet:
 def _write(
     data: DataSet, out: Path, settings: Mapping[str, Any], dim: int, seed: int, overwrite: bool
 ) -> PrepareReport:
-    from lerl.envs.taste import fit_population
+    from lerl.envs.taste import fit_dense, fit_population
 
-    fitted = fit_population(data.name, data.catalog, data.log, numbers=data.numbers, dim=dim, seed=seed)
+    log = with_half(data.log)
+    if data.known is None or data.numbers is None:
+        fitted = fit_population(data.name, data.catalog, data.log, numbers=data.numbers, dim=dim, seed=seed)
+    else:
+        log = log.with_columns(half=pl.lit("truth"))
+        fitted = fit_dense(data.name, data.catalog, data.log, data.known, data.numbers, dim=dim, seed=seed)
     report = _report(data, fitted)
     with new_folder(out, overwrite=overwrite) as partial:
         fitted.population.write(partial, about={"settings": settings, "report": asdict(report)})
-        with_half(data.log).write_parquet(partial / INTERACTIONS_FILE)
+        log.write_parquet(partial / INTERACTIONS_FILE)
     return report
 
 
-def read(format: str, folder: Path) -> DataSet:
-    """Read a data set and check every row.
+def read(format: str, folder: Path, *, dense: bool = False) -> DataSet:
+    """Read a data set, or with `dense` its dense matrix as the truth, and check every row.
 
     Raises:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
-        ValueError: there is no such format.
+        ValueError: there is no such format, or it has no dense matrix.
     """
     if format not in READERS:
         raise ValueError(f"format must be one of {sorted(READERS)}, given {format!r}")
-    return READERS[format](Path(folder))
+    if dense and format not in DENSE_READERS:
+        raise ValueError(f"--dense is for {' and '.join(DENSE_READERS)} alone, given --format {format}; leave it out")
+    return (DENSE_READERS if dense else READERS)[format](Path(folder))
 
 
 def _report(data: DataSet, fitted: "FittedPopulation") -> PrepareReport:

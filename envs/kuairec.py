@@ -69,6 +69,37 @@ def read_kuairec(folder: Path) -> DataSet:
     return DataSet("kuairec", catalog_of(items), log, dropped, merged, items["item"].to_numpy(), tuple(notes))
 
 
+def read_kuairec_dense(folder: Path) -> DataSet:
+    """KuaiRec's small matrix as the truth, and what the big one tells of its users and videos as what is known.
+
+    The catalogue and the users are those of small_matrix.csv, whose every cell is a view by `read_kuairec`'s rules. The
+    known log is big_matrix.csv without the pairs that the small matrix has.
+
+    Raises:
+        DataError: as in `read_kuairec`.
+    """
+    place = _place(folder, SMALL, BIG)
+    log, merged = first_views([read_views(scan(place / SMALL), VIEWS)])
+    big, big_merged = first_views([read_views(scan(place / BIG), VIEWS)])
+    known = big.join(log, on=["user", "item"], how="anti", maintain_order="left")
+    listed, notes = _videos(place)
+    _, dropped, _ = items_of(pl.concat([log.select("item"), big.select("item")]), listed)
+    items, _, unlisted = items_of(log, listed)
+    items = or_other(or_id(items))
+    users = log["user"].n_unique()
+    filled = len(log) / (users * len(items))
+    notes = [
+        _click_note(),
+        f"truth: {SMALL}, {users:,} users x {len(items):,} videos, {filled:.1%} of all pairs",
+        f"knowledge: {len(known):,} pairs of {BIG}; {len(big) - len(known):,} others are in the truth",
+        *notes,
+        *merged_note(merged + big_merged),
+        *unlisted_note(unlisted, TAGS_FILE),
+    ]
+    numbers = items["item"].to_numpy()
+    return DataSet("kuairec dense", catalog_of(items), log, dropped, merged, numbers, tuple(notes), known)
+
+
 def _click_note() -> str:
     return f"a click is a watch_ratio of {WATCHED:g} or more, which is kept as the rating"
 

@@ -30,6 +30,8 @@ class DataSet:
         merged: how many interactions were left out because the same user met the same item in another row.
         numbers: (I,) int64, the catalogue's items as the log numbers them; their ids as numbers where None.
         notes: what was taken for what, and what was left out, one line each.
+        known: another log, of other users and items too, from which knowledge is fitted, while `log`, in which nearly
+            everybody met everything, is the truth; None where the halves of `log` make truth and knowledge.
     """
 
     name: str
@@ -39,6 +41,7 @@ class DataSet:
     merged: int = 0
     numbers: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
+    known: pl.DataFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,9 @@ ARRAYS: dict[str, tuple[type, int]] = {
 }
 """What a prepared folder's arrays are: type and number of dimensions."""
 
+MORE_ARRAYS: dict[str, tuple[type, int]] = {"dense": (np.int8, 2)}
+"""The same of arrays that only some data sets have."""
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -122,6 +125,7 @@ class Population:
     knowledge: Knowledge
     training: NDArray[np.bool_]
     history: NDArray[np.int32]
+    dense: NDArray[np.int8] | None = None
 
     def __post_init__(self) -> None:
         items, users = len(self.catalog), len(self.training)
@@ -136,6 +140,7 @@ class Population:
                     f"given {given[0]} and {given[1]}"
                 )
         _check_history(self.history, items, users)
+        _check_dense(self.dense, (users, items))
         read_only(self)
 
     def users(self, split: str) -> NDArray[np.int64]:
@@ -204,7 +209,7 @@ class Population:
             arrays = _read_arrays(Path(folder) / ARRAYS_FILE)
             truth = Truth(**{field.name: arrays[f"truth.{field.name}"] for field in fields(Truth)})
             knowledge = Knowledge(**{field.name: arrays[f"knowledge.{field.name}"] for field in fields(Knowledge)})
-            return cls(name, catalog, truth, knowledge, arrays["training"], arrays["history"])
+            return cls(name, catalog, truth, knowledge, arrays["training"], arrays["history"], arrays.get("dense"))
 
 
 def make_command(folder: Path, format: str) -> str:
@@ -340,7 +345,9 @@ def damage(folder: Path, file: str, format: str) -> Iterator[None]:
 def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     found = {}
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
-        for name, (kind, dimensions) in ARRAYS.items():
+        for name, (kind, dimensions) in (ARRAYS | MORE_ARRAYS).items():
+            if name not in kept and name in MORE_ARRAYS:
+                continue
             if name not in kept:
                 raise ValueError(f"{name} is missing")
             array = found[name] = kept[name]
@@ -355,7 +362,8 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _arrays(population: Population) -> dict[str, Any]:
     sides: dict[str, Truth | Knowledge] = {"truth": population.truth, "knowledge": population.knowledge}
     parts = {f"{side}.{field.name}": getattr(of, field.name) for side, of in sides.items() for field in fields(of)}
-    return {**parts, "training": population.training, "history": population.history}
+    more = {} if population.dense is None else {"dense": population.dense}
+    return {**parts, "training": population.training, "history": population.history, **more}
 
 
 def _catalog_frame(catalog: Catalog) -> "polars.DataFrame":
@@ -421,4 +429,12 @@ def _check_history(history: NDArray[np.int32], items: int, users: int) -> None:
         raise ValueError(
             f"history has a row outside users 0..{users - 1}, items 0..{items - 1}, clicked 0..1: "
             f"columns reach from {history.min(axis=0).tolist()} to {history.max(axis=0).tolist()}"
+        )
+
+
+def _check_dense(dense: NDArray[np.int8] | None, shape: tuple[int, int]) -> None:
+    if dense is not None and (dense.shape != shape or not np.isin(dense, (-1, 0, 1)).all()):
+        raise ValueError(
+            f"dense must hold 1, 0 or -1 for {shape[0]} users and {shape[1]} items, "
+            f"given an array of shape {dense.shape} with {np.unique(dense)[:5].tolist()}"
         )

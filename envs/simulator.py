@@ -17,7 +17,7 @@ from lerl.envs.dynamics import Boredom, Drift, Fatigue, Patience, Satisfaction
 from lerl.envs.leave import Leave, Situation
 from lerl.envs.plugins import PluginError, blamed, checked_chances, load_plugin
 from lerl.envs.population import Population
-from lerl.envs.response import Arrays, LatentFactorResponse, ResponseModel
+from lerl.envs.response import RESPONSES, Arrays, ResponseModel
 from lerl.envs.topics import item_topics, unit_rows
 
 # By how much harder (negative: easier) "at least 2, 3 and 5 stars" is than "at least 4", in log-odds, to one decimal
@@ -37,7 +37,8 @@ class SimulatorConfig:
         feedback: "click" (0 or 1) or "rating" (1 to 5 stars, seen as 0, 0.25, 0.5, 0.75, 1; a click is 4 or more).
         topics: what bores: "hidden" clusters of the true item vectors, or "categories", the catalogue's own.
         topic_count: how many hidden clusters.
-        response: "latent", or your own as "my_package.my_module:MyResponse", made with the population.
+        response: "latent", "lookup" (in the matrix of a population prepared with --dense), or your own as
+            "my_package.my_module:MyResponse", made with the population.
         drift: how tastes move.
         boredom: how topics bore.
         fatigue: how sessions tire.
@@ -189,10 +190,11 @@ class UserSimulator:
             )
 
     def _build_response(self) -> ResponseModel:
-        if self.config.response == "latent":
-            return LatentFactorResponse(self.population)
+        if self.config.response in RESPONSES:
+            built_in: ResponseModel = RESPONSES[self.config.response](self.population)
+            return built_in
         name, methods = self.config.response, ("init", "score", "advance")
-        made = load_plugin(name, "env.response", ("latent",), methods)
+        made = load_plugin(name, "env.response", RESPONSES, methods)
         with blamed(f"env.response is {name!r}, but {made.__name__}(population)"):
             own: ResponseModel = made(self.population)
         return own
@@ -242,7 +244,7 @@ class UserSimulator:
 
     def _checked_response(self, given: Arrays, method: str, count: int, needed: Iterable[str] = ()) -> Arrays:
         """The state that a response model gave, with the entries `needed`; one of somebody's own may be wrong."""
-        if self.config.response == "latent":
+        if self.config.response in RESPONSES:
             return given
         who = f"{self.config.response}.{method}"
         if not isinstance(given, dict):
@@ -258,7 +260,7 @@ class UserSimulator:
     def scores(self, state: State, slates: NDArray[np.int32]) -> NDArray[np.float64]:
         """What the response model says of slates (B, k), before boredom and fatigue; the caller's to change."""
         chance = self.model.score(state.response, slates)
-        if self.config.response == "latent":
+        if self.config.response in RESPONSES:
             return chance
         return checked_chances(chance, slates.shape, f"{self.config.response}.score", "slot", slates >= 0)
 

@@ -163,6 +163,71 @@ def fit_population(
     return FittedPopulation(population, truth_fit, guess_fit, agreement(truth, guess, np.flatnonzero(~training)))
 
 
+def fit_dense(
+    name: str,
+    catalog: Catalog,
+    log: pl.DataFrame,
+    known: pl.DataFrame,
+    numbers: NDArray[np.int64],
+    *,
+    dim: int = 8,
+    seed: int = 0,
+) -> FittedPopulation:
+    """A population whose truth is a log in which nearly everybody met everything, and its knowledge another log.
+
+    The truth keeps that log as its matrix; its vectors, for topics, drift and what the matrix lacks, are fitted to it.
+    Knowledge is fitted to all users and items of the other log, and of those the population's are taken. The users
+    have no known history with the catalogue.
+
+    Args:
+        name: the data set's name.
+        catalog: the items of `log`.
+        log: see `lerl.envs.logs.SCHEMA`.
+        known: the same; it has no pair of a user and an item that `log` has.
+        numbers: (I,) the catalogue's items as the logs number them.
+        dim: length of the vectors, 1 or more.
+        seed: for the start of the least squares, 0 or more.
+
+    Raises:
+        DataError: a frame is no log, they share a pair, or one has too few interactions to fit and judge.
+        ValueError: `dim` or `seed` is out of range.
+    """
+    _check_settings(dim, seed)
+    for frame in (log, known):
+        check_log(frame)
+    shared = log.join(known, on=["user", "item"], how="semi")
+    if len(shared):
+        user, item = shared.row(0)[:2]
+        raise DataError(f"user {user} and item {item} occur in both logs; what is known must not be in the truth")
+    log, known = _in_order(log), _in_order(known)
+    user_ids, items = np.unique(log["user"].to_numpy()), len(catalog)
+    everybody, everything = (np.unique(np.concatenate([own, known[name].to_numpy()]))
+                             for name, own in (("user", user_ids), ("item", numbers)))  # fmt: skip
+    rows, known_rows = _positions(numbers, user_ids, log), _positions(everything, everybody, known)
+    truth, truth_fit = fit_taste(rows, _held_out(log), training_users(user_ids), items, dim=dim, seed=seed)
+    all_training = training_users(everybody)
+    guess, guess_fit = fit_taste(known_rows, _held_out(known), all_training, len(everything), dim=dim, seed=seed)
+    of_users, of_items = np.searchsorted(everybody, user_ids), np.searchsorted(everything, numbers)
+    guess = TasteModel(
+        guess.item_vectors[of_items], guess.item_offsets[of_items], guess.user_vectors[of_users],
+        guess.user_offsets[of_users],
+    )  # fmt: skip
+    popularity = _popularity(known_rows, all_training, len(everything))[of_items]
+    dense = np.full((len(user_ids), items), -1, np.int8)
+    dense[rows.users, rows.items] = rows.clicks
+    population = Population(
+        name=name,
+        catalog=catalog,
+        truth=Truth(truth.item_vectors, truth.item_offsets, truth.user_vectors, truth.user_offsets),
+        knowledge=_knowledge(guess, popularity / popularity.sum()),
+        training=training_users(user_ids),
+        history=np.zeros((0, 3), np.int32),
+        dense=dense,
+    )
+    judges = np.flatnonzero(~population.training)
+    return FittedPopulation(population, truth_fit, guess_fit, agreement(truth, guess, judges))
+
+
 def fit_taste(
     rows: Interactions, kept: NDArray[np.bool_], training: NDArray[np.bool_], items: int, *, dim: int, seed: int
 ) -> tuple[TasteModel, Fit]:
@@ -247,6 +312,10 @@ def _standardised(model: TasteModel, users: NDArray[np.int64]) -> Array:
     standardised = np.zeros_like(scores)
     np.divide(scores, length, out=standardised, where=length > CONSTANT)
     return standardised
+
+
+def _held_out(log: pl.DataFrame) -> NDArray[np.bool_]:
+    return held_out(log["user"].to_numpy(), log["item"].to_numpy())
 
 
 def _in_order(log: pl.DataFrame) -> pl.DataFrame:

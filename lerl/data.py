@@ -76,6 +76,8 @@ def _add_prepare(commands: Any, name: str) -> None:
     add = _add(commands, name, _prepare, "a data set as published to a folder that lerl train can use").add_argument
     add("folder", metavar="FOLDER", type=Path, help="where the data set's files are")
     add("--format", required=True, help=f"the data set's layout: {FORMATS}")
+    help = "with kuairec: users of the small matrix, for env.response lookup"
+    add("--dense", action="store_true", default=argparse.SUPPRESS, help=help)
     _add_output(add)
 
 

@@ -4,10 +4,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import polars as pl
 import pytest
 
+import lerl  # noqa: F401 - registers the environments
+from lerl.cli import main
 from lerl.envs.datasets import prepare, read
 from lerl.envs.logs import DataError
 from lerl.envs.population import Population
@@ -254,6 +257,97 @@ def test_captions_without_their_columns_are_refused(tmp_path: Path):
     (tmp_path / "data" / "kuairec_caption_category.csv").write_text("video_id,title\n1,A\n")
     with pytest.raises(DataError, match=r"category.csv: column caption is missing, given \['video_id', 'title'\]"):
         read("kuairec", tmp_path)
+
+
+# the dense matrix
+
+
+def ratio(user: int, video: int, draw: np.random.Generator) -> float:
+    """How much is watched: users like the videos that are even or odd as they are, four times in five."""
+    return 2.5 if (draw.random() < 0.8) == ((user + video) % 2 == 0) else 0.5
+
+
+def matrices(folder: Path, small: int = 0, big: int = 1, shared: int = 0) -> Path:
+    """Users 0 to 59 and videos 0 to 29 in the small matrix, all but one pair; 150 users and 90 videos in the big one.
+
+    Args:
+        folder: to write into.
+        small: seed of the one.
+        big: seed of the other.
+        shared: how many pairs of the small one the big one has too.
+    """
+    draw = np.random.default_rng(small)
+    cells = [(user, video) for user in range(60) for video in range(30)][1:]
+    inner = [watched(user, video, video + 1, ratio(user, video, draw)) for user, video in cells]
+    draw = np.random.default_rng(big)
+    rest = [(user, video) for user in range(150) for video in range(90) if user >= 60 or video >= 30]
+    outer = [watched(user, video, video + 1, ratio(user, video, draw)) for user, video in rest]
+    outer += [watched(user, video, 5, 9) for user, video in cells[:shared]]
+    csv(folder / "small_matrix.csv", MATRIX, *inner)
+    csv(folder / "big_matrix.csv", MATRIX, *outer)
+    csv(folder / "item_categories.csv", "video_id,feat", *(f"{video},[{video % 2}]" for video in range(95)))
+    return folder
+
+
+def dense(folder: Path, out: Path) -> Population:
+    prepare("kuairec", folder, out, dim=2, dense=True)
+    return Population.load(out)
+
+
+def test_the_dense_matrix_is_the_truth_and_the_big_one_what_is_known(tmp_path: Path):
+    lines: list[str] = []
+    report = prepare("kuairec", matrices(tmp_path / "raw"), tmp_path / "out", dim=2, dense=True, note=lines.append)
+    assert (report.users, report.items, report.interactions, report.dropped_items) == (60, 30, 1_799, 5)
+    assert "truth: small_matrix.csv, 60 users x 30 videos, 99.9% of all pairs" in lines
+    assert "knowledge: 11,700 pairs of big_matrix.csv; 0 others are in the truth" in lines
+    assert min(report.truth_auc, report.knowledge_auc) > 0.7
+    people = Population.load(tmp_path / "out")
+    assert people.dense is not None
+    draw = np.random.default_rng(0)
+    wanted = [-1] + [int(ratio(user, video, draw) >= 2) for user in range(60) for video in range(30) if user or video]
+    assert people.dense.ravel().tolist() == wanted
+    assert len(people.history) == 0
+    assert people.knowledge.popularity.sum() == pytest.approx(1)
+    assert set(pl.read_parquet(tmp_path / "out" / "interactions.parquet")["half"]) == {"truth"}
+
+
+def test_neither_side_sees_the_other_s_data(tmp_path: Path):
+    """Another small matrix leaves the knowledge as it is to the bit, another big one the truth."""
+    one = dense(matrices(tmp_path / "one"), tmp_path / "a")
+    other_truth = dense(matrices(tmp_path / "two", small=5), tmp_path / "b")
+    other_known = dense(matrices(tmp_path / "three", big=5), tmp_path / "c")
+    overlap = dense(matrices(tmp_path / "four", shared=200), tmp_path / "d")
+    for name, array in vars(one.knowledge).items():
+        np.testing.assert_array_equal(getattr(other_truth.knowledge, name), array)
+    for name, array in vars(one.truth).items():
+        np.testing.assert_array_equal(getattr(other_known.truth, name), array)
+    assert (one.truth.user_vectors != other_truth.truth.user_vectors).any()
+    assert (one.knowledge.tastes != other_known.knowledge.tastes).any()
+    assert overlap.digest() == one.digest()
+
+
+def test_users_of_the_matrix_live_whole_sessions(tmp_path: Path):
+    dense(matrices(tmp_path / "raw"), tmp_path / "out")
+    env = gymnasium.make_vec(
+        "lerl/KuaiRec-v0", num_envs=8, path=str(tmp_path / "out"), response="lookup", slate_size=3, topic_count=4
+    )
+    env.reset(seed=3)
+    rewards = [env.step(env.action_space.sample())[1] for _ in range(12)]
+    assert 0 < np.mean(rewards) < 1
+
+
+def test_a_format_without_such_a_matrix_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="--dense is for kuairec alone, given --format kuairand; leave it out"):
+        prepare("kuairand", kuairand(tmp_path / "raw"), tmp_path / "out", dense=True)
+    with pytest.raises(DataError, match=r"small_matrix.csv is missing; KuaiRec needs small_matrix.csv, big_matrix.csv"):
+        prepare("kuairec", kuairec(tmp_path / "rec"), tmp_path / "out", dense=True)
+
+
+def test_the_command_makes_users_of_the_matrix(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    raw, out = matrices(tmp_path / "raw"), tmp_path / "out"
+    assert main(["data", "prepare", "--format", "kuairec", "--dense", str(raw), "--out", str(out), "--dim", "2"]) == 0
+    assert "truth: small_matrix.csv" in capsys.readouterr().out
+    assert Population.load(out).dense is not None
 
 
 # real views

@@ -1,10 +1,12 @@
 """What a population holds: shared by all rows, so that nobody may change it for the others."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from lerl.envs.logs import DataError
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 
@@ -28,3 +30,42 @@ def test_an_observation_is_a_copy_of_what_is_known(small: Population):
         value[:] = 0
     assert (small.knowledge.tastes == before).all()
     assert (env.state.user == users).all()
+
+
+def test_a_dense_matrix_is_kept_and_part_of_the_digest(small: Population, tmp_path: Path):
+    dense = np.full((40, 60), -1, np.int8)
+    dense[3, 7] = 1
+    people = dataclasses.replace(small, dense=dense)
+    people.save(tmp_path / "dense")
+    loaded = Population.load(tmp_path / "dense")
+    assert loaded.dense is not None
+    np.testing.assert_array_equal(loaded.dense, dense, strict=True)
+    assert loaded.digest() == people.digest() != small.digest()
+    other = dense.copy()
+    other[3, 7] = 0
+    assert dataclasses.replace(small, dense=other).digest() != people.digest()
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.dense[0, 0] = 1
+
+
+def test_a_population_without_one_is_written_as_before(small: Population, tmp_path: Path):
+    small.save(tmp_path / "plain")
+    assert "dense" not in np.load(tmp_path / "plain" / "arrays.npz")
+    assert Population.load(tmp_path / "plain").dense is None
+
+
+@pytest.mark.parametrize(
+    ("dense", "message"),
+    [
+        (np.zeros((40, 59), np.int8), r"1, 0 or -1 for 40 users and 60 items, given an array of shape \(40, 59\)"),
+        (np.full((40, 60), 2, np.int8), r"given an array of shape \(40, 60\) with \[2\]"),
+        (np.zeros((40, 60), np.float32), r"dense must be int8 in 2 dimensions, given float32"),
+        (np.array([[b"x"]], object), r"cannot be read \(arrays.npz: "),
+    ],
+)
+def test_a_damaged_matrix_is_refused(small: Population, tmp_path: Path, dense: np.ndarray, message: str):
+    small.save(tmp_path / "damaged")
+    arrays = dict(np.load(tmp_path / "damaged" / "arrays.npz"))
+    np.savez(tmp_path / "damaged" / "arrays.npz", **arrays, dense=dense)
+    with pytest.raises(DataError, match=message):
+        Population.load(tmp_path / "damaged")

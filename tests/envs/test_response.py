@@ -9,7 +9,8 @@ import pytest
 
 from lerl.envs import response
 from lerl.envs.population import Population
-from lerl.envs.response import LatentFactorResponse
+from lerl.envs.response import LatentFactorResponse, LookupResponse
+from lerl.envs.simulator import SimulatorConfig, UserSimulator
 
 
 @pytest.fixture
@@ -58,3 +59,55 @@ def test_compiled_scores_equal_their_plain_python(agree: Any):
     taste, vectors = rng.normal(size=(3, 2)).astype(np.float32), rng.normal(size=(4, 2)).astype(np.float32)
     offset, offsets = rng.normal(size=3).astype(np.float32), rng.normal(size=4).astype(np.float32)
     agree(response._score, taste, offset, rng.integers(-1, 4, size=(3, 5)).astype(np.int32), vectors, offsets)
+
+
+# the look-up
+
+
+@pytest.fixture
+def seen(build: Any) -> Population:
+    """One item vector each, (1), (1), (0); users (0) and (2); the matrix has a click, none, and nothing, and back."""
+    population: Population = build([[1], [1], [0]], [[0], [2]])
+    return replace(population, dense=np.array([[1, 0, -1], [-1, 1, 0]], np.int8))
+
+
+def test_what_was_seen_is_looked_up_and_the_rest_is_the_latent_model_s(seen: Population):
+    """The latent chance p of user 0 is 0.5 everywhere; a tenth of a view at p beside one view: (1 + 0.05) / 1.1."""
+    model = LookupResponse(seen)
+    chance = model.score(model.init(np.array([0, 1])), np.array([[0, 1, 2, -1], [0, 1, 2, 0]], np.int32))
+    p = sigmoid(2)
+    assert chance.tolist() == [
+        pytest.approx([1.05 / 1.1, 0.05 / 1.1, 0.5, 0.0]),
+        pytest.approx([p, (1 + 0.1 * p) / 1.1, 0.05 / 1.1, p]),
+    ]
+
+
+def test_a_looked_up_chance_moves_with_the_taste_in_log_odds(seen: Population):
+    """The taste of user 0 drifts from 0 to 3: items with vector 1 gain 3 in log-odds, the one with vector 0 nothing."""
+    model = LookupResponse(seen)
+    state = model.init(np.array([0]))
+    before = model.score(state, np.array([[0, 1, 2]], np.int32))[0]
+    state["taste"] += 3
+    after = model.score(state, np.array([[0, 1, 2]], np.int32))[0]
+    gained = np.log(after / (1 - after)) - np.log(before / (1 - before))
+    assert gained.tolist() == pytest.approx([3, 3, 0], abs=1e-6)
+
+
+def test_a_population_without_a_matrix_has_nothing_to_look_up(small: Population):
+    with pytest.raises(ValueError, match=r"'lookup', which needs a dense matrix.*--format kuairec --dense`, or set"):
+        UserSimulator(small, SimulatorConfig(response="lookup", topic_count=3))
+
+
+def test_looked_up_users_do_what_they_did(small: Population):
+    """What was clicked is clicked again nearly always while nothing tires, and what was not hardly ever."""
+    dense = np.zeros((40, 60), np.int8)
+    dense[:, ::2] = 1
+    still = SimulatorConfig(response="lookup", topic_count=3, slate_size=6, max_steps=10)
+    simulator = UserSimulator(replace(small, dense=dense), still, "all")
+    users = np.arange(40)
+    state = simulator.start(np.arange(40, dtype=np.uint64), np.zeros(40, np.int64), users)
+    chance = simulator.scores(state, np.tile(np.arange(6, dtype=np.int32), (40, 1)))
+    assert chance[:, ::2].min() > 0.9
+    assert chance[:, 1::2].max() < 0.1
+    outcome = simulator.step(state, np.tile(np.arange(6), (40, 1)))
+    assert outcome.feedback[:, ::2].mean() > 0.85 > 0.15 > outcome.feedback[:, 1::2].mean()
