@@ -89,10 +89,11 @@ class PrivilegedAgent:
     base policy fills the slate slot by slot with the item of highest true log-odds minus price times the boredom it
     meets, where slots already filled count; under rules that punish repetition, one set of base policies also shuns the
     topics of the last slate. Every base policy is followed for 8 steps on a copy of the state under the true
-    dynamics, with other random draws than the real session's; what is added up is the true chance of a click, weighted
-    by the true chance that the user is still there, and at the horizon the last reward rate over the expected rest of
-    the session. The first slate of the best policy is shown. It is no exact optimum, but an attainable policy that no
-    agent without the hidden state should beat.
+    dynamics, with other random draws than the real session's; what is added up is the true chance of a click (with
+    several kinds of feedback, what they are worth on average), weighted by the true chance that the user is still
+    there, and at the horizon the last reward rate over the expected rest of the session. The first slate of the best
+    policy is shown. It is no exact optimum, but an attainable policy that no agent without the hidden state should
+    beat.
     """
 
     def __init__(self, setting: Setting, count: int) -> None:
@@ -130,7 +131,7 @@ class PrivilegedAgent:
         """The (B, N) items worth a thought and their log-odds before boredom: the best few of every topic."""
         items = np.arange(len(self._signature), dtype=np.int32)
         everything = np.ascontiguousarray(np.broadcast_to(items, (len(state), len(items))))
-        chance = np.clip(simulator.scores(state, everything), 1e-9, 1 - 1e-9)
+        chance = np.clip(simulator.worth(everything, simulator.scores(state, everything)), 1e-9, 1 - 1e-9)
         logits = np.log(chance / (1 - chance))
         _hide_shown(logits, state.shown, simulator.config.repeats)
         needed = self.setting.slate_size * HORIZON  # slates to look ahead on, however few topics there are
@@ -171,7 +172,7 @@ def _follow(
             first = np.full((len(state), config.slate_size), -1, np.int32)
             first[rows] = slates
         outcome = simulator.step(copy, slates)
-        rate[rows] = outcome.chance.mean(axis=1)
+        rate[rows] = simulator.worth(outcome.slates, outcome.chance).mean(axis=1)
         leaving[rows] = outcome.leave_chance
         value[rows] += there[rows] * rate[rows]
         there[rows] *= 1 - leaving[rows]

@@ -1,7 +1,7 @@
 """Named data sets and logs of your own: read, check every row, and prepare a population from them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +54,7 @@ class PrepareReport:
         knowledge_held_out_rate: share of clicks among its held-out interactions.
         correlation: of the two sides' log-odds over all items, see `lerl.envs.taste.agreement`.
         merged: how many interactions were left out because the user met the item in another row too.
+        kinds: chance that each kind of feedback beside the click is ranked above its absence, by name.
     """
 
     name: str
@@ -74,6 +75,7 @@ class PrepareReport:
     knowledge_held_out_rate: float
     correlation: float
     merged: int = 0
+    kinds: Mapping[str, float] = field(default_factory=dict)
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and value, one pair per line to print."""
@@ -89,6 +91,7 @@ class PrepareReport:
             ("base rate of clicks", f"{self.base_rate:.3f}"),
             *_fit_rows("truth", self.truth_auc, self.truth_calibration_error),
             ("truth predicts / held out", f"{self.truth_mean_predicted:.3f} / {self.truth_held_out_rate:.3f}"),
+            *((f"truth AUC of {name}, held out", f"{auc:.3f}") for name, auc in self.kinds.items()),
             *_fit_rows("knowledge", self.knowledge_auc, self.knowledge_calibration_error),
             (
                 "knowledge predicts / held out",
@@ -107,6 +110,7 @@ def prepare(
     seed: int = 0,
     overwrite: bool = False,
     dense: bool = False,
+    feedback: Mapping[str, float] | None = None,
     note: Callable[[str], object] | None = None,
 ) -> PrepareReport:
     """Read a data set, fit truth and knowledge, and write a folder for `Population.load`: wholly, or not at all.
@@ -122,6 +126,8 @@ def prepare(
         overwrite: replace a data set prepared before.
         dense: make users of the matrix in which nearly everybody met everything, for `env.response` "lookup"; one of
             DENSE_READERS has such a matrix.
+        feedback: kinds of feedback with weights above 0, the click first, for `env.feedback` "weighted"; kuairand has
+            several kinds.
         note: called with each line of what was taken for what, before the fit begins.
 
     Raises:
@@ -131,8 +137,9 @@ def prepare(
         ValueError: an argument is out of range.
     """
     check_vacant(out, overwrite=overwrite)
-    data = _noted(read(format, folder, dense=dense), note)
-    settings = {"format": format, "dim": dim, "seed": seed, **({"dense": True} if dense else {})}
+    data = _noted(read(format, folder, dense=dense, feedback=feedback), note)
+    chosen = {**({"dense": True} if dense else {}), **({"feedback": dict(feedback)} if feedback else {})}
+    settings = {"format": format, "dim": dim, "seed": seed, **chosen}
     return _write(data, out, settings, dim, seed, overwrite)
 
 
@@ -186,7 +193,9 @@ def _write(
 
     log = with_half(data.log)
     if data.known is None or data.numbers is None:
-        fitted = fit_population(data.name, data.catalog, data.log, numbers=data.numbers, dim=dim, seed=seed)
+        fitted = fit_population(
+            data.name, data.catalog, data.log, numbers=data.numbers, weights=data.weights, dim=dim, seed=seed
+        )
     else:
         log = log.with_columns(half=pl.lit("truth"))
         fitted = fit_dense(data.name, data.catalog, data.log, data.known, data.numbers, dim=dim, seed=seed)
@@ -197,18 +206,29 @@ def _write(
     return report
 
 
-def read(format: str, folder: Path, *, dense: bool = False) -> DataSet:
-    """Read a data set, or with `dense` its dense matrix as the truth, and check every row.
+def read(format: str, folder: Path, *, dense: bool = False, feedback: Mapping[str, float] | None = None) -> DataSet:
+    """Read a data set, or with `dense` its dense matrix as the truth, and check every row; see `prepare`.
 
     Raises:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
-        ValueError: there is no such format, or it has no dense matrix.
+        ValueError: there is no such format, or it has no dense matrix or no such kinds of feedback.
     """
     if format not in READERS:
         raise ValueError(f"format must be one of {sorted(READERS)}, given {format!r}")
     if dense and format not in DENSE_READERS:
         raise ValueError(f"--dense is for {' and '.join(DENSE_READERS)} alone, given --format {format}; leave it out")
+    if feedback:
+        return _read_kinds(format, Path(folder), feedback)
     return (DENSE_READERS if dense else READERS)[format](Path(folder))
+
+
+def _read_kinds(format: str, folder: Path, feedback: Mapping[str, float]) -> DataSet:
+    if format != "kuairand":
+        raise ValueError(f"--feedback is for kuairand alone, given --format {format}; leave it out")
+    wrong = [weight for weight in feedback.values() if not 0 < weight < float("inf")]
+    if wrong:
+        raise ValueError(f"a weight of --feedback must be a number above 0, given {wrong[0]}")
+    return read_kuairand(folder, feedback)
 
 
 def _report(data: DataSet, fitted: "FittedPopulation") -> PrepareReport:
@@ -232,6 +252,7 @@ def _report(data: DataSet, fitted: "FittedPopulation") -> PrepareReport:
         knowledge_held_out_rate=fitted.knowledge_fit.base_rate,
         correlation=fitted.correlation,
         merged=data.merged,
+        kinds={name: fit.auc for name, fit in fitted.kinds.items()},
     )
 
 

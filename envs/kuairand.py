@@ -3,13 +3,14 @@
 Gao et al. 2022, KuaiRand: An Unbiased Sequential Recommendation Dataset with Randomly Exposed Videos.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 
 from lerl.envs.layouts import DataSet, catalog_of, or_id, or_other
-from lerl.envs.logs import DataError
+from lerl.envs.logs import KIND_PREFIX, DataError
 from lerl.envs.scans import scan
 from lerl.envs.tables import strings
 from lerl.envs.views import (
@@ -32,11 +33,16 @@ WANTED = (
     "(KuaiRand-Pure; 1k or 27k in the place of pure for KuaiRand-1K and -27K), or log.parquet and videos.parquet"
 )
 CLICK = "long_view"
+KINDS = (
+    "long_view", "is_click", "is_like", "is_follow", "is_comment", "is_forward", "is_hate", "is_profile_enter",
+)  # fmt: skip
+"""The columns of a log that say with 0 or 1 what a user did."""
+
 NO_TAG = "unknown"
 TAGS = rf"(?i)^\s*({NO_TAG}|\d+\s*(,\s*\d+\s*)*)?\s*$"
 
 
-def read_kuairand(folder: Path) -> DataSet:
+def read_kuairand(folder: Path, weights: Mapping[str, float] | None = None) -> DataSet:
     """KuaiRand as published, or its tables as Parquet files; which of them is told by the files' names.
 
     - KuaiRand-Pure, -1K and -27K: the folder of the archive or the folder `data` in it, with every
@@ -53,21 +59,41 @@ def read_kuairand(folder: Path) -> DataSet:
     The layouts are those of the publisher's README. Of the official files this reader has seen none, only files made
     after it, and a part of KuaiRand-Pure as Parquet.
 
+    Args:
+        folder: where the files are.
+        weights: of several kinds of feedback, names of KINDS; the first is what a click is, in the place of long_view.
+
     Raises:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
+        ValueError: there is no such kind of feedback.
     """
+    weights = weights or {CLICK: 1.0}
+    unknown = [name for name in weights if name not in KINDS]
+    if unknown:
+        raise ValueError(f"a kind of feedback must be one of {', '.join(KINDS)}, given {unknown[0]!r}")
+    click, *others = weights
+    flags = {"click": Flag(click), **{f"{KIND_PREFIX}{name}": Flag(name) for name in others}}
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the folder that holds {WANTED}")
     logs, videos, notes = _files(folder)
-    parts = [_views(path) for path in logs]
+    parts = [_views(path, flags) for path in logs]
     timed = [part for path, part in zip(logs, parts, strict=True) if path.name != HISTORY]
     before = [part for path, part in zip(logs, parts, strict=True) if path.name == HISTORY]
     log, merged = first_views([*before, pl.concat(timed)])
     items, dropped, unlisted = items_of(log, _tags(videos))
     items = or_other(or_id(items.with_columns(title=pl.lit(""))))
-    notes += [f"a click is a {CLICK}", *merged_note(merged), *unlisted_note(unlisted, videos.name)]
+    notes += [_meaning(weights), *merged_note(merged), *unlisted_note(unlisted, videos.name)]
     numbers = items["item"].to_numpy()
-    return DataSet("kuairand", catalog_of(items), log, dropped, merged, numbers, tuple(notes))
+    several = weights if others else {}
+    return DataSet("kuairand", catalog_of(items), log, dropped, merged, numbers, tuple(notes), weights=several)
+
+
+def _meaning(weights: Mapping[str, float]) -> str:
+    """A line that says what a click is, and what feedback with env.feedback weighted."""
+    click = f"a click is a {next(iter(weights))}"
+    total = sum(weights.values())
+    shares = " + ".join(f"{weight / total:.3g} {name}" for name, weight in weights.items())
+    return click if len(weights) == 1 else f"{click}; with env.feedback weighted, feedback is {shares}"
 
 
 def _files(folder: Path) -> tuple[list[Path], Path, list[str]]:
@@ -94,11 +120,15 @@ def _logs(place: Path) -> list[Path]:
     return next((logs for logs in found if logs), [])
 
 
-def _views(path: Path) -> pl.DataFrame:
-    flags = {"click": Flag(CLICK)}
+def _views(path: Path, flags: Mapping[str, Flag]) -> pl.DataFrame:
+    read = scan(path)
+    missing = [flag.column for flag in flags.values() if flag.column not in read.columns]
+    if missing:
+        there = ", ".join(name for name in KINDS if name in read.columns) or "none"
+        raise DataError(f"{path}: column {missing[0]} is missing, its kinds of feedback are {there}; choose among them")
     if path.name == HISTORY:
-        return read_views(scan(path), ViewColumns(flags, last="pos_from_end"))
-    return read_views(scan(path), ViewColumns(flags, clock=Clock("time_ms", per_second=1_000)))
+        return read_views(read, ViewColumns(flags, last="pos_from_end"))
+    return read_views(read, ViewColumns(flags, clock=Clock("time_ms", per_second=1_000)))
 
 
 def _tags(path: Path) -> pl.DataFrame:

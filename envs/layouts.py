@@ -1,7 +1,7 @@
 """What a data set is once it is read, and how a folder tells which layout it has."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,8 @@ class DataSet:
         notes: what was taken for what, and what was left out, one line each.
         known: another log, of other users and items too, from which knowledge is fitted, while `log`, in which nearly
             everybody met everything, is the truth; None where the halves of `log` make truth and knowledge.
+        weights: of several kinds of feedback, the click's first; `log` then has a Boolean column `feedback.NAME` for
+            each other one. Empty where there are only clicks.
     """
 
     name: str
@@ -42,6 +44,7 @@ class DataSet:
     numbers: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
     known: pl.DataFrame | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

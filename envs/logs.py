@@ -20,6 +20,9 @@ SCHEMA: dict[str, type[pl.DataType]] = {
 """Columns of a log: the data set's own user and item numbers, whether it was a click, the rating (null where there is
 none), and seconds since 1970 (null where they are not known)."""
 
+KIND_PREFIX = "feedback."
+"""A log may have a Boolean column of such a name for each kind of feedback beside the click."""
+
 TRUTH_SHARE = 0.5
 TRAINING_SHARE = 0.75
 HELD_OUT_SHARE = 0.15

@@ -49,7 +49,12 @@ ARRAYS: dict[str, tuple[type, int]] = {
 }
 """What a prepared folder's arrays are: type and number of dimensions."""
 
-MORE_ARRAYS: dict[str, tuple[type, int]] = {"dense": (np.int8, 2)}
+MORE_ARRAYS: dict[str, tuple[type, int]] = {
+    "dense": (np.int8, 2),
+    "kinds.weights": (np.float32, 1),
+    "kinds.slopes": (np.float32, 1),
+    "kinds.item_offsets": (np.float32, 2),
+}
 """The same of arrays that only some data sets have."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -106,6 +111,37 @@ class Knowledge:
 
 
 @dataclass(frozen=True)
+class Kinds:
+    """Several kinds of feedback, of the truth's side: the click, and others whose chance follows from the click's.
+
+    P(kind) = sigmoid(slope * log-odds of the click + item offset); read-only.
+
+    Attributes:
+        names: of K kinds, the click's first.
+        weights: (K,) float32, above 0: what each counts in the feedback on an item, their weighted mean.
+        slopes: (K - 1,) float32, of the kinds after the click.
+        item_offsets: (K - 1, I) float32, log-odds, of the kinds after the click.
+    """
+
+    names: tuple[str, ...]
+    weights: Floats
+    slopes: Floats
+    item_offsets: Floats
+
+    def __post_init__(self) -> None:
+        kinds = len(self.names)
+        if kinds < 2 or (self.weights.shape, self.slopes.shape) != ((kinds,), (kinds - 1,)):
+            raise ValueError(
+                f"kinds must be 2 or more, with a weight each and a slope for all but the first, given the names "
+                f"{self.names}, {self.weights.shape} weights and {self.slopes.shape} slopes"
+            )
+        _check_finite(self)
+        if not (self.weights > 0).all():
+            raise ValueError(f"kinds.weights must be above 0, given {self.weights.tolist()}")
+        read_only(self)
+
+
+@dataclass(frozen=True)
 class Population:
     """A catalogue, its users, and what is known of both; its arrays become read-only.
 
@@ -126,6 +162,7 @@ class Population:
     training: NDArray[np.bool_]
     history: NDArray[np.int32]
     dense: NDArray[np.int8] | None = None
+    kinds: Kinds | None = None
 
     def __post_init__(self) -> None:
         items, users = len(self.catalog), len(self.training)
@@ -141,6 +178,11 @@ class Population:
                 )
         _check_history(self.history, items, users)
         _check_dense(self.dense, (users, items))
+        if self.kinds is not None and self.kinds.item_offsets.shape != (len(self.kinds.slopes), items):
+            raise ValueError(
+                f"kinds.item_offsets must be ({len(self.kinds.slopes)}, {items}), a row per kind after the first, "
+                f"given {self.kinds.item_offsets.shape}"
+            )
         read_only(self)
 
     def users(self, split: str) -> NDArray[np.int64]:
@@ -159,6 +201,8 @@ class Population:
         catalog = self.catalog
         found.update(repr((catalog.item_ids, catalog.titles, catalog.categories.names)).encode())
         found.update(np.packbits(catalog.categories.membership).tobytes())
+        if self.kinds is not None:
+            found.update(repr(self.kinds.names).encode())
         return found.hexdigest()
 
     def save(self, folder: Path, *, about: Mapping[str, Any] | None = None, overwrite: bool = False) -> None:
@@ -183,6 +227,7 @@ class Population:
             "format_version": FORMAT_VERSION,
             "name": self.name,
             "categories": list(self.catalog.categories.names),
+            **({} if self.kinds is None else {"kinds": list(self.kinds.names)}),
         }
         text = json.dumps({**head, **about}, indent=2, ensure_ascii=False)
         (folder / ABOUT_FILE).write_text(text + "\n", encoding="utf-8")
@@ -203,13 +248,17 @@ class Population:
         format = format_of(about, format)
         with damage(folder, ABOUT_FILE, format):
             name, categories = str(about["name"]), tuple(map(str, about["categories"]))
+            kinds = tuple(map(str, about.get("kinds", ())))
         with damage(folder, CATALOG_FILE, format):
             catalog = _read_catalog(Path(folder) / CATALOG_FILE, categories)
         with damage(folder, ARRAYS_FILE, format):
             arrays = _read_arrays(Path(folder) / ARRAYS_FILE)
             truth = Truth(**{field.name: arrays[f"truth.{field.name}"] for field in fields(Truth)})
             knowledge = Knowledge(**{field.name: arrays[f"knowledge.{field.name}"] for field in fields(Knowledge)})
-            return cls(name, catalog, truth, knowledge, arrays["training"], arrays["history"], arrays.get("dense"))
+            return cls(
+                name, catalog, truth, knowledge, arrays["training"], arrays["history"], arrays.get("dense"),
+                _read_kinds(kinds, arrays),
+            )  # fmt: skip
 
 
 def make_command(folder: Path, format: str) -> str:
@@ -359,10 +408,23 @@ def _read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     return found
 
 
+def _read_kinds(names: tuple[str, ...], arrays: Mapping[str, Any]) -> Kinds | None:
+    """The kinds of feedback that a folder names, or None; the names and the arrays must fit."""
+    held = {name.removeprefix("kinds."): array for name, array in arrays.items() if name.startswith("kinds.")}
+    missing = {"weights", "slopes", "item_offsets"} - set(held)
+    if not names and not held:
+        return None
+    if missing or not names:
+        raise ValueError(f"kinds.{min(missing)} is missing" if missing else f"{ABOUT_FILE} does not name the kinds")
+    return Kinds(names, **held)
+
+
 def _arrays(population: Population) -> dict[str, Any]:
     sides: dict[str, Truth | Knowledge] = {"truth": population.truth, "knowledge": population.knowledge}
     parts = {f"{side}.{field.name}": getattr(of, field.name) for side, of in sides.items() for field in fields(of)}
-    more = {} if population.dense is None else {"dense": population.dense}
+    more: dict[str, Any] = {} if population.dense is None else {"dense": population.dense}
+    if population.kinds is not None:
+        more |= {name: getattr(population.kinds, name.removeprefix("kinds.")) for name in MORE_ARRAYS if "." in name}
     return {**parts, "training": population.training, "history": population.history, **more}
 
 
@@ -414,9 +476,9 @@ def _check_matrices(left: str, items: Floats, n_items: int, right: str, users: F
     )
 
 
-def _check_finite(side: Truth | Knowledge) -> None:
+def _check_finite(side: Truth | Knowledge | Kinds) -> None:
     for field in fields(side):
-        if not np.isfinite(getattr(side, field.name)).all():
+        if field.name != "names" and not np.isfinite(getattr(side, field.name)).all():
             raise ValueError(f"{type(side).__name__.lower()}.{field.name} has a number that is not finite")
 
 

@@ -237,7 +237,7 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
     |---|---|---|---|
     | recent_items | 20 k | -1 to I - 1 | items shown |
     | recent_categories | 20 k | -1 to C - 1 | the first category of each |
-    | recent_feedback | 20 k | -1 to 1 | feedback on each: click 0 or 1, or (stars - 1) / 4 |
+    | recent_feedback | 20 k | -1 to 1 | feedback on each: click 0 or 1, (stars - 1) / 4, or a mean of kinds |
     | category_exposure | C | 0 to 1 | share of the session's slots in each category |
     | category_feedback | C | -1 to 1 | mean feedback in each, -1 where nothing was shown |
     | last_categories | C | 0 to 1 | share of the last slate's slots in each |

@@ -16,7 +16,7 @@ from lerl.envs.checks import check_types
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Patience, Satisfaction
 from lerl.envs.leave import Leave, Situation
 from lerl.envs.plugins import PluginError, blamed, checked_chances, load_plugin
-from lerl.envs.population import Population
+from lerl.envs.population import Kinds, Population
 from lerl.envs.response import RESPONSES, Arrays, ResponseModel
 from lerl.envs.topics import item_topics, unit_rows
 
@@ -34,7 +34,8 @@ class SimulatorConfig:
         slate_size: items shown per step, at least 1, at most as many as there are.
         max_steps: steps after which a session is cut (truncated), at least 1.
         repeats: whether an item may be shown again in a session; otherwise its copy is an empty slot.
-        feedback: "click" (0 or 1) or "rating" (1 to 5 stars, seen as 0, 0.25, 0.5, 0.75, 1; a click is 4 or more).
+        feedback: "click" (0 or 1), "rating" (1 to 5 stars, seen as 0, 0.25, 0.5, 0.75, 1; a click is 4 or more), or
+            "weighted" (the mean of the kinds of feedback that a population was prepared with by --feedback).
         topics: what bores: "hidden" clusters of the true item vectors, or "categories", the catalogue's own.
         topic_count: how many hidden clusters.
         response: "latent", "lookup" (in the matrix of a population prepared with --dense), or your own as
@@ -66,8 +67,8 @@ class SimulatorConfig:
         for name in ("slate_size", "max_steps", "topic_count"):
             if getattr(self, name) < 1:
                 raise ValueError(f"env.{name} must be at least 1, given {getattr(self, name)}")
-        if self.feedback not in ("click", "rating"):
-            raise ValueError(f"env.feedback must be 'click' or 'rating', given {self.feedback!r}")
+        if self.feedback not in ("click", "rating", "weighted"):
+            raise ValueError(f"env.feedback must be 'click', 'rating' or 'weighted', given {self.feedback!r}")
         if self.topics not in ("hidden", "categories"):
             raise ValueError(f"env.topics must be 'hidden' or 'categories', given {self.topics!r}")
 
@@ -174,6 +175,7 @@ class UserSimulator:
             raise ValueError(
                 f"the axis must group the {len(population.catalog)} items, given {len(axis.membership)} rows"
             )
+        self.kinds = self._weighted_kinds()
         self.axis = axis or population.catalog.categories
         self.groups = self.axis.groups
         self.topics = item_topics(population, config.topics, config.topic_count)
@@ -188,6 +190,18 @@ class UserSimulator:
                 f"tastes shift towards training users, but the population {population.name!r} has none; "
                 "set env.drift.shift_probability to 0"
             )
+
+    def _weighted_kinds(self) -> Kinds | None:
+        """The kinds of feedback that count, or None where only clicks or ratings do."""
+        if self.config.feedback != "weighted":
+            return None
+        if self.population.kinds is None:
+            raise ValueError(
+                f"env.feedback is 'weighted', which needs several kinds of feedback, and the population "
+                f"{self.population.name!r} has none; make one with `lerl data prepare --format kuairand --feedback "
+                "'long_view=1,is_like=0.5'`, or set env.feedback to 'click'"
+            )
+        return self.population.kinds
 
     def _build_response(self) -> ResponseModel:
         if self.config.response in RESPONSES:
@@ -271,6 +285,12 @@ class UserSimulator:
         _weary(chance, slates, self.topics, state.boredom, state.fatigue, *weights)
         return chance
 
+    def worth(self, slates: NDArray[np.int32], chance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What feedback to expect on slates (B, k) from the chance of a click on each: that chance, unless weighted."""
+        if self.kinds is None:
+            return chance
+        return _expected(slates, chance, self.kinds.weights, self.kinds.slopes, self.kinds.item_offsets)
+
     def step(self, state: State, slates: NDArray[np.integer]) -> Outcome:
         """Show slates (B, k) and move the state one step, in place.
 
@@ -286,9 +306,12 @@ class UserSimulator:
         _blank_copies(slates, state.shown, state.steps, config.repeats)
         chance = self.chances(state, slates)
         feedback = _react(slates, chance, keys[:, draws.CLICK], config.feedback == "rating")
+        clicks = (feedback >= CLICK_FROM).astype(np.float32)
+        if self.kinds is not None:
+            kinds = self.kinds
+            _add_kinds(feedback, slates, chance, keys[:, draws.KIND], kinds.weights, kinds.slopes, kinds.item_offsets)
         _record(slates, feedback, self.groups, state.steps, state.shown, state.feedback, state.exposure, state.liked)
         config.satisfaction.follow(state.satisfaction, chance.mean(axis=1))
-        clicks = (feedback >= CLICK_FROM).astype(np.float32)
         if config.drift.enabled:
             config.drift.move(
                 state.response["taste"], state.anchor, slates, clicks, self.item_units, self.user_units,
@@ -342,9 +365,9 @@ def _draw_users(seeds, sessions, count):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _streams(seeds, sessions, steps):  # type: ignore[no-untyped-def]
-    keys = np.empty((len(seeds), draws.DRIFT + 1), np.uint64)
+    keys = np.empty((len(seeds), draws.KIND + 1), np.uint64)
     for b in range(len(seeds)):
-        for purpose in range(draws.DRIFT + 1):
+        for purpose in range(draws.KIND + 1):
             keys[b, purpose] = draws.stream(seeds[b], sessions[b], steps[b], purpose)
     return keys
 
@@ -408,6 +431,43 @@ def _react(slates, chance, keys, rating):  # type: ignore[no-untyped-def]
             stars = 0.25 * (liking > STAR_STEPS[0]) + 0.25 * (liking > STAR_STEPS[1])
             feedback[b, s] = stars + 0.25 * (liking > 0.0) + 0.25 * (liking > STAR_STEPS[2])
     return feedback
+
+
+@njit(cache=True)
+def _kind_chance(chance, slope, offset):  # type: ignore[no-untyped-def]
+    p = min(max(chance, 1e-9), 1.0 - 1e-9)
+    return 1.0 / (1.0 + math.exp(-slope * math.log(p / (1.0 - p)) - offset))
+
+
+@njit(cache=True)
+def _add_kinds(feedback, slates, chance, keys, weights, slopes, offsets):  # type: ignore[no-untyped-def]
+    """Clicks become the weighted mean of clicks and the other kinds' coins, each kind's coin its own."""
+    others = len(slopes)
+    for b in range(slates.shape[0]):
+        for s in range(slates.shape[1]):
+            item = slates[b, s]
+            if item >= 0:
+                felt, total = float(weights[0]) * feedback[b, s], float(weights[0])
+                for j in range(others):
+                    if draws.uniform(keys[b], s * others + j) < _kind_chance(chance[b, s], slopes[j], offsets[j, item]):
+                        felt += weights[j + 1]
+                    total += weights[j + 1]
+                feedback[b, s] = felt / total  # summed in the same order: 1 is exactly 1
+
+
+@njit(cache=True)
+def _expected(slates, chance, weights, slopes, offsets):  # type: ignore[no-untyped-def]
+    worth = np.zeros(slates.shape, np.float64)
+    for b in range(slates.shape[0]):
+        for s in range(slates.shape[1]):
+            item = slates[b, s]
+            if item >= 0:
+                felt, total = float(weights[0]) * chance[b, s], float(weights[0])
+                for j in range(len(slopes)):
+                    felt += weights[j + 1] * _kind_chance(chance[b, s], slopes[j], offsets[j, item])
+                    total += weights[j + 1]
+                worth[b, s] = felt / total
+    return worth
 
 
 @njit(cache=True)

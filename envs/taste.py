@@ -7,7 +7,8 @@ an item that was rated without a click a preference of 0, both held with confide
 squares. A logistic regression on held-out interactions turns the score into the log-odds of a click.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import polars as pl
@@ -20,8 +21,8 @@ from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped, unused
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.envs.catalog import Catalog
-from lerl.envs.logs import DataError, check_log, held_out, training_users, truth_half
-from lerl.envs.population import Knowledge, Population, Truth
+from lerl.envs.logs import KIND_PREFIX, DataError, check_log, held_out, training_users, truth_half
+from lerl.envs.population import Kinds, Knowledge, Population, Truth
 
 CONFIDENCE = 40.0
 REGULARIZATION = 30.0
@@ -107,12 +108,16 @@ class Fit:
 
 @dataclass(frozen=True)
 class FittedPopulation:
-    """A population, how well each side predicts, and how much the one side tells about the other."""
+    """A population, how well each side predicts, and how much the one side tells about the other.
+
+    `kinds` holds, for each kind of feedback beside the click, how well its chance predicts.
+    """
 
     population: Population
     truth_fit: Fit
     knowledge_fit: Fit
     correlation: float
+    kinds: Mapping[str, Fit] = field(default_factory=dict)
 
 
 def fit_population(
@@ -121,6 +126,7 @@ def fit_population(
     log: pl.DataFrame,
     *,
     numbers: NDArray[np.int64] | None = None,
+    weights: Mapping[str, float] | None = None,
     dim: int = 8,
     seed: int = 0,
 ) -> FittedPopulation:
@@ -133,6 +139,7 @@ def fit_population(
         catalog: its items.
         log: see `lerl.envs.logs.SCHEMA`.
         numbers: (I,) the catalogue's items as the log numbers them; `item_ids` as numbers if None.
+        weights: of several kinds of feedback, the click's first; the log has a column `feedback.NAME` for the others.
         dim: length of the vectors, 1 or more.
         seed: for the start of the least squares, 0 or more.
 
@@ -160,7 +167,43 @@ def fit_population(
         training=training,
         history=np.stack([known.users, known.items, known.clicks], axis=1).astype(np.int32),
     )
-    return FittedPopulation(population, truth_fit, guess_fit, agreement(truth, guess, np.flatnonzero(~training)))
+    kinds, kind_fits = _fit_kinds(weights or {}, log.filter(in_truth), truth, rows.where(in_truth), training)
+    population = replace(population, kinds=kinds)
+    correlation = agreement(truth, guess, np.flatnonzero(~training))
+    return FittedPopulation(population, truth_fit, guess_fit, correlation, kind_fits)
+
+
+def _fit_kinds(
+    weights: Mapping[str, float], log: pl.DataFrame, truth: TasteModel, rows: Interactions, training: NDArray[np.bool_]
+) -> tuple[Kinds | None, dict[str, Fit]]:
+    """The kinds of feedback beside the click, from the truth's rows alone, and how well each predicts.
+
+    Of a kind, the items' smoothed log-odds come from the fitted interactions of training users, and a logistic
+    regression on (log-odds of the click, item offset) from their held-out ones, as for clicks.
+    """
+    names = tuple(weights)
+    if len(names) < 2:
+        return None, {}
+    kept, fits, slopes, offsets = _held_out(log), {}, [], []
+    for name in names[1:]:
+        kind = Interactions(rows.users, rows.items, log[f"{KIND_PREFIX}{name}"].to_numpy())
+        seen, calibrate = kind.where(~kept & training[rows.users]), kind.where(kept & training[rows.users])
+        judge = kind.where(kept & ~training[rows.users])
+        _check_enough(calibrate, "training", name)
+        _check_enough(judge, "evaluation", name)
+        base = (seen.clicks.sum() + 1) / (len(seen) + 2)
+        offset = _offsets(seen.items, seen.clicks, len(truth.item_offsets), ITEM_PRIOR, base)
+        features = np.stack([truth.log_odds(calibrate.users, calibrate.items), offset[calibrate.items]], axis=1)
+        with threadpool_limits(limits=1):
+            regression = LogisticRegression(C=1e6, tol=1e-8, max_iter=1000).fit(features, calibrate.clicks)
+        slope, of_item = regression.coef_[0]
+        slopes.append(slope)
+        offsets.append(of_item * offset + regression.intercept_[0])
+        log_odds = slope * truth.log_odds(judge.users, judge.items) + offsets[-1][judge.items]
+        fits[name] = _judged(judge.clicks, expit(log_odds))
+    given = np.array(list(weights.values()))
+    arrays = (given / given.sum()).astype(np.float32), np.array(slopes, np.float32), np.array(offsets, np.float32)
+    return Kinds(names, *arrays), fits
 
 
 def fit_dense(
@@ -257,13 +300,16 @@ def fit_taste(
 
 def judged(model: TasteModel, rows: Interactions) -> Fit:
     """How well a model predicts interactions that it has not seen; there must be clicks and non-clicks among them."""
-    predicted = expit(model.log_odds(rows.users, rows.items))
+    return _judged(rows.clicks, expit(model.log_odds(rows.users, rows.items)))
+
+
+def _judged(clicks: NDArray[np.bool_], predicted: Array) -> Fit:
     return Fit(
-        auc=float(roc_auc_score(rows.clicks, predicted)),
-        calibration_error=calibration_error(rows.clicks, predicted),
+        auc=float(roc_auc_score(clicks, predicted)),
+        calibration_error=calibration_error(clicks, predicted),
         mean_predicted=float(predicted.mean()),
-        base_rate=float(rows.clicks.mean()),
-        interactions=len(rows),
+        base_rate=float(clicks.mean()),
+        interactions=len(clicks),
     )
 
 
@@ -331,13 +377,13 @@ def _check_settings(dim: int, seed: int) -> None:
         raise ValueError(f"seed must be from 0 to 2**32 - 1, given {seed}")
 
 
-def _check_enough(rows: Interactions, split: str) -> None:
+def _check_enough(rows: Interactions, split: str, kind: str = "clicks") -> None:
     clicks = int(rows.clicks.sum())
     if 0 < clicks < len(rows):
         return
     raise DataError(
         f"too few interactions to calibrate and judge a half of the log: of its held-out interactions of {split} users "
-        f"{clicks} are clicks and {len(rows) - clicks} are not, and both are needed; use a larger log"
+        f"{clicks} are {kind} and {len(rows) - clicks} are not, and both are needed; use a larger log"
     )
 
 

@@ -78,6 +78,8 @@ def _add_prepare(commands: Any, name: str) -> None:
     add("--format", required=True, help=f"the data set's layout: {FORMATS}")
     help = "with kuairec: users of the small matrix, for env.response lookup"
     add("--dense", action="store_true", default=argparse.SUPPRESS, help=help)
+    help = "with kuairand: kinds of feedback and their weights, the click first, as in long_view=1,is_like=0.5"
+    add("--feedback", metavar="KINDS", type=_weights, default=argparse.SUPPRESS, help=help)
     _add_output(add)
 
 
@@ -98,6 +100,22 @@ def _dim(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= LONGEST:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LONGEST}, given {text!r}")
     return int(text)
+
+
+def _weights(text: str) -> dict[str, float]:
+    """Kinds of feedback with weights, as in "long_view=1,is_like=0.5"."""
+    weights: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, number = (side.strip() for side in part.partition("="))
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = -1.0
+        if not name or name in weights or not 0 < weight < float("inf"):
+            wanted = "must be names, each once, with weights above 0, as in long_view=1,is_like=0.5"
+            raise argparse.ArgumentTypeError(f"{wanted}; given {text!r}")
+        weights[name] = weight
+    return weights
 
 
 def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> None:

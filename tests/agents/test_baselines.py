@@ -13,7 +13,7 @@ from lerl.agents.base import Setting
 from lerl.agents.baselines import BASELINES, PopularityAgent, PrivilegedAgent, RandomAgent
 from lerl.envs.dynamics import Boredom, Drift
 from lerl.envs.leave import Leave, RepetitionWindow, SatisfactionHazard, StepBudget
-from lerl.envs.population import Population
+from lerl.envs.population import Kinds, Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import Outcome, UserSimulator
 
@@ -202,6 +202,20 @@ def test_privileged_earns_more_than_floors_where_tastes_drift(setting: Setting, 
             agent.watch(env)
         earned[name] = play(env, agent)[1].sum(axis=0).mean()
     assert earned["privileged"] > 1.1 * max(earned["random"], earned["popularity"])
+
+
+def test_privileged_goes_for_what_all_kinds_of_feedback_are_worth(
+    setting: Setting, make_env: MakeEnv, population: Population
+):
+    """Everybody likes the first 30 items and nobody the others, whatever they click, and a like counts five clicks."""
+    likes = np.where(np.arange(60) < 30, 6, -6).astype(np.float32)[None]
+    kinds = Kinds(("click", "like"), np.array([1, 5], np.float32), np.zeros(1, np.float32), likes)
+    for feedback, all_liked in (("weighted", True), ("click", False)):
+        env = make_env(20, of=dataclasses.replace(population, kinds=kinds), feedback=feedback, leave=NEVER)
+        agent = PrivilegedAgent(setting, 20)
+        agent.watch(env)
+        observation, _ = env.reset(seed=0)
+        assert (agent.act(observation) < 30).all() == all_liked
 
 
 def test_privileged_without_an_environment_says_what_is_missing(setting: Setting):

@@ -12,8 +12,9 @@ import pytest
 import lerl  # noqa: F401 - registers the environments
 from lerl.cli import main
 from lerl.envs.datasets import prepare, read
+from lerl.envs.leave import Leave
 from lerl.envs.logs import DataError
-from lerl.envs.population import Population
+from lerl.envs.population import Population, read_about
 
 KUAIRAND = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "kuairand_pure"
 
@@ -350,6 +351,93 @@ def test_the_command_makes_users_of_the_matrix(tmp_path: Path, capsys: pytest.Ca
     assert Population.load(out).dense is not None
 
 
+# kinds of feedback
+
+
+def test_further_kinds_are_columns_of_the_log(tmp_path: Path):
+    rows = [view(7, 1, 1_000, 1, like=0), view(7, 2, 2_000, 0, like=1), view(7, 1, 3_000, 0, like=1)]
+    data = read("kuairand", kuairand(tmp_path, early=rows), feedback={"is_like": 3, "long_view": 1})
+    assert data.log.filter(pl.col("user") == 7).select("item", "click", "feedback.long_view").rows() == [
+        (1, False, True),
+        (2, True, False),
+    ]
+    assert "a click is a is_like; with env.feedback weighted, feedback is 0.75 is_like + 0.25 long_view" in data.notes
+    assert dict(data.weights) == {"is_like": 3, "long_view": 1}
+
+
+def test_one_kind_alone_is_the_click(tmp_path: Path):
+    data = read("kuairand", kuairand(tmp_path), feedback={"is_click": 1})
+    assert data.log["click"].all()
+    assert data.weights == {}
+    assert "a click is a is_click" in data.notes
+
+
+def test_kinds_are_fitted_as_they_were_made(tmp_path: Path):
+    """Likes, of odd videos 60 %, of even ones 10 %, whatever else; long views as tastes go."""
+    draw = np.random.default_rng(0)
+    rows = []
+    for user in range(300):
+        for number, item in enumerate(draw.choice(60, size=30, replace=False)):
+            long = int((draw.random() < 0.8) == ((user + item // 2) % 2 == 0))
+            rows.append(view(user, item, number * 1_000, long, like=int(draw.random() < (0.6 if item % 2 else 0.1))))
+    raw = kuairand(tmp_path / "raw", early=rows, late=rows[:1], listed=[video(item, "1") for item in range(60)])
+    weights = {"long_view": 1.0, "is_like": 0.5}
+    report = prepare("kuairand", raw, tmp_path / "out", dim=2, feedback=weights)
+    assert report.kinds["is_like"] > 0.7
+    people = Population.load(tmp_path / "out")
+    assert people.kinds is not None
+    assert people.kinds.names == ("long_view", "is_like")
+    assert people.kinds.weights.tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert abs(people.kinds.slopes[0]) < 0.3  # a like has nothing to do with a long view
+    chance = 1 / (1 + np.exp(-people.kinds.item_offsets[0]))
+    odd = np.array([int(number) % 2 == 1 for number in people.catalog.item_ids])
+    assert chance[odd].mean() == pytest.approx(0.6, abs=0.08)
+    assert chance[~odd].mean() == pytest.approx(0.1, abs=0.05)
+    prepare("kuairand", raw, tmp_path / "plain", dim=2)
+    plain = Population.load(tmp_path / "plain")
+    assert plain.kinds is None
+    for name, array in vars(plain.truth).items():
+        np.testing.assert_array_equal(getattr(people.truth, name), array)
+    lasting = {"feedback": "weighted", "topic_count": 4, "leave": Leave("never")}
+    env = gymnasium.make("lerl/KuaiRand-v0", path=str(tmp_path / "out"), **lasting)
+    env.reset(seed=0)
+    rewards = {round(env.step(item)[1], 3) for item in range(8)}
+    assert rewards <= {0.0, 0.333, 0.667, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("format", "feedback", "message"),
+    [
+        ("kuairand", {"like": 1}, r"a kind of feedback must be one of long_view, is_click.*, given 'like'"),
+        ("kuairand", {"long_view": 1, "is_like": 0}, r"a weight of --feedback must be a number above 0, given 0"),
+        ("kuairec", {"long_view": 1}, r"--feedback is for kuairand alone, given --format kuairec; leave it out"),
+    ],
+)
+def test_kinds_that_are_none_are_refused(tmp_path: Path, format: str, feedback: dict[str, float], message: str):
+    with pytest.raises(ValueError, match=message):
+        read(format, kuairand(tmp_path), feedback=feedback)
+
+
+def test_a_kind_that_a_file_lacks_is_named(tmp_path: Path):
+    with pytest.raises(
+        DataError, match=r"history.parquet: column is_like is missing, its kinds of feedback are long_view"
+    ):
+        read("kuairand", tables(tmp_path), feedback={"long_view": 1, "is_like": 1})
+
+
+def test_a_kind_that_hardly_occurs_cannot_be_fitted(tmp_path: Path):
+    rows = [view(user, item, item * 1_000, (user + item) % 2) for user in range(80) for item in range(30)]
+    raw = kuairand(tmp_path / "raw", early=rows, listed=[video(item, "1") for item in range(30)])
+    with pytest.raises(DataError, match=r"too few interactions to calibrate .* 0 are is_like and \d+ are not"):
+        prepare("kuairand", raw, tmp_path / "out", dim=2, feedback={"long_view": 1, "is_like": 1})
+
+
+@pytest.mark.parametrize("given", ["long_view", "long_view=", "long_view=0", "=1", "a=1,a=2", "long_view=nan", "a=1,"])
+def test_weights_that_cannot_be_read_are_one_line(given: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["data", "prepare", "--format", "kuairand", "raw", "--out", "out", "--feedback", given]) == 2
+    assert "as in long_view=1,is_like=0.5; given" in capsys.readouterr().err
+
+
 # real views
 
 
@@ -400,3 +488,14 @@ def test_known_views_without_a_time_come_before_those_with_one(tmp_path: Path):
         known = people.history[people.history[:, 0] == np.searchsorted(everybody, user)]
         wanted = log.filter(pl.col("user") == user).sort("position")["item"].cast(pl.String).to_list()
         assert [people.catalog.item_ids[item] for item in known[:, 1]] == wanted
+
+
+def test_real_likes_are_predicted(tmp_path: Path):
+    raw, out = few(tmp_path / "raw", users=12_000), tmp_path / "out"
+    command = ["data", "prepare", "--format", "kuairand", str(raw), "--out", str(out)]
+    assert main([*command, "--feedback", "long_view=1,is_like=0.5"]) == 0
+    people = Population.load(out)
+    assert people.kinds is not None
+    assert people.kinds.slopes[0] > 0  # who views long likes more often
+    assert read_about(out)["report"]["kinds"]["is_like"] > 0.6
+    assert "feedback.is_like" in pl.read_parquet(out / "interactions.parquet").columns

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lerl.envs.logs import DataError
-from lerl.envs.population import Population
+from lerl.envs.population import Kinds, Population
 from lerl.envs.session import SessionVectorEnv
 
 
@@ -69,3 +69,51 @@ def test_a_damaged_matrix_is_refused(small: Population, tmp_path: Path, dense: n
     np.savez(tmp_path / "damaged" / "arrays.npz", **arrays, dense=dense)
     with pytest.raises(DataError, match=message):
         Population.load(tmp_path / "damaged")
+
+
+KINDS = Kinds(
+    ("click", "like"), np.array([2, 1], np.float32), np.array([0.5], np.float32), np.ones((1, 60), np.float32)
+)
+
+
+def test_kinds_of_feedback_are_kept_and_part_of_the_digest(small: Population, tmp_path: Path):
+    people = dataclasses.replace(small, kinds=KINDS)
+    people.save(tmp_path / "kinds")
+    loaded = Population.load(tmp_path / "kinds")
+    assert loaded.kinds is not None
+    assert loaded.kinds.names == ("click", "like")
+    for name in ("weights", "slopes", "item_offsets"):
+        np.testing.assert_array_equal(getattr(loaded.kinds, name), getattr(KINDS, name), strict=True)
+    renamed = dataclasses.replace(KINDS, names=("click", "share"))
+    digests = {p.digest() for p in (people, small, dataclasses.replace(small, kinds=renamed))}
+    assert loaded.digest() == people.digest()
+    assert len(digests) == 3
+    with pytest.raises(ValueError, match="read-only"):
+        loaded.kinds.weights[0] = 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"kinds.slopes": None}, "arrays.npz: kinds.slopes is missing"),
+        ({"kinds.weights": np.array([1, 0], np.float32)}, r"kinds.weights must be above 0, given \[1.0, 0.0\]"),
+        ({"kinds.weights": np.ones(3, np.float32)}, r"kinds must be 2 or more, with a weight each"),
+        ({"kinds.item_offsets": np.ones((1, 59), np.float32)}, r"kinds.item_offsets must be \(1, 60\)"),
+        ({"kinds.slopes": np.array([np.nan], np.float32)}, r"kinds.slopes has a number that is not finite"),
+        ({"kinds.slopes": np.ones(1)}, r"kinds.slopes must be float32 in 1 dimensions, given float64"),
+    ],
+)
+def test_damaged_kinds_are_refused(small: Population, tmp_path: Path, changed: dict[str, np.ndarray], message: str):
+    dataclasses.replace(small, kinds=KINDS).save(tmp_path / "damaged")
+    arrays = dict(np.load(tmp_path / "damaged" / "arrays.npz")) | changed
+    np.savez(tmp_path / "damaged" / "arrays.npz", **{k: v for k, v in arrays.items() if v is not None})
+    with pytest.raises(DataError, match=message):
+        Population.load(tmp_path / "damaged")
+
+
+def test_kinds_without_their_names_are_refused(small: Population, tmp_path: Path):
+    dataclasses.replace(small, kinds=KINDS).save(tmp_path / "nameless")
+    about = tmp_path / "nameless" / "prepared.json"
+    about.write_text(about.read_text().replace('"kinds"', '"sorts"'))
+    with pytest.raises(DataError, match=r"prepared\.json does not name the kinds"):
+        Population.load(tmp_path / "nameless")

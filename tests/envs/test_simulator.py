@@ -18,7 +18,7 @@ from lerl.envs import draws, simulator
 from lerl.envs.catalog import Axis
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Patience, Satisfaction
 from lerl.envs.leave import Leave, StepBudget
-from lerl.envs.population import Population
+from lerl.envs.population import Kinds, Population
 from lerl.envs.simulator import STAR_STEPS, Outcome, SimulatorConfig, State, UserSimulator
 from lerl.envs.synthetic import synthetic_population
 
@@ -272,6 +272,71 @@ def test_ratings_are_spread_as_in_movielens(build: Any):
     assert shares == pytest.approx([0.059, 0.112, 0.260, 0.348, 0.221], abs=0.015)
 
 
+# several kinds of feedback
+
+
+def with_kinds(
+    population: Population, weights: list[float], slopes: list[float], offsets: list[list[float]]
+) -> Population:
+    """The population with kinds "click", "kind 1", "kind 2" and so on."""
+    names = ("click", *(f"kind {number}" for number in range(1, len(weights))))
+    arrays = (np.array(part, np.float32) for part in (weights, slopes, offsets))
+    return dataclasses.replace(population, kinds=Kinds(names, *arrays))
+
+
+def test_feedback_is_the_weighted_mean_of_the_kinds_coins(build: Any):
+    """Log-odds of 20 or -20 leave coins no choice: weights 1, 2 and 5 of clicked, liked and shared items, 8 in all."""
+    population = with_kinds(
+        build([[20], [-20], [20], [-20]], [[1]]), [1, 2, 5], [0, 1], [[20, 20, -20, -20], [0, 0, 0, 40]]
+    )
+    users = quiet(population, slate_size=4, feedback="weighted", repeats=True)
+    outcome = show(users, begin(users), [0, 1, 2, 3])
+    assert outcome.feedback.tolist() == [[1.0, 2 / 8, 6 / 8, 5 / 8]]
+    assert outcome.reward.tolist() == [pytest.approx((8 + 2 + 6 + 5) / 32)]
+    assert show(users, begin(users), [0, 0, 1, -1]).feedback.tolist() == [[1.0, -1.0, 2 / 8, -1.0]]
+
+
+def test_a_kind_s_chance_follows_from_the_click_s_log_odds(build: Any):
+    """Log-odds of a click 0.5; of the kind 2 * 0.5 - 1.5 = -0.5. Both coins fall apart: neither tells of the other."""
+    users = quiet(with_kinds(build([[0.5]], [[1]]), [1, 3], [2], [[-1.5]]), feedback="weighted")
+    feedback = show(users, begin(users, range(20_000)), *[[0]] * 20_000).feedback.ravel()
+    both, kind, click = ((feedback == part).mean() for part in (1.0, 0.75, 0.25))
+    assert both + click == pytest.approx(sigmoid(0.5), abs=0.015)
+    assert both + kind == pytest.approx(sigmoid(-0.5), abs=0.015)
+    assert both == pytest.approx(sigmoid(0.5) * sigmoid(-0.5), abs=0.015)
+    worth = users.worth(np.zeros((1, 1), np.int32), np.full((1, 1), sigmoid(0.5)))
+    assert worth[0, 0] == pytest.approx((sigmoid(0.5) + 3 * sigmoid(-0.5)) / 4)
+    assert feedback.mean() == pytest.approx(worth[0, 0], abs=0.015)
+
+
+def test_weighted_users_live_the_lives_of_clicking_ones(small: Population):
+    """Clicks, drift, boredom, satisfaction and leaving stay as they are to the bit; only what is told of it differs."""
+    draw = np.random.default_rng(5)
+    population = with_kinds(small, [1, 0.5, 0.2], [0.8, -0.5], draw.normal(-1, 1, (2, 60)).tolist())
+    sides = [
+        UserSimulator(people, SimulatorConfig(slate_size=2, topic_count=4, feedback=feedback))
+        for people, feedback in ((small, "click"), (population, "click"), (population, "weighted"))
+    ]
+    states = [begin(users, range(50)) for users in sides]
+    for slates in draw.permutation(60).reshape(30, 1, 2):
+        shown = np.repeat(slates, 50, axis=0)
+        one, two, three = (users.step(state, shown) for users, state in zip(sides, states, strict=True))
+        assert differing(one, two) == set()
+        assert differing(two, three) <= {"feedback", "reward"}
+        clicked = three.feedback > 0.5  # with a click at least 1 of 1.7, without one at most 0.7
+        assert np.array_equal(clicked, two.feedback == 1)
+        assert three.feedback.max() <= 1
+    assert differing(states[0], states[1]) == set()
+    assert differing(states[1], states[2]) == {"feedback", "liked"}
+
+
+def test_weighted_feedback_needs_kinds(small: Population):
+    with pytest.raises(
+        ValueError, match=r"'weighted', which needs several kinds.*--feedback 'long_view=1,is_like=0.5'`"
+    ):
+        UserSimulator(small, SimulatorConfig(feedback="weighted", topic_count=3))
+
+
 def test_star_steps_are_those_of_the_real_ratings():
     if not (LOGS / "ratings.parquet").exists():
         pytest.skip(f"no MovieLens ratings in {LOGS}; set LERL_DATA to the folder that holds ml1m/ratings.parquet")
@@ -404,7 +469,7 @@ def test_whatever_is_shown_the_state_stays_possible(rule: str, feedback: str, se
         ({"slate_size": 0}, r"env.slate_size must be at least 1, given 0"),
         ({"max_steps": 0}, r"env.max_steps must be at least 1, given 0"),
         ({"topic_count": 0}, r"env.topic_count must be at least 1, given 0"),
-        ({"feedback": "stars"}, r"env.feedback must be 'click' or 'rating', given 'stars'"),
+        ({"feedback": "stars"}, r"env.feedback must be 'click', 'rating' or 'weighted', given 'stars'"),
         ({"topics": "genres"}, r"env.topics must be 'hidden' or 'categories', given 'genres'"),
     ],
 )
