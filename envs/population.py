@@ -454,9 +454,15 @@ def _read_catalog(path: Path, names: tuple[str, ...]) -> Catalog:
 
 
 def format_of(about: Mapping[str, Any], wanted: str) -> str:
-    """The format that a prepared data set was made from, or the one wanted where it does not say."""
+    """The format that a prepared data set was made from, with its flags, or the one wanted where it does not say."""
     settings = about.get("settings")
-    return str(settings.get("format", wanted)) if isinstance(settings, dict) else wanted
+    if not isinstance(settings, dict):
+        return wanted
+    dense, feedback = settings.get("dense"), settings.get("feedback")
+    flags = [" --dense"] if dense else []
+    if isinstance(feedback, dict):
+        flags.append(" --feedback " + shlex.quote(",".join(f"{name}={weight}" for name, weight in feedback.items())))
+    return str(settings.get("format", wanted)) + "".join(flags)
 
 
 def unusable(folder: Path, why: str, format: str) -> Exception:

@@ -14,7 +14,7 @@ from lerl.cli import main
 from lerl.envs.datasets import prepare, read
 from lerl.envs.leave import Leave
 from lerl.envs.logs import DataError
-from lerl.envs.population import Population, read_about
+from lerl.envs.population import Population, format_of, read_about
 
 KUAIRAND = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "kuairand_pure"
 
@@ -349,6 +349,9 @@ def test_the_command_makes_users_of_the_matrix(tmp_path: Path, capsys: pytest.Ca
     assert main(["data", "prepare", "--format", "kuairec", "--dense", str(raw), "--out", str(out), "--dim", "2"]) == 0
     assert "truth: small_matrix.csv" in capsys.readouterr().out
     assert Population.load(out).dense is not None
+    (out / "arrays.npz").unlink()
+    with pytest.raises(DataError, match="make it again with `lerl data prepare --format kuairec --dense FOLDER --out"):
+        Population.load(out)
 
 
 # kinds of feedback
@@ -393,6 +396,7 @@ def test_kinds_are_fitted_as_they_were_made(tmp_path: Path):
     odd = np.array([int(number) % 2 == 1 for number in people.catalog.item_ids])
     assert chance[odd].mean() == pytest.approx(0.6, abs=0.08)
     assert chance[~odd].mean() == pytest.approx(0.1, abs=0.05)
+    assert format_of(read_about(tmp_path / "out"), "") == "kuairand --feedback long_view=1.0,is_like=0.5"
     prepare("kuairand", raw, tmp_path / "plain", dim=2)
     plain = Population.load(tmp_path / "plain")
     assert plain.kinds is None

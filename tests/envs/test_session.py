@@ -531,7 +531,7 @@ def test_settings_come_on_top_of_a_configuration(small: Population):
     [
         ({"split": "test"}, "split must be 'train', 'evaluation' or 'all', given 'test'"),
         ({"topics": "genres"}, r"env\.topics must be 'hidden' or 'categories', given 'genres'"),
-        ({"feedback": "stars"}, r"env\.feedback must be 'click' or 'rating', given 'stars'"),
+        ({"feedback": "stars"}, r"env\.feedback must be 'click', 'rating' or 'weighted', given 'stars'"),
         ({"slate_size": 0}, r"env\.slate_size must be at least 1, given 0"),
         ({"slate_size": 61}, r"env\.slate_size must be at most the 60 items of the catalogue, given 61"),
         ({"topic_count": 61}, r"env\.topic_count must be from 1 to the 60 items, given 61"),

@@ -206,10 +206,13 @@ def test_agreement_by_hand(other: TasteModel, expected: float):
     assert agreement(a_model([1, 2, 3]), other, np.array([0, 1])) == pytest.approx(expected)
 
 
-def test_agreement_is_the_same_in_blocks(fitted: FittedPopulation, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("bound", "small"), [("USERS_AT_ONCE", 7), ("SCORES_AT_ONCE", 3 * ITEMS)])
+def test_agreement_is_the_same_in_blocks(
+    fitted: FittedPopulation, monkeypatch: pytest.MonkeyPatch, bound: str, small: int
+):
     one = TasteModel(*vars(fitted.population.truth).values())
     whole = agreement(one, a_model_of(fitted.population.knowledge), np.arange(USERS))
-    monkeypatch.setattr(taste, "USERS_AT_ONCE", 7)
+    monkeypatch.setattr(taste, bound, small)
     assert agreement(one, a_model_of(fitted.population.knowledge), np.arange(USERS)) == pytest.approx(whole)
 
 
