@@ -33,7 +33,8 @@ class Source:
         checksum: whether the publisher keeps the archive's MD5 beside it, in a file that ends in .md5.
         most: bytes that the archive may have.
         check: looks at the unpacked files, where no checksum is published, and says what it looked at.
-        md5: of the archive, where the publisher states it on a page; mirrors must have the same.
+        md5: of the archive, where the publisher states it on a page; mirrors must have the same. Those of the Zenodo
+            records are as public loaders of the data sets give them.
         unpacked: bytes that its files may have.
     """
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from lerl.envs.interactions import FARTHEST, MEND, flag_of, float_of, whole_of
 from lerl.envs.layouts import OTHER
+from lerl.envs.logs import DataError
 from lerl.envs.scans import ROW, Check, Scan
 from lerl.envs.tables import Table, refuse_twice, whole
 
@@ -172,6 +173,14 @@ def unlisted_note(unlisted: int, file: str) -> list[str]:
 
 
 def inner_folder(folder: Path, holds: Callable[[Path], bool]) -> Path | None:
-    """The folder, or one or two folders further in, the first that holds what is looked for; None if none does."""
-    around = [folder, *sorted(folder.glob("*")), *sorted(folder.glob("*/*"))]
-    return next((place for place in around if place.is_dir() and holds(place)), None)
+    """Which folder holds what is looked for: this one, or else the only one of those inside it and inside them.
+
+    Raises:
+        DataError: several of those inside hold it.
+    """
+    if holds(folder):
+        return folder
+    found = [place for place in sorted((*folder.glob("*"), *folder.glob("*/*"))) if place.is_dir() and holds(place)]
+    if len(found) > 1:
+        raise DataError(f"{folder} holds several data sets, {' and '.join(map(str, found))}; give one of these folders")
+    return found[0] if found else None

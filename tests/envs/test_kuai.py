@@ -88,6 +88,14 @@ def test_kuairand_is_read_first_views_in_order_of_time(tmp_path: Path, suffix: s
     )
 
 
+def test_a_folder_around_one_data_set_is_enough_and_around_two_is_refused(tmp_path: Path):
+    kuairand(tmp_path / "KuaiRand-Pure")
+    assert len(read("kuairand", tmp_path).log) == 4
+    kuairand(tmp_path / "KuaiRand-1K", "1k")
+    with pytest.raises(DataError, match=r"several data sets, .*KuaiRand-1K/data and .*KuaiRand-Pure/data; give one"):
+        read("kuairand", tmp_path)
+
+
 def test_the_parts_of_kuairand_27k_are_one_log(tmp_path: Path):
     for number, row in enumerate([view(7, 2, 3_000, 1), view(7, 1, 1_000)], start=1):
         csv(tmp_path / f"log_standard_4_08_to_4_21_27k_part{number}.csv", LOG, row)
