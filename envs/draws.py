@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-USER, PATIENCE, CLICK, LEAVE, SHIFT, SHIFT_TARGET, DRIFT, KIND = range(8)
+USER, PATIENCE, CLICK, LEAVE, SHIFT, SHIFT_TARGET, DRIFT, KIND, MOOD = range(9)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)

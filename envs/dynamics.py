@@ -195,7 +195,7 @@ class Fatigue:
 
     Args:
         enabled: whether sessions tire.
-        weight: log-odds at full fatigue, at least 0.
+        weight: log-odds at full fatigue, at least -20; below 0 people warm up instead.
         time_constant: steps in which fatigue reaches 1 - 1/e, above 0.
     """
 
@@ -205,13 +205,58 @@ class Fatigue:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_range(self, "weight", 0.0)
+        check_range(self, "weight", -20.0, LARGEST)
         check_range(self, "time_constant", 1e-9)
 
     def rise(self, fatigue: Floats) -> None:
         """Move fatigue (B,) one step."""
         if self.enabled:
             fatigue += (1.0 - fatigue) * np.float32(1.0 - math.exp(-1.0 / self.time_constant))
+
+
+@dataclass(frozen=True)
+class Mood:
+    """What comes and goes without any reason that a recommender could see.
+
+        mood <- keep * mood + spread * sqrt(1 - keep^2) * z,  keep = exp(-1 / time_constant),  z standard normal
+        every item's log-odds of a click rise by mood
+
+    A stationary first-order autoregression, begun with a draw of its own. The form is ours; the feedback of
+    neighbouring interactions in real logs hangs together more than tastes and items explain.
+
+    Args:
+        enabled: whether there are moods.
+        spread: standard deviation of the mood, log-odds, in [0, 1e6]; 0 for none.
+        time_constant: steps in which a mood fades to 1/e, above 0.
+    """
+
+    enabled: bool = True
+    spread: float = 0.0
+    time_constant: float = 5.0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, "spread", 0.0, LARGEST)
+        check_range(self, "time_constant", 1e-9)
+
+    def draw(self, streams: NDArray[np.uint64]) -> Floats:
+        """Moods (B,) of new sessions, from streams (B,)."""
+        mood = np.zeros(len(streams), np.float32)
+        if self.enabled and self.spread:
+            _sway(mood, streams, 1, 0.0, self.spread)
+        return mood
+
+    def move(self, mood: Floats, streams: NDArray[np.uint64]) -> None:
+        """Move mood (B,) one step, with streams (B,) of draws."""
+        if self.enabled and self.spread:
+            keep = math.exp(-1.0 / self.time_constant)
+            _sway(mood, streams, 0, keep, self.spread * math.sqrt(1.0 - keep * keep))
+
+
+@njit(cache=True)
+def _sway(mood, streams, draw, keep, spread):  # type: ignore[no-untyped-def]
+    for b in range(len(mood)):
+        mood[b] = keep * mood[b] + spread * draws.normal(streams[b], draw)
 
 
 @dataclass(frozen=True)

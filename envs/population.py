@@ -28,10 +28,17 @@ CATALOG_FILE = "catalog.parquet"
 ARRAYS_FILE = "arrays.npz"
 ABOUT_FILE = "prepared.json"
 INTERACTIONS_FILE = "interactions.parquet"
+DYNAMICS_FILE = "dynamics.json"
+FIDELITY = "fidelity"
+"""Of what `lerl fidelity` leaves in a prepared folder, the name without ending."""
+
 PICTURE = "description"
 """Of the pictures that `lerl data describe` leaves in a prepared folder, the name without ending."""
 
-FILES = frozenset({CATALOG_FILE, ARRAYS_FILE, ABOUT_FILE, INTERACTIONS_FILE, f"{PICTURE}.png", f"{PICTURE}.svg"})
+FILES = frozenset(
+    {CATALOG_FILE, ARRAYS_FILE, ABOUT_FILE, INTERACTIONS_FILE, DYNAMICS_FILE, f"{FIDELITY}.json"}
+    | {f"{name}.{ending}" for name in (PICTURE, FIDELITY) for ending in ("png", "svg")}
+)
 OWN_LOGS = "own logs"
 """The format of data sets that were imported."""
 

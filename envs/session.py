@@ -166,6 +166,7 @@ class _Session:
                 "satisfaction": state.satisfaction.copy(),
                 "boredom": state.boredom.copy(),
                 "fatigue": state.fatigue.copy(),
+                "mood": state.mood.copy(),
                 "patience": state.patience.copy(),
             }
             if "taste" in state.response:
@@ -256,8 +257,8 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
     without a seed is the next session of the same seed.
 
     ## Information
-    `empty_slots`; with `reveal_hidden=True` also `user`, `satisfaction`, `boredom`, `fatigue`, `patience`, `true_taste`
-    and, after a step, `chance`, the true chance of each click.
+    `empty_slots`; with `reveal_hidden=True` also `user`, `satisfaction`, `boredom`, `fatigue`, `mood`, `patience`,
+    `true_taste` and, after a step, `chance`, the true chance of each click.
 
     ## Arguments
     Args:

@@ -1,5 +1,6 @@
 """The simulated population: B users at once, and the only place where their dynamics live."""
 
+import copy
 import dataclasses
 import math
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from lerl.envs import draws
 from lerl.envs.catalog import Axis
 from lerl.envs.checks import check_types
-from lerl.envs.dynamics import Boredom, Drift, Fatigue, Patience, Satisfaction
+from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction
 from lerl.envs.leave import Leave, Situation
 from lerl.envs.plugins import PluginError, blamed, checked_chances, load_plugin
 from lerl.envs.population import Kinds, Population
@@ -43,6 +44,7 @@ class SimulatorConfig:
         drift: how tastes move.
         boredom: how topics bore.
         fatigue: how sessions tire.
+        mood: what comes and goes by itself.
         satisfaction: how satisfaction follows what is felt.
         patience: how people differ in staying.
         leave: when people go.
@@ -58,6 +60,7 @@ class SimulatorConfig:
     drift: Drift = field(default_factory=Drift)
     boredom: Boredom = field(default_factory=Boredom)
     fatigue: Fatigue = field(default_factory=Fatigue)
+    mood: Mood = field(default_factory=Mood)
     satisfaction: Satisfaction = field(default_factory=Satisfaction)
     patience: Patience = field(default_factory=Patience)
     leave: Leave = field(default_factory=Leave)
@@ -81,7 +84,8 @@ class State:
         seed: (B,) uint64. session: (B,) int64. steps: (B,) int32, slates shown. user: (B,) int64.
         active: (B,) bool, whether the session goes on.
         response: the response model's state. anchor: (B, d) float32, where taste returns to.
-        boredom: (B, K) float32, at least 0. fatigue, satisfaction: (B,) float32 in [0, 1]. patience: (B,) float32.
+        boredom: (B, K) float32, at least 0. mood: (B,) float32, log-odds.
+        fatigue, satisfaction: (B,) float32 in [0, 1]. patience: (B,) float32.
         spent: (B,) float32, used up of a step budget.
         shown: (B, T * k) int32, items slot after slot, -1 where nothing was. feedback: (B, T * k) float32, -1 likewise.
         exposure: (B, C) int32, slots shown per category. liked: (B, C) float32, feedback summed per category.
@@ -96,6 +100,7 @@ class State:
     anchor: NDArray[np.float32]
     boredom: NDArray[np.float32]
     fatigue: NDArray[np.float32]
+    mood: NDArray[np.float32]
     satisfaction: NDArray[np.float32]
     patience: NDArray[np.float32]
     spent: NDArray[np.float32]
@@ -213,6 +218,18 @@ class UserSimulator:
             own: ResponseModel = made(self.population)
         return own
 
+    def changed(self, population: Population, config: SimulatorConfig) -> "UserSimulator":
+        """The same items, topics and split with other users' tastes or other strengths.
+
+        Args:
+            population: whose items are the same.
+            config: with the same topics, slates, sessions and leave rule.
+        """
+        other = copy.copy(self)
+        other.population, other.config = population, config
+        other.model = other._build_response()
+        return other
+
     def start(
         self, seeds: NDArray[np.uint64], sessions: NDArray[np.int64], users: NDArray[np.int64] | None = None
     ) -> State:
@@ -220,6 +237,7 @@ class UserSimulator:
         if users is None:
             users = self.users[_draw_users(seeds, sessions, len(self.users))]
         count, config = len(seeds), self.config
+        begun = _streams(seeds.astype(np.uint64), sessions.astype(np.int64), np.zeros(count, np.int32))
         slots = config.max_steps * config.slate_size
         response = self._checked_response(self.model.init(users), "init", count)
         if config.drift.enabled:
@@ -235,6 +253,7 @@ class UserSimulator:
             anchor=anchor,
             boredom=np.zeros((count, self.topic_count), np.float32),
             fatigue=np.zeros(count, np.float32),
+            mood=config.mood.draw(begun[:, draws.MOOD]),
             satisfaction=np.full(count, config.satisfaction.initial, np.float32),
             patience=config.patience.draw(seeds.astype(np.uint64), sessions.astype(np.int64)),
             spent=np.zeros(count, np.float32),
@@ -279,10 +298,10 @@ class UserSimulator:
         return checked_chances(chance, slates.shape, f"{self.config.response}.score", "slot", slates >= 0)
 
     def chances(self, state: State, slates: NDArray[np.int32]) -> NDArray[np.float64]:
-        """The true chance of a click on each of slates (B, k) if shown now, boredom and fatigue included."""
+        """The true chance of a click on each of slates (B, k) if shown now, boredom, fatigue and mood included."""
         chance = self.scores(state, slates)
         weights = self.config.boredom.weight, self.config.fatigue.weight
-        _weary(chance, slates, self.topics, state.boredom, state.fatigue, *weights)
+        _weary(chance, slates, self.topics, state.boredom, state.fatigue, state.mood, *weights)
         return chance
 
     def worth(self, slates: NDArray[np.int32], chance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -319,6 +338,7 @@ class UserSimulator:
             )  # fmt: skip
         config.boredom.fill(state.boredom, slates, self.topics)
         config.fatigue.rise(state.fatigue)
+        config.mood.move(state.mood, keys[:, draws.MOOD])
         response = self.model.advance(state.response, slates, feedback)
         state.response = self._checked_response(response, "advance", len(state), state.response)
         leave_chance = self._leave_chance(state)
@@ -365,9 +385,9 @@ def _draw_users(seeds, sessions, count):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _streams(seeds, sessions, steps):  # type: ignore[no-untyped-def]
-    keys = np.empty((len(seeds), draws.KIND + 1), np.uint64)
+    keys = np.empty((len(seeds), draws.MOOD + 1), np.uint64)
     for b in range(len(seeds)):
-        for purpose in range(draws.KIND + 1):
+        for purpose in range(draws.MOOD + 1):
             keys[b, purpose] = draws.stream(seeds[b], sessions[b], steps[b], purpose)
     return keys
 
@@ -397,7 +417,7 @@ def _blank_copies(slates, shown, steps, repeats):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True)
-def _weary(chance, slates, topics, boredom, fatigue, boredom_weight, fatigue_weight):  # type: ignore[no-untyped-def]
+def _weary(chance, slates, topics, boredom, fatigue, mood, boredom_weight, fatigue_weight):  # type: ignore[no-untyped-def]
     for b in range(slates.shape[0]):
         for s in range(slates.shape[1]):
             if slates[b, s] < 0:
@@ -409,7 +429,7 @@ def _weary(chance, slates, topics, boredom, fatigue, boredom_weight, fatigue_wei
                 if topic >= 0:
                     total += boredom[b, topic]
                     count += 1
-            loss = boredom_weight * total / max(count, 1) + fatigue_weight * fatigue[b]
+            loss = boredom_weight * total / max(count, 1) + fatigue_weight * fatigue[b] - mood[b]
             p = min(max(chance[b, s], 1e-9), 1.0 - 1e-9)
             chance[b, s] = 1.0 / (1.0 + (1.0 - p) / p * math.exp(loss))
 

@@ -293,8 +293,8 @@ def fit_taste(
     _check_enough(calibrate, "training")
     _check_enough(judge, "evaluation")
     with threadpool_limits(limits=1):
-        raw = _fit_raw(rows.where(~kept), training, items, dim=dim, seed=seed)
-        model = _calibrated(raw, calibrate)
+        raw = fit_raw(rows.where(~kept), training, items, dim=dim, seed=seed)
+        model = calibrated(raw, calibration(raw, calibrate))
         return model, judged(model, judge)
 
 
@@ -399,15 +399,26 @@ def _positions(item_ids: NDArray[np.int64], user_ids: NDArray[np.int64], log: pl
     return Interactions(np.searchsorted(user_ids, log["user"].to_numpy()), items, log["click"].to_numpy())
 
 
-def _fit_raw(rows: Interactions, training: NDArray[np.bool_], items: int, *, dim: int, seed: int) -> TasteModel:
-    """Vectors and smoothed log-odds before calibration."""
+def fit_raw(
+    rows: Interactions,
+    training: NDArray[np.bool_],
+    items: int,
+    *,
+    dim: int,
+    seed: int,
+    told: Interactions | None = None,
+) -> TasteModel:
+    """Vectors and smoothed log-odds before calibration.
+
+    Args:
+        rows: interactions. training: (U,) bool, users whose rows make the items. items: how many there are.
+        dim: length of the vectors. seed: for the start of the least squares.
+        told: the interactions that make the users' own vectors and offsets; all rows where None.
+    """
+    told = told or rows
     seen = rows.where(training[rows.users])
     if not len(seen):
         raise DataError("no training user has an interaction to fit; use a larger log")
-    signed = csr_matrix(
-        (np.where(rows.clicks, CONFIDENCE, -CONFIDENCE).astype(np.float32), (rows.users, rows.items)),
-        shape=(len(training), items),
-    )
     als = AlternatingLeastSquares(
         factors=dim,
         regularization=REGULARIZATION,
@@ -416,14 +427,20 @@ def _fit_raw(rows: Interactions, training: NDArray[np.bool_], items: int, *, dim
         random_state=seed,
         num_threads=1,
     )
-    als.fit(signed[training], show_progress=False)
+    als.fit(_signed(seen, len(training), items)[training], show_progress=False)
     base = (seen.clicks.sum() + 1) / (len(seen) + 2)
     return TasteModel(
         item_vectors=als.item_factors,
         item_offsets=_offsets(seen.items, seen.clicks, items, ITEM_PRIOR, base),
-        user_vectors=als.recalculate_user(np.arange(len(training)), signed),
-        user_offsets=_offsets(rows.users, rows.clicks, len(training), USER_PRIOR, base),
+        user_vectors=als.recalculate_user(np.arange(len(training)), _signed(told, len(training), items)),
+        user_offsets=_offsets(told.users, told.clicks, len(training), USER_PRIOR, base),
     )
+
+
+def _signed(rows: Interactions, users: int, items: int) -> csr_matrix:
+    """(U, I) confidences, negative where an item was met without a click."""
+    confidences = np.where(rows.clicks, CONFIDENCE, -CONFIDENCE).astype(np.float32)
+    return csr_matrix((confidences, (rows.users, rows.items)), shape=(users, items))
 
 
 def _offsets(
@@ -436,17 +453,22 @@ def _offsets(
     return np.asarray(logit(smoothed), dtype=np.float32)
 
 
-def _calibrated(raw: TasteModel, rows: Interactions) -> TasteModel:
-    """The model with a logistic regression on (score, item offset, user offset) folded into its vectors and offsets."""
+def calibration(raw: TasteModel, rows: Interactions) -> Array:
+    """(4,) coefficients of score, item offset and user offset, and the intercept, of a logistic regression on rows."""
     score = raw.score(rows.users, rows.items)
     features = np.stack([score, raw.item_offsets[rows.items], raw.user_offsets[rows.users]], axis=1)  # (N, 3)
     regression = LogisticRegression(C=1e6, tol=1e-8, max_iter=1000).fit(features, rows.clicks)
-    of_score, of_item, of_user = regression.coef_[0]
+    return np.append(regression.coef_[0], regression.intercept_)
+
+
+def calibrated(raw: TasteModel, coefficients: Array) -> TasteModel:
+    """The model with the coefficients of `calibration` folded into its vectors and offsets."""
+    of_score, of_item, of_user, intercept = coefficients
     return TasteModel(
         item_vectors=raw.item_vectors,
         item_offsets=(of_item * raw.item_offsets).astype(np.float32),
         user_vectors=(of_score * raw.user_vectors).astype(np.float32),
-        user_offsets=(of_user * raw.user_offsets + regression.intercept_[0]).astype(np.float32),
+        user_offsets=(of_user * raw.user_offsets + intercept).astype(np.float32),
     )
 
 

@@ -1,4 +1,4 @@
-"""The command line: `lerl train`, `tune`, `evaluate`, `compare`, `plot`, `plan`, `distill`, `planner-probe` and `data`.
+"""The command line: `lerl train`, `evaluate`, `compare` and the others that `lerl --help` lists.
 
 Each command imports what it needs only when it runs, so that help is quick.
 """
@@ -40,6 +40,7 @@ commands:
   plan --estimate RECIPE                what a recipe's chat model will cost; nothing is sent
   planner-probe --model PROVIDER:NAME   whether a chat model's plans react to feedback
   distill RUN                           a network in the place of a run's chat model
+  fidelity FOLDER                       how far simulated sessions can be told from a log's real ones
   data import                           a log of your own to a folder that `lerl train` can use
   data get NAME                         download a public data set
   data prepare                          a data set as published to a folder that `lerl train` can use
@@ -69,6 +70,12 @@ TUNE_HELP = (
     "are never played. The same command again goes on where the search was stopped, with more trials where "
     "--tune.trials says so. The search goes to FOLDER, runs/RECIPE-tune-seedN where none is given, and at its end "
     "best.yaml there is a recipe for lerl train."
+)
+FIDELITY_HELP = (
+    "Fit what was shown and how people react on a log's training users, simulate its held-out users, whose tastes come "
+    "from their first halves, and compare their second halves with the simulated ones: statistics with 95 % intervals "
+    "over users, and a classifier that tries to tell the two apart. No sequence of the log is replayed. Takes some "
+    "minutes."
 )
 PLAN_USAGE = """\
 lerl plan --run RUN --user N [--steps M]
@@ -471,6 +478,35 @@ def _distill(arguments: list[str]) -> None:
     print(f"plan with it: {distill.next_command(run)}")
 
 
+def _fidelity(arguments: list[str]) -> None:
+    parser = _Parser("lerl fidelity", description=FIDELITY_HELP, allow_abbrev=False)
+    add = parser.add_argument
+    add("folder", metavar="FOLDER", type=Path, help="a folder that lerl data import or prepare wrote")
+    add("--topics", choices=("categories", "hidden"), default="categories", help="what bores people (categories)")
+    add("--users", metavar="N", type=_whole(2, 1_000_000), default=1000, help="most held-out users to compare (1000)")
+    add("--seed", metavar="N", type=_whole(0, 2**32 - 1), default=0, help="of all draws (0)")
+    add("--out", metavar="FOLDER", type=Path, help="where fidelity.json and the pictures go (the folder itself)")
+    add("--json", action="store_true", help="print it for programs")
+    given = parser.parse_args(arguments)
+
+    from lerl import fidelity
+    from lerl.envs.files import write_whole
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    found, page = fidelity.measure(given.folder, topics=given.topics, seed=given.seed, users=given.users, report=say)
+    out = given.out or given.folder
+    out.mkdir(parents=True, exist_ok=True)
+    write_whole(out / "fidelity.json", fidelity.as_json(found) + "\n")
+    picture = fidelity.draw(found, page, given.folder.name, out)[0]
+    if given.json:
+        print(fidelity.as_json(found))
+        return
+    print("\n".join(fidelity.lines(found)))
+    print(f"written: {out / 'fidelity.json'} and {picture}, as .svg besides")
+
+
 def _probe(arguments: list[str]) -> None:
     parser = _Parser("lerl planner-probe", description=PROBE_HELP, allow_abbrev=False)
     add = parser.add_argument
@@ -520,6 +556,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "plot": _plot,
     "plan": _plan,
     "distill": _distill,
+    "fidelity": _fidelity,
     "planner-probe": _probe,
     "data": _data,
 }

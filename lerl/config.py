@@ -98,12 +98,19 @@ class DataConfig:
     Args:
         path: a folder made by `lerl data prepare`; none for the embedded synthetic population.
         needed: whether the recipe asks for a prepared folder and must not fall back to the synthetic population.
+        users: "assumed", or "fitted": boredom, fatigue, moods, drift and how people differ are what `lerl fit` found
+            in the folder's log, in the place of env.boredom and so on.
         synthetic: sizes of the synthetic population.
     """
 
     path: str | None = None
     needed: bool = False
+    users: str = "assumed"
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+    def __post_init__(self) -> None:
+        if self.users not in ("assumed", "fitted"):
+            raise ValueError(f"data.users must be 'assumed' or 'fitted', given {self.users!r}")
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ def explain(run: Path, user: int, steps: int) -> Explained:
             "--planner.model PROVIDER:NAME"
         )
     task = Task.load(config)
+    config = task.config
     check_same(run, about, task)
     split = _split_of(task.population, user)
     if steps < 0:

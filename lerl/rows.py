@@ -1,7 +1,7 @@
 """The rows of a comparison: what a name such as boredom+ppo stands for, and the task that all rows share."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lerl.envs.catalog import Axis
 from lerl.envs.draws import seed_from
 from lerl.envs.plugins import PluginError, load_plugin
 from lerl.envs.population import Population
+from lerl.envs.simulator import SimulatorConfig
 from lerl.envs.synthetic import synthetic_population
 from lerl.envs.topics import cluster_axis
 from lerl.planners.llm import MODELS
@@ -105,7 +106,8 @@ class Task:
     """What all rows of a run share.
 
     Attributes:
-        config: the run's configuration. population: the users. axis: what is planned on.
+        config: the run's configuration; under data.users fitted, env holds what was fitted. population: the users.
+        axis: what is planned on.
     """
 
     config: Config
@@ -119,9 +121,12 @@ class Task:
         Raises:
             ValueError: the recipe needs a prepared folder and none was given.
             ClusterError: planner.clusters is too large.
-            MissingDataError: the folder is not there or was not prepared.
+            MissingDataError: the folder is not there, was not prepared, or nothing was fitted to it.
         """
         population = _population(config)
+        if config.data.users == "fitted":
+            population, env = _fitted(population, config)
+            config = replace(config, env=env)
         known, planner = population.knowledge, config.planner
         axis = population.catalog.categories
         if planner.axis == "clusters":
@@ -145,6 +150,14 @@ class Task:
     def seed(self, *phase: Any) -> int:
         """A base seed that no other phase of this run and no other run shares."""
         return seed_from(self.config.seed, *phase)
+
+
+def _fitted(population: Population, config: Config) -> tuple[Population, SimulatorConfig]:
+    from lerl.envs.fitting import fitted_users, read_fitted
+
+    if config.data.path is None:
+        raise ValueError("data.users is fitted, which needs a log: give --data.path FOLDER, or set it to assumed")
+    return fitted_users(population, config.env, read_fitted(Path(config.data.path), config.env.topics))
 
 
 def _population(config: Config) -> Population:

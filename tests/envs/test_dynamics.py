@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lerl.envs import draws, dynamics
-from lerl.envs.dynamics import Boredom, Drift, Fatigue, Patience, Satisfaction
+from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction
 
 HALVING = 1 / math.log(2)  # a time constant with which exp(-1 / time_constant) is one half
 STILL = Drift(revert=0, pull=0, noise=0, shift_probability=0)
@@ -208,7 +208,9 @@ def test_without_patience_everybody_is_alike(how: Patience):
         (Drift, "shift_size", math.nan, r"drift.shift_size must be in \[0, 1\], given nan"),
         (Boredom, "weight", -1, "boredom.weight must be finite and at least 0, given -1"),
         (Boredom, "time_constant", 0, "boredom.time_constant must be finite and at least 1e-09, given 0"),
-        (Fatigue, "weight", -1, "fatigue.weight must be finite and at least 0, given -1"),
+        (Fatigue, "weight", -21, r"fatigue.weight must be in \[-20, 1e\+06\], given -21"),
+        (Mood, "spread", -1, r"mood.spread must be in \[0, 1e\+06\], given -1"),
+        (Mood, "time_constant", 0, "mood.time_constant must be finite and at least 1e-09, given 0"),
         (Fatigue, "time_constant", 0, "fatigue.time_constant must be finite and at least 1e-09, given 0"),
         (Satisfaction, "rate", 1.5, r"satisfaction.rate must be in \[0, 1\], given 1.5"),
         (Satisfaction, "initial", -0.5, r"satisfaction.initial must be in \[0, 1\], given -0.5"),
@@ -218,6 +220,20 @@ def test_without_patience_everybody_is_alike(how: Patience):
 def test_strengths_out_of_range_are_refused(mechanism: Any, name: str, value: float, allowed: str):
     with pytest.raises(ValueError, match=allowed):
         mechanism(**{name: value})
+
+
+def test_a_mood_stays_as_wide_as_it_is_and_fades():
+    mood = Mood(spread=0.5, time_constant=4.0)
+    keys = np.random.default_rng(0).integers(0, 2**63, (41, 20_000)).astype(np.uint64)
+    first = mood.draw(keys[0])
+    now = first.copy()
+    for step in range(1, 41):
+        mood.move(now, keys[step])
+        if step == 4:
+            assert np.corrcoef(first, now)[0, 1] == pytest.approx(np.exp(-1), abs=0.02)
+    assert (first.std(), now.std()) == (pytest.approx(0.5, abs=0.01), pytest.approx(0.5, abs=0.01))
+    assert not Mood(enabled=False, spread=0.5).draw(keys[0]).any()
+    assert not Mood().draw(keys[0]).any()
 
 
 def test_compiled_mechanisms_equal_their_plain_python(agree: Any):

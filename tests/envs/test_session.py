@@ -35,7 +35,7 @@ IDS = tuple(f"lerl/{name}-v0" for name in NAMES)
 SIZES = {"users": 40, "items": 60, "categories": 6, "dim": 4}
 SHORT: dict[str, Any] = {"max_steps": 6, "topic_count": 5}
 LASTING: dict[str, Any] = {"topic_count": 5, "leave": Leave("never")}
-HIDDEN = {"user", "satisfaction", "boredom", "fatigue", "patience", "true_taste"}
+HIDDEN = {"user", "satisfaction", "boredom", "fatigue", "mood", "patience", "true_taste"}
 
 
 def arguments(name: str, prepared: Path) -> dict[str, Any]:

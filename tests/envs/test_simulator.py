@@ -532,7 +532,7 @@ def test_compiled_steps_equal_their_plain_python(agree: Any):
     slates = np.array([[4, -1, 5], [-1, 6, 0]], np.int32)
     chance, topics = rng.random((2, 3)), np.array([[0, 1]] * 4 + [[1, -1]] * 3, np.int32)
     levels = rng.random((2, 2)).astype(np.float32)
-    agree(simulator._weary, chance, slates, topics, levels, levels[0], 1.5, 0.5)
+    agree(simulator._weary, chance, slates, topics, levels, levels[0], levels[1], 1.5, 0.5)
     for rating in (True, False):
         agree(simulator._react, slates, chance, keys, rating)
     counts, sums, log = np.zeros((2, 2), np.int32), np.zeros((2, 2), np.float32), np.full((2, 9), -1, np.float32)

@@ -1,0 +1,60 @@
+"""Logs that the simulator makes, so that what is fitted to them is known."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood
+from lerl.envs.fitting import Halves
+from lerl.envs.population import Population
+from lerl.envs.relive import item_by_item, relive
+from lerl.envs.simulator import SimulatorConfig, UserSimulator
+from lerl.envs.statistics import Background, Sequences, background_of
+from lerl.envs.synthetic import synthetic_population
+
+PAUSE = 3600.0
+
+
+def made_log(
+    seed: int, *, users: int = 400, items: int = 240, length: int = 80, boredom: float = 0.0, mood: float = 0.0
+) -> tuple[Population, Halves, Background]:
+    """A log of a population under known dynamics.
+
+    What is shown depends on tastes and stays in one category for a while, so that boredom has to be told from taste.
+
+    Args:
+        seed: of everything. users, items, length: sizes; every user has between half of `length` and `length`.
+        boredom: its weight, per item, at a time constant of 20 items. mood: its spread, at 5 items.
+    """
+    population = synthetic_population(users, items, 6, 6, seed)
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(length // 2, length + 1, users)
+    truth, member = population.truth, population.catalog.categories.membership
+    liking = truth.user_vectors @ truth.item_vectors.T + truth.item_offsets
+    shown, times = [], []
+    for user in range(users):
+        weight = np.exp(0.5 * (liking[user] - liking[user].max()))
+        before = np.zeros(items)
+        now = 0.0
+        for _ in range(lengths[user]):
+            chance = weight * np.where(before > 0, 3.0, 1.0)
+            item = int(rng.choice(items, p=chance / chance.sum()))
+            weight[item] = 0.0
+            before = (member[:, member[item]].any(axis=1)).astype(float)
+            now += PAUSE if rng.random() < 1 / 40 else 20.0
+            shown.append(item)
+            times.append(now)
+    told = Sequences(
+        np.repeat(np.arange(users), lengths), np.array(shown), np.zeros(len(shown)), np.array(times, np.float64)
+    )
+    config = SimulatorConfig(
+        topics="categories",
+        boredom=Boredom(weight=boredom, time_constant=20.0),
+        fatigue=Fatigue(weight=0.0),
+        mood=Mood(spread=mood, time_constant=5.0),
+        drift=Drift(enabled=False),
+    )
+    simulator = UserSimulator(population, item_by_item(config, length), "all")
+    told = replace(told, clicks=relive(simulator, told, np.arange(users), seed).clicks)
+    mine = population.training[told.users]
+    return population, Halves(told, population.training), background_of(told.where(mine), member)

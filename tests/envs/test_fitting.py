@@ -1,0 +1,119 @@
+"""Dynamics fitted to logs that the simulator made, so that the truth is known."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lerl.envs.dynamics import Boredom, Drift
+from lerl.envs.fitting import (
+    PARAMETERS,
+    Estimate,
+    Fitted,
+    configured,
+    fit_dynamics,
+    fitted_users,
+    read_fitted,
+    with_spread,
+    write_fitted,
+)
+from lerl.envs.logs import DataError
+from lerl.envs.population import MissingDataError
+from lerl.envs.relive import BEFORE, item_by_item, relive, session_breaks
+from lerl.envs.simulator import SimulatorConfig, UserSimulator
+from lerl.envs.synthetic import synthetic_population
+from tests.envs.made_logs import PAUSE, made_log
+
+AS_ASSUMED = Fitted({p.name: Estimate(p.assumed, p.least, p.most, False) for p in PARAMETERS}, "categories", 0.0)
+
+
+def test_boredom_is_found_where_it_is_and_not_where_it_is_not():
+    """What is shown depends on tastes and stays in a category for a while, whether people are bored or not.
+
+    Of ten pairs of such logs, seeds 0 to 9, the interval of boredom's weight held 0 nine times and 0.15 nine times.
+    """
+    found = {}
+    for weight, mood in ((0.0, 0.0), (0.15, 0.5)):
+        population, halves, background = made_log(3, boredom=weight, mood=mood, users=600)
+        fitted, _ = fit_dynamics(population, halves, background, "categories", dim=6, seed=0)
+        found[weight] = fitted.estimates
+        assert fitted.away < 2.0
+    assert found[0.0]["boredom.weight"].told
+    assert found[0.0]["boredom.weight"].low == 0.0
+    for name, truth in (("boredom.weight", 0.15), ("boredom.time_constant", 20.0), ("mood.spread", 0.5)):
+        estimate = found[0.15][name]
+        assert estimate.told
+        assert 0.0 < estimate.low <= truth <= estimate.high
+
+
+def test_what_stands_for_one_item_stands_for_a_slate_of_them():
+    values = AS_ASSUMED.values | {"boredom.weight": 0.1, "boredom.time_constant": 24.0, "drift.revert": 0.1}
+    one, six = (configured(SimulatorConfig(), values, k) for k in (1, 6))
+    assert one.boredom == Boredom(weight=0.1, time_constant=24.0)
+    assert (six.boredom.weight, six.boredom.time_constant) == (pytest.approx(0.6), 4.0)
+    assert six.drift.revert == pytest.approx(1 - 0.9**6)
+    # six items of one topic in a row, or one slate of them: log-odds lost right after, fading within the slate aside
+    level = np.zeros((2, 1), np.float32)
+    topic, item = np.zeros((1, 1), np.int32), np.zeros((1, 6), np.int32)
+    slow = values | {"boredom.time_constant": 1e6}
+    for _ in range(6):
+        configured(SimulatorConfig(), slow, 1).boredom.fill(level[:1], item[:, :1], topic)
+    configured(SimulatorConfig(), slow, 6).boredom.fill(level[1:], item, topic)
+    assert 0.1 * level[0, 0] == pytest.approx(0.6 * level[1, 0], rel=1e-4)
+
+
+def test_users_differ_as_they_are_told_to_and_are_the_same_every_time():
+    population = synthetic_population(2000, 50, 5, 4, 0)
+    values = AS_ASSUMED.values | {"users.level": 1.0, "users.offset_spread": 2.0, "users.taste_spread": 0.0}
+    spread = with_spread(population, values, 0)
+    moved = spread.truth.user_offsets - population.truth.user_offsets
+    assert (moved.mean(), moved.std()) == (pytest.approx(1.0, abs=0.1), pytest.approx(2.0, abs=0.1))
+    assert (spread.truth.user_vectors == population.truth.user_vectors).all()
+    assert spread.digest() == with_spread(population, values, 0).digest() != population.digest()
+
+
+def test_sessions_of_a_log_rest_people_but_leave_their_tastes():
+    population, halves, _ = made_log(5, users=30, items=60, length=30)
+    told = halves.sequences
+    breaks = session_breaks(told)
+    assert breaks[told.starts].all()
+    assert (breaks == ((told.places == 0) | (np.diff(told.times, prepend=0.0) >= PAUSE))).all()
+    config = replace(SimulatorConfig(topics="categories"), drift=Drift(enabled=False))
+    simulator = UserSimulator(population, item_by_item(config, 30), "all")
+    assert simulator.config.max_steps == 30 + BEFORE
+    owners = np.arange(30)
+    tired = relive(simulator, told, owners, 0)
+    fresh = simulator.changed(population, replace(simulator.config, boredom=Boredom(weight=0.0)))
+    rested = relive(fresh, told, owners, 0)
+    assert set(np.unique(tired.clicks)) <= {0.0, 1.0}
+    assert (tired.chances <= rested.chances + 1e-9).all()
+    assert np.allclose(tired.chances[breaks], rested.chances[breaks])
+    assert (tired.chances[~breaks] < rested.chances[~breaks]).mean() > 0.7
+
+
+def test_what_was_fitted_is_kept_and_read_again(tmp_path: Path):
+    (tmp_path / "F").mkdir()
+    with pytest.raises(
+        MissingDataError, match=r"holds no fitted dynamics .* fit them with: lerl fit .*F --model latent"
+    ):
+        read_fitted(tmp_path / "F", "categories")
+    path = write_fitted(tmp_path / "F", [AS_ASSUMED])
+    assert read_fitted(tmp_path / "F", "categories") == AS_ASSUMED
+    with pytest.raises(DataError, match=r"dynamics.json cannot be used \(KeyError"):
+        read_fitted(tmp_path / "F", "hidden")
+    path.write_text(path.read_text().replace('"value": 20.0', '"value": -20.0'))
+    with pytest.raises(DataError, match=r"boredom.time_constant is -20.0"):
+        read_fitted(tmp_path / "F", "categories")
+
+
+def test_fitted_users_do_not_take_strengths_of_a_recipe_silently():
+    population = synthetic_population(50, 20, 4, 4, 0)
+    config = SimulatorConfig(topics="categories", slate_size=6)
+    _, made = fitted_users(population, config, AS_ASSUMED)
+    assert made.fatigue.time_constant == 5.0
+    assert made.satisfaction == config.satisfaction
+    with pytest.raises(ValueError, match="data.users is fitted, which decides env.boredom.weight; leave that out"):
+        fitted_users(population, replace(config, boredom=Boredom(weight=2.0)), AS_ASSUMED)
+    _, off = fitted_users(population, replace(config, boredom=Boredom(enabled=False)), AS_ASSUMED)
+    assert not off.boredom.enabled
