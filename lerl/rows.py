@@ -1,7 +1,7 @@
 """The rows of a comparison: what a name such as boredom+ppo stands for, and the task that all rows share."""
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +150,10 @@ class Task:
 def _population(config: Config) -> Population:
     data = config.data
     if data.path is not None:
-        return Population.load(Path(data.path))
+        population = Population.load(Path(data.path))
+        if config.env.response in ("latent", "lookup"):  # what they do not use shall not make a run's users others
+            return replace(population, response=None)
+        return population
     if data.needed:
         raise ValueError(
             "this recipe needs real users: give --data.path FOLDER, made by lerl data import from your own log, or "
