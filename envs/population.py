@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis, Catalog, read_only
+from lerl.envs.learned import Learned, check_learned, read_learned, write_learned
 
 if TYPE_CHECKING:
     import polars
@@ -31,13 +32,20 @@ INTERACTIONS_FILE = "interactions.parquet"
 DYNAMICS_FILE = "dynamics.json"
 FIDELITY = "fidelity"
 """Of what `lerl fidelity` leaves in a prepared folder, the name without ending."""
+RESPONSE_FILE = "response.npz"
+CHECKPOINT_FILE = "response-unfinished.pt"
+"""What an interrupted `lerl fit` goes on from."""
 
 PICTURE = "description"
 """Of the pictures that `lerl data describe` leaves in a prepared folder, the name without ending."""
 
+CALIBRATIONS = ("calibration-latent", "calibration-sequence")
+"""Of the pictures that `lerl fit` leaves there, the names without ending."""
+
 FILES = frozenset(
-    {CATALOG_FILE, ARRAYS_FILE, ABOUT_FILE, INTERACTIONS_FILE, DYNAMICS_FILE, f"{FIDELITY}.json"}
-    | {f"{name}.{ending}" for name in (PICTURE, FIDELITY) for ending in ("png", "svg")}
+    {CATALOG_FILE, ARRAYS_FILE, ABOUT_FILE, INTERACTIONS_FILE, RESPONSE_FILE, CHECKPOINT_FILE, DYNAMICS_FILE}
+    | {f"{name}.{ending}" for name in (PICTURE, FIDELITY, *CALIBRATIONS) for ending in ("png", "svg")}
+    | {f"{FIDELITY}.json"}
 )
 OWN_LOGS = "own logs"
 """The format of data sets that were imported."""
@@ -160,6 +168,8 @@ class Population:
         training: (U,) bool, users to train on; the others are for evaluation only.
         history: (N, 3) int32 rows (user, item, clicked 0/1), the known interactions, in order of time, or of
             each user's place in it, where there is one.
+        response: of the truth half, a sequence model as `lerl fit` makes it (see `lerl.envs.learned`); None where there
+            is none.
     """
 
     name: str
@@ -170,6 +180,7 @@ class Population:
     history: NDArray[np.int32]
     dense: NDArray[np.int8] | None = None
     kinds: Kinds | None = None
+    response: Learned | None = None
 
     def __post_init__(self) -> None:
         items, users = len(self.catalog), len(self.training)
@@ -191,6 +202,10 @@ class Population:
                 f"given {self.kinds.item_offsets.shape}"
             )
         read_only(self)
+        if self.response is not None:
+            check_learned(self.response, items, users)
+            for array in self.response.values():
+                array.setflags(write=False)
 
     def users(self, split: str) -> NDArray[np.int64]:
         """User numbers of a split: "train", "evaluation" or "all"."""
@@ -203,7 +218,8 @@ class Population:
     def digest(self) -> str:
         """A hash of all that it holds, hexadecimal: equal populations have equal ones, on any machine."""
         found = blake2b(digest_size=16)
-        for name, array in sorted(_arrays(self).items()):
+        learned = {f"response.{name}": array for name, array in (self.response or {}).items()}
+        for name, array in sorted({**_arrays(self), **learned}.items()):
             found.update(f"{name} {array.dtype.str} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         catalog = self.catalog
         found.update(repr((catalog.item_ids, catalog.titles, catalog.categories.names)).encode())
@@ -230,6 +246,8 @@ class Population:
         """Write the population's files into an existing folder; see `save`, which is safe against interruption."""
         _catalog_frame(self.catalog).write_parquet(folder / CATALOG_FILE)
         np.savez(folder / ARRAYS_FILE, **_arrays(self))
+        if self.response is not None:
+            write_learned(folder / RESPONSE_FILE, self.response)
         head = {
             "format_version": FORMAT_VERSION,
             "name": self.name,
@@ -262,10 +280,28 @@ class Population:
             arrays = _read_arrays(Path(folder) / ARRAYS_FILE)
             truth = Truth(**{field.name: arrays[f"truth.{field.name}"] for field in fields(Truth)})
             knowledge = Knowledge(**{field.name: arrays[f"knowledge.{field.name}"] for field in fields(Knowledge)})
-            return cls(
+            population = cls(
                 name, catalog, truth, knowledge, arrays["training"], arrays["history"], arrays.get("dense"),
                 _read_kinds(kinds, arrays),
             )  # fmt: skip
+        path = Path(folder) / RESPONSE_FILE
+        if not path.is_file():
+            return population
+        try:
+            return replace(population, response=read_learned(path))
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _spoiled(path, error) from error
+
+
+def _spoiled(path: Path, error: Exception) -> Exception:
+    from lerl.envs.logs import DataError
+
+    again = f"lerl fit {shlex.quote(str(path.parent))} --model sequence"
+    return DataError(
+        f"the sequence model in {path} cannot be read ({error}); remove it, or make it again with `{again}`"
+    )
 
 
 def make_command(folder: Path, format: str) -> str:

@@ -31,7 +31,7 @@ class ResponseModel(Protocol):
         """Chance of a click (B, k) in (0, 1) for items (B, k), -1 for an empty slot (its value is not used)."""
 
     def advance(self, state: Arrays, items: NDArray[np.int32], feedback: NDArray[np.float32]) -> Arrays:
-        """State after feedback (B, k) in [0, 1] on items (B, k)."""
+        """State after feedback (B, k) in [0, 1] on items (B, k), -1 for an empty slot; the one given may be changed."""
 
 
 class LatentFactorResponse:
@@ -90,7 +90,17 @@ class LookupResponse:
         return state
 
 
-RESPONSES: dict[str, Any] = {"latent": LatentFactorResponse, "lookup": LookupResponse}
+def _sequence_response(population: Population) -> ResponseModel:
+    from lerl.envs.sequence import SequenceResponse  # compiled only where it is used
+
+    return SequenceResponse(population)
+
+
+RESPONSES: dict[str, Any] = {
+    "latent": LatentFactorResponse,
+    "lookup": LookupResponse,
+    "sequence": _sequence_response,
+}
 """The built-in response models by name, made with the population."""
 
 

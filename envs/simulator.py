@@ -39,8 +39,9 @@ class SimulatorConfig:
             "weighted" (the mean of the kinds of feedback that a population was prepared with by --feedback).
         topics: what bores: "hidden" clusters of the true item vectors, or "categories", the catalogue's own.
         topic_count: how many hidden clusters.
-        response: "latent", "lookup" (in the matrix of a population prepared with --dense), or your own as
-            "my_package.my_module:MyResponse", made with the population.
+        response: "latent", "lookup" (in the matrix of a population prepared with --dense), "sequence" (a Transformer
+            that `lerl fit` made; drift must be off), or your own as "my_package.my_module:MyResponse", made with the
+            population.
         drift: how tastes move.
         boredom: how topics bore.
         fatigue: how sessions tire.

@@ -1,4 +1,4 @@
-"""The command line: `lerl train`, `evaluate`, `compare` and the others that `lerl --help` lists.
+"""The command line: one function per command.
 
 Each command imports what it needs only when it runs, so that help is quick.
 """
@@ -41,6 +41,7 @@ commands:
   planner-probe --model PROVIDER:NAME   whether a chat model's plans react to feedback
   distill RUN                           a network in the place of a run's chat model
   fidelity FOLDER                       how far simulated sessions can be told from a log's real ones
+  fit FOLDER --model latent|sequence    users fitted to a prepared log, and how well they predict held-out users
   data import                           a log of your own to a folder that `lerl train` can use
   data get NAME                         download a public data set
   data prepare                          a data set as published to a folder that `lerl train` can use
@@ -101,6 +102,13 @@ PROBE_HELP = (
     "but a category that was shown four times was clicked less and less in the one, more and more in the other; the "
     "model should treat it better in the other. Questions, checks and retries are those of a run whose planner.detail "
     "is full: coarse questions do not tell feedback."
+)
+FIT_HELP = (
+    "Fit users to the log of a prepared folder and say how well they predict what held-out users did: over all their "
+    "events, the last 15 % of each one's, and items that no training user met, beside a strong baseline (running mean "
+    "of the user and mean of the item) and gradient boosting. sequence trains a causal Transformer over items and "
+    "feedback and writes it to FOLDER/response.npz, for --env.response sequence; latent judges the latent-factor model "
+    "that FOLDER was prepared with. The log must have times. Interrupted, the same command goes on."
 )
 
 PICTURES = "plots"
@@ -533,6 +541,35 @@ def _probe(arguments: list[str]) -> None:
         print_rows(probe.rows(found))
 
 
+def _fit(arguments: list[str]) -> None:
+    parser = _Parser("lerl fit", description=FIT_HELP, allow_abbrev=False)
+    add = parser.add_argument
+    add("folder", metavar="FOLDER", type=Path, help="a folder that lerl data import or prepare wrote")
+    add("--model", required=True, choices=("latent", "sequence"), help="what to fit")
+    add("--seed", metavar="N", type=_whole(0, 2**32 - 1), default=0, help="of the training (0)")
+    add("--epochs", metavar="N", type=_whole(1, 1000), help="at most so many passes over the log")
+    add("--json", action="store_true", help="print it for programs")
+    given = parser.parse_args(arguments)
+
+    from lerl.compare import show
+    from lerl.fit_users import fit_users
+    from lerl.judge_users import table
+    from lerl.progress import Progress
+
+    try:
+        with Progress() as progress:
+            found = fit_users(given.folder, given.model, seed=given.seed, epochs=given.epochs, report=progress.report)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on with the fit") from None
+    if given.json:
+        print(found.json())
+        return
+    show(table(found.judgement))
+    for line in found.notes:
+        print(line)
+    print(f"written: {', '.join(map(str, found.files))}")
+
+
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def read(text: str) -> int:
         if not text.isdecimal() or not least <= int(text) <= most:
@@ -558,5 +595,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "distill": _distill,
     "fidelity": _fidelity,
     "planner-probe": _probe,
+    "fit": _fit,
     "data": _data,
 }

@@ -34,13 +34,15 @@ class Progress:
         if self._live:
             self._bars.stop()
 
-    def report(self, phase: str, done: int, total: int, point: dict[str, Any] | None) -> None:
-        """Say how far a phase is; `point` holds the newest T_int, R_cum and R_sin, when there are new ones."""
+    def report(self, phase: str, done: int, total: int, point: dict[str, Any] | str | None) -> None:
+        """Say how far a phase is; `point` holds the newest T_int, R_cum and R_sin, or words, when there are any."""
         now = time.monotonic()
         if phase != self._phase:
             self._phase, self._begun, self._first, self._latest, self._shown = phase, now, done, "", 0.0
             self._task = self._bars.add_task(phase, total=total, speed="", latest="") if self._live else None
-        if point is not None:
+        if isinstance(point, str):
+            self._latest = point
+        elif point is not None:
             self._latest = f"T_int {point['T_int']:.1f}  R_cum {point['R_cum']:.2f}  R_sin {point['R_sin']:.3f}"
         seconds = now - self._begun
         speed = (done - self._first) / seconds if seconds > 0.05 else 0.0

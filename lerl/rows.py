@@ -163,7 +163,10 @@ def _fitted(population: Population, config: Config) -> tuple[Population, Simulat
 def _population(config: Config) -> Population:
     data = config.data
     if data.path is not None:
-        return Population.load(Path(data.path))
+        population = Population.load(Path(data.path))
+        if config.env.response in ("latent", "lookup"):  # what they do not use shall not make a run's users others
+            return replace(population, response=None)
+        return population
     if data.needed:
         raise ValueError(
             "this recipe needs real users: give --data.path FOLDER, made by lerl data import from your own log, or "

@@ -113,7 +113,7 @@ def test_fitted_users_do_not_take_strengths_of_a_recipe_silently():
     _, made = fitted_users(population, config, AS_ASSUMED)
     assert made.fatigue.time_constant == 5.0
     assert made.satisfaction == config.satisfaction
-    with pytest.raises(ValueError, match="data.users is fitted, which decides env.boredom.weight; leave that out"):
+    with pytest.raises(ValueError, match=r"data.users is fitted, which decides env.boredom.weight; leave that out"):
         fitted_users(population, replace(config, boredom=Boredom(weight=2.0)), AS_ASSUMED)
     _, off = fitted_users(population, replace(config, boredom=Boredom(enabled=False)), AS_ASSUMED)
     assert not off.boredom.enabled

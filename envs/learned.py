@@ -1,0 +1,122 @@
+"""The file of a response model that was learned from a prepared folder's log: arrays and a few words, no code."""
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lerl.envs.files import write_whole
+
+Learned = Mapping[str, NDArray[Any]]
+
+LEARNED_VERSION = 1
+ABOUT = "about"
+"""The one entry that is text: JSON that says how the model was made."""
+
+LEARNED: dict[str, tuple[type, str]] = {
+    "item_vectors": (np.float32, "I d"),
+    "item_offsets": (np.float32, "I"),
+    "shown": (np.float32, "I d"),
+    "liked": (np.float32, "I d"),
+    "start": (np.float32, "d"),
+    "history": (np.float32, "2 d"),
+    "scaling": (np.float32, "6"),
+    "norms": (np.float32, "L 2 2 d"),
+    "attention": (np.float32, "L d 3d"),
+    "attention_shift": (np.float32, "L 3d"),
+    "mixing": (np.float32, "L d d"),
+    "mixing_shift": (np.float32, "L d"),
+    "wide": (np.float32, "L d f"),
+    "wide_shift": (np.float32, "L f"),
+    "narrow": (np.float32, "L f d"),
+    "narrow_shift": (np.float32, "L d"),
+    "slopes": (np.float32, "H"),
+    "last_norm": (np.float32, "2 d"),
+    "query": (np.float32, "d d"),
+    "query_shift": (np.float32, "d"),
+    "offset": (np.float32, "d+3"),
+    "window": (np.int64, "1"),
+    "past_starts": (np.int64, "U+1"),
+    "past_items": (np.int32, "N"),
+    "past_clicks": (np.float32, "N"),
+    "past_before": (np.float32, "U 2"),
+}
+"""What the arrays are: type and shape. I items, U users, d width, f inner width, L layers, H heads, N events."""
+
+
+def learned(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """Arrays and how they were made, as `Population.response` holds them."""
+    head = {"format_version": LEARNED_VERSION, "model": "sequence", **about}
+    return {**arrays, ABOUT: np.array(json.dumps(head))}
+
+
+def write_learned(path: Path, response: Learned) -> None:
+    """Write a learned response model: the same file, byte for byte, for the same arrays; whole or not at all."""
+    stream = io.BytesIO()
+    np.savez(stream, **{name: response[name] for name in sorted(response)})  # type: ignore[arg-type, unused-ignore]
+    write_whole(path, stream.getvalue())
+
+
+def read_learned(path: Path) -> dict[str, NDArray[Any]]:
+    """Read what `write_learned` wrote; nothing in it is executed.
+
+    Raises:
+        ValueError: it was made by another version of this package.
+        OSError, KeyError: it is damaged.
+    """
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
+        found = {name: kept[name] for name in kept.files}
+    version = json.loads(str(found[ABOUT]))["format_version"]
+    if version != LEARNED_VERSION:
+        raise ValueError(f"it has format {version}, this version of lerl reads {LEARNED_VERSION}")
+    return found
+
+
+def check_learned(response: Learned, items: int, users: int) -> None:
+    """Refuse arrays that are no sequence model of so many items and users.
+
+    Raises:
+        ValueError: the message names the array, what was given and what it must be.
+    """
+    missing = sorted((set(LEARNED) | {ABOUT}) - set(response))
+    if missing:
+        raise ValueError(f"response.{missing[0]} is missing")
+    sizes = {
+        "I": items,
+        "U": users,
+        "d": response["start"].size,
+        "f": response["wide_shift"].shape[-1],
+        "L": len(response["norms"]),
+        "H": response["slopes"].size,
+        "N": response["past_items"].size,
+    }
+    for name, (kind, words) in LEARNED.items():
+        array, shape = response[name], tuple(_size(word, sizes) for word in words.split())
+        if array.dtype != kind or array.shape != shape:
+            raise ValueError(
+                f"response.{name} must be {kind.__name__} of shape {shape}, given {array.dtype} of shape {array.shape}"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"response.{name} has a number that is not finite")
+    starts, past, window = response["past_starts"], response["past_items"], int(response["window"][0])
+    if starts[0] != 0 or starts[-1] != len(past) or (np.diff(starts) < 0).any():
+        raise ValueError(f"response.past_starts must rise from 0 to the {len(past)} events of response.past_items")
+    if len(past) and not 0 <= past.min() <= past.max() < items:
+        raise ValueError(f"response.past_items must be items in [0, {items}), given {past.min()} to {past.max()}")
+    if window < 1 or sizes["d"] % 4 or sizes["f"] % 4 or sizes["d"] % sizes["H"]:
+        raise ValueError(
+            "response.window must be 1 or more, and the widths d and f divisible by 4 and d by the heads, given "
+            f"window {window}, d {sizes['d']}, f {sizes['f']}, {sizes['H']} heads"
+        )
+
+
+def _size(word: str, sizes: Mapping[str, int]) -> int:
+    """A length such as 2, d, 3d or U+1."""
+    name, _, more = word.partition("+")
+    times = name.rstrip("IUdfLHN")
+    letter = name[len(times) :]
+    return int(times or 1) * (sizes[letter] if letter else 1) + int(more or 0)

@@ -1,0 +1,136 @@
+"""`lerl fit`: models of users fitted to a prepared folder's log, judged on held-out users."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shlex import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lerl.click_baselines import boosted_baseline, means_baseline
+from lerl.envs.learned import learned, write_learned
+from lerl.envs.population import CALIBRATIONS, CHECKPOINT_FILE, OWN_LOGS, RESPONSE_FILE, Population
+from lerl.events import Events, read_events
+from lerl.judge_users import REFERENCE, Judgement, as_json, draw, judge
+
+MODELS = ("latent", "sequence")
+Report = Callable[[str, int, int, str | None], None]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FittedUsers:
+    """What `fit_users` did.
+
+    Attributes:
+        model: "latent" or "sequence". name: of the data set. judgement: on held-out users.
+        epochs: log loss of the training users set aside after each epoch; none for "latent".
+        notes: what to know about it, one line each.
+        files: what was written.
+    """
+
+    model: str
+    name: str
+    judgement: Judgement
+    epochs: tuple[float, ...]
+    notes: tuple[str, ...]
+    files: tuple[Path, ...]
+
+    def json(self) -> str:
+        """All of it, for programs."""
+        more = {
+            "data": self.name,
+            "log_loss_by_epoch": list(self.epochs),
+            "notes": list(self.notes),
+            "files": [str(file) for file in self.files],
+        }
+        return as_json(self.judgement, more)
+
+
+def fit_users(
+    folder: Path, model: str, *, seed: int = 0, epochs: int | None = None, report: Report | None = None
+) -> FittedUsers:
+    """Fit a model of users to the truth half of a prepared folder's log, and judge it on the users held out.
+
+    "sequence" writes response.npz into the folder, which `env.response: sequence` simulates; what was interrupted goes
+    on where it was. "latent" fits nothing: it judges what the folder was prepared with. Both draw calibration-MODEL.png
+    and .svg there.
+
+    Args:
+        folder: as `lerl data prepare` or `import` left it.
+        model: one of `MODELS`.
+        seed: of the network's first weights and its training.
+        epochs: at most so many; the settings' own where None.
+        report: told of progress.
+
+    Raises:
+        MissingDataError: there is no prepared data set in the folder.
+        DataError: its log has no order, or is damaged.
+        ValueError: the model is none of these, or the log is too small.
+    """
+    if model not in MODELS:
+        raise ValueError(f"model must be one of {', '.join(MODELS)}, given {model!r}")
+    population = Population.load(folder, format=OWN_LOGS)
+    events = read_events(folder, population)
+    losses: tuple[float, ...] = ()
+    files: list[Path] = []
+    if model == "latent":
+        chances, rows = _latent(population, events)
+        hidden, notes = None, (_LATENT_NOTE,)
+    else:
+        chances, unmet, losses = _sequence(folder, population, events, seed, epochs, report)
+        rows, notes = ~events.to_train, (_next_command(folder),)
+        files.append(folder / RESPONSE_FILE)
+        hidden = {**_baselines(events, hidden=True), model: unmet}
+    if report is not None:
+        report("judge", 0, 1, None)
+    judgement = judge(events, rows, {**_baselines(events), model: chances}, hidden)
+    if report is not None:
+        report("judge", 1, 1, None)
+    title = f"{population.name}: {judgement.groups[0].events:,} events of held-out users"
+    files += draw(judgement, title, folder / CALIBRATIONS[MODELS.index(model)])
+    return FittedUsers(model, population.name, judgement, losses, notes, tuple(files))
+
+
+def _baselines(events: Events, hidden: bool = False) -> dict[str, Floats]:
+    return {REFERENCE: means_baseline(events, hidden), "boosted trees": boosted_baseline(events, hidden)}
+
+
+_LATENT_NOTE = (
+    "judged are the interactions that were kept from the fit; a user's taste is from the others, later ones among them"
+)
+
+
+def _next_command(folder: Path) -> str:
+    return (
+        f"simulate with it: lerl train RECIPE --data.path {quote(str(folder))} --env.response sequence "
+        "--env.drift.enabled false"
+    )
+
+
+def _latent(population: Population, events: Events) -> tuple[Floats, NDArray[np.bool_]]:
+    """Chances by the latent-factor model, and held-out users' events that it was not fitted to."""
+    truth, users, items = population.truth, events.users, events.items
+    products = np.einsum("nd,nd->n", truth.user_vectors[users], truth.item_vectors[items], dtype=np.float64)
+    log_odds = products + truth.item_offsets[items] + truth.user_offsets[users]
+    return 1 / (1 + np.exp(-log_odds)), ~events.to_train & events.kept
+
+
+def _sequence(
+    folder: Path, population: Population, events: Events, seed: int, epochs: int | None, report: Report | None
+) -> tuple[Floats, Floats, tuple[float, ...]]:
+    """Chances by a sequence model, trained and written into the folder, with items hidden too; its log losses."""
+    from lerl.sequence import SequenceSettings, export, fit_sequence, log_odds
+
+    settings = SequenceSettings() if epochs is None else replace(SequenceSettings(), epochs=epochs)
+    checkpoint = folder / CHECKPOINT_FILE
+    fitted = fit_sequence(events, settings, seed=seed, checkpoint=checkpoint, report=report)
+    about = {"seed": seed, "epochs": len(fitted.log_loss), "best_epoch": fitted.best, "log_loss": fitted.log_loss}
+    response = learned(export(fitted, events), about)
+    replace(population, response=response)  # refuses what could not be read back
+    write_learned(folder / RESPONSE_FILE, response)
+    checkpoint.unlink(missing_ok=True)
+    held_out = np.flatnonzero(~events.training)
+    seen, unmet = (log_odds(fitted, events, held_out, hidden) for hidden in (False, True))
+    return 1 / (1 + np.exp(-seen)), 1 / (1 + np.exp(-unmet)), fitted.log_loss

@@ -1,0 +1,104 @@
+"""The file of a learned response model: kept with its population, checked at the door, refused when damaged."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lerl.envs.learned import check_learned, learned, read_learned, write_learned
+from lerl.envs.logs import DataError
+from lerl.envs.population import RESPONSE_FILE, Population
+
+WIDTH, INNER = 4, 8
+
+
+@pytest.fixture
+def model() -> dict[str, Any]:
+    """Of 60 items and 40 users, the first of whom met items 5 and 6; one layer, two heads."""
+
+    def zeros(*shape: int) -> Any:
+        return np.zeros(shape, np.float32)
+
+    arrays = {
+        "item_vectors": zeros(60, WIDTH), "item_offsets": zeros(60), "shown": zeros(60, WIDTH),
+        "liked": zeros(60, WIDTH), "start": zeros(WIDTH), "history": zeros(2, WIDTH), "scaling": zeros(6),
+        "norms": zeros(1, 2, 2, WIDTH), "attention": zeros(1, WIDTH, 3 * WIDTH), "attention_shift": zeros(1, 3 * WIDTH),
+        "mixing": zeros(1, WIDTH, WIDTH), "mixing_shift": zeros(1, WIDTH), "wide": zeros(1, WIDTH, INNER),
+        "wide_shift": zeros(1, INNER), "narrow": zeros(1, INNER, WIDTH), "narrow_shift": zeros(1, WIDTH),
+        "slopes": zeros(2), "last_norm": zeros(2, WIDTH), "query": zeros(WIDTH, WIDTH), "query_shift": zeros(WIDTH),
+        "offset": zeros(WIDTH + 3), "window": np.array([50]), "past_starts": np.array([0, *[2] * 40]),
+        "past_items": np.array([5, 6], np.int32), "past_clicks": zeros(2), "past_before": zeros(40, 2),
+    }  # fmt: skip
+    return learned(arrays, {"seed": 3})
+
+
+def test_a_population_keeps_its_model(tmp_path: Path, small: Population, model: dict[str, Any]) -> None:
+    people = replace(small, response=model)
+    people.save(tmp_path / "one")
+    again = Population.load(tmp_path / "one")
+    assert again.response is not None
+    assert {name: array.tolist() for name, array in again.response.items()} == {
+        name: array.tolist() for name, array in model.items()
+    }
+    assert again.digest() == people.digest() != small.digest()
+    again.save(tmp_path / "two")
+    assert (tmp_path / "one" / RESPONSE_FILE).read_bytes() == (tmp_path / "two" / RESPONSE_FILE).read_bytes()
+    with pytest.raises(ValueError, match="read-only"):
+        again.response["query"][0] = 1
+
+
+def test_a_population_without_a_model_is_as_before(tmp_path: Path, small: Population) -> None:
+    small.save(tmp_path / "one")
+    assert Population.load(tmp_path / "one").response is None
+    assert not (tmp_path / "one" / RESPONSE_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("item_vectors", np.zeros((59, WIDTH), np.float32), r"item_vectors must be float32 of shape \(60, 4\), given"),
+        ("past_before", np.zeros((40, 2)), r"past_before must be float32 of shape \(40, 2\), given float64"),
+        ("query_shift", np.full(WIDTH, np.nan, np.float32), "query_shift has a number that is not finite"),
+        ("past_items", np.array([5, 60], np.int32), r"past_items must be items in \[0, 60\), given 5 to 60"),
+        ("past_starts", np.array([0, *[1] * 40]), r"past_starts must rise from 0 to the 2 events"),
+        ("window", np.array([0]), r"window must be 1 or more"),
+        ("slopes", np.zeros(3, np.float32), r"d by the heads, given window 50, d 4, f 8, 3 heads"),
+    ],
+)
+def test_wrong_arrays_are_named(model: dict[str, Any], name: str, value: Any, message: str) -> None:
+    check_learned(model, 60, 40)
+    with pytest.raises(ValueError, match=message):
+        check_learned({**model, name: value}, 60, 40)
+
+
+def test_a_missing_array_is_named(model: dict[str, Any]) -> None:
+    del model["liked"]
+    with pytest.raises(ValueError, match=r"response\.liked is missing"):
+        check_learned(model, 60, 40)
+
+
+@pytest.mark.parametrize("harm", ["cut", "newer", "other users", "pickle"])
+def test_a_damaged_file_names_the_command_that_makes_it_again(
+    tmp_path: Path, small: Population, model: dict[str, Any], harm: str
+) -> None:
+    folder = tmp_path / "people"
+    small.save(folder)
+    path = folder / RESPONSE_FILE
+    if harm == "newer":
+        model["about"] = np.array('{"format_version": 99}')
+    if harm == "other users":
+        model["past_before"] = np.zeros((39, 2), np.float32)
+    write_learned(path, model)
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[:1000])
+    if harm == "pickle":
+        np.savez(path, **{**model, "query": np.array([{}], object)})
+    with pytest.raises(DataError, match=r"response\.npz cannot be read .*; remove it, or make it again with `lerl fit"):
+        Population.load(folder)
+
+
+def test_what_is_read_is_what_was_written(tmp_path: Path, model: dict[str, Any]) -> None:
+    write_learned(tmp_path / "model.npz", model)
+    assert sorted(read_learned(tmp_path / "model.npz")) == sorted(model)
