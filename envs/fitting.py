@@ -216,6 +216,15 @@ def configured(config: SimulatorConfig, values: Mapping[str, float], slate_size:
     )
 
 
+def told(fitted: Fitted) -> list[str]:
+    """The parameters, one line each, to print."""
+    return [
+        f"  {name:<26}{found.value:9.4f} [{found.low:9.4f}, {found.high:9.4f}]"
+        + ("" if found.told else "  assumed; the log leaves it open")
+        for name, found in fitted.estimates.items()
+    ]
+
+
 def write_fitted(folder: Path, found: Sequence[Fitted]) -> Path:
     """Keep what was found beside the prepared data set, one entry for each kind of topics."""
     told = {fitted.topics: asdict(fitted) for fitted in found}
@@ -231,7 +240,7 @@ def read_fitted(folder: Path, topics: str) -> Fitted:
         MissingDataError: nothing was fitted. DataError: the file cannot be used.
     """
     path = Path(folder) / DYNAMICS_FILE
-    again = f"fit them with: lerl fit {shlex.quote(str(folder))} --model latent"
+    again = f"fit them with: lerl fit {shlex.quote(str(folder))} --model latent --dynamics"
     if not path.is_file():
         raise MissingDataError(f"{folder} holds no fitted dynamics ({DYNAMICS_FILE} is missing); {again}")
     try:

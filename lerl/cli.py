@@ -548,6 +548,7 @@ def _fit(arguments: list[str]) -> None:
     add("--model", required=True, choices=("latent", "sequence"), help="what to fit")
     add("--seed", metavar="N", type=_whole(0, 2**32 - 1), default=0, help="of the training (0)")
     add("--epochs", metavar="N", type=_whole(1, 1000), help="at most so many passes over the log")
+    add("--dynamics", action="store_true", help="fit how people tire, drift and differ, for data.users fitted; minutes")
     add("--json", action="store_true", help="print it for programs")
     given = parser.parse_args(arguments)
 
@@ -558,7 +559,14 @@ def _fit(arguments: list[str]) -> None:
 
     try:
         with Progress() as progress:
-            found = fit_users(given.folder, given.model, seed=given.seed, epochs=given.epochs, report=progress.report)
+            found = fit_users(
+                given.folder,
+                given.model,
+                seed=given.seed,
+                epochs=given.epochs,
+                dynamics=given.dynamics,
+                report=progress.report,
+            )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on with the fit") from None
     if given.json:

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped, unused
 from sklearn.model_selection import GroupKFold  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.envs.exposure import Exposure, fit_exposure
-from lerl.envs.fitting import PARAMETERS, Estimate, Halves, configured, fit_dynamics, with_spread, with_truth
+from lerl.envs.fitting import Estimate, Fitted, Halves, configured, fit_dynamics, told, with_spread, with_truth
 from lerl.envs.logs import DataError
 from lerl.envs.population import FIDELITY, Population
 from lerl.envs.prepared import read_prepared_log
@@ -123,10 +123,9 @@ class Log:
         clicks = ordered["click"].to_numpy().astype(np.float64)
         known = ordered["time"].null_count() == 0
         times = ordered["time"].to_numpy().astype(np.float64) if known else np.full(len(log), np.nan)
-        told = Sequences(users, items.astype(np.int64), clicks, times)
-        training = population.training[users]
-        background = background_of(told.where(training), population.catalog.categories.membership)
-        return Log(population, Halves(told, population.training), background)
+        every = Sequences(users, items.astype(np.int64), clicks, times)
+        background = background_of(every.where(population.training[users]), population.catalog.categories.membership)
+        return Log(population, Halves(every, population.training), background)
 
 
 def measure(
@@ -144,14 +143,13 @@ def measure(
         The report, and what its pictures are drawn from.
     """
     log = Log.load(folder)
-    told, training = log.halves.sequences, log.population.training
-    mine = training[told.users]
-    exposure = fit_exposure(told.where(mine), log.background, seed, report)
+    every, training = log.halves.sequences, log.population.training
+    exposure = fit_exposure(every.where(training[every.users]), log.background, seed, report)
     dim = log.population.truth.item_vectors.shape[1]
     fitted, model = fit_dynamics(log.population, log.halves, log.background, topics, dim=dim, seed=seed, report=report)
     chosen = _held_out(log, users, seed)
-    kept = chosen[told.users] & (told.places < (told.lengths // 2)[told.users] + LONGEST)
-    before, real = told.where(kept & log.halves.first), told.where(kept & ~log.halves.first)
+    kept = chosen[every.users] & (every.places < (every.lengths // 2)[every.users] + LONGEST)
+    before, real = every.where(kept & log.halves.first), every.where(kept & ~log.halves.first)
     people = with_truth(log.population, model)
     lives = _Lives(people, topics, np.flatnonzero(chosen), exposure, before, real, seed)
     report("simulating held-out users")
@@ -242,13 +240,13 @@ FEATURES = (
 )  # fmt: skip
 
 
-def session_features(told: Sequences, background: Background, window: int) -> tuple[Floats, Any]:
+def session_features(shown: Sequences, background: Background, window: int) -> tuple[Floats, Any]:
     """(W, F) features of windows of sequences, see `FEATURES`, and (W,) whose they are."""
-    count = told.lengths // window
-    starts = np.concatenate([told.starts[u] + window * np.arange(n) for u, n in enumerate(count)]).astype(np.int64)
+    count = shown.lengths // window
+    starts = np.concatenate([shown.starts[u] + window * np.arange(n) for u, n in enumerate(count)]).astype(np.int64)
     rows = starts[:, None] + np.arange(window)
-    clicks, main = told.clicks[rows], background.main[told.items[rows]]
-    known, effect = background.popularity[told.items[rows]], background.item_effects[told.items[rows]]
+    clicks, main = shown.clicks[rows], background.main[shown.items[rows]]
+    known, effect = background.popularity[shown.items[rows]], background.item_effects[shown.items[rows]]
     counts = np.stack([(main == category).sum(axis=1) for category in range(int(background.main.max()) + 1)], axis=1)
     run = np.zeros(len(rows))
     longest = np.zeros(len(rows))
@@ -271,21 +269,21 @@ def session_features(told: Sequences, background: Background, window: int) -> tu
         effect.mean(axis=1),
         (centred * clicks).mean(axis=1),
     ]
-    return np.stack(features, axis=1).astype(np.float64), told.users[starts]
+    return np.stack(features, axis=1).astype(np.float64), shown.users[starts]
 
 
 def tell_apart(real: Sequences, simulated: Sequences, background: Background, seed: int) -> Classifier:
     """Train boosted trees on some users' windows, real and simulated, and judge them on the others'."""
     window = min(WINDOW, int(np.median(real.lengths)))
-    sides = [session_features(told, background, window) for told in (real, simulated)]
+    sides = [session_features(shown, background, window) for shown in (real, simulated)]
     features = np.concatenate([part for part, _ in sides])
     users = np.concatenate([owner for _, owner in sides])
     label = np.repeat([0, 1], [len(part) for part, _ in sides])
-    told, lost = np.zeros(len(label)), np.zeros(features.shape[1])
+    guess, lost = np.zeros(len(label)), np.zeros(features.shape[1])
     for train, test in GroupKFold(5).split(features, label, users):
         trees = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.06, random_state=seed)
         trees.fit(features[train], label[train])
-        told[test] = trees.predict_proba(features[test])[:, 1]
+        guess[test] = trees.predict_proba(features[test])[:, 1]
         found = permutation_importance(
             trees, features[test], label[test], scoring="roc_auc", n_repeats=3, random_state=seed
         )
@@ -294,10 +292,10 @@ def tell_apart(real: Sequences, simulated: Sequences, background: Background, se
     count, drawn = int(users.max()) + 1, []
     for _ in range(200):
         weight = draw.multinomial(count, np.full(count, 1 / count))[users]
-        drawn.append(roc_auc_score(label, told, sample_weight=weight))
+        drawn.append(roc_auc_score(label, guess, sample_weight=weight))
     low, high = np.percentile(drawn, [2.5, 97.5])
     strongest = {FEATURES[place]: float(lost[place]) for place in np.argsort(-lost)[:5]}
-    return Classifier(float(roc_auc_score(label, told)), float(low), float(high), strongest)
+    return Classifier(float(roc_auc_score(label, guess)), float(low), float(high), strongest)
 
 
 def as_json(found: Fidelity) -> str:
@@ -327,10 +325,7 @@ def lines(found: Fidelity) -> list[str]:
         "",
         "fitted, in units of one item shown:",
     ]
-    for parameter in PARAMETERS:
-        estimate = found.estimates[parameter.name]
-        what = "" if estimate.told else "  assumed; the log leaves it open"
-        said.append(f"  {parameter.name:<26}{estimate.value:9.4f} [{estimate.low:9.4f}, {estimate.high:9.4f}]{what}")
+    said += told(Fitted(found.estimates, "", 0.0))
     inside, every = found.share("response")
     said += ["", f"response statistics inside with all mechanisms {inside} of {every}, without"]
     said += [f"  {name:<10} {count}" for name, count in found.without.items()]
@@ -387,8 +382,8 @@ def _deviations(axes: Any, statistics: Sequence[Statistic], of: str) -> None:
 
 def _popularity(axes: Any, real: Sequences, selves: Sequence[Sequences], items: int) -> None:
     """Shares of interactions of items, the most popular first."""
-    for told, colour, label in ((real, _REAL, "real"), (selves[0], _SIMULATED, "simulated")):
-        shares = np.sort(np.bincount(told.items, minlength=items))[::-1] / len(told)
+    for shown, colour, label in ((real, _REAL, "real"), (selves[0], _SIMULATED, "simulated")):
+        shares = np.sort(np.bincount(shown.items, minlength=items))[::-1] / len(shown)
         axes.plot(np.arange(1, items + 1) / items, np.cumsum(shares), color=colour, lw=1.2, label=label)
     axes.set(xlabel="share of items, most popular first", ylabel="share of interactions", xlim=(0, 1), ylim=(0, 1))
     axes.legend(frameon=False, fontsize=7)
@@ -398,8 +393,8 @@ def _popularity(axes: Any, real: Sequences, selves: Sequence[Sequences], items: 
 def _rates(axes: Any, real: Sequences, selves: Sequence[Sequences]) -> None:
     """How users differ in how often they click."""
     bins = np.linspace(0, 1, 21)
-    for told, colour, label in ((real, _REAL, "real"), (selves[0], _SIMULATED, "simulated")):
-        rates = np.bincount(told.users, weights=told.clicks) / told.lengths
+    for shown, colour, label in ((real, _REAL, "real"), (selves[0], _SIMULATED, "simulated")):
+        rates = np.bincount(shown.users, weights=shown.clicks) / shown.lengths
         counts = np.histogram(rates, bins)[0] / len(rates)
         axes.stairs(counts, bins, color=colour, lw=1.2, label=label)
     axes.set(xlabel="share of clicks of a user", ylabel="share of users", xlim=(0, 1))

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.click_baselines import boosted_baseline, means_baseline
+from lerl.envs.fitting import fit_dynamics, told, write_fitted
 from lerl.envs.learned import learned, write_learned
 from lerl.envs.population import CALIBRATIONS, CHECKPOINT_FILE, OWN_LOGS, RESPONSE_FILE, Population
 from lerl.events import Events, read_events
+from lerl.fidelity import Log
 from lerl.judge_users import REFERENCE, Judgement, as_json, draw, judge
 
 MODELS = ("latent", "sequence")
@@ -49,19 +51,27 @@ class FittedUsers:
 
 
 def fit_users(
-    folder: Path, model: str, *, seed: int = 0, epochs: int | None = None, report: Report | None = None
+    folder: Path,
+    model: str,
+    *,
+    seed: int = 0,
+    epochs: int | None = None,
+    dynamics: bool = False,
+    report: Report | None = None,
 ) -> FittedUsers:
     """Fit a model of users to the truth half of a prepared folder's log, and judge it on the users held out.
 
     "sequence" writes response.npz into the folder, which `env.response: sequence` simulates; what was interrupted goes
-    on where it was. "latent" fits nothing: it judges what the folder was prepared with. Both draw calibration-MODEL.png
-    and .svg there.
+    on where it was. "latent" judges what the folder was prepared with; with `dynamics` it writes dynamics.json, how
+    people tire, drift and differ, for both kinds of topics, which `data.users: fitted` simulates. Both draw
+    calibration-MODEL.png and .svg there.
 
     Args:
         folder: as `lerl data prepare` or `import` left it.
         model: one of `MODELS`.
         seed: of the network's first weights and its training.
         epochs: at most so many; the settings' own where None.
+        dynamics: whether to fit those; of the latent-factor model only.
         report: told of progress.
 
     Raises:
@@ -71,9 +81,12 @@ def fit_users(
     """
     if model not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, given {model!r}")
+    if dynamics and model != "latent":
+        raise ValueError("dynamics are fitted to the latent-factor model only: give --model latent with --dynamics")
     population = Population.load(folder, format=OWN_LOGS)
     events = read_events(folder, population)
     losses: tuple[float, ...] = ()
+    notes: tuple[str, ...]
     files: list[Path] = []
     if model == "latent":
         chances, rows = _latent(population, events)
@@ -88,9 +101,30 @@ def fit_users(
     judgement = judge(events, rows, {**_baselines(events), model: chances}, hidden)
     if report is not None:
         report("judge", 1, 1, None)
+    if dynamics:
+        found, path = _dynamics(folder, seed, report)
+        notes, files = (*notes, *found), [*files, path]
     title = f"{population.name}: {judgement.groups[0].events:,} events of held-out users"
     files += draw(judgement, title, folder / CALIBRATIONS[MODELS.index(model)])
     return FittedUsers(model, population.name, judgement, losses, notes, tuple(files))
+
+
+def _dynamics(folder: Path, seed: int, report: Report | None) -> tuple[list[str], Path]:
+    """What was found, one line for each parameter, and the file that it is kept in."""
+    log = Log.load(folder)
+    dim = log.population.truth.item_vectors.shape[1]
+    found = []
+    for topics in ("categories", "hidden"):
+
+        def say(line: str, topics: str = topics) -> None:
+            if report is not None:
+                report(f"dynamics, topics {topics}", 0, 1, line.removeprefix("dynamics: "))
+
+        fitted, _ = fit_dynamics(log.population, log.halves, log.background, topics, dim=dim, seed=seed, report=say)
+        found.append(fitted)
+    lines = [line for fitted in found for line in (f"topics {fitted.topics}, in units of one item:", *told(fitted))]
+    lines.append(f"train on these users with: lerl train RECIPE --data.path {quote(str(folder))} --data.users fitted")
+    return lines, write_fitted(folder, found)
 
 
 def _baselines(events: Events, hidden: bool = False) -> dict[str, Floats]:
