@@ -36,8 +36,8 @@ class Asked:
         kind: "plan" or "reflection".
         model: its name. prompts: digest of the prompt texts. pool: version of the reflections in it.
         system, user: what was asked; user is empty where nothing was sent.
-        text: the answer that was used, or the first 2,000 characters of the last one that could not be; empty where
-            none came.
+        text: the answer that was used, or the first 2,000 characters of the last one that could not be, or what the
+            endpoint said of an HTTP error; empty where none came.
         cause: why it could not be used, empty where it could.
         state: features of the session asked about, float32 as bytes, for distillation; empty for reflections and
             failures.
@@ -187,6 +187,12 @@ class Traffic:
                 phase, name, value = self._checked(row, str, str, float)
                 found.setdefault(phase, {})[name] = value
         return found
+
+    def answered(self) -> bool:
+        """Whether a model gave any answer that could be used."""
+        with self._guarded():
+            found = self._file.execute("SELECT 1 FROM asked WHERE cause = '' AND attempts > 0 LIMIT 1").fetchone()
+        return found is not None
 
     def seconds(self) -> list[float]:
         """How long every question took that was sent."""
