@@ -212,11 +212,18 @@ class Traffic:
                 yield key, state, text
 
     def forget(self, phases: str) -> None:
-        """Drop the failures of all phases that begin so, and their user-steps: they are lived and asked again."""
-        begins, given = "substr(phase, 1, ?) = ?", (len(phases), phases)
+        """Drop the failures of all phases that begin so: they are asked again."""
         with self._guarded(), self._file:
-            self._file.execute(f"DELETE FROM asked WHERE {begins} AND cause != ''", given)
-            self._file.execute(f"DELETE FROM counts WHERE {begins} AND name = 'user_steps'", given)
+            self._file.execute("DELETE FROM asked WHERE substr(phase, 1, ?) = ? AND cause != ''", (len(phases), phases))
+
+    def recount(self, phase: str) -> None:
+        """Count a phase from nothing, since it is lived again, but for what was sent, which stays paid for."""
+        with self._guarded(), self._file:
+            self._file.execute(
+                "DELETE FROM counts WHERE phase = ? AND (name IN ('user_steps', 'requests', 'deduplicated', 'cached') "
+                "OR name LIKE 'fallback: %')",
+                (phase,),
+            )
 
     def close(self) -> None:
         """Close the file, and leave one that can be read where nothing can be written."""
