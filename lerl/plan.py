@@ -45,6 +45,7 @@ class Explained:
         plan: what holds, the fallback's where the answer could not be used.
         fallback: the rule that planned, empty where the model did. reason: why.
         recorded: failures of the same question in the run, by phase.
+        refusal: the newest HTTP error of the run where the endpoint was left alone because of its errors.
         sent: all questions that were sent to get there.
     """
 
@@ -60,6 +61,7 @@ class Explained:
     fallback: str
     reason: str
     recorded: dict[str, str]
+    refusal: str
     sent: tuple[Asked, ...]
 
 
@@ -126,6 +128,7 @@ def explain(run: Path, user: int | None, steps: int) -> Explained:
             config.planner.fallback if answer.cause else "",
             _reason(question, answer),
             witness.failures(question),
+            witness.refusal() if answer.cause == "breaker" else "",
             tuple(witness.sent),
         )
 
@@ -196,6 +199,10 @@ class _Witness:
             self._opened.callback(self._guard.close)
         return self._guard
 
+    def refusal(self) -> str:
+        """The newest HTTP error of the run, in words."""
+        return self._record.refusal()
+
     def failures(self, question: Question) -> dict[str, str]:
         """Why the run itself had no usable answer to a question, by phase."""
         found = {phase: self._record.find(question.key, phase) for phase in self._record.counts()}
@@ -231,6 +238,8 @@ def show(explained: Explained) -> None:
     print(f"avoided    {_named(plan.avoid, explained.names)}")
     if explained.fallback:
         print(f"fallback   {explained.fallback} planned, because of {_printable(explained.reason)}")
+        if explained.refusal:
+            print(f"before     the endpoint had answered {_printable(explained.refusal)}")
     else:
         print(f"rationale  {quoted(plan.rationale, 200)}")
     for phase, cause in explained.recorded.items():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from lerl.planners.prompt import plain
+from lerl.planners.prompt import plain, quoted
 
 FORMAT = 1
 
@@ -193,6 +193,17 @@ class Traffic:
         with self._guarded():
             found = self._file.execute("SELECT 1 FROM asked WHERE cause = '' AND attempts > 0 LIMIT 1").fetchone()
         return found is not None
+
+    def refusal(self) -> str:
+        """The newest HTTP error and what the endpoint said of it, in words; empty where there was none."""
+        with self._guarded():
+            row = self._file.execute(
+                "SELECT cause, text FROM asked WHERE cause LIKE 'http %' ORDER BY rowid DESC LIMIT 1"
+            ).fetchone()
+        if row is None:
+            return ""
+        cause, text = self._checked(row, str, str)
+        return f"{cause}, {quoted(text, 200)}" if text else str(cause)
 
     def seconds(self) -> list[float]:
         """How long every question took that was sent."""

@@ -197,8 +197,24 @@ def test_where_the_run_had_no_answer_its_fallback_plans_again(chat_run: Path, ch
                 'http 404: the endpoint answered with status 404, and said "gone"',
                 "breaker: the endpoint failed several times in a row and was left alone for a while",
             )
+            assert found.refusal == ('http 404, "gone"' if found.reason.startswith("breaker") else "")
     assert chat.asked == asked
     assert fallbacks
+
+
+@pytest.mark.filterwarnings("ignore:openai.m")
+def test_what_the_endpoint_said_before_it_was_left_alone_is_told(
+    chat_run: Path, chat: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(Traffic(chat_run / "planners" / "traffic.sqlite")) as traffic:
+        traffic._file.execute("DELETE FROM asked")
+        traffic._file.commit()
+    chat.fault = lambda handler, _: handler.send(404, b'{"error": {"message": "no m"}}') or True
+    evaluate(chat_run)
+    assert main(["plan", "--run", str(chat_run), "--steps", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "\nfallback   boredom planned, because of breaker: the endpoint failed several times in a row" in printed
+    assert '\nbefore     the endpoint had answered http 404, "no m"\n' in printed
 
 
 def test_without_a_user_the_first_one_judged_is_taken(
