@@ -156,12 +156,16 @@ class _Parser(argparse.ArgumentParser):
         self.register("action", None, _Once)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        options = self._option_string_actions
-        for name in () if self.allow_abbrev else [word.partition("=")[0] for word in args or ()]:
-            if name.startswith("--") and name not in options:  # before argparse says what it lacks instead
-                close = get_close_matches(name, options, 1)
-                self.error(f"unrecognized arguments: {name}{f' (did you mean {close[0]}?)' if close else ''}")
+        if self._subparsers is None and not self.allow_abbrev:
+            self._refuse_unknown(args or ())
         return super().parse_known_args(args, namespace)
+
+    def _refuse_unknown(self, words: Sequence[str]) -> None:
+        """Name a misspelt option, before argparse names the one that is missing in its place."""
+        for name in (word.partition("=")[0] for word in words):
+            if name.startswith("--") and name != "--" and name not in self._option_string_actions:
+                close = get_close_matches(name, self._option_string_actions, 1)
+                self.error(f"unrecognized arguments: {name}{f' (did you mean {close[0]}?)' if close else ''}")
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
