@@ -27,6 +27,7 @@ class Hierarchy:
 
     Attributes:
         widened: (B,) int, slates of the running session whose plan left fewer than k items and was widened.
+        live: (B,) bool, slots that are planned for; the others keep whatever plan they had.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Hierarchy:
         self.avoid = np.zeros(shape, bool)
         self.planned_at = np.zeros(count, np.int64)
         self.widened = np.zeros(count, np.int64)
+        self.live = np.ones(count, bool)
         self._units = unit_rows(setting.knowledge.item_vectors[:, :-1])
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
@@ -81,6 +83,7 @@ class Hierarchy:
             self.contexts = fresh if self.contexts is None else self.contexts.replaced(rows, fresh)
 
     def _plan(self, rows: NDArray[np.int64]) -> None:
+        rows = rows[self.live[rows]]
         if self.planner is None or self.contexts is None or not len(rows):
             return
         contexts = self.contexts.take(rows)
@@ -140,6 +143,10 @@ class HierarchicalAgent:
     def widened(self) -> NDArray[Any]:
         """(B,) int, widened slates of the running sessions."""
         return self.hierarchy.widened
+
+    def attend(self, live: NDArray[np.bool_]) -> None:
+        """Plan for these slots (B,) alone: nobody counts what the others do, and a plan may cost a call."""
+        self.hierarchy.live = live
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots."""

@@ -6,7 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from lerl.planners.guard import summary
+from lerl.planners.counts import percent, told
+from lerl.planners.guard import BREAK_AFTER, summary
 from lerl.planners.traffic import Traffic
 from lerl.reading import reading, resume_command
 from lerl.settings import load
@@ -48,14 +49,18 @@ def searched(folder: Path, planner: Any) -> list[str]:
 def _lines(report: dict[str, Any], planner: Any) -> list[str]:
     price = planner.price
     cost = f"cost {report['cost']:,.2f}" if price.input or price.output else "no price given"
-    fallbacks = ", ".join(f"{count} {cause}" for cause, count in report["fallbacks"].items()) or "none"
-    rule = f" ({planner.fallback} planned)" if report["fallbacks"] else ""
+    causes = report["fallbacks"]
+    requests = max(report["requests"], 1)
+    share = f"{percent(sum(causes.values()) / requests)} of {requests:,} plans and reflections: {told(causes)}"
+    rule = f" ({planner.fallback} planned)" if causes else ""
+    breaker = f"             breaker: not asked, since the endpoint had failed {BREAK_AFTER} times in a row"
     return [
         f"chat model {planner.model}{f', replayed from {planner.replay}' if planner.replay else ''}",
         f"  calls      {report['calls']:,}, {report['calls_per_1000_user_steps']:,.1f} per 1,000 user-steps",
         f"  tokens     {report['prompt_tokens']:,} of questions, {report['completion_tokens']:,} of answers; {cost}",
         f"  requests   {report['requests']:,}, {report['deduplicated']:.0%} asked once for several users, "
         f"{report['cached']:.0%} known before",
-        f"  fallbacks  {fallbacks}{rule}; {report['repairs']} repairs",
+        f"  fallbacks  {share if causes else 'none'}{rule}; {report['repairs']} repairs",
+        *([breaker] if "breaker" in causes else []),
         f"  latency    {report['latency_p50']:.2f} s (p50), {report['latency_p95']:.2f} s (p95)",
     ]

@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from difflib import get_close_matches
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -36,7 +37,7 @@ commands:
   evaluate RUN                          evaluate a trained run again
   compare RUN...                        a table of runs that differ in their seed
   plot RUN...                           pictures of runs that differ in their seed
-  plan --run RUN --user N               what a run's chat model was asked for one user, what it said, and the plan
+  plan --run RUN [--user N]             what a run's chat model was asked for one user, what it said, and the plan
   plan --estimate RECIPE                what a recipe's chat model will cost; nothing is sent
   planner-probe --model PROVIDER:NAME   whether a chat model's plans react to feedback
   distill RUN                           a network in the place of a run's chat model
@@ -79,13 +80,14 @@ FIDELITY_HELP = (
     "minutes."
 )
 PLAN_USAGE = """\
-lerl plan --run RUN --user N [--steps M]
+lerl plan --run RUN [--user N] [--steps M]
        lerl plan --estimate RECIPE [--any.key VALUE ...] [--json]"""
 PLAN_HELP = (
     "Show one plan of a run's chat model: the prompt, the raw answer and where it is from, the plan, and why a "
     "fallback planned where one did. The session is the user's first one of the run's evaluation, items chosen by "
     "taste as in the row llm+greedy. What the run asked before comes from its record, or from planner.cache; other "
-    "questions, at most one for each slate, are sent to the model now. The run's folder stays as it is."
+    "questions, at most one for each slate, are sent to the model now: all of them for a training user. The run's "
+    "folder stays as it is."
 )
 ESTIMATE_HELP = (
     "Say what the chat model of a recipe will cost, before anything is sent; no key is needed. Up to 256 sessions of "
@@ -152,6 +154,18 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, *given: Any, **options: Any) -> None:
         super().__init__(*given, **options)
         self.register("action", None, _Once)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._subparsers is None and not self.allow_abbrev:
+            self._refuse_unknown(args or ())
+        return super().parse_known_args(args, namespace)
+
+    def _refuse_unknown(self, words: Sequence[str]) -> None:
+        """Name a misspelt option, before argparse names the one that is missing in its place."""
+        for name in (word.partition("=")[0] for word in words):
+            if name.startswith("--") and name != "--" and name not in self._option_string_actions:
+                close = get_close_matches(name, self._option_string_actions, 1)
+                self.error(f"unrecognized arguments: {name}{f' (did you mean {close[0]}?)' if close else ''}")
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -438,7 +452,9 @@ def _plan(arguments: list[str]) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--run", metavar="RUN", required=True, type=Path, help="a folder that lerl train wrote")
-    parser.add_argument("--user", metavar="N", required=True, type=int, help="a training or evaluation user's number")
+    parser.add_argument(
+        "--user", metavar="N", type=int, help="an evaluation or training user's number (the first user judged)"
+    )
     parser.add_argument("--steps", metavar="M", type=int, default=0, help="slates shown before the plan (0)")
     given = parser.parse_args(arguments)
 
@@ -519,11 +535,13 @@ def _probe(arguments: list[str]) -> None:
     parser = _Parser("lerl planner-probe", description=PROBE_HELP, allow_abbrev=False)
     add = parser.add_argument
     add("--model", metavar="PROVIDER:NAME", required=True, help="such as openai:gpt-4.1-mini or ollama:llama3.1")
-    add("--base-url", metavar="URL", help="of its endpoint, where that is not the provider's own")
+    add("--base-url", "--base_url", metavar="URL", help="of its endpoint, where that is not the provider's own")
     add("--client", choices=("langchain", "openai"), default="langchain", help="what asks it (langchain)")
     add("--prompts", metavar="FOLDER", help="with prompt texts of your own")
     add("--pairs", metavar="N", type=_whole(1, 10_000), default=20, help="of histories, two questions each (20)")
     add("--timeout", metavar="S", type=float, default=30.0, help="seconds that an answer may take (30)")
+    add("--temperature", metavar="T", type=_temperature, default=0.0, help="of its answers, null to send none (0)")
+    add("--answer-tokens", metavar="N", type=int, default=600, help="most tokens of an answer (600)")
     add("--concurrency", metavar="N", type=int, default=8, help="questions under way at once (8)")
     add("--seed", metavar="N", type=_whole(0, 2**32 - 1), default=0, help="of the users in the histories (0)")
     add("--json", action="store_true", help="print it for programs")
@@ -576,6 +594,10 @@ def _fit(arguments: list[str]) -> None:
     for line in found.notes:
         print(line)
     print(f"written: {', '.join(map(str, found.files))}")
+
+
+def _temperature(text: str) -> float | None:
+    return None if text == "null" else float(text)
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from shlex import quote
-from typing import IO, Any, NamedTuple, TypedDict
+from typing import IO, Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,7 @@ from rich.table import Table
 
 from lerl import metrics
 from lerl.envs.files import write_whole
+from lerl.planners.counts import fallbacks, in_order, percent
 from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
 
 Floats = NDArray[np.float64]
@@ -88,11 +90,22 @@ class Difference(TypedDict):
     ratio_high: float | None
 
 
+class Fallback(TypedDict):
+    """Plans of a row's evaluation that were not its chat model's: their share, the rule that planned, and why, each
+    cause with its number."""
+
+    share: float
+    rule: str
+    causes: dict[str, int]
+
+
 class Summary(TypedDict):
-    """The content of summary.json: metrics per row, and paired differences for every two rows."""
+    """The content of summary.json: metrics per row, paired differences for every two rows, and, of rows for which a
+    rule planned in a chat model's place, how often."""
 
     agents: dict[str, dict[str, Interval]]
     differences: list[Difference]
+    fallbacks: NotRequired[dict[str, Fallback]]
 
 
 @dataclass(frozen=True)
@@ -100,7 +113,7 @@ class Results:
     """Evaluated runs of one recipe, read together. Every frame has a ``seed`` column besides its own.
 
     ``agents`` are the rows in the order of the configuration, ``seeds`` ascend, ``n_items`` is the size of the
-    catalogue.
+    catalogue, ``fallbacks`` says of which rows a rule planned in a chat model's place.
     """
 
     agents: list[str]
@@ -112,6 +125,7 @@ class Results:
     steps: pl.DataFrame
     exposure: pl.DataFrame
     curves: pl.DataFrame
+    fallbacks: dict[str, Fallback] = field(default_factory=dict)
 
 
 class _Run(NamedTuple):
@@ -120,6 +134,7 @@ class _Run(NamedTuple):
     config: dict[str, Any]
     n_items: int
     frames: dict[str, pl.DataFrame]
+    phases: dict[str, dict[str, float]]
 
 
 class _Weights(NamedTuple):
@@ -147,7 +162,14 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
     agents = _common_rows(runs, allow_different)
     _refuse_different_users(runs, agents)
     kept = {name: _stack(runs, name, agents) for name in (*_EVALUATED, "curves")}
-    return Results(agents, [run.seed for run in runs], max(run.n_items for run in runs), runs[0].config, **kept)
+    return Results(
+        agents,
+        [run.seed for run in runs],
+        max(run.n_items for run in runs),
+        runs[0].config,
+        fallbacks=_fallbacks(runs, agents),
+        **kept,
+    )
 
 
 def summarize(results: Results, bootstrap: int = 2000, seed: int = 0) -> Summary:
@@ -186,7 +208,8 @@ def summarize(results: Results, bootstrap: int = 2000, seed: int = 0) -> Summary
         for (i, a), (j, b) in pairs
         for name in DIFFERENCE_METRICS
     ]
-    return {"agents": agents, "differences": differences}
+    made: Summary = {"agents": agents, "differences": differences}
+    return made | {"fallbacks": results.fallbacks} if results.fallbacks else made
 
 
 def compare(
@@ -244,7 +267,8 @@ _NOTES = {
 def table(summary: Summary) -> Table:
     """The comparison for a terminal, best R_cum first; :func:`show` prints it without cutting a column short."""
     headings = [column.folded or column.heading for column in _columns(summary)]
-    return _rich_table("", "row", headings, _cells(summary), _caption(summary))
+    notes = "\n".join([_caption(summary), *_footnotes(summary)])
+    return _rich_table("", "row", headings, _cells(summary), notes)
 
 
 def difference_table(summary: Summary, reference: str, metric: str = "R_cum") -> Table:
@@ -260,6 +284,7 @@ def markdown(summary: Summary, reference: str | None = None) -> str:
     """The comparison as Markdown, best R_cum first; with ``reference`` also the table of :func:`difference_table`."""
     lines = _markdown_table("row", [column.heading for column in _columns(summary)], _cells(summary))
     lines += ["", _caption(summary)]
+    lines += [line for note in _footnotes(summary) for line in ("", note)]
     if reference is not None:
         headings = [f"R_cum of {reference} / R_cum of row", "95 % interval"]
         lines += ["", *_markdown_table("row", headings, _ratio_cells(summary, reference, "R_cum"))]
@@ -323,7 +348,31 @@ def _read(path: Path) -> _Run:
     frames = {name: read_table(path / f"{name}.parquet", how, columns) for name, columns in _EVALUATED.items()}
     curves = path / "curves.parquet"
     frames["curves"] = read_table(curves, how, _CURVES) if curves.is_file() else pl.DataFrame(schema=_CURVES)
-    return _Run(path, seed, config, n_items, frames)
+    return _Run(path, seed, config, n_items, frames, _phases(path / "planners" / "traffic.json", how))
+
+
+def _phases(path: Path, how: str) -> dict[str, dict[str, float]]:
+    """What a run's chat model was asked, by phase; nothing where there is none."""
+    if not path.is_file():
+        return {}
+    with reading(path, how):
+        phases = json.loads(path.read_text(encoding="utf-8"))["phases"]
+        return {str(phase): {str(name): float(value) for name, value in phases[phase].items()} for phase in phases}
+
+
+def _fallbacks(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Fallback]:
+    """Of the rows for which a rule planned in a chat model's place, how often, all runs together."""
+    found: dict[str, Fallback] = {}
+    rule = str((runs[0].config.get("planner") or {}).get("fallback", "the fallback"))
+    for row in agents:
+        total: Counter[str] = Counter()
+        for run in runs:
+            total.update(run.phases.get(f"evaluate {row}", {}))
+        causes = fallbacks(total)
+        if causes:
+            share = _plain(sum(causes.values()) / max(total["requests"], 1))
+            found[row] = {"share": share or 0.0, "rule": rule, "causes": causes}
+    return found
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -571,6 +620,15 @@ def _inverse(entry: Difference) -> Interval:
 def _caption(summary: Summary) -> str:
     notes = [_NOTES[column.metric] for column in _columns(summary) if column.metric in _NOTES]
     return "; ".join(["95 % intervals in brackets", *notes]) + "."
+
+
+def _footnotes(summary: Summary) -> list[str]:
+    """A line for each row that is not a chat model's alone."""
+    lines = []
+    for row, found in summary.get("fallbacks", {}).items():
+        causes = ", ".join(in_order(found["causes"]))
+        lines.append(f"{row}: {percent(found['share'])} of its plans by {found['rule']} ({causes})")
+    return lines
 
 
 def _columns(summary: Summary) -> list[_Column]:

@@ -23,6 +23,7 @@ MOST = {
     "planner.candidates": 10_000,
     "planner.timeout": 3_600,
     "planner.temperature": 2,
+    "planner.answer_tokens": 200_000,
     "planner.concurrency": 256,
     "planner.reflections": 10_000,
     "planner.refresh": 100_000,
@@ -165,7 +166,8 @@ class PlannerConfig:
         model: the chat model behind llm, as PROVIDER:NAME; keys come from the environment alone.
         base_url: its endpoint where it is not the provider's own, as http://HOST:PORT/v1.
         client: "langchain" for any provider, or "openai" for the openai client alone.
-        temperature: of its answers, in [0, 2].
+        temperature: of its answers, in [0, 2]; none to send none, as some models refuse it.
+        answer_tokens: most tokens of an answer; models that think before they answer need some thousand.
         timeout: seconds that one question may take once its turn has come, retries and a repair included.
         concurrency: questions that are under way at once.
         fallback: the rule that plans where the model gives no usable answer.
@@ -192,7 +194,8 @@ class PlannerConfig:
     model: str | None = None
     base_url: str | None = None
     client: str = "langchain"
-    temperature: float = 0.0
+    temperature: float | None = 0.0
+    answer_tokens: int = 600
     timeout: float = 30.0
     concurrency: int = 8
     fallback: str = "boredom"
@@ -220,6 +223,7 @@ class PlannerConfig:
                 )
         _within("planner", 1, clusters=self.clusters, size=self.size, replan_every=self.replan_every)
         _within("planner", 1, concurrency=self.concurrency, candidates=self.candidates)
+        _within("planner", 1, answer_tokens=self.answer_tokens)
         _within("planner", 0, temperature=self.temperature, reflections=self.reflections, refresh=self.refresh)
         _within("planner", 0, replan_below=self.replan_below)
         _within("planner", 0.001, timeout=self.timeout)

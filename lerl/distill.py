@@ -1,5 +1,6 @@
 """A small network in the place of a run's chat model, trained on the plans that the run recorded."""
 
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from shlex import quote
 import numpy as np
 
 from lerl.envs.draws import seed_from
+from lerl.planners.counts import fallbacks, told
 from lerl.planners.distilled import Lesson, distil, recorded, save
 from lerl.planners.traffic import Traffic
 from lerl.reading import RunError
@@ -53,14 +55,24 @@ def distill(run: Path) -> Distilled:
     with locked(run):
         with closing(Traffic(path, read_only=True)) as traffic:
             if next(traffic.plans(), None) is None:
-                raise _nothing_recorded(run)
+                raise _nothing_recorded(run, traffic)
             pairs = recorded(traffic)
         weights, lesson = distil(*pairs, seed_from(config.seed, "distil"))
         save(weights, run / "planners" / "distilled.npz")
     return Distilled(run / "planners" / "distilled.npz", lesson, *_interval(lesson))
 
 
-def _nothing_recorded(run: Path) -> RunError:
+def _nothing_recorded(run: Path, traffic: Traffic | None = None) -> RunError:
+    counts: Counter[str] = Counter()
+    for phase, counted in traffic.counts().items() if traffic is not None else ():
+        counts.update({} if phase.startswith("evaluate") else counted)
+    causes = fallbacks(counts)
+    if causes:
+        return RunError(
+            f"{run} recorded no plans of a chat model outside of its evaluation: all were planner.fallback's "
+            f"({told(causes)}); see lerl plan --run {quote(str(run))} for the reason, mend that, and train again in "
+            "another folder"
+        )
     return RunError(
         f"{run} recorded no plans of a chat model; train it with a row such as llm+greedy: lerl train RECIPE "
         "--planner.name llm --planner.model PROVIDER:NAME"

@@ -33,7 +33,8 @@ class Cost:
     """What one phase of a run will ask.
 
     Attributes:
-        phase: as in the run's traffic. user_steps: that are planned for. requests: plans and reflections wanted.
+        phase: as in the run's traffic, reflections and the sessions behind learning curves apart.
+        user_steps: that are planned for. requests: plans and reflections wanted.
         calls: different questions among them that no earlier phase asked.
         prompt_tokens, completion_tokens: of the calls.
     """
@@ -145,7 +146,7 @@ class _Rehearsal:
 
     def __init__(self, planner: LLMPlanner) -> None:
         self.planner = planner
-        self.keys: dict[tuple[int, int], str] = {}  # by session and step; idle slots repeat those of others
+        self.keys: dict[tuple[int, int], str] = {}  # by session and step
         self.prompts: list[int] = []
         self.answers: list[int] = []
 
@@ -254,7 +255,8 @@ def _costs(config: Config, rows: list[Row], task: Task, sample: Sample) -> list[
     for name in dict.fromkeys(row.learner for row in llm if row.learner is not None):
         steps = max(train.steps - lessons, 0.0)
         points = train.evaluations + 1 if steps else 1
-        ledger.plan(f"train llm+{name}", steps + points * train.validation * sample.length, version)
+        ledger.plan(f"train llm+{name}", steps, version)
+        ledger.plan(f"train llm+{name}: learning curve", points * train.validation * sample.length, version)
     users = len(task.population.users("evaluation"))
     users = min(config.evaluation.users or users, users)
     for row in llm:

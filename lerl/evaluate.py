@@ -56,14 +56,16 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
     """
     config = task.config
     stage = Stage(task.population, config.env, task.axis, "evaluation", config.evaluation.batch_size)
-    users = _users(stage.users, config)
+    users = judged(stage.users, config)
     kept = []
     for row in parse_rows(config):
         for deterministic in (False, True) if row.samples and config.evaluation.deterministic else (False,):
             label = row.label + ("@det" if deterministic else "")
             kept.append(run / "evaluated" / label)
             if not all((kept[-1] / f"{name}.parquet").is_file() for name in TABLES):
-                played = _play(stage, fitter.agent(row, deterministic), users, task, label, progress)
+                agent = fitter.agent(row, deterministic)
+                fitter.recount()  # of an evaluation before this one, or of one that was broken off
+                played = _play(stage, agent, users, task, label, progress)
                 fitter.lived(int(played.lengths.sum()))
                 for name, table in _tables(label, played, task, stage.env.simulator).items():
                     write_table(table, kept[-1] / f"{name}.parquet")
@@ -83,7 +85,7 @@ def _tables(label: str, played: Played, task: Task, simulator: UserSimulator) ->
     return dict(zip(TABLES, tables, strict=True))
 
 
-def _users(users: NDArray[np.int64], config: Config) -> NDArray[np.int64]:
+def judged(users: NDArray[np.int64], config: Config) -> NDArray[np.int64]:
     """The evaluation users: all, or the same few for every seed."""
     wanted = config.evaluation.users
     if wanted is None or wanted >= len(users):

@@ -98,6 +98,11 @@ class Fitter:
         if self._guard is not None:
             self._guard.traffic.forget("evaluate ")
 
+    def recount(self) -> None:
+        """Count what a chat model plans in this phase from nothing: it is lived again."""
+        if self._guard is not None and self._guard.phase:
+            self._guard.traffic.recount(self._guard.phase)
+
     def close(self) -> None:
         """Write what the chat model cost, and let go of its endpoint and files."""
         if self._guard is not None:

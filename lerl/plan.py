@@ -12,6 +12,7 @@ import numpy as np
 
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.envs.population import Population
+from lerl.evaluate import judged
 from lerl.planners.guard import Guard, Question
 from lerl.planners.llm import LLMPlanner
 from lerl.planners.prompt import AnswerError, Choice, quoted
@@ -22,6 +23,7 @@ from lerl.rows import Task, parse_rows
 from lerl.runs import check_run, check_same
 from lerl.settings import load
 
+SHOWN = 8  # users judged that are named
 REASONS = {
     "budget": "planner.budget is spent",
     "breaker": "the endpoint failed several times in a row and was left alone for a while",
@@ -38,15 +40,19 @@ class Explained:
 
     Attributes:
         user: the user's number. split: "training" or "evaluation". slates: shown before the plan was made.
+        judged: the users of the run's evaluation.
         names: of the categories. question, answer: as asked, and what came of it. source: where the answer is from.
         plan: what holds, the fallback's where the answer could not be used.
         fallback: the rule that planned, empty where the model did. reason: why.
         recorded: failures of the same question in the run, by phase.
+        refusal: the newest HTTP error of the run where the endpoint was left alone because of its errors.
+        sent: all questions that were sent to get there.
     """
 
     user: int
     split: str
     slates: int
+    judged: tuple[int, ...]
     names: tuple[str, ...]
     question: Question
     answer: Asked
@@ -55,17 +61,21 @@ class Explained:
     fallback: str
     reason: str
     recorded: dict[str, str]
+    refusal: str
+    sent: tuple[Asked, ...]
 
 
-def explain(run: Path, user: int, steps: int) -> Explained:
+def explain(run: Path, user: int | None, steps: int) -> Explained:
     """The plan for one user of a run whose planner is a chat model.
 
     The session is the first one that the user lives in the run's evaluation, with items chosen by taste, as in the row
     llm+greedy. What the run was told before is taken from its record, or from planner.cache; anything else is asked of
-    the model now. Nothing is written into the run's folder.
+    the model now. Where that row had no usable answer for an evaluation user, the fallback plans again. Nothing is
+    written into the run's folder.
 
     Args:
-        run: its folder. user: a training or evaluation user. steps: slates shown before the plan.
+        run: its folder. user: a training or evaluation user, the first one that the run judged when none.
+        steps: slates shown before the plan.
 
     Raises:
         RunError: there is no such run or user, the run has no chat model, or the session ended before.
@@ -81,11 +91,13 @@ def explain(run: Path, user: int, steps: int) -> Explained:
     task = Task.load(config)
     config = task.config
     check_same(run, about, task)
+    users = judged(task.population.users("evaluation"), config).tolist()
+    user = users[0] if user is None else user
     split = _split_of(task.population, user)
     if steps < 0:
         raise RunError(f"--steps must be at least 0, given {steps}")
     with ExitStack() as opened:
-        witness = _Witness(run, config.planner, opened)
+        witness = _Witness(run, config.planner, "" if split == "train" else "evaluate llm+greedy", opened)
         planner = LLMPlanner(config.planner.size, task.seed("planner"), config.planner, witness)  # type: ignore[arg-type]
         _restore(planner, run)
         witness.prompts = planner.prompts.digest
@@ -107,6 +119,7 @@ def explain(run: Path, user: int, steps: int) -> Explained:
             user,
             "training" if split == "train" else split,
             int(hierarchy.planned_at[0]),
+            tuple(users),
             task.axis.names,
             question,
             answer,
@@ -115,6 +128,8 @@ def explain(run: Path, user: int, steps: int) -> Explained:
             config.planner.fallback if answer.cause else "",
             _reason(question, answer),
             witness.failures(question),
+            witness.refusal() if answer.cause == "breaker" else "",
+            tuple(witness.sent),
         )
 
 
@@ -138,14 +153,15 @@ class _Witness:
     """Stands where a run's guard stands, and remembers the last question; asks only what nobody knows the answer of.
 
     Args:
-        run: its folder. settings: its `PlannerConfig`. opened: closes what is opened here.
+        run: its folder. settings: its `PlannerConfig`. phase: whose failures hold. opened: closes what is opened here.
 
     Attributes:
-        prompts: digest of the prompt texts. last: question, answer, and where that is from.
+        prompts: digest of the prompt texts. last: question, answer, and where that is from. sent: what was asked now.
     """
 
-    def __init__(self, run: Path, settings: Any, opened: ExitStack) -> None:
-        self.settings, self.prompts = settings, ""
+    def __init__(self, run: Path, settings: Any, phase: str, opened: ExitStack) -> None:
+        self.settings, self.prompts, self.phase = settings, "", phase
+        self.sent: list[Asked] = []
         self.last: tuple[Question, Asked, str]
         self._opened = opened
         self._guard: Guard | None = None
@@ -166,11 +182,12 @@ class _Witness:
 
     def _ask(self, question: Question) -> Asked:
         for source, file in self._known:
-            found = file.find(question.key, "")
+            found = file.find(question.key, self.phase)
             if found is not None:
                 self.last = question, found, source
                 return found
         asked = self._model().ask([question])[0]
+        self.sent += [asked] if asked.key not in {other.key for other in self.sent} else []
         self.last = question, asked, "the model, asked now"
         return asked
 
@@ -181,6 +198,10 @@ class _Witness:
             self._guard = Guard(settings, self.prompts, Path(folder) / "traffic.sqlite")
             self._opened.callback(self._guard.close)
         return self._guard
+
+    def refusal(self) -> str:
+        """The newest HTTP error of the run, in words."""
+        return self._record.refusal()
 
     def failures(self, question: Question) -> dict[str, str]:
         """Why the run itself had no usable answer to a question, by phase."""
@@ -195,8 +216,10 @@ def _reason(question: Question, answer: Asked) -> str:
     except AnswerError as error:
         if error.cause == answer.cause:
             return f"{answer.cause}: {error}"
-    status = answer.cause.removeprefix("http ")
-    said = f"the endpoint answered with status {status}" if status != answer.cause else REASONS.get(answer.cause, "")
+    said = REASONS.get(answer.cause, "")
+    if answer.cause.startswith("http "):
+        reason = f", and said {quoted(answer.text, 200)}" if answer.text else ""
+        said = f"the endpoint answered with status {answer.cause.removeprefix('http ')}{reason}"
     return f"{answer.cause}: {said}" if said else answer.cause
 
 
@@ -204,6 +227,9 @@ def show(explained: Explained) -> None:
     """Print question, answer and plan."""
     question, answer, plan = explained.question, explained.answer, explained.plan
     print(f"user {explained.user} of the {explained.split} users, plan made after {explained.slates} slates")
+    if explained.user not in explained.judged:
+        shown = ", ".join(map(str, explained.judged[:SHOWN])) + (", …" if len(explained.judged) > SHOWN else "")
+        print(f"not judged by this run, so what its record does not hold is asked now; users judged: {shown}")
     for title, text in (("system", question.system), ("user", question.user)):
         _section(title, text)
     _section(f"answer, from {explained.source}", answer.text or "none")
@@ -212,14 +238,20 @@ def show(explained: Explained) -> None:
     print(f"avoided    {_named(plan.avoid, explained.names)}")
     if explained.fallback:
         print(f"fallback   {explained.fallback} planned, because of {_printable(explained.reason)}")
+        if explained.refusal:
+            print(f"before     the endpoint had answered {_printable(explained.refusal)}")
     else:
         print(f"rationale  {quoted(plan.rationale, 200)}")
     for phase, cause in explained.recorded.items():
         print(f"recorded   {cause}, when the run asked this in its phase {phase!r}")
-    print(
-        f"asked      {answer.model}; requests sent: {answer.attempts}; tokens: {answer.prompt_tokens:,} and "
-        f"{answer.completion_tokens:,}; {answer.seconds:.2f} s"
-    )
+    print(f"asked      {answer.model}; {_effort([answer])}")
+    print(f"sent now   {_effort(explained.sent)}")
+
+
+def _effort(answers: Sequence[Asked]) -> str:
+    names = ("attempts", "prompt_tokens", "completion_tokens", "seconds")
+    requests, prompt, completion, seconds = (sum(getattr(answer, name) for answer in answers) for name in names)
+    return f"requests: {requests}; tokens: {prompt:,} and {completion:,}; {seconds:.2f} s"
 
 
 def _section(title: str, text: str) -> None:

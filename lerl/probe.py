@@ -22,7 +22,7 @@ from lerl.envs.catalog import Axis
 from lerl.planners.base import PlanContexts
 from lerl.planners.guard import Guard, Question
 from lerl.planners.llm import LLMPlanner
-from lerl.planners.prompt import Choice, Prompts
+from lerl.planners.prompt import Choice, Prompts, quoted
 from lerl.planners.traffic import Asked
 
 NAMES = (
@@ -36,6 +36,23 @@ SHOWN = 6  # items of a category in a slate
 FALLING = ((5, 3, 1, 0), (4, 2, 1, 0), (3, 2, 1, 0))  # clicks; the rising history has the rest of the six
 LIKINGS = (0.5, 0.6, 0.7, 0.8)  # of the category
 OTHERS = np.linspace(-3.0, 0.0, len(NAMES[0]) - 1)  # log-odds of liking of the other categories
+UNUSABLE = (
+    "it answers, but not with a plan as the JSON schema asks for it; take another model, or, where this one thinks "
+    "before it answers, give more --answer-tokens and a longer --timeout"
+)
+MENDS = {
+    "http": "see whether --base-url is the endpoint's, is up, and takes JSON schemas",
+    "http 400": "see whether --model is right and takes JSON schemas, or give --temperature null",
+    "http 401": "see whether the key in the environment is the endpoint's (OPENAI_API_KEY for openai:NAME)",
+    "http 403": "see whether the key in the environment may use --model",
+    "http 404": "see whether --model is the endpoint's name for it, and --base-url its address",
+    "http 429": "the endpoint is busy, or its quota is spent; give a smaller --concurrency, or try again later",
+    "connection": "see whether the endpoint is up, and --base-url its address",
+    "timeout": "give a longer --timeout",
+    "oversized": "take another model or endpoint: its answers are larger than a plan can be",
+    "no answer": "see whether --base-url is the address of an endpoint that speaks the protocol of --model",
+}
+"""What to do about a cause, or about one that begins so."""
 
 
 class ProbeError(ValueError):
@@ -49,7 +66,7 @@ class Probed:
     Attributes:
         model: its name. pairs: how many were asked. usable: pairs of which both answers could be used.
         right: pairs whose plan treats the category better after rising than after falling feedback. wrong: worse.
-        unusable: answers that could not be used, by cause.
+        unusable: answers that could not be used, by cause. example: one of them, empty where there is none.
         share, low, high: right among the usable, with a 95 % interval (Clopper and Pearson). wrong_share: wrong among
             them.
         sign_low: lower end of the 95 % interval of right among right and wrong, above 0.5 where the model reacts.
@@ -62,6 +79,7 @@ class Probed:
     right: int
     wrong: int
     unusable: dict[str, int]
+    example: str
     share: float
     low: float
     high: float
@@ -107,14 +125,29 @@ def probe(settings: PlannerConfig, pairs: int, seed: int) -> Probed:
     causes = Counter(answer.cause for answer in answers if answer.cause)
     if causes.total() == len(answers):
         told = ", ".join(f"{count} {fault}" for fault, count in report["faults"].items())
+        last = next((answer for answer in answers if answer.cause != "breaker"), answers[0])
         raise ProbeError(
-            f"{settings.model} gave no usable answer to any of {len(answers)} questions ({told}); see whether the "
-            "endpoint is up and knows the model, or give a longer --timeout"
+            f"{settings.model} gave no usable answer to any of {len(answers)} questions ({told})"
+            f"{_said(last)}; {_mend(last.cause)}"
         )
-    return _judged(settings.model or "", treated, causes, report)
+    example = next((answer.text for answer in answers if answer.cause and answer.text), "")
+    return _judged(settings.model or "", treated, causes, report, example)
 
 
-def _judged(model: str, treated: Sequence[Any], causes: Counter[str], report: dict[str, Any]) -> Probed:
+def _said(answer: Asked) -> str:
+    """An answer that could not be used, or what an endpoint said of an error; empty where nothing came."""
+    return f", such as {quoted(answer.text, 200)}" if answer.text else ""
+
+
+def _mend(cause: str) -> str:
+    """What to do where no answer could be used, by the cause of one."""
+    kind = cause if cause in MENDS else cause.partition(" ")[0]
+    return MENDS.get(kind, UNUSABLE)
+
+
+def _judged(
+    model: str, treated: Sequence[Any], causes: Counter[str], report: dict[str, Any], example: str = ""
+) -> Probed:
     from scipy.stats import binomtest
 
     both = [(a, b) for a, b in zip(treated[::2], treated[1::2], strict=True) if a is not None and b is not None]
@@ -128,6 +161,7 @@ def _judged(model: str, treated: Sequence[Any], causes: Counter[str], report: di
         right,
         wrong,
         dict(sorted(causes.items())),
+        example,
         right / max(len(both), 1),
         float(share.low) if share else 0.0,
         float(share.high) if share else 1.0,
@@ -205,6 +239,7 @@ def rows(found: Probed) -> list[tuple[str, str]]:
         ("reacting", f"{found.share:.2f}{interval}, {found.right} pairs"),
         ("the wrong way", f"{found.wrong_share:.2f}, {found.wrong} pairs"),
         ("unusable answers", causes),
+        *([("such as", quoted(found.example, 200))] if found.example else []),
         ("asked", f"{found.calls} calls, {found.prompt_tokens + found.completion_tokens:,} tokens"),
         ("verdict", "reacts: its plans follow feedback" if found.reacts else NO),
     ]

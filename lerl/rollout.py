@@ -179,6 +179,8 @@ class _Play:
         take = min(len(rows), len(self.users) - self.next)
         self.session[rows[:take]] = np.arange(self.next, self.next + take)
         self.next += take
+        if hasattr(self.agent, "attend"):
+            self.agent.attend(self.session >= 0)
         idle = np.maximum(self.session, 0)  # an idle slot repeats a session that nobody counts
         users = self.users[idle]
         seeds = [self.seeds[i] if slots[slot] else None for slot, i in enumerate(idle.tolist())]

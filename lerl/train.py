@@ -2,8 +2,10 @@
 
 import json
 import platform
+import shutil
 import subprocess
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,22 @@ from lerl.config import Config
 from lerl.envs.files import write_whole
 from lerl.evaluate import TABLES, TRAINED, judge, write_table
 from lerl.fit import CURVE, Fitter, check_rows
+from lerl.planners.guard import ReplayError
+from lerl.planners.llm import MODELS
 from lerl.planners.prompt import Prompts
+from lerl.planners.traffic import planner_file
 from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
 from lerl.runs import FORMAT, check_run, check_same, check_vacant, locked, packages
-from lerl.settings import dump, load
+from lerl.settings import dump, known_keys, load
 
 CURVES = "curves.parquet"
+ASIDE = (
+    "tune.",
+    *(f"planner.{name}" for name in ("replay", "cache", "client", "timeout", "concurrency", "budget", "price")),
+)
+"""Settings that change no question to a chat model."""
+FITTED = ("planners/*.npz", "policies/*", "rows/*", "checkpoints/*")
 
 
 def train(config: Config, out: Path) -> None:
@@ -38,13 +49,33 @@ def train(config: Config, out: Path) -> None:
     """
     check_vacant(out)
     rows = parse_rows(config)
+    _refuse_idle_model(config, rows)
     task = Task.load(config)
     check_rows(task, rows)
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
-        write_whole(out / "run.json", json.dumps(_about(task), indent=1))
-        write_whole(out / "config.yaml", dump(config))
-        _work(task, rows, out)
+    try:
+        with locked(out):
+            write_whole(out / "run.json", json.dumps(_about(task), indent=1))
+            write_whole(out / "config.yaml", dump(config))
+            _work(task, rows, out)
+    except ReplayError:
+        if not any(path.is_file() for part in FITTED for path in out.glob(part)):
+            shutil.rmtree(out)  # so that the corrected command may take it
+        raise
+
+
+def _refuse_idle_model(config: Config, rows: list[Row]) -> None:
+    """Refuse a chat model that nobody would ask.
+
+    Raises:
+        ValueError: one is given, but no row is planned by it.
+    """
+    given = [name for name in ("model", "replay", "cache", "pool") if getattr(config.planner, name)]
+    if given and not any(row.planner in MODELS for row in rows):
+        raise ValueError(
+            f"planner.{given[0]} is given, but no row of this recipe is planned by a chat model; give --planner.name "
+            "llm, or llm+ppo rows"
+        )
 
 
 def resume(run: Path) -> Config:
@@ -65,7 +96,7 @@ def resume(run: Path) -> Config:
 
 
 def _work(task: Task, rows: list[Row], out: Path) -> None:
-    with Progress() as progress, closing(Fitter(task, out, progress.report)) as fitter:
+    with _comparing(task.config), Progress() as progress, closing(Fitter(task, out, progress.report)) as fitter:
         lacking = [row for row in rows if fitter.lacks(row)]
         if lacking or not all((out / name).is_file() for name in (TRAINED, CURVES)):
             for row in lacking:
@@ -74,6 +105,29 @@ def _work(task: Task, rows: list[Row], out: Path) -> None:
             write_whole(out / TRAINED, json.dumps({"rows": [row.label for row in rows]}))
         if not all((out / f"{name}.parquet").is_file() for name in TABLES) or (out / "evaluated").exists():
             judge(task, fitter, out, progress)
+
+
+@contextmanager
+def _comparing(config: Config) -> Iterator[None]:
+    """Say, where a run asks what the replayed one was not asked, in which settings the two differ."""
+    try:
+        yield
+    except ReplayError as error:
+        raise ReplayError(f"{error}. {_difference(config)}") from None
+
+
+def _difference(config: Config) -> str:
+    path = planner_file(str(config.planner.replay), "traffic.sqlite").parent.parent / "config.yaml"
+    if not path.is_file():
+        return f"There is no {path} to compare with"
+    here, there = (
+        {name: key.default for name, key in known_keys(one).items() if not name.startswith(ASIDE)}
+        for one in (config, load(path))
+    )
+    differing = [f"{name} {here[name]}, there {there[name]}" for name in here if here[name] != there[name]]
+    if not differing:
+        return f"The settings are those of {path}, so the data or lerl itself differ"
+    return f"Here is {'; '.join(differing)}"
 
 
 def _about(task: Task) -> dict[str, Any]:

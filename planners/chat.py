@@ -9,14 +9,19 @@ import re
 import threading
 import warnings
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from lerl.planners.prompt import plain
 
 LARGEST = 100_000
 """Bytes of one HTTP answer; a plan has some hundreds, and a client computes for seconds on some that are larger."""
 
-LONGEST = 600
-"""Tokens asked for in one answer."""
+REASON = 2_000
+"""Bytes that are read of an HTTP answer that is an error."""
+
+PATIENCE = 1.0  # seconds to wait for them
 
 Messages = list[dict[str, str]]
 Schema = dict[str, Any]
@@ -67,7 +72,7 @@ def open_chat(settings: Any) -> ChatModel:
     """The chat model that settings name.
 
     Args:
-        settings: a `PlannerConfig`: client, model, base_url, temperature, timeout.
+        settings: a `PlannerConfig`: client, model, base_url, temperature, answer_tokens, timeout.
 
     Raises:
         ChatError: there is no such model or package, or no key in the environment.
@@ -148,16 +153,17 @@ class _LangChainChat:
         # Said of an answer that is not as it should be; it would print what that holds.
         warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
         provider = settings.model.partition(":")[0]
-        options: dict[str, Any] = {"temperature": settings.temperature}
+        options: dict[str, Any] = {} if settings.temperature is None else {"temperature": settings.temperature}
+        longest = settings.answer_tokens
         if settings.base_url is not None:
             options["base_url"] = settings.base_url
         if provider == "openai":
-            options |= {"max_retries": 0, "timeout": settings.timeout, "max_tokens": LONGEST, "api_key": _key()}
+            options |= {"max_retries": 0, "timeout": settings.timeout, "max_tokens": longest, "api_key": _key()}
             options |= {"http_async_client": _client(), "stream_usage": False}
         elif provider == "ollama":
-            options |= {"num_predict": LONGEST, "async_client_kwargs": HTTP}
+            options |= {"num_predict": longest, "async_client_kwargs": HTTP}
         else:
-            options |= {"max_retries": 0, "max_tokens": LONGEST}
+            options |= {"max_retries": 0, "max_tokens": longest}
         self._http = options.get("http_async_client")
         self._strict = {"strict": True} if provider == "openai" else {}
         self._bound: dict[str, Any] = {}
@@ -197,7 +203,10 @@ class _OpenAIChat:
     def __init__(self, settings: Any) -> None:
         import openai
 
-        self.name, self.temperature = settings.model.partition(":")[2], settings.temperature
+        self.name = settings.model.partition(":")[2]
+        self.options = {"max_completion_tokens": settings.answer_tokens}
+        if settings.temperature is not None:  # which some models refuse
+            self.options["temperature"] = settings.temperature
         self.client = openai.AsyncOpenAI(
             api_key=_key(),
             base_url=settings.base_url,
@@ -211,12 +220,11 @@ class _OpenAIChat:
         answer = await create(
             model=self.name,
             messages=messages,
-            temperature=self.temperature,
-            max_completion_tokens=LONGEST,
             response_format={
                 "type": "json_schema",
                 "json_schema": {"name": schema["title"], "schema": schema, "strict": True},
             },
+            **self.options,
         )
         return _reply(answer)
 
@@ -245,13 +253,17 @@ def _client() -> Any:
 
 
 async def _read_whole(response: Any) -> None:
-    """Read an HTTP answer, no more of it than an answer may have, and nothing but the status of one that is none."""
+    """Read an HTTP answer, no more of it than an answer may have. Of one that is none a client is given the status
+    alone; the beginning of an error is kept beside it, for `reason_of`."""
     response.headers["Content-Type"] = "application/json"  # a client would decode by whatever character set it names
+    packed = response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
     if response.status_code >= 300:
+        if response.status_code >= 400 and not packed:
+            response.extensions["lerl"] = await _beginning(response)
         await response.aclose()
         response._content = b""
         return
-    if response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+    if packed:
         await response.aclose()
         raise OversizeError("the answer is compressed, which nobody asked for")
     parts, size = [], 0
@@ -262,6 +274,48 @@ async def _read_whole(response: Any) -> None:
             raise OversizeError(f"the answer has more than {LARGEST:,} bytes")
         parts.append(part)
     response._content = b"".join(parts)
+
+
+async def _beginning(response: Any) -> tuple[bytes, bool]:
+    """The first bytes of an HTTP answer, as many as come soon, and whether they are all of it."""
+    body, whole = b"", False
+    with suppress(Exception):
+        async with asyncio.timeout(PATIENCE):
+            async for part in response.aiter_raw():
+                body += part[: REASON + 1]
+                if len(body) > REASON:
+                    break
+            whole = len(body) <= REASON
+    return body[:REASON], whole
+
+
+def reason_of(error: BaseException) -> str:
+    """What an endpoint said of an error, on one line without keys, at most 200 characters; empty where nothing."""
+    seen: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in seen:
+        kept = getattr(getattr(at, "response", None), "extensions", {}).get("lerl")
+        if kept is not None:
+            return plain(redacted(_message(*kept)), 200)
+        seen.append(at)
+        at = at.__cause__ or at.__context__  # a client may raise its own error in its place
+    return ""
+
+
+def _message(body: bytes, whole: bool) -> str:
+    """The message in the body of an error, or else the body."""
+    text = redacted(body.decode("utf-8", "replace"))
+    if not whole:  # it may end in the middle of a key, which has six characters for each where it is escaped
+        return text[: max(len(text) - 6 * max(map(len, secrets()), default=0), 0)]
+    try:
+        told = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    told = told.get("error", told) if isinstance(told, dict) else told
+    for name in ("message", "detail"):
+        if isinstance(told, dict) and isinstance(told.get(name), str):
+            return str(told[name])
+    return told if isinstance(told, str) else text
 
 
 HTTP: dict[str, Any] = {

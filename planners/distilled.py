@@ -300,6 +300,8 @@ def load(path: Path) -> Arrays:
     Raises:
         DistilledError: it is something else.
     """
+    if not path.exists():
+        raise DistilledError(f"there is no {path}; make it with lerl distill RUN, and give RUN as planner.distilled")
     shapes: dict[str, tuple[int, ...]] = {
         "0.weight": (HIDDEN, 3 * FEATURES),
         "2.weight": (HIDDEN, HIDDEN),

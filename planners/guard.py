@@ -15,13 +15,13 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
 from lerl.planners.chat import (
-    LONGEST,
     Loop,
     Messages,
     OversizeError,
@@ -29,10 +29,12 @@ from lerl.planners.chat import (
     Schema,
     check_chat,
     open_chat,
+    reason_of,
     redacted,
     without_limits,
 )
-from lerl.planners.prompt import AnswerError
+from lerl.planners.counts import fallbacks
+from lerl.planners.prompt import AnswerError, quoted
 from lerl.planners.traffic import Asked, Traffic, TrafficError, planner_file
 
 BREAK_AFTER = 5  # questions in a row that failed for the endpoint's sake
@@ -45,6 +47,7 @@ PATIENCE = 1.0  # seconds to wait for another process that writes planner.cache
 SHOWN = 2000  # characters of a wrong answer that a model is shown again, and that are kept
 RETRIED = ("http 408", "http 409", "http 429", "http 5", "connection")
 FREE = ("http", "connection")  # nothing was answered; of other faults nobody knows
+REFUSED = ("http 400", "http 401", "http 403", "http 404")  # as long as nobody changes the command
 ENDPOINT = ("timeout", "http", "connection", "oversized", "no answer")
 
 
@@ -103,7 +106,7 @@ class Guard:
         self.phase = ""
         if not settings.replay:
             check_chat(settings)
-        self._told: dict[str, bool] = {}  # each warning, and whether it was given
+        self._told: dict[str, str] = {}  # each warning by what it is about, emptied once it was given
         self._files = ExitStack()
         self.shared: Traffic | None = None
         self.replayed: Traffic | None = None
@@ -121,6 +124,7 @@ class Guard:
         self._failed, self._closed_until = 0, 0.0
         self._limits = True  # whether the endpoint is still believed to take them in a schema
         self._spent = _total(self.traffic.counts().values())
+        self._answered = self.traffic.answered()
 
     def _open(self, path: Path, **options: Any) -> Traffic:
         return self._files.enter_context(closing(Traffic(path, **options)))
@@ -132,7 +136,7 @@ class Guard:
             yield
         except (TrafficError, OSError) as error:
             self.shared = None
-            self._tell(f"planner.cache is left out from here on: {error}")
+            self._tell("planner.cache", f"planner.cache is left out from here on: {error}")
 
     def ask(self, questions: Sequence[Question]) -> list[Asked]:
         """What becomes of questions, those with the same key asked once.
@@ -230,7 +234,7 @@ class Guard:
         self.traffic.keep(self.phase, [], {name: value})
 
     async def _one(self, question: Question, counts: Counter[str]) -> Asked:
-        attempt = _Attempt(question)
+        attempt = _Attempt(question, self.settings.answer_tokens)
         attempt.cause = self._refused(attempt)
         if not attempt.cause:
             try:
@@ -238,7 +242,7 @@ class Guard:
                     await self._attempts(attempt, counts)
             except TimeoutError:
                 attempt.fails("timeout", counts)
-            self._judge(attempt.cause)
+            self._judge(attempt)
         return Asked(
             question.key,
             question.kind,
@@ -263,6 +267,8 @@ class Guard:
                 reply = await self._reply(attempt, counts)
             except Exception as error:
                 attempt.cause = _cause(error)
+                if attempt.cause.startswith("http"):
+                    attempt.text = reason_of(error)
                 self._closed_until = max(self._closed_until, time.monotonic() + min(_asked_for(error), LEFT_ALONE))
                 return
             attempt.text = _storable(reply.text)
@@ -355,28 +361,34 @@ class Guard:
         ):
             if most is not None and used > most:
                 self._tell(
+                    name,
                     f"planner.budget.{name} of {most:,} is spent; {self.settings.fallback} plans what has not been "
-                    "answered yet"
+                    "answered yet",
                 )
                 return "budget"
         return "breaker" if time.monotonic() < self._closed_until else ""
 
-    def _judge(self, cause: str) -> None:
+    def _judge(self, attempt: "_Attempt") -> None:
         """Stop asking for a while when the endpoint fails again and again."""
+        cause, settings = attempt.cause, self.settings
         self._failed = self._failed + 1 if cause.startswith(ENDPOINT) else 0
+        self._answered = self._answered or not cause
         if cause:
-            self._tell(f"{self.settings.model}: {cause}; {self.settings.fallback} plans in its place")
+            said = f", {quoted(attempt.text, 200)}" if cause.startswith("http") and attempt.text else ""
+            mend = f"; nothing was answered yet: {_mend(settings)}" if cause in REFUSED and not self._answered else ""
+            self._tell(cause, f"{settings.model}: {cause}{said}; {settings.fallback} plans in its place{mend}")
         if self._failed >= BREAK_AFTER:
             self._closed_until = time.monotonic() + PAUSE
 
-    def _tell(self, message: str) -> None:
+    def _tell(self, about: str, message: str) -> None:
         """Warn of each thing once, when all is at rest."""
-        self._told.setdefault(message, False)
+        self._told.setdefault(about, message)
 
     def _warn(self) -> None:
-        for message in [message for message, given in self._told.items() if not given]:
-            self._told[message] = True
-            warnings.warn(message, stacklevel=3)
+        for about, message in self._told.items():
+            if message:
+                self._told[about] = ""
+                warnings.warn(message, stacklevel=3)
 
     def report(self) -> dict[str, Any]:
         """Counts, rates, cost and latency of the run so far."""
@@ -392,6 +404,20 @@ class Guard:
                 self._loop = self._model = None
 
 
+def _mend(settings: Any) -> str:
+    """What to look at where an endpoint refuses everything."""
+    own = settings.model.startswith("openai:")
+    at = "" if settings.base_url is None else f" --base-url {quote(settings.base_url)}"
+    checks = [
+        "planner.model",
+        *(["planner.base_url"] if at else []),
+        "OPENAI_API_KEY" if own else "its key in the environment",
+    ]
+    return (
+        f"check {', '.join(checks[:-1])} and {checks[-1]}; try lerl planner-probe --model {quote(settings.model)}{at}"
+    )
+
+
 def _fitting(question: Question, found: Asked | None) -> Asked | None:
     """What was kept, unless it is an answer that cannot be used, of a file that was changed."""
     if found is not None and not found.cause:
@@ -405,8 +431,8 @@ def _fitting(question: Question, found: Asked | None) -> Asked | None:
 class _Attempt:
     """A question under way."""
 
-    def __init__(self, question: Question) -> None:
-        self.question, self.begun = question, time.monotonic()
+    def __init__(self, question: Question, longest: int) -> None:
+        self.question, self.longest, self.begun = question, longest, time.monotonic()
         self.messages: Messages = [
             {"role": "system", "content": question.system},
             {"role": "user", "content": question.user},
@@ -418,7 +444,7 @@ class _Attempt:
     def expected(self) -> Counter[str]:
         """Tokens of the next request, as estimated."""
         asked = sum(len(message["content"]) for message in self.messages)
-        return Counter(prompt_tokens=_tokens(asked), completion_tokens=LONGEST)
+        return Counter(prompt_tokens=_tokens(asked), completion_tokens=self.longest)
 
     def fails(self, cause: str, counts: Counter[str]) -> None:
         self.cause = cause
@@ -496,11 +522,6 @@ def summary(phases: Iterable[Mapping[str, float]], seconds: list[float], price: 
     """
     total = _total(phases)
     requests = max(total["requests"], 1)
-    fallbacks = {
-        name.removeprefix("fallback: "): int(value)
-        for name, value in sorted(total.items())
-        if name.startswith("fallback: ")
-    }
     faults = {
         name.removeprefix("fault: "): int(value) for name, value in sorted(total.items()) if name.startswith("fault: ")
     }
@@ -517,7 +538,7 @@ def summary(phases: Iterable[Mapping[str, float]], seconds: list[float], price: 
         "deduplicated": total["deduplicated"] / requests,
         "cached": total["cached"] / requests,
         "repairs": int(total["repairs"]),
-        "fallbacks": fallbacks,
+        "fallbacks": fallbacks(total),
         "faults": faults,
         "latency_p50": p50,
         "latency_p95": p95,

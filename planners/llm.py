@@ -209,6 +209,11 @@ def _first_pool(settings: Any) -> Pool:
     if not settings.pool:
         return Pool()
     path = planner_file(settings.pool, "pool.json")
+    if not path.is_file():
+        raise ValueError(
+            f"planner.pool is {settings.pool}, but there is no {path}; give the folder of a run that llm planned, or "
+            "its planners/pool.json"
+        )
     try:
         return replace(Pool.parse(path.read_text(encoding="utf-8")), version=0)
     except (OSError, ValueError) as error:

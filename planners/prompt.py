@@ -306,12 +306,23 @@ def _parsed(text: str) -> dict[str, Any]:
     if len(text) > ANSWER:
         raise AnswerError("too long", f"the answer must have at most {ANSWER:,} characters, given {len(text):,}")
     try:
-        answer = json.loads(text)
+        answer = json.loads(bare(text))
     except (ValueError, RecursionError) as error:
         raise AnswerError("not JSON", f"the answer must be one JSON object and nothing else ({error})") from None
     if not isinstance(answer, dict):
         raise AnswerError("not JSON", "the answer must be one JSON object and nothing else")
     return answer
+
+
+def bare(text: str) -> str:
+    """An answer without what models put around it unasked: their thoughts before it, and a code fence."""
+    text = text.strip()
+    if text.startswith("<think>"):
+        _, _, text = text.partition("</think>")
+        text = text.strip()
+    if text.startswith("```") and text.endswith("```"):
+        text = text[3:-3].removeprefix("json")
+    return text
 
 
 def _ids(answer: dict[str, Any], part: str, candidates: NDArray[np.bool_]) -> tuple[int, ...]:

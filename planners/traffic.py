@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from lerl.planners.prompt import plain
+from lerl.planners.prompt import plain, quoted
 
 FORMAT = 1
 
@@ -36,8 +36,8 @@ class Asked:
         kind: "plan" or "reflection".
         model: its name. prompts: digest of the prompt texts. pool: version of the reflections in it.
         system, user: what was asked; user is empty where nothing was sent.
-        text: the answer that was used, or the first 2,000 characters of the last one that could not be; empty where
-            none came.
+        text: the answer that was used, or the first 2,000 characters of the last one that could not be, or what the
+            endpoint said of an HTTP error; empty where none came.
         cause: why it could not be used, empty where it could.
         state: features of the session asked about, float32 as bytes, for distillation; empty for reflections and
             failures.
@@ -188,6 +188,23 @@ class Traffic:
                 found.setdefault(phase, {})[name] = value
         return found
 
+    def answered(self) -> bool:
+        """Whether a model gave any answer that could be used."""
+        with self._guarded():
+            found = self._file.execute("SELECT 1 FROM asked WHERE cause = '' AND attempts > 0 LIMIT 1").fetchone()
+        return found is not None
+
+    def refusal(self) -> str:
+        """The newest HTTP error and what the endpoint said of it, in words; empty where there was none."""
+        with self._guarded():
+            row = self._file.execute(
+                "SELECT cause, text FROM asked WHERE cause LIKE 'http %' ORDER BY rowid DESC LIMIT 1"
+            ).fetchone()
+        if row is None:
+            return ""
+        cause, text = self._checked(row, str, str)
+        return f"{cause}, {quoted(text, 200)}" if text else str(cause)
+
     def seconds(self) -> list[float]:
         """How long every question took that was sent."""
         with self._guarded(), closing(self._file.execute("SELECT seconds FROM asked WHERE attempts > 0")) as rows:
@@ -206,11 +223,18 @@ class Traffic:
                 yield key, state, text
 
     def forget(self, phases: str) -> None:
-        """Drop the failures of all phases that begin so, and their user-steps: they are lived and asked again."""
-        begins, given = "substr(phase, 1, ?) = ?", (len(phases), phases)
+        """Drop the failures of all phases that begin so: they are asked again."""
         with self._guarded(), self._file:
-            self._file.execute(f"DELETE FROM asked WHERE {begins} AND cause != ''", given)
-            self._file.execute(f"DELETE FROM counts WHERE {begins} AND name = 'user_steps'", given)
+            self._file.execute("DELETE FROM asked WHERE substr(phase, 1, ?) = ? AND cause != ''", (len(phases), phases))
+
+    def recount(self, phase: str) -> None:
+        """Count a phase from nothing, since it is lived again, but for what was sent, which stays paid for."""
+        with self._guarded(), self._file:
+            self._file.execute(
+                "DELETE FROM counts WHERE phase = ? AND (name IN ('user_steps', 'requests', 'deduplicated', 'cached') "
+                "OR name LIKE 'fallback: %')",
+                (phase,),
+            )
 
     def close(self) -> None:
         """Close the file, and leave one that can be read where nothing can be written."""

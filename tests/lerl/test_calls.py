@@ -1,7 +1,9 @@
 """What is printed of a run's chat model after the run."""
 
+import io
 import json
 import re
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,10 @@ import pytest
 
 from lerl import calls, settings
 from lerl.cli import main
+from lerl.compare import compare, show, table
 from lerl.config import TuneConfig
 from lerl.evaluate import evaluate
+from lerl.planners.traffic import Traffic
 from tests.lerl.conftest import RunMaker, chat_config
 
 REPORT = {
@@ -35,8 +39,14 @@ def test_counts_are_told_in_one_block(tmp_path: Path) -> None:
         "  calls      250, 312.5 per 1,000 user-steps",
         "  tokens     90,000 of questions, 3,000 of answers; cost 0.12",
         "  requests   1,000, 50% asked once for several users, 25% known before",
-        "  fallbacks  3 not JSON, 7 timeout (boredom planned); 2 repairs",
+        "  fallbacks  1 % of 1,000 plans and reflections: 3 not JSON, 7 timeout (boredom planned); 2 repairs",
         "  latency    0.50 s (p50), 2.25 s (p95)",
+    ]
+    report = REPORT | {"requests": 233, "fallbacks": {"breaker": 218, "http 404": 15}}
+    (tmp_path / "planners" / "traffic.json").write_text(json.dumps(report))
+    assert calls.lines(tmp_path)[4:6] == [
+        "  fallbacks  100 % of 233 plans and reflections: 15 http 404, 218 breaker (boredom planned); 2 repairs",
+        "             breaker: not asked, since the endpoint had failed 5 times in a row",
     ]
 
 
@@ -59,6 +69,46 @@ def test_user_steps_of_an_evaluation_count_once_however_often_it_is_made(chat_ru
         for name in ("calls", "user_steps", "calls_per_1000_user_steps"):
             assert told()[name] == before[name]
         assert told()["phases"]["evaluate llm+greedy"]["user_steps"] > 0
+
+
+@pytest.mark.filterwarnings("ignore:openai.m")
+def test_after_an_evaluation_the_fallbacks_are_those_of_that_one(chat_run: Path, chat: Any) -> None:
+    def told() -> tuple[dict[str, float], int]:
+        found = json.loads((chat_run / "planners" / "traffic.json").read_text())
+        return found["phases"]["evaluate llm+greedy"], found["calls"]
+
+    def notes() -> Any:
+        compare([chat_run], chat_run, bootstrap=10)
+        lines = (chat_run / "summary.md").read_text().splitlines()
+        summary = json.loads((chat_run / "summary.json").read_text())
+        return [line for line in lines if line.startswith("llm+greedy: ")], summary.get("fallbacks", {})
+
+    evaluate(chat_run)
+    good, calls_before = told()
+    assert good["requests"] == good["user_steps"]  # one plan for every step that counts
+    assert notes() == ([], {})
+    with closing(Traffic(chat_run / "planners" / "traffic.sqlite")) as traffic:
+        traffic._file.execute("DELETE FROM asked")
+        traffic._file.commit()
+    chat.fault = lambda handler, _: handler.send(404, b"{}") or True
+    evaluate(chat_run)
+    bad, calls_failed = told()
+    assert bad["requests"] == bad["user_steps"] == bad["fallback: breaker"] + bad["fallback: http 404"]
+    causes = {name: int(bad[f"fallback: {name}"]) for name in ("breaker", "http 404")}
+    assert notes() == (
+        ["llm+greedy: 100 % of its plans by boredom (http 404, breaker)"],
+        {"llm+greedy": {"share": 1.0, "rule": "boredom", "causes": causes}},
+    )
+    printed = io.StringIO()
+    show(table(compare([chat_run])), printed)
+    assert "\nllm+greedy: 100 % of its plans by boredom (http 404, breaker)" in printed.getvalue()
+    chat.fault = None
+    evaluate(chat_run)
+    mended, calls_after = told()
+    assert {name for name in mended if name.startswith("fallback")} == set()
+    assert mended["requests"] == good["requests"]
+    assert calls_before < calls_failed < calls_after  # what was sent stays paid for
+    assert notes() == ([], {})
 
 
 def test_it_follows_the_table_of_tune_for_all_trials_together(

@@ -1,5 +1,6 @@
 """`lerl distill`: a network in the place of a run's chat model."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,22 @@ def test_a_run_without_recorded_plans_is_refused_with_what_to_do(
     assert "no holds no run; begin one with: lerl train" in capsys.readouterr().err
     assert main(["distill"]) == 2
     assert "required: RUN; see lerl distill --help" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:openai.m")
+def test_a_run_whose_plans_were_all_the_fallbacks_says_so(
+    chat: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chat.fault = lambda handler, _: handler.send(404, b"{}") or True
+    train(chat_config(chat.url), tmp_path / "run")
+    assert main(["distill", str(tmp_path / "run")]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(
+        rf"lerl: error: {tmp_path / 'run'} recorded no plans of a chat model outside of its evaluation: all were "
+        r"planner\.fallback's \(\d+ http 404, \d+ breaker\); see lerl plan --run \S+ for the reason, mend that, and "
+        "train again in another folder",
+        said,
+    )
 
 
 def test_another_number_of_categories_is_refused_before_anything_is_asked(

@@ -49,13 +49,14 @@ def test_phases_are_those_of_a_run_and_their_steps_those_of_the_recipe() -> None
     users = len(Task.load(config).population.users("evaluation"))
     lessons = 8 * length
     assert list(phases) == [
-        "learn llm", "learn llm: reflections", "train llm+ppo", "evaluate llm+ppo", "evaluate llm+ppo@det",
-        "evaluate llm+greedy",
+        "learn llm", "learn llm: reflections", "train llm+ppo", "train llm+ppo: learning curve", "evaluate llm+ppo",
+        "evaluate llm+ppo@det", "evaluate llm+greedy",
     ]  # fmt: skip
     assert phases["learn llm"].user_steps == pytest.approx(lessons)
     assert phases["learn llm: reflections"].calls == 4  # two in each of two lots
     # Lessons are taken off the steps; points at the start, at the end and twice between are of ten sessions each.
-    assert phases["train llm+ppo"].user_steps == pytest.approx(2000 - lessons + 4 * 10 * length)
+    assert phases["train llm+ppo"].user_steps == pytest.approx(2000 - lessons)
+    assert phases["train llm+ppo: learning curve"].user_steps == pytest.approx(4 * 10 * length)
     assert phases["evaluate llm+greedy"].user_steps == pytest.approx(users * 2 * length)
     assert found.total.user_steps == pytest.approx(sum(phase.user_steps for phase in phases.values()))
     assert all(0 < phase.calls <= phase.requests for phase in phases.values())
@@ -142,7 +143,7 @@ def test_the_command_prints_a_table_with_what_it_rests_on_and_sends_nothing(
             ["--estimate", "quickstart", "--planner.name", "llm", "--planner.prompts", "no"],
             "planner.prompts is no, which",
         ),
-        ([], "the following arguments are required: --run, --user; see lerl plan --help"),
+        ([], "the following arguments are required: --run; see lerl plan --help"),
     ],
 )
 def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +157,7 @@ def test_errors_are_one_line(arguments: list[str], message: str, capsys: pytest.
 def test_help_tells_both_commands_and_the_keys(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert "lerl plan --run RUN --user N [--steps M]\n       lerl plan --estimate RECIPE" in printed
+    assert "lerl plan --run RUN [--user N] [--steps M]\n       lerl plan --estimate RECIPE" in printed
     assert main(["plan", "--estimate", "quickstart", "--help"]) == 0
     printed = capsys.readouterr().out
     assert "usage: lerl plan --estimate RECIPE [--any.key VALUE ...] [--seed N] [--json]\n" in printed

@@ -5,12 +5,17 @@ import json
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.cli import main
 from lerl.config import Config, DataConfig, PlannerConfig, SyntheticConfig
 from lerl.fit import Fitter
+from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.prompt import TEXTS
+from lerl.planners.rules import build_planner
+from lerl.rollout import Played, Stage
 from lerl.rows import Task, parse_row
 from lerl.settings import dump
 from lerl.train import _about
@@ -58,6 +63,51 @@ def test_what_cannot_be_used_takes_no_folder(
     assert said.startswith(f"lerl: error: {message}")
     assert "PW" not in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.yaml", "notes.txt"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("model", "openai:m"), ("replay", "x"), ("cache", "x"), ("pool", "x")])
+def test_a_chat_model_that_nobody_would_ask_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--agents", "[planner+greedy,random]", f"--planner.{name}", value, "--out", "run"]
+    assert main(["train", "quickstart", *flags]) == 2
+    assert capsys.readouterr().err == (
+        f"lerl: error: planner.{name} is given, but no row of this recipe is planned by a chat model; give "
+        "--planner.name llm, or llm+ppo rows\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+class Counting:
+    """The boredom-aware rule; counts the sessions that it plans for."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.rule = build_planner("boredom", size, seed)
+        self.planned = 0
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        self.planned += len(contexts)
+        return self.rule.plan(contexts)
+
+
+@pytest.mark.parametrize("sessions", [1, 3, 11])  # on eight slots
+def test_slots_without_a_session_that_counts_are_not_planned_for(sessions: int, monkeypatch: pytest.MonkeyPatch):
+    task = Task.load(CONFIG)
+
+    def play() -> tuple[Played, int]:
+        planner = Counting(2, 0)
+        stage = Stage(task.population, CONFIG.env, task.axis, "train", 8)
+        agent = HierarchicalAgent(Hierarchy(task.setting("x"), 8, planner))
+        return stage.play(agent, stage.users[:sessions], 1, 0), planner.planned
+
+    played, planned = play()
+    assert planned == played.lengths.sum()
+    monkeypatch.delattr(HierarchicalAgent, "attend")
+    before, more = play()
+    assert more > planned
+    for name, values in vars(before).items():
+        np.testing.assert_array_equal(getattr(played, name), values, name)
 
 
 def test_a_run_keeps_which_texts_it_asked_by(tmp_path: Path):

@@ -28,7 +28,7 @@ import pytest
 from lerl import cli
 from lerl.config import BudgetConfig, Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
 from lerl.envs.simulator import SimulatorConfig
-from lerl.planners import chat, guard
+from lerl.planners import guard
 from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.chat import Reply, open_chat
 from lerl.planners.llm import LLMPlanner
@@ -510,6 +510,9 @@ def test_a_replay_needs_no_endpoint_and_ends_the_same(lived: Lived, tmp_path: Pa
     assert len(said) == 1
     assert said[0].startswith("lerl: error: planner.replay is ")
     assert "which was never asked what this run asks; replay with the same recipe, flags, seed and data" in said[0]
+    assert said[0].endswith(". Here is seed 6, there 5")
+    assert not (tmp_path / "other").exists()  # so that the command may be mended
+    assert lerl("train", recipe, "--out", tmp_path / "other", *options) == (0, [])
 
 
 class Killer:
@@ -655,9 +658,8 @@ def test_a_local_model_keeps_to_the_schema(local_model: str, client: str) -> Non
     assert reply.prompt_tokens > 0 < reply.completion_tokens
 
 
-def test_a_run_through_a_local_model(local_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_through_a_local_model(local_model: str, tmp_path: Path) -> None:
     """At most 40 calls; nothing is said of how good its plans are."""
-    monkeypatch.setattr(chat, "LONGEST", 120)
     config = replace(
         SMALL,
         agents=["llm+ppo"],
@@ -667,6 +669,7 @@ def test_a_run_through_a_local_model(local_model: str, tmp_path: Path, monkeypat
             model="openai:smollm2",
             base_url=local_model,
             timeout=120.0,
+            answer_tokens=120,
             concurrency=1,
             detail="coarse",
             replan_every=3,

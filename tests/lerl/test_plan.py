@@ -6,16 +6,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 import yaml
 
 from lerl import settings
 from lerl.cli import main
+from lerl.evaluate import evaluate
 from lerl.plan import explain, show
 from lerl.planners.traffic import Asked, Traffic
 from lerl.rows import Task
@@ -63,6 +66,7 @@ def test_what_the_run_recorded_is_shown_without_asking(
     assert main(["plan", "--run", str(chat_run), "--user", str(evaluated)]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith(f"user {evaluated} of the evaluation users, plan made after 0 slates\n\n--- system ---\n")
+    assert printed.endswith("\nsent now   requests: 0; tokens: 0 and 0; 0.00 s\n")
     assert '\n0: "category 1"\n' in printed
     assert "rotate categories before they tire" in printed  # a reflection of the run's pool
     assert "\n--- user ---\nState " in printed
@@ -119,14 +123,15 @@ def test_an_unusable_answer_is_shown_with_the_rule_that_planned_and_why(
     assert "\nfallback   boredom planned, because of not JSON: the answer must be one JSON object" in printed
     assert "\nallowed    " in printed
     assert "allowed    none" not in printed
-    assert "requests sent: 2;" in printed  # and one repair
+    assert "\nasked      openai:m; requests: 2;" in printed  # and one repair
+    assert "\nsent now   requests: 2;" in printed
 
 
 @pytest.mark.filterwarnings("ignore:planner.budget", "ignore:openai.m")
 @pytest.mark.parametrize(
     ("status", "budget", "reason"),
     [
-        (401, None, "http 401: the endpoint answered with status 401"),
+        (401, None, 'http 401: the endpoint answered with status 401, and said "who are you?"'),
         (200, {"calls": 0}, "budget: planner.budget is spent"),
     ],
 )
@@ -137,7 +142,7 @@ def test_a_refusal_is_said_in_words(
     if budget:
         change(chat_run, budget=budget)
     if status != 200:
-        monkeypatch.setattr(chat, "fault", lambda handler, _: handler.send(status, b"{}") or True)
+        monkeypatch.setattr(chat, "fault", lambda handler, _: handler.send(status, b"who are you?") or True)
     found = explain(chat_run, trained, steps)
     assert (found.fallback, found.reason) == ("boredom", reason)
     assert found.plan.allowed
@@ -160,6 +165,73 @@ def test_a_failure_that_the_run_recorded_is_told(
     assert (
         "\nrecorded   timeout, when the run asked this in its phase 'evaluate llm+greedy'\n" in capsys.readouterr().out
     )
+
+
+def test_all_that_was_sent_to_get_there_is_counted(chat_run: Path, chat: Any, trained: int) -> None:
+    (chat_run / "planners" / "traffic.sqlite").unlink()
+    Traffic(chat_run / "planners" / "traffic.sqlite").close()
+    asked = chat.asked
+    found = explain(chat_run, trained, 3)
+    assert (len(found.sent), found.answer.attempts) == (4, 1)  # before each of four slates
+    assert chat.asked == asked + 4
+
+
+@pytest.mark.filterwarnings("ignore:openai.m")
+def test_where_the_run_had_no_answer_its_fallback_plans_again(chat_run: Path, chat: Any, evaluated: int) -> None:
+    """Of a run whose evaluation failed after half of its plans, the session is the one that it judged."""
+    config = settings.load(chat_run / "config.yaml")
+    with closing(Traffic(chat_run / "planners" / "traffic.sqlite")) as traffic:
+        traffic._file.execute("DELETE FROM asked WHERE phase LIKE 'evaluate%'")
+        traffic._file.commit()
+    chat.fault = lambda handler, number: number % 2 and (handler.send(404, b'{"error": "gone"}') or True)
+    evaluate(chat_run)
+    chat.fault = None
+    episodes = pl.read_parquet(chat_run / "episodes.parquet").filter(pl.col("agent") == "llm+greedy")
+    asked, fallbacks = chat.asked, 0
+    for user, length in episodes.select("user", "T_int").rows():
+        for steps in range(0, length, 3):
+            found = explain(chat_run, user, steps)
+            fallbacks += found.fallback == config.planner.fallback
+            assert found.source == "the run's record"
+            assert not found.fallback or found.reason in (
+                'http 404: the endpoint answered with status 404, and said "gone"',
+                "breaker: the endpoint failed several times in a row and was left alone for a while",
+            )
+            assert found.refusal == ('http 404, "gone"' if found.reason.startswith("breaker") else "")
+    assert chat.asked == asked
+    assert fallbacks
+
+
+@pytest.mark.filterwarnings("ignore:openai.m")
+def test_what_the_endpoint_said_before_it_was_left_alone_is_told(
+    chat_run: Path, chat: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(Traffic(chat_run / "planners" / "traffic.sqlite")) as traffic:
+        traffic._file.execute("DELETE FROM asked")
+        traffic._file.commit()
+    chat.fault = lambda handler, _: handler.send(404, b'{"error": {"message": "no m"}}') or True
+    evaluate(chat_run)
+    assert main(["plan", "--run", str(chat_run), "--steps", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert "\nfallback   boredom planned, because of breaker: the endpoint failed several times in a row" in printed
+    assert '\nbefore     the endpoint had answered http 404, "no m"\n' in printed
+
+
+def test_without_a_user_the_first_one_judged_is_taken(
+    chat_run: Path, capsys: pytest.CaptureFixture[str], population: Any
+) -> None:
+    config = settings.load(chat_run / "config.yaml")
+    few = replace(config, evaluation=replace(config.evaluation, users=2))
+    (chat_run / "config.yaml").write_text(settings.dump(few))
+    judged = np.sort(np.random.default_rng(0).choice(population.users("evaluation"), 2, replace=False)).tolist()
+    assert main(["plan", "--run", str(chat_run)]) == 0
+    assert capsys.readouterr().out.startswith(f"user {judged[0]} of the evaluation users, plan made after 0 slates\n\n")
+    for user in set(population.users("evaluation").tolist()) - set(judged), population.users("train").tolist():
+        assert main(["plan", "--run", str(chat_run), "--user", str(min(user))]) == 0
+        assert (
+            "\nnot judged by this run, so what its record does not hold is asked now; users judged: "
+            f"{judged[0]}, {judged[1]}\n"
+        ) in capsys.readouterr().out
 
 
 def test_errors_are_one_line_that_says_what_to_do(

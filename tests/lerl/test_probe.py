@@ -122,15 +122,54 @@ def test_a_model_that_never_answers_is_an_error_that_says_why(capsys: pytest.Cap
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == (
-        "lerl: error: openai:m gave no usable answer to any of 4 questions (8 not JSON); see whether the endpoint is "
-        "up and knows the model, or give a longer --timeout\n"
+        'lerl: error: openai:m gave no usable answer to any of 4 questions (8 not JSON), such as "no"; it answers, but '
+        "not with a plan as the JSON schema asks for it; take another model, or, where this one thinks before it "
+        "answers, give more --answer-tokens and a longer --timeout\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "mend"),
+    [
+        (400, "see whether --model is right and takes JSON schemas, or give --temperature null"),
+        (401, "see whether the key in the environment is the endpoint's (OPENAI_API_KEY for openai:NAME)"),
+        (404, "see whether --model is the endpoint's name for it, and --base-url its address"),
+        (422, "see whether --base-url is the endpoint's, is up, and takes JSON schemas"),
+        (0, "see whether the endpoint is up, and --base-url its address"),
+    ],
+)
+def test_what_to_do_depends_on_why_there_was_no_answer(
+    status: int, mend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = b'{"error": {"message": "no \\n model \\u001b[2J"}}'
+    with ChatServer(fault=lambda handler, _: handler.send(status, said) or True) as server:
+        url = server.url if status else "http://127.0.0.1:1/v1"
+        given = ["--model", "openai:m", "--base_url", url, "--pairs", "1", "--timeout", "2", "--temperature", "null"]
+        assert main(["planner-probe", *given]) == 2
+    printed = capsys.readouterr().err
+    assert printed.endswith(f"; {mend}\n")
+    assert (', such as "no model [2J"; see' in printed) == bool(status)
+
+
+def test_an_unusable_answer_among_others_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    def partly(messages: Messages) -> str:
+        return "I would say\n\x1b[2J jazz" if "liking 60%" in messages[1]["content"] else same(messages)
+
+    with ChatServer(partly) as server:
+        given = ["--model", "openai:m", "--base-url", server.url, "--pairs", "8", "--answer-tokens", "90"]
+        assert main(["planner-probe", *given]) == 0
+        assert server.requests[0]["max_completion_tokens"] == 90
+    assert '\nsuch as           "I would say [2J jazz"\n' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "the following arguments are required: --model; see lerl planner-probe --help"),
+        (
+            ["--modle", "openai:m"],
+            "unrecognized arguments: --modle (did you mean --model?); see lerl planner-probe --help",
+        ),
         (["--model", "gpt"], "planner.model must be PROVIDER:NAME, such as"),
         (["--model", "openai:m"], "OPENAI_API_KEY is not set; set it in the environment, or give planner.base_url"),
         (

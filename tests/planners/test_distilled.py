@@ -242,9 +242,11 @@ def test_a_claim_of_endless_numbers_is_refused(weights: Arrays, tmp_path: Path):
 
 def test_a_single_array_or_a_folder_is_refused(tmp_path: Path):
     np.save(tmp_path / "one.npy", np.zeros(3))
-    for path in (tmp_path / "one.npy", tmp_path, tmp_path / "gone.npz"):
+    for path in (tmp_path / "one.npy", tmp_path):
         with pytest.raises(DistilledError, match="is no distilled planner"):
             load(path)
+    with pytest.raises(DistilledError, match=r"^there is no .*gone\.npz; make it with lerl distill RUN"):
+        load(tmp_path / "gone.npz")
 
 
 # Recorded plans

@@ -281,9 +281,96 @@ def test_what_may_pass_is_tried_again(tmp_path: Path, client: str, status: int):
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_what_will_not_pass_is_not_tried_again(tmp_path: Path, client: str, status: int):
     with ChatServer(good, failing(status)) as server, asking(tmp_path, server.url, client=client) as guard:
-        with pytest.warns(UserWarning, match=f"openai:m: http {status}; boredom plans in its place"):
+        with pytest.warns(UserWarning, match=f"openai:m: http {status}, .*; boredom plans in its place"):
             assert causes(guard.ask([question()])) == [f"http {status}"]
         assert len(server.requests) == 1
+
+
+REFUSALS = {
+    b'{"error": {"message": "The model m\\n does not exist", "code": 4}}': '"The model m does not exist"',
+    b'{"error": "no \\"such\\" model"}': r'"no \"such\" model"',
+    b'{"detail": "wrong"}': '"wrong"',
+    b"<h1>\xff Not\x1b[2J here</h1>": '"<h1>\ufffd Not [2J here</h1>"',
+    b"[" * 1_900: '"' + "[" * 199 + '\u2026"',
+    b"y" * 300_000: '"' + "y" * 199 + '\u2026"',
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("body", REFUSALS)
+def test_what_an_endpoint_says_of_an_error_is_told_in_short(tmp_path: Path, client: str, body: bytes):
+    odd = ODD_LETTERS if body[:1] == b"y" else None
+    with ChatServer(good, send(body, odd, 404)) as server, asking(tmp_path, server.url, client=client) as guard:
+        with pytest.warns(UserWarning, match="plans in its place") as told:
+            (answer,) = guard.ask([question()])
+        said = str(told[0].message)
+        assert said.startswith(f"openai:m: http 404, {REFUSALS[body]}; boredom plans in its place")
+        assert answer.cause == "http 404"
+        assert json.dumps(answer.text, ensure_ascii=False) == REFUSALS[body]
+
+
+@pytest.mark.parametrize("at", [0, 150, 1_990])
+@pytest.mark.parametrize("form", ["{}", '{{"error": {{"message": "{}"}}}}'])
+def test_no_key_comes_with_what_an_endpoint_says(tmp_path: Path, at: int, form: str):
+    body = form.format(" " * at + KEY + " " * 50 + "\\u0073" + KEY[1:] + " " * 900).encode()
+    with ChatServer(good, send(body, status=401)) as server, asking(tmp_path, server.url) as guard:
+        with pytest.warns(UserWarning, match="plans in its place") as told:
+            (answer,) = guard.ask([question()])
+        for text in (str(told[0].message), answer.text):
+            assert "planted" not in text
+            assert "sk-" not in text
+
+
+def test_an_error_that_drips_is_told_without_its_reason_in_time(tmp_path: Path):
+    def slowly(handler: Any, _: int) -> bool:
+        handler.send_response(401)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        handler.wfile.write(KEY[:12].encode())
+        handler.wfile.flush()
+        time.sleep(2.0)
+        handler.close_connection = True
+        return True
+
+    with ChatServer(good, slowly) as server, asking(tmp_path, server.url) as guard:
+        begun = time.monotonic()
+        with pytest.warns(UserWarning, match="openai:m: http 401; boredom plans"):
+            assert guard.ask([question()])[0].text == ""
+        assert time.monotonic() - begun < 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+def test_where_nothing_was_answered_yet_a_refusal_says_what_to_check(tmp_path: Path, status: int):
+    with ChatServer(good, failing(status)) as server:
+        with asking(tmp_path, server.url) as guard, pytest.warns(UserWarning, match="plans in its place") as told:
+            guard.ask([question()])
+        assert len(told) == 1
+        assert str(told[0].message).endswith(
+            "nothing was answered yet: check planner.model, planner.base_url and OPENAI_API_KEY; "
+            f"try lerl planner-probe --model openai:m --base-url {server.url}"
+        )
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_where_something_was_answered_a_refusal_is_the_endpoints(tmp_path: Path, again: bool):
+    with ChatServer(good, lambda handler, number: number > 1 and failing(404)(handler, number)) as server:
+        with asking(tmp_path, server.url) as guard:
+            guard.ask(questions("a"))
+            if not again:
+                with pytest.warns(UserWarning, match="boredom plans in its place$"):
+                    guard.ask(questions("b"))
+        if again:  # in another process
+            with asking(tmp_path, server.url) as guard, pytest.warns(UserWarning, match="in its place$"):
+                guard.ask(questions("b"))
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_no_temperature_is_sent_where_there_is_none_and_as_many_tokens_as_are_given(tmp_path: Path, client: str):
+    with ChatServer(good) as server:
+        with asking(tmp_path, server.url, client=client, temperature=None, answer_tokens=4_000) as guard:
+            assert causes(guard.ask([question()])) == [""]
+        assert "temperature" not in server.requests[0]
+        assert {server.requests[0].get(name) for name in ("max_tokens", "max_completion_tokens")} == {None, 4_000}
 
 
 def _later(seconds: int) -> str:
@@ -1049,6 +1136,7 @@ def test_ollama_is_asked_in_its_own_way(tmp_path: Path):
         assert sent["model"] == "m"
         assert sent["format"]["required"] == ["state", "rationale", "allowed", "avoid"]
         assert sent["options"]["num_predict"] == 600
+        assert sent["options"]["temperature"] == 0
         assert [message["content"] for message in sent["messages"]] == ["You plan.", "State a."]
 
 
@@ -1056,7 +1144,7 @@ def test_ollamas_faults_are_causes(tmp_path: Path):
     settings: dict[str, Any] = {"client": "langchain", "model": "ollama:m", "timeout": 0.5}
     with Ollama(404) as server:
         refusing = asking(tmp_path, server.url, **settings)
-        with refusing as guard, pytest.warns(UserWarning, match="http 404"):
+        with refusing as guard, pytest.warns(UserWarning, match='http 404, "no"; .* its key in the environment; try'):
             assert causes(guard.ask([question()])) == ["http 404"]
     gone = asking(tmp_path / "gone", "http://127.0.0.1:1", **settings)
     with gone as guard, pytest.warns(UserWarning, match="connection"):

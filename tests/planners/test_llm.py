@@ -318,7 +318,7 @@ def test_a_run_starts_with_the_reflections_of_an_earlier_one(tmp_path: Path, con
 
 
 def test_a_pool_that_cannot_be_read_is_named(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"planner\.pool is .*, but .*pool\.json cannot be read"):
+    with pytest.raises(ValueError, match=r"planner\.pool is .*, but there is no .*pool\.json; give the"):
         check_model("llm", settings(pool=str(tmp_path)), 4)
     (tmp_path / "mine.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ValueError, match=r"mine\.json cannot be read: no pool of reflections"):
@@ -364,7 +364,7 @@ def test_settings_that_fit_are_checked_without_asking(tmp_path: Path):
         ("llm", {"prompts": "nowhere"}, PromptError, r"planner\.prompts is nowhere"),
         ("llm", {"fallback": "boredm"}, PluginError, r"planner\.fallback is 'boredm'.*Did you mean 'boredom'"),
         ("distilled", {}, DistilledError, r"planner\.distilled is missing"),
-        ("distilled", {"distilled": "nowhere.npz"}, DistilledError, r"^nowhere\.npz is no distilled planner"),
+        ("distilled", {"distilled": "nowhere.npz"}, DistilledError, r"^there is no nowhere\.npz; make it with lerl"),
         ("llm", {"replay": "nowhere.sqlite"}, TrafficError, r"there is no nowhere\.sqlite"),
         ("llm", {"cache": __file__}, TrafficError, r"test_llm\.py cannot be used: file is not a database"),
     ],

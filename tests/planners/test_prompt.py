@@ -322,6 +322,20 @@ def test_a_proper_answer():
     assert read_answer(answer(), "abc123", CANDIDATES, 2) == Choice((3, 0), (1,), "rested")
 
 
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        "```json\n{}\n```",
+        "```\n{}\n```\n",
+        "```json {} ```",
+        "<think>The user tires of 1. {{}}</think>\n\n{}",
+        "\n<think>\n```json\n{{}}\n```\n</think>\n```json\n{}\n```",
+    ],
+)
+def test_thoughts_before_an_answer_and_a_fence_around_it_are_left_out(wrapped: str):
+    assert read_answer(wrapped.format(answer()), "abc123", CANDIDATES, 2) == Choice((3, 0), (1,), "rested")
+
+
 def test_duplicates_are_folded_before_they_are_counted():
     choice = read_answer(answer(allowed=[3, 0, 3, 3, 0], avoid=[1, 1]), "abc123", CANDIDATES, 2)
     assert (choice.allowed, choice.avoid) == ((3, 0), (1,))
@@ -374,7 +388,14 @@ def test_reasons_are_not_needed(rationale: Any):
         (answer(state=None), "other state"),
         (answer(state=["abc123"]), "other state"),
         ("{}", "other state"),
-        (f"```json\n{answer()}\n```", "not JSON"),
+        (f"```json\n{answer()}\n```\nDone.", "not JSON"),
+        (f"```\n{answer()}", "not JSON"),
+        (f"```json\n```json\n{answer()}\n```\n```", "not JSON"),
+        (f"<think>hm {answer()}", "not JSON"),  # whose end never came
+        (f"<think>a</think><think>b</think>{answer()}", "not JSON"),
+        (f"Well. <think>a</think>{answer()}", "not JSON"),
+        (f"```json\n{answer(allowed=[2])}\n```", "unknown id"),
+        ("<think>" + "x" * 20_000 + f"</think>{answer()}", "too long"),
         (f"Sure! {answer()}", "not JSON"),
         (answer() + answer(), "not JSON"),
         ("", "not JSON"),

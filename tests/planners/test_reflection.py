@@ -167,6 +167,10 @@ def test_any_reflection_is_short_printable_and_stays_as_it_is(text: str):
     assert one_line(line) == line
 
 
+def test_a_fenced_reflection_behind_thoughts_is_read():
+    assert read_reflection('<think>Short.</think>```json\n{"reflection": "rotate"}\n```') == "rotate"
+
+
 @pytest.mark.parametrize(
     ("text", "cause"),
     [

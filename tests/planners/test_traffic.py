@@ -56,7 +56,27 @@ def test_failures_can_be_forgotten(tmp_path: Path):
     assert file.find("k2", "evaluate a") is None
     assert file.find("k2", "learn, then evaluate") == FAILED
     assert file.find("k1", "evaluate a") == ANSWERED
-    assert file.counts() == {"evaluate a": {"calls": 3}, "learn, then evaluate": {"user_steps": 7}}
+    assert file.counts() == {"evaluate a": {"calls": 3, "user_steps": 10}, "learn, then evaluate": {"user_steps": 7}}
+    file.close()
+
+
+def test_a_phase_that_is_lived_again_is_counted_anew_but_for_what_was_paid(tmp_path: Path):
+    file = open_in(tmp_path)
+    lived = {"user_steps": 10.0, "requests": 9.0, "cached": 4.0, "deduplicated": 2.0, "fallback: http 404": 3.0}
+    paid = {"calls": 5.0, "prompt_tokens": 90.0, "completion_tokens": 7.0, "fault: http 404": 3.0, "repairs": 1.0}
+    file.keep("evaluate a", [], lived | paid)
+    file.keep("evaluate a@det", [], lived)
+    file.recount("evaluate a")
+    assert file.counts() == {"evaluate a": paid, "evaluate a@det": lived}
+    file.close()
+
+
+def test_it_is_known_whether_anything_was_answered(tmp_path: Path):
+    file = open_in(tmp_path)
+    file.keep("train", [FAILED, replace(ANSWERED, attempts=0)], {})  # the latter of a cache
+    assert not file.answered()
+    file.keep("train", [replace(ANSWERED, key="k3", attempts=1)], {})
+    assert file.answered()
     file.close()
 
 
