@@ -205,7 +205,7 @@ class Fatigue:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_range(self, "weight", -20.0, LARGEST)
+        check_range(self, "weight", -20.0)
         check_range(self, "time_constant", 1e-9)
 
     def rise(self, fatigue: Floats) -> None:

@@ -208,7 +208,7 @@ def configured(config: SimulatorConfig, values: Mapping[str, float], slate_size:
         drift=Drift(
             drift.enabled,
             revert=1 - (1 - values["drift.revert"]) ** k,
-            pull=drift.pull,
+            pull=min(k * drift.pull, 1.0),
             noise=values["drift.noise"] * math.sqrt(k),
             shift_probability=1 - (1 - values["drift.shift_probability"]) ** k,
             shift_size=drift.shift_size,
@@ -275,7 +275,7 @@ def fitted_users(population: Population, config: SimulatorConfig, fitted: Fitted
             for entry in fields(given)
             if getattr(given, entry.name) != getattr(getattr(plain, part), entry.name)
         ]
-        own = [name for name in own if name not in ("enabled", "pull", "shift_size")]
+        own = [name for name in own if name != "enabled"]
         if own:
             raise ValueError(
                 f"data.users is fitted, which decides env.{part}.{own[0]}; leave that out, or set data.users to assumed"
@@ -369,10 +369,12 @@ class _Matching:
         opened = [_estimate(*found) for found in zip(PARAMETERS, point, free_point, errors, told, strict=True)]
         point[~told] = [p.scaled(p.assumed) for p, known in zip(PARAMETERS, told, strict=True) if not known]
         point, free_point, errors = self._solved(point, told, say)
-        closed = [_estimate(*found) for found in zip(PARAMETERS, point, free_point, errors, told, strict=True)]
+        # Of how fast something fades that is not there, the log tells nothing.
+        still = told & (errors <= TOLD * np.array([p.doubt for p in PARAMETERS]))
+        closed = [_estimate(*found) for found in zip(PARAMETERS, point, free_point, errors, still, strict=True)]
         away = float(np.sqrt((self.away(point) ** 2).mean()))
         say(f"dynamics: {away:.1f} standard errors away")
-        estimates = [again if again.told else first for first, again in zip(opened, closed, strict=True)]
+        estimates = [again if known else first for first, again, known in zip(opened, closed, told, strict=True)]
         return Fitted({p.name: found for p, found in zip(PARAMETERS, estimates, strict=True)}, self.topics, away)
 
     def _solved(

@@ -208,7 +208,7 @@ def test_without_patience_everybody_is_alike(how: Patience):
         (Drift, "shift_size", math.nan, r"drift.shift_size must be in \[0, 1\], given nan"),
         (Boredom, "weight", -1, "boredom.weight must be finite and at least 0, given -1"),
         (Boredom, "time_constant", 0, "boredom.time_constant must be finite and at least 1e-09, given 0"),
-        (Fatigue, "weight", -21, r"fatigue.weight must be in \[-20, 1e\+06\], given -21"),
+        (Fatigue, "weight", -21, "fatigue.weight must be finite and at least -20, given -21"),
         (Mood, "spread", -1, r"mood.spread must be in \[0, 1e\+06\], given -1"),
         (Mood, "time_constant", 0, "mood.time_constant must be finite and at least 1e-09, given 0"),
         (Fatigue, "time_constant", 0, "fatigue.time_constant must be finite and at least 1e-09, given 0"),

@@ -666,6 +666,7 @@ def test_a_run_through_a_local_model(local_model: str, tmp_path: Path) -> None:
         env=replace(SMALL.env, max_steps=3),
         planner=replace(
             SMALL.planner,
+            size=5,  # of five: so nothing is left to avoid, where this model names what it allows
             model="openai:smollm2",
             base_url=local_model,
             timeout=120.0,
