@@ -211,8 +211,8 @@ class Traffic:
             return [self._checked(row, float)[0] for row in rows]
 
     def plans(self) -> Iterator[tuple[str, bytes, str]]:
-        """Key, state and text of every plan that could be used, in the order of states, wherever the endpoint was, but for
-        states that nobody but evaluation users came to: nothing is ever learned from those."""
+        """Key, state and text of every plan that could be used, in the order of states, wherever the endpoint was, but
+        for states that nobody but evaluation users came to: nothing is ever learned from those."""
         with self._guarded():
             rows = self._file.execute(
                 "SELECT key, state, text FROM asked WHERE kind = 'plan' AND cause = '' "
