@@ -96,7 +96,8 @@ class Traffic:
                 self._file = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = sqlite3.connect(path, patience, check_same_thread=False)  # one thread at a time does
+                # One thread at a time uses it.
+                self._file = sqlite3.connect(path, timeout=patience, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise TrafficError(f"{path} cannot be opened: {error}; give another file") from error
         try:
