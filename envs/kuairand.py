@@ -9,22 +9,11 @@ from pathlib import Path
 
 import polars as pl
 
+from lerl.envs import views
 from lerl.envs.layouts import DataSet, catalog_of, or_id, or_other
 from lerl.envs.logs import KIND_PREFIX, DataError
 from lerl.envs.scans import scan
 from lerl.envs.tables import strings
-from lerl.envs.views import (
-    Clock,
-    Flag,
-    ViewColumns,
-    first_views,
-    inner_folder,
-    items_of,
-    listed_categories,
-    merged_note,
-    read_views,
-    unlisted_note,
-)
 
 SUFFIXES = ("pure", "1k", "27k")
 HISTORY, LOG, VIDEOS = "history.parquet", "log.parquet", "videos.parquet"
@@ -72,17 +61,17 @@ def read_kuairand(folder: Path, weights: Mapping[str, float] | None = None) -> D
     if unknown:
         raise ValueError(f"a kind of feedback must be one of {', '.join(KINDS)}, given {unknown[0]!r}")
     click, *others = weights
-    flags = {"click": Flag(click), **{f"{KIND_PREFIX}{name}": Flag(name) for name in others}}
+    flags = {"click": views.Flag(click), **{f"{KIND_PREFIX}{name}": views.Flag(name) for name in others}}
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the folder that holds {WANTED}")
     logs, videos, notes = _files(folder)
     parts = [_views(path, flags) for path in logs]
     timed = [part for path, part in zip(logs, parts, strict=True) if path.name != HISTORY]
     before = [part for path, part in zip(logs, parts, strict=True) if path.name == HISTORY]
-    log, merged = first_views([*before, pl.concat(timed)])
-    items, dropped, unlisted = items_of(log, _tags(videos))
+    log, merged = views.first_views([*before, pl.concat(timed)])
+    items, dropped, unlisted = views.items_of(log, _tags(videos))
     items = or_other(or_id(items.with_columns(title=pl.lit(""))))
-    notes += [_meaning(weights), *merged_note(merged), *unlisted_note(unlisted, videos.name)]
+    notes += [_meaning(weights), *views.merged_note(merged), *views.unlisted_note(unlisted, videos.name)]
     numbers = items["item"].to_numpy()
     several = weights if others else {}
     return DataSet("kuairand", catalog_of(items), log, dropped, merged, numbers, tuple(notes), weights=several)
@@ -98,7 +87,7 @@ def _meaning(weights: Mapping[str, float]) -> str:
 
 def _files(folder: Path) -> tuple[list[Path], Path, list[str]]:
     """The logs, the list of videos, and notes that say which logs they are."""
-    place = inner_folder(folder, lambda inner: bool(_logs(inner)))
+    place = views.inner_folder(folder, lambda inner: bool(_logs(inner)))
     if place is None:
         raise DataError(f"{folder} holds no KuaiRand data; a folder must hold {WANTED}")
     logs = _logs(place)
@@ -120,15 +109,15 @@ def _logs(place: Path) -> list[Path]:
     return next((logs for logs in found if logs), [])
 
 
-def _views(path: Path, flags: Mapping[str, Flag]) -> pl.DataFrame:
+def _views(path: Path, flags: Mapping[str, views.Flag]) -> pl.DataFrame:
     read = scan(path)
     missing = [flag.column for flag in flags.values() if flag.column not in read.columns]
     if missing:
         there = ", ".join(name for name in KINDS if name in read.columns) or "none"
         raise DataError(f"{path}: column {missing[0]} is missing, its kinds of feedback are {there}; choose among them")
     if path.name == HISTORY:
-        return read_views(read, ViewColumns(flags, last="pos_from_end"))
-    return read_views(read, ViewColumns(flags, clock=Clock("time_ms", per_second=1_000)))
+        return views.read_views(read, views.ViewColumns(flags, last="pos_from_end"))
+    return views.read_views(read, views.ViewColumns(flags, clock=views.Clock("time_ms", per_second=1_000)))
 
 
 def _tags(path: Path) -> pl.DataFrame:
@@ -138,4 +127,4 @@ def _tags(path: Path) -> pl.DataFrame:
     wrong = ~table.frame["tag"].str.contains(TAGS)
     table.refuse(wrong, "tag", "whole numbers separated by commas", "correct the tags, or leave the cell empty")
     lists = pl.col("tag").str.extract_all(r"\d+").list.eval(pl.format("tag {}", pl.element()))
-    return listed_categories(table, lists)
+    return views.listed_categories(table, lists)

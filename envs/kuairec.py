@@ -10,30 +10,21 @@ from typing import NamedTuple
 
 import polars as pl
 
+from lerl.envs import views
 from lerl.envs.layouts import DataSet, catalog_of, or_id, or_other
 from lerl.envs.logs import DataError
 from lerl.envs.scans import scan
 from lerl.envs.tables import strings
-from lerl.envs.views import (
-    Clock,
-    Flag,
-    ViewColumns,
-    first_views,
-    inner_folder,
-    items_of,
-    listed_categories,
-    merged_note,
-    read_views,
-    unlisted_note,
-)
 
 BIG, SMALL = "big_matrix.csv", "small_matrix.csv"
 TAGS_FILE, CAPTIONS_FILE = "item_categories.csv", "kuairec_caption_category.csv"
 WATCHED = 2.0
 """A view is a click when so many times the video's length was watched; the publisher's README suggests it as a like."""
 
-VIEWS = ViewColumns(
-    {"click": Flag("watch_ratio", at_least=WATCHED)}, clock=Clock("timestamp", needed=False), rating="watch_ratio"
+VIEWS = views.ViewColumns(
+    {"click": views.Flag("watch_ratio", at_least=WATCHED)},
+    clock=views.Clock("timestamp", needed=False),
+    rating="watch_ratio",
 )
 TAGS = r"^\s*\[\s*(\d+\s*(,\s*\d+\s*)*)?\]\s*$"
 ID, CAPTION, CATEGORY = "video_id", "caption", "first_level_category_name"
@@ -61,11 +52,11 @@ def read_kuairec(folder: Path) -> DataSet:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
     """
     place = _place(folder, BIG)
-    log, merged = first_views([read_views(scan(place / BIG), VIEWS)])
+    log, merged = views.first_views([views.read_views(scan(place / BIG), VIEWS)])
     listed, notes = _videos(place)
-    items, dropped, unlisted = items_of(log, listed)
+    items, dropped, unlisted = views.items_of(log, listed)
     items = or_other(or_id(items))
-    notes = [_click_note(), *notes, *merged_note(merged), *unlisted_note(unlisted, TAGS_FILE)]
+    notes = [_click_note(), *notes, *views.merged_note(merged), *views.unlisted_note(unlisted, TAGS_FILE)]
     return DataSet("kuairec", catalog_of(items), log, dropped, merged, items["item"].to_numpy(), tuple(notes))
 
 
@@ -79,12 +70,12 @@ def read_kuairec_dense(folder: Path) -> DataSet:
         DataError: as in `read_kuairec`.
     """
     place = _place(folder, SMALL, BIG)
-    log, merged = first_views([read_views(scan(place / SMALL), VIEWS)])
-    big, big_merged = first_views([read_views(scan(place / BIG), VIEWS)])
+    log, merged = views.first_views([views.read_views(scan(place / SMALL), VIEWS)])
+    big, big_merged = views.first_views([views.read_views(scan(place / BIG), VIEWS)])
     known = big.join(log, on=["user", "item"], how="anti", maintain_order="left")
     listed, notes = _videos(place)
-    _, dropped, _ = items_of(pl.concat([log.select("item"), big.select("item")]), listed)
-    items, _, unlisted = items_of(log, listed)
+    _, dropped, _ = views.items_of(pl.concat([log.select("item"), big.select("item")]), listed)
+    items, _, unlisted = views.items_of(log, listed)
     items = or_other(or_id(items))
     users = log["user"].n_unique()
     filled = len(log) / (users * len(items))
@@ -93,8 +84,8 @@ def read_kuairec_dense(folder: Path) -> DataSet:
         f"truth: {SMALL}, {users:,} users x {len(items):,} videos, {filled:.1%} of all pairs",
         f"knowledge: {len(known):,} pairs of {BIG}; {len(big) - len(known):,} others are in the truth",
         *notes,
-        *merged_note(merged + big_merged),
-        *unlisted_note(unlisted, TAGS_FILE),
+        *views.merged_note(merged + big_merged),
+        *views.unlisted_note(unlisted, TAGS_FILE),
     ]
     numbers = items["item"].to_numpy()
     return DataSet("kuairec dense", catalog_of(items), log, dropped, merged, numbers, tuple(notes), known)
@@ -109,7 +100,7 @@ def _place(folder: Path, *needed: str) -> Path:
     wanted = f"{', '.join(needed)} and {TAGS_FILE} (KuaiRec)"
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder; give the folder that holds {wanted}")
-    place = inner_folder(folder, lambda inner: any((inner / file).is_file() for file in (BIG, SMALL)))
+    place = views.inner_folder(folder, lambda inner: any((inner / file).is_file() for file in (BIG, SMALL)))
     if place is None:
         raise DataError(f"{folder} holds no KuaiRec data; a folder must hold {wanted}")
     for file in (*needed, TAGS_FILE):
@@ -124,7 +115,7 @@ def _videos(place: Path) -> tuple[pl.DataFrame, list[str]]:
     feat = strings(table, "feat")
     table.refuse(~feat.fill_null("").str.contains(TAGS), "feat", "a list such as [27, 9]", "correct the list")
     tags = pl.col("feat").str.extract_all(r"\d+").list.eval(pl.format("tag {}", pl.element()))
-    listed = listed_categories(table, tags)
+    listed = views.listed_categories(table, tags)
     if not (place / CAPTIONS_FILE).is_file():
         return listed.with_columns(title=pl.lit("")), [f"titles are ids, categories are tags: no {CAPTIONS_FILE}"]
     captions = _captions(place / CAPTIONS_FILE)
