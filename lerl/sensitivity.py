@@ -418,21 +418,23 @@ def verdict_lines(found: Sensitivity) -> list[str]:
 def _said_of(topics: str, mine: Sequence[Verdict]) -> list[str]:
     """What turns or opens the ranking on one axis of topics."""
     centre = next((verdict for verdict in mine if verdict.world.parameter == CENTRE), None)
-    ends = [verdict for verdict in mine if verdict is not centre]
-    turning = [verdict for verdict in ends if verdict.ranking == TURNS]
-    opening = [verdict for verdict in ends if verdict.ranking == OPEN]
+    rankings = {verdict.ranking for verdict in mine}
+    if len(rankings) == 1 and (centre is not None or HOLDS in rankings):
+        return [f"topics {topics}: it {_is(mine[0].ranking)} everywhere"]
     said = []
     if centre is not None and centre.ranking != HOLDS:
-        pairs = centre.turned or centre.opened
-        which = _pairs(pairs, over=centre.ranking == TURNS)
+        turns = centre.ranking == TURNS
+        which = _pairs(centre.turned if turns else centre.opened, over=turns)
         said.append(f"topics {topics}: with the fitted users themselves it {_is(centre.ranking)} ({which})")
-    for ranking, found in ((TURNS, turning), (OPEN, opening)):
-        if found and len(found) == len(ends):
-            said.append(f"topics {topics}: it {_is(ranking)} at the ends of every parameter")
-        elif found:
-            names = ", ".join(f"{verdict.world.parameter} ({verdict.world.end})" for verdict in found)
+    for ranking in (TURNS, OPEN):
+        ends: dict[str, list[str]] = {}
+        for verdict in mine:
+            if verdict.ranking == ranking and verdict is not centre:
+                ends.setdefault(verdict.world.parameter, []).append(verdict.world.end)
+        if ends:
+            names = ", ".join(f"{name} ({' and '.join(which)})" for name, which in ends.items())
             said.append(f"topics {topics}: it {_is(ranking)} at {names}")
-    return said or [f"topics {topics}: it holds everywhere"]
+    return said
 
 
 def _is(ranking: str) -> str:
