@@ -31,7 +31,7 @@ from lerl.compare import (
 )
 from lerl.config import Config
 from lerl.envs.files import write_whole
-from lerl.envs.fitting import SPREAD_SEED, Fitted, configured, read_fitted, with_spread
+from lerl.envs.fitting import PARAMETERS, SPREAD_SEED, Fitted, configured, read_fitted, with_spread
 from lerl.envs.population import Population
 from lerl.evaluate import TRAINED, episodes, evaluated, judged, write_table
 from lerl.fit import Fitter
@@ -104,11 +104,14 @@ class Sensitivity:
     """The report.
 
     Attributes:
+        users, seeds: how many evaluation users, and the seeds of the runs.
         reference: the row that is held against the best other one. told_apart: pairs of rows whose paired interval
             as judged does not include 1, the better one first: the ranking that may hold.
         judged: the world that the runs were judged in. worlds: the others. notes: what was left out, one line each.
     """
 
+    users: int
+    seeds: list[int]
     reference: str
     told_apart: list[tuple[str, str]]
     judged: Verdict
@@ -163,17 +166,17 @@ def sensitivity(
             _play(runs, worlds, fitted, kept, progress)
         told = results.episodes.filter(pl.col("agent").is_in(list(rows)))
         base = _summary(results, list(rows), told, bootstrap, seed)
-        world = World(config.env.topics, AS_JUDGED)
-        first = _verdict(world, base, base, reference)
         verdicts = []
         for world in worlds:
             parts = [read_table(_table(kept, world, run), "give the command again") for run in runs]
             here = _summary(results, list(rows), pl.concat(parts), bootstrap, seed)
             verdicts.append(_verdict(world, here, base, reference))
         found = Sensitivity(
+            told["user"].n_unique(),
+            results.seeds,
             reference,
             [_better_first(pair, sign) for pair, sign in _signs(base).items() if sign],
-            first,
+            _verdict(World(config.env.topics, AS_JUDGED), base, base, reference),
             verdicts,
             notes,
         )
@@ -365,7 +368,7 @@ def table(found: Sensitivity) -> Table:
             _ratio(verdict.ratio),
             verdict.best_other,
             "n/a" if verdict.tau is None else f"{verdict.tau:.2f}",
-            verdict.ranking,
+            "" if verdict is found.judged else verdict.ranking,
             _pairs(verdict.turned, over=True),
         ]
         for verdict in (found.judged, *found.worlds)
@@ -389,8 +392,14 @@ def _pairs(pairs: Sequence[tuple[str, str]], over: bool) -> str:
     return f"{one} over {other}" + (f" and {len(pairs) - 1} more" if len(pairs) > 1 else "")
 
 
+def _sample(found: Sensitivity) -> str:
+    seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "one seed"
+    return f"{found.users:,} evaluation users, {seeds}"
+
+
 def _explained(found: Sensitivity) -> list[str]:
     return [
+        f"{_sample(found)}; 95 % intervals in brackets.",
         "Agents are played as the runs trained them; none is trained again for these users.",
         "Best other: the best row but the reference. tau: Kendall's, with the order of the rows as judged.",
         "Values are in units of one item shown; * is not told by the log, its interval is what the log leaves open.",
@@ -454,7 +463,8 @@ def draw(found: Sensitivity, folder: Path) -> list[Path]:
 
     from lerl.plots import STYLE, ratio_scale, save
 
-    names = list(dict.fromkeys(verdict.world.parameter for verdict in (found.judged, *found.worlds)))
+    there = {verdict.world.parameter for verdict in (found.judged, *found.worlds)}
+    names = [name for name in (AS_JUDGED, CENTRE, *(p.name for p in PARAMETERS)) if name in there]
     every = [verdict.ratio for verdict in (found.judged, *found.worlds)]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.3 * len(names) + 1.3), layout="constrained")
@@ -480,6 +490,7 @@ def draw(found: Sensitivity, folder: Path) -> list[Path]:
             Line2D([], [], color="#000000", marker=mark, ms=4, lw=0, label=name) for name, mark in shapes.items()
         ]
         figure.legend(handles=legend, loc="outside lower center", ncols=6, frameon=False, fontsize=6.5)
+        figure.suptitle(f"{_sample(found)}; 95 % intervals; agents as trained", fontsize=7.5, x=0.01, ha="left")
         return save(figure, folder / PICTURE)
 
 
