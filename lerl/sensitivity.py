@@ -150,22 +150,21 @@ def sensitivity(
     runs = [_Run(Path(path)) for path in paths]
     config, rows, notes = runs[0].config, runs[0].rows, _left_out(runs[0].config)
     if len(rows) < 2:
-        raise RunError(
-            f"two rows at least are needed for a ranking, here is {' and '.join(rows) or 'none'}; {notes[0]}"
-        )
+        here = "; ".join([" and ".join(rows) or "none", *notes])
+        raise RunError(f"two rows at least are needed for a ranking, here is {here}")
     reference = next(iter(rows)) if reference is None else reference
     check_reference(reference, rows)
     folder = Path(str(config.data.path))
     fitted = {topics: read_fitted(folder, topics) for topics in TOPICS}
     worlds, skipped = _worlds(config, fitted)
     notes += skipped
+    told = results.episodes.filter(pl.col("agent").is_in(list(rows)))
+    base = _summary(results, list(rows), told, bootstrap, seed)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         kept = out / f"worlds-{_digest(runs, fitted)}"
         with Progress() as progress:
             _play(runs, worlds, fitted, kept, progress)
-        told = results.episodes.filter(pl.col("agent").is_in(list(rows)))
-        base = _summary(results, list(rows), told, bootstrap, seed)
         verdicts = []
         for world in worlds:
             parts = [read_table(_table(kept, world, run), "give the command again") for run in runs]

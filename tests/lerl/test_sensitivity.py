@@ -278,9 +278,15 @@ def test_runs_that_cannot_be_used_are_refused(log: Path, runs: list[Path], tmp_p
         RunError, match=r"is on made-up users, to which nothing was fitted; .* needs runs on a prepared"
     ):
         sensitivity([made_up], tmp_path / "out")
+    with pytest.raises(RunError, match="bootstrap must be from 1"):
+        sensitivity(runs, tmp_path / "out", bootstrap=0)
     lonely = trained(log, tmp_path / "lonely", agents=["random", "privileged"])
     with pytest.raises(RunError, match=r"two rows at least are needed .* here is random; left out: privileged"):
         sensitivity([lonely], tmp_path / "out")
+    single = trained(log, tmp_path / "single", agents=["random"])
+    with pytest.raises(RunError, match=r"needed for a ranking, here is random$"):
+        sensitivity([single], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
     broken = Path(shutil.copytree(runs[0], tmp_path / "broken"))
     (broken / "trained.json").unlink()
     with pytest.raises(RunError, match=r"was not trained to its end.* lerl train --resume"):
