@@ -150,8 +150,8 @@ def sensitivity(
     runs = [_Run(Path(path)) for path in paths]
     config, rows, notes = runs[0].config, runs[0].rows, _left_out(runs[0].config)
     if len(rows) < 2:
-        here = "; ".join([" and ".join(rows) or "none", *notes])
-        raise RunError(f"two rows at least are needed for a ranking, here is {here}")
+        given = "; ".join([" and ".join(rows) or "none", *notes])
+        raise RunError(f"two rows at least are needed for a ranking, here is {given}")
     reference = next(iter(rows)) if reference is None else reference
     check_reference(reference, rows)
     folder = Path(str(config.data.path))

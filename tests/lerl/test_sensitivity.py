@@ -287,6 +287,11 @@ def test_runs_that_cannot_be_used_are_refused(log: Path, runs: list[Path], tmp_p
     with pytest.raises(RunError, match=r"needed for a ranking, here is random$"):
         sensitivity([single], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    other = Path(shutil.copytree(runs[0], tmp_path / "other"))
+    settings = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(settings.replace("response: latent", "response: sequence"))
+    with pytest.raises(RunError, match="has env.response sequence, but dynamics are fitted with users of"):
+        sensitivity([other], tmp_path / "out")
     broken = Path(shutil.copytree(runs[0], tmp_path / "broken"))
     (broken / "trained.json").unlink()
     with pytest.raises(RunError, match=r"was not trained to its end.* lerl train --resume"):
