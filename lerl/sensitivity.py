@@ -45,6 +45,11 @@ from lerl.settings import load
 
 TOPICS = ("hidden", "categories")
 ENDS = ("low", "high")
+FADES = {
+    f"{part}.time_constant": f"{part}.{of}"
+    for part, of in (("boredom", "weight"), ("fatigue", "weight"), ("mood", "spread"))
+}
+"""How fast something fades, and what is 0 where there is nothing."""
 REPORT, PICTURE = "sensitivity.json", "sensitivity"
 AS_JUDGED, CENTRE = "as judged", "fitted"
 HOLDS, OPEN, TURNS = "holds", "open", "turns"
@@ -246,6 +251,11 @@ def _worlds(config: Config, fitted: Mapping[str, Fitted]) -> tuple[list[World], 
             worlds.append(World(topics, CENTRE))
         for name, estimate in fitted[topics].estimates.items():
             part = name.partition(".")[0]
+            if name in FADES and fitted[topics].values[FADES[name]] == 0:
+                notes[topics + name] = (
+                    f"not varied: {name} with topics {topics}, where {FADES[name]} is 0: nothing fades"
+                )
+                continue
             if part != "users" and not getattr(config.env, part).enabled:
                 notes[part] = f"not varied: {part}, which these runs switch off"
                 continue

@@ -241,6 +241,15 @@ def test_a_mechanism_that_runs_switch_off_is_not_varied(log: Path, tmp_path: Pat
     assert "not varied: boredom, which these runs switch off" in found.notes
 
 
+def test_how_fast_nothing_fades_is_not_varied(log: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(log, tmp_path / "log"))
+    run = trained(folder, tmp_path / "run", users="assumed", agents=["random", "popularity"])
+    made_up_dynamics(folder, mood_time_constant=(5.0, 2.0, 50.0), boredom_time_constant=(20.0, 20.0, 40.0))
+    found = sensitivity([run], tmp_path / "out", bootstrap=200)
+    assert [verdict.world.name for verdict in found.worlds] == ["hidden-fitted", "categories-fitted"]
+    assert "not varied: mood.time_constant with topics hidden, where mood.spread is 0: nothing fades" in found.notes
+
+
 def test_where_no_rows_are_told_apart_there_is_no_ranking(log: Path, tmp_path: Path) -> None:
     same = [FAVOURITES, f"{__name__}:Twin"]
     run = trained(log, tmp_path / "run", agents=same)
