@@ -46,10 +46,11 @@ from lerl.settings import load
 TOPICS = ("hidden", "categories")
 ENDS = ("low", "high")
 FADES = {
-    f"{part}.time_constant": f"{part}.{of}"
-    for part, of in (("boredom", "weight"), ("fatigue", "weight"), ("mood", "spread"))
+    "boredom.time_constant": "boredom.weight",
+    "fatigue.time_constant": "fatigue.weight",
+    "mood.time_constant": "mood.spread",
 }
-"""How fast something fades, and what is 0 where there is nothing."""
+"""How fast something fades, and what is 0 where there is nothing to fade."""
 REPORT, PICTURE = "sensitivity.json", "sensitivity"
 AS_JUDGED, CENTRE = "as judged", "fitted"
 HOLDS, OPEN, TURNS = "holds", "open", "turns"
