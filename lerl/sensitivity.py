@@ -296,7 +296,7 @@ def _play(
                 _sessions(run, fitter, _stage(world, fitted[world.topics], prepared, run)), _table(kept, world, run)
             )
             done += 1
-    progress.report("worlds", done, total, None)
+    progress.report("worlds", done, total, "")
 
 
 def _stage(world: World, fitted: Fitted, prepared: Population, run: _Run) -> Stage:
@@ -369,7 +369,7 @@ def as_json(found: Sensitivity) -> str:
 
 def table(found: Sensitivity) -> Table:
     """One line for each world, for `lerl.compare.show`."""
-    headings = ["value", "first row", f"{found.reference} / best other", "best other", "tau", "ranking", "what turns"]
+    headings = ["value", "first row", f"{found.reference} / best other", "best other", "tau", "ranking", "what changes"]
     cells = [
         [
             f"{verdict.world.topics}: {verdict.world.parameter} {verdict.world.end}".rstrip(),
@@ -379,7 +379,7 @@ def table(found: Sensitivity) -> Table:
             verdict.best_other,
             "n/a" if verdict.tau is None else f"{verdict.tau:.2f}",
             "" if verdict is found.judged else verdict.ranking,
-            _pairs(verdict.turned, over=True),
+            _changed(verdict),
         ]
         for verdict in (found.judged, *found.worlds)
     ]
@@ -394,12 +394,14 @@ def _ratio(ratio: Interval) -> str:
     return "n/a" if ratio["mean"] is None else f"{ratio['mean']:.3f} {bracket(ratio, 3)}"
 
 
-def _pairs(pairs: Sequence[tuple[str, str]], over: bool) -> str:
-    """The first pair, and how many others; where `over`, the one that is better here first."""
+def _changed(verdict: Verdict) -> str:
+    """The first pair of rows that turns, else that is open, and how many more there are."""
+    pairs = verdict.turned or verdict.opened
     if not pairs:
         return ""
-    one, other = pairs[0][::-1] if over else pairs[0]
-    return f"{one} over {other}" + (f" and {len(pairs) - 1} more" if len(pairs) > 1 else "")
+    better, worse = pairs[0]
+    said = f"{worse} over {better}" if verdict.turned else f"{better}, {worse} not told apart"
+    return said + (f", {len(pairs) - 1} more" if len(pairs) > 1 else "")
 
 
 def _sample(found: Sensitivity) -> str:
@@ -442,9 +444,7 @@ def _said_of(topics: str, mine: Sequence[Verdict]) -> list[str]:
         return [f"topics {topics}: it {_is(mine[0].ranking)} everywhere"]
     said = []
     if centre is not None and centre.ranking != HOLDS:
-        turns = centre.ranking == TURNS
-        which = _pairs(centre.turned if turns else centre.opened, over=turns)
-        said.append(f"topics {topics}: with the fitted users themselves it {_is(centre.ranking)} ({which})")
+        said.append(f"topics {topics}: with the fitted users themselves it {_is(centre.ranking)} ({_changed(centre)})")
     for ranking in (TURNS, OPEN):
         ends: dict[str, list[str]] = {}
         for verdict in mine:
