@@ -249,9 +249,11 @@ def read_fitted(folder: Path, topics: str) -> Fitted:
             raise ValueError(f"format {told['format']}, this lerl reads {FORMAT}")
         kept = told["topics"][topics]
         estimates = {p.name: Estimate(**kept["estimates"][p.name]) for p in PARAMETERS}
-        wrong = [p.name for p in PARAMETERS if not p.least <= estimates[p.name].value <= p.most]
-        if wrong:
-            raise ValueError(f"{wrong[0]} is {estimates[wrong[0]].value}")
+        for p in PARAMETERS:
+            found = estimates[p.name]
+            wrong = [number for number in (found.value, found.low, found.high) if not p.least <= number <= p.most]
+            if wrong:
+                raise ValueError(f"{p.name} is {wrong[0]}")
         return Fitted(estimates, topics, float(kept["away"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be used ({error!r}); {again}") from error

@@ -36,6 +36,7 @@ commands:
   tune RECIPE [--any.key VALUE ...]     search better settings for one row of a recipe
   evaluate RUN                          evaluate a trained run again
   compare RUN...                        a table of runs that differ in their seed
+  compare RUN... --sensitivity          whether their ranking holds where a log leaves its users open
   plot RUN...                           pictures of runs that differ in their seed
   plan --run RUN [--user N]             what a run's chat model was asked for one user, what it said, and the plan
   plan --estimate RECIPE                what a recipe's chat model will cost; nothing is sent
@@ -72,6 +73,13 @@ TUNE_HELP = (
     "are never played. The same command again goes on where the search was stopped, with more trials where "
     "--tune.trials says so. The search goes to FOLDER, runs/RECIPE-tune-seedN where none is given, and at its end "
     "best.yaml there is a recipe for lerl train."
+)
+SENSITIVITY_HELP = (
+    "With --sensitivity, find out whether the ranking of the runs' agents depends on what a log leaves open: the saved "
+    "agents, not trained again, are played among users fitted to the log (lerl fit FOLDER --model latent --dynamics), "
+    "with each fitted parameter at either end of its 95 % interval, with hidden topics and with topics = categories. "
+    "Takes about as long as fifty evaluations without privileged, which is left out; interrupted, the same command "
+    "goes on."
 )
 FIDELITY_HELP = (
     "Fit what was shown and how people react on a log's training users, simulate its held-out users, whose tastes come "
@@ -397,28 +405,59 @@ def _evaluate(arguments: list[str]) -> None:
 
 
 def _compare(arguments: list[str]) -> None:
-    given = _parse_runs("compare", "Print a table of runs that differ in nothing but the seed.", arguments)
+    parser = _runs_parser("compare", f"Print a table of runs that differ in nothing but the seed. {SENSITIVITY_HELP}")
+    parser.add_argument("--sensitivity", action="store_true", help="play the agents among other users, as said above")
+    parser.add_argument("--json", action="store_true", help="with --sensitivity: print it for programs")
+    given = parser.parse_intermixed_args(arguments)  # options may stand between runs
+    if given.sensitivity:
+        _sensitivity(given)
+        return
+    if given.json:
+        raise UsageError("--json goes with --sensitivity; a comparison's JSON is summary.json in --out FOLDER")
     _print_comparison(
         given.runs, given.out, given.reference, bootstrap=given.bootstrap, allow_different=given.allow_different
     )
 
 
+def _sensitivity(given: argparse.Namespace) -> None:
+    if given.allow_different:
+        raise UsageError("--sensitivity needs runs that differ in nothing but the seed; leave out --allow-different")
+    if given.out is None and len(given.runs) > 1:
+        raise UsageError("say with --out where the sensitivity of several runs goes")
+    out = given.out or given.runs[0] / "sensitivity"
+
+    from lerl import sensitivity
+    from lerl.compare import show
+
+    try:
+        found = sensitivity.sensitivity(given.runs, out, given.reference, given.bootstrap)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on") from None
+    if given.json:
+        print(sensitivity.as_json(found))
+        return
+    show(sensitivity.table(found))
+    print("\n".join(sensitivity.verdict_lines(found)))
+    print(f"written: {out / sensitivity.REPORT} and {out / sensitivity.PICTURE}.png, as .svg besides")
+
+
 def _plot(arguments: list[str]) -> None:
-    given = _parse_runs("plot", "Draw runs that differ in nothing but the seed.", arguments)
+    parser = _runs_parser("plot", "Draw runs that differ in nothing but the seed.")
+    given = parser.parse_intermixed_args(arguments)
     if given.out is None and len(given.runs) > 1:
         raise UsageError("say with --out where pictures of several runs go")
     options = {"bootstrap": given.bootstrap, "allow_different": given.allow_different, "reference": given.reference}
     _print_pictures(given.runs, given.out or given.runs[0] / PICTURES, **options)
 
 
-def _parse_runs(command: str, description: str, arguments: list[str]) -> argparse.Namespace:
+def _runs_parser(command: str, description: str) -> _Parser:
     parser = _Parser(f"lerl {command}", description=description, allow_abbrev=False)
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders that lerl train wrote")
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where files go")
     parser.add_argument("--reference", metavar="ROW", help="the row that the others are held against")
     parser.add_argument("--bootstrap", metavar="N", type=int, default=2000, help="draws behind the intervals (2000)")
     parser.add_argument("--allow-different", action="store_true", help="runs may differ in more than the seed")
-    return parser.parse_intermixed_args(arguments)  # options may stand between runs
+    return parser
 
 
 def _print_comparison(runs: Sequence[Path], out: Path | None, reference: str | None = None, **options: Any) -> None:

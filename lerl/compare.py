@@ -268,7 +268,7 @@ def table(summary: Summary) -> Table:
     """The comparison for a terminal, best R_cum first; :func:`show` prints it without cutting a column short."""
     headings = [column.folded or column.heading for column in _columns(summary)]
     notes = "\n".join([_caption(summary), *_footnotes(summary)])
-    return _rich_table("", "row", headings, _cells(summary), notes)
+    return rich_table("", "row", headings, _cells(summary), notes)
 
 
 def difference_table(summary: Summary, reference: str, metric: str = "R_cum") -> Table:
@@ -277,7 +277,7 @@ def difference_table(summary: Summary, reference: str, metric: str = "R_cum") ->
     ``metric`` is one of :data:`DIFFERENCE_METRICS`. Raises :class:`RunError` if there is no row ``reference``.
     """
     cells = _ratio_cells(summary, reference, metric)
-    return _rich_table(f"{metric} of {reference} / {metric} of row", "row", ["ratio", "95 % interval"], cells, None)
+    return rich_table(f"{metric} of {reference} / {metric} of row", "row", ["ratio", "95 % interval"], cells, None)
 
 
 def markdown(summary: Summary, reference: str | None = None) -> str:
@@ -653,10 +653,11 @@ def _cell(value: Interval | None, column: _Column) -> str:
     if value is None or value["mean"] is None:
         return "n/a"
     text = f"{value['mean']:.{column.decimals}f}"
-    return f"{text} {_bracket(value, column.decimals)}" if column.interval else text
+    return f"{text} {bracket(value, column.decimals)}" if column.interval else text
 
 
-def _bracket(value: Interval, decimals: int) -> str:
+def bracket(value: Interval, decimals: int) -> str:
+    """An interval as tables print it."""
     if value["low"] is None or value["high"] is None:
         return "[n/a]"
     return f"[{value['low']:.{decimals}f}, {value['high']:.{decimals}f}]"
@@ -667,10 +668,11 @@ def _ratio_cells(summary: Summary, reference: str, metric: str) -> list[list[str
         raise RunError(f"no ratios of {metric!r}, there are {', '.join(DIFFERENCE_METRICS)}")
     found = ratios(summary, reference, metric)
     order = sorted(found, key=lambda row: _number(found[row]["mean"], np.inf))
-    return [[row, _cell(found[row], _Column("", metric, 3)), _bracket(found[row], 3)] for row in order]
+    return [[row, _cell(found[row], _Column("", metric, 3)), bracket(found[row], 3)] for row in order]
 
 
-def _rich_table(title: str, first: str, headings: Sequence[str], cells: list[list[str]], caption: str | None) -> Table:
+def rich_table(title: str, first: str, headings: Sequence[str], cells: list[list[str]], caption: str | None) -> Table:
+    """A table for :func:`show`: names in the first column, numbers right of it."""
     made = Table(
         title=title or None, caption=caption, caption_justify="left", box=None, pad_edge=False, collapse_padding=True
     )

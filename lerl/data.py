@@ -169,5 +169,6 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
 
 def _say_next(out: Path) -> None:
     there = shlex.quote(str(out))
-    print(f"written to {out}; train on it with: lerl train RECIPE --data.path {there}")
+    print(f"written to {out}; where it has times, fit its users with: lerl fit {there} --model latent --dynamics")
+    print(f"then, or without that fit with --data.users assumed: lerl train RECIPE --data.path {there}")
     print(f"look at it with: lerl data describe {there}")

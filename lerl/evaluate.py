@@ -19,7 +19,7 @@ from lerl.fit import Fitter
 from lerl.progress import Progress
 from lerl.reading import RunError, read_table, resume_command
 from lerl.rollout import Played, Stage
-from lerl.rows import Task, parse_rows
+from lerl.rows import Row, Task, parse_rows
 from lerl.runs import check_run, check_same, locked
 from lerl.settings import load
 
@@ -58,26 +58,33 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
     stage = Stage(task.population, config.env, task.axis, "evaluation", config.evaluation.batch_size)
     users = judged(stage.users, config)
     kept = []
-    for row in parse_rows(config):
-        for deterministic in (False, True) if row.samples and config.evaluation.deterministic else (False,):
-            label = row.label + ("@det" if deterministic else "")
-            kept.append(run / "evaluated" / label)
-            if not all((kept[-1] / f"{name}.parquet").is_file() for name in TABLES):
-                agent = fitter.agent(row, deterministic)
-                fitter.recount()  # of an evaluation before this one, or of one that was broken off
-                played = _play(stage, agent, users, task, label, progress)
-                fitter.lived(int(played.lengths.sum()))
-                for name, table in _tables(label, played, task, stage.env.simulator).items():
-                    write_table(table, kept[-1] / f"{name}.parquet")
+    for label, row, deterministic in evaluated(config):
+        kept.append(run / "evaluated" / label)
+        if not all((kept[-1] / f"{name}.parquet").is_file() for name in TABLES):
+            agent = fitter.agent(row, deterministic)
+            fitter.recount()  # of an evaluation before this one, or of one that was broken off
+            played = _play(stage, agent, users, task, label, progress)
+            fitter.lived(int(played.lengths.sum()))
+            for name, table in _tables(label, played, task, stage.env.simulator).items():
+                write_table(table, kept[-1] / f"{name}.parquet")
     for name in TABLES:
         parts = [read_table(folder / f"{name}.parquet", fitter.how) for folder in kept]
         write_table(pl.concat(parts), run / f"{name}.parquet")
     shutil.rmtree(run / "evaluated")
 
 
+def evaluated(config: Config) -> list[tuple[str, Row, bool]]:
+    """What is evaluated of each row: its name in tables, the row, and whether its policy acts without sampling."""
+    return [
+        (row.label + ("@det" if deterministic else ""), row, deterministic)
+        for row in parse_rows(config)
+        for deterministic in ((False, True) if row.samples and config.evaluation.deterministic else (False,))
+    ]
+
+
 def _tables(label: str, played: Played, task: Task, simulator: UserSimulator) -> dict[str, pl.DataFrame]:
     tables = (
-        _episodes(label, played, task),
+        episodes(label, played, task),
         _steps(label, played),
         _items(label, played),
         pl.concat(_exposures(label, played, task, simulator)),
@@ -112,7 +119,7 @@ def write_table(table: pl.DataFrame, path: Path) -> None:
     write_whole(path, stream.getvalue())
 
 
-def _episodes(label: str, played: Played, task: Task) -> pl.DataFrame:
+def episodes(label: str, played: Played, task: Task) -> pl.DataFrame:
     """One row per session."""
     membership = task.population.catalog.categories.membership
     vectors = task.population.knowledge.item_vectors[:, :-1]

@@ -138,8 +138,8 @@ _LATENT_NOTE = (
 
 def _next_command(folder: Path) -> str:
     return (
-        f"simulate with it: lerl train RECIPE --data.path {quote(str(folder))} --env.response sequence "
-        "--env.drift.enabled false"
+        f"simulate with it: lerl train RECIPE --data.path {quote(str(folder))} --data.users assumed "
+        "--env.response sequence --env.drift.enabled false"
     )
 
 

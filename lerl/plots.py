@@ -222,7 +222,7 @@ def _differences(results: Results, summary: Summary, look: _Look) -> Figure | No
     axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"R_cum of {_name(look.reference)} / R_cum of row")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    _ratio_scale(axes, [found[row] for row in rows])
+    ratio_scale(axes, [found[row] for row in rows])
     _caption(figure, f"Paired ratios of means, 95 % two-way bootstrap interval; {_sample(results)}.")
     return figure
 
@@ -401,7 +401,7 @@ def _interval_mark(axes: Axes, place: int, ratio: Interval, colour: str) -> None
     axes.text(1.03, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=_SMALL)
 
 
-def _ratio_scale(axes: Axes, found: Sequence[Interval]) -> None:
+def ratio_scale(axes: Axes, found: Sequence[Interval]) -> None:
     """A log axis where ratios span more than a factor of three, with ticks that read as ratios."""
     values = [1.0, *(value for ratio in found for value in (ratio["mean"], ratio["low"], ratio["high"]) if value)]
     low, high = min(values), max(values)

@@ -12,7 +12,7 @@ from lerl.config import Config
 from lerl.envs.catalog import Axis
 from lerl.envs.draws import seed_from
 from lerl.envs.plugins import PluginError, load_plugin
-from lerl.envs.population import Population
+from lerl.envs.population import MissingDataError, Population
 from lerl.envs.simulator import SimulatorConfig
 from lerl.envs.synthetic import synthetic_population
 from lerl.envs.topics import cluster_axis
@@ -123,7 +123,7 @@ class Task:
             ClusterError: planner.clusters is too large.
             MissingDataError: the folder is not there, was not prepared, or nothing was fitted to it.
         """
-        population = _population(config)
+        population = population_of(config)
         if config.data.users == "fitted":
             population, env = _fitted(population, config)
             config = replace(config, env=env)
@@ -157,10 +157,15 @@ def _fitted(population: Population, config: Config) -> tuple[Population, Simulat
 
     if config.data.path is None:
         raise ValueError("data.users is fitted, which needs a log: give --data.path FOLDER, or set it to assumed")
-    return fitted_users(population, config.env, read_fitted(Path(config.data.path), config.env.topics))
+    try:
+        fitted = read_fitted(Path(config.data.path), config.env.topics)
+    except MissingDataError as error:
+        raise MissingDataError(f"{error}, or train on assumed users: --data.users assumed") from None
+    return fitted_users(population, config.env, fitted)
 
 
-def _population(config: Config) -> Population:
+def population_of(config: Config) -> Population:
+    """The users as they were prepared or made up, before anything that was fitted to their log."""
     data = config.data
     if data.path is not None:
         population = Population.load(Path(data.path))

@@ -1,11 +1,14 @@
 """Logs that the simulator makes, so that what is fitted to them is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 
+from lerl.envs.datasets import prepare
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood
-from lerl.envs.fitting import Halves
+from lerl.envs.fitting import PARAMETERS, Estimate, Fitted, Halves, write_fitted
 from lerl.envs.population import Population
 from lerl.envs.relive import item_by_item, relive
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
@@ -58,3 +61,36 @@ def made_log(
     told = replace(told, clicks=relive(simulator, told, np.arange(users), seed).clicks)
     mine = population.training[told.users]
     return population, Halves(told, population.training), background_of(told.where(mine), member)
+
+
+def prepared_log(folder: Path) -> Path:
+    """A prepared folder of such a log, laid out as MovieLens is, under `folder`."""
+    raw, out = folder / "raw", folder / "prepared"
+    raw.mkdir(parents=True)
+    population, halves, _ = made_log(6, users=200, items=90, length=44, boredom=0.2)
+    shown, catalog = halves.sequences, population.catalog
+    names = catalog.categories.names
+    genres = ["|".join(names[c] for c in np.flatnonzero(row)) for row in catalog.categories.membership]
+    movies = {"movie_id": np.arange(len(catalog)), "title": [f"Film {n} (1999)" for n in range(90)], "genres": genres}
+    pl.DataFrame(movies).write_parquet(raw / "movies.parquet")
+    pl.DataFrame(
+        {
+            "user_id": shown.users,
+            "movie_id": shown.items,
+            "rating": np.where(shown.clicks > 0.5, 5, 2),
+            "timestamp": 900_000_000 + shown.times.astype(np.int64),
+        }
+    ).write_parquet(raw / "ratings.parquet")
+    prepare("movielens", raw, out, dim=4)
+    return out
+
+
+def made_up_dynamics(folder: Path, **changed: tuple[float, float, float]) -> Path:
+    """Dynamics as if fitted to a prepared folder: all as assumed and without doubt, but for `changed`.
+
+    Args:
+        folder: prepared. changed: value, low and high by parameter, such as boredom_weight=(0.0, 0.0, 1.0).
+    """
+    values = {p.name: changed.get(p.name.replace(".", "_"), (p.assumed,) * 3) for p in PARAMETERS}
+    estimates = {name: Estimate(*value, True) for name, value in values.items()}
+    return write_fitted(folder, [Fitted(estimates, topics, 1.0) for topics in ("categories", "hidden")])

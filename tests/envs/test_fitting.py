@@ -11,6 +11,7 @@ from lerl.envs.fitting import (
     PARAMETERS,
     Estimate,
     Fitted,
+    Parameter,
     configured,
     fit_dynamics,
     fitted_users,
@@ -102,9 +103,25 @@ def test_what_was_fitted_is_kept_and_read_again(tmp_path: Path):
     assert read_fitted(tmp_path / "F", "categories") == AS_ASSUMED
     with pytest.raises(DataError, match=r"dynamics.json cannot be used \(KeyError"):
         read_fitted(tmp_path / "F", "hidden")
-    path.write_text(path.read_text().replace('"value": 20.0', '"value": -20.0'))
+    good = path.read_text()
+    path.write_text(good.replace('"value": 20.0', '"value": -20.0'))
     with pytest.raises(DataError, match=r"boredom.time_constant is -20.0"):
         read_fitted(tmp_path / "F", "categories")
+    path.write_text(good.replace('"high": 500.0', '"high": 501.0'))
+    with pytest.raises(DataError, match=r"boredom.time_constant is 501.0"):
+        read_fitted(tmp_path / "F", "categories")
+
+
+@pytest.mark.parametrize("parameter", PARAMETERS, ids=lambda parameter: parameter.name)
+def test_every_parameter_can_be_simulated_at_its_bounds(parameter: Parameter):
+    population = synthetic_population(20, 30, 4, 4, 0)
+    config = SimulatorConfig(topics="categories", slate_size=6, max_steps=5)
+    slates = np.arange(12, dtype=np.int32).reshape(2, 6)
+    for value in (parameter.least, parameter.most):
+        values = AS_ASSUMED.values | {parameter.name: value}
+        simulator = UserSimulator(with_spread(population, values, 0), configured(config, values, 6), "all")
+        state = simulator.start(np.arange(2, dtype=np.uint64), np.zeros(2, np.int64))
+        assert np.isfinite(simulator.step(state, slates).chance).all()
 
 
 def test_fitted_users_do_not_take_strengths_of_a_recipe_silently():

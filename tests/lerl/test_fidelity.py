@@ -11,13 +11,12 @@ import pytest
 from lerl import fidelity
 from lerl.cli import main
 from lerl.envs import exposure, fitting
-from lerl.envs.datasets import prepare
 from lerl.envs.population import DYNAMICS_FILE, Population
 from lerl.envs.statistics import Background, Sequences
 from lerl.fidelity import compare, session_features, tell_apart
 from lerl.rows import Task
 from lerl.settings import load
-from tests.envs.made_logs import made_log
+from tests.envs.made_logs import prepared_log
 
 NAMES = {"statistics", "classifier", "assumptions", "estimates", "users", "without"}
 
@@ -25,23 +24,7 @@ NAMES = {"statistics", "classifier", "assumptions", "estimates", "users", "witho
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared folder of a log that the simulator made."""
-    raw, prepared = tmp_path_factory.mktemp("raw"), tmp_path_factory.mktemp("made") / "prepared"
-    population, halves, _ = made_log(6, users=200, items=90, length=44, boredom=0.2)
-    shown, catalog = halves.sequences, population.catalog
-    names = catalog.categories.names
-    genres = ["|".join(names[c] for c in np.flatnonzero(row)) for row in catalog.categories.membership]
-    movies = {"movie_id": np.arange(len(catalog)), "title": [f"Film {n} (1999)" for n in range(90)], "genres": genres}
-    pl.DataFrame(movies).write_parquet(raw / "movies.parquet")
-    pl.DataFrame(
-        {
-            "user_id": shown.users,
-            "movie_id": shown.items,
-            "rating": np.where(shown.clicks > 0.5, 5, 2),
-            "timestamp": 900_000_000 + shown.times.astype(np.int64),
-        }
-    ).write_parquet(raw / "ratings.parquet")
-    prepare("movielens", raw, prepared, dim=4)
-    return prepared
+    return prepared_log(tmp_path_factory.mktemp("made"))
 
 
 @pytest.fixture

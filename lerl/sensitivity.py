@@ -1,0 +1,514 @@
+"""`lerl compare --sensitivity`: does the ranking of trained agents hold where the log leaves the users open?
+
+The agents are played as they were saved, not trained again, among users whose fitted parameters lie, one at a time, at
+an end of their intervals, with hidden topics and with topics = categories.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rich.table import Table
+from scipy.stats import kendalltau  # type: ignore[import-untyped, unused-ignore]
+
+import lerl
+from lerl.compare import (
+    Interval,
+    Results,
+    Summary,
+    bracket,
+    by_reward,
+    check_reference,
+    load_runs,
+    ratios,
+    rich_table,
+    summarize,
+)
+from lerl.config import Config
+from lerl.envs.files import write_whole
+from lerl.envs.fitting import PARAMETERS, SPREAD_SEED, Fitted, configured, read_fitted, with_spread
+from lerl.envs.population import Population
+from lerl.evaluate import TRAINED, episodes, evaluated, judged, write_table
+from lerl.fit import Fitter
+from lerl.planners.llm import MODELS
+from lerl.progress import Progress
+from lerl.reading import RunError, read_table, resume_command
+from lerl.rollout import Stage
+from lerl.rows import Row, Task, population_of
+from lerl.runs import check_run, check_same, locked
+from lerl.settings import load
+
+TOPICS = ("hidden", "categories")
+ENDS = ("low", "high")
+FADES = {
+    "boredom.time_constant": "boredom.weight",
+    "fatigue.time_constant": "fatigue.weight",
+    "mood.time_constant": "mood.spread",
+}
+"""How fast something fades, and what is 0 where there is nothing to fade."""
+REPORT, PICTURE = "sensitivity.json", "sensitivity"
+AS_JUDGED, CENTRE = "as judged", "fitted"
+HOLDS, OPEN, TURNS = "holds", "open", "turns"
+
+
+@dataclass(frozen=True)
+class World:
+    """Users fitted to the log, or those a run was judged on.
+
+    Attributes:
+        topics: what bores them, see `SimulatorConfig`.
+        parameter: which of `lerl.envs.fitting.PARAMETERS` is at an end of its interval; "fitted" where none is, "as
+            judged" for the run's own users.
+        end: "low", "high", or empty.
+        value: the parameter's there, in units of one item shown; None where there is none.
+        told: whether the log tells the parameter; otherwise the interval is what the log leaves open.
+    """
+
+    topics: str
+    parameter: str
+    end: str = ""
+    value: float | None = None
+    told: bool = True
+
+    @property
+    def name(self) -> str:
+        """As files are called."""
+        return "-".join(filter(None, (self.topics, self.parameter, self.end)))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of the ranking in a world.
+
+    Attributes:
+        world: which. order: rows, highest mean R_cum first. means: of them.
+        best_other: the best row beside the reference. ratio: R_cum of the reference / R_cum of that row, paired.
+        tau: Kendall's, of the rows' means here and as judged; None where a mean is the same for all.
+        ranking: "turns" where two rows told apart as judged are told apart the other way round here, else "open" where
+            two rows told apart there are not told apart here, else "holds".
+        turned, opened: those pairs of rows, the one that was better as judged first.
+    """
+
+    world: World
+    order: list[str]
+    means: dict[str, float | None]
+    best_other: str
+    ratio: Interval
+    tau: float | None
+    ranking: str
+    turned: list[tuple[str, str]]
+    opened: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The report.
+
+    Attributes:
+        users, seeds: how many evaluation users, and the seeds of the runs.
+        reference: the row that is held against the best other one. told_apart: pairs of rows whose paired interval
+            as judged does not include 1, the better one first: the ranking that may hold.
+        judged: the world that the runs were judged in. worlds: the others. notes: what was left out, one line each.
+    """
+
+    users: int
+    seeds: list[int]
+    reference: str
+    told_apart: list[tuple[str, str]]
+    judged: Verdict
+    worlds: list[Verdict]
+    notes: list[str]
+
+    def count(self, ranking: str) -> int:
+        """Worlds in which the ranking is so."""
+        return sum(verdict.ranking == ranking for verdict in self.worlds)
+
+
+def sensitivity(
+    paths: Sequence[Path],
+    out: Path,
+    reference: str | None = None,
+    bootstrap: int = 2000,
+    seed: int = 0,
+) -> Sensitivity:
+    """Play the agents of trained runs in every world, hold their rankings against the one as judged, and write both.
+
+    Users, sessions and random draws are those of the runs' evaluation. Sessions are kept under `worlds-...` in `out`,
+    one table for each world and run, so that what was interrupted, or is asked again with another reference, goes on
+    from there. The runs' own files are read only.
+
+    Args:
+        paths: run folders of one recipe that differ in their seed.
+        out: folder for sensitivity.json, and sensitivity.png and .svg.
+        reference: the row that the best other one is held against; the recipe's first where None.
+        bootstrap, seed: see `lerl.compare.summarize`.
+
+    Raises:
+        RunError: runs that cannot be compared or were not trained to their end, or on users without a log.
+        MissingDataError: nothing was fitted to the log. DataError: what was fitted cannot be used.
+    """
+    results = load_runs(paths)
+    runs = [_Run(Path(path)) for path in paths]
+    config, rows, notes = runs[0].config, runs[0].rows, _left_out(runs[0].config)
+    if len(rows) < 2:
+        given = "; ".join([" and ".join(rows) or "none", *notes])
+        raise RunError(f"two rows at least are needed for a ranking, here is {given}")
+    reference = next(iter(rows)) if reference is None else reference
+    check_reference(reference, rows)
+    folder = Path(str(config.data.path))
+    fitted = {topics: read_fitted(folder, topics) for topics in TOPICS}
+    worlds, skipped = _worlds(config, fitted)
+    notes += skipped
+    told = results.episodes.filter(pl.col("agent").is_in(list(rows)))
+    base = _summary(results, list(rows), told, bootstrap, seed)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        kept = out / f"worlds-{_digest(runs, fitted)}"
+        with Progress() as progress:
+            _play(runs, worlds, fitted, kept, progress)
+        verdicts = []
+        for world in worlds:
+            parts = [read_table(_table(kept, world, run), "give the command again") for run in runs]
+            here = _summary(results, list(rows), pl.concat(parts), bootstrap, seed)
+            verdicts.append(_verdict(world, here, base, reference))
+        found = Sensitivity(
+            told["user"].n_unique(),
+            results.seeds,
+            reference,
+            [_better_first(pair, sign) for pair, sign in _signs(base).items() if sign],
+            _verdict(World(config.env.topics, AS_JUDGED), base, base, reference),
+            verdicts,
+            notes,
+        )
+        write_whole(out / REPORT, as_json(found) + "\n")
+        draw(found, out)
+    return found
+
+
+class _Run:
+    """A trained run whose agents can be played.
+
+    Raises:
+        RunError: it cannot be used here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        about = check_run(path)
+        self.path, self.config = path, load(path / "config.yaml")
+        if self.config.data.path is None:
+            raise RunError(
+                f"{path} is on made-up users, to which nothing was fitted; --sensitivity needs runs on a prepared log "
+                "(data.path)"
+            )
+        if self.config.env.response != "latent":
+            raise RunError(
+                f"{path} has env.response {self.config.env.response}, but dynamics are fitted with users of "
+                "env.response latent; train it with that"
+            )
+        self.task = Task.load(self.config)
+        check_same(path, about, self.task)
+        self.rows = {
+            label: (row, sure) for label, row, sure in evaluated(self.config) if not _why_not(row, self.config)
+        }
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed
+
+    def fitter(self) -> Fitter:
+        """Makes its agents, and fits nothing."""
+        fitter = Fitter(self.task, self.path, lambda *_: None)
+        if not (self.path / TRAINED).is_file() or any(fitter.lacks(row) for row, _ in self.rows.values()):
+            raise RunError(
+                f"{self.path} was not trained to its end, or lost some of it; go on with: {resume_command(self.path)}"
+            )
+        return fitter
+
+
+def _why_not(row: Row, config: Config) -> str:
+    """Why a row is not played; empty where it is."""
+    if row.baseline == "privileged":
+        return "the ceiling by construction, and slow"
+    if row.planner in MODELS and (row.planner == "llm" or config.planner.refresh):
+        return "its chat model would be asked anew in every world"
+    return ""
+
+
+def _left_out(config: Config) -> list[str]:
+    said = {label: _why_not(row, config) for label, row, _ in evaluated(config)}
+    return [f"left out: {label} ({why})" for label, why in said.items() if why]
+
+
+def _worlds(config: Config, fitted: Mapping[str, Fitted]) -> tuple[list[World], list[str]]:
+    """All worlds beside the one as judged, and notes on those that would be the same as another."""
+    worlds, notes = [], {}
+    for topics in TOPICS:
+        if config.data.users == "assumed" or config.env.topics != topics:
+            worlds.append(World(topics, CENTRE))
+        for name, estimate in fitted[topics].estimates.items():
+            part = name.partition(".")[0]
+            if name in FADES and fitted[topics].values[FADES[name]] == 0:
+                notes[topics + name] = (
+                    f"not varied: {name} with topics {topics}, where {FADES[name]} is 0: nothing fades"
+                )
+                continue
+            if part != "users" and not getattr(config.env, part).enabled:
+                notes[part] = f"not varied: {part}, which these runs switch off"
+                continue
+            ends = zip(ENDS, (estimate.low, estimate.high), strict=True)
+            worlds += [World(topics, name, end, to, estimate.told) for end, to in ends if to != estimate.value]
+    return worlds, list(notes.values())
+
+
+def _digest(runs: Sequence[_Run], fitted: Mapping[str, Fitted]) -> str:
+    """Of all that the sessions of the worlds depend on."""
+    told = hashlib.blake2b(digest_size=6)
+    told.update(json.dumps([lerl.__version__, *(asdict(fitted[topics]) for topics in TOPICS)]).encode())
+    for run in sorted(runs, key=lambda run: run.seed):
+        for name in ("run.json", "config.yaml", "episodes.parquet"):
+            told.update((run.path / name).read_bytes())
+    return told.hexdigest()
+
+
+def _table(kept: Path, world: World, run: _Run) -> Path:
+    return kept / f"{world.name}-seed{run.seed}.parquet"
+
+
+def _play(
+    runs: Sequence[_Run], worlds: Sequence[World], fitted: Mapping[str, Fitted], kept: Path, progress: Progress
+) -> None:
+    """Play what is not kept yet."""
+    missing = [(run, world) for run in runs for world in worlds if not _table(kept, world, run).is_file()]
+    done, total = len(runs) * len(worlds) - len(missing), len(runs) * len(worlds)
+    for run in runs:
+        mine = [world for owner, world in missing if owner is run]
+        if not mine:
+            continue
+        prepared, fitter = population_of(run.config), run.fitter()
+        for world in mine:
+            progress.report("worlds", done, total, f"{world.name}, seed {run.seed}")
+            write_table(
+                _sessions(run, fitter, _stage(world, fitted[world.topics], prepared, run)), _table(kept, world, run)
+            )
+            done += 1
+    progress.report("worlds", done, total, "")
+
+
+def _stage(world: World, fitted: Fitted, prepared: Population, run: _Run) -> Stage:
+    """The users of a world, who are `prepared` before anything was fitted, where a run's agents are played."""
+    values = fitted.values | ({} if world.value is None else {world.parameter: world.value})
+    config = replace(run.config.env, topics=world.topics)
+    return Stage(
+        with_spread(prepared, values, SPREAD_SEED),
+        configured(config, values, config.slate_size),
+        run.task.axis,
+        "evaluation",
+        run.config.evaluation.batch_size,
+    )
+
+
+def _sessions(run: _Run, fitter: Fitter, stage: Stage) -> pl.DataFrame:
+    """The sessions of all rows, with the users and draws of the run's evaluation."""
+    users, again = judged(stage.users, run.config), run.config.evaluation.replicates
+    return pl.concat(
+        episodes(label, stage.play(fitter.agent(row, sure), users, again, run.task.seed("evaluation")), run.task)
+        for label, (row, sure) in run.rows.items()
+    )
+
+
+def _summary(results: Results, rows: list[str], sessions: pl.DataFrame, bootstrap: int, seed: int) -> Summary:
+    """Means and paired differences of sessions alone, without what was shown."""
+    items = results.items.clear()
+    return summarize(replace(results, agents=rows, episodes=sessions, items=items, fallbacks={}), bootstrap, seed)
+
+
+def _signs(summary: Summary) -> dict[tuple[str, str], int]:
+    """For every two rows 1 where the first is better, -1 where the second is, 0 where their interval includes both."""
+    return {
+        (entry["a"], entry["b"]): int((entry["low"] or 0.0) > 0) - int((entry["high"] or 0.0) < 0)
+        for entry in summary["differences"]
+        if entry["metric"] == "R_cum"
+    }
+
+
+def _verdict(world: World, here: Summary, base: Summary, reference: str) -> Verdict:
+    order, means = by_reward(here), {row: found["R_cum"]["mean"] for row, found in here["agents"].items()}
+    best = next(row for row in order if row != reference)
+    before, now = _signs(base), _signs(here)
+    told = {pair: sign for pair, sign in before.items() if sign}
+    turned = [_better_first(pair, sign) for pair, sign in told.items() if now[pair] == -sign]
+    opened = [_better_first(pair, sign) for pair, sign in told.items() if now[pair] == 0]
+    tau = float(kendalltau([base["agents"][row]["R_cum"]["mean"] for row in means], list(means.values())).statistic)
+    return Verdict(
+        world,
+        order,
+        means,
+        best,
+        ratios(here, reference)[best],
+        tau if np.isfinite(tau) else None,
+        TURNS if turned else OPEN if opened else HOLDS,
+        turned,
+        opened,
+    )
+
+
+def _better_first(pair: tuple[str, str], sign: int) -> tuple[str, str]:
+    return pair if sign > 0 else pair[::-1]
+
+
+def as_json(found: Sensitivity) -> str:
+    """All of it, for programs, with the number of worlds in which the ranking holds, is open and turns."""
+    counts = {ranking: found.count(ranking) for ranking in (HOLDS, OPEN, TURNS)}
+    return json.dumps(counts | asdict(found), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def table(found: Sensitivity) -> Table:
+    """One line for each world, for `lerl.compare.show`."""
+    headings = ["value", "first row", f"{found.reference} / best other", "best other", "tau", "ranking", "what changes"]
+    cells = [
+        [
+            f"{verdict.world.topics}: {verdict.world.parameter} {verdict.world.end}".rstrip(),
+            _value(verdict.world),
+            verdict.order[0],
+            _ratio(verdict.ratio),
+            verdict.best_other,
+            "n/a" if verdict.tau is None else f"{verdict.tau:.2f}",
+            "" if verdict is found.judged else verdict.ranking,
+            _changed(verdict),
+        ]
+        for verdict in (found.judged, *found.worlds)
+    ]
+    return rich_table("", "topics: parameter", headings, cells, "\n".join(_explained(found)))
+
+
+def _value(world: World) -> str:
+    return "" if world.value is None else f"{world.value:.4f}{'' if world.told else ' *'}"
+
+
+def _ratio(ratio: Interval) -> str:
+    return "n/a" if ratio["mean"] is None else f"{ratio['mean']:.3f} {bracket(ratio, 3)}"
+
+
+def _changed(verdict: Verdict) -> str:
+    """The first pair of rows that turns, else that is open, and how many more there are."""
+    pairs = verdict.turned or verdict.opened
+    if not pairs:
+        return ""
+    better, worse = pairs[0]
+    said = f"{worse} over {better}" if verdict.turned else f"{better}, {worse} not told apart"
+    return said + (f", {len(pairs) - 1} more" if len(pairs) > 1 else "")
+
+
+def _sample(found: Sensitivity) -> str:
+    seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "one seed"
+    return f"{found.users:,} evaluation users, {seeds}"
+
+
+def _explained(found: Sensitivity) -> list[str]:
+    return [
+        f"{_sample(found)}; 95 % intervals in brackets.",
+        "Agents are played as the runs trained them; none is trained again for these users.",
+        "Best other: the best row but the reference. tau: Kendall's, with the order of the rows as judged.",
+        "Values are in units of one item shown; * is not told by the log, its interval is what the log leaves open.",
+        f"{HOLDS}: rows told apart as judged (95 % interval) are told apart the same way; {OPEN}: some are not told "
+        f"apart; {TURNS}: some are told apart the other way round.",
+        *found.notes,
+    ]
+
+
+def verdict_lines(found: Sensitivity) -> list[str]:
+    """The verdict in words."""
+    if not found.told_apart:
+        return ["As judged no two rows are told apart: there is no ranking that could hold. Give more users or seeds."]
+    number = len(found.worlds)
+    said = [
+        f"The ranking as judged holds in {found.count(HOLDS)} of {number} worlds, is open in {found.count(OPEN)} and "
+        f"turns in {found.count(TURNS)}."
+    ]
+    for topics in TOPICS:
+        mine = [verdict for verdict in found.worlds if verdict.world.topics == topics]
+        said += _said_of(topics, mine)
+    return said
+
+
+def _said_of(topics: str, mine: Sequence[Verdict]) -> list[str]:
+    """What turns or opens the ranking on one axis of topics."""
+    centre = next((verdict for verdict in mine if verdict.world.parameter == CENTRE), None)
+    rankings = {verdict.ranking for verdict in mine}
+    if len(rankings) == 1 and (centre is not None or HOLDS in rankings):
+        return [f"topics {topics}: it {_is(mine[0].ranking)} everywhere"]
+    said = []
+    if centre is not None and centre.ranking != HOLDS:
+        said.append(f"topics {topics}: with the fitted users themselves it {_is(centre.ranking)} ({_changed(centre)})")
+    for ranking in (TURNS, OPEN):
+        ends: dict[str, list[str]] = {}
+        for verdict in mine:
+            if verdict.ranking == ranking and verdict is not centre:
+                ends.setdefault(verdict.world.parameter, []).append(verdict.world.end)
+        if ends:
+            names = ", ".join(f"{name} ({' and '.join(which)})" for name, which in ends.items())
+            said.append(f"topics {topics}: it {_is(ranking)} at {names}")
+    return said
+
+
+def _is(ranking: str) -> str:
+    return "is open" if ranking == OPEN else ranking
+
+
+_COLOURS = {HOLDS: "#0072B2", OPEN: "#9a9a9a", TURNS: "#D55E00"}
+_MARKS = {"": "o", "low": "<", "high": ">"}
+
+
+def draw(found: Sensitivity, folder: Path) -> list[Path]:
+    """Draw the ratio in every world with its interval into a folder, as PNG and SVG, and say which were written."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    from lerl.plots import STYLE, ratio_scale, save
+
+    there = {verdict.world.parameter for verdict in (found.judged, *found.worlds)}
+    names = [name for name in (AS_JUDGED, CENTRE, *(p.name for p in PARAMETERS)) if name in there]
+    every = [verdict.ratio for verdict in (found.judged, *found.worlds)]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 0.3 * len(names) + 1.3), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(1, 2, sharey=True)
+        for panel, topics in zip(panels, TOPICS, strict=True):
+            panel.axvline(1.0, color="#000000", lw=0.8)
+            for verdict in (found.judged, *found.worlds):
+                if verdict.world.topics == topics:
+                    _mark(panel, names.index(verdict.world.parameter), verdict)
+            ratio_scale(panel, every)
+            panel.set_title(f"topics {topics}", loc="left")
+            panel.set_xlabel(f"R_cum of {found.reference} / best other")
+            panel.tick_params(axis="y", length=0)
+            panel.spines["left"].set_visible(False)
+        panels[0].set_yticks(range(len(names)), names)
+        panels[0].set_ylim(len(names) - 0.4, -0.6)
+        shapes = {"lower end": "<", "upper end": ">", "neither": "o"}
+        legend = [
+            Line2D([], [], color=colour, marker="s", ms=4, label=f"ranking {name}") for name, colour in _COLOURS.items()
+        ]
+        legend += [
+            Line2D([], [], color="#000000", marker=mark, ms=4, lw=0, label=name) for name, mark in shapes.items()
+        ]
+        figure.legend(handles=legend, loc="outside lower center", ncols=6, frameon=False, fontsize=6.5)
+        figure.suptitle(f"{_sample(found)}; 95 % intervals; agents as trained", fontsize=7.5, x=0.01, ha="left")
+        return save(figure, folder / PICTURE)
+
+
+def _mark(panel: Any, place: int, verdict: Verdict) -> None:
+    ratio, colour = verdict.ratio, _COLOURS[verdict.ranking]
+    if ratio["mean"] is None:
+        return
+    height = place + {"": 0.0, "low": -0.16, "high": 0.16}[verdict.world.end]
+    if ratio["low"] is not None and ratio["high"] is not None:
+        panel.plot([ratio["low"], ratio["high"]], [height, height], color=colour, lw=1.4, solid_capstyle="butt")
+    panel.plot([ratio["mean"]], [height], _MARKS[verdict.world.end], color=colour, ms=4)

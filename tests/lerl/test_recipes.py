@@ -1,0 +1,67 @@
+"""The recipes that come with lerl, on a small made-up log."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lerl.cli import main
+from lerl.envs.population import DYNAMICS_FILE
+from lerl.rows import Task, parse_rows
+from lerl.settings import find_recipe, load, recipes
+from tests.envs.made_logs import made_up_dynamics, prepared_log
+
+ON_LOGS = {"movielens": "fitted", "goodbooks": "assumed", "kuairand": "fitted"}
+SMALL = [
+    "--planner.clusters", "5", "--planner.sessions", "8", "--train.steps", "300", "--train.users", "4",
+    "--train.validation", "4", "--train.evaluations", "1", "--evaluation.users", "6", "--evaluation.replicates", "1",
+    "--evaluation.bootstrap", "100", "--env.max_steps", "8",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared_log(tmp_path_factory.mktemp("log"))
+
+
+def test_the_recipes_are_these() -> None:
+    assert set(recipes()) == {"quickstart", *ON_LOGS}
+
+
+@pytest.mark.parametrize(("name", "users"), ON_LOGS.items())
+def test_recipes_on_logs_are_as_documented(name: str, users: str) -> None:
+    config = load(find_recipe(name))
+    assert (config.data.needed, config.data.users, config.env.slate_size) == (True, users, 6)
+    assert {"boredom+ppo", "flat+ppo", "random", "privileged"} <= {row.label for row in parse_rows(config)}
+
+
+@pytest.mark.parametrize("name", ON_LOGS)
+def test_recipes_on_logs_train(name: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made_up_dynamics(folder, boredom_weight=(0.07, 0.0, 0.1))
+    out, rows = tmp_path / "run", ["boredom+ppo", "flat+ppo", "random"]
+    given = ["train", name, "--data.path", str(folder), "--out", str(out), "--agents", f"[{','.join(rows)}]"]
+    assert main([*given, *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert all(re.search(rf"^{re.escape(row)} ", printed, re.MULTILINE) for row in rows)
+    boredom = Task.load(load(out / "config.yaml")).config.env.boredom.weight
+    assert boredom == (pytest.approx(6 * 0.07) if ON_LOGS[name] == "fitted" else 1.0)
+
+
+@pytest.mark.parametrize("name", [name for name, users in ON_LOGS.items() if users == "fitted"])
+def test_a_log_without_fitted_dynamics_names_the_command(
+    name: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / DYNAMICS_FILE).unlink(missing_ok=True)
+    given = ["train", name, "--data.path", str(folder), "--out", str(tmp_path / "run"), *SMALL]
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert f"fit them with: lerl fit {folder} --model latent --dynamics" in said
+    assert "or train on assumed users: --data.users assumed" in said
+    assert not (tmp_path / "run").exists()
+    assert main([*given, "--agents", "[random]", "--data.users", "assumed"]) == 0
+
+
+@pytest.mark.parametrize("name", ON_LOGS)
+def test_recipes_on_logs_need_a_folder(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", name]) == 2
+    assert "this recipe needs real users: give --data.path FOLDER" in capsys.readouterr().err
