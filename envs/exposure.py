@@ -34,6 +34,7 @@ TOGETHER = 10  # interactions within which items count as shown together
 MIN_SPREAD = 0.02  # less is none
 EVENTS, RIVALS = 4000, 300  # of the likelihood: choices, and items that each is compared with
 LONGEST = 1000  # interactions of a training user that are looked at
+CHOICES = 150_000  # interactions of training users that sequences are made to compare with, about
 STEPS, SLOPES = 15, 3  # of matching, and how often slopes are taken anew
 UNIT, FARTHEST = 0.5, 1.5  # for slopes, and in one step
 DAMPING = 0.7  # of items' own utilities at first, less and less later
@@ -322,11 +323,15 @@ class _Matching:
 
     def __init__(self, training: Sequences, background: Background, groups: list[slice], seed: int) -> None:
         later = training.places >= (training.lengths // 2)[training.users]
-        self.before, self.real = training.where(~later), training.where(later)
+        every = training.where(later)
+        count = len(every.lengths)
+        some = np.random.default_rng([seed, 2]).permutation(count)[: max(int(CHOICES / every.lengths.mean()), 1)]
+        mine = np.isin(training.users, some)
+        self.before, self.real = training.where(mine & ~later), training.where(mine & later)
         self.background, self.groups, self.seed = background, groups, seed
-        self.shares = _shares(self.real, background.items)
-        found = Statistics(self.real, background).intervals(100, seed)
-        self.names = [name for name in self.NAMES if name in found]
+        self.shares = _shares(every, background.items)
+        found = Statistics(every, background).intervals(100, seed)
+        self.names = [name for name in self.NAMES if name in found and name in Statistics(self.real, background).of()]
         self.wanted = np.array([found[name][0] for name in self.names])
         self.errors = np.array([(found[name][2] - found[name][1]) / 3.92 for name in self.names])
 
