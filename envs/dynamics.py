@@ -115,6 +115,8 @@ def _drift(  # type: ignore[no-untyped-def]
     taste, anchor, slates, clicks, item_units, user_units, streams, revert, pull, noise, shift_probability, shift_size
 ):
     users, dim = taste.shape
+    wander = np.zeros(dim)
+    towards = np.empty(dim)
     for b in range(users):
         length = _length(anchor[b])
         if draws.uniform(streams[b, 0], 0) < shift_probability:
@@ -126,16 +128,19 @@ def _drift(  # type: ignore[no-untyped-def]
         for s in range(slates.shape[1]):
             if slates[b, s] >= 0 and clicks[b, s] > 0.5:
                 clicked += 1.0
+        towards[:] = 0.0
+        if clicked > 0.0:
+            for s in range(slates.shape[1]):
+                if slates[b, s] >= 0 and clicks[b, s] > 0.5:
+                    for j in range(dim):
+                        towards[j] += item_units[slates[b, s], j]
+            for j in range(dim):
+                towards[j] *= pull * length / clicked
         spread = noise * length / math.sqrt(dim)
+        if spread > 0.0:
+            draws.normals(streams[b, 2], wander)
         for j in range(dim):
-            towards = 0.0
-            if clicked > 0.0:
-                for s in range(slates.shape[1]):
-                    if slates[b, s] >= 0 and clicks[b, s] > 0.5:
-                        towards += item_units[slates[b, s], j]
-                towards *= pull * length / clicked
-            wander = spread * draws.normal(streams[b, 2], j) if spread > 0.0 else 0.0
-            taste[b, j] += revert * (anchor[b, j] - taste[b, j]) + towards + wander
+            taste[b, j] += revert * (anchor[b, j] - taste[b, j]) + towards[j] + spread * wander[j]
         _rescale(taste[b], length)
 
 
