@@ -13,6 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 USER, PATIENCE, CLICK, LEAVE, SHIFT, SHIFT_TARGET, DRIFT, KIND, MOOD = range(9)
+PURPOSES = 9
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
