@@ -153,7 +153,7 @@ class _Session:
     def info(self, outcome: Outcome | None = None) -> dict[str, NDArray[Any]]:
         """Per-user extras, each array with B rows; hidden state only when it was asked for."""
         state = self._state()
-        empty = np.zeros(len(state), np.int64) if outcome is None else (outcome.slates < 0).sum(axis=1)
+        empty = np.zeros(len(state), np.int64) if outcome is None else _empty_slots(outcome.slates)
         info: dict[str, NDArray[Any]] = {"empty_slots": empty}
         if self.reveal_hidden:
             info |= {
@@ -207,16 +207,27 @@ def _outside(slates, items):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _empty_slots(slates):  # type: ignore[no-untyped-def]
+    counts = np.zeros(len(slates), np.int64)
+    for b in range(len(slates)):
+        for s in range(slates.shape[1]):
+            counts[b] += slates[b, s] < 0
+    return counts
+
+
+@njit(cache=True)
 def _recall(shown, log, steps, k, groups, recent, feedback, categories, last):  # type: ignore[no-untyped-def]
     slots = recent.shape[1]
     for b in range(len(steps)):
         end = steps[b] * k
-        for slot in range(min(slots, end)):
-            item = shown[b, end - 1 - slot]
-            if item >= 0:
-                recent[b, slots - 1 - slot] = item
-                feedback[b, slots - 1 - slot] = log[b, end - 1 - slot]
-                categories[b, slots - 1 - slot] = groups[item, 0]
+        first = max(0, end - slots)
+        padding = slots - (end - first)
+        recent[b, :padding], feedback[b, :padding], categories[b, :padding] = -1, -1.0, -1
+        recent[b, padding:], feedback[b, padding:] = shown[b, first:end], log[b, first:end]
+        for slot in range(padding, slots):
+            item = recent[b, slot]
+            categories[b, slot] = groups[item, 0] if item >= 0 else -1
+        last[b] = 0.0
         for slot in range(max(0, end - k), end):
             if shown[b, slot] >= 0:
                 for m in range(groups.shape[1]):
@@ -232,7 +243,6 @@ def _see(  # type: ignore[no-untyped-def]
     share, mean, last, left, taste, offset,
 ):  # fmt: skip
     """Fill the arrays of an observation, `recent` to `offset`, for B users."""
-    recent[:], categories[:], feedback[:], last[:] = -1, -1, -1.0, 0.0
     _recall(shown, log, steps, k, groups, recent, feedback, categories, last)
     for b in range(len(steps)):
         slots = np.float32(max(steps[b] * k, 1))
@@ -501,9 +511,10 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         """
         if going.all():
             return self.simulator.step(self.state, slates)
-        ended, steps = ~going, self.state.steps
+        ended, steps, slates = np.flatnonzero(~going), self.state.steps, slates.copy()
         np.minimum(steps, self.simulator.config.max_steps - 1, out=steps)
-        outcome = self.simulator.step(self.state, np.where(ended[:, None], -1, slates))
+        slates[ended] = -1
+        outcome = self.simulator.step(self.state, slates)
         for entry in dataclasses.fields(outcome):
             getattr(outcome, entry.name)[ended] = 0
         return outcome

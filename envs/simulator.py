@@ -507,7 +507,7 @@ def _live(  # type: ignore[no-untyped-def]
         dynamics.rise(fatigue, tired[2])
     if swayed[0]:
         dynamics.sway(mood, keys[:, draws.MOOD], 0, swayed[1], swayed[2])
-    return feedback, _row_means(np.maximum(feedback, np.float32(0.0)))
+    return feedback, _rewards(feedback)
 
 
 @njit(cache=True)
@@ -519,6 +519,17 @@ def _row_means(values):  # type: ignore[no-untyped-def]
             total += values[b, s]
         means[b] = total / values.shape[1]
     return means
+
+
+@njit(cache=True)
+def _rewards(feedback):  # type: ignore[no-untyped-def]
+    rewards = np.empty(len(feedback), np.float64)
+    for b in range(len(feedback)):
+        total = 0.0
+        for s in range(feedback.shape[1]):
+            total += max(feedback[b, s], np.float32(0.0))
+        rewards[b] = total / feedback.shape[1]
+    return rewards
 
 
 @njit(cache=True)
