@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Observation, Setting
 from lerl.agents.memory import Memory
-from lerl.agents.retrieval import top_items
+from lerl.agents.retrieval import ItemIndex
 from lerl.envs import draws
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import State, UserSimulator
@@ -20,16 +20,10 @@ class _Remembering:
     def __init__(self, setting: Setting, count: int) -> None:
         self.setting = setting
         self.memory = Memory(setting, count)
-        self._all = np.ones((count, len(setting.axis.names)), bool)
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots."""
         self.memory.begin(rows, observation, keys)
-
-    def _best(self, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.int32]:
-        shown, k = self.memory.barred, self.setting.slate_size
-        slates, _ = top_items(queries, vectors, self.memory.groups, self._all, ~self._all, shown, k)
-        return np.maximum(slates, 0)  # when no item is left, one shown before leaves its slot empty
 
 
 class RandomAgent(_Remembering):
@@ -68,11 +62,17 @@ def _draw_items(keys, steps, shown, items, k):  # type: ignore[no-untyped-def]
 class PopularityAgent(_Remembering):
     """The items with most known clicks among those that may be shown; the same for everybody."""
 
+    def __init__(self, setting: Setting, count: int) -> None:
+        super().__init__(setting, count)
+        self._index = ItemIndex(setting.knowledge.popularity[:, None], self.memory.groups)
+        self._all = np.ones((count, len(setting.axis.names)), bool)
+
     def act(self, observation: Observation) -> NDArray[np.int32]:
-        """Slates (B, k)."""
+        """Slates (B, k); when no item is left, one shown before leaves its slot empty."""
         self.memory.see(observation)
-        popularity = self.setting.knowledge.popularity[:, None]
-        return self._best(np.ones((len(self._all), 1), np.float32), popularity)
+        everybody, k = np.ones((len(self._all), 1), np.float32), self.setting.slate_size
+        slates, _ = self._index.top(everybody, self._all, ~self._all, self.memory.barred, k)
+        return np.maximum(slates, 0)
 
 
 PRICES = (0.5, 1.0, 2.0, 4.0)  # what a unit of boredom is taken to cost, as a multiple of what it costs now

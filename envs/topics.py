@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from lerl.envs.catalog import Axis
 from lerl.envs.population import Floats, Population
 
+LARGE = 100_000  # items from which on the centres are found on so many of them, drawn at random
+
 
 class ClusterError(ValueError):
     """More clusters than items or their directions; the message names the key and what is possible."""
@@ -37,9 +39,14 @@ def cluster_items(vectors: Floats, count: int, seed: int, key: str) -> NDArray[n
 
     if not 1 <= count <= len(vectors):
         raise ClusterError(f"{key} must be from 1 to the {len(vectors):,} items, given {count:,}")
+    units = unit_rows(vectors)
+    some = units
+    if len(units) > LARGE:
+        some = units[np.random.default_rng(seed).choice(len(units), LARGE, replace=False)]
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of too few directions, which are counted below
-        labels = KMeans(count, random_state=seed, n_init=4).fit_predict(unit_rows(vectors))
+        fitted = KMeans(count, random_state=seed, n_init=4).fit(some)
+        labels = fitted.labels_ if some is units else fitted.predict(units)
     found = len(np.unique(labels))
     if found < count:
         raise ClusterError(f"{key} must be at most {found}, as items have no more distinct directions, given {count}")

@@ -241,7 +241,7 @@ class Fitter:
 
     def _fit_policy(self, row: Row, planner: Planner | None, spent: int) -> None:
         train, name = self.task.config.train, self._policy_name(row)
-        model, view, encoder = self._learner(row, planner)
+        model, view, encoder = self.learner(row, planner)
         checkpoint = Checkpoint(self.folder / "checkpoints" / f"{name}.pt", train.checkpoint)
         steps = max(train.steps - spent, 0)
         if not steps and train.steps:
@@ -294,7 +294,7 @@ class Fitter:
         save_policy(model.policy, self._policy_path(row))
         checkpoint.remove()
 
-    def _learner(self, row: Row, planner: Planner | None) -> tuple[Any, SessionsView, CategoryEncoder]:
+    def learner(self, row: Row, planner: Planner | None) -> tuple[Any, SessionsView, CategoryEncoder]:
         """A learner at its start, with its users and what it sees of them."""
         config, train = self.task.config, self.task.config.train
         name, learner = self._policy_name(row), str(row.learner)
