@@ -336,6 +336,54 @@ def _gpu(bench: Bench) -> Iterator[Measured]:
         )
 
 
+GROWTH = {
+    "users": (1, 10, 100, 1_000, 10_000, 100_000),
+    "items": (1_000, 10_000, 100_000, 1_000_000),
+    "categories": (20, 50, 100, 200, 500),
+}
+"""What grows, and through which sizes; the others stay at 256 users, 1,000 items (10,000 with categories), 20."""
+
+
+def _growth(bench: Bench) -> Iterator[Measured]:
+    from lerl.envs.session import SessionVectorEnv
+    from lerl.envs.synthetic import synthetic_population
+
+    for axis, sizes in GROWTH.items():
+        for size in sizes:
+            bench.report(f"growth, {size:,} {axis}")
+            many = size if axis == "users" else 256
+            sized = {"items": 10_000 if axis == "categories" else 1_000} | ({} if axis == "users" else {axis: size})
+            topics = "categories" if axis == "categories" else "hidden"
+            env = SessionVectorEnv(synthetic_population(users=1000, **sized), many, topics=topics)
+            work = stepping(env, max(2, 20_000 // many))
+            yield Measured(
+                f"growth_{axis}_{size}", f"growth, {size:,} {axis}", "", "user-steps/s",
+                **duel(timed(work), None, min(bench.repeats, 3)),
+            )  # fmt: skip
+
+
+def draw(found: dict[str, Any], folder: Path) -> list[Path]:
+    """The growth curves of what `measure` found, growth.png and growth.svg; none where growth was not measured."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from lerl.plots import STYLE, save
+
+    speeds = {row["name"]: row["ours"] for row in found["rows"] if row["name"].startswith("growth_")}
+    if not speeds:
+        return []
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.6, 2.3), layout="constrained")
+        for axes, (axis, sizes) in zip(figure.subplots(1, len(GROWTH), sharey=True), GROWTH.items(), strict=True):
+            spreads = [speeds[f"growth_{axis}_{size}"] for size in sizes]
+            median, low, high = ([spread[part] for spread in spreads] for part in ("median", "low", "high"))
+            axes.fill_between(sizes, low, high, color="#0072B2", alpha=0.2, lw=0)
+            axes.plot(sizes, median, color="#0072B2", marker="o", ms=3)
+            axes.set(xscale="log", yscale="log", xlabel=axis)
+        figure.axes[0].set(ylabel="user-steps per CPU second", ylim=(1e4, 1e7))
+        return save(figure, folder / "growth")
+
+
 ROWS: dict[str, Callable[[Bench], Iterator[Measured]]] = {
     "one_user": _one_user,
     "users": lambda bench: _many(bench, "users", 1, "SingleItem-Static-v0", 150.0),
@@ -347,6 +395,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Measured]]] = {
     "start": _start,
     "compile": _compiling,
     "gpu": _gpu,
+    "growth": _growth,
 }
 """Rows by name; one may give several."""
 

@@ -648,10 +648,12 @@ def _bench(arguments: list[str]) -> None:
     add("--rows", metavar="NAME,...", help="measure these alone")
     add("--repeats", metavar="N", type=_whole(1, 1000), default=7, help="turns of both sides (7)")
     add("--peers", metavar="FOLDER", type=Path, help="where peers are, or are installed")
+    add("--out", metavar="FOLDER", type=Path, help="where bench.json and the growth curves go (nowhere)")
     add("--json", action="store_true", help="print it for programs")
     given = parser.parse_args(arguments)
 
     from lerl import bench, measured
+    from lerl.envs.files import write_whole
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -659,6 +661,10 @@ def _bench(arguments: list[str]) -> None:
     rows = None if given.rows is None else given.rows.split(",")
     found = bench.measure(rows, given.peers, given.repeats, say)
     print(measured.as_json(found) if given.json else "\n".join(measured.lines(found)))
+    if given.out is not None:
+        given.out.mkdir(parents=True, exist_ok=True)
+        write_whole(given.out / "bench.json", measured.as_json(found) + "\n")
+        bench.draw(found, given.out)
 
 
 def _temperature(text: str) -> float | None:
