@@ -130,7 +130,10 @@ def _may_show(b, item, level, groups, allowed, avoid):  # type: ignore[no-untype
 @njit(cache=True)
 def mark(seen, items, value):  # type: ignore[no-untyped-def]
     """seen (I,) <- value for items (n,), -1 as padding."""
-    for slot in range(len(items)):
+    end = 0
+    for slot in range(len(items)):  # without a branch: most of a session's slots are padding at its end
+        end = max(end, (slot + 1) * (items[slot] >= 0))
+    for slot in range(end):
         if items[slot] >= 0:
             seen[items[slot]] = value
 

@@ -366,6 +366,7 @@ def draw(found: dict[str, Any], folder: Path) -> list[Path]:
     """The growth curves of what `measure` found, growth.png and growth.svg; none where growth was not measured."""
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
     from lerl.plots import STYLE, save
 
@@ -379,8 +380,12 @@ def draw(found: dict[str, Any], folder: Path) -> list[Path]:
             median, low, high = ([spread[part] for spread in spreads] for part in ("median", "low", "high"))
             axes.fill_between(sizes, low, high, color="#0072B2", alpha=0.2, lw=0)
             axes.plot(sizes, median, color="#0072B2", marker="o", ms=3)
-            axes.set(xscale="log", yscale="log", xlabel=axis)
-        figure.axes[0].set(ylabel="user-steps per CPU second", ylim=(1e4, 1e7))
+            axes.set(xscale="log", yscale="log", xlabel=axis, ylim=(1e4, 1e7))
+            ticks = [sizes[0], 100, sizes[-1]] if axis == "categories" else sizes[:: max(1, len(sizes) // 3)]
+            axes.xaxis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
+            for scale in (axes.xaxis, axes.yaxis):
+                scale.set_major_formatter(EngFormatter(sep=""))
+        figure.axes[0].set(ylabel="user-steps per CPU second")
         return save(figure, folder / "growth")
 
 
