@@ -54,7 +54,7 @@ def thaw(model: BaseAlgorithm, frozen: Tree) -> Tree:
     for name, value in frozen["buffer"].items():
         setattr(model.replay_buffer, name, value)  # type: ignore[attr-defined]
     torch.set_rng_state(frozen["torch"])
-    if frozen["cuda"] is not None:
+    if frozen.get("cuda") is not None:
         torch.cuda.set_rng_state(frozen["cuda"])
     np.random.set_state(frozen["numpy"])
     random.setstate(frozen["python"])

@@ -106,7 +106,7 @@ def new_model(name: str, view: SessionsView, settings: Any, seed: int, tensorboa
         gamma=settings.gamma,
         policy_kwargs=_network(name, view.encoder, settings),
         seed=seed % 2**32,
-        device=_device(settings.device),
+        device=check_device(settings.device),
         **(_off_policy(name, view, settings) if learner.off_policy else _on_policy(name, settings)),
     )
     if isinstance(model.policy, SACPolicy | TD3Policy):
@@ -115,7 +115,12 @@ def new_model(name: str, view: SessionsView, settings: Any, seed: int, tensorboa
     return model
 
 
-def _device(name: str) -> str:
+def check_device(name: str) -> str:
+    """The device "cpu" or "cuda" by its name.
+
+    Raises:
+        ValueError: it is "cuda", and PyTorch sees no GPU.
+    """
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("train.device is 'cuda', but PyTorch sees no GPU here; set it to cpu")
     return name

@@ -22,6 +22,7 @@ from lerl.agents.encoders import CategoryEncoder, build_encoder
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.agents.learners import (
     Scorer,
+    check_device,
     check_learner,
     load_policy,
     new_agent,
@@ -430,10 +431,11 @@ def check_rows(task: Task, rows: Sequence[Row]) -> None:
     """Refuse what does not fit before anything is written: every planner and agent acts for two training users.
 
     Raises:
-        ValueError: a learner is not for such a task.
+        ValueError: a learner is not for such a task, or there is no GPU to learn on.
         PluginError: a class of somebody's own fails or gives a wrong answer.
         PlanError: a planner gives no plan.
     """
+    check_device(task.config.train.device)
     for row in rows:
         if row.learner is not None:
             check_learner(row.label, row.learner, len(task.population.catalog), task.config.env.slate_size)
