@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lerl.envs.catalog import Axis
 from lerl.envs.population import Floats, Population
 
-LARGE = 100_000  # items from which on the centres are found on so many of them, drawn at random
+LARGE = 100_000
 
 
 class ClusterError(ValueError):
@@ -24,7 +24,8 @@ def unit_rows(vectors: Floats) -> Floats:
 def cluster_items(vectors: Floats, count: int, seed: int, key: str) -> NDArray[np.int32]:
     """K-means clusters of item directions (scikit-learn), one number in [0, count) per item, (I,), none of them empty.
 
-    Directions rather than vectors, because in a factor model a vector's length says how well known an item is.
+    Directions rather than vectors, because in a factor model a vector's length says how well known an item is. Of more
+    than LARGE items, the centres are those of so many of them, drawn at random; each item belongs to the nearest.
 
     Args:
         vectors: (I, d). count: of clusters. seed: of k-means.
@@ -41,8 +42,8 @@ def cluster_items(vectors: Floats, count: int, seed: int, key: str) -> NDArray[n
         raise ClusterError(f"{key} must be from 1 to the {len(vectors):,} items, given {count:,}")
     units = unit_rows(vectors)
     some = units
-    if len(units) > LARGE:
-        some = units[np.random.default_rng(seed).choice(len(units), LARGE, replace=False)]
+    if len(units) > max(LARGE, count):
+        some = units[np.random.default_rng(seed).choice(len(units), max(LARGE, count), replace=False)]
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of too few directions, which are counted below
         fitted = KMeans(count, random_state=seed, n_init=4).fit(some)
