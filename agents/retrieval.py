@@ -94,22 +94,25 @@ def score_items(queries, b, columns, first, scores):  # type: ignore[no-untyped-
             scores[n] += weight * columns[j, first + n]
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _score_tile(queries, b, tile, scores):  # type: ignore[no-untyped-def]
     """scores (TILE,) <- inner products of row b of queries (B, D) with a tile (D, TILE), summed in the order of D."""
-    for n in range(TILE):
-        scores[n] = 0.0
     dim = tile.shape[0]
-    for j in range(0, dim - 3, 4):  # four at once, added one after another: sums stay in registers, and their bits
-        q0, q1, q2, q3 = queries[b, j], queries[b, j + 1], queries[b, j + 2], queries[b, j + 3]
-        for n in range(TILE):
-            scores[n] = (((scores[n] + q0 * tile[j, n]) + q1 * tile[j + 1, n]) + q2 * tile[j + 2, n]) + q3 * tile[
-                j + 3, n
-            ]
-    for j in range(dim - dim % 4, dim):
+    weight = queries[b, 0]
+    for n in range(TILE):
+        scores[n] = weight * tile[0, n]
+    single = 1 + (dim - 1) % 8
+    for j in range(1, single):
         weight = queries[b, j]
         for n in range(TILE):
             scores[n] += weight * tile[j, n]
+    for j in range(single, dim, 8):  # eight at once, added one after another: the same bits, an eighth of the stores
+        q0, q1, q2, q3 = queries[b, j], queries[b, j + 1], queries[b, j + 2], queries[b, j + 3]
+        q4, q5, q6, q7 = queries[b, j + 4], queries[b, j + 5], queries[b, j + 6], queries[b, j + 7]
+        for n in range(TILE):
+            half = scores[n] + q0 * tile[j, n] + q1 * tile[j + 1, n] + q2 * tile[j + 2, n] + q3 * tile[j + 3, n]
+            half = half + q4 * tile[j + 4, n] + q5 * tile[j + 5, n]
+            scores[n] = half + q6 * tile[j + 6, n] + q7 * tile[j + 7, n]
 
 
 @njit(cache=True)
@@ -128,12 +131,25 @@ def _may_show(b, item, level, groups, allowed, avoid):  # type: ignore[no-untype
 
 
 @njit(cache=True)
+def _end(items):  # type: ignore[no-untyped-def]
+    """Where the padding of items (n,) begins, -1 up to the end: most of a session's slots."""
+    end = len(items)
+    while end >= 16:
+        some = False
+        for slot in range(end - 16, end):  # as one comparison of vectors
+            some |= items[slot] >= 0
+        if some:
+            break
+        end -= 16
+    while end > 0 and items[end - 1] < 0:
+        end -= 1
+    return end
+
+
+@njit(cache=True)
 def mark(seen, items, value):  # type: ignore[no-untyped-def]
     """seen (I,) <- value for items (n,), -1 as padding."""
-    end = 0
-    for slot in range(len(items)):  # without a branch: most of a session's slots are padding at its end
-        end = max(end, (slot + 1) * (items[slot] >= 0))
-    for slot in range(end):
+    for slot in range(_end(items)):
         if items[slot] >= 0:
             seen[items[slot]] = value
 
@@ -146,7 +162,8 @@ def _top_items(queries, tiles, items, starts, groups, allowed, avoid, shown, k):
     tops, scores = np.empty(k, np.float32), np.empty(TILE, np.float32)
     seen = np.zeros(len(groups), np.bool_)
     for b in range(users):
-        mark(seen, shown[b], True)
+        earlier, avoids = shown[b, : _end(shown[b])], avoid[b].any()
+        mark(seen, earlier, True)
         count = 0
         for level in range(3):
             if count == k:
@@ -162,11 +179,13 @@ def _top_items(queries, tiles, items, starts, groups, allowed, avoid, shown, k):
                     for n in range(TILE):
                         if scores[n] >= bar:
                             item = items[t, n]
-                            if item < 0 or seen[item] or (level == 0 and _avoided(b, item, groups, avoid)):
+                            if item < 0 or seen[item] or (avoids and level == 0 and _avoided(b, item, groups, avoid)):
                                 continue
                             count = _offer(item, scores[n], begun, count, slates[b], tops)
                             bar = tops[k - 1] if count == k else np.float32(-np.inf)
-        mark(seen, shown[b], False)
+            mark(seen, slates[b], True)
+        mark(seen, slates[b], False)
+        mark(seen, earlier, False)
     return slates, widened
 
 
@@ -180,19 +199,19 @@ def _avoided(b, item, groups, avoid):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _offer(item, score, begun, count, slate, tops):  # type: ignore[no-untyped-def]
-    """Put an item where it belongs among `count` in a slate, from place `begun` on, once; how many it then holds."""
-    k = len(slate)
-    if not score > -np.inf or (count == k and score == tops[k - 1] and item > slate[k - 1]):
-        return count
-    for s in range(count):
-        if slate[s] == item:
-            return count
-    place = min(count, k - 1)
+    """Put an item where it belongs among `count` in a slate, from place `begun` on; how many the slate then holds.
+
+    An item of two categories comes twice: its scores are the same bits, so that it meets itself.
+    """
+    place, last = count, len(slate) - 1
     while place > begun and (tops[place - 1] < score or (tops[place - 1] == score and slate[place - 1] > item)):
-        slate[place], tops[place] = slate[place - 1], tops[place - 1]
         place -= 1
+    if place > last or not score > -np.inf or (place > begun and slate[place - 1] == item):
+        return count
+    for moved in range(min(count, last), place, -1):
+        slate[moved], tops[moved] = slate[moved - 1], tops[moved - 1]
     slate[place], tops[place] = item, score
-    return min(count + 1, k)
+    return min(count + 1, len(slate))
 
 
 @njit(cache=True)
