@@ -113,7 +113,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     """What `measure` found as a table of Markdown."""
     about = found["machine"]
     made = [
-        f"{about['processor']}, {about['cores']} cores, Python {about['python']}, one thread; medians of "
+        f"{about['processor']}, {about['cores']} cores, Python {about['python']}, one thread; medians of up to "
         f"{found['repeats']} turns [least, greatest], per CPU second",
         "",
         "| what | lerl | against | | ratio | target |",

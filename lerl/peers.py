@@ -60,8 +60,8 @@ def install(folder: Path) -> Path:
         if done.returncode:
             last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
             raise PeerError(
-                f"{SARDINE} cannot be installed in {home} ({' '.join(last)}); connect to a package index, or copy a "
-                "folder of peers from another machine and give it with --peers"
+                f"{SARDINE} cannot be installed in {home} ({' '.join(last)}); connect to a package index, or give "
+                "a folder with --peers where it is installed already"
             )
     (home / READY).write_text(SARDINE, encoding="utf-8")
     return python
