@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Observation, Setting
 from lerl.agents.memory import Memory
-from lerl.agents.retrieval import top_items
+from lerl.agents.retrieval import ItemIndex, mark
 from lerl.envs import draws
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import State, UserSimulator
@@ -20,16 +20,10 @@ class _Remembering:
     def __init__(self, setting: Setting, count: int) -> None:
         self.setting = setting
         self.memory = Memory(setting, count)
-        self._all = np.ones((count, len(setting.axis.names)), bool)
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots."""
         self.memory.begin(rows, observation, keys)
-
-    def _best(self, queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.int32]:
-        shown, k = self.memory.barred, self.setting.slate_size
-        slates, _ = top_items(queries, vectors, self.memory.groups, self._all, ~self._all, shown, k)
-        return np.maximum(slates, 0)  # when no item is left, one shown before leaves its slot empty
 
 
 class RandomAgent(_Remembering):
@@ -68,11 +62,17 @@ def _draw_items(keys, steps, shown, items, k):  # type: ignore[no-untyped-def]
 class PopularityAgent(_Remembering):
     """The items with most known clicks among those that may be shown; the same for everybody."""
 
+    def __init__(self, setting: Setting, count: int) -> None:
+        super().__init__(setting, count)
+        self._index = ItemIndex(setting.knowledge.popularity[:, None], self.memory.groups)
+        self._all = np.ones((count, len(setting.axis.names)), bool)
+
     def act(self, observation: Observation) -> NDArray[np.int32]:
-        """Slates (B, k)."""
+        """Slates (B, k); when no item is left, one shown before leaves its slot empty."""
         self.memory.see(observation)
-        popularity = self.setting.knowledge.popularity[:, None]
-        return self._best(np.ones((len(self._all), 1), np.float32), popularity)
+        everybody, k = np.ones((len(self._all), 1), np.float32), self.setting.slate_size
+        slates, _ = self._index.top(everybody, self._all, ~self._all, self.memory.barred, k)
+        return np.maximum(slates, 0)
 
 
 PRICES = (0.5, 1.0, 2.0, 4.0)  # what a unit of boredom is taken to cost, as a multiple of what it costs now
@@ -212,9 +212,11 @@ def _best_of_each(logits, signature, each, most):  # type: ignore[no-untyped-def
 
 @njit(cache=True)
 def _fill_by_price(candidates, logits, boredom, shown, steps, topics, k, cost, shun, repeats):  # type: ignore[no-untyped-def]
+    """Slates (B, k) from candidates (B, N) in the order of their logits (B, N), -1 as padding at the end."""
     users, count = candidates.shape
     slates = np.full((users, k), -1, np.int32)
     tired = np.empty(boredom.shape[1], np.float64)
+    free, seen = np.empty(count, np.bool_), np.zeros(len(topics), np.bool_)
     for b in range(users):
         tired[:] = cost * boredom[b]
         for slot in range(max(0, (steps[b] - 1) * k), steps[b] * k):
@@ -222,18 +224,18 @@ def _fill_by_price(candidates, logits, boredom, shown, steps, topics, k, cost, s
                 for m in range(topics.shape[1]):
                     if topics[shown[b, slot], m] >= 0:
                         tired[topics[shown[b, slot], m]] += shun
-        free = np.ones(count, np.bool_)
+        if not repeats:
+            mark(seen, shown[b, : steps[b] * k], True)
         for n in range(count):
-            free[n] = candidates[b, n] >= 0
-            if free[n] and not repeats:
-                for slot in range(steps[b] * k):
-                    if shown[b, slot] == candidates[b, n]:
-                        free[n] = False
-                        break
+            free[n] = candidates[b, n] >= 0 and not seen[candidates[b, n]]
+        if not repeats:
+            mark(seen, shown[b, : steps[b] * k], False)
         for s in range(k):
             best, top = -1, -np.inf
             for n in range(count):
-                if free[n] and logits[b, n] > top:  # boredom only lowers a score
+                if logits[b, n] <= top:
+                    break  # no later one can be better: they come best first, and boredom only lowers a score
+                if free[n]:
                     loss, number = 0.0, 0
                     for m in range(topics.shape[1]):
                         if topics[candidates[b, n], m] >= 0:

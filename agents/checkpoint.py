@@ -35,6 +35,7 @@ def freeze(model: BaseAlgorithm, users: Tree) -> Tree:
         "starts": model._last_episode_starts,
         "buffer": {name: value for name, value in vars(buffer).items() if _kept(value)} if buffer else {},
         "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if model.device.type == "cuda" else None,
         "numpy": np.random.get_state(legacy=False),
         "python": random.getstate(),
         "actions": model.action_space.np_random.bit_generator.state,
@@ -53,6 +54,8 @@ def thaw(model: BaseAlgorithm, frozen: Tree) -> Tree:
     for name, value in frozen["buffer"].items():
         setattr(model.replay_buffer, name, value)  # type: ignore[attr-defined]
     torch.set_rng_state(frozen["torch"])
+    if frozen.get("cuda") is not None:
+        torch.cuda.set_rng_state(frozen["cuda"])
     np.random.set_state(frozen["numpy"])
     random.setstate(frozen["python"])
     model.action_space.np_random.bit_generator.state = frozen["actions"]

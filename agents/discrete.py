@@ -64,6 +64,9 @@ class DiscreteItemEnv(SessionsView):
         self._eligible, _ = self.hierarchy.eligible()
         return discrete_observation(self.hierarchy, self.encoder, self.start, self._eligible)
 
+    def _renew(self, features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._observe()
+
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to a snapshot of a view made with the same settings; masks follow from what it holds."""
         super().restore(snapshot)
@@ -115,15 +118,16 @@ class ItemChooser:
 
     def __call__(self, hierarchy: Hierarchy, eligible: NDArray[np.bool_]) -> NDArray[np.int32]:
         """Items (B,) among the eligible (B, I)."""
-        observation = torch.as_tensor(discrete_observation(hierarchy, self.encoder, self.start, eligible))
         network: Any = self.policy
+        seen = discrete_observation(hierarchy, self.encoder, self.start, eligible)
+        observation = torch.as_tensor(seen, device=network.device)
         with torch.no_grad():
             if not isinstance(self.policy, MaskedPolicy):
-                return network.q_net(observation).argmax(dim=1).numpy().astype(np.int32)
+                return network.q_net(observation).argmax(dim=1).cpu().numpy().astype(np.int32)
             distribution = network.get_distribution(observation, eligible).distribution
         if self.deterministic:
-            return distribution.logits.argmax(dim=1).numpy().astype(np.int32)
-        chances = np.where(eligible, distribution.probs.numpy().astype(np.float64), 0.0)
+            return distribution.logits.argmax(dim=1).cpu().numpy().astype(np.int32)
+        chances = np.where(eligible, distribution.probs.cpu().numpy().astype(np.float64), 0.0)
         return _drawn(hierarchy.memory.keys, hierarchy.memory.steps, chances)
 
 

@@ -41,11 +41,13 @@ class CategoryEncoder:
         categories, dim = len(setting.axis.names), setting.knowledge.item_vectors.shape[1]
         self.size = (PER_CATEGORY + 2 * planned) * categories + 2 * dim + 3 + planned
 
-    def encode(self, hierarchy: Hierarchy) -> NDArray[np.float32]:
-        """Features (B, size) of the sessions in a hierarchy's slots."""
+    def encode(self, hierarchy: Hierarchy, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Features (n, size) of the sessions in a hierarchy's slots, or in some of them."""
         contexts, memory = hierarchy.contexts, hierarchy.memory
         if contexts is None:
             raise ValueError("the hierarchy must be attentive for an encoder to see its sessions")
+        some: Any = slice(None) if rows is None else rows
+        contexts = contexts if rows is None else contexts.take(rows)
         k = self.setting.slate_size
         sums, surprise, late = _summarise(
             contexts.recent_items,
@@ -63,14 +65,14 @@ class CategoryEncoder:
             sums[:, 1] / 3,
             2 * sums[:, 2] / (1 + sums[:, 3]),
             2 * sums[:, 4],
-            memory.tastes * self.scale,
+            memory.tastes[some] * self.scale,
             0.3 * surprise / self.scale,
             late,
             (1 - contexts.steps / self.setting.max_steps)[:, None],
         ]
         if self.planned:
-            age = (memory.steps - hierarchy.planned_at)[:, None] / hierarchy.replan_every
-            parts += [hierarchy.allowed, hierarchy.avoid, age]
+            age = (memory.steps[some] - hierarchy.planned_at[some])[:, None] / hierarchy.replan_every
+            parts += [hierarchy.allowed[some], hierarchy.avoid[some], age]
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
@@ -91,10 +93,11 @@ class HistoryEncoder(CategoryEncoder):
         self.history = history
         self.size += 2 * history
 
-    def encode(self, hierarchy: Hierarchy) -> NDArray[np.float32]:
-        """Features and history (B, size) of the sessions in a hierarchy's slots."""
-        features = super().encode(hierarchy)
+    def encode(self, hierarchy: Hierarchy, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """Features and history (n, size) of the sessions in a hierarchy's slots, or in some of them."""
+        features = super().encode(hierarchy, rows)
         contexts: Any = hierarchy.contexts
+        contexts = contexts if rows is None else contexts.take(rows)
         return np.concatenate(
             [features, _last_items(contexts.recent_items, contexts.recent_feedback, self.history)], axis=1
         )
@@ -121,6 +124,9 @@ def _last_items(items, feedback, history):  # type: ignore[no-untyped-def]
 def _summarise(items, feedback, estimates, groups, categories, vectors, k):  # type: ignore[no-untyped-def]
     """Per category (B, 5, C): exposure fast, slow, surprise and its count, last slate; (B, D) surprise; (B, 2) late."""
     users, slots = items.shape
+    faded = np.empty((2, (slots - 1) // k + 1))
+    for age in range(faded.shape[1]):
+        faded[0, age], faded[1, age] = FAST**age, SLOW**age
     sums = np.zeros((users, 5, categories), np.float32)
     surprise = np.zeros((users, vectors.shape[1]), np.float32)
     late = np.zeros((users, 2), np.float32)
@@ -131,7 +137,7 @@ def _summarise(items, feedback, estimates, groups, categories, vectors, k):  # t
             if item < 0:
                 continue
             age = (slots - 1 - slot) // k
-            fast, slow = FAST**age, SLOW**age
+            fast, slow = faded[0, age], faded[1, age]
             gap = feedback[b, slot] - estimates[b, slot]
             weights += fast
             late[b, 0] += fast * feedback[b, slot]
@@ -224,7 +230,7 @@ class GRUFeatures(_HistoryFeatures):
     def _summary(self, shown: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
         states, _ = self.unit(shown)  # (B, H, hidden)
         newest = (there.sum(dim=1) - 1).clamp(min=0)
-        return states[torch.arange(len(states)), newest]
+        return states[torch.arange(len(states), device=states.device), newest]
 
 
 class TransformerFeatures(_HistoryFeatures):
@@ -242,11 +248,12 @@ class TransformerFeatures(_HistoryFeatures):
 
     def _summary(self, shown: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
         newest = (there.sum(dim=1) - 1).clamp(min=0)
-        age = (newest[:, None] - torch.arange(there.shape[1])).clamp(min=0)  # (B, H), of the padding 0
+        places = torch.arange(there.shape[1], device=there.device)
+        age = (newest[:, None] - places).clamp(min=0)  # (B, H), of the padding 0
         padding = ~there
         padding[:, 0] = False  # a row without items attends to its padding; its summary is zeroed
         read = self.layer(shown + self.position[age], src_key_padding_mask=padding)
-        return read[torch.arange(len(read)), newest]
+        return read[torch.arange(len(read), device=read.device), newest]
 
 
 EXTRACTORS: dict[str, type[SessionFeatures]] = {

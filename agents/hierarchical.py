@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Observation, Setting
 from lerl.agents.memory import Memory
-from lerl.agents.retrieval import diverse_items, eligible_items, top_items
+from lerl.agents.retrieval import diverse_items, eligible_items
 from lerl.envs.topics import unit_rows
 from lerl.planners.base import PlanContexts, Planner, check_plans
 
@@ -114,10 +114,11 @@ class Hierarchy:
 
         When no item is left, item 0 stands in: it was shown before, so its slot stays empty.
         """
-        vectors, k, shown = self.setting.knowledge.item_vectors, self.setting.slate_size, self.memory.barred
+        k, shown = self.setting.slate_size, self.memory.barred
         if self.diversity > 0:
+            vectors = self.setting.knowledge.item_vectors
             return np.maximum(diverse_items(queries, vectors, self._units, shown, k, self.diversity), 0)
-        slates, widened = top_items(queries, vectors, self.memory.groups, self.allowed, self.avoid, shown, k)
+        slates, widened = self.memory.index.top(queries, self.allowed, self.avoid, shown, k)
         self.widened += widened
         return np.maximum(slates, 0)
 

@@ -106,13 +106,24 @@ def new_model(name: str, view: SessionsView, settings: Any, seed: int, tensorboa
         gamma=settings.gamma,
         policy_kwargs=_network(name, view.encoder, settings),
         seed=seed % 2**32,
-        device="cpu",
+        device=check_device(settings.device),
         **(_off_policy(name, view, settings) if learner.off_policy else _on_policy(name, settings)),
     )
     if isinstance(model.policy, SACPolicy | TD3Policy):
         _begin_at_start(model.policy, settings.log_std)
     model.set_logger(configure(str(tensorboard) if tensorboard else None, ["tensorboard"] if tensorboard else []))
     return model
+
+
+def check_device(name: str) -> str:
+    """The device "cpu" or "cuda" by its name.
+
+    Raises:
+        ValueError: it is "cuda", and PyTorch sees no GPU.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("train.device is 'cuda', but PyTorch sees no GPU here; set it to cpu")
+    return name
 
 
 def _on_policy(name: str, settings: Any) -> dict[str, Any]:
@@ -218,7 +229,7 @@ def load_policy(path: Path, name: str, encoder: CategoryEncoder, settings: Any) 
     spaces: Any = discrete_spaces(encoder) if learner.reach is None else virtual_spaces(encoder, learner.reach)
     options = _network(name, encoder, settings)
     policy = learner.policy(*spaces, lambda _: 0.0, **options)
-    policy.load_state_dict(torch.load(path, weights_only=True))
+    policy.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     policy.set_training_mode(False)
     return policy
 

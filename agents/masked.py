@@ -22,14 +22,15 @@ def promised(observations: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, 
     """
     first = layout.features + 2 * layout.history
     dim = layout.vectors.shape[1]
-    scores = observations[:, first : first + dim] @ torch.as_tensor(layout.vectors).T
+    scores = observations[:, first : first + dim] @ torch.as_tensor(layout.vectors, device=observations.device).T
     return scores, observations[:, first + dim : first + dim + 1]
 
 
 def eligible_in(observations: torch.Tensor, layout: Layout) -> torch.Tensor:
     """The items (B, I) bool that observations (B, n) call eligible."""
     first = layout.features + 2 * layout.history + layout.vectors.shape[1] + 1
-    bits = observations[:, first:].to(torch.uint8)[..., None] >> torch.arange(7, -1, -1, dtype=torch.uint8)
+    places = torch.arange(7, -1, -1, dtype=torch.uint8, device=observations.device)
+    bits = observations[:, first:].to(torch.uint8)[..., None] >> places
     return (bits & 1).flatten(start_dim=1)[:, : len(layout.vectors)].bool()
 
 
@@ -57,7 +58,9 @@ class MaskedPolicy(MaskableActorCriticPolicy):
         if action_masks is None:
             return self.action_dist.proba_distribution(logits)
         # Masked here too: sb3-contrib's own -1e8 is no bound below what a small temperature gives eligible items.
-        logits = torch.where(torch.as_tensor(action_masks).bool().reshape(logits.shape), logits, -torch.inf)
+        logits = torch.where(
+            torch.as_tensor(action_masks, device=logits.device).bool().reshape(logits.shape), logits, -torch.inf
+        )
         distribution = self.action_dist.proba_distribution(logits)
         distribution.apply_masking(action_masks)
         return distribution
@@ -118,9 +121,9 @@ class MaskedDQN(DQN):
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Items (B,), at random before `learning_starts` steps, and as they are kept in the buffer."""
         network: Any = self.policy.q_net
-        observations = torch.as_tensor(self._last_obs)
+        observations = torch.as_tensor(self._last_obs, device=self.device)
         with torch.no_grad():
-            values = network(observations).numpy()  # (B, I)
+            values = network(observations).cpu().numpy()  # (B, I)
         draw = self.action_space.np_random
         share = 1.0 if self.num_timesteps < learning_starts else self.exploration_rate
         anything = np.where(np.isfinite(values), draw.random(values.shape), -1.0).argmax(axis=1)

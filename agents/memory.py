@@ -7,13 +7,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.agents.base import Setting
-from lerl.agents.retrieval import score_all
+from lerl.agents.retrieval import ItemIndex, best_unseen, mark
 from lerl.envs.draws import seed_from
 from lerl.planners.base import PlanContexts
 
 Observation = dict[str, NDArray[Any]]
 KEPT = ("shown", "feedback", "estimates", "steps", "plans", "tastes", "offsets", "counts", "liked", "keys")
 BEST = 3  # items over which a category's liking is averaged
+KNOWN = 8  # best items of a category that are looked up once a session; where they are used up, the others are
 
 
 class Memory:
@@ -41,7 +42,8 @@ class Memory:
         self.liked = np.zeros((count, len(setting.axis.names)), np.float32)
         self.keys = np.zeros(count, np.uint64)
         self._begun = 0
-        self._columns = np.ascontiguousarray(setting.knowledge.item_vectors.T)
+        self.index = ItemIndex(setting.knowledge.item_vectors, self.groups)
+        self._best, self._scores = self.index.best(self.tastes, KNOWN)
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
         """Forget these slots: new sessions start there. Keys tell sessions apart; made here unless given."""
@@ -49,6 +51,7 @@ class Memory:
         self.steps[rows], self.plans[rows], self.counts[rows], self.liked[rows] = 0, 0, 0, 0
         self.tastes[rows] = observation["taste"][rows]
         self.offsets[rows] = observation["taste_offset"][rows, 0]
+        self._best[rows], self._scores[rows] = self.index.best(self.tastes[rows], KNOWN)
         if keys is None:
             keys = np.array([seed_from(self.setting.seed, self._begun + i) for i in range(len(rows))], np.uint64)
             self._begun += len(rows)
@@ -84,6 +87,7 @@ class Memory:
         for name in KEPT:
             setattr(self, name, snapshot[name].copy())
         self._begun = snapshot["begun"]
+        self._best, self._scores = self.index.best(self.tastes, KNOWN)
 
     @property
     def barred(self) -> NDArray[np.int32]:
@@ -115,15 +119,11 @@ class Memory:
 
     def liking(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Estimated chance of a click on the best items left in each category, (n, C), 0 where none is left."""
+        index = self.index
         return _liking(
-            self.tastes[rows],
-            self.offsets[rows],
-            self._columns,
-            self.groups,
-            self.barred[rows],
-            len(self.setting.axis.names),
-            BEST,
-        )
+            rows, self.tastes, self.offsets, self._best, self._scores, index.tiles, index.items, index.starts,
+            self.barred, len(self.setting.axis.names), BEST, len(self.groups),
+        )  # fmt: skip
 
 
 @njit(cache=True)
@@ -164,32 +164,37 @@ def _newest(rows, ends, slots, shown, feedback, estimates):  # type: ignore[no-u
 
 
 @njit(cache=True)
-def _liking(tastes, offsets, columns, groups, shown, categories, best):  # type: ignore[no-untyped-def]
-    users, items = len(tastes), columns.shape[1]
-    liking = np.zeros((users, categories), np.float32)
-    scores = np.empty(items, np.float32)
-    top = np.empty((categories, best), np.float32)
-    for b in range(users):
-        score_all(tastes, b, columns, scores)
-        for slot in range(shown.shape[1]):
-            if shown[b, slot] >= 0:
-                scores[shown[b, slot]] = -np.inf
-        top[:] = -np.inf
-        for item in range(items):
-            for m in range(groups.shape[1]):
-                group = groups[item, m]
-                if group >= 0 and scores[item] > top[group, best - 1]:
-                    place = best - 1
-                    while place > 0 and top[group, place - 1] < scores[item]:
-                        top[group, place] = top[group, place - 1]
-                        place -= 1
-                    top[group, place] = scores[item]
-        for c in range(categories):
-            total, count = 0.0, 0
-            for place in range(best):
-                if top[c, place] > -np.inf:
-                    total += 1.0 / (1.0 + np.exp(-top[c, place] - offsets[b]))
-                    count += 1
-            if count > 0:
-                liking[b, c] = total / count
+def _liking(rows, tastes, offsets, known, scores, tiles, items, starts, shown, categories, best, count):  # type: ignore[no-untyped-def]
+    """Mean chance of the best items left; `known` and `scores` list the best, anew where too few of them are left."""
+    liking = np.zeros((len(rows), categories), np.float32)
+    seen = np.zeros(count, np.bool_)
+    top = np.empty(best, np.float32)
+    for n in range(len(rows)):
+        b = rows[n]
+        mark(seen, shown[b], True)
+        for c in range(known.shape[1]):
+            found = _left(known[b, c], scores[b, c], seen, top)
+            if found < best and known[b, c, -1] >= 0:
+                part = slice(starts[c], starts[c + 1])
+                best_unseen(tastes, b, tiles[part], items[part], seen, known[b, c], scores[b, c])
+                found = _left(known[b, c], scores[b, c], seen, top)
+            total = 0.0
+            for place in range(found):
+                total += 1.0 / (1.0 + np.exp(-top[place] - offsets[b]))
+            if found > 0:
+                liking[n, c] = total / found
+        mark(seen, shown[b], False)
     return liking
+
+
+@njit(cache=True)
+def _left(names, scores, seen, top):  # type: ignore[no-untyped-def]
+    """top (n,) <- the scores of the first names (L,) not seen, -1 as padding; how many there are, at most n."""
+    found = 0
+    for place in range(len(names)):
+        if found == len(top) or names[place] < 0:
+            break
+        if not seen[names[place]]:
+            top[found] = scores[place]
+            found += 1
+    return found

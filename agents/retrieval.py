@@ -4,6 +4,72 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+TILE = 32  # items scored at once, a whole number of vector registers
+Best = tuple[NDArray[np.int32], NDArray[np.float32]]
+
+
+class ItemIndex:
+    """The items of each category side by side, so that only categories which a plan allows are looked at.
+
+    Args:
+        vectors: (I, D) float32. groups: (I, M) int32, each item's categories, -1 as padding.
+
+    Attributes:
+        groups: as given.
+        items: (T, TILE) int32, tiles of items, category after category, an item once in each of its own; those without
+            any come last. Each category begins a tile, -1 as padding.
+        starts: (C + 2,) int64, the tile with which each category begins.
+        tiles: (T, D, TILE) float32, their vectors.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32], groups: NDArray[np.int32]) -> None:
+        rows, places = np.nonzero(groups >= 0)
+        lonely = np.flatnonzero((groups < 0).all(axis=1))
+        count = int(groups.max(initial=-1)) + 1
+        category = np.concatenate([groups[rows, places], np.full(len(lonely), count)])
+        order = np.argsort(category, kind="stable")
+        sizes = np.bincount(category, minlength=count + 1)
+        self.groups = groups
+        self.starts = np.concatenate([[0], np.cumsum(-(-sizes // TILE))])
+        filled = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # place within the category
+        items = np.full(self.starts[-1] * TILE, -1, np.int32)
+        items[np.repeat(self.starts[:-1] * TILE, sizes) + filled] = np.concatenate([rows, lonely])[order]
+        self.items = items.reshape(-1, TILE)
+        self.tiles = np.empty((len(self.items), vectors.shape[1], TILE), np.float32)
+        for j in range(vectors.shape[1]):  # column by column: all at once would take twice the memory
+            self.tiles[:, j] = vectors[self.items, j]
+
+    def top(
+        self,
+        queries: NDArray[np.float32],
+        allowed: NDArray[np.bool_],
+        avoid: NDArray[np.bool_],
+        shown: NDArray[np.int32],
+        k: int,
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+        """The k items of highest inner product with each query, among the eligible and not yet shown; exact.
+
+        Where a plan leaves fewer than k, it is widened: first `avoid` is lifted, then `allowed`. Ties go to the item of
+        the lower number. Items shown before are never shown again.
+
+        Args:
+            queries: (B, D) virtual items. allowed, avoid: (B, C) plans. shown: (B, S) items already shown, -1 as
+                padding. k: items per slate.
+
+        Returns:
+            Slates (B, k), best first, and whether the plan was widened (B,). A catalogue with fewer than k items left
+            leaves -1.
+        """
+        return _top_items(queries, self.tiles, self.items, self.starts, self.groups, allowed, avoid, shown, k)
+
+    def best(self, queries: NDArray[np.float32], count: int) -> Best:
+        """The `count` best items of each category for each query, whatever was shown, with their inner products.
+
+        Returns:
+            (B, C, count) int32, best first, -1 where a category has fewer; (B, C, count) float32.
+        """
+        return _best_items(queries, self.tiles, self.items, self.starts, count)
+
 
 def top_items(
     queries: NDArray[np.float32],
@@ -14,32 +80,39 @@ def top_items(
     shown: NDArray[np.int32],
     k: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """The k items of highest inner product with each query, among the eligible and not yet shown.
-
-    Where a plan leaves fewer than k, it is widened: first `avoid` is lifted, then `allowed`. Ties go to the item of the
-    lower number. Items shown before are never shown again.
-
-    Args:
-        queries: (B, D) virtual items. vectors: (I, D). groups: (I, M) each item's categories, -1 as padding.
-        allowed, avoid: (B, C) plans. shown: (B, S) items already shown, -1 as padding.
-        k: items per slate.
-
-    Returns:
-        Slates (B, k), best first, and whether the plan was widened (B,). A catalogue with fewer than k items left
-        leaves -1.
-    """
-    columns = np.ascontiguousarray(vectors.T)
-    return _top_items(queries, columns, groups, allowed, avoid, shown, k)
+    """`ItemIndex.top` for once: whoever asks again keeps an index."""
+    return ItemIndex(vectors, groups).top(queries, allowed, avoid, shown, k)
 
 
 @njit(cache=True)
-def score_all(queries, b, columns, scores):  # type: ignore[no-untyped-def]
-    """scores (I,) <- inner products of row b of queries (B, D) with columns (D, I), summed in the order of D."""
+def score_items(queries, b, columns, first, scores):  # type: ignore[no-untyped-def]
+    """scores (n,) <- inner products of row b of queries (B, D) with n of columns (D, I), summed in the order of D."""
     scores[:] = 0.0
     for j in range(columns.shape[0]):
         weight = queries[b, j]
-        for item in range(columns.shape[1]):
-            scores[item] += weight * columns[j, item]
+        for n in range(len(scores)):
+            scores[n] += weight * columns[j, first + n]
+
+
+@njit(cache=True, forceinline=True)
+def _score_tile(queries, b, tile, scores):  # type: ignore[no-untyped-def]
+    """scores (TILE,) <- inner products of row b of queries (B, D) with a tile (D, TILE), summed in the order of D."""
+    dim = tile.shape[0]
+    weight = queries[b, 0]
+    for n in range(TILE):
+        scores[n] = weight * tile[0, n]
+    single = 1 + (dim - 1) % 8
+    for j in range(1, single):
+        weight = queries[b, j]
+        for n in range(TILE):
+            scores[n] += weight * tile[j, n]
+    for j in range(single, dim, 8):  # eight at once, added one after another: the same bits, an eighth of the stores
+        q0, q1, q2, q3 = queries[b, j], queries[b, j + 1], queries[b, j + 2], queries[b, j + 3]
+        q4, q5, q6, q7 = queries[b, j + 4], queries[b, j + 5], queries[b, j + 6], queries[b, j + 7]
+        for n in range(TILE):
+            half = scores[n] + q0 * tile[j, n] + q1 * tile[j + 1, n] + q2 * tile[j + 2, n] + q3 * tile[j + 3, n]
+            half = half + q4 * tile[j + 4, n] + q5 * tile[j + 5, n]
+            scores[n] = half + q6 * tile[j + 6, n] + q7 * tile[j + 7, n]
 
 
 @njit(cache=True)
@@ -58,45 +131,117 @@ def _may_show(b, item, level, groups, allowed, avoid):  # type: ignore[no-untype
 
 
 @njit(cache=True)
-def _top_items(queries, columns, groups, allowed, avoid, shown, k):  # type: ignore[no-untyped-def]
+def _end(items):  # type: ignore[no-untyped-def]
+    """Where the padding of items (n,) begins, -1 up to the end: most of a session's slots."""
+    end = len(items)
+    while end >= 16:
+        some = False
+        for slot in range(end - 16, end):  # as one comparison of vectors
+            some |= items[slot] >= 0
+        if some:
+            break
+        end -= 16
+    while end > 0 and items[end - 1] < 0:
+        end -= 1
+    return end
+
+
+@njit(cache=True)
+def mark(seen, items, value):  # type: ignore[no-untyped-def]
+    """seen (I,) <- value for items (n,), -1 as padding."""
+    for slot in range(_end(items)):
+        if items[slot] >= 0:
+            seen[items[slot]] = value
+
+
+@njit(cache=True)
+def _top_items(queries, tiles, items, starts, groups, allowed, avoid, shown, k):  # type: ignore[no-untyped-def]
     users = len(queries)
     slates = np.full((users, k), -1, np.int32)
     widened = np.zeros(users, np.bool_)
-    scores = np.empty(columns.shape[1], np.float32)
+    tops, scores = np.empty(k, np.float32), np.empty(TILE, np.float32)
+    seen = np.zeros(len(groups), np.bool_)
     for b in range(users):
+        earlier, avoids = shown[b, : _end(shown[b])], avoid[b].any()
+        mark(seen, earlier, True)
         count = 0
         for level in range(3):
             if count == k:
                 break
-            widened[b] = level > 0
-            score_all(queries, b, columns, scores)
-            for slot in range(shown.shape[1]):
-                if shown[b, slot] >= 0:
-                    scores[shown[b, slot]] = -np.inf
-            for s in range(count):
-                scores[slates[b, s]] = -np.inf
-            count = _fill(b, slates, count, scores, level, groups, allowed, avoid)
+            widened[b], begun = level > 0, count
+            for c in range(len(starts) - 1):
+                named = c < allowed.shape[1] and allowed[b, c] and not (level == 0 and avoid[b, c])
+                if not (named or level == 2):
+                    continue
+                for t in range(starts[c], starts[c + 1]):
+                    _score_tile(queries, b, tiles[t], scores)
+                    bar = tops[k - 1] if count == k else np.float32(-np.inf)
+                    for n in range(TILE):
+                        if scores[n] >= bar:
+                            item = items[t, n]
+                            if item < 0 or seen[item] or (avoids and level == 0 and _avoided(b, item, groups, avoid)):
+                                continue
+                            count = _offer(item, scores[n], begun, count, slates[b], tops)
+                            bar = tops[k - 1] if count == k else np.float32(-np.inf)
+            mark(seen, slates[b], True)
+        mark(seen, slates[b], False)
+        mark(seen, earlier, False)
     return slates, widened
 
 
 @njit(cache=True)
-def _fill(b, slates, count, scores, level, groups, allowed, avoid):  # type: ignore[no-untyped-def]
-    """Add the best scored items that may be shown until the slate is full or none is left; how many it then holds."""
-    while count < slates.shape[1]:
-        best = -1
-        top = np.float32(-np.inf)
-        for item in range(len(scores)):
-            if scores[item] > top:
-                if _may_show(b, item, level, groups, allowed, avoid):
-                    best, top = item, scores[item]
-                else:
-                    scores[item] = -np.inf
-        if best < 0:
-            break
-        slates[b, count] = best
-        scores[best] = -np.inf
-        count += 1
-    return count
+def _avoided(b, item, groups, avoid):  # type: ignore[no-untyped-def]
+    found = False
+    for m in range(groups.shape[1]):
+        found |= groups[item, m] >= 0 and avoid[b, groups[item, m]]
+    return found
+
+
+@njit(cache=True)
+def _offer(item, score, begun, count, slate, tops):  # type: ignore[no-untyped-def]
+    """Put an item where it belongs among `count` in a slate, from place `begun` on; how many the slate then holds.
+
+    An item of two categories comes twice: its scores are the same bits, so that it meets itself.
+    """
+    place, last = count, len(slate) - 1
+    while place > begun and (tops[place - 1] < score or (tops[place - 1] == score and slate[place - 1] > item)):
+        place -= 1
+    if place > last or not score > -np.inf or (place > begun and slate[place - 1] == item):
+        return count
+    for moved in range(min(count, last), place, -1):
+        slate[moved], tops[moved] = slate[moved - 1], tops[moved - 1]
+    slate[place], tops[place] = item, score
+    return min(count + 1, len(slate))
+
+
+@njit(cache=True)
+def best_unseen(queries, b, tiles, items, seen, names, tops):  # type: ignore[no-untyped-def]
+    """names (n,), tops (n,) <- the best items of tiles that were not seen, best first; -1 and -inf beyond."""
+    scores = np.empty(TILE, np.float32)
+    names[:], tops[:] = -1, -np.inf
+    last = len(names) - 1
+    for t in range(len(tiles)):
+        _score_tile(queries, b, tiles[t], scores)
+        for n in range(TILE):
+            if scores[n] > tops[last] and items[t, n] >= 0 and not seen[items[t, n]]:
+                place = last
+                while place > 0 and tops[place - 1] < scores[n]:
+                    tops[place], names[place] = tops[place - 1], names[place - 1]
+                    place -= 1
+                tops[place], names[place] = scores[n], items[t, n]
+
+
+@njit(cache=True)
+def _best_items(queries, tiles, items, starts, count):  # type: ignore[no-untyped-def]
+    categories = len(starts) - 2  # without those of no category
+    best = np.empty((len(queries), categories, count), np.int32)
+    tops = np.empty((len(queries), categories, count), np.float32)
+    seen = np.zeros(items.max() + 1, np.bool_)
+    for c in range(categories):
+        part = slice(starts[c], starts[c + 1])
+        for b in range(len(queries)):
+            best_unseen(queries, b, tiles[part], items[part], seen, best[b, c], tops[b, c])
+    return best, tops
 
 
 @njit(cache=True)
@@ -158,7 +303,7 @@ def _diverse_items(queries, columns, units, similar, shown, k, weight):  # type:
     nearest = np.empty(items, np.float32)
     cosines = np.empty(items, np.float32)
     for b in range(users):
-        score_all(queries, b, columns, scores)
+        score_items(queries, b, columns, 0, scores)
         for slot in range(shown.shape[1]):
             if shown[b, slot] >= 0:
                 scores[shown[b, slot]] = -np.inf
@@ -174,6 +319,6 @@ def _diverse_items(queries, columns, units, similar, shown, k, weight):  # type:
                 break
             slates[b, s] = best
             scores[best] = -np.inf
-            score_all(units, best, similar, cosines)
+            score_items(units, best, similar, 0, cosines)
             np.maximum(nearest, cosines, nearest)
     return slates

@@ -49,6 +49,12 @@ class SessionsView(VecEnv):
         """What the learner sees of all slots, (B, observations)."""
         return self.encoder.encode(self.hierarchy)
 
+    def _renew(self, features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """What the learner sees of all slots once these have begun anew; a copy."""
+        renewed = features.copy()
+        renewed[rows] = self.encoder.encode(self.hierarchy, rows)
+        return renewed
+
     def seed(self, seed: int | None = None) -> list[int | None]:
         """Set the base seed of the next reset."""
         self._seed = seed
@@ -85,7 +91,7 @@ class SessionsView(VecEnv):
             self._returns[rows], self._lengths[rows] = 0.0, 0
             observation, _ = self.env.reset(options={"reset_mask": ended})
             self.hierarchy.begin(rows, observation)
-            features = self._observe()
+            features = self._renew(features, rows)
         return features, (rewards * self.reward_scale).astype(np.float32), ended, infos
 
     def snapshot(self) -> dict[str, Any]:

@@ -83,7 +83,9 @@ class PolicyScorer:
 
     def __call__(self, hierarchy: Hierarchy) -> NDArray[np.float32]:
         """Virtual items (B, D)."""
-        actions, spread = _actions(self.policy, torch.as_tensor(self.encoder.encode(hierarchy)))
+        actions, spread = _actions(
+            self.policy, torch.as_tensor(self.encoder.encode(hierarchy), device=self.policy.device)
+        )
         if spread is not None and not self.deterministic:
             actions = actions + spread * _noise(hierarchy.memory.keys, hierarchy.memory.steps, actions.shape[1])
         reach = float(self.policy.action_space.high[0])  # type: ignore[attr-defined]
@@ -97,14 +99,14 @@ def _actions(policy: BasePolicy, features: torch.Tensor) -> tuple[NDArray[np.flo
     """Mean actions (B, D) and their standard deviations, None without; SAC's before they are squashed."""
     if isinstance(policy, TD3Policy):
         reach = float(policy.action_space.high[0])  # type: ignore[attr-defined]
-        return reach * policy.actor(features).numpy().astype(np.float64), None
+        return reach * policy.actor(features).cpu().numpy().astype(np.float64), None
     if isinstance(policy, SACPolicy):
         mean, log_spread, _ = policy.actor.get_action_dist_params(features)
-        return mean.numpy().astype(np.float64), log_spread.exp().numpy()
+        return mean.cpu().numpy().astype(np.float64), log_spread.exp().cpu().numpy()
     if not isinstance(policy, ActorCriticPolicy):
         raise TypeError(f"{type(policy).__name__} does not point at virtual items")
     distribution: Any = policy.get_distribution(features).distribution
-    return distribution.mean.numpy().astype(np.float64), distribution.stddev.numpy()
+    return distribution.mean.cpu().numpy().astype(np.float64), distribution.stddev.cpu().numpy()
 
 
 @njit(cache=True)

@@ -1,7 +1,8 @@
 """What happens inside a user: drift, boredom, fatigue, satisfaction and patience.
 
-Each mechanism is a frozen dataclass that holds its strengths and one function that moves its part of the state one
-step, in place, for B users. A mechanism that is switched off leaves its part as it was at the session's start.
+Each mechanism is a frozen dataclass that holds its strengths and one compiled function that moves its part of the state
+one step, in place, for B users; the simulator calls these functions one after another, in one piece of compiled code. A
+mechanism that is switched off leaves its part as it was at the session's start.
 
 The default strengths are assumptions, made so that a session of 100 slates has something to plan for. Real logs show
 smaller effects: with taste removed, the share of one category among the last ten views going from 0 to 1 moves a
@@ -61,6 +62,12 @@ class Drift:
             check_range(self, name, 0.0, 1.0)
         check_range(self, "noise", 0.0, LARGEST)
 
+    @property
+    def strengths(self) -> tuple[bool, float, float, float, float, float]:
+        """Whether tastes move, and the rest in order."""
+        sizes = map(float, (self.revert, self.pull, self.noise, self.shift_probability, self.shift_size))
+        return (bool(self.enabled), *sizes)  # type: ignore[return-value]
+
     def move(
         self,
         taste: Floats,
@@ -77,20 +84,7 @@ class Drift:
         shift target and noise.
         """
         if self.enabled:
-            _drift(
-                taste,
-                anchor,
-                slates,
-                clicks,
-                item_units,
-                user_units,
-                streams,
-                self.revert,
-                self.pull,
-                self.noise,
-                self.shift_probability,
-                self.shift_size,
-            )
+            drift(taste, anchor, slates, clicks, item_units, user_units, streams, *self.strengths[1:])
 
 
 @njit(cache=True)
@@ -111,10 +105,12 @@ def _rescale(vector: Floats, length: float) -> None:
 
 
 @njit(cache=True)
-def _drift(  # type: ignore[no-untyped-def]
+def drift(  # type: ignore[no-untyped-def]
     taste, anchor, slates, clicks, item_units, user_units, streams, revert, pull, noise, shift_probability, shift_size
 ):
     users, dim = taste.shape
+    wander = np.zeros(dim)
+    towards = np.empty(dim)
     for b in range(users):
         length = _length(anchor[b])
         if draws.uniform(streams[b, 0], 0) < shift_probability:
@@ -126,16 +122,19 @@ def _drift(  # type: ignore[no-untyped-def]
         for s in range(slates.shape[1]):
             if slates[b, s] >= 0 and clicks[b, s] > 0.5:
                 clicked += 1.0
+        towards[:] = 0.0
+        if clicked > 0.0:
+            for s in range(slates.shape[1]):
+                if slates[b, s] >= 0 and clicks[b, s] > 0.5:
+                    for j in range(dim):
+                        towards[j] += item_units[slates[b, s], j]
+            for j in range(dim):
+                towards[j] *= pull * length / clicked
         spread = noise * length / math.sqrt(dim)
+        if spread > 0.0:
+            draws.normals(streams[b, 2], wander)
         for j in range(dim):
-            towards = 0.0
-            if clicked > 0.0:
-                for s in range(slates.shape[1]):
-                    if slates[b, s] >= 0 and clicks[b, s] > 0.5:
-                        towards += item_units[slates[b, s], j]
-                towards *= pull * length / clicked
-            wander = spread * draws.normal(streams[b, 2], j) if spread > 0.0 else 0.0
-            taste[b, j] += revert * (anchor[b, j] - taste[b, j]) + towards + wander
+            taste[b, j] += revert * (anchor[b, j] - taste[b, j]) + towards[j] + spread * wander[j]
         _rescale(taste[b], length)
 
 
@@ -164,14 +163,19 @@ class Boredom:
         check_range(self, "weight", 0.0)
         check_range(self, "time_constant", 1e-9)
 
+    @property
+    def strengths(self) -> tuple[bool, float, float]:
+        """Whether anything bores, weight and keep."""
+        return bool(self.enabled), float(self.weight), math.exp(-1.0 / self.time_constant)
+
     def fill(self, boredom: Floats, slates: Ints, topics: Ints) -> None:
         """Move boredom (B, K) after slates (B, k); topics (I, M) lists each item's topics, -1 as padding."""
         if self.enabled:
-            _bore(boredom, slates, topics, math.exp(-1.0 / self.time_constant))
+            bore(boredom, slates, topics, self.strengths[2])
 
 
 @njit(cache=True)
-def _bore(boredom, slates, topics, keep):  # type: ignore[no-untyped-def]
+def bore(boredom, slates, topics, keep):  # type: ignore[no-untyped-def]
     share = 1.0 / slates.shape[1]
     for b in range(boredom.shape[0]):
         for s in range(slates.shape[1]):
@@ -208,10 +212,21 @@ class Fatigue:
         check_range(self, "weight", -20.0)
         check_range(self, "time_constant", 1e-9)
 
+    @property
+    def strengths(self) -> tuple[bool, float, float]:
+        """Whether sessions tire, weight and the share of the way to full fatigue per step."""
+        return bool(self.enabled), float(self.weight), 1.0 - math.exp(-1.0 / self.time_constant)
+
     def rise(self, fatigue: Floats) -> None:
         """Move fatigue (B,) one step."""
         if self.enabled:
-            fatigue += (1.0 - fatigue) * np.float32(1.0 - math.exp(-1.0 / self.time_constant))
+            rise(fatigue, self.strengths[2])
+
+
+@njit(cache=True)
+def rise(fatigue, share):  # type: ignore[no-untyped-def]
+    for b in range(len(fatigue)):
+        fatigue[b] += (np.float32(1.0) - fatigue[b]) * np.float32(share)
 
 
 @dataclass(frozen=True)
@@ -239,22 +254,27 @@ class Mood:
         check_range(self, "spread", 0.0, LARGEST)
         check_range(self, "time_constant", 1e-9)
 
+    @property
+    def strengths(self) -> tuple[bool, float, float]:
+        """Whether there are moods, keep and the size of a step's draw."""
+        keep = math.exp(-1.0 / self.time_constant)
+        return bool(self.enabled and self.spread), keep, self.spread * math.sqrt(1.0 - keep * keep)
+
     def draw(self, streams: NDArray[np.uint64]) -> Floats:
         """Moods (B,) of new sessions, from streams (B,)."""
         mood = np.zeros(len(streams), np.float32)
         if self.enabled and self.spread:
-            _sway(mood, streams, 1, 0.0, self.spread)
+            sway(mood, streams, 1, 0.0, float(self.spread))
         return mood
 
     def move(self, mood: Floats, streams: NDArray[np.uint64]) -> None:
         """Move mood (B,) one step, with streams (B,) of draws."""
         if self.enabled and self.spread:
-            keep = math.exp(-1.0 / self.time_constant)
-            _sway(mood, streams, 0, keep, self.spread * math.sqrt(1.0 - keep * keep))
+            sway(mood, streams, 0, *self.strengths[1:])
 
 
 @njit(cache=True)
-def _sway(mood, streams, draw, keep, spread):  # type: ignore[no-untyped-def]
+def sway(mood, streams, draw, keep, spread):  # type: ignore[no-untyped-def]
     for b in range(len(mood)):
         mood[b] = keep * mood[b] + spread * draws.normal(streams[b], draw)
 
@@ -282,10 +302,21 @@ class Satisfaction:
         check_range(self, "rate", 0.0, 1.0)
         check_range(self, "initial", 0.0, 1.0)
 
+    @property
+    def strengths(self) -> tuple[bool, float]:
+        """Whether satisfaction follows, and the rate."""
+        return bool(self.enabled), float(self.rate)
+
     def follow(self, satisfaction: Floats, felt: NDArray[np.float64]) -> None:
         """Move satisfaction (B,) after felt (B,) in [0, 1]."""
         if self.enabled:
-            satisfaction += np.float32(self.rate) * (felt.astype(np.float32) - satisfaction)
+            follow(satisfaction, felt, self.strengths[1])
+
+
+@njit(cache=True)
+def follow(satisfaction, felt, rate):  # type: ignore[no-untyped-def]
+    for b in range(len(satisfaction)):
+        satisfaction[b] += np.float32(rate) * (np.float32(felt[b]) - satisfaction[b])
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ class _Session:
         self.simulator = UserSimulator(population, self.config, split, axis)
         self.reveal_hidden = reveal_hidden
         self.batch = batch
+        k = self.config.slate_size
+        self._shapes = ((*batch, k),) if k > 1 else (batch, (*batch, 1))
         self.state: State | None = None
         self.action_space = self._actions()
         self.observation_space = self._observations()
@@ -97,58 +100,51 @@ class _Session:
         users: NDArray[np.int64] | None,
     ) -> None:
         """Put fresh sessions into the given slots."""
-        fresh = self.simulator.start(seeds, sessions, users)
         if self.state is None:
-            self.state = fresh
+            self.state = self.simulator.start(seeds, sessions, users)
         else:
-            self.state.put(rows, fresh)
+            self.simulator.restart(self.state, rows, seeds, sessions, users)
 
-    def checked(self, actions: Any, name: str) -> NDArray[np.int32]:
+    def checked(self, actions: Any, name: str) -> NDArray[np.int64]:
         """Actions as slates (B, k), or an error that says what was given and what to do."""
         if self.state is None:
             raise ResetNeeded(f"{name}.step was called before reset; call reset() first")
-        items, k = len(self.population.catalog), self.config.slate_size
-        slates = _array(actions)
-        shapes = [(*self.batch, k)] if k > 1 else [self.batch, (*self.batch, 1)]
-        if slates.dtype.kind not in "iu" or slates.shape not in shapes:
+        given = _array(actions)
+        if given.dtype.kind not in "iu" or given.shape not in self._shapes:
             raise InvalidAction(
-                f"{name}.step needs item numbers of an integer type in shape {shapes[0]}, "
-                f"given an array of shape {slates.shape} and type {slates.dtype}"
+                f"{name}.step needs item numbers of an integer type in shape {self._shapes[0]}, "
+                f"given an array of shape {given.shape} and type {given.dtype}"
             )
-        slates = slates.reshape(-1, k)  # (B, k)
-        if slates.min() < 0 or slates.max() >= items:
-            wrong = slates[(slates < 0) | (slates >= items)][0]
+        slates = np.ascontiguousarray(given, np.int64).reshape(-1, self.config.slate_size)  # (B, k)
+        items = len(self.population.catalog)
+        if _outside(slates, items):
+            wrong = given[(given < 0) | (given >= items)][0]
             raise InvalidAction(
                 f"{name}.step was given item {wrong}, but the catalogue's items are 0 to {items - 1}; "
                 "map your item identifiers to positions in the catalogue"
             )
-        return slates.astype(np.int32)
+        return slates
 
     def observe(self) -> Observation:
         """What a recommender may see of all users, each array (B, n)."""
-        state, simulator = self._state(), self.simulator
-        k, steps = self.config.slate_size, state.steps
-        slots = HISTORY * k
-        recent = np.full((len(state), slots), -1, np.int32)
-        feedback = np.full((len(state), slots), -1, np.float32)
-        categories = np.full((len(state), slots), -1, np.int32)
-        last = np.zeros((len(state), len(simulator.axis.names)), np.float32)
-        _recall(state.shown, state.feedback, steps, k, simulator.groups, recent, feedback, categories, last)
-        shown = np.maximum(steps * k, 1).astype(np.float32)[:, None]
-        counts = state.exposure.astype(np.float32)
-        mean = np.where(counts > 0, state.liked / np.maximum(counts, 1), np.float32(-1))
-        knowledge = self.population.knowledge
-        return {
-            "recent_items": recent,
-            "recent_categories": categories,
-            "recent_feedback": feedback,
-            "category_exposure": counts / shown,
-            "category_feedback": mean,
-            "last_categories": last,
-            "time_left": (1 - steps / self.config.max_steps).astype(np.float32)[:, None],
-            "taste": knowledge.tastes[state.user],
-            "taste_offset": knowledge.user_offsets[state.user][:, None],
+        state, simulator, knowledge = self._state(), self.simulator, self.population.knowledge
+        count, slots, categories = len(state), HISTORY * self.config.slate_size, len(simulator.axis.names)
+        seen = {
+            "recent_items": np.empty((count, slots), np.int32),
+            "recent_categories": np.empty((count, slots), np.int32),
+            "recent_feedback": np.empty((count, slots), np.float32),
+            "category_exposure": np.empty((count, categories), np.float32),
+            "category_feedback": np.empty((count, categories), np.float32),
+            "last_categories": np.empty((count, categories), np.float32),
+            "time_left": np.empty((count, 1), np.float32),
+            "taste": np.empty((count, knowledge.tastes.shape[1]), np.float32),
+            "taste_offset": np.empty((count, 1), np.float32),
         }
+        _see(
+            state.shown, state.feedback, state.steps, state.exposure, state.liked, state.user, knowledge.tastes,
+            knowledge.user_offsets, simulator.groups, self.config.slate_size, self.config.max_steps, *seen.values(),
+        )  # fmt: skip
+        return seen
 
     def _state(self) -> State:
         if self.state is None:
@@ -158,7 +154,7 @@ class _Session:
     def info(self, outcome: Outcome | None = None) -> dict[str, NDArray[Any]]:
         """Per-user extras, each array with B rows; hidden state only when it was asked for."""
         state = self._state()
-        empty = np.zeros(len(state), np.int64) if outcome is None else (outcome.slates < 0).sum(axis=1)
+        empty = np.zeros(len(state), np.int64) if outcome is None else _empty_slots(outcome.slates)
         info: dict[str, NDArray[Any]] = {"empty_slots": empty}
         if self.reveal_hidden:
             info |= {
@@ -203,16 +199,36 @@ def _configured(config: SimulatorConfig, settings: dict[str, Any]) -> SimulatorC
 
 
 @njit(cache=True)
+def _outside(slates, items):  # type: ignore[no-untyped-def]
+    for b in range(slates.shape[0]):
+        for s in range(slates.shape[1]):
+            if slates[b, s] < 0 or slates[b, s] >= items:
+                return True
+    return False
+
+
+@njit(cache=True)
+def _empty_slots(slates):  # type: ignore[no-untyped-def]
+    counts = np.zeros(len(slates), np.int64)
+    for b in range(len(slates)):
+        for s in range(slates.shape[1]):
+            counts[b] += slates[b, s] < 0
+    return counts
+
+
+@njit(cache=True)
 def _recall(shown, log, steps, k, groups, recent, feedback, categories, last):  # type: ignore[no-untyped-def]
     slots = recent.shape[1]
     for b in range(len(steps)):
         end = steps[b] * k
-        for slot in range(min(slots, end)):
-            item = shown[b, end - 1 - slot]
-            if item >= 0:
-                recent[b, slots - 1 - slot] = item
-                feedback[b, slots - 1 - slot] = log[b, end - 1 - slot]
-                categories[b, slots - 1 - slot] = groups[item, 0]
+        first = max(0, end - slots)
+        padding = slots - (end - first)
+        recent[b, :padding], feedback[b, :padding], categories[b, :padding] = -1, -1.0, -1
+        recent[b, padding:], feedback[b, padding:] = shown[b, first:end], log[b, first:end]
+        for slot in range(padding, slots):
+            item = recent[b, slot]
+            categories[b, slot] = groups[item, 0] if item >= 0 else -1
+        last[b] = 0.0
         for slot in range(max(0, end - k), end):
             if shown[b, slot] >= 0:
                 for m in range(groups.shape[1]):
@@ -220,6 +236,23 @@ def _recall(shown, log, steps, k, groups, recent, feedback, categories, last):  
                         last[b, groups[shown[b, slot], m]] += 1.0 / k
         for c in range(last.shape[1]):
             last[b, c] = min(last[b, c], 1.0)
+
+
+@njit(cache=True)
+def _see(  # type: ignore[no-untyped-def]
+    shown, log, steps, exposure, liked, users, tastes, offsets, groups, k, max_steps, recent, categories, feedback,
+    share, mean, last, left, taste, offset,
+):  # fmt: skip
+    """Fill the arrays of an observation, `recent` to `offset`, for B users."""
+    _recall(shown, log, steps, k, groups, recent, feedback, categories, last)
+    for b in range(len(steps)):
+        slots = np.float32(max(steps[b] * k, 1))
+        for c in range(exposure.shape[1]):
+            count = np.float32(exposure[b, c])
+            share[b, c] = count / slots
+            mean[b, c] = liked[b, c] / count if count > 0 else np.float32(-1.0)
+        left[b, 0] = 1 - steps[b] / max_steps
+        taste[b], offset[b, 0] = tastes[users[b]], offsets[users[b]]
 
 
 class SessionEnv(gymnasium.Env[Observation, Any]):
@@ -376,9 +409,13 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         self.single_action_space = self._session.action_space
         self.single_observation_space = self._session.observation_space
         self.action_space = gymnasium.vector.utils.batch_space(self.single_action_space, num_envs)
-        self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, num_envs)
         self._seeds = np.zeros(num_envs, np.uint64)
         self._numbers = np.zeros(num_envs, np.int64)
+
+    @cached_property
+    def observation_space(self) -> gymnasium.Space[Any]:  # type: ignore[override]
+        """That of all slots, made when asked for: its bounds take twice the memory of an observation."""
+        return gymnasium.vector.utils.batch_space(self.single_observation_space, self.num_envs)
 
     @property
     def state(self) -> State:
@@ -428,7 +465,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
 
     def _begin(self, rows: NDArray[np.int64], seeds: dict[int, int], users: NDArray[np.int64] | None) -> None:
         self._numbers[rows] += 1
-        for slot in rows.tolist():
+        for slot in rows.tolist() if seeds else ():
             if slot in seeds:
                 self._seeds[slot] = np.uint64(seeds[slot] % 2**64)
                 self._numbers[slot] = 0
@@ -472,21 +509,20 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         self._seeds, self._numbers = snapshot["seeds"].copy(), snapshot["numbers"].copy()
         self.np_random.bit_generator.state = snapshot["random"]
 
-    def _advance(self, slates: NDArray[np.int32], going: NDArray[np.bool_]) -> Outcome:
-        """One step of the slots that are going on; what it brought, zero in the rows of the others."""
+    def _advance(self, slates: NDArray[np.int64], going: NDArray[np.bool_]) -> Outcome:
+        """One step of the slots that are going on; what it brought, zero in the rows of the others.
+
+        The others take part with empty slates, so that nothing has to be copied: they begin anew right after.
+        """
         if going.all():
             return self.simulator.step(self.state, slates)
-        rows = np.flatnonzero(going)
-        part = self.state.take(rows)
-        outcome = self.simulator.step(part, slates[rows])
-        self.state.put(rows, part)
-
-        def spread(value: NDArray[Any]) -> Any:
-            wide = np.zeros((len(going), *value.shape[1:]), value.dtype)
-            wide[rows] = value
-            return wide
-
-        return Outcome(**{entry.name: spread(getattr(outcome, entry.name)) for entry in dataclasses.fields(outcome)})
+        ended, steps, slates = np.flatnonzero(~going), self.state.steps, slates.copy()
+        np.minimum(steps, self.simulator.config.max_steps - 1, out=steps)
+        slates[ended] = -1
+        outcome = self.simulator.step(self.state, slates)
+        for entry in dataclasses.fields(outcome):
+            getattr(outcome, entry.name)[ended] = 0
+        return outcome
 
     def _final(self, ended: NDArray[np.bool_], info: dict[str, NDArray[Any]]) -> dict[str, Any]:
         """What SAME_STEP autoreset would hide: the last observation and info of the slots that ended."""

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.envs import draws
+from lerl.envs import draws, dynamics
 from lerl.envs.catalog import Axis
 from lerl.envs.checks import check_types
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction
@@ -25,6 +25,10 @@ from lerl.envs.topics import item_topics, unit_rows
 # from the star shares of MovieLens-1M: of the ratings, 94 % have at least 2 stars, 83 % 3, 57 % 4, and 22 % have 5.
 STAR_STEPS = (-2.5, -1.3, 1.5)
 CLICK_FROM = 0.75  # four stars; also true of a click, which is 1
+NO_ITEM, NO_STEP = 1, 2  # why slates cannot be shown
+NO_KINDS = np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
+for _none in NO_KINDS:
+    _none.setflags(write=False)  # compiled code takes read-only arrays for another type
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,8 @@ class UserSimulator:
                 f"the axis must group the {len(population.catalog)} items, given {len(axis.membership)} rows"
             )
         self.kinds = self._weighted_kinds()
+        given = self.kinds
+        self._kinds = (given.weights, given.slopes, given.item_offsets) if given is not None else NO_KINDS
         self.axis = axis or population.catalog.categories
         self.groups = self.axis.groups
         self.topics = item_topics(population, config.topics, config.topic_count)
@@ -189,6 +195,7 @@ class UserSimulator:
         self.topic_count = int(self.topics.max()) + 1
         self.model = self._build_response()
         self.rule = config.leave.build()
+        self._strengths = _strengths(config)
         self.item_units = unit_rows(population.truth.item_vectors)
         self.user_units = unit_rows(population.truth.user_vectors[population.users("train")])
         if config.drift.enabled and config.drift.shift_probability and not len(self.user_units):
@@ -229,40 +236,80 @@ class UserSimulator:
         other = copy.copy(self)
         other.population, other.config = population, config
         other.model = other._build_response()
+        other._strengths = _strengths(config)
         return other
 
     def start(
         self, seeds: NDArray[np.uint64], sessions: NDArray[np.int64], users: NDArray[np.int64] | None = None
     ) -> State:
         """Fresh sessions, (B,) each; users are drawn from the split unless given."""
+        seeds, sessions = seeds.astype(np.uint64), sessions.astype(np.int64)
         if users is None:
             users = self.users[_draw_users(seeds, sessions, len(self.users))]
         count, config = len(seeds), self.config
-        begun = _streams(seeds.astype(np.uint64), sessions.astype(np.int64), np.zeros(count, np.int32))
-        slots = config.max_steps * config.slate_size
+        slots, groups = config.max_steps * config.slate_size, len(self.axis.names)
         response = self._checked_response(self.model.init(users), "init", count)
         if config.drift.enabled:
             self._check_taste(response, count)
-        anchor = response["taste"].copy() if "taste" in response else np.zeros((count, 0), np.float32)
-        return State(
-            seed=seeds.astype(np.uint64),
-            session=sessions.astype(np.int64),
+        state = State(
+            seed=np.zeros(count, np.uint64),
+            session=np.zeros(count, np.int64),
             steps=np.zeros(count, np.int32),
-            user=users.astype(np.int64),
+            user=np.zeros(count, np.int64),
             active=np.ones(count, bool),
             response=response,
-            anchor=anchor,
+            anchor=np.zeros((count, response["taste"].shape[1] if "taste" in response else 0), np.float32),
             boredom=np.zeros((count, self.topic_count), np.float32),
             fatigue=np.zeros(count, np.float32),
-            mood=config.mood.draw(begun[:, draws.MOOD]),
-            satisfaction=np.full(count, config.satisfaction.initial, np.float32),
-            patience=config.patience.draw(seeds.astype(np.uint64), sessions.astype(np.int64)),
+            mood=np.zeros(count, np.float32),
+            satisfaction=np.zeros(count, np.float32),
+            patience=np.zeros(count, np.float32),
             spent=np.zeros(count, np.float32),
             shown=np.full((count, slots), -1, np.int32),
             feedback=np.full((count, slots), -1, np.float32),
-            exposure=np.zeros((count, len(self.axis.names)), np.int32),
-            liked=np.zeros((count, len(self.axis.names)), np.float32),
+            exposure=np.zeros((count, groups), np.int32),
+            liked=np.zeros((count, groups), np.float32),
         )
+        self._begin(state, np.arange(count), seeds, sessions, users, response)
+        return state
+
+    def restart(
+        self,
+        state: State,
+        rows: NDArray[np.int64],
+        seeds: NDArray[np.uint64],
+        sessions: NDArray[np.int64],
+        users: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Fresh sessions in the given rows (n,) of a state, in place; otherwise as `start`."""
+        if users is None:
+            users = self.users[_draw_users(seeds, sessions, len(self.users))]
+        fresh = self._checked_response(self.model.init(users), "init", len(rows), state.response)
+        for key, array in state.response.items():
+            array[rows] = fresh[key]
+        self._begin(state, rows, seeds, sessions, users, fresh)
+
+    def _begin(
+        self,
+        state: State,
+        rows: NDArray[np.int64],
+        seeds: NDArray[np.uint64],
+        sessions: NDArray[np.int64],
+        users: NDArray[np.int64],
+        response: Arrays,
+    ) -> None:
+        """All of the given rows but the response model's state, which is given as `response`."""
+        config = self.config
+        if "taste" in response:
+            state.anchor[rows] = response["taste"]
+        first = _streams(seeds, sessions, np.zeros(len(rows), np.int32))
+        state.mood[rows] = config.mood.draw(first[:, draws.MOOD])
+        state.patience[rows] = config.patience.draw(seeds, sessions)
+        _clear(
+            rows, seeds, sessions, users, state.seed, state.session, state.steps, state.user, state.active,
+            state.boredom, state.fatigue, state.satisfaction, state.spent, state.shown, state.feedback, state.exposure,
+            state.liked, config.slate_size, config.satisfaction.initial,
+        )  # fmt: skip
 
     def _check_taste(self, response: Arrays, count: int) -> None:
         name, shape = type(self.model).__name__, (count, self.item_units.shape[1])
@@ -321,44 +368,37 @@ class UserSimulator:
             ValueError: an item outside the catalogue, another slate size, or a user already at the step cap.
         """
         config = self.config
-        slates = self._checked(state, slates)
-        keys = _streams(state.seed, state.session, state.steps)
-        _blank_copies(slates, state.shown, state.steps, config.repeats)
-        chance = self.chances(state, slates)
-        feedback = _react(slates, chance, keys[:, draws.CLICK], config.feedback == "rating")
-        clicks = (feedback >= CLICK_FROM).astype(np.float32)
-        if self.kinds is not None:
-            kinds = self.kinds
-            _add_kinds(feedback, slates, chance, keys[:, draws.KIND], kinds.weights, kinds.slopes, kinds.item_offsets)
-        _record(slates, feedback, self.groups, state.steps, state.shown, state.feedback, state.exposure, state.liked)
-        config.satisfaction.follow(state.satisfaction, chance.mean(axis=1))
-        if config.drift.enabled:
-            config.drift.move(
-                state.response["taste"], state.anchor, slates, clicks, self.item_units, self.user_units,
-                keys[:, draws.SHIFT : draws.DRIFT + 1],
-            )  # fmt: skip
-        config.boredom.fill(state.boredom, slates, self.topics)
-        config.fatigue.rise(state.fatigue)
-        config.mood.move(state.mood, keys[:, draws.MOOD])
+        slates, keys = self._checked(state, slates)
+        chance = self.scores(state, slates)
+        taste = state.response["taste"] if config.drift.enabled else state.anchor
+        feedback, reward = _live(
+            slates, chance, keys, state.steps, state.shown, state.feedback, state.exposure, state.liked, taste,
+            state.anchor, state.boredom, state.fatigue, state.mood, state.satisfaction, self.groups, self.topics,
+            self.item_units, self.user_units, self._kinds, config.feedback == "rating", self._strengths,
+        )  # fmt: skip
         response = self.model.advance(state.response, slates, feedback)
         state.response = self._checked_response(response, "advance", len(state), state.response)
         leave_chance = self._leave_chance(state)
-        terminated = _uniforms(keys[:, draws.LEAVE]) < leave_chance
-        truncated = ~terminated & (state.steps >= config.max_steps)
-        state.active = ~(terminated | truncated)
-        reward = np.maximum(feedback, 0.0).mean(axis=1, dtype=np.float64)
+        terminated, truncated = _leave(keys, leave_chance, state.steps, state.active, config.max_steps)
         return Outcome(slates, feedback, chance, reward, leave_chance, terminated, truncated)
 
-    def _checked(self, state: State, given: NDArray[np.integer]) -> NDArray[np.int32]:
-        """A copy of the slates; compiled code would write beyond its arrays for others."""
+    def _checked(self, state: State, given: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
+        """A copy of the slates without copies of items, and the keys of the step's streams.
+
+        Compiled code would write beyond its arrays for others.
+        """
         items, shape = len(self.population.catalog), (len(state), self.config.slate_size)
         if given.shape != shape:
             raise ValueError(f"slates must have shape {shape}, given {given.shape}")
-        if given.size and (given.min() < -1 or given.max() >= items):
+        numbers, config = np.ascontiguousarray(given, np.int64), self.config
+        slates, keys, wrong = _prepare(
+            numbers, state.seed, state.session, state.steps, state.shown, items, config.max_steps, config.repeats
+        )
+        if wrong == NO_ITEM:
             raise ValueError(f"items must be in [-1, {items}), given {given.min()} to {given.max()}")
-        if (state.steps >= self.config.max_steps).any():
-            raise ValueError(f"a user has had all {self.config.max_steps} steps of the session; start another")
-        return given.astype(np.int32)
+        if wrong == NO_STEP:
+            raise ValueError(f"a user has had all {config.max_steps} steps of the session; start another")
+        return slates, keys
 
     def _leave_chance(self, state: State) -> NDArray[np.float64]:
         situation = Situation(
@@ -376,6 +416,12 @@ class UserSimulator:
         return checked_chances(chance, (len(state),), f"{self.config.leave.rule}.probability", "user")
 
 
+def _strengths(config: SimulatorConfig) -> tuple[tuple[Any, ...], ...]:
+    """The mechanisms' strengths as compiled code takes them."""
+    mechanisms = config.drift, config.boredom, config.fatigue, config.mood, config.satisfaction
+    return tuple(mechanism.strengths for mechanism in mechanisms)
+
+
 @njit(cache=True)
 def _draw_users(seeds, sessions, count):  # type: ignore[no-untyped-def]
     drawn = np.empty(len(seeds), np.int64)
@@ -385,11 +431,27 @@ def _draw_users(seeds, sessions, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _clear(  # type: ignore[no-untyped-def]
+    rows, seeds, sessions, users, seed, session, steps, user, active, boredom, fatigue, satisfaction, spent, shown,
+    feedback, exposure, liked, k, content,
+):  # fmt: skip
+    """Fresh sessions in rows (n,) of all the other arrays; beyond its steps a row is fresh already."""
+    for n in range(len(rows)):
+        b = rows[n]
+        seed[b], session[b], user[b], active[b] = seeds[n], sessions[n], users[n], True
+        boredom[b], fatigue[b], satisfaction[b], spent[b] = 0.0, 0.0, content, 0.0
+        shown[b, : steps[b] * k], feedback[b, : steps[b] * k] = -1, -1.0
+        exposure[b], liked[b] = 0, 0.0
+        steps[b] = 0
+
+
+@njit(cache=True)
 def _streams(seeds, sessions, steps):  # type: ignore[no-untyped-def]
-    keys = np.empty((len(seeds), draws.MOOD + 1), np.uint64)
+    keys = np.empty((len(seeds), draws.PURPOSES), np.uint64)
     for b in range(len(seeds)):
-        for purpose in range(draws.MOOD + 1):
-            keys[b, purpose] = draws.stream(seeds[b], sessions[b], steps[b], purpose)
+        moment = draws.moment(seeds[b], sessions[b], steps[b])
+        for purpose in range(draws.PURPOSES):
+            keys[b, purpose] = draws.mix(moment ^ np.uint64(purpose))
     return keys
 
 
@@ -399,6 +461,87 @@ def _uniforms(keys):  # type: ignore[no-untyped-def]
     for b in range(len(keys)):
         drawn[b] = draws.uniform(keys[b], 0)
     return drawn
+
+
+@njit(cache=True)
+def _prepare(given, seeds, sessions, steps, shown, items, max_steps, repeats):  # type: ignore[no-untyped-def]
+    """Slates as they are shown, the keys of the step's streams, and NO_ITEM or NO_STEP where slates are refused."""
+    slates, wrong = np.empty(given.shape, np.int32), 0
+    for b in range(given.shape[0]):
+        if steps[b] >= max_steps:
+            wrong = NO_STEP
+    for b in range(given.shape[0]):
+        for s in range(given.shape[1]):
+            slates[b, s] = given[b, s]
+            if given[b, s] < -1 or given[b, s] >= items:
+                wrong = NO_ITEM
+    if wrong == 0:
+        _blank_copies(slates, shown, steps, repeats)
+    return slates, _streams(seeds, sessions, steps), wrong
+
+
+@njit(cache=True)
+def _live(  # type: ignore[no-untyped-def]
+    slates, chance, keys, steps, shown, log, exposure, liked, taste, anchor, boredom, fatigue, mood, satisfaction,
+    groups, topics, item_units, user_units, kinds, rating, strengths,
+):  # fmt: skip
+    """What slates do to users: feedback (B, k) float32 and reward (B,); chance and the users' state move in place."""
+    drift, bored, tired, swayed, content = strengths
+    _weary(chance, slates, topics, boredom, fatigue, mood, bored[1], tired[1])
+    feedback = _react(slates, chance, keys[:, draws.CLICK], rating)
+    clicks = (feedback >= CLICK_FROM).astype(np.float32)
+    weights, slopes, offsets = kinds
+    if len(weights):
+        _add_kinds(feedback, slates, chance, keys[:, draws.KIND], weights, slopes, offsets)
+    _record(slates, feedback, groups, steps, shown, log, exposure, liked)
+    if content[0]:
+        dynamics.follow(satisfaction, _row_means(chance), content[1])
+    if drift[0]:
+        dynamics.drift(
+            taste, anchor, slates, clicks, item_units, user_units, keys[:, draws.SHIFT : draws.DRIFT + 1],
+            drift[1], drift[2], drift[3], drift[4], drift[5],
+        )  # fmt: skip
+    if bored[0]:
+        dynamics.bore(boredom, slates, topics, bored[2])
+    if tired[0]:
+        dynamics.rise(fatigue, tired[2])
+    if swayed[0]:
+        dynamics.sway(mood, keys[:, draws.MOOD], 0, swayed[1], swayed[2])
+    return feedback, _rewards(feedback)
+
+
+@njit(cache=True)
+def _row_means(values):  # type: ignore[no-untyped-def]
+    means = np.empty(len(values), np.float64)
+    for b in range(len(values)):
+        total = 0.0
+        for s in range(values.shape[1]):
+            total += values[b, s]
+        means[b] = total / values.shape[1]
+    return means
+
+
+@njit(cache=True)
+def _rewards(feedback):  # type: ignore[no-untyped-def]
+    rewards = np.empty(len(feedback), np.float64)
+    for b in range(len(feedback)):
+        total = 0.0
+        for s in range(feedback.shape[1]):
+            total += max(feedback[b, s], np.float32(0.0))
+        rewards[b] = total / feedback.shape[1]
+    return rewards
+
+
+@njit(cache=True)
+def _leave(keys, chance, steps, active, max_steps):  # type: ignore[no-untyped-def]
+    """Who leaves and who is cut, (B,) bool each; active follows."""
+    terminated, truncated = np.empty(len(chance), np.bool_), np.empty(len(chance), np.bool_)
+    drawn = _uniforms(keys[:, draws.LEAVE])
+    for b in range(len(chance)):
+        terminated[b] = drawn[b] < chance[b]
+        truncated[b] = not terminated[b] and steps[b] >= max_steps
+        active[b] = not (terminated[b] or truncated[b])
+    return terminated, truncated
 
 
 @njit(cache=True)

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from lerl.envs.catalog import Axis
 from lerl.envs.population import Floats, Population
 
+LARGE = 100_000
+
 
 class ClusterError(ValueError):
     """More clusters than items or their directions; the message names the key and what is possible."""
@@ -22,7 +24,8 @@ def unit_rows(vectors: Floats) -> Floats:
 def cluster_items(vectors: Floats, count: int, seed: int, key: str) -> NDArray[np.int32]:
     """K-means clusters of item directions (scikit-learn), one number in [0, count) per item, (I,), none of them empty.
 
-    Directions rather than vectors, because in a factor model a vector's length says how well known an item is.
+    Directions rather than vectors, because in a factor model a vector's length says how well known an item is. Of more
+    than LARGE items, the centres are those of so many of them, drawn at random; each item belongs to the nearest.
 
     Args:
         vectors: (I, d). count: of clusters. seed: of k-means.
@@ -37,9 +40,14 @@ def cluster_items(vectors: Floats, count: int, seed: int, key: str) -> NDArray[n
 
     if not 1 <= count <= len(vectors):
         raise ClusterError(f"{key} must be from 1 to the {len(vectors):,} items, given {count:,}")
+    units = unit_rows(vectors)
+    some = units
+    if len(units) > max(LARGE, count):
+        some = units[np.random.default_rng(seed).choice(len(units), max(LARGE, count), replace=False)]
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of too few directions, which are counted below
-        labels = KMeans(count, random_state=seed, n_init=4).fit_predict(unit_rows(vectors))
+        fitted = KMeans(count, random_state=seed, n_init=4).fit(some)
+        labels = fitted.labels_ if some is units else fitted.predict(units)
     found = len(np.unique(labels))
     if found < count:
         raise ClusterError(f"{key} must be at most {found}, as items have no more distinct directions, given {count}")

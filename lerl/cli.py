@@ -44,6 +44,7 @@ commands:
   distill RUN                           a network in the place of a run's chat model
   fidelity FOLDER                       how far simulated sessions can be told from a log's real ones
   fit FOLDER --model latent|sequence    users fitted to a prepared log, and how well they predict held-out users
+  bench                                 how fast lerl is, each row against a peer or a ceiling
   data import                           a log of your own to a folder that `lerl train` can use
   data get NAME                         download a public data set
   data prepare                          a data set as published to a folder that `lerl train` can use
@@ -119,6 +120,12 @@ FIT_HELP = (
     "of the user and mean of the item) and gradient boosting. sequence trains a causal Transformer over items and "
     "feedback and writes it to FOLDER/response.npz, for --env.response sequence; latent judges the latent-factor model "
     "that FOLDER was prepared with. The log must have times. Interrupted, the same command goes on."
+)
+
+BENCH_HELP = (
+    "Measure how fast lerl is: each row against a peer or a ceiling, both sides by turns in one run, medians with "
+    "spread, in CPU seconds. SARDINE is installed from the package index into an environment of its own, in the cache "
+    "folder of the user or in --peers, and used again from there; rows whose peer cannot be installed say so."
 )
 
 PICTURES = "plots"
@@ -635,6 +642,31 @@ def _fit(arguments: list[str]) -> None:
     print(f"written: {', '.join(map(str, found.files))}")
 
 
+def _bench(arguments: list[str]) -> None:
+    parser = _Parser("lerl bench", description=BENCH_HELP, allow_abbrev=False)
+    add = parser.add_argument
+    add("--rows", metavar="NAME,...", help="measure these alone")
+    add("--repeats", metavar="N", type=_whole(1, 1000), default=7, help="turns of both sides (7)")
+    add("--peers", metavar="FOLDER", type=Path, help="where peers are, or are installed")
+    add("--out", metavar="FOLDER", type=Path, help="where bench.json and the growth curves go (nowhere)")
+    add("--json", action="store_true", help="print it for programs")
+    given = parser.parse_args(arguments)
+
+    from lerl import bench, measured
+    from lerl.envs.files import write_whole
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    rows = None if given.rows is None else given.rows.split(",")
+    found = bench.measure(rows, given.peers, given.repeats, say)
+    print(measured.as_json(found) if given.json else "\n".join(measured.lines(found)))
+    if given.out is not None:
+        given.out.mkdir(parents=True, exist_ok=True)
+        write_whole(given.out / "bench.json", measured.as_json(found) + "\n")
+        bench.draw(found, given.out)
+
+
 def _temperature(text: str) -> float | None:
     return None if text == "null" else float(text)
 
@@ -665,5 +697,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "fidelity": _fidelity,
     "planner-probe": _probe,
     "fit": _fit,
+    "bench": _bench,
     "data": _data,
 }

@@ -312,6 +312,7 @@ class TrainConfig:
         checkpoint: seconds between two checkpoints, from which an interrupted training goes on; longer where writing
             them would cost more than a twentieth of the time.
         validation: sessions of training users behind each point, and behind each weight tried for flat+mmr.
+        device: where networks are, "cpu" or "cuda" (a GPU); the users are simulated on the CPU.
         off_policy: learners with a replay buffer.
     """
 
@@ -333,11 +334,14 @@ class TrainConfig:
     evaluations: int = 8
     checkpoint: float = 60.0
     validation: int = 200
+    device: str = "cpu"
     off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
 
     def __post_init__(self) -> None:
         if self.start not in ("taste", "nothing"):
             raise ValueError(f"train.start must be 'taste' or 'nothing', given {self.start!r}")
+        if self.device not in ("cpu", "cuda"):
+            raise ValueError(f"train.device must be 'cpu' or 'cuda', given {self.device!r}")
         if self.encoder not in ("categories", "gru", "transformer"):
             raise ValueError(f"train.encoder must be 'categories', 'gru' or 'transformer', given {self.encoder!r}")
         _within("train", 0, checkpoint=self.checkpoint, steps=self.steps, learning_rate=self.learning_rate)

@@ -22,6 +22,7 @@ from lerl.agents.encoders import CategoryEncoder, build_encoder
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.agents.learners import (
     Scorer,
+    check_device,
     check_learner,
     load_policy,
     new_agent,
@@ -241,7 +242,7 @@ class Fitter:
 
     def _fit_policy(self, row: Row, planner: Planner | None, spent: int) -> None:
         train, name = self.task.config.train, self._policy_name(row)
-        model, view, encoder = self._learner(row, planner)
+        model, view, encoder = self.learner(row, planner)
         checkpoint = Checkpoint(self.folder / "checkpoints" / f"{name}.pt", train.checkpoint)
         steps = max(train.steps - spent, 0)
         if not steps and train.steps:
@@ -294,7 +295,7 @@ class Fitter:
         save_policy(model.policy, self._policy_path(row))
         checkpoint.remove()
 
-    def _learner(self, row: Row, planner: Planner | None) -> tuple[Any, SessionsView, CategoryEncoder]:
+    def learner(self, row: Row, planner: Planner | None) -> tuple[Any, SessionsView, CategoryEncoder]:
         """A learner at its start, with its users and what it sees of them."""
         config, train = self.task.config, self.task.config.train
         name, learner = self._policy_name(row), str(row.learner)
@@ -430,10 +431,11 @@ def check_rows(task: Task, rows: Sequence[Row]) -> None:
     """Refuse what does not fit before anything is written: every planner and agent acts for two training users.
 
     Raises:
-        ValueError: a learner is not for such a task.
+        ValueError: a learner is not for such a task, or there is no GPU to learn on.
         PluginError: a class of somebody's own fails or gives a wrong answer.
         PlanError: a planner gives no plan.
     """
+    check_device(task.config.train.device)
     for row in rows:
         if row.learner is not None:
             check_learner(row.label, row.learner, len(task.population.catalog), task.config.env.slate_size)

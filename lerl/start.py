@@ -20,8 +20,7 @@ def keep_compiled(folders: Iterable[Path] = COMPILED) -> None:
     import tempfile
 
     user = os.getuid() if hasattr(os, "getuid") else 0
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    for folder in (caches / "lerl", Path(tempfile.gettempdir()) / f"lerl-{user}"):
+    for folder in (cache_folder(), Path(tempfile.gettempdir()) / f"lerl-{user}"):
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if _own(folder):
@@ -30,6 +29,11 @@ def keep_compiled(folders: Iterable[Path] = COMPILED) -> None:
         except OSError:
             continue
     os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="lerl-")
+
+
+def cache_folder() -> Path:
+    """The user's own folder for what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "lerl"
 
 
 def _writable(folder: Path) -> bool:

@@ -14,9 +14,19 @@ from lerl.planners.satiation import Satiation, fit_satiation, tiredness
 
 def _top(scores: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
     """The `size` best scored categories of each session, (B, C) bool; ties go to the lower number."""
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :size]
-    allowed = np.zeros(scores.shape, bool)
-    np.put_along_axis(allowed, best, True, axis=1)
+    return _best(np.ascontiguousarray(scores, np.float64), min(size, scores.shape[1]))
+
+
+@njit(cache=True)
+def _best(scores, size):  # type: ignore[no-untyped-def]
+    allowed = np.zeros(scores.shape, np.bool_)
+    for b in range(len(scores)):
+        for _ in range(size):
+            best = -1
+            for c in range(scores.shape[1]):
+                if not allowed[b, c] and (best < 0 or scores[b, c] > scores[b, best]):
+                    best = c
+            allowed[b, best] = True
     return allowed
 
 

@@ -64,20 +64,23 @@ def tiredness(
 
 
 @njit(cache=True)
-def _tired_of(weights, c, exposure):  # type: ignore[no-untyped-def]
-    total = 0.0
+def _tire(columns, exposure, tired):  # type: ignore[no-untyped-def]
+    """tired (C,) <- weights (C, C) times exposure (C,), summed in the order of exposure; columns are the weights'."""
+    tired[:] = 0.0
     for other in range(len(exposure)):
-        total += weights[c, other] * exposure[other]
-    return total
+        share = exposure[other]
+        if share != 0.0:
+            for c in range(len(tired)):
+                tired[c] += columns[other, c] * share
 
 
 @njit(cache=True)
-def _expected(estimate, item, groups, weights, exposure, intercept, slope):  # type: ignore[no-untyped-def]
-    """Chance of a click on an item under the model, given (C,) exposure."""
+def _expected(estimate, item, groups, tired, intercept, slope):  # type: ignore[no-untyped-def]
+    """Chance of a click on an item under the model, given how tired (C,) the user is."""
     loss, count = 0.0, 0
     for m in range(groups.shape[1]):
         if groups[item, m] >= 0:
-            loss += _tired_of(weights, groups[item, m], exposure)
+            loss += tired[groups[item, m]]
             count += 1
     estimate = min(max(estimate, 1e-3), 1 - 1e-3)
     logit = intercept + slope * np.log(estimate / (1 - estimate)) - loss / max(count, 1)
@@ -87,17 +90,22 @@ def _expected(estimate, item, groups, weights, exposure, intercept, slope):  # t
 @njit(cache=True)
 def _tiredness(items, feedback, estimates, groups, k, intercept, slope, weights, keep, variance):  # type: ignore[no-untyped-def]
     users, categories = len(items), len(weights)
-    tired = np.zeros((users, categories), np.float64)
+    all_tired = np.zeros((users, categories), np.float64)
     gain = np.zeros((users, categories), np.float64)
     information = np.zeros((users, categories), np.float64)
     exposure = np.empty(categories, np.float64)
+    columns = np.ascontiguousarray(weights.T)
     for b in range(users):
         exposure[:] = 0.0
-        for start in range(0, items.shape[1], k):
+        tired = all_tired[b]
+        begun = 0
+        while begun < items.shape[1] and items[b, begun] < 0:
+            begun += 1  # what lies before the first item is padding: nothing tires, nothing fades
+        for start in range(begun - begun % k, items.shape[1], k):
             for slot in range(start, start + k):
                 item = items[b, slot]
                 if item >= 0:
-                    p = _expected(estimates[b, slot], item, groups, weights, exposure, intercept, slope)
+                    p = _expected(estimates[b, slot], item, groups, tired, intercept, slope)
                     for m in range(groups.shape[1]):
                         if groups[item, m] >= 0:
                             gain[b, groups[item, m]] += feedback[b, slot] - p
@@ -110,10 +118,9 @@ def _tiredness(items, feedback, estimates, groups, k, intercept, slope, weights,
                             exposure[groups[item, m]] += 1.0 / k
             for c in range(categories):
                 exposure[c] *= keep
-        for c in range(categories):
-            tired[b, c] = _tired_of(weights, c, exposure)
+            _tire(columns, exposure, tired)
     information += 1.0 / variance
-    return tired, gain / information, 1.0 / np.sqrt(information)
+    return all_tired, gain / information, 1.0 / np.sqrt(information)
 
 
 def fit_satiation(sessions: Sessions) -> Satiation:

@@ -1,5 +1,6 @@
 """The contract of every learner: batch equals singles, runs repeat, what is obvious is learned, files do the same."""
 
+import copy
 import functools
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from lerl.agents.encoders import build_encoder
 from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.learners import (
     LEARNERS,
+    check_device,
     check_learner,
     load_policy,
     new_agent,
@@ -154,6 +156,45 @@ def test_a_policy_kept_on_disk_does_the_same(name: str, encoder: str, trained: A
     again = load_policy(tmp_path / "policy.pt", name, one.encoder, one.train)
     slates = [play(one.make(8), one.agent(each, 8))[0] for each in (policy, again)]
     np.testing.assert_array_equal(*slates)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is seen here")
+@every_network
+def test_a_gpu_says_what_the_cpu_says(name: str, encoder: str, trained: Any):
+    one, policy = trained(name, encoder)
+    hierarchy = Hierarchy(one.setting, 8, one.planner, attentive=True)
+    hierarchy.begin(np.arange(8), one.make(8).reset(seed=3)[0], np.arange(8, dtype=np.uint64))
+    eligible = (hierarchy.eligible()[0],) if slate_size(name) == 1 else ()
+    cpu, gpu = (
+        new_scorer(copy.deepcopy(policy).to(device), one.encoder, one.train.start, deterministic=True)(
+            hierarchy, *eligible
+        )
+        for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(gpu, cpu, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is seen here")
+@pytest.mark.filterwarnings("ignore:You are trying to run")  # small networks are no faster there, says the library
+@every_network
+def test_learning_on_a_gpu_ends_in_a_policy_for_the_cpu(
+    name: str, encoder: str, world: Any, play: Play, tmp_path: Path
+):
+    one = world(name, encoder)
+    one.train = replace(one.train, device="cuda")
+    policy = one.learn(SMALL.steps).policy
+    assert policy.device.type == "cuda"
+    save_policy(policy, tmp_path / "policy.pt")
+    kept = load_policy(tmp_path / "policy.pt", name, one.encoder, one.train)
+    assert kept.device.type == "cpu"
+    play(one.make(8), one.agent(kept, 8))
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert check_device("cpu") == "cpu"
+    with pytest.raises(ValueError, match=r"train\.device is 'cuda', but PyTorch sees no GPU here; set it to cpu"):
+        check_device("cuda")
 
 
 @every

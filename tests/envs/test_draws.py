@@ -1,5 +1,7 @@
 """Random numbers: pure functions of what they are for, unrelated to each other, the same on every machine."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,6 +47,20 @@ def test_one_stream_is_uniform_and_normal():
     assert normals.mean() == pytest.approx(0, abs=0.03)
     assert normals.std() == pytest.approx(1, abs=0.03)
     assert (np.abs(normals) > 1.96).mean() == pytest.approx(0.05, abs=0.01)
+
+
+def test_a_normal_number_is_box_and_mullers():
+    """The logarithm and the cosine are our own: as exact as the C library's."""
+    keys = [key(step=step) for step in range(500)]
+    pairs = [[draws.uniform(one, 2 * index + side) for side in range(2)] for one in keys for index in range(4)]
+    expected = [math.sqrt(-2 * math.log(1 - u)) * math.cos(2 * math.pi * v) for u, v in pairs]
+    given = np.empty((len(keys), 4))
+    for row, one in zip(given, keys, strict=True):
+        draws.normals(one, row)
+    np.testing.assert_allclose(given.ravel(), expected, rtol=1e-14, atol=2e-15)
+    assert given[7, 3] == draws.normal(keys[7], 3)
+    assert [draws._log(x) for x in (1.0, 0.5)] == [0.0, math.log(0.5)]
+    assert draws._log(2.0**-53) == pytest.approx(math.log(2.0**-53), rel=1e-15)
 
 
 @pytest.mark.parametrize("part", ["seed", "session", "step", "purpose"])

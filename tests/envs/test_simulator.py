@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lerl.envs import draws, simulator
 from lerl.envs.catalog import Axis
-from lerl.envs.dynamics import Boredom, Drift, Fatigue, Patience, Satisfaction
+from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction
 from lerl.envs.leave import Leave, StepBudget
 from lerl.envs.population import Kinds, Population
 from lerl.envs.simulator import STAR_STEPS, Outcome, SimulatorConfig, State, UserSimulator
@@ -547,3 +547,36 @@ def test_compiled_steps_equal_their_plain_python(agree: Any):
         counts,
         sums,
     )
+
+
+def test_a_step_in_plain_python_is_the_compiled_step(small: Population, monkeypatch: pytest.MonkeyPatch):
+    users = UserSimulator(small, SimulatorConfig(slate_size=3, topic_count=5, mood=Mood(spread=0.3)))
+    items = np.random.default_rng(0).integers(60, size=(6, 8, 3))
+    states, outcomes = [], []
+    for plain in (False, True):
+        for name in ("_prepare", "_live", "_leave", "_clear") if plain else ():
+            monkeypatch.setattr(simulator, name, getattr(simulator, name).py_func)
+        state = begin(users, range(8))
+        for slates in items:
+            outcome = users.step(state, slates)
+        outcomes.append(outcome)
+        users.restart(state, np.array([2, 5]), np.array([7, 8], np.uint64), np.array([1, 0]))
+        states.append(state)
+    for one, other in ((states[0], states[1]), (outcomes[0], outcomes[1])):
+        theirs = arrays(other)
+        for name, mine in arrays(one).items():
+            np.testing.assert_allclose(theirs[name], mine, rtol=1e-5, err_msg=name)
+
+
+def test_a_row_that_begins_again_is_as_fresh_as_a_new_one(small: Population):
+    users = UserSimulator(small, SimulatorConfig(slate_size=3, topic_count=5, mood=Mood(spread=0.3)))
+    state, rng = begin(users, range(8)), np.random.default_rng(0)
+    for _ in range(6):
+        users.step(state, rng.integers(60, size=(8, 3)))
+    kept, rows = state.take(np.array([0, 2, 3])), np.array([5, 1])
+    users.restart(state, rows, np.array([7, 8], np.uint64), np.array([4, 4]))
+    fresh, theirs = arrays(begin(users, (7, 8), session=4)), arrays(state.take(rows))
+    undisturbed, others = arrays(kept), arrays(state.take(np.array([0, 2, 3])))
+    for name in fresh:
+        np.testing.assert_array_equal(theirs[name], fresh[name], err_msg=name)
+        np.testing.assert_array_equal(others[name], undisturbed[name], err_msg=name)

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lerl.envs import topics
 from lerl.envs.population import Population
 from lerl.envs.topics import cluster_axis, cluster_items, item_topics, unit_rows
 
@@ -21,6 +22,17 @@ def test_items_of_one_direction_share_a_cluster():
     assert labels[0] == labels[2] == labels[4] != labels[1] == labels[3]
     assert sorted(set(labels.tolist())) == [0, 1]
     assert cluster_items(VECTORS, 2, 0, "env.topic_count").tolist() == labels.tolist()
+
+
+def test_of_many_items_some_find_the_centres_for_all(monkeypatch: pytest.MonkeyPatch):
+    centres = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    belongs = np.arange(300) % 3
+    vectors = (centres[belongs] + np.random.default_rng(0).normal(size=(300, 3)) * 0.1).astype(np.float32)
+    monkeypatch.setattr(topics, "LARGE", 30)
+    labels = cluster_items(vectors, 3, 0, "env.topic_count")
+    assert labels.dtype == np.int32
+    assert [len(set(labels[belongs == one].tolist())) for one in range(3)] == [1, 1, 1]
+    assert len(set(labels.tolist())) == 3
 
 
 @pytest.mark.parametrize("count", [0, 6])

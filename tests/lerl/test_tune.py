@@ -103,14 +103,13 @@ def test_every_trial_is_scored_on_the_same_sessions_of_training_users(searched: 
 
 def test_no_evaluation_user_is_ever_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     started: set[int] = set()
-    begin = UserSimulator.start
+    begun = UserSimulator._begin  # which `start` and `restart` share
 
-    def start(self: UserSimulator, *given: Any, **named: Any) -> Any:
-        state = begin(self, *given, **named)
-        started.update(state.user.tolist())
-        return state
+    def begin(self: UserSimulator, state: Any, rows: Any, *given: Any) -> None:
+        begun(self, state, rows, *given)
+        started.update(state.user[rows].tolist())
 
-    monkeypatch.setattr(UserSimulator, "start", start)
+    monkeypatch.setattr(UserSimulator, "_begin", begin)
     tune(changed(trials=2, users=None), tmp_path / "search")
     population = Task.load(SMALL).population
     assert started == set(population.users("train").tolist())

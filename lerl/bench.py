@@ -1,0 +1,428 @@
+"""How fast lerl is: each row against a peer or a ceiling, both sides by turns in one run, in CPU seconds."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from lerl.measured import REPEATS, Burst, Measured, Spread, duel, machine
+from lerl.peers import ONE_THREAD, Peer, PeerError, install
+from lerl.start import cache_folder
+
+MECHANISMS = "drift, shifts, boredom, fatigue, satisfaction, patience and leaving on, moods off"
+
+
+class Bench:
+    """What all rows share.
+
+    Args:
+        peers: where peers are, or are installed. repeats: of both sides. report: called with a line before each row.
+    """
+
+    def __init__(self, peers: Path | None, repeats: int, report: Callable[[str], None]) -> None:
+        self.peers, self.repeats, self.report = peers or cache_folder() / "peers", repeats, report
+        self.missing = ""
+
+    @cached_property
+    def sardine(self) -> Path | None:
+        """The Python that has SARDINE, or None, `missing` saying why."""
+        self.report("SARDINE: installing it where it is not there yet")
+        try:
+            return install(self.peers)
+        except PeerError as error:
+            self.missing = str(error)
+            return None
+
+
+@contextmanager
+def sardine(python: Path | None, name: str, wrapped: bool, steps: int) -> Iterator[Burst | None]:
+    """Bursts of a SARDINE environment, or None where there is no Python that has it."""
+    if python is None:
+        yield None
+        return
+    with closing(Peer(python, name, wrapped)) as peer:
+        yield lambda: (float(steps), peer.run(steps))
+
+
+def timed(work: Callable[[], float], clock: Callable[[], float] = time.process_time) -> Burst:
+    """A burst of work that says how much it was."""
+
+    def burst() -> tuple[float, float]:
+        begun = clock()
+        done = work()
+        return done, clock() - begun
+
+    return burst
+
+
+def _one_user(bench: Bench) -> Iterator[Measured]:
+    bench.report("one user")
+    env: Any = gymnasium.make("lerl/Synthetic-v0")
+    steps = 10_000
+    items = np.random.default_rng(0).integers(1000, size=steps).tolist()
+    env.reset(seed=0)
+
+    def work() -> float:
+        for item in items:
+            _, _, terminated, truncated, _ = env.step(item)
+            if terminated or truncated:
+                env.reset()
+        return steps
+
+    with sardine(bench.sardine, "sardine/SingleItem-Static-v0", wrapped=True, steps=3000) as peer:
+        yield Measured(
+            "one_user",
+            "one user, gymnasium.make, single item, 1,000 items",
+            "SARDINE SingleItem-Static-v0, gymnasium.make",
+            "user-steps/s",
+            **duel(timed(work), peer, bench.repeats),
+            target=2.0,
+            note=f"{MECHANISMS}; random items, resets counted. {bench.missing}".strip(),
+        )
+
+
+def _many(bench: Bench, name: str, slate: int, peer_name: str, target: float) -> Iterator[Measured]:
+    bench.report(f"1,024 users, slates of {slate}")
+    env: Any = gymnasium.make_vec("lerl/Synthetic-v0", num_envs=1024, slate_size=slate)
+    work = stepping(env, 200 if slate == 1 else 60)
+    with sardine(bench.sardine, f"sardine/{peer_name}", wrapped=False, steps=3000) as peer:
+        yield Measured(
+            name,
+            f"1,024 users, vector view, slates of {slate}, 1,000 items",
+            f"SARDINE {peer_name}, bare",
+            "user-steps/s",
+            **duel(timed(work), peer, bench.repeats),
+            target=target,
+            note=f"{MECHANISMS}; random items, autoreset NEXT_STEP counted. {bench.missing}".strip(),
+        )
+
+
+def stepping(env: Any, steps: int) -> Callable[[], float]:
+    """Random items for so many steps of a vector environment, drawn beforehand."""
+    items, shape = len(env.simulator.population.catalog), (steps, *env.action_space.shape)
+    actions = np.random.default_rng(0).integers(items, size=shape)
+    env.reset(seed=0)
+
+    def work() -> float:
+        for action in actions:
+            env.step(action)
+        return float(steps * env.num_envs)
+
+    return work
+
+
+def _training(bench: Bench) -> Iterator[Measured]:
+    bench.report("training")
+    from lerl.bench_training import learners
+
+    with learners() as (steps, ours, ceiling):
+        yield Measured(
+            "training",
+            "PPO, 256 users, boredom-aware planner, 2,000 items, 20 categories, slates of 6",
+            "the same PPO on a vector environment that does nothing, observations of the same bytes",
+            "user-steps/s",
+            **duel(timed(lambda: steps(ours)), timed(lambda: steps(ceiling)), bench.repeats),
+            target=0.75,
+            note="d 16, history 20; MLP 64-64, n_steps 64, batch 2,048, 4 epochs; rollout and update of both",
+        )
+
+
+def _retrieval(bench: Bench, items: int, users: int, target: float) -> Iterator[Measured]:
+    bench.report(f"retrieval, {items:,} items")
+    case = RetrievalCase(items, users)
+    found, exact = case.ours(), case.scan(partition)
+    recall = np.mean([len(set(one) & set(other)) / len(one) for one, other in zip(found, exact, strict=True)])
+    repeats = bench.repeats if items < LARGE else min(bench.repeats, 3)
+    for name, select, goal in ((f"retrieval_{items}", partition, target), (f"retrieval_{items}_argmax", argmax, None)):
+        yield Measured(
+            name,
+            f"top 6 among the eligible, {users} users, {items:,} items, 20 categories, 3 planned",
+            f"masked full scan in NumPy, {select.__name__}",
+            "users/s",
+            **duel(timed(case.often(case.ours)), timed(case.often(partial(case.scan, select))), repeats),
+            target=goal,
+            note=f"recall {recall:.4f}; ten slates of each session shown before",
+        )
+
+
+ALONE = os.environ | ONE_THREAD
+LARGE = 100_000
+PLANNED, SHOWN, SLATE = 3, 60, 6
+
+
+class RetrievalCase:
+    """Queries of users with plans among items, for both sides.
+
+    Args:
+        items: how many, in 20 categories, a third of them in two. users: how many queries.
+    """
+
+    def __init__(self, items: int, users: int) -> None:
+        from lerl.agents.retrieval import ItemIndex
+
+        rng = np.random.default_rng(0)
+        self.users = users
+        self.vectors = rng.normal(size=(items, 17)).astype(np.float32)
+        self.queries = rng.normal(size=(users, 17)).astype(np.float32)
+        groups = rng.integers(20, size=(items, 2)).astype(np.int32)
+        groups[(rng.random(items) > 1 / 3) | (groups[:, 0] == groups[:, 1]), 1] = -1
+        self.member = (groups[:, :, None] == np.arange(20)).any(axis=1).T.astype(np.float32)  # (C, I)
+        self.allowed = np.argsort(np.argsort(rng.random((users, 20)), axis=1), axis=1) < PLANNED
+        self.shown = np.full((users, 10 * SHOWN), -1, np.int32)
+        self.shown[:, :SHOWN] = rng.integers(items, size=(users, SHOWN))
+        self.index, self.columns = ItemIndex(self.vectors, groups), np.ascontiguousarray(self.vectors.T)
+
+    def ours(self) -> Any:
+        """Slates (B, 6) by lerl."""
+        return self.index.top(self.queries, self.allowed, np.zeros_like(self.allowed), self.shown, SLATE)[0]
+
+    def scan(self, select: Callable[[Any], Any]) -> Any:
+        """Slates (B, 6) by scoring all items, masking those not eligible, and selecting."""
+        block = max(1, 4_000_000 // len(self.vectors))  # users at once: more would not fit into memory
+        parts = [slice(first, first + block) for first in range(0, self.users, block)]
+        return np.concatenate([self._scan(part, select) for part in parts])
+
+    def _scan(self, part: slice, select: Callable[[Any], Any]) -> Any:
+        scores = self.queries[part] @ self.columns
+        eligible = (self.allowed[part].astype(np.float32) @ self.member) > 0
+        scores = np.where(eligible, scores, np.float32(-np.inf))
+        scores[np.arange(len(scores))[:, None], self.shown[part, :SHOWN]] = -np.inf
+        return select(scores)
+
+    def often(self, work: Callable[[], Any]) -> Callable[[], float]:
+        """The work as often as takes a while, and how many users that served."""
+        times = max(1, 4_000_000 // (len(self.vectors) * self.users))
+
+        def burst() -> float:
+            for _ in range(times):
+                work()
+            return float(times * self.users)
+
+        return burst
+
+
+def partition(scores: Any) -> Any:
+    """The 6 best of each row by argpartition; from the front, since many equal values at the other end slow it down."""
+    np.negative(scores, out=scores)
+    best = np.argpartition(scores, SLATE - 1, axis=1)[:, :SLATE]
+    return np.take_along_axis(best, np.argsort(np.take_along_axis(scores, best, 1), axis=1), 1)
+
+
+def argmax(scores: Any) -> Any:
+    """The 6 best of each row by argmax, six times."""
+    best, rows = np.empty((len(scores), SLATE), np.int64), np.arange(len(scores))
+    for place in range(SLATE):
+        best[:, place] = scores.argmax(axis=1)
+        scores[rows, best[:, place]] = -np.inf
+    return best
+
+
+def held(code: str) -> dict[str, float]:
+    """What a fresh process finds, a function of `bench_memory` and its arguments; empty where it does not end well."""
+    command = [sys.executable, "-c", f"import json; from lerl import bench_memory as m; print(json.dumps(m.{code}))"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ALONE)
+    found: dict[str, float] = json.loads(done.stdout) if done.returncode == 0 else {}
+    return found
+
+
+def _memory(bench: Bench) -> Iterator[Measured]:
+    for name, count, categories, target in (
+        ("users", 1_000_000, 20, 4.0),
+        ("users", 100_000, 500, None),
+        ("items", 1_000_000, 20, 1.0),
+        ("items", 1_000_000, 500, None),
+    ):
+        bench.report(f"memory, {count:,} {name}, {categories} categories")
+        begun = cpu_of_children()
+        found = held(f"{name}({count}, {categories})")
+        more = ", ".join(f"{part} {value:.2f} GB" for part, value in found.items() if part != "held")
+        yield Measured(
+            f"memory_{name}_{categories}",
+            f"memory, {count:,} {name}, {categories} categories, 32 dimensions, history 20",
+            "",
+            "GB",
+            Spread.of([found["held"]]) if found else None,
+            target=target,
+            at_most=True,
+            cpu_seconds=cpu_of_children() - begun,
+            note=f"resident memory of a whole Python that steps them; {more}" if found else "more than there is here",
+        )
+
+
+def cpu_of_children() -> float:
+    """CPU seconds of all processes that were waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _start(bench: Bench) -> Iterator[Measured]:
+    yield _command(bench, "start_help", ["--help"], 0.5, bench.repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        quick = ["train", "quickstart", "--train.steps", "0", "--out", f"{folder}/run"]
+        yield _command(bench, "start_train", quick, 5.0, 1)
+
+
+def _command(bench: Bench, name: str, words: list[str], target: float, repeats: int) -> Measured:
+    said = f"lerl {' '.join(words[:4])}"
+    bench.report(said)
+    seconds, walls = [], []
+    for _ in range(repeats):
+        begun, wall = cpu_of_children(), time.monotonic()
+        subprocess.run([sys.executable, "-m", "lerl", *words], capture_output=True, check=True, env=ALONE)
+        seconds.append(cpu_of_children() - begun)
+        walls.append(time.monotonic() - wall)
+    clock = Spread.of(walls).median
+    return Measured(
+        name, said, "", "s", Spread.of(seconds), target=target, at_most=True, cpu_seconds=sum(seconds),
+        note=f"CPU seconds; {clock:.2f} s on the clock",
+    )  # fmt: skip
+
+
+def _compiling(bench: Bench) -> Iterator[Measured]:
+    bench.report("compiling")
+    code = (
+        "import time; begun = time.process_time(); import gymnasium, lerl; env = gymnasium.make('lerl/Synthetic-v0'); "
+        "made = time.process_time(); env.reset(seed=0); env.step(0); print(time.process_time() - made)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        environment = ALONE | {"NUMBA_CACHE_DIR": folder}
+        for name, what in (("compile", "compiled, nothing cached"), ("compile_cached", "cached")):
+            begun = cpu_of_children()
+            command = [sys.executable, "-c", code]
+            done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+            yield Measured(
+                name, f"first reset and step of a process, {what}", "", "s", Spread.of([float(done.stdout)]),
+                cpu_seconds=cpu_of_children() - begun,
+            )  # fmt: skip
+
+
+def _gpu(bench: Bench) -> Iterator[Measured]:
+    import torch
+
+    if not torch.cuda.is_available():
+        yield Measured("gpu", "PPO on a GPU", "the same on the CPU", "user-steps/s", note="no GPU is seen here")
+        return
+    bench.report("training on a GPU")
+    from lerl.bench_training import learners
+
+    with learners("cuda") as (steps, ours, _), learners("cpu") as (_, theirs, _):
+        yield Measured(
+            "gpu",
+            "PPO on a GPU",
+            "the same on the CPU",
+            "user-steps/s",
+            **duel(
+                timed(lambda: steps(ours), time.monotonic), timed(lambda: steps(theirs), time.monotonic), bench.repeats
+            ),
+            note=f"{torch.cuda.get_device_name()}; by the clock",
+        )
+
+
+GROWTH = {
+    "users": (1, 10, 100, 1_000, 10_000, 100_000),
+    "items": (1_000, 10_000, 100_000, 1_000_000),
+    "categories": (20, 50, 100, 200, 500),
+}
+"""What grows, and through which sizes; the others stay at 256 users, 1,000 items (10,000 with categories), 20."""
+
+
+def _growth(bench: Bench) -> Iterator[Measured]:
+    from lerl.envs.session import SessionVectorEnv
+    from lerl.envs.synthetic import synthetic_population
+
+    for axis, sizes in GROWTH.items():
+        for size in sizes:
+            bench.report(f"growth, {size:,} {axis}")
+            many = size if axis == "users" else 256
+            sized = {"items": 10_000 if axis == "categories" else 1_000} | ({} if axis == "users" else {axis: size})
+            topics = "categories" if axis == "categories" else "hidden"
+            env = SessionVectorEnv(synthetic_population(users=1000, **sized), many, topics=topics)
+            work = stepping(env, max(2, 20_000 // many))
+            yield Measured(
+                f"growth_{axis}_{size}", f"growth, {size:,} {axis}", "", "user-steps/s",
+                **duel(timed(work), None, min(bench.repeats, 3)),
+            )  # fmt: skip
+
+
+def draw(found: dict[str, Any], folder: Path) -> list[Path]:
+    """The growth curves of what `measure` found, growth.png and growth.svg; none where growth was not measured."""
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
+
+    from lerl.plots import STYLE, save
+
+    speeds = {row["name"]: row["ours"] for row in found["rows"] if row["name"].startswith("growth_")}
+    if not speeds:
+        return []
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.6, 2.3), layout="constrained")
+        for axes, (axis, sizes) in zip(figure.subplots(1, len(GROWTH), sharey=True), GROWTH.items(), strict=True):
+            spreads = [speeds[f"growth_{axis}_{size}"] for size in sizes]
+            median, low, high = ([spread[part] for spread in spreads] for part in ("median", "low", "high"))
+            axes.fill_between(sizes, low, high, color="#0072B2", alpha=0.2, lw=0)
+            axes.plot(sizes, median, color="#0072B2", marker="o", ms=3)
+            axes.set(xscale="log", yscale="log", xlabel=axis, ylim=(1e4, 1e7))
+            ticks = [sizes[0], 100, sizes[-1]] if axis == "categories" else sizes[:: max(1, len(sizes) // 3)]
+            axes.xaxis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
+            for scale in (axes.xaxis, axes.yaxis):
+                scale.set_major_formatter(EngFormatter(sep=""))
+        figure.axes[0].set(ylabel="user-steps per CPU second")
+        return save(figure, folder / "growth")
+
+
+ROWS: dict[str, Callable[[Bench], Iterator[Measured]]] = {
+    "one_user": _one_user,
+    "users": lambda bench: _many(bench, "users", 1, "SingleItem-Static-v0", 150.0),
+    "slates": lambda bench: _many(bench, "slates", 10, "SlateTopK-Bored-v0", 60.0),
+    "training": _training,
+    "retrieval": lambda bench: _retrieval(bench, 2000, 256, 8.0),
+    "retrieval_large": lambda bench: _retrieval(bench, 1_000_000, 256, 10.0),
+    "memory": _memory,
+    "start": _start,
+    "compile": _compiling,
+    "gpu": _gpu,
+    "growth": _growth,
+}
+"""Rows by name; one may give several."""
+
+
+def measure(
+    names: Sequence[str] | None = None,
+    peers: Path | None = None,
+    repeats: int = REPEATS,
+    report: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Measure the rows named, all of them without names, and say on what machine.
+
+    Args:
+        names: of `ROWS`.
+        peers: where peers are installed, or are already; the user's cache folder when None.
+        repeats: of both sides, 1 or more.
+        report: called with a line about each row before it is measured.
+
+    Raises:
+        ValueError: a name is no row's, or there are no repeats.
+    """
+    names = list(ROWS) if names is None else list(names)
+    unknown = [name for name in names if name not in ROWS]
+    if unknown:
+        raise ValueError(f"there is no row {unknown[0]!r} to measure; rows are {', '.join(ROWS)}")
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, given {repeats}")
+    bench = Bench(peers, repeats, report)
+    with threadpool_limits(1):
+        rows = [row for name in names for row in ROWS[name](bench)]
+    return {"machine": machine(), "repeats": repeats, "rows": [asdict(row) | {"met": row.met} for row in rows]}
