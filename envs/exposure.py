@@ -2,8 +2,8 @@
 
 The next item is a choice among all that the user has not met (conditional logit, McFadden 1974, "Conditional logit
 analysis of qualitative choice behavior"). Its utility is the item's own, plus how alike it is to what was shown lately,
-over three spans of memory, and to what the user met before; users differ in how much the former counts, and now and
-then the log jumps, and it does not count.
+over three spans of memory, and to what the user met before; now and then the log jumps, and what was shown lately does
+not count.
 Coefficients start from maximum likelihood and are then moved until sequences that the model makes on its own for
 training users have the statistics of theirs, since small errors feed on themselves; items' own utilities are moved
 until they are shown as often (the contraction of Berry, Levinsohn and Pakes, Econometrica 1995).
@@ -11,34 +11,25 @@ until they are shown as often (the contraction of Berry, Levinsohn and Pakes, Ec
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from scipy.optimize import minimize  # type: ignore[import-untyped, unused-ignore]
 from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
-from scipy.special import gammaincinv  # type: ignore[import-untyped, unused-ignore]
 from sklearn.decomposition import TruncatedSVD  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.envs.statistics import LAGS, WINDOW_LAGS, Background, Sequences, Statistics
-from lerl.envs.topics import unit_rows
 
 SPANS = (1.0, 4.0, 20.0)  # interactions in which a memory fades to 1/e
-GROUPS = ("shown together", "main category", "popularity", "its square", "taste", "effect")
-"""What items are compared by: a vector of whom they were shown with, their main category, their popularity (with its
-square, since some users keep to a narrow range of it), their vector in the taste model, and how much oftener than
-others they are clicked."""
-DIM = 24  # of vectors of whom items were shown with
+DIM = 24  # of item vectors
 TOGETHER = 10  # interactions within which items count as shown together
-MIN_SPREAD = 0.02  # less is none
 EVENTS, RIVALS = 4000, 300  # of the likelihood: choices, and items that each is compared with
 LONGEST = 1000  # interactions of a training user that are looked at
-CHOICES = 150_000  # interactions of training users that sequences are made to compare with, about
-STEPS, SLOPES = 15, 3  # of matching, and how often slopes are taken anew
-UNIT, FARTHEST = 0.5, 1.5  # for slopes, and in one step
-DAMPING = 0.7  # of items' own utilities at first, less and less later
-PRIOR = 20.0
+CHOICES = 60_000  # interactions of training users that sequences are made to compare with, about
+ROUNDS = 5
+DAMPING = 0.7
+PRIOR = 5.0
 GAPS = (0.5, 60.0, 1800.0, 86_400.0)  # seconds between the classes of pauses
 
 Floats = NDArray[np.float64]
@@ -50,12 +41,11 @@ class Exposure:
     """What was fitted.
 
     Attributes:
-        features: (I, F) float64, what items are compared by, see `GROUPS`.
+        features: (I, F) float64, what items are compared by: a vector of whom they were shown with, their main category
+            and their popularity.
         own: (I,) float64, utility of each item. weights: (S + 1, F), how much likeness in each feature counts, of the
             memories of `SPANS` and of what the user met before.
-        categories: which of the features are those of the main category.
-        jump: chance that the memories do not count. spread: how differently users stick to what was shown lately,
-            standard deviation of a factor of each user's, which is gamma distributed with a mean of 1.
+        jump: chance that the memories do not count.
         pauses: (G, G) chances of a class of pause after another. gaps: for each class, quantiles of its pauses in
             seconds; empty where times are not known.
     """
@@ -63,9 +53,7 @@ class Exposure:
     features: Floats
     own: Floats
     weights: Floats
-    categories: slice
     jump: float
-    spread: float
     pauses: Floats
     gaps: tuple[Floats, ...]
 
@@ -92,18 +80,16 @@ class Exposure:
         features, weights = self.features.astype(np.float32), self.weights.astype(np.float32)
         memory, keep = _memories(self.features, before)
         memory = memory[:, order].astype(np.float32)
-        known = _known(self.features, self.categories, self.own, before)[order].astype(np.float32)
+        known = _known(self.features, self.own, before)[order].astype(np.float32)
         fixed = (known * weights[-1]) @ features.T + self.own.astype(np.float32)
         left = np.ones((len(order), len(features)), np.float32)
         left[np.argsort(order)[before.users], before.items] = 0.0
         shown = np.full((len(order), int(lengths.max())), -1, np.int64)
         seen = before.lengths[order]
-        factor = self._factors(rng.random(len(order)))[order][:, None]
         for step in range(shown.shape[1]):
             count = int((lengths > step).sum())
             fresh = (1 - keep[:, None] ** (seen[:count] + step)[None]).astype(np.float32)
             state = np.einsum("suf,su,sf->uf", memory[:, :count], 1 / fresh, weights[:-1])
-            state *= factor[:count]
             state[rng.random(count) < self.jump] = 0.0
             utility = state @ features.T
             utility += fixed[:count]
@@ -116,13 +102,6 @@ class Exposure:
             memory[:, :count] *= keep[:, None, None].astype(np.float32)
             memory[:, :count] += (1 - keep)[:, None, None].astype(np.float32) * features[items]
         return shown
-
-    def _factors(self, places: Floats) -> NDArray[np.float32]:
-        """(U,) how much users stick to what was shown lately, 1 on average, by their places among others in [0, 1)."""
-        if self.spread < MIN_SPREAD:
-            return np.ones(len(places), np.float32)
-        variance = self.spread**2
-        return np.asarray(variance * gammaincinv(1 / variance, places), np.float32)
 
     def _times(self, before: Sequences, users: Ints, steps: Ints, rng: np.random.Generator) -> Floats:
         """(N,) when each interaction came, seconds."""
@@ -145,49 +124,31 @@ class Exposure:
 
 
 def fit_exposure(
-    training: Sequences,
-    background: Background,
-    tastes: NDArray[np.float32],
-    seed: int,
-    report: Callable[[str], object] | None = None,
+    training: Sequences, background: Background, seed: int, report: Callable[[str], object] | None = None
 ) -> Exposure:
     """Fit on the sequences of training users.
 
     Args:
-        training: what they met. background: of the statistics. tastes: (I, d), item vectors of a taste model of theirs.
+        training: what they met. background: of the statistics.
         seed: of all draws. report: called with a line on each step.
     """
     say = report or (lambda line: None)
     training = training.where(training.places < LONGEST)
     training = training.where(training.lengths[training.users] >= 4)
     say("exposure: what was shown together")
-    features, groups = _features(training, background, tastes)
+    features = _features(training, background)
     own = np.log(np.bincount(training.items, minlength=background.items) + 1.0)
     pauses, gaps = _pauses(training)
     say("exposure: likelihood")
-    weights = _likelihood(training, features, groups, own, seed)
-    fitted = Exposure(features, own - own.mean(), weights, groups[1], 0.05, 0.5, pauses, gaps)
-    return _Matching(training, background, groups, seed).moved(fitted, say)
+    fitted = Exposure(features, own - own.mean(), _likelihood(training, features, own, seed), 0.05, pauses, gaps)
+    return _Matching(training, background, seed).moved(fitted, say)
 
 
-def _features(training: Sequences, background: Background, tastes: NDArray[np.float32]) -> tuple[Floats, list[slice]]:
-    """(I, F) features of items, and which of them share a coefficient: those of `GROUPS`."""
-    popularity = _standard(background.popularity)
-    parts = (
-        _vectors(training, background.items),
-        np.eye(int(background.main.max()) + 1)[background.main],
-        popularity,
-        _standard(popularity[:, 0] ** 2),
-        unit_rows(tastes).astype(np.float64),
-        _standard(background.item_effects),
-    )
-    ends = np.cumsum([part.shape[1] for part in parts]).tolist()
-    return np.hstack(parts), [slice(end - part.shape[1], end) for part, end in zip(parts, ends, strict=True)]
-
-
-def _standard(values: Floats) -> Floats:
-    """(I, 1) with a mean of 0 and a variance of 1."""
-    return ((values - values.mean()) / max(values.std(), 1e-9))[:, None]
+def _features(training: Sequences, background: Background) -> Floats:
+    """(I, F) each item's vector of whom it was shown with, its main category and its popularity."""
+    popularity = (background.popularity - background.popularity.mean()) / max(background.popularity.std(), 1e-9)
+    categories = np.eye(int(background.main.max()) + 1)[background.main]
+    return np.hstack([_vectors(training, background.items), categories, popularity[:, None]])
 
 
 def _vectors(training: Sequences, items: int) -> Floats:
@@ -211,9 +172,18 @@ def _vectors(training: Sequences, items: int) -> Floats:
     return np.asarray(np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0), np.float64)
 
 
-def _by_group(coefficients: Floats, groups: list[slice]) -> Floats:
-    """(S + 1, F) from one coefficient for each memory and group (S + 1, G)."""
-    return np.repeat(coefficients, [part.stop - part.start for part in groups], axis=1)
+def _groups(features: int) -> list[slice]:
+    """Features that share a coefficient: the vector, the category, the popularity."""
+    return [slice(0, DIM), slice(DIM, features - 1), slice(features - 1, features)]
+
+
+def _spread(coefficients: Floats, features: int) -> Floats:
+    """(S + 1, F) from one coefficient for each memory and group (S + 1, 3)."""
+    parts = _groups(features)
+    return np.concatenate(
+        [np.repeat(coefficients[:, [number]], part.stop - part.start, axis=1) for number, part in enumerate(parts)],
+        axis=1,
+    )
 
 
 def _memories(features: Floats, before: Sequences) -> tuple[Floats, Floats]:
@@ -229,23 +199,24 @@ def _memories(features: Floats, before: Sequences) -> tuple[Floats, Floats]:
     return memory, keep
 
 
-def _known(features: Floats, categories: slice, own: Floats, before: Sequences) -> Floats:
-    """(U, F) what users' earlier interactions say of them: mean features, but for each of the categories the logarithm
-    of how much oftener they met it than its items' utilities would have it, drawn to 0 as by `PRIOR` of them."""
+def _known(features: Floats, own: Floats, before: Sequences) -> Floats:
+    """(U, F) what users' earlier interactions say of them: mean vectors and popularity, and for each category the
+    logarithm of how much oftener they met it than its items' utilities would have it, drawn to 0 as by `PRIOR` of them.
+    """
     shape = (len(before.lengths), len(features))
     met = csr_matrix((np.ones(len(before)), (before.users, before.items)), shape=shape)
     known = np.asarray(met @ features, np.float64)
-    part, count = categories, before.lengths[:, None]
+    part, count = _groups(features.shape[1])[1], before.lengths[:, None]
     usual = np.exp(own) @ features[:, part] / np.exp(own).sum() + 1e-6
     known[:, part] = count * np.log((known[:, part] + PRIOR * usual) / ((count + PRIOR) * usual))
     return known / count
 
 
-def _likelihood(training: Sequences, features: Floats, groups: list[slice], own: Floats, seed: int) -> Floats:
+def _likelihood(training: Sequences, features: Floats, own: Floats, seed: int) -> Floats:
     """(S + 1, F) weights of maximum likelihood, from a sample of choices of second halves among sampled rivals."""
     rng = np.random.default_rng([seed, 1])
     half = training.lengths // 2
-    known = _known(features, groups[1], own, training.where(training.places < half[training.users]))
+    known = _known(features, own, training.where(training.places < half[training.users]))
     choices = np.flatnonzero(training.places >= np.maximum(half, 1)[training.users])
     choices = np.sort(rng.choice(choices, min(EVENTS, len(choices)), replace=False))
     share = np.exp(own) / np.exp(own).sum()
@@ -260,7 +231,11 @@ def _likelihood(training: Sequences, features: Floats, groups: list[slice], own:
     offset = np.where(excluded, -1e9, own[offered] - np.log(rivals[offered]))
     states = [*_states(training, features, choices), known[training.users[choices]]]
     likeness = np.stack(
-        [np.einsum("ef,ekf->ek", state[:, part], features[:, part][offered]) for state in states for part in groups],
+        [
+            np.einsum("ef,ekf->ek", state[:, part], features[:, part][offered])
+            for state in states
+            for part in _groups(features.shape[1])
+        ],
         axis=-1,
     )
 
@@ -275,7 +250,7 @@ def _likelihood(training: Sequences, features: Floats, groups: list[slice], own:
         return float(penalty @ coefficients - value), 2 * penalty + mean - likeness[:, 0].mean(axis=0)
 
     found = minimize(loss, np.zeros(likeness.shape[2]), jac=True, method="L-BFGS-B")
-    return _by_group(found.x.reshape(len(SPANS) + 1, -1), groups)
+    return _spread(found.x.reshape(len(SPANS) + 1, -1), features.shape[1])
 
 
 def _states(training: Sequences, features: Floats, choices: Ints) -> list[Floats]:
@@ -314,21 +289,23 @@ class _Matching:
         *(f"same category at lag {lag} over shuffled" for lag in LAGS),
         *(f"drift at lag {lag}" for lag in WINDOW_LAGS),
         "drift at lag 1, shuffled",
-        "spread of users' same category at lag 1",
         "popularity autocorrelation at lag 1",
         "popularity autocorrelation at lag 5",
     )
-    MOVED = ((0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (3, 1), (0, 2), (2, 2))
+    MOVED = ((0, 0), (1, 0), (2, 0), (3, 0), (0, 1), (1, 1), (2, 1), (3, 1), (0, 2), (1, 2), (2, 2), (3, 2))
     """Coefficients that are moved, by memory (the last is what the user met before) and group of features."""
 
-    def __init__(self, training: Sequences, background: Background, groups: list[slice], seed: int) -> None:
-        later = training.places >= (training.lengths // 2)[training.users]
-        every = training.where(later)
-        count = len(every.lengths)
-        some = np.random.default_rng([seed, 2]).permutation(count)[: max(int(CHOICES / every.lengths.mean()), 1)]
-        mine = np.isin(training.users, some)
-        self.before, self.real = training.where(mine & ~later), training.where(mine & later)
-        self.background, self.groups, self.seed = background, groups, seed
+    def __init__(self, training: Sequences, background: Background, seed: int) -> None:
+        rng = np.random.default_rng([seed, 2])
+        count = len(training.lengths)
+        chosen = np.zeros(count, bool)
+        some = int(CHOICES / max((training.lengths / 2).mean(), 1.0))
+        chosen[rng.choice(count, min(some, count), replace=False)] = True
+        told = training.where(chosen[training.users])
+        later = told.places >= (told.lengths // 2)[told.users]
+        self.before, self.real = told.where(~later), told.where(later)
+        self.background, self.seed = background, seed
+        every = training.where(training.places >= (training.lengths // 2)[training.users])
         self.shares = _shares(every, background.items)
         found = Statistics(every, background).intervals(100, seed)
         self.names = [name for name in self.NAMES if name in found and name in Statistics(self.real, background).of()]
@@ -336,52 +313,47 @@ class _Matching:
         self.errors = np.array([(found[name][2] - found[name][1]) / 3.92 for name in self.names])
 
     def moved(self, fitted: Exposure, say: Callable[[str], object]) -> Exposure:
-        """The best model on the way of damped Gauss-Newton steps, items' own utilities following.
-
-        Slopes are taken by differences `SLOPES` times and corrected at every step by what it brought (Broyden 1965, "A
-        class of methods for solving nonlinear simultaneous equations").
-        """
+        """The best model on the way of `ROUNDS` steps of Levenberg and Marquardt, items' own utilities following."""
         for _ in range(3):
-            fitted, here = self._settled(fitted, DAMPING)
-        best, least, doubt, count = fitted, here, 1.0, len(self.MOVED) + 2
-        slopes = np.zeros((len(here), count))
-        for number in range(STEPS):
-            if number % (STEPS // SLOPES) == 0:
-                tried = [self._away(self._made(self._moved(best, unit))) for unit in UNIT * np.eye(count)]
-                slopes, doubt = (np.stack(tried, axis=1) - least[:, None]) / UNIT, 1.0
-            step = np.linalg.solve(slopes.T @ slopes + doubt * np.eye(count), -slopes.T @ least)
-            step = step * min(1.0, FARTHEST / float(np.abs(step).max()))
-            fitted, here = self._settled(self._moved(best, step), DAMPING / (number + 2))
-            slopes += np.outer(here - least - slopes @ step, step) / (step @ step)
-            better = (here**2).sum() < (least**2).sum()
-            doubt = doubt / 3 if better else doubt * 4
-            if better:
-                best, least = fitted, here
-            say(f"exposure: {np.sqrt((least**2).mean()):.1f} standard errors away after {number + 1} of {STEPS} steps")
+            fitted = self._shown_as_often(fitted)
+        best, least = fitted, np.inf
+        for number in range(ROUNDS + 1):
+            here = self._away(fitted)
+            size = float(np.sqrt((here**2).mean()))
+            say(f"exposure: {size:.1f} standard errors away after {number} of {ROUNDS} rounds")
+            if size < least:
+                best, least = fitted, size
+            if number == ROUNDS:
+                break
+            slopes = np.stack(
+                [self._away(_moved(fitted, self.MOVED, unit)) - here for unit in np.eye(len(self.MOVED) + 1)], 1
+            )
+            step = np.linalg.solve(slopes.T @ slopes + 3.0 * np.eye(slopes.shape[1]), -slopes.T @ here)
+            fitted = _moved(fitted, self.MOVED, np.clip(step, -2, 2))
+            for _ in range(2):
+                fitted = self._shown_as_often(fitted)
         return best
-
-    def _settled(self, fitted: Exposure, damping: float) -> tuple[Exposure, Floats]:
-        """With items' own utilities a step nearer to what they should be, and how far its statistics are away."""
-        change = np.log(self.shares / _shares(self._made(fitted), self.background.items))
-        fitted = replace(fitted, own=fitted.own + damping * np.clip(change, -1, 1))
-        return fitted, self._away(self._made(fitted))
 
     def _made(self, fitted: Exposure) -> Sequences:
         return fitted.imitate(self.before, self.real.lengths, self.seed)
 
-    def _away(self, made: Sequences) -> Floats:
-        """How far the statistics of what a model made are from those wanted, in standard errors."""
-        found = Statistics(made, self.background).of()
-        return (np.array([float(found[name][0]) for name in self.names]) - self.wanted) / self.errors
+    def _away(self, fitted: Exposure) -> Floats:
+        """How far the statistics of what a model makes are from those wanted, in standard errors."""
+        found = Statistics(self._made(fitted), self.background).of()
+        return (np.array([found[name][0] for name in self.names]) - self.wanted) / self.errors
 
-    def _moved(self, fitted: Exposure, point: NDArray[np.floating[Any]]) -> Exposure:
-        """The model with coefficients, jumps and differences of users moved by so many steps."""
-        weights = fitted.weights.copy()
-        for (memory, group), size in zip(self.MOVED, point, strict=False):
-            weights[memory, self.groups[group]] += (0.8, 0.5, 0.2)[group] * size
-        jump = 1 / (1 + np.exp(-(np.log(fitted.jump / (1 - fitted.jump)) + 0.7 * point[-2])))
-        spread = max(fitted.spread + 0.3 * float(point[-1]), 0.0)
-        return replace(fitted, weights=weights, jump=float(jump), spread=spread)
+    def _shown_as_often(self, fitted: Exposure) -> Exposure:
+        change = np.log(self.shares / _shares(self._made(fitted), self.background.items))
+        return replace(fitted, own=fitted.own + DAMPING * np.clip(change, -1, 1))
+
+
+def _moved(fitted: Exposure, which: tuple[tuple[int, int], ...], point: Floats) -> Exposure:
+    """The model with coefficients and jumps moved by so many steps."""
+    groups, weights = _groups(fitted.features.shape[1]), fitted.weights.copy()
+    for (memory, group), size in zip(which, point, strict=False):
+        weights[memory, groups[group]] += (0.8, 0.5, 0.2)[group] * size
+    jump = 1 / (1 + np.exp(-(np.log(fitted.jump / (1 - fitted.jump)) + 0.7 * point[-1])))
+    return replace(fitted, weights=weights, jump=float(jump))
 
 
 @njit(cache=True)

@@ -195,12 +195,6 @@ class Statistics:
             same = (main[rows] == main[rows - lag]).astype(np.float64)
             expected = self._sum(rows, chance[told.users[rows]])
             self._add(f"same category at lag {lag} over shuffled", self._sum(rows, same), expected)
-        rows = np.flatnonzero(told.places >= 1)
-        same = (main[rows] == main[rows - 1]).astype(np.float64)
-        same -= same.mean()
-        number = self._sum(rows, np.ones(len(rows)))
-        together = (self._sum(rows, same) ** 2 - self._sum(rows, same**2)) / np.maximum(number - 1, 1)
-        self._add("spread of users' same category at lag 1", together, np.where(number > 1, number, 0.0))
         known = self.background.popularity[told.items]
         known = (known - known.mean()) / max(known.std(), 1e-12)
         for lag in (1, 5):
@@ -272,10 +266,7 @@ class Statistics:
         self._add("return on the next day", returned, there)
 
 
-EXPOSURE = (
-    "item", "share of the top", "effective", "same category", "spread of users' same category", "popularity", "drift",
-    "return",
-)  # fmt: skip
+EXPOSURE = ("item", "share of the top", "effective", "same category", "popularity", "drift", "return")
 """What names of statistics of the exposure side begin with; all others are of the response side."""
 
 

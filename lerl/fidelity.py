@@ -144,10 +144,9 @@ def measure(
     """
     log = Log.load(folder)
     every, training = log.halves.sequences, log.population.training
+    exposure = fit_exposure(every.where(training[every.users]), log.background, seed, report)
     dim = log.population.truth.item_vectors.shape[1]
     fitted, model = fit_dynamics(log.population, log.halves, log.background, topics, dim=dim, seed=seed, report=report)
-    shown = every.where(training[every.users])
-    exposure = fit_exposure(shown, log.background, model.item_vectors, seed, report)
     chosen = _held_out(log, users, seed)
     kept = chosen[every.users] & (every.places < (every.lengths // 2)[every.users] + LONGEST)
     before, real = every.where(kept & log.halves.first), every.where(kept & ~log.halves.first)

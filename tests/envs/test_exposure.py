@@ -18,9 +18,8 @@ def fitted() -> tuple[Exposure, Sequences, Sequences]:
     told = halves.sequences
     mine = population.training[told.users]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exposure, "STEPS", 4)
-        patch.setattr(exposure, "SLOPES", 1)
-        model = fit_exposure(told.where(mine), background, population.truth.item_vectors, 0)
+        patch.setattr(exposure, "ROUNDS", 2)
+        model = fit_exposure(told.where(mine), background, 0)
     return model, told.where(~mine & halves.first), told.where(~mine & ~halves.first)
 
 
@@ -67,26 +66,7 @@ def test_without_times_there_are_none():
     population, halves, background = made_log(4, users=80, items=60, length=30)
     told = replace(halves.sequences, times=np.full(len(halves.sequences), np.nan))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exposure, "STEPS", 1)
-        patch.setattr(exposure, "SLOPES", 1)
-        model = fit_exposure(told, background, population.truth.item_vectors, 0)
+        patch.setattr(exposure, "ROUNDS", 1)
+        model = fit_exposure(told, background, 0)
     made = model.imitate(told, np.full(len(population.training), 3), 0)
     assert np.isnan(made.times).all()
-
-
-def test_users_stick_differently_to_what_was_shown_lately(fitted: tuple[Exposure, Sequences, Sequences]):
-    """Factors have a mean of 1; the wider they are, the more users differ in what follows what."""
-    model, before, real = fitted
-    _, _, background = made_log(3, users=240, items=120, length=60)
-    places = (np.arange(1000) + 0.5) / 1000
-    factors = replace(model, spread=0.8)._factors(places)
-    assert factors.mean() == pytest.approx(1.0, abs=0.01)
-    assert factors.std() == pytest.approx(0.8, abs=0.02)
-    assert (replace(model, spread=0.0)._factors(places) == 1).all()
-    alike, unlike = (
-        Statistics(replace(model, spread=spread).imitate(before, real.lengths, 1), background).of()[
-            "spread of users' same category at lag 1"
-        ][0]
-        for spread in (0.0, 1.5)
-    )
-    assert unlike > 2 * alike

@@ -130,13 +130,3 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         _, low, high = Statistics(sequences(*users), background([0])).intervals(200, seed)["base rate"]
         held.append(low <= 0.5 <= high)
     assert np.mean(held) > 0.85
-
-
-def test_users_who_stay_in_a_category_and_users_who_do_not_are_a_spread():
-    # one user always stays (three pairs), one never does; the mean is 1/2, so that each pair is 1/2 away from it and
-    # what two pairs of one user share is 1/4
-    told = sequences(([0, 0, 0, 0], [0, 1, 0, 1]), ([0, 1, 0, 1], [0, 1, 0, 1]))
-    assert of(told, background([0, 1]), "spread of users' same category at lag 1") == pytest.approx(0.25)
-    # both stay, then both go: each has one pair of either kind besides, and nothing is shared
-    told = sequences(([0, 0, 1], [0, 1, 0]), ([0, 1, 1], [0, 1, 0]))
-    assert of(told, background([0, 1]), "spread of users' same category at lag 1") == pytest.approx(-0.25)

@@ -29,8 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exposure, "STEPS", 1)
-    monkeypatch.setattr(exposure, "SLOPES", 1)
+    monkeypatch.setattr(exposure, "ROUNDS", 1)
     monkeypatch.setattr(fitting, "ROUNDS", 3)
     monkeypatch.setattr(fidelity, "REPLICATES", 2)
 
