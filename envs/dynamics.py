@@ -280,6 +280,48 @@ def sway(mood, streams, draw, keep, spread):  # type: ignore[no-untyped-def]
 
 
 @dataclass(frozen=True)
+class Similarity:
+    """Items of one slate that are alike take clicks from each other.
+
+        chance of a click <- max(chance - weight * mean over the slate's items of the cosine to them, 0), at most 1
+
+    The mean is over all items shown in the slate, the item itself among them (cosine 1), as in the KuaiSim variant of
+    the LERL experiments (arXiv 2601.19585), whose weight is 0.2; cosines are between true item vectors. It is what is
+    left after boredom and fatigue that is lowered.
+
+    Args:
+        weight: what a slate of copies would cost, in chance of a click, in [0, 1]; 0 for nothing.
+    """
+
+    weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_range(self, "weight", 0.0, 1.0)
+
+    @property
+    def strengths(self) -> tuple[float]:
+        """The weight."""
+        return (float(self.weight),)
+
+
+@njit(cache=True)
+def resemble(chance, slates, item_units, weight):  # type: ignore[no-untyped-def]
+    for b in range(slates.shape[0]):
+        shown = 0
+        for s in range(slates.shape[1]):
+            shown += slates[b, s] >= 0
+        for s in range(slates.shape[1]):
+            if slates[b, s] >= 0:
+                total = 0.0
+                for other in range(slates.shape[1]):
+                    if slates[b, other] >= 0:
+                        for j in range(item_units.shape[1]):
+                            total += item_units[slates[b, s], j] * item_units[slates[b, other], j]
+                chance[b, s] = min(max(chance[b, s] - weight * total / shown, 0.0), 1.0)
+
+
+@dataclass(frozen=True)
 class Satisfaction:
     """A leaky average of what was felt; what is felt is the mean chance of a click over the slate, empty slots 0.
 

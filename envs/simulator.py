@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lerl.envs import draws, dynamics
 from lerl.envs.catalog import Axis
 from lerl.envs.checks import check_types
-from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction
+from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction, Similarity
 from lerl.envs.leave import Leave, Situation
 from lerl.envs.plugins import PluginError, blamed, checked_chances, load_plugin
 from lerl.envs.population import Kinds, Population
@@ -50,6 +50,7 @@ class SimulatorConfig:
         boredom: how topics bore.
         fatigue: how sessions tire.
         mood: what comes and goes by itself.
+        similarity: what items of one slate that are alike cost.
         satisfaction: how satisfaction follows what is felt.
         patience: how people differ in staying.
         leave: when people go.
@@ -66,6 +67,7 @@ class SimulatorConfig:
     boredom: Boredom = field(default_factory=Boredom)
     fatigue: Fatigue = field(default_factory=Fatigue)
     mood: Mood = field(default_factory=Mood)
+    similarity: Similarity = field(default_factory=Similarity)
     satisfaction: Satisfaction = field(default_factory=Satisfaction)
     patience: Patience = field(default_factory=Patience)
     leave: Leave = field(default_factory=Leave)
@@ -346,10 +348,12 @@ class UserSimulator:
         return checked_chances(chance, slates.shape, f"{self.config.response}.score", "slot", slates >= 0)
 
     def chances(self, state: State, slates: NDArray[np.int32]) -> NDArray[np.float64]:
-        """The true chance of a click on each of slates (B, k) if shown now, boredom, fatigue and mood included."""
+        """The true chance of a click on each of slates (B, k) if shown now, all that moves it included."""
         chance = self.scores(state, slates)
         weights = self.config.boredom.weight, self.config.fatigue.weight
         _weary(chance, slates, self.topics, state.boredom, state.fatigue, state.mood, *weights)
+        if self.config.similarity.weight:
+            dynamics.resemble(chance, slates, self.item_units, float(self.config.similarity.weight))
         return chance
 
     def worth(self, slates: NDArray[np.int32], chance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -418,7 +422,7 @@ class UserSimulator:
 
 def _strengths(config: SimulatorConfig) -> tuple[tuple[Any, ...], ...]:
     """The mechanisms' strengths as compiled code takes them."""
-    mechanisms = config.drift, config.boredom, config.fatigue, config.mood, config.satisfaction
+    mechanisms = config.drift, config.boredom, config.fatigue, config.mood, config.satisfaction, config.similarity
     return tuple(mechanism.strengths for mechanism in mechanisms)
 
 
@@ -486,8 +490,10 @@ def _live(  # type: ignore[no-untyped-def]
     groups, topics, item_units, user_units, kinds, rating, strengths,
 ):  # fmt: skip
     """What slates do to users: feedback (B, k) float32 and reward (B,); chance and the users' state move in place."""
-    drift, bored, tired, swayed, content = strengths
+    drift, bored, tired, swayed, content, alike = strengths
     _weary(chance, slates, topics, boredom, fatigue, mood, bored[1], tired[1])
+    if alike[0]:
+        dynamics.resemble(chance, slates, item_units, alike[0])
     feedback = _react(slates, chance, keys[:, draws.CLICK], rating)
     clicks = (feedback >= CLICK_FROM).astype(np.float32)
     weights, slopes, offsets = kinds

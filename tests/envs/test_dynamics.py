@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lerl.envs import draws, dynamics
-from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction
+from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction, Similarity
 
 HALVING = 1 / math.log(2)  # a time constant with which exp(-1 / time_constant) is one half
 STILL = Drift(revert=0, pull=0, noise=0, shift_probability=0)
@@ -210,6 +210,7 @@ def test_without_patience_everybody_is_alike(how: Patience):
         (Boredom, "time_constant", 0, "boredom.time_constant must be finite and at least 1e-09, given 0"),
         (Fatigue, "weight", -21, "fatigue.weight must be finite and at least -20, given -21"),
         (Mood, "spread", -1, r"mood.spread must be in \[0, 1e\+06\], given -1"),
+        (Similarity, "weight", 1.5, r"similarity.weight must be in \[0, 1\], given 1.5"),
         (Mood, "time_constant", 0, "mood.time_constant must be finite and at least 1e-09, given 0"),
         (Fatigue, "time_constant", 0, "fatigue.time_constant must be finite and at least 1e-09, given 0"),
         (Satisfaction, "rate", 1.5, r"satisfaction.rate must be in \[0, 1\], given 1.5"),
@@ -248,3 +249,14 @@ def test_compiled_mechanisms_equal_their_plain_python(agree: Any):
     agree(dynamics._length, np.array([3, 4], np.float32))
     agree(dynamics.bore, rng.random((3, 2)).astype(np.float32), slates, np.array([[0, -1], [0, 1]], np.int32), 0.5)
     agree(dynamics._patience, np.arange(3, dtype=np.uint64), np.arange(3), 0.3)
+
+
+# similarity
+
+
+def test_items_alike_in_a_slate_take_clicks_from_each_other():
+    # cosines to (itself, its copy in direction, an orthogonal item): 1, 1, 0 for the first two, and 0, 0, 1
+    items = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
+    chance = np.array([[0.5, 0.1, 0.5], [0.5, 0.0, 0.0]])
+    dynamics.resemble(chance, np.array([[0, 1, 2], [2, -1, -1]], np.int32), items, 0.3)
+    assert np.allclose(chance, [[0.5 - 0.3 * 2 / 3, 0.0, 0.5 - 0.3 / 3], [0.5 - 0.3, 0.0, 0.0]])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from lerl.envs import draws, simulator
 from lerl.envs.catalog import Axis
-from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction
+from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction, Similarity
 from lerl.envs.leave import Leave, StepBudget
 from lerl.envs.population import Kinds, Population
 from lerl.envs.simulator import STAR_STEPS, Outcome, SimulatorConfig, State, UserSimulator
@@ -550,7 +550,8 @@ def test_compiled_steps_equal_their_plain_python(agree: Any):
 
 
 def test_a_step_in_plain_python_is_the_compiled_step(small: Population, monkeypatch: pytest.MonkeyPatch):
-    users = UserSimulator(small, SimulatorConfig(slate_size=3, topic_count=5, mood=Mood(spread=0.3)))
+    config = SimulatorConfig(slate_size=3, topic_count=5, mood=Mood(spread=0.3), similarity=Similarity(0.2))
+    users = UserSimulator(small, config)
     items = np.random.default_rng(0).integers(60, size=(6, 8, 3))
     states, outcomes = [], []
     for plain in (False, True):
