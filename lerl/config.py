@@ -153,8 +153,8 @@ class PlannerConfig:
     """The category planner.
 
     Args:
-        name: what the rows "planner+ppo" and "planner+greedy" stand for: random, round_robin, greedy, boredom, blind,
-            llm, distilled, or your own as "my_package.my_module:MyPlanner".
+        name: what the rows "planner+ppo" and "planner+greedy" stand for: random, round_robin, greedy, boredom,
+            rotation, blind, llm, distilled, or your own as "my_package.my_module:MyPlanner".
         axis: what is planned: "categories" of the catalogue, or "clusters" of the agents' item vectors.
         clusters: how many clusters.
         size: how many categories a plan allows.

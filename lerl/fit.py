@@ -456,5 +456,7 @@ def check_rows(task: Task, rows: Sequence[Row]) -> None:
 def _joined(rounds: list[Sessions]) -> Sessions:
     """Several lots of sessions as one."""
     first = rounds[0]
-    parts = (np.concatenate([getattr(one, name) for one in rounds]) for name in ("items", "feedback", "estimates"))
+    parts = (
+        np.concatenate([getattr(one, name) for one in rounds]) for name in ("items", "feedback", "estimates", "keys")
+    )
     return Sessions(first.names, first.membership, *parts)

@@ -23,7 +23,8 @@ class Played:
     """N whole sessions; T is the step cap, k the slate size.
 
     Attributes:
-        users, replicates: (N,) int. lengths: (N,) int, steps survived. left: (N,) bool, left before the cap.
+        users, replicates: (N,) int. keys: (N,) uint64, `PlanContexts.session_key` of each.
+        lengths: (N,) int, steps survived. left: (N,) bool, left before the cap.
         slates: (N, T, k) int32, -1 for an empty slot and beyond the end. feedback: (N, T, k) float32, -1 likewise.
         rewards, satisfaction: (N, T) float, nan beyond the end.
         widened: (N,) int, slates whose plan was widened.
@@ -31,6 +32,7 @@ class Played:
 
     users: NDArray[np.int64]
     replicates: NDArray[np.int64]
+    keys: NDArray[np.uint64]
     lengths: NDArray[np.int64]
     left: NDArray[np.bool_]
     slates: NDArray[np.int32]
@@ -45,7 +47,8 @@ def sessions_of(played: Played, population: Population, axis: Axis) -> Sessions:
     known = population.knowledge
     logit = np.einsum("nd,ntkd->ntk", known.tastes[played.users], known.item_vectors[played.slates])
     estimates = 1 / (1 + np.exp(-logit - known.user_offsets[played.users][:, None, None]))
-    return Sessions(axis.names, axis.membership, played.slates, played.feedback, estimates.astype(np.float32))
+    estimates = estimates.astype(np.float32)
+    return Sessions(axis.names, axis.membership, played.slates, played.feedback, estimates, played.keys)
 
 
 class Stage:
@@ -144,6 +147,7 @@ class _Play:
         self.feedback = np.full(self.slates.shape, -1, np.float32)
         self.rewards = np.full((count, config.max_steps), np.nan)
         self.satisfaction = np.full((count, config.max_steps), np.nan, np.float32)
+        self.keys = np.zeros(count, np.uint64)
         self.lengths = np.zeros(count, np.int64)
         self.left = np.zeros(count, bool)
         self.widened = np.zeros(count, np.int64)
@@ -162,6 +166,7 @@ class _Play:
         return Played(
             self.users,
             self.replicates,
+            self.keys,
             self.lengths,
             self.left,
             self.slates,
@@ -187,6 +192,7 @@ class _Play:
         observation, _ = self.env.reset(seed=seeds, options={"reset_mask": slots, "users": users})
         # Hashed, so that nobody can work out the users' coins from a session's key.
         keys = np.array([seed_from("session key", self.seeds[i]) for i in idle[rows].tolist()], np.uint64)
+        self.keys[idle[rows[:take]]] = keys[:take]
         self.agent.begin(rows, observation, keys)
         return observation
 

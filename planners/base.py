@@ -105,6 +105,7 @@ class Sessions:
         names, membership: as in `PlanContexts`.
         items: (N, T, k) int, -1 where nothing was shown. feedback: (N, T, k) float in [0, 1], -1 likewise.
         estimates: (N, T, k) float in (0, 1), the chance of a click that known history promised.
+        keys: (N,) uint64, `PlanContexts.session_key` of each, so that a planner knows what it tried in which.
     """
 
     names: tuple[str, ...]
@@ -112,6 +113,7 @@ class Sessions:
     items: NDArray[np.int32]
     feedback: NDArray[np.float32]
     estimates: NDArray[np.float32]
+    keys: NDArray[np.uint64]
 
 
 class Planner(Protocol):

@@ -1,4 +1,4 @@
-"""Planners that are rules: random, round robin, greedy by liking, boredom-aware, and that for everybody alike."""
+"""Planners that are rules: random, round robin, greedy by liking, boredom-aware, rotating, and blind to the user."""
 
 from collections.abc import Callable
 
@@ -123,14 +123,76 @@ class BoredomAwarePlanner:
 
     def plan(self, contexts: PlanContexts) -> Plans:
         """Allow the `size` best scored categories; avoid what is clearly more tired than those."""
+        return self._best(contexts, np.zeros((len(contexts), len(contexts.names)), bool))
+
+    def _best(self, contexts: PlanContexts, barred: NDArray[np.bool_]) -> Plans:
+        """The plans when some categories (B, C) are avoided whatever their score."""
         satiation = self.satiation or Satiation.assumed(len(contexts.names))
         tired, surplus, spread = tiredness(contexts, satiation)
         liking = np.clip(contexts.liking, 1e-3, 1 - 1e-3)
         value = satiation.intercept + satiation.slope * np.log(liking / (1 - liking)) + surplus + self.bonus * spread
-        value[contexts.liking <= 0] = -1e9
+        value[(contexts.liking <= 0) | barred] = -1e9
         allowed = _top(value - self.price * tired, self.size)
         rested = np.where(allowed, tired, 0.0).sum(axis=1, keepdims=True) / allowed.sum(axis=1, keepdims=True)
-        return Plans(allowed, ~allowed & (tired > rested + self.margin))
+        return Plans(allowed, barred | (~allowed & (tired > rested + self.margin)))
+
+
+class RotationPlanner(BoredomAwarePlanner):
+    """The boredom-aware rule among categories that had a rest: none of the last few slates' categories is shown.
+
+    How many slates a category rests is found by trial: in the training sessions it learns from, each draws one of
+    `RESTS`, and the one whose sessions brought most feedback in all stays. It so learns, from nothing but lengths of
+    sessions and feedback, whether repeating oneself drives people away. It counts the sessions of the newest lot alone,
+    which it planned with what it had learned of tiredness before; untaught, it goes on drawing.
+    """
+
+    RESTS = (0, 1, 2, 3)
+
+    def __init__(self, size: int, seed: int) -> None:
+        super().__init__(size, seed)
+        self.rest: int | None = None
+        self._lived = 0
+
+    def session_ended(self, sessions: Sessions) -> None:
+        """Learn what tires, and from a second lot how long categories had better rest."""
+        super().session_ended(sessions)
+        if self._lived:
+            totals = np.maximum(sessions.feedback[self._lived :], 0).sum(axis=(1, 2))
+            tried = self._drawn(sessions.keys[self._lived :])
+            means = [totals[tried == rest].mean() if (tried == rest).any() else -np.inf for rest in self.RESTS]
+            self.rest = self.RESTS[int(np.argmax(means))]
+        self._lived = len(sessions.keys)
+
+    def state(self) -> dict[str, NDArray[np.float64]]:
+        """What was learned, as arrays."""
+        return super().state() | ({} if self.rest is None else {"resting": np.array([self.rest], np.float64)})
+
+    def restore(self, state: dict[str, NDArray[np.float64]]) -> None:
+        """Take over what was learned before."""
+        super().restore(state)
+        if "resting" in state:
+            self.rest = int(state["resting"][0])
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        """Allow the `size` best scored of the categories that had their rest, and avoid those that had not."""
+        rest = self._drawn(contexts.session_key) if self.rest is None else np.full(len(contexts), self.rest)
+        return self._best(contexts, _of_last(contexts, rest))
+
+    def _drawn(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """The rest that each session tries, (B,)."""
+        drawn = _uniforms(keys, np.zeros(len(keys), np.int64), 1)[:, 0]
+        return np.asarray(self.RESTS)[(drawn * len(self.RESTS)).astype(np.int64)]
+
+
+def _of_last(contexts: PlanContexts, slates: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The categories shown in each session's last so many slates, (B,) to (B, C) bool."""
+    found = np.zeros((len(contexts), len(contexts.names)), bool)
+    slots = contexts.recent_items.shape[1]
+    for back in range(1, min(int(slates.max(initial=0)), slots // contexts.slate_size) + 1):
+        items = contexts.recent_items[:, slots - back * contexts.slate_size : slots - (back - 1) * contexts.slate_size]
+        shown = (contexts.membership[items] & (items >= 0)[..., None]).any(axis=1)
+        found |= shown & (slates >= back)[:, None]
+    return found
 
 
 class BlindPlanner:
@@ -184,6 +246,7 @@ RULES: dict[str, Callable[..., Planner]] = {
     "round_robin": RoundRobinPlanner,
     "greedy": GreedyPlanner,
     "boredom": BoredomAwarePlanner,
+    "rotation": RotationPlanner,
     "blind": BlindPlanner,
 }
 

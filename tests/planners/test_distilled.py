@@ -29,7 +29,7 @@ from lerl.planners.llm import build_model
 from lerl.planners.traffic import Asked, Traffic
 
 MakeContexts = Callable[..., PlanContexts]
-NOBODY = Sessions((), np.zeros((0, 0), bool), *np.zeros((3, 0, 1, 1), np.float32))
+NOBODY = Sessions((), np.zeros((0, 0), bool), *np.zeros((3, 0, 1, 1), np.float32), np.zeros(0, np.uint64))
 
 
 def states(count: int, categories: int = 8, seed: int = 0) -> np.ndarray:

@@ -58,7 +58,14 @@ def lived(rewards: list[list[int]]) -> Sessions:
     feedback = np.array([row + [-1] * (longest - len(row)) for row in rewards], np.float32)[:, :, None]
     items = np.where(feedback >= 0, np.arange(len(rewards))[:, None, None] % 4, -1).astype(np.int32)
     names = tuple(f"category {number}" for number in range(4))
-    return Sessions(names, np.eye(4, dtype=bool), items, feedback, np.full(items.shape, 0.5, np.float32))
+    return Sessions(
+        names,
+        np.eye(4, dtype=bool),
+        items,
+        feedback,
+        np.full(items.shape, 0.5, np.float32),
+        np.arange(len(items), dtype=np.uint64),
+    )
 
 
 def test_plans_are_what_the_model_says(tmp_path: Path, contexts: MakeContexts):

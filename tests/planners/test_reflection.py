@@ -20,7 +20,14 @@ def sessions(items: Any, feedback: Any, membership: Any = None) -> Sessions:
     items = np.array(items, np.int32)
     member = np.eye(int(items.max()) + 1, dtype=bool) if membership is None else np.array(membership, bool)
     names = tuple(f"category {number}" for number in range(member.shape[1]))
-    return Sessions(names, member, items, np.array(feedback, np.float32), np.full(items.shape, 0.5, np.float32))
+    return Sessions(
+        names,
+        member,
+        items,
+        np.array(feedback, np.float32),
+        np.full(items.shape, 0.5, np.float32),
+        np.arange(len(items), dtype=np.uint64),
+    )
 
 
 def test_the_oldest_are_dropped_beyond_two_hundred():

@@ -1,5 +1,6 @@
 """Planners that are rules: what each allows, and how one's own is found."""
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,12 +17,14 @@ from lerl.planners.rules import (
     BoredomAwarePlanner,
     GreedyPlanner,
     RandomPlanner,
+    RotationPlanner,
     RoundRobinPlanner,
     build_planner,
 )
 from lerl.planners.satiation import Satiation
 
 MakeContexts = Callable[..., PlanContexts]
+PER_SESSION = ("items", "feedback", "estimates", "keys")
 
 
 def chosen(planner: Any, contexts: PlanContexts) -> list[list[int]]:
@@ -147,13 +150,22 @@ def test_boredom_aware_leaves_out_categories_without_items_left(contexts: MakeCo
     assert chosen(BoredomAwarePlanner(1, 0), tired_but_there) == [[1]]
 
 
-def test_what_was_learned_survives_the_file(tmp_path: Path, busy: PlanContexts):
+@pytest.mark.parametrize("kind", [BoredomAwarePlanner, RotationPlanner])
+def test_what_was_learned_survives_the_file(kind: Any, tmp_path: Path, busy: PlanContexts):
     draw = np.random.default_rng(1)
     shape = (60, 10, 3)
     items = draw.integers(6, size=shape).astype(np.int32)
     feedback = (draw.random(shape) < 0.3 + 0.1 * items / 6).astype(np.float32)
-    sessions = Sessions(busy.names, busy.membership, items, feedback, np.full(shape, 0.5, np.float32))
-    learned, again, fresh = (BoredomAwarePlanner(2, 0) for _ in range(3))
+    sessions = Sessions(
+        busy.names,
+        busy.membership,
+        items,
+        feedback,
+        np.full(shape, 0.5, np.float32),
+        np.arange(shape[0], dtype=np.uint64),
+    )
+    learned, again, fresh = (kind(2, 0) for _ in range(3))
+    learned.session_ended(dataclasses.replace(sessions, **{name: getattr(sessions, name)[:30] for name in PER_SESSION}))
     learned.session_ended(sessions)
     np.savez(tmp_path / "planner.npz", **learned.state())
     with np.load(tmp_path / "planner.npz", allow_pickle=False) as kept:
@@ -167,6 +179,35 @@ def test_a_planner_that_has_learned_nothing_restores_to_the_same(busy: PlanConte
     fresh = BoredomAwarePlanner(2, 0)
     fresh.restore(BoredomAwarePlanner(2, 0).state())
     assert chosen(fresh, busy) == chosen(BoredomAwarePlanner(2, 0), busy)
+
+
+@pytest.mark.parametrize("rest", [0, 1, 2])
+def test_rotation_shows_nothing_of_the_last_slates(rest: int, contexts: MakeContexts):
+    # Slates of two, the newest at the end; category 4 is liked least.
+    there = contexts([[0.9, 0.8, 0.7, 0.6, 0.1]], slate_size=2, items=[[0, 1, 1, 2, 3, -1]], feedback=[[1] * 5 + [-1]])
+    planner = RotationPlanner(1, 0)
+    planner.rest = rest
+    plans = planner.plan(there)
+    barred = ([], [3], [1, 2, 3])[rest]
+    assert set(barred) <= set(np.flatnonzero(plans.avoid[0]).tolist())
+    assert not plans.allowed[0, barred].any()
+
+
+def test_rotation_learns_from_the_second_lot_what_rest_makes_sessions_long():
+    planner, keys = RotationPlanner(1, 0), np.arange(400, dtype=np.uint64)
+    drawn = planner._drawn(keys)
+    assert sorted(np.bincount(drawn).tolist()) > [80] * 4
+    lengths = np.where(np.arange(400) < 200, 9 - 2 * drawn, np.where(drawn == 2, 9, 5))  # the lots disagree
+    shown = np.arange(10) < lengths[:, None]
+    items = np.where(shown, np.arange(400)[:, None] % 3, -1)[..., None].astype(np.int32)
+    feedback = np.where(shown, 1, -1)[..., None].astype(np.float32)
+    whole = Sessions(
+        ("a", "b", "c"), np.eye(3, dtype=bool), items, feedback, np.full(items.shape, 0.5, np.float32), keys
+    )
+    planner.session_ended(dataclasses.replace(whole, **{name: getattr(whole, name)[:200] for name in PER_SESSION}))
+    assert planner.rest is None
+    planner.session_ended(whole)
+    assert planner.rest == 2
 
 
 MODULE = """
@@ -244,7 +285,11 @@ def test_the_blind_planner_plans_alike_for_everybody_by_what_the_average_user_li
     planner = BlindPlanner(1, 0)
     items = np.arange(3)[None, :, None]
     feedback, estimates = np.ones((1, 3, 1), np.float32), np.array([0.9, 0.5, 0.5], np.float32)[None, :, None]
-    planner.session_ended(Sessions(("a", "b", "c"), np.eye(3, dtype=bool), items, feedback, estimates))
+    planner.session_ended(
+        Sessions(
+            ("a", "b", "c"), np.eye(3, dtype=bool), items, feedback, estimates, np.arange(len(items), dtype=np.uint64)
+        )
+    )
     users = contexts([[0.1, 0.9, 0.5]] * 5, plans=np.arange(5))
     assert planner.plan(users).allowed.argmax(axis=1).tolist() == [0, 0, 1, 2, 0]
     again = BlindPlanner(1, 0)

@@ -34,7 +34,7 @@ def sessions_of(weights: NDArray[np.float64], constant: float, count: int = 700)
     lengths = draw.integers(STEPS // 2, STEPS + 1, size=count)
     gone = np.arange(STEPS) >= lengths[:, None]
     items[gone], feedback[gone] = -1, -1
-    return Sessions(tuple("abcd"), membership, items, feedback, estimates)
+    return Sessions(tuple("abcd"), membership, items, feedback, estimates, np.arange(len(items), dtype=np.uint64))
 
 
 @pytest.mark.parametrize("constant", [3.0, 12.0])
