@@ -42,6 +42,7 @@ commands:
   plan --estimate RECIPE                what a recipe's chat model will cost; nothing is sent
   planner-probe --model PROVIDER:NAME   whether a chat model's plans react to feedback
   distill RUN                           a network in the place of a run's chat model
+  experiment RECIPE                     every row under every setting of a recipe, several seeds, and a verdict
   fidelity FOLDER                       how far simulated sessions can be told from a log's real ones
   fit FOLDER --model latent|sequence    users fitted to a prepared log, and how well they predict held-out users
   bench                                 how fast lerl is, each row against a peer or a ceiling
@@ -122,6 +123,13 @@ FIT_HELP = (
     "that FOLDER was prepared with. The log must have times. Interrupted, the same command goes on."
 )
 
+EXPERIMENT_HELP = (
+    "Fit and judge every row of experiment.rows under every setting of experiment.settings with experiment.seeds "
+    "seeds, the learned ones with settings that tune.trials trials on training users found, and say what that shows: "
+    "report.md, .tex, .csv, .json and pictures in FOLDER, runs/RECIPE-experiment where none is given. Rows that are "
+    "done are kept, one small file each under FOLDER/rows. --plan says what is left to do in hours, and does nothing; "
+    "--quick does the small part that the recipe names; --resume goes on with what FOLDER holds."
+)
 BENCH_HELP = (
     "Measure how fast lerl is: each row against a peer or a ceiling, both sides by turns in one run, medians with "
     "spread, in CPU seconds. SARDINE is installed from the package index into an environment of its own, in the cache "
@@ -548,6 +556,31 @@ def _distill(arguments: list[str]) -> None:
     print(f"plan with it: {distill.next_command(run)}")
 
 
+def _experiment(arguments: list[str]) -> None:
+    options = {name: f"--{name}" in arguments for name in ("plan", "quick", "resume")}
+    rest = [word for word in arguments if word not in ("--plan", "--quick", "--resume")]
+    if {"-h", "--help"} & set(arguments):
+        usage = "[--out FOLDER] [--plan] [--quick] [--resume]"
+        print(_recipe_help("experiment", EXPERIMENT_HELP, rest, usage), end="")
+        return
+    recipe, out, config = _configured("experiment", rest)
+    folder = out or Path(f"runs/{recipe.stem}-experiment")
+
+    from lerl import experiment, verdict
+    from lerl.compare import show
+
+    if options.pop("plan"):
+        show(experiment.cost(config, folder, options["quick"]))
+        return
+    try:
+        plan = experiment.experiment(config, folder, **options, say=lambda line: print(line, flush=True))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command with --resume goes on") from None
+    found = verdict.judge(plan, folder)
+    print("\n".join(verdict.markdown(found)))
+    print(f"written: {', '.join(map(str, verdict.write(found, plan, folder)))}")
+
+
 def _fidelity(arguments: list[str]) -> None:
     parser = _Parser("lerl fidelity", description=FIDELITY_HELP, allow_abbrev=False)
     add = parser.add_argument
@@ -694,6 +727,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "plot": _plot,
     "plan": _plan,
     "distill": _distill,
+    "experiment": _experiment,
     "fidelity": _fidelity,
     "planner-probe": _probe,
     "fit": _fit,

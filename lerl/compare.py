@@ -404,7 +404,10 @@ def _refuse_different_settings(runs: Sequence[_Run]) -> None:
 
 def _different_keys(one: _Run, other: _Run) -> list[str]:
     """Dotted keys of the settings in which two runs differ, with both values; seed and search spaces apart."""
-    a, b = (dict(_flat({key: value for key, value in run.config.items() if key != "tune"})) for run in (one, other))
+    a, b = (
+        dict(_flat({key: value for key, value in run.config.items() if key not in ("tune", "experiment")}))
+        for run in (one, other)
+    )
     keys = [key for key in sorted(a.keys() | b.keys()) if key != "seed" and a.get(key, ...) != b.get(key, ...)]
     differing = [f"{key} ({a.get(key, 'not set')} and {b.get(key, 'not set')})" for key in keys]
     if one.n_items != other.n_items:
@@ -461,7 +464,7 @@ def _stack(runs: Sequence[_Run], name: str, agents: Sequence[str]) -> pl.DataFra
 def _all_draws(results: Results, bootstrap: int, seed: int) -> dict[str, Floats]:
     """Every metric's value for every draw and row, (B + 1, A); the first is the estimate."""
     users = np.sort(results.episodes["user"].unique().to_numpy())
-    weights = _weights(len(users), len(results.seeds), bootstrap, np.random.default_rng(seed))
+    weights = bootstrap_weights(len(users), len(results.seeds), bootstrap, np.random.default_rng(seed))
     draws = _mean_draws(_user_seed_means(results), weights)
     draws |= _exposure_draws(results, users, weights)
     if {"random", "privileged"} <= set(results.agents):
@@ -470,7 +473,8 @@ def _all_draws(results: Results, bootstrap: int, seed: int) -> dict[str, Floats]
     return draws
 
 
-def _weights(users: int, seeds: int, bootstrap: int, rng: np.random.Generator) -> _Weights:
+def bootstrap_weights(users: int, seeds: int, bootstrap: int, rng: np.random.Generator) -> _Weights:
+    """How often each user and each seed is in each draw, (B + 1, U) and (B + 1, S); the first row is the sample."""
     drawn_users = rng.multinomial(users, np.full(users, 1.0 / users), size=bootstrap)
     drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=bootstrap)
     with_sample = (np.vstack([np.ones(drawn.shape[1]), drawn]) for drawn in (drawn_users, drawn_seeds))

@@ -53,6 +53,8 @@ MOST = {
     "tune.trials": 100_000,
     "tune.users": 10_000_000,
     "tune.replicates": 10_000,
+    "experiment.seeds": 1_000,
+    "experiment.jobs": 1_024,
 }
 """The most that a key takes: beyond, nothing useful happens, only memory errors and runs without end."""
 
@@ -422,6 +424,32 @@ class TuneConfig:
 
 
 @dataclass(frozen=True)
+class ExperimentConfig:
+    """What `lerl experiment` repeats; other commands take no notice of it.
+
+    Args:
+        seeds: runs of each row, with the seeds from the recipe's on.
+        jobs: rows that are worked on side by side, each by a process of its own; the numbers do not depend on it.
+        rows: by the name that tables use; under it other settings by dotted key, `row` where the name is not that of a
+            row, and `kind` where it stands for something else in the verdict. In the recipe file only.
+        settings: by name; under it what differs from the recipe by dotted key, and `again`, the name of another
+            setting whose fitted agents are judged here. In the recipe file only.
+        few: the rows of all settings but the first, which has all.
+        quick: for --quick, on the first setting: `rows`, and other settings by dotted key. In the recipe file only.
+    """
+
+    seeds: int = 5
+    jobs: int = 1
+    rows: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+    few: list[str] = field(default_factory=list)
+    quick: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _within("experiment", 1, seeds=self.seeds, jobs=self.jobs)
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything that decides a run.
 
@@ -436,6 +464,7 @@ class Config:
         train: how policies learn.
         evaluation: how they are judged.
         tune: what is searched for better settings.
+        experiment: what is repeated under which settings.
     """
 
     seed: int = 0
@@ -446,6 +475,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
+    experiment: ExperimentConfig = field(default_factory=ExperimentConfig)
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**32:

@@ -28,6 +28,7 @@ from lerl.settings import dump, known_keys, load
 CURVES = "curves.parquet"
 ASIDE = (
     "tune.",
+    "experiment.",
     *(f"planner.{name}" for name in ("replay", "cache", "client", "timeout", "concurrency", "budget", "price")),
 )
 """Settings that change no question to a chat model."""

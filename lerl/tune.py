@@ -276,7 +276,7 @@ def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Repo
     """The mean metric of each user (U,), or why there is none: keys that do not fit together, diverged learning."""
     try:
         tried = settings.overlay(config, values)
-        _reuse(folder, settings.dump(tried))
+        reuse(folder, settings.dump(tried))
         row = parse_row(tried.tune.row, tried.planner.name)
         with closing(Fitter(Task.load(tried), folder, report, AGAIN)) as fitter:
             fitter.fit(row)
@@ -289,8 +289,12 @@ def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Repo
     return _by_user(sessions, config.tune.metric), ""
 
 
-def _reuse(folder: Path, tried: str) -> None:
-    """Keep what an interrupted trial of the same settings fitted, to go on from there; empty the folder otherwise."""
+def reuse(folder: Path, tried: str) -> None:
+    """Keep what was fitted in a folder under the same settings, to go on from there; empty the folder otherwise.
+
+    Args:
+        folder: with config.yaml, or not there. tried: the settings, as YAML.
+    """
     kept = folder / "config.yaml"
     if not kept.is_file() or kept.read_bytes() != tried.encode():
         shutil.rmtree(folder, ignore_errors=True)
