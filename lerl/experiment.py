@@ -25,7 +25,7 @@ import polars as pl
 from rich.table import Table
 
 import lerl
-from lerl import settings
+from lerl import settings, train
 from lerl.config import Config, ExperimentConfig, TuneConfig
 from lerl.envs.files import write_whole
 from lerl.evaluate import episodes, judged
@@ -40,6 +40,8 @@ from lerl.tune import reuse, tune
 ROWS, WORK, TUNED = "rows", "work", "tuned"
 KEPT = ("seed", "user", "replicate", "T_int", "R_cum", "category_coverage")
 ABOUT = "lerl"  # of a file's own words
+ASIDE = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
+"""Settings that decide no number."""
 WORDS = ("row", "kind", "tuned")
 NAME = re.compile(r"[\w+@.,-][\w+@., -]*")
 Say = Callable[[str], object]
@@ -62,13 +64,16 @@ class Unit:
 
     @property
     def digest(self) -> str:
-        """Of all settings that decide the numbers; where the data lie is none of them."""
-        decisive = [dataclasses.asdict(one) for one in (self.config, self.fitted)]
-        for one in decisive:
-            for name in ("path",):
-                one["data"][name] = None
-            one["planner"] |= dict.fromkeys(("base_url", "cache", "concurrency", "timeout"))
-            one["train"]["checkpoint"] = None
+        """Of all settings that decide the numbers and are not lerl's defaults, so that a new key changes none."""
+        usual = settings.known_keys()
+        decisive = [
+            {
+                name: key.default
+                for name, key in settings.known_keys(one).items()
+                if key.default != usual[name].default and not name.startswith(ASIDE)
+            }
+            for one in (self.config, self.fitted)
+        ]
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -205,10 +210,18 @@ def row_path(out: Path, unit: Unit) -> Path:
     return out / ROWS / unit.setting / f"{unit.label}.parquet"
 
 
-def finished(unit: Unit, out: Path) -> dict[str, Any] | None:
-    """How a unit was done, None where it was not, or under other settings."""
+def finished(unit: Unit, out: Path, population: str | None = None) -> dict[str, Any] | None:
+    """How a unit was done, None where it was not, or under other settings, or (where given) on other users."""
     about = done(row_path(out, unit)).about.get(str(unit.config.seed))
-    return about if about is not None and about["digest"] == unit.digest else None
+    if about is None or about["digest"] != unit.digest or population not in (None, about["population"]):
+        return None
+    return about
+
+
+def populations(plan: Plan) -> dict[str, str]:
+    """The digest of each setting's users."""
+    firsts = {setting: plan.unit(setting, plan.labels(setting)[0], plan.base.seed, {}) for setting in plan.settings}
+    return {setting: Task.load(unit.config).population.digest() for setting, unit in firsts.items()}
 
 
 def keep(unit: Unit, sessions: pl.DataFrame, about: dict[str, Any], out: Path) -> None:
@@ -357,7 +370,8 @@ def _fit_all(plan: Plan, tuned: dict[str, dict[str, Any]], out: Path, pool: Proc
         for seed in plan.seeds
         for label in plan.labels(setting)
     ]
-    left = [unit for unit in units if finished(unit, out) is None]
+    users = populations(plan)
+    left = [unit for unit in units if finished(unit, out, users[unit.setting]) is None]
     say(f"{len(units)} units of work, {len(units) - len(left)} done")
     begun, failed, number = time.monotonic(), list[str](), 0
     for again in (False, True):  # what is judged again was fitted before
@@ -393,11 +407,11 @@ def cost(config: Config, out: Path, quick: bool) -> Table:
     plan = Plan.read(config, quick)
     tuned = {label: one["values"] for label, one in read_tuned(out).items()}
     table = Table("setting", "row", "units", "done", "seconds each", "hours left")
-    total, measured = 0.0, dict[str, float]()
+    total, measured, users = 0.0, dict[str, float](), populations(plan)
     for setting in plan.settings:
         for label in plan.labels(setting):
             units = [plan.unit(setting, label, seed, tuned) for seed in plan.seeds]
-            there = [about for about in (finished(unit, out) for unit in units) if about is not None]
+            there = [about for about in (finished(unit, out, users[setting]) for unit in units) if about is not None]
             known = [(about["fitting"] or 0.0) + about["judging"] for about in there]
             if not known and label not in measured:
                 print(f"measuring {label}", file=sys.stderr)

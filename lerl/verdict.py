@@ -21,6 +21,7 @@ from scipy.stats import trim_mean  # type: ignore[import-untyped, unused-ignore]
 from lerl.compare import bootstrap_weights
 from lerl.envs.files import write_whole
 from lerl.experiment import Done, Plan, done, finished, read_tuned, row_path
+from lerl.reading import RunError
 
 Floats = NDArray[np.float64]
 
@@ -153,6 +154,9 @@ def _read(plan: Plan, out: Path, setting: str) -> _World | None:
         return None
     most = max(len(seeds) for _, seeds in found.values())
     whole = {label: entry for label, entry in found.items() if len(entry[1]) == most}
+    _refuse_different_users(
+        setting, {one.about[str(seed)]["population"] for one, seeds in whole.values() for seed in seeds}
+    )
     common = sorted(set.intersection(*(seeds for _, seeds in whole.values())))
     labels = list(whole)
     means = [_by_user(whole[label][0].sessions, common) for label in labels]
@@ -165,6 +169,13 @@ def _read(plan: Plan, out: Path, setting: str) -> _World | None:
         [[whole[label][0].about[str(seed)] for seed in common] for label in labels],
         [label for label in plan.labels(setting) if label not in whole],
     )
+
+
+def _refuse_different_users(setting: str, populations: set[str]) -> None:
+    if len(populations) > 1:
+        raise RunError(
+            f"rows of the setting {setting!r} were judged on different users; do them again, all on the same data"
+        )
 
 
 def _by_user(sessions: pl.DataFrame, seeds: Sequence[int]) -> tuple[Floats, Floats, Floats]:
