@@ -165,7 +165,8 @@ class PlannerConfig:
             known history promised, from 0 (never) to 10.
         sessions: training sessions that a planner which learns from whole sessions is given before a policy is trained
             under it, in two lots; their steps are taken off the row's training steps. 0, or at least 2.
-        model: the chat model behind llm, as PROVIDER:NAME; keys come from the environment alone.
+        model: the chat model behind llm, as PROVIDER:NAME; keys come from the environment alone. scripted:expert is
+            none: a rule that reads the questions and answers at no cost.
         base_url: its endpoint where it is not the provider's own, as http://HOST:PORT/v1.
         client: "langchain" for any provider, or "openai" for the openai client alone.
         temperature: of its answers, in [0, 2]; none to send none, as some models refuse it.

@@ -30,7 +30,7 @@ from lerl.config import Config, ExperimentConfig, TuneConfig
 from lerl.envs.files import write_whole
 from lerl.evaluate import episodes, judged
 from lerl.fit import Fitter, check_rows
-from lerl.reading import reading
+from lerl.reading import RunError, reading
 from lerl.rollout import Stage
 from lerl.rows import Row, Task, parse_row
 from lerl.runs import locked
@@ -321,7 +321,7 @@ def experiment(config: Config, out: Path, *, quick: bool, resume: bool, say: Say
     Raises:
         FileExistsError: the folder holds rows, and `resume` was not asked for.
         SettingsError: the recipe cannot be used.
-        RuntimeError: some units failed; the others are done.
+        RunError: some units failed; the others are done.
     """
     plan = Plan.read(config, quick)
     if not resume and any((out / ROWS).rglob("*.parquet")):
@@ -390,7 +390,7 @@ def _fit_all(plan: Plan, tuned: dict[str, dict[str, Any]], out: Path, pool: Proc
             figures = f"T_int {found['T_int']:.2f}  R_cum {found['R_cum']:.3f}"
             say(f"{name}: {figures}  {seconds:,.0f} s; {rest:,.0f} min left")
     if failed:
-        raise RuntimeError(f"{len(failed)} of {len(left)} units failed, the first one: {failed[0]}; see above")
+        raise RunError(f"{len(failed)} of {len(left)} units failed, the first one: {failed[0]}; see above")
 
 
 def _folder(plan: Plan, unit: Unit, out: Path) -> Path:

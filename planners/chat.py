@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from lerl.planners.prompt import plain
+from lerl.planners.scripted import expert
 
+SCRIPTED = "scripted:expert"
 LARGEST = 100_000
 """Bytes of one HTTP answer; a plan has some hundreds, and a client computes for seconds on some that are larger."""
 
@@ -78,6 +80,8 @@ def open_chat(settings: Any) -> ChatModel:
         ChatError: there is no such model or package, or no key in the environment.
     """
     check_chat(settings)
+    if settings.model == SCRIPTED:
+        return _ScriptedChat()
     try:
         return _OpenAIChat(settings) if settings.client == "openai" else _LangChainChat(settings)
     except Exception as error:  # an integration raises whatever it does, of an option that it does not take, too
@@ -90,11 +94,13 @@ def check_chat(settings: Any) -> None:
     Raises:
         ChatError: what is missing and what to do.
     """
+    if settings.model == SCRIPTED:
+        return
     provider, _, name = (settings.model or "").partition(":")
     if not provider or not name:
         raise ChatError(
-            f"planner.model must be PROVIDER:NAME, such as openai:gpt-4.1-mini or ollama:llama3.1, given "
-            f"{settings.model!r}"
+            "planner.model must be PROVIDER:NAME, such as openai:gpt-4.1-mini or ollama:llama3.1, or "
+            f"{SCRIPTED}, given {settings.model!r}"
         )
     if settings.client == "openai" and provider != "openai":
         raise ChatError(f"planner.client openai speaks to openai:NAME only, given planner.model {settings.model!r}")
@@ -142,6 +148,17 @@ def _base64(raw: bytes) -> list[str]:
         if len(own) >= 8:
             found.append("".join({"+": "[+-]", "/": r"\\?[/_]"}.get(character, character) for character in own))
     return found
+
+
+class _ScriptedChat:
+    """The scripted expert, who counts four characters as a token."""
+
+    async def reply(self, messages: Messages, schema: Schema) -> Reply:
+        text = expert(messages)
+        return Reply(text, sum(len(message["content"]) for message in messages) // 4, len(text) // 4)
+
+    async def close(self) -> None:
+        pass
 
 
 class _LangChainChat:

@@ -1,8 +1,6 @@
-"""A server that speaks OpenAI's chat completions: a scripted expert that reads nothing but the prompt."""
+"""A server that speaks OpenAI's chat completions, behind it the scripted expert."""
 
 import json
-import math
-import re
 import socket
 import threading
 from collections.abc import Callable
@@ -10,50 +8,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-BONUS, PRICE, WEIGHT, MARGIN = 0.6, 3.0, 0.5, 0.3  # of the boredom-aware rule
-LIKINGS = ("best", "good", "fair", "poor")
-WORDS = {"none": 0.0, "light": 0.7, "medium": 1.5, "heavy": 3.0}
-LINE = re.compile(
-    r"^(?P<id>\d+): liking (?P<liking>\d+%|\w+), exposure (?P<exposure>[\w.]+)"
-    r"(, shown (?P<shown>\d+), clicked (?P<clicked>\d+), promised (?P<promised>[\d.]+))?$",
-    re.MULTILINE,
-)
-
-
-def expert(messages: list[dict[str, str]]) -> str:
-    """The boredom-aware rule (UCB, no draws), from the text of a question; of a session, a short reflection."""
-    text = next(message["content"] for message in messages if message["role"] == "user")
-    if text.startswith("The session"):
-        length = re.search(r"lasted (\d+)", text)
-        assert length is not None
-        return json.dumps({"reflection": f"Lasted {length[1]} slates; rotate categories before they tire."})
-    code = re.search(r"^State (\w+)\.", text)
-    size = re.search(r"Allow at most (\d+)", text)
-    assert code is not None
-    assert size is not None
-    scored = []
-    for line in LINE.finditer(text):
-        exposure = WORDS[line["exposure"]] if line["exposure"] in WORDS else float(line["exposure"])
-        if line["liking"] in LIKINGS:
-            value = -float(LIKINGS.index(line["liking"]))
-        else:
-            chance = min(max(int(line["liking"][:-1]) / 100, 0.001), 0.999)
-            value = math.log(chance / (1 - chance))
-        if line["shown"] is not None:
-            shown, clicked, promised = int(line["shown"]), int(line["clicked"]), float(line["promised"])
-            rate = promised / shown
-            information = 4.0 + shown * rate * (1 - rate)
-            expected = promised - WEIGHT * exposure * shown * rate * (1 - rate) / 2  # half as tired on average as now
-            value += (clicked - expected) / information + BONUS / math.sqrt(information)
-        else:
-            value += BONUS / 2.0
-        scored.append((-(value - PRICE * WEIGHT * exposure), int(line["id"]), WEIGHT * exposure))
-    scored.sort()
-    allowed = scored[: int(size[1])]
-    rested = sum(tired for _, _, tired in allowed) / len(allowed)
-    avoid = [number for _, number, tired in scored[len(allowed) :] if tired > rested + MARGIN]
-    plan = {"state": code[1], "rationale": "liked and rested", "allowed": [number for _, number, _ in allowed]}
-    return json.dumps(plan | {"avoid": avoid})
+from lerl.planners.scripted import expert
 
 
 class _Server(ThreadingHTTPServer):

@@ -1,0 +1,64 @@
+"""A scripted expert in a chat model's place, as planner.model scripted:expert: it reads nothing but the question.
+
+It shows what a planner that follows the prompt to the letter is worth, and that all around a chat model works, without
+an endpoint and at no cost. It says nothing of what a real model would plan.
+"""
+
+import json
+import math
+import re
+
+BONUS, PRICE, WEIGHT, MARGIN = 0.6, 3.0, 0.5, 0.3  # of the boredom-aware rule
+LIKINGS = ("best", "good", "fair", "poor")
+WORDS = {"none": 0.0, "light": 0.7, "medium": 1.5, "heavy": 3.0}
+LINE = re.compile(
+    r"^(?P<id>\d+): liking (?P<liking>\d+%|\w+), exposure (?P<exposure>[\w.]+)"
+    r"(, shown (?P<shown>\d+), clicked (?P<clicked>\d+), promised (?P<promised>[\d.]+))?$",
+    re.MULTILINE,
+)
+
+
+def expert(messages: list[dict[str, str]]) -> str:
+    """The boredom-aware rule (UCB, no draws), from the text of a question; of a session, a short reflection.
+
+    Args:
+        messages: each {"role": ..., "content": ...}, as a `ChatModel` is given them.
+
+    Raises:
+        ValueError: the question is not worded as lerl's own prompts are.
+    """
+    text = next(message["content"] for message in messages if message["role"] == "user")
+    if text.startswith("The session"):
+        length = _found(r"lasted (\d+)", text)
+        return json.dumps({"reflection": f"Lasted {length} slates; rotate categories before they tire."})
+    code, size = _found(r"^State (\w+)\.", text), _found(r"Allow at most (\d+)", text)
+    scored = []
+    for line in LINE.finditer(text):
+        exposure = WORDS[line["exposure"]] if line["exposure"] in WORDS else float(line["exposure"])
+        if line["liking"] in LIKINGS:
+            value = -float(LIKINGS.index(line["liking"]))
+        else:
+            chance = min(max(int(line["liking"][:-1]) / 100, 0.001), 0.999)
+            value = math.log(chance / (1 - chance))
+        if line["shown"] is not None:
+            shown, clicked, promised = int(line["shown"]), int(line["clicked"]), float(line["promised"])
+            rate = promised / shown
+            information = 4.0 + shown * rate * (1 - rate)
+            expected = promised - WEIGHT * exposure * shown * rate * (1 - rate) / 2  # half as tired on average as now
+            value += (clicked - expected) / information + BONUS / math.sqrt(information)
+        else:
+            value += BONUS / 2.0
+        scored.append((-(value - PRICE * WEIGHT * exposure), int(line["id"]), WEIGHT * exposure))
+    scored.sort()
+    allowed = scored[: int(size)]
+    rested = sum(tired for _, _, tired in allowed) / len(allowed)
+    avoid = [number for _, number, tired in scored[len(allowed) :] if tired > rested + MARGIN]
+    plan = {"state": code, "rationale": "liked and rested", "allowed": [number for _, number, _ in allowed]}
+    return json.dumps(plan | {"avoid": avoid})
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    if match is None:
+        raise ValueError("the scripted expert reads questions of lerl's own prompts alone; leave out planner.prompts")
+    return match[1]
