@@ -103,11 +103,16 @@ class PrivilegedAgent:
     def watch(self, env: SessionVectorEnv) -> None:
         """Be given the users' environment, hidden state included."""
         self.env = env
+        self._live = np.ones(env.num_envs, bool)
         simulator = env.simulator
         _, signature = np.unique(simulator.topics, axis=0, return_inverse=True)
         self._signature = signature.reshape(-1)
         shunning = (0.0,) if simulator.config.leave.rule == "satisfaction" else (0.0, 4.0)
         self._policies = [(price, shun) for price in PRICES for shun in shunning]
+
+    def attend(self, live: NDArray[np.bool_]) -> None:
+        """Think about these slots alone (B,); the slates of the others stay empty."""
+        self._live = live
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """Nothing to remember: the state holds it all."""
@@ -116,11 +121,18 @@ class PrivilegedAgent:
         """Slates (B, k)."""
         if self.env is None:
             raise ValueError("the privileged agent must watch an environment before it acts; call watch(env)")
-        simulator, state = self.env.simulator, self.env.state
+        slates = np.zeros((len(self._live), self.setting.slate_size), np.int32)
+        live = np.flatnonzero(self._live)
+        if len(live):
+            slates[live] = self._think(self.env.simulator, self.env.state.take(live))
+        return slates
+
+    def _think(self, simulator: UserSimulator, state: State) -> NDArray[np.int32]:
+        """The first slates (B, k) of the best base policies."""
         candidates, logits = self._candidates(simulator, state)
         values, slates = [], []
         for price, shun in self._policies:
-            value, first = _follow(simulator, state, candidates, logits, price, shun)
+            value, first = _follow(simulator, state, candidates, logits, self._signature, price, shun)
             values.append(value)
             slates.append(first)
         best = np.argmax(np.stack(values), axis=0)
@@ -146,6 +158,7 @@ def _follow(
     state: State,
     candidates: NDArray[np.int32],
     logits: NDArray[np.float64],
+    signature: NDArray[np.int64],
     price: float,
     shun: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
@@ -166,7 +179,7 @@ def _follow(
             break
         slates = _fill_by_price(
             candidates[rows], logits[rows], copy.boredom, copy.shown, copy.steps, simulator.topics,
-            config.slate_size, price * weight, shun, config.repeats,
+            signature, config.slate_size, price * weight, shun, config.repeats,
         )  # fmt: skip
         if first is None:
             first = np.full((len(state), config.slate_size), -1, np.int32)
@@ -195,28 +208,44 @@ def _hide_shown(logits, shown, repeats):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _best_of_each(logits, signature, each, most):  # type: ignore[no-untyped-def]
     """(B, most) items: the `each` best of every signature, the best of those overall, -1 where there are fewer."""
-    chosen = np.full((len(logits), most), -1, np.int32)
-    held = np.zeros(signature.max() + 1, np.int64)
-    for b in range(len(logits)):
-        held[:] = 0
-        count = 0
-        for item in np.argsort(-logits[b], kind="mergesort"):
-            if count == most or logits[b, item] == -np.inf:
-                break
-            if held[signature[item]] < each:
-                held[signature[item]] += 1
-                chosen[b, count] = item
-                count += 1
+    users, items = logits.shape
+    chosen = np.full((users, most), -1, np.int32)
+    best = np.empty((signature.max() + 1, each), np.int64)
+    held, kept = np.zeros(len(best), np.int64), np.zeros(items, np.bool_)
+    for b in range(users):
+        held[:], kept[:] = 0, False
+        for item in range(items):
+            mine, place = best[signature[item]], held[signature[item]]
+            if logits[b, item] == -np.inf or (place == each and logits[b, mine[-1]] >= logits[b, item]):
+                continue
+            held[signature[item]] = min(place + 1, each)
+            place = min(place, each - 1)
+            while place > 0 and logits[b, mine[place - 1]] < logits[b, item]:
+                mine[place] = mine[place - 1]
+                place -= 1
+            mine[place] = item
+        for own in range(len(best)):
+            for place in range(held[own]):
+                kept[best[own, place]] = True
+        found = np.flatnonzero(kept)
+        order = np.argsort(-logits[b][found], kind="mergesort")[:most]
+        chosen[b, : len(order)] = found[order]
     return chosen
 
 
 @njit(cache=True)
-def _fill_by_price(candidates, logits, boredom, shown, steps, topics, k, cost, shun, repeats):  # type: ignore[no-untyped-def]
-    """Slates (B, k) from candidates (B, N) in the order of their logits (B, N), -1 as padding at the end."""
+def _fill_by_price(  # type: ignore[no-untyped-def]
+    candidates, logits, boredom, shown, steps, topics, signature, k, cost, shun, repeats
+):
+    """Slates (B, k) from candidates (B, N) in the order of their logits (B, N), -1 as padding at the end.
+
+    Items of one signature (I,) have the same topics, so that the next best of each is all that need be compared.
+    """
     users, count = candidates.shape
     slates = np.full((users, k), -1, np.int32)
     tired = np.empty(boredom.shape[1], np.float64)
-    free, seen = np.empty(count, np.bool_), np.zeros(len(topics), np.bool_)
+    seen = np.zeros(len(topics), np.bool_)
+    first, after = np.empty(signature.max() + 1, np.int64), np.empty(count, np.int64)
     for b in range(users):
         tired[:] = cost * boredom[b]
         for slot in range(max(0, (steps[b] - 1) * k), steps[b] * k):
@@ -226,28 +255,30 @@ def _fill_by_price(candidates, logits, boredom, shown, steps, topics, k, cost, s
                         tired[topics[shown[b, slot], m]] += shun
         if not repeats:
             mark(seen, shown[b, : steps[b] * k], True)
-        for n in range(count):
-            free[n] = candidates[b, n] >= 0 and not seen[candidates[b, n]]
+        first[:] = -1
+        for n in range(count - 1, -1, -1):
+            item = candidates[b, n]
+            if item >= 0 and not seen[item]:
+                after[n], first[signature[item]] = first[signature[item]], n
         if not repeats:
             mark(seen, shown[b, : steps[b] * k], False)
         for s in range(k):
             best, top = -1, -np.inf
-            for n in range(count):
-                if logits[b, n] <= top:
-                    break  # no later one can be better: they come best first, and boredom only lowers a score
-                if free[n]:
-                    loss, number = 0.0, 0
-                    for m in range(topics.shape[1]):
-                        if topics[candidates[b, n], m] >= 0:
-                            loss += tired[topics[candidates[b, n], m]]
-                            number += 1
-                    score = logits[b, n] - loss / max(number, 1)
-                    if score > top:
-                        best, top = n, score
+            for n in first:
+                if n < 0 or logits[b, n] < top:
+                    continue  # boredom only lowers a score
+                loss, number = 0.0, 0
+                for m in range(topics.shape[1]):
+                    if topics[candidates[b, n], m] >= 0:
+                        loss += tired[topics[candidates[b, n], m]]
+                        number += 1
+                score = logits[b, n] - loss / max(number, 1)
+                if score > top or (score == top and n < best):
+                    best, top = n, score
             if best < 0:
                 break
-            free[best] = False
             slates[b, s] = candidates[b, best]
+            first[signature[slates[b, s]]] = after[best]
             for m in range(topics.shape[1]):
                 if topics[slates[b, s], m] >= 0:
                     tired[topics[slates[b, s], m]] += cost / k
