@@ -130,13 +130,20 @@ class PrivilegedAgent:
     def _think(self, simulator: UserSimulator, state: State) -> NDArray[np.int32]:
         """The first slates (B, k) of the best base policies."""
         candidates, logits = self._candidates(simulator, state)
-        values, slates = [], []
-        for price, shun in self._policies:
-            value, first = _follow(simulator, state, candidates, logits, self._signature, price, shun)
-            values.append(value)
-            slates.append(first)
-        best = np.argmax(np.stack(values), axis=0)
-        chosen: NDArray[np.int32] = np.stack(slates)[best, np.arange(len(state))]
+        prices, shuns = np.array(self._policies).T  # (P,) each
+        owners = np.tile(np.arange(len(state)), len(prices))  # every policy of every user, side by side
+        values, slates = _follow(
+            simulator,
+            state.take(owners),
+            candidates,
+            logits,
+            owners,
+            self._signature,
+            np.repeat(prices, len(state)),
+            np.repeat(shuns, len(state)),
+        )
+        best = np.argmax(values.reshape(len(prices), -1), axis=0)
+        chosen: NDArray[np.int32] = slates.reshape(len(prices), len(state), -1)[best, np.arange(len(state))]
         return np.maximum(chosen, 0)
 
     def _candidates(self, simulator: UserSimulator, state: State) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -158,42 +165,42 @@ def _follow(
     state: State,
     candidates: NDArray[np.int32],
     logits: NDArray[np.float64],
+    owners: NDArray[np.int64],
     signature: NDArray[np.int64],
-    price: float,
-    shun: float,
+    prices: NDArray[np.float64],
+    shuns: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Value (B,) of a base policy followed from a copy of the state, and its first slates (B, k)."""
-    config = simulator.config
-    value, there = np.zeros(len(state)), np.ones(len(state))
-    rate, leaving = np.zeros(len(state)), np.zeros(len(state))
-    weight = config.boredom.weight if config.boredom.enabled else 0.0
-    copy = state.take(np.arange(len(state)))
-    copy.seed ^= LOOK_AHEAD
-    rows = np.arange(len(state))
-    first: NDArray[np.int32] | None = None
-    for _ in range(HORIZON):
-        going = copy.steps < config.max_steps
+    """Values (n,) of base policies, each followed from its row of the state, and their first slates (n, k).
+
+    The state is used up. Candidates and logits are the users' (B, N), of whom policy i follows user owners[i].
+    """
+    config, count = simulator.config, len(state)
+    value, there = np.zeros(count), np.ones(count)
+    rate, leaving = np.zeros(count), np.zeros(count)
+    first = np.full((count, config.slate_size), -1, np.int32)
+    costs = prices * (config.boredom.weight if config.boredom.enabled else 0.0)
+    rest = config.max_steps - state.steps - HORIZON
+    state.seed ^= LOOK_AHEAD
+    rows = np.arange(count)
+    for step in range(HORIZON):
+        going = state.steps < config.max_steps
         if not going.all():
-            rows, copy = rows[going], copy.take(np.flatnonzero(going))
+            rows, state = rows[going], state.take(np.flatnonzero(going))
         if not len(rows):
             break
         slates = _fill_by_price(
-            candidates[rows], logits[rows], copy.boredom, copy.shown, copy.steps, simulator.topics,
-            signature, config.slate_size, price * weight, shun, config.repeats,
+            candidates, logits, owners[rows], state.boredom, state.shown, state.steps, simulator.topics,
+            signature, config.slate_size, costs[rows], shuns[rows], config.repeats,
         )  # fmt: skip
-        if first is None:
-            first = np.full((len(state), config.slate_size), -1, np.int32)
+        if step == 0:
             first[rows] = slates
-        outcome = simulator.step(copy, slates)
+        outcome = simulator.step(state, slates)
         rate[rows] = simulator.worth(outcome.slates, outcome.chance).mean(axis=1)
         leaving[rows] = outcome.leave_chance
         value[rows] += there[rows] * rate[rows]
         there[rows] *= 1 - leaving[rows]
-        there[rows[copy.steps >= config.max_steps]] = 0.0
-    rest = np.minimum(config.max_steps - state.steps - HORIZON, 1 / np.maximum(leaving, 1e-3))
-    return value + there * rate * np.maximum(rest, 0), first if first is not None else np.zeros(
-        (len(state), config.slate_size), np.int32
-    )
+        there[rows[state.steps >= config.max_steps]] = 0.0
+    return value + there * rate * np.maximum(np.minimum(rest, 1 / np.maximum(leaving, 1e-3)), 0), first
 
 
 @njit(cache=True)
@@ -235,29 +242,30 @@ def _best_of_each(logits, signature, each, most):  # type: ignore[no-untyped-def
 
 @njit(cache=True)
 def _fill_by_price(  # type: ignore[no-untyped-def]
-    candidates, logits, boredom, shown, steps, topics, signature, k, cost, shun, repeats
+    candidates, logits, owners, boredom, shown, steps, topics, signature, k, costs, shuns, repeats
 ):
-    """Slates (B, k) from candidates (B, N) in the order of their logits (B, N), -1 as padding at the end.
+    """Slates (n, k) from the owners' candidates (B, N) in the order of their logits (B, N), -1 as padding at the end.
 
     Items of one signature (I,) have the same topics, so that the next best of each is all that need be compared.
     """
-    users, count = candidates.shape
-    slates = np.full((users, k), -1, np.int32)
+    count = candidates.shape[1]
+    slates = np.full((len(owners), k), -1, np.int32)
     tired = np.empty(boredom.shape[1], np.float64)
     seen = np.zeros(len(topics), np.bool_)
     first, after = np.empty(signature.max() + 1, np.int64), np.empty(count, np.int64)
-    for b in range(users):
+    for b in range(len(owners)):
+        named, score, cost = candidates[owners[b]], logits[owners[b]], costs[b]
         tired[:] = cost * boredom[b]
         for slot in range(max(0, (steps[b] - 1) * k), steps[b] * k):
             if shown[b, slot] >= 0:
                 for m in range(topics.shape[1]):
                     if topics[shown[b, slot], m] >= 0:
-                        tired[topics[shown[b, slot], m]] += shun
+                        tired[topics[shown[b, slot], m]] += shuns[b]
         if not repeats:
             mark(seen, shown[b, : steps[b] * k], True)
         first[:] = -1
         for n in range(count - 1, -1, -1):
-            item = candidates[b, n]
+            item = named[n]
             if item >= 0 and not seen[item]:
                 after[n], first[signature[item]] = first[signature[item]], n
         if not repeats:
@@ -265,19 +273,19 @@ def _fill_by_price(  # type: ignore[no-untyped-def]
         for s in range(k):
             best, top = -1, -np.inf
             for n in first:
-                if n < 0 or logits[b, n] < top:
+                if n < 0 or score[n] < top:
                     continue  # boredom only lowers a score
                 loss, number = 0.0, 0
                 for m in range(topics.shape[1]):
-                    if topics[candidates[b, n], m] >= 0:
-                        loss += tired[topics[candidates[b, n], m]]
+                    if topics[named[n], m] >= 0:
+                        loss += tired[topics[named[n], m]]
                         number += 1
-                score = logits[b, n] - loss / max(number, 1)
-                if score > top or (score == top and n < best):
-                    best, top = n, score
+                worth = score[n] - loss / max(number, 1)
+                if worth > top or (worth == top and n < best):
+                    best, top = n, worth
             if best < 0:
                 break
-            slates[b, s] = candidates[b, best]
+            slates[b, s] = named[best]
             first[signature[slates[b, s]]] = after[best]
             for m in range(topics.shape[1]):
                 if topics[slates[b, s], m] >= 0:
