@@ -39,7 +39,8 @@ class Agent(Protocol):
 
     One that has `watch(env)` is given the users' `SessionVectorEnv`, hidden state included: for ceilings, never for
     what is to be compared with others. One that has an attribute `widened`, (B,) int, has it reported per session.
-    One that has `attend(live)` is told before sessions begin which slots, (B,) bool, hold one that counts.
+    One that has `attend(live)` is told before sessions begin which slots, (B,) bool, hold one that counts. What it
+    shows in the others is of no account, and it need not hear of sessions that begin there.
     """
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:

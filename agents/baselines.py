@@ -103,11 +103,16 @@ class PrivilegedAgent:
     def watch(self, env: SessionVectorEnv) -> None:
         """Be given the users' environment, hidden state included."""
         self.env = env
+        self._live = np.ones(env.num_envs, bool)
         simulator = env.simulator
         _, signature = np.unique(simulator.topics, axis=0, return_inverse=True)
         self._signature = signature.reshape(-1)
         shunning = (0.0,) if simulator.config.leave.rule == "satisfaction" else (0.0, 4.0)
         self._policies = [(price, shun) for price in PRICES for shun in shunning]
+
+    def attend(self, live: NDArray[np.bool_]) -> None:
+        """Think about these slots alone (B,); the slates of the others stay empty."""
+        self._live = live
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """Nothing to remember: the state holds it all."""
@@ -116,15 +121,29 @@ class PrivilegedAgent:
         """Slates (B, k)."""
         if self.env is None:
             raise ValueError("the privileged agent must watch an environment before it acts; call watch(env)")
-        simulator, state = self.env.simulator, self.env.state
+        slates = np.zeros((len(self._live), self.setting.slate_size), np.int32)
+        live = np.flatnonzero(self._live)
+        if len(live):
+            slates[live] = self._think(self.env.simulator, self.env.state.take(live))
+        return slates
+
+    def _think(self, simulator: UserSimulator, state: State) -> NDArray[np.int32]:
+        """The first slates (B, k) of the best base policies."""
         candidates, logits = self._candidates(simulator, state)
-        values, slates = [], []
-        for price, shun in self._policies:
-            value, first = _follow(simulator, state, candidates, logits, price, shun)
-            values.append(value)
-            slates.append(first)
-        best = np.argmax(np.stack(values), axis=0)
-        chosen: NDArray[np.int32] = np.stack(slates)[best, np.arange(len(state))]
+        prices, shuns = np.array(self._policies).T  # (P,) each
+        owners = np.tile(np.arange(len(state)), len(prices))  # every policy of every user, side by side
+        values, slates = _follow(
+            simulator,
+            state.take(owners),
+            candidates,
+            logits,
+            owners,
+            self._signature,
+            np.repeat(prices, len(state)),
+            np.repeat(shuns, len(state)),
+        )
+        best = np.argmax(values.reshape(len(prices), -1), axis=0)
+        chosen: NDArray[np.int32] = slates.reshape(len(prices), len(state), -1)[best, np.arange(len(state))]
         return np.maximum(chosen, 0)
 
     def _candidates(self, simulator: UserSimulator, state: State) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -146,41 +165,42 @@ def _follow(
     state: State,
     candidates: NDArray[np.int32],
     logits: NDArray[np.float64],
-    price: float,
-    shun: float,
+    owners: NDArray[np.int64],
+    signature: NDArray[np.int64],
+    prices: NDArray[np.float64],
+    shuns: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Value (B,) of a base policy followed from a copy of the state, and its first slates (B, k)."""
-    config = simulator.config
-    value, there = np.zeros(len(state)), np.ones(len(state))
-    rate, leaving = np.zeros(len(state)), np.zeros(len(state))
-    weight = config.boredom.weight if config.boredom.enabled else 0.0
-    copy = state.take(np.arange(len(state)))
-    copy.seed ^= LOOK_AHEAD
-    rows = np.arange(len(state))
-    first: NDArray[np.int32] | None = None
-    for _ in range(HORIZON):
-        going = copy.steps < config.max_steps
+    """Values (n,) of base policies, each followed from its row of the state, and their first slates (n, k).
+
+    The state is used up. Candidates and logits are the users' (B, N), of whom policy i follows user owners[i].
+    """
+    config, count = simulator.config, len(state)
+    value, there = np.zeros(count), np.ones(count)
+    rate, leaving = np.zeros(count), np.zeros(count)
+    first = np.full((count, config.slate_size), -1, np.int32)
+    costs = prices * (config.boredom.weight if config.boredom.enabled else 0.0)
+    rest = config.max_steps - state.steps - HORIZON
+    state.seed ^= LOOK_AHEAD
+    rows = np.arange(count)
+    for step in range(HORIZON):
+        going = state.steps < config.max_steps
         if not going.all():
-            rows, copy = rows[going], copy.take(np.flatnonzero(going))
+            rows, state = rows[going], state.take(np.flatnonzero(going))
         if not len(rows):
             break
         slates = _fill_by_price(
-            candidates[rows], logits[rows], copy.boredom, copy.shown, copy.steps, simulator.topics,
-            config.slate_size, price * weight, shun, config.repeats,
+            candidates, logits, owners[rows], state.boredom, state.shown, state.steps, simulator.topics,
+            signature, config.slate_size, costs[rows], shuns[rows], config.repeats,
         )  # fmt: skip
-        if first is None:
-            first = np.full((len(state), config.slate_size), -1, np.int32)
+        if step == 0:
             first[rows] = slates
-        outcome = simulator.step(copy, slates)
+        outcome = simulator.step(state, slates)
         rate[rows] = simulator.worth(outcome.slates, outcome.chance).mean(axis=1)
         leaving[rows] = outcome.leave_chance
         value[rows] += there[rows] * rate[rows]
         there[rows] *= 1 - leaving[rows]
-        there[rows[copy.steps >= config.max_steps]] = 0.0
-    rest = np.minimum(config.max_steps - state.steps - HORIZON, 1 / np.maximum(leaving, 1e-3))
-    return value + there * rate * np.maximum(rest, 0), first if first is not None else np.zeros(
-        (len(state), config.slate_size), np.int32
-    )
+        there[rows[state.steps >= config.max_steps]] = 0.0
+    return value + there * rate * np.maximum(np.minimum(rest, 1 / np.maximum(leaving, 1e-3)), 0), first
 
 
 @njit(cache=True)
@@ -195,59 +215,78 @@ def _hide_shown(logits, shown, repeats):  # type: ignore[no-untyped-def]
 @njit(cache=True)
 def _best_of_each(logits, signature, each, most):  # type: ignore[no-untyped-def]
     """(B, most) items: the `each` best of every signature, the best of those overall, -1 where there are fewer."""
-    chosen = np.full((len(logits), most), -1, np.int32)
-    held = np.zeros(signature.max() + 1, np.int64)
-    for b in range(len(logits)):
-        held[:] = 0
-        count = 0
-        for item in np.argsort(-logits[b], kind="mergesort"):
-            if count == most or logits[b, item] == -np.inf:
-                break
-            if held[signature[item]] < each:
-                held[signature[item]] += 1
-                chosen[b, count] = item
-                count += 1
+    users, items = logits.shape
+    chosen = np.full((users, most), -1, np.int32)
+    best = np.empty((signature.max() + 1, each), np.int64)
+    held, kept = np.zeros(len(best), np.int64), np.zeros(items, np.bool_)
+    for b in range(users):
+        held[:], kept[:] = 0, False
+        for item in range(items):
+            mine, place = best[signature[item]], held[signature[item]]
+            if logits[b, item] == -np.inf or (place == each and logits[b, mine[-1]] >= logits[b, item]):
+                continue
+            held[signature[item]] = min(place + 1, each)
+            place = min(place, each - 1)
+            while place > 0 and logits[b, mine[place - 1]] < logits[b, item]:
+                mine[place] = mine[place - 1]
+                place -= 1
+            mine[place] = item
+        for own in range(len(best)):
+            for place in range(held[own]):
+                kept[best[own, place]] = True
+        found = np.flatnonzero(kept)
+        order = np.argsort(-logits[b][found], kind="mergesort")[:most]
+        chosen[b, : len(order)] = found[order]
     return chosen
 
 
 @njit(cache=True)
-def _fill_by_price(candidates, logits, boredom, shown, steps, topics, k, cost, shun, repeats):  # type: ignore[no-untyped-def]
-    """Slates (B, k) from candidates (B, N) in the order of their logits (B, N), -1 as padding at the end."""
-    users, count = candidates.shape
-    slates = np.full((users, k), -1, np.int32)
+def _fill_by_price(  # type: ignore[no-untyped-def]
+    candidates, logits, owners, boredom, shown, steps, topics, signature, k, costs, shuns, repeats
+):
+    """Slates (n, k) from the owners' candidates (B, N) in the order of their logits (B, N), -1 as padding at the end.
+
+    Items of one signature (I,) have the same topics, so that the next best of each is all that need be compared.
+    """
+    count = candidates.shape[1]
+    slates = np.full((len(owners), k), -1, np.int32)
     tired = np.empty(boredom.shape[1], np.float64)
-    free, seen = np.empty(count, np.bool_), np.zeros(len(topics), np.bool_)
-    for b in range(users):
+    seen = np.zeros(len(topics), np.bool_)
+    first, after = np.empty(signature.max() + 1, np.int64), np.empty(count, np.int64)
+    for b in range(len(owners)):
+        named, score, cost = candidates[owners[b]], logits[owners[b]], costs[b]
         tired[:] = cost * boredom[b]
         for slot in range(max(0, (steps[b] - 1) * k), steps[b] * k):
             if shown[b, slot] >= 0:
                 for m in range(topics.shape[1]):
                     if topics[shown[b, slot], m] >= 0:
-                        tired[topics[shown[b, slot], m]] += shun
+                        tired[topics[shown[b, slot], m]] += shuns[b]
         if not repeats:
             mark(seen, shown[b, : steps[b] * k], True)
-        for n in range(count):
-            free[n] = candidates[b, n] >= 0 and not seen[candidates[b, n]]
+        first[:] = -1
+        for n in range(count - 1, -1, -1):
+            item = named[n]
+            if item >= 0 and not seen[item]:
+                after[n], first[signature[item]] = first[signature[item]], n
         if not repeats:
             mark(seen, shown[b, : steps[b] * k], False)
         for s in range(k):
             best, top = -1, -np.inf
-            for n in range(count):
-                if logits[b, n] <= top:
-                    break  # no later one can be better: they come best first, and boredom only lowers a score
-                if free[n]:
-                    loss, number = 0.0, 0
-                    for m in range(topics.shape[1]):
-                        if topics[candidates[b, n], m] >= 0:
-                            loss += tired[topics[candidates[b, n], m]]
-                            number += 1
-                    score = logits[b, n] - loss / max(number, 1)
-                    if score > top:
-                        best, top = n, score
+            for n in first:
+                if n < 0 or score[n] < top:
+                    continue  # boredom only lowers a score
+                loss, number = 0.0, 0
+                for m in range(topics.shape[1]):
+                    if topics[named[n], m] >= 0:
+                        loss += tired[topics[named[n], m]]
+                        number += 1
+                worth = score[n] - loss / max(number, 1)
+                if worth > top or (worth == top and n < best):
+                    best, top = n, worth
             if best < 0:
                 break
-            free[best] = False
-            slates[b, s] = candidates[b, best]
+            slates[b, s] = named[best]
+            first[signature[slates[b, s]]] = after[best]
             for m in range(topics.shape[1]):
                 if topics[slates[b, s], m] >= 0:
                     tired[topics[slates[b, s], m]] += cost / k

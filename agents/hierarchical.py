@@ -27,7 +27,7 @@ class Hierarchy:
 
     Attributes:
         widened: (B,) int, slates of the running session whose plan left fewer than k items and was widened.
-        live: (B,) bool, slots that are planned for; the others keep whatever plan they had.
+        live: (B,) bool, slots that are planned for; the others keep whatever plan they had, and show item 0.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Hierarchy:
     def see(self, observation: Observation, ended: NDArray[np.bool_] | None = None) -> None:
         """Take in the newest slates; sessions that go on get a new plan when theirs is old, `ended` keep the last."""
         self.memory.see(observation)
-        self._look(np.arange(len(self.widened)))
+        self._look(np.flatnonzero(self.live))
         due = self.memory.steps - self.planned_at >= self.replan_every
         if self.replan_below > 0 and self.contexts is not None:
             due |= (self.memory.steps > self.planned_at) & self._disappointing(self.contexts)
@@ -110,17 +110,21 @@ class Hierarchy:
         self._look(np.arange(len(self.widened)))
 
     def slates(self, queries: NDArray[np.float32]) -> NDArray[np.int32]:
-        """The slates (B, k) that virtual items (B, D) stand for under the current plans.
+        """The slates (B, k) that virtual items (B, D) stand for under the current plans, item 0 in slots not live.
 
         When no item is left, item 0 stands in: it was shown before, so its slot stays empty.
         """
-        k, shown = self.setting.slate_size, self.memory.barred
+        live = slice(None) if self.live.all() else np.flatnonzero(self.live)
+        k, shown, queries = self.setting.slate_size, self.memory.barred[live], queries[live]
+        slates = np.zeros((len(self.live), k), np.int32)
         if self.diversity > 0:
             vectors = self.setting.knowledge.item_vectors
-            return np.maximum(diverse_items(queries, vectors, self._units, shown, k, self.diversity), 0)
-        slates, widened = self.memory.index.top(queries, self.allowed, self.avoid, shown, k)
-        self.widened += widened
-        return np.maximum(slates, 0)
+            found = diverse_items(queries, vectors, self._units, shown, k, self.diversity)
+        else:
+            found, widened = self.memory.index.top(queries, self.allowed[live], self.avoid[live], shown, k)
+            self.widened[live] += widened
+        slates[live] = np.maximum(found, 0)
+        return slates
 
     def eligible(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """The items (B, I) that slates of one may hold under the current plans; whether a plan was widened (B,)."""

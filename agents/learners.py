@@ -32,6 +32,15 @@ TARGET_SPEED = 0.005  # share of the way that target networks go per gradient st
 Scorer = PolicyScorer | ItemChooser
 
 
+class Idle:
+    """In an optimiser's place where nothing is learned: PyTorch's own import its compiler, which takes a second."""
+
+    def __init__(self, parameters: Any, **settings: Any) -> None: ...
+
+
+IDLE = {"optimizer_class": Idle}
+
+
 @dataclass(frozen=True)
 class Learner:
     """One learner.
@@ -99,12 +108,13 @@ def new_model(name: str, view: SessionsView, settings: Any, seed: int, tensorboa
     torch.set_num_threads(1)
     learner = LEARNERS[name]
     algorithm: Any = learner.algorithm
+    network = _network(name, view.encoder, settings)
     model = algorithm(
         learner.policy,
         view,
         learning_rate=lambda left: settings.learning_rate * left,
         gamma=settings.gamma,
-        policy_kwargs=_network(name, view.encoder, settings),
+        policy_kwargs=network if settings.steps else network | IDLE,
         seed=seed % 2**32,
         device=check_device(settings.device),
         **(_off_policy(name, view, settings) if learner.off_policy else _on_policy(name, settings)),
@@ -227,7 +237,7 @@ def load_policy(path: Path, name: str, encoder: CategoryEncoder, settings: Any) 
     """
     learner = LEARNERS[name]
     spaces: Any = discrete_spaces(encoder) if learner.reach is None else virtual_spaces(encoder, learner.reach)
-    options = _network(name, encoder, settings)
+    options = _network(name, encoder, settings) | IDLE
     policy = learner.policy(*spaces, lambda _: 0.0, **options)
     policy.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     policy.set_training_mode(False)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,11 @@ class Truth:
         _check_matrices("truth.item_vectors", self.item_vectors, items, "truth.user_vectors", self.user_vectors, users)
         _check_finite(self)
         read_only(self)
+
+    @cached_property
+    def clusters(self) -> dict[int, NDArray[np.int32]]:
+        """Hidden topics by how many there are, as `item_topics` has found them so far."""
+        return {}
 
 
 @dataclass(frozen=True)

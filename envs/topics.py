@@ -82,5 +82,8 @@ def item_topics(population: Population, topics: str, count: int) -> NDArray[np.i
     if topics == "categories":
         return population.catalog.categories.groups
     if topics == "hidden":
-        return cluster_items(population.truth.item_vectors, count, 0, "env.topic_count")[:, None]
+        found = population.truth.clusters
+        if count not in found:
+            found[count] = cluster_items(population.truth.item_vectors, count, 0, "env.topic_count")[:, None]
+        return found[count]
     raise ValueError(f"topics must be 'hidden' or 'categories', given {topics!r}")

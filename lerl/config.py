@@ -164,7 +164,8 @@ class PlannerConfig:
         replan_below: a plan is replaced before that when the last slate brought less than this share of the clicks that
             known history promised, from 0 (never) to 10.
         sessions: training sessions that a planner which learns from whole sessions is given before a policy is trained
-            under it, in two lots; their steps are taken off the row's training steps. 0, or at least 2.
+            under it, in two lots; their steps are taken off the row's training steps. 0, or at least 2; none where
+            train.steps is 0.
         model: the chat model behind llm, as PROVIDER:NAME; keys come from the environment alone. scripted:expert is
             none: a rule that reads the questions and answers at no cost.
         base_url: its endpoint where it is not the provider's own, as http://HOST:PORT/v1.
@@ -293,7 +294,7 @@ class TrainConfig:
     """How item policies learn (Stable-Baselines3); a key that a learner has no use for is not read by it.
 
     Args:
-        steps: user-steps per learned agent; 0 leaves the policies as they start.
+        steps: user-steps per learned agent; 0 leaves policies, and planners that learn, as they start.
         users: simulated users side by side.
         rollout: steps of each user between updates of ppo, maskable_ppo and a2c.
         batch_size: user-steps per gradient step, a whole rollout when that is less; a2c always takes the whole.

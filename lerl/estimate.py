@@ -237,7 +237,7 @@ class _Ledger:
 def _costs(config: Config, rows: list[Row], task: Task, sample: Sample) -> list[Cost]:
     """In the order of a run: lessons of each planner, then training under it, and evaluation at the end."""
     ledger, planner, train = _Ledger(sample), config.planner, config.train
-    lot = planner.sessions // 2
+    lot = planner.sessions // 2 if train.steps else 0
     lessons = 2 * lot * sample.length
     version = 0
     if lot and any(row.planner == "llm" for row in rows):

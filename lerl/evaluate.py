@@ -122,7 +122,7 @@ def write_table(table: pl.DataFrame, path: Path) -> None:
 def episodes(label: str, played: Played, task: Task) -> pl.DataFrame:
     """One row per session."""
     membership = task.population.catalog.categories.membership
-    vectors = task.population.knowledge.item_vectors[:, :-1]
+    vectors = task.population.knowledge.item_vectors[:, :-1].astype(np.float64)  # once, not once a session
     rows = []
     for n, length in enumerate(played.lengths.tolist()):
         rewards, satisfaction = played.rewards[n, :length], played.satisfaction[n, :length].astype(np.float64)

@@ -73,6 +73,7 @@ class Fitter:
         self.task, self.folder, self.report = task, folder, report
         self.how = how or f"go on with: {resume_command(folder)}"
         self._taught: dict[str, tuple[Planner, int]] = {}
+        self._untaught: set[str] = set()
         self._stage: Stage | None = None
         self._guard: Guard | None = None
 
@@ -174,7 +175,9 @@ class Fitter:
         return build_planner(name, settings.size, seed)
 
     def _learns(self, planner: Any) -> bool:
-        return hasattr(planner, "session_ended") and self.task.config.planner.sessions > 0
+        """Whether a planner has lessons; their steps are training steps, of which there may be none."""
+        config = self.task.config
+        return hasattr(planner, "session_ended") and config.planner.sessions > 0 and config.train.steps > 0
 
     def _keeps(self, planner: Any) -> bool:
         """Whether what a planner learned is kept in a file."""
@@ -190,6 +193,13 @@ class Fitter:
         if name is None:
             return None, 0
         built = self._new_planner(name)
+        if hasattr(built, "session_ended") and not self.task.config.train.steps and name not in self._untaught:
+            self._untaught.add(name)
+            warnings.warn(
+                f"the planner {self._name(name)} has no lessons and stays as it begins, since train.steps is 0; give "
+                "more train.steps",
+                stacklevel=2,
+            )
         if not self._keeps(built):
             if not self._learns(built):
                 return built, 0

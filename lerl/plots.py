@@ -358,9 +358,8 @@ def _stack(panel: Axes, shares: pl.DataFrame, names: Sequence[str]) -> None:
     """Areas of the named shares from below, the rest in grey on top."""
     steps = shares["step"].unique().sort().to_numpy()
     areas = np.zeros((len(names) + 1, len(steps)))
-    for i, name in enumerate(names):
-        mine = shares.filter(pl.col("name") == name)
-        areas[i, np.searchsorted(steps, mine["step"].to_numpy())] = mine["share"].to_numpy()
+    for (name,), mine in shares.filter(pl.col("name").is_in(names)).partition_by("name", as_dict=True).items():
+        areas[names.index(name), np.searchsorted(steps, mine["step"].to_numpy())] = mine["share"].to_numpy()
     areas[-1] = np.maximum(0.0, 1.0 - areas.sum(axis=0))
     panel.stackplot(steps, areas, colors=[*_AREAS[: len(names)], _PALE], lw=0.2, edgecolor="white")
 

@@ -141,13 +141,14 @@ class _Play:
     ) -> None:
         self.env, self.agent, self.users, self.replicates, self.seeds = env, agent, users, replicates, seeds
         self.progress = progress
+        # Hashed, so that nobody can work out the users' coins from a session's key.
+        self.keys = np.array([seed_from("session key", one) for one in seeds], np.uint64)
         config = env.simulator.config
         count = len(users)
         self.slates = np.full((count, config.max_steps, config.slate_size), -1, np.int32)
         self.feedback = np.full(self.slates.shape, -1, np.float32)
         self.rewards = np.full((count, config.max_steps), np.nan)
         self.satisfaction = np.full((count, config.max_steps), np.nan, np.float32)
-        self.keys = np.zeros(count, np.uint64)
         self.lengths = np.zeros(count, np.int64)
         self.left = np.zeros(count, bool)
         self.widened = np.zeros(count, np.int64)
@@ -184,16 +185,17 @@ class _Play:
         take = min(len(rows), len(self.users) - self.next)
         self.session[rows[:take]] = np.arange(self.next, self.next + take)
         self.next += take
+        told = rows
         if hasattr(self.agent, "attend"):
             self.agent.attend(self.session >= 0)
+            told = rows if slots.all() else rows[:take]
         idle = np.maximum(self.session, 0)  # an idle slot repeats a session that nobody counts
-        users = self.users[idle]
-        seeds = [self.seeds[i] if slots[slot] else None for slot, i in enumerate(idle.tolist())]
-        observation, _ = self.env.reset(seed=seeds, options={"reset_mask": slots, "users": users})
-        # Hashed, so that nobody can work out the users' coins from a session's key.
-        keys = np.array([seed_from("session key", self.seeds[i]) for i in idle[rows].tolist()], np.uint64)
-        self.keys[idle[rows[:take]]] = keys[:take]
-        self.agent.begin(rows, observation, keys)
+        seeds: list[int | None] = [None] * len(idle)
+        for slot in rows.tolist():
+            seeds[slot] = self.seeds[idle[slot]]
+        observation, _ = self.env.reset(seed=seeds, options={"reset_mask": slots, "users": self.users[idle]})
+        if len(told):
+            self.agent.begin(told, observation, self.keys[idle[told]])
         return observation
 
     def _record(

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -147,12 +148,27 @@ def test_a_policy_without_training_starts_as_its_start_says(tmp_path: Path) -> N
     assert means["flat+ppo@det"] == pytest.approx(means["flat+greedy"], rel=0.15)
 
 
-def test_results_do_not_depend_on_how_many_sessions_run_side_by_side(tmp_path: Path) -> None:
+def test_without_training_steps_a_planner_has_no_lessons_and_says_so(tmp_path: Path) -> None:
+    untrained = dataclasses.replace(SMALL.train, steps=0)
+    config = dataclasses.replace(SMALL, train=untrained, agents=["boredom+greedy", "boredom+ppo", "blind+greedy"])
+    with pytest.warns(UserWarning, match=r"planner (boredom|blind) has no lessons .* train.steps is 0") as told:
+        train(config, tmp_path / "run")
+    assert len(told) == 2  # once a planner, however many rows it plans
+    assert not list((tmp_path / "run").glob("planners/*.npz"))
+    task = Task.load(config)
+    fitter = Fitter(task, tmp_path / "other", lambda *_: None)
+    with pytest.warns(UserWarning, match="no lessons"):
+        agent: Any = fitter.agent(Row("boredom+greedy", "boredom"))
+    assert agent.hierarchy.planner.state() == {}
+
+
+@pytest.mark.parametrize("row", [Row("boredom+greedy", "boredom"), Row("privileged", baseline="privileged")])
+def test_results_do_not_depend_on_how_many_sessions_run_side_by_side(row: Row, tmp_path: Path) -> None:
     played = []
     for count in (1, 7, 32):
         config = dataclasses.replace(SMALL, evaluation=dataclasses.replace(SMALL.evaluation, batch_size=count))
         task = Task.load(config)
-        agent = Fitter(task, tmp_path, lambda *_: None).agent(Row("boredom+greedy", "boredom"))
+        agent = Fitter(task, tmp_path, lambda *_: None).agent(row)
         stage = Stage(task.population, config.env, task.axis, "evaluation", count)
         played.append(stage.play(agent, stage.users, 2, seed=5))
     for other in played[1:]:

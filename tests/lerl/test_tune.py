@@ -352,6 +352,7 @@ def test_damaged_files_of_a_search_are_named_and_it_goes_on_without_them(tmp_pat
 # what comes out
 
 
+@pytest.mark.filterwarnings("default:the planner boredom has no lessons")
 def test_the_best_is_a_recipe_with_the_tuned_row_that_train_takes(
     searched: tuple[Path, list[Trial]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
