@@ -39,7 +39,7 @@ class CausalLayer(nn.Module):
         found = (weights @ values).transpose(1, 2).reshape(batch, length, width)
         tokens = tokens + self.dropout(self.mixing(found))
         inner = torch.relu(self.wide(self.norms[1](tokens)))
-        return tokens + self.dropout(self.narrow(inner))  # type: ignore[no-any-return]
+        return tokens + self.dropout(self.narrow(inner))
 
 
 def distance_slopes(heads: int) -> Tensor:
