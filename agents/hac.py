@@ -18,6 +18,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 from lerl.agents.bounded import BoundedPolicy
 from lerl.agents.virtual_items import VirtualItemEnv
 
+SUPERVISED = 0.1
+"""The supervised loss's learning rate, as a share of the others': clicks of the moment are not all that counts."""
+
 
 class HyperActionEnv(VirtualItemEnv):
     """The view of continuous learners, whose infos also tell what was shown, what came back, what actions start from.
@@ -153,6 +156,8 @@ class HAC(DDPG):
         """So many steps of each of the four losses on batches from the buffer."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self._optimizers())
+        for group in self.policy.supervised_optimizer.param_groups:
+            group["lr"] *= SUPERVISED
         losses: dict[str, list[float]] = {"critic": [], "alignment": [], "actor": [], "supervised": []}
         for _ in range(gradient_steps):
             self._n_updates += 1

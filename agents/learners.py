@@ -219,7 +219,7 @@ def set_spread(model: BaseAlgorithm, log_std: float) -> None:
         model.policy.log_std.fill_(log_std)  # type: ignore[operator]
 
 
-def save_policy(policy: BasePolicy, path: Path) -> None:
+def save_policy(policy: torch.nn.Module, path: Path) -> None:
     """Weights as tensors, nothing else; written whole or not at all."""
     stream = io.BytesIO()
     torch.save(policy.state_dict(), stream)
