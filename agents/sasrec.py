@@ -40,6 +40,9 @@ ASIDE = 0.1
 LOGITS = 1 << 23
 """A step goes through the network in parts of about so many scores."""
 
+SMALL = 0.02
+"""Standard deviation of item vectors at first, so that training begins near popularity."""
+
 LIKED = 0.5
 """Feedback in [0, 1] from which on an item counts as clicked."""
 
@@ -59,7 +62,7 @@ class SASRec(nn.Module):
         super().__init__()
         heads = math.gcd(width, 2)
         self.register_buffer("slopes", distance_slopes(heads), persistent=False)
-        self.item = nn.Embedding(items, width, _weight=torch.randn(items, width) / math.sqrt(width))
+        self.item = nn.Embedding(items, width, _weight=SMALL * torch.randn(items, width))
         self.offset = nn.Parameter(torch.zeros(items))
         self.start = nn.Parameter(torch.zeros(width))
         self.layers = nn.ModuleList(CausalLayer(width, 2 * width, heads, DROPOUT) for _ in range(LAYERS))
