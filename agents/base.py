@@ -39,6 +39,8 @@ class Agent(Protocol):
 
     One that has `watch(env)` is given the users' `SessionVectorEnv`, hidden state included: for ceilings, never for
     what is to be compared with others. One that has an attribute `widened`, (B,) int, has it reported per session.
+    One that has `recall(rows, known)` is given, before `begin`, the known interactions of the users in those slots, in
+    the order of time: for each an array (n, 2) int32, items and clicks 0/1; never a user's number.
     One that has `attend(live)` is told before sessions begin which slots, (B,) bool, hold one that counts. What it
     shows in the others is of no account, and it need not hear of sessions that begin there.
     """

@@ -21,8 +21,10 @@ from stable_baselines3.td3.policies import TD3Policy
 from lerl.agents.bounded import BoundedPolicy
 from lerl.agents.discrete import DiscreteAgent, DiscreteItemEnv, ItemChooser, check_discrete, discrete_spaces
 from lerl.agents.encoders import EXTRACTORS, CategoryEncoder, layout_of
+from lerl.agents.hac import HAC, HyperActionEnv, HyperPolicy
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.agents.masked import MaskedDQN, MaskedPolicy, MaskedQPolicy
+from lerl.agents.policy_gradient import ActorPolicy, PolicyGradient
 from lerl.agents.view import SessionsView
 from lerl.agents.virtual_items import NEAR, REACH, PolicyScorer, VirtualItemEnv, virtual_spaces
 from lerl.envs.files import write_whole
@@ -65,7 +67,8 @@ class Learner:
 # ppo: Schulman et al., "Proximal policy optimization algorithms", 2017. a2c: Mnih et al., "Asynchronous methods for
 # deep reinforcement learning", ICML 2016. sac: Haarnoja et al., "Soft actor-critic", ICML 2018, and "Soft actor-critic
 # algorithms and applications", 2018. td3: Fujimoto, van Hoof and Meger, ICML 2018. ddpg: Lillicrap et al., ICLR 2016.
-# maskable_ppo: Huang and Ontanon, FLAIRS 2022. dqn: Mnih et al., Nature 2015.
+# maskable_ppo: Huang and Ontanon, FLAIRS 2022. dqn: Mnih et al., Nature 2015. pg: Williams, Machine Learning 1992. hac:
+# Liu et al., WWW 2023.
 LEARNERS = {
     "ppo": Learner(PPO, ActorCriticPolicy, REACH, samples=True),
     "a2c": Learner(A2C, ActorCriticPolicy, REACH, samples=True),
@@ -74,6 +77,8 @@ LEARNERS = {
     "ddpg": Learner(DDPG, BoundedPolicy, NEAR, samples=False),
     "maskable_ppo": Learner(MaskablePPO, MaskedPolicy, None, samples=True),
     "dqn": Learner(MaskedDQN, MaskedQPolicy, None, samples=False),
+    "pg": Learner(PolicyGradient, ActorPolicy, REACH, samples=True),
+    "hac": Learner(HAC, HyperPolicy, NEAR, samples=False),
 }
 
 
@@ -94,7 +99,8 @@ def new_view(
     reach = LEARNERS[name].reach
     if reach is None:
         return DiscreteItemEnv(env, hierarchy, encoder, settings.start, 1 - settings.gamma)
-    return VirtualItemEnv(env, hierarchy, encoder, settings.start, 1 - settings.gamma, reach)
+    kind = HyperActionEnv if name == "hac" else VirtualItemEnv
+    return kind(env, hierarchy, encoder, settings.start, 1 - settings.gamma, reach)
 
 
 def new_model(name: str, view: SessionsView, settings: Any, seed: int, tensorboard: Path | None = None) -> Any:
@@ -137,6 +143,8 @@ def check_device(name: str) -> str:
 
 
 def _on_policy(name: str, settings: Any) -> dict[str, Any]:
+    if name == "pg":
+        return {"n_steps": settings.rollout}
     shared = {"n_steps": settings.rollout, "gae_lambda": settings.gae_lambda}
     if name == "a2c":
         return shared  # one gradient step over each whole rollout
@@ -182,7 +190,7 @@ def _network(name: str, encoder: CategoryEncoder, settings: Any) -> dict[str, An
     if not LEARNERS[name].off_policy:
         options |= {"net_arch": {"pi": options["net_arch"], "vf": options["net_arch"]}}
         options |= {"log_std_init": settings.log_std}
-    if name == "ddpg":
+    if name in ("ddpg", "hac"):
         options["n_critics"] = 1
     return options
 
@@ -211,8 +219,8 @@ def _begin_at_start(policy: SACPolicy | TD3Policy, log_std: float) -> None:
 def set_spread(model: BaseAlgorithm, log_std: float) -> None:
     """Let a learner that samples explore with this logarithm of a standard deviation, in log-odds of item scores.
 
-    PPO, A2C and MaskablePPO are given it; for SAC it sets the entropy that its temperature is tuned to reach. TD3, DDPG
-    and DQN explore by noise of their own.
+    PPO, A2C, PG and MaskablePPO are given it; for SAC it sets the entropy that its temperature is tuned to reach. TD3,
+    DDPG, HAC and DQN explore by noise of their own.
     """
     if isinstance(model, SAC):
         model.target_entropy = _entropy(log_std, int(np.prod(model.action_space.shape)), NEAR)  # type: ignore[arg-type]
@@ -221,7 +229,7 @@ def set_spread(model: BaseAlgorithm, log_std: float) -> None:
         model.policy.log_std.fill_(log_std)  # type: ignore[operator]
 
 
-def save_policy(policy: BasePolicy, path: Path) -> None:
+def save_policy(policy: torch.nn.Module, path: Path) -> None:
     """Weights as tensors, nothing else; written whole or not at all."""
     stream = io.BytesIO()
     torch.save(policy.state_dict(), stream)

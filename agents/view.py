@@ -45,6 +45,10 @@ class SessionsView(VecEnv):
         """The slates (B, k) that actions stand for."""
         raise NotImplementedError
 
+    def _infos(self) -> list[dict[str, Any]]:
+        """What a learner is told of each slot's step beside features and rewards, before ended slots begin anew."""
+        return [{} for _ in range(self.num_envs)]
+
     def _observe(self) -> NDArray[np.float32]:
         """What the learner sees of all slots, (B, observations)."""
         return self.encoder.encode(self.hierarchy)
@@ -79,11 +83,11 @@ class SessionsView(VecEnv):
         self._returns += rewards
         self._lengths += 1
         ended = terminated | truncated
-        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        infos = self._infos()
         if ended.any():
             rows = np.flatnonzero(ended)
             for row in rows.tolist():
-                infos[row] = {
+                infos[row] |= {
                     "terminal_observation": features[row],
                     "TimeLimit.truncated": bool(truncated[row]),
                     "episode": {"r": float(self._returns[row]), "l": int(self._lengths[row]), "t": 0.0},

@@ -221,6 +221,18 @@ class Population:
             raise ValueError(f"split must be 'train', 'evaluation' or 'all', given {split!r}")
         return np.flatnonzero(self.training == (split == "train"))
 
+    def known(self, users: NDArray[np.int64]) -> list[NDArray[np.int32]]:
+        """The known interactions of each of users (N,): (n, 2), items and clicks 0/1, in the order of `history`."""
+        rows, starts = self._by_user
+        return [rows[starts[user] : starts[user + 1]] for user in users.tolist()]
+
+    @cached_property
+    def _by_user(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Items and clicks of `history` (N, 2), user after user, and where each user's begin (U + 1,)."""
+        order = np.argsort(self.history[:, 0], kind="stable")
+        starts = np.searchsorted(self.history[order, 0], np.arange(len(self.training) + 1))
+        return self.history[order, 1:], starts
+
     def digest(self) -> str:
         """A hash of all that it holds, hexadecimal: equal populations have equal ones, on any machine."""
         found = blake2b(digest_size=16)

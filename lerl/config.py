@@ -266,13 +266,13 @@ def _wrong_address(address: str | None) -> str:
 
 @dataclass(frozen=True)
 class OffPolicyConfig:
-    """What only learners with a replay buffer need: sac, td3, ddpg and dqn.
+    """What only learners with a replay buffer need: sac, td3, ddpg, hac and dqn.
 
     Args:
         buffer: user-steps that are remembered, at 8 bytes per number of an observation (some hundreds).
         learning_starts: user-steps of random actions before learning, at most a tenth of train.steps.
         gradient_steps: per step of the users side by side.
-        noise: standard deviation of the exploration of td3 and ddpg, in log-odds of item scores.
+        noise: standard deviation of the exploration of td3, ddpg and hac, in log-odds of item scores.
         epsilon: share of dqn's choices in training that are random among the eligible items, in [0, 1].
     """
 
@@ -296,26 +296,27 @@ class TrainConfig:
     Args:
         steps: user-steps per learned agent; 0 leaves policies, and planners that learn, as they start.
         users: simulated users side by side.
-        rollout: steps of each user between updates of ppo, maskable_ppo and a2c.
-        batch_size: user-steps per gradient step, a whole rollout when that is less; a2c always takes the whole.
+        rollout: steps of each user between updates of ppo, maskable_ppo, a2c and pg.
+        batch_size: user-steps per gradient step, a whole rollout when that is less; a2c and pg take the whole.
         epochs: passes over each rollout, by ppo and maskable_ppo.
-        learning_rate: the optimiser's, falling linearly to 0.
+        learning_rate: the optimiser's, falling linearly to 0; sasrec's stays.
         gamma: discount per step, in [0, 1).
         gae_lambda: of generalised advantage estimation, in [0, 1].
         clip_range: of PPO's ratio.
-        hidden: width of the two hidden layers of actor and critic, and of what gru and transformer make of a history.
+        hidden: width of the two hidden layers of actor and critic, of what gru and transformer make of a history, and
+            of sasrec.
         encoder: what policies see: "categories", features of categories and session; "gru" or "transformer", beside
             them a network over the last items with the feedback on each.
         history: how many last items gru and transformer read.
         log_std: logarithm of the standard deviation at the start of what is sampled, in log-odds of item scores: of the
-            virtual item by ppo, a2c and (on average) sac, of the noise on every item's score by maskable_ppo.
+            virtual item by ppo, a2c, pg and (on average) sac, of the noise on every item's score by maskable_ppo.
         last_log_std: the same at the end; linear in between.
         start: "taste" for an actor that starts from the taste estimated from history and learns the correction,
             "nothing" for one that starts from zero.
         evaluations: points of the learning curve after its start.
         checkpoint: seconds between two checkpoints, from which an interrupted training goes on; longer where writing
             them would cost more than a twentieth of the time.
-        validation: sessions of training users behind each point, and behind each weight tried for flat+mmr.
+        validation: sessions of training users behind each point, and behind each weight tried for +mmr rows.
         device: where networks are, "cpu" or "cuda" (a GPU); the users are simulated on the CPU.
         off_policy: learners with a replay buffer.
     """
@@ -458,8 +459,9 @@ class Config:
     Args:
         seed: every random draw of the run comes from it.
         agents: the rows to fit and evaluate: PLANNER+LEARNER, PLANNER+greedy, flat+LEARNER, flat+greedy, flat+mmr,
-            flat+ppo+mmr, random, popularity, privileged, or your own agent as "my_package.my_module:MyAgent"; learners
-            are ppo, a2c, sac, td3, ddpg, and for slates of one item maskable_ppo and dqn.
+            flat+ppo+mmr, sasrec, sasrec+mmr, random, popularity, privileged, or your own agent as
+            "my_package.my_module:MyAgent"; learners are ppo, a2c, pg, sac, td3, ddpg, hac, and for slates of one item
+            maskable_ppo and dqn.
         data: which users.
         env: how they behave.
         planner: the category planner.

@@ -32,6 +32,7 @@ from lerl.agents.learners import (
     save_policy,
 )
 from lerl.agents.report import Report
+from lerl.agents.sasrec import SASRecAgent, clicked, fit_sasrec, load_sasrec
 from lerl.agents.view import SessionsView
 from lerl.envs.files import write_whole
 from lerl.envs.plugins import blamed, load_plugin
@@ -44,7 +45,7 @@ from lerl.planners.prompt import Prompts
 from lerl.planners.rules import build_planner
 from lerl.reading import reading, resume_command
 from lerl.rollout import Played, Stage, sessions_of
-from lerl.rows import Row, Task
+from lerl.rows import SASREC, Row, Task
 from lerl.runs import Checkpoint, patient
 
 MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -63,12 +64,12 @@ class Fitter:
     Args:
         task: the task.
         folder: where fitted parts are kept, `planners/`, `policies/` and `rows/` under it.
-        report: called with a phase, steps done, steps in all and the newest curve point or None.
+        report: called with a phase, steps done, steps in all and the newest curve point, words, or None.
         how: to go on once a damaged part was removed; without it, by resuming the run in the folder.
     """
 
     def __init__(
-        self, task: Task, folder: Path, report: Callable[[str, int, int, Point | None], None], how: str = ""
+        self, task: Task, folder: Path, report: Callable[[str, int, int, Point | str | None], None], how: str = ""
     ) -> None:
         self.task, self.folder, self.report = task, folder, report
         self.how = how or f"go on with: {resume_command(folder)}"
@@ -126,12 +127,15 @@ class Fitter:
         planner, spent = self._planner(row.planner)
         if row.learner and not (self._policy_path(row).is_file() and self._curve_path(row).is_file()):
             self._fit_policy(row, planner, spent)
+        if row.baseline == SASREC and not self._sasrec_path.is_file():
+            self._fit_sasrec()
         if row.diverse:
             self._tune_diversity(row)
 
     def lacks(self, row: Row) -> bool:
         """Whether some file that the row needs is not there: it was not fitted yet, or the file was removed since."""
         needed = [self._policy_path(row), self._curve_path(row)] if row.learner else []
+        needed += [self._sasrec_path] if row.baseline == SASREC else []
         needed += [self._weight_path(row)] if row.diverse else []
         if row.planner is not None and self._keeps(self._new_planner(row.planner)):
             needed.append(self._planner_path(row.planner))
@@ -167,6 +171,10 @@ class Fitter:
 
     def _weight_path(self, row: Row) -> Path:
         return self.folder / "rows" / f"{row.label}.json"
+
+    @property
+    def _sasrec_path(self) -> Path:
+        return self.folder / "policies" / f"{SASREC}.pt"
 
     def _new_planner(self, name: str) -> Any:
         settings, seed = self.task.config.planner, self.task.seed("planner")
@@ -368,10 +376,39 @@ class Fitter:
         self.enter("", None)
         tried = {}
         for number, weight in enumerate(MMR_WEIGHTS):
-            agent = self._agent(None, self._scorer(row, False), weight, row.label)
+            agent = self._weighted(row, weight)
             tried[weight] = float(np.nansum(self._validate(agent).rewards, axis=1).mean())
             self.report(f"{row.label} weight {weight}", number + 1, len(MMR_WEIGHTS), None)
         write_whole(path, json.dumps({"weight": max(tried, key=lambda weight: tried[weight]), "tried": tried}))
+
+    def _weighted(self, row: Row, weight: float) -> Agent:
+        """A row without a planner, re-ranked with this weight."""
+        if row.baseline == SASREC:
+            return self._sasrec(row, weight)
+        return self._agent(None, self._scorer(row, False), weight, row.label)
+
+    def _fit_sasrec(self) -> None:
+        """What training users are known to have clicked makes the network; nothing is simulated for it."""
+        task, train = self.task, self.task.config.train
+        checkpoint = self.folder / "checkpoints" / f"{SASREC}.pt"
+        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        network = fit_sasrec(
+            clicked(task.population.known(task.population.users("train"))),
+            len(task.population.catalog),
+            train.hidden,
+            train.learning_rate,
+            seed=task.seed(SASREC),
+            checkpoint=checkpoint,
+            report=lambda done, total, newest: self.report(SASREC, done, total, newest),
+        )
+        save_policy(network, self._sasrec_path)
+        checkpoint.unlink(missing_ok=True)
+
+    def _sasrec(self, row: Row, weight: float) -> Agent:
+        config, items = self.task.config, len(self.task.population.catalog)
+        with reading(self._sasrec_path, self.how):
+            network = load_sasrec(self._sasrec_path, items, config.train.hidden)
+        return SASRecAgent(self.task.setting(row.label), config.evaluation.batch_size, network, weight)
 
     def _scorer(self, row: Row, deterministic: bool) -> Scorer | None:
         if row.learner is None:
@@ -385,12 +422,14 @@ class Fitter:
     def agent(self, row: Row, deterministic: bool = False) -> Agent:
         """The fitted row as an agent; what it lives is counted under it from here on."""
         self.enter("", None)
-        if row.baseline is not None:
+        if row.baseline not in (None, SASREC):
             return build_agent(row, self.task)
         weight = 0.0
         if row.diverse:
             with reading(self._weight_path(row), self.how):
                 weight = float(json.loads(self._weight_path(row).read_text(encoding="utf-8"))["weight"])
+        if row.baseline == SASREC:
+            return self._sasrec(row, weight)
         planner, _ = self._planner(row.planner)
         self.enter(f"evaluate {row.label}{'@det' if deterministic else ''}", planner)
         return self._agent(planner, self._scorer(row, deterministic), weight, row.label)
@@ -453,6 +492,9 @@ def check_rows(task: Task, rows: Sequence[Row]) -> None:
     few = dataclasses.replace(task, config=dataclasses.replace(task.config, evaluation=evaluation))
     fitter = Fitter(few, Path(), lambda *_: None)
     for row in {(row.planner, row.baseline): row for row in rows}.values():
+        if row.baseline == SASREC:
+            _check_known(row, task)
+            continue
         if row.baseline is not None:
             fitter.stage.rehearse(build_agent(row, few))
             continue
@@ -461,6 +503,16 @@ def check_rows(task: Task, rows: Sequence[Row]) -> None:
             continue
         planner = build_planner(row.planner, task.config.planner.size, task.seed("planner")) if row.planner else None
         fitter.stage.rehearse(fitter._agent(planner, None, 0.0, row.label))
+
+
+def _check_known(row: Row, task: Task) -> None:
+    """Refuse to rank next items where there is no log, or nothing in it to learn from."""
+    clicks = clicked(task.population.known(task.population.users("train")))
+    if task.config.data.path is None or sum(map(bool, map(len, clicks))) < 2:
+        raise ValueError(
+            f"{row.label} learns from what a log knows of training users' clicks, and {task.population.name} "
+            "users have no such log; give --data.path FOLDER, prepared from one, or leave the row out of agents"
+        )
 
 
 def _joined(rounds: list[Sessions]) -> Sessions:

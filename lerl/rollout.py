@@ -90,7 +90,8 @@ class Stage:
         """
         begun = seed_from(seed, user, 0)
         observation, _ = self.env.reset(seed=[begun], options={"users": np.array([user])})
-        agent.begin(np.zeros(1, np.int64), observation, np.array([seed_from("session key", begun)], np.uint64))
+        key = np.array([seed_from("session key", begun)], np.uint64)
+        _begun(self.env, agent, np.zeros(1, np.int64), observation, key)
         for shown in range(steps):
             observation, _, terminated, truncated, _ = _shown(self.env, agent, observation)
             if terminated[0] or truncated[0]:
@@ -103,10 +104,19 @@ class Stage:
             agent.watch(self.env)
         everyone = np.arange(self.env.num_envs)
         observation, _ = self.env.reset(seed=0)
-        agent.begin(everyone, observation, everyone.astype(np.uint64))
+        _begun(self.env, agent, everyone, observation, everyone.astype(np.uint64))
         observation, *_ = _shown(self.env, agent, observation)
         if self.env.state.active.any():
             agent.act(observation)
+
+
+def _begun(
+    env: SessionVectorEnv, agent: Agent, rows: NDArray[np.int64], observation: Any, keys: NDArray[np.uint64]
+) -> None:
+    """Tell the agent of new sessions, and what is known of their users."""
+    if hasattr(agent, "recall"):
+        agent.recall(rows, env.simulator.population.known(env.state.user[rows]))
+    agent.begin(rows, observation, keys)
 
 
 def _shown(env: SessionVectorEnv, agent: Agent, observation: Any) -> Any:
@@ -195,7 +205,7 @@ class _Play:
             seeds[slot] = self.seeds[idle[slot]]
         observation, _ = self.env.reset(seed=seeds, options={"reset_mask": slots, "users": self.users[idle]})
         if len(told):
-            self.agent.begin(told, observation, self.keys[idle[told]])
+            _begun(self.env, self.agent, told, observation, self.keys[idle[told]])
         return observation
 
     def _record(

@@ -21,6 +21,9 @@ from lerl.planners.rules import RULES
 
 PLANNERS = (*RULES, *MODELS)
 SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr")
+SASREC = "sasrec"
+RANKED = (SASREC, "sasrec+mmr")
+"""Rows that rank the next item by what is known of training users; see `lerl.agents.sasrec`."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Row:
         planner: a planner's name, None without one.
         learner: whose policy points, "ppo" for example; None for the taste estimated from history.
         diverse: whether maximal marginal relevance re-ranks.
-        baseline: "random", "popularity", "privileged" or "module:Class"; None for the others.
+        baseline: "random", "popularity", "privileged", "sasrec" or "module:Class"; None for the others.
     """
 
     label: str
@@ -55,6 +58,8 @@ def parse_row(name: str, main_planner: str) -> Row:
     """
     if name in BASELINES:
         return Row(name, baseline=name)
+    if name in RANKED:
+        return Row(name, baseline=SASREC, diverse=name.endswith("+mmr"))
     if "+" not in name:
         load_plugin(name, "agents", _examples(), ("begin", "act"))
         return Row(name.rpartition(":")[2], baseline=name)
@@ -65,8 +70,8 @@ def parse_row(name: str, main_planner: str) -> Row:
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise PluginError(
             f"agents names {name!r}, which is no row.{hint} Rows are PLANNER+LEARNER, PLANNER+greedy, "
-            f"flat+LEARNER, flat+greedy, flat+mmr, flat+ppo+mmr, {', '.join(BASELINES)}, or your own agent as "
-            f"'my_package.my_module:MyAgent'; planners are {', '.join(PLANNERS)}, or your own; "
+            f"flat+LEARNER, flat+greedy, flat+mmr, flat+ppo+mmr, {', '.join((*RANKED, *BASELINES))}, or your own agent "
+            f"as 'my_package.my_module:MyAgent'; planners are {', '.join(PLANNERS)}, or your own; "
             f"learners are {', '.join(LEARNERS)}"
         )
     if head != "flat" and planner not in PLANNERS:
@@ -80,7 +85,7 @@ def parse_row(name: str, main_planner: str) -> Row:
 
 def _examples() -> list[str]:
     planned = [f"{planner}+{scorer}" for planner in (*PLANNERS, "planner") for scorer in (*LEARNERS, "greedy")]
-    return [*planned, *(f"flat+{scorer}" for scorer in SCORERS), *BASELINES]
+    return [*planned, *(f"flat+{scorer}" for scorer in SCORERS), *RANKED, *BASELINES]
 
 
 def parse_rows(config: Config) -> list[Row]:
@@ -92,7 +97,7 @@ def parse_rows(config: Config) -> list[Row]:
     rows = list(dict.fromkeys(parse_row(name, config.planner.name) for name in config.agents))
     if not rows:
         raise PluginError("agents is empty; name at least one row, such as [planner+ppo, flat+ppo, random]")
-    owner: dict[str, str] = {name: name for name in (*PLANNERS, *BASELINES, "flat")}
+    owner: dict[str, str] = {name: name for name in (*PLANNERS, *BASELINES, SASREC, "flat")}
     for row in rows:
         plugin = row.planner or row.baseline
         if plugin is not None and owner.setdefault(plugin.rpartition(":")[2], plugin) != plugin:

@@ -1,10 +1,7 @@
 """The sequence model in PyTorch: trained here on a log, exported as arrays that `lerl.envs.sequence` steps through."""
 
-import io
 import math
-import pickle
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -16,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from lerl.agents.causal import CausalLayer, Training, alone, distance_bias, distance_slopes
 from lerl.envs.draws import seed_from
-from lerl.envs.files import write_whole
 from lerl.events import USER_PRIOR, Events
 
 VALIDATION_SHARE = 0.1
@@ -84,7 +81,7 @@ class SequenceNetwork(nn.Module):
         items, groups = categories.shape
         self.register_buffer("categories", categories)
         self.register_buffer("unmet", unmet)
-        self.register_buffer("slopes", 2.0 ** (-8.0 / settings.heads * torch.arange(1, settings.heads + 1)))
+        self.register_buffer("slopes", distance_slopes(settings.heads))
         self.item = nn.Embedding(items, item_vectors.shape[1], _weight=item_vectors.clone())
         self.item_offset = nn.Embedding(items, 1)
         self.widen = nn.Linear(item_vectors.shape[1], width, bias=False)
@@ -93,7 +90,9 @@ class SequenceNetwork(nn.Module):
         self.shown, self.liked = nn.Linear(width, width), nn.Linear(width, width)
         self.history = nn.Linear(2, width, bias=False)
         self.start = nn.Parameter(torch.zeros(width))
-        self.layers = nn.ModuleList(_Layer(settings) for _ in range(settings.layers))
+        self.layers = nn.ModuleList(
+            CausalLayer(width, settings.inner, settings.heads, settings.dropout) for _ in range(settings.layers)
+        )
         self.last_norm = nn.LayerNorm(width)
         self.query, self.state_offset = nn.Linear(width, width), nn.Linear(width, 1)
         self.vector_offset, self.feature_offset = nn.Linear(width, 1, bias=False), nn.Linear(2, 1, bias=False)
@@ -136,17 +135,10 @@ class SequenceNetwork(nn.Module):
 
     def through(self, tokens: Tensor) -> Tensor:
         """Tokens (B, T, d) through all layers."""
-        bias = self._distance_bias(tokens.shape[1])
+        bias = distance_bias(self.slopes, tokens.shape[1], self.settings.window)
         for layer in self.layers:
             tokens = layer(tokens, bias)
         return self.last_norm(tokens)  # type: ignore[no-any-return]
-
-    def _distance_bias(self, length: int) -> Tensor:
-        """(H, T, T): what is added to the log-weight of one event for another."""
-        places = torch.arange(length)
-        distance = places[:, None] - places[None, :]
-        seen = (distance >= 0) & (distance < self.settings.window)
-        return torch.where(seen, -self.slopes[:, None, None] * distance, -torch.inf)
 
     def asks(self, states: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (B, T, d), to be multiplied with item vectors, and user offsets (B, T)."""
@@ -166,29 +158,6 @@ class SequenceNetwork(nn.Module):
         if hidden:
             vectors, offsets = self.describe(items, features, hidden=True)
         return (queries * vectors).sum(-1) + offsets + user_offsets
-
-
-class _Layer(nn.Module):
-    """Attention and an inner layer, each on normalised tokens and added to them."""
-
-    def __init__(self, settings: SequenceSettings) -> None:
-        super().__init__()
-        width, inner = settings.width, settings.inner
-        self.heads = settings.heads
-        self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
-        self.attention, self.mixing = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.wide, self.narrow = nn.Linear(width, inner), nn.Linear(inner, width)
-        self.dropout = nn.Dropout(settings.dropout)
-
-    def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        batch, length, width = tokens.shape
-        parts = self.attention(self.norms[0](tokens)).view(batch, length, 3, self.heads, width // self.heads)
-        queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # (B, H, T, d / H) each
-        weights = (queries @ keys.transpose(-1, -2) / math.sqrt(width // self.heads) + bias).softmax(-1)
-        found = (weights @ values).transpose(1, 2).reshape(batch, length, width)
-        tokens = tokens + self.dropout(self.mixing(found))
-        inner = torch.relu(self.wide(self.norms[1](tokens)))
-        return tokens + self.dropout(self.narrow(inner))  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True)
@@ -272,14 +241,14 @@ def fit_sequence(
     fitting, aside = _split(events, seed)
     scaling = Scaling.of(events)
     batches = _Batches(events, scaling)
-    with _alone(seed_from(seed, "sequence weights")):
+    with alone(seed_from(seed, "sequence weights")):
         unmet = torch.from_numpy(scaling.apply(events.unmet, 2))
         network = SequenceNetwork(_scaled(events.item_vectors), _shares(events.categories), unmet, settings)
         optimiser = _optimiser(network, settings)
-        training = _Training(network, optimiser)
+        training = Training(network, optimiser)
         key = f"{seed} {asdict(settings)} {_digest(events)}"
         training.load(checkpoint, key)
-        while not training.finished(settings):
+        while not training.finished(settings.epochs, settings.patience):
             epoch = len(training.log_loss)
             torch.manual_seed(seed_from(seed, "sequence epoch", epoch))
             order = np.random.default_rng(seed_from(seed, "sequence order", epoch)).permutation(fitting)
@@ -296,46 +265,6 @@ def fit_sequence(
     return Fitted(network, settings, scaling, tuple(training.log_loss), int(np.argmin(training.log_loss)) + 1)
 
 
-class _Training:
-    """Network, optimiser and what is known of the epochs so far."""
-
-    def __init__(self, network: SequenceNetwork, optimiser: torch.optim.Optimizer) -> None:
-        self.network, self.optimiser = network, optimiser
-        self.log_loss: list[float] = []
-        self.best: dict[str, Tensor] = {}
-
-    def finished(self, settings: SequenceSettings) -> bool:
-        since = len(self.log_loss) - 1 - int(np.argmin(self.log_loss)) if self.log_loss else 0
-        return len(self.log_loss) >= settings.epochs or since >= settings.patience
-
-    def keep(self, log_loss: float) -> None:
-        if not self.log_loss or log_loss < min(self.log_loss):
-            self.best = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.log_loss.append(log_loss)
-
-    def save(self, path: Path | None, key: str) -> None:
-        if path is None:
-            return
-        stream = io.BytesIO()
-        parts = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(), "best": self.best}
-        torch.save({**parts, "log_loss": self.log_loss, "key": key}, stream)
-        write_whole(path, stream.getvalue())
-
-    def load(self, path: Path | None, key: str) -> None:
-        """Go on from a checkpoint; one that is damaged or of another training is as good as none."""
-        if path is None or not path.is_file():
-            return
-        try:
-            kept = torch.load(path, weights_only=True)
-        except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError):
-            return
-        if not isinstance(kept, dict) or kept.get("key") != key:
-            return
-        self.network.load_state_dict(kept["network"])
-        self.optimiser.load_state_dict(kept["optimiser"])
-        self.best, self.log_loss = kept["best"], kept["log_loss"]
-
-
 def _split(events: Events, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Training users to fit on, and those set aside."""
     users = np.flatnonzero(events.training & (events.lengths > 0))
@@ -349,19 +278,6 @@ def _split(events: Events, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int
     users = np.random.default_rng(seed_from(seed, "sequence aside")).permutation(users)
     aside = max(1, round(VALIDATION_SHARE * len(users)))
     return np.sort(users[aside:]), np.sort(users[:aside])
-
-
-@contextmanager
-def _alone(seed: int) -> Iterator[None]:
-    """PyTorch with a seed and one thread, so that sums do not depend on the machine's cores; afterwards as before."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)
 
 
 def _optimiser(network: SequenceNetwork, settings: SequenceSettings) -> torch.optim.Optimizer:
@@ -381,7 +297,7 @@ def _optimiser(network: SequenceNetwork, settings: SequenceSettings) -> torch.op
 
 
 def _epoch(
-    training: _Training,
+    training: Training,
     batches: _Batches,
     steps: list[NDArray[np.int64]],
     settings: SequenceSettings,

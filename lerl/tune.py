@@ -31,13 +31,13 @@ from lerl.fit import DivergedError, Fitter, check_rows
 from lerl.progress import Progress
 from lerl.reading import read_table, reading
 from lerl.rollout import Played
-from lerl.rows import Row, Task, parse_row, parse_rows
+from lerl.rows import SASREC, Row, Task, parse_row, parse_rows
 from lerl.runs import holds_other, locked
 from lerl.settings import Key, SettingsError
 
 Floats = NDArray[np.float64]
 Space = dict[str, BaseDistribution]
-Report = Callable[[str, int, int, dict[str, Any] | None], None]
+Report = Callable[[str, int, int, dict[str, Any] | str | None], None]
 
 SEARCHED = ("train", "planner")
 UNSEARCHED = {
@@ -45,6 +45,9 @@ UNSEARCHED = {
     "train.checkpoint": "it changes nothing that is learned",
     "train.validation": "it changes what is shown of the training, not what is learned",
 }
+RANKING = ("train.hidden", "train.learning_rate")
+"""What sasrec reads of train."""
+
 SEARCH = "search.yaml"
 STUDY = "study.db"
 AGAIN = "give the same command again"
@@ -121,7 +124,7 @@ def search_space(config: Config, row: Row) -> Space:
     """
     if not config.tune.space:
         raise SettingsError(f"tune.space is empty; the recipe says there what to search, {SPACE_EXAMPLE}")
-    if row.baseline is not None:
+    if row.baseline not in (None, SASREC):
         raise SettingsError(f"tune.row is {row.label}, which has nothing to tune; give a row such as planner+ppo")
     known = settings.known_keys(config)
     return {str(name): _range(str(name), given, config, row, known) for name, given in config.tune.space.items()}
@@ -147,7 +150,7 @@ def _check_searchable(name: str, config: Config, row: Row, known: Mapping[str, K
         raise SettingsError(f"tune.space: {name} cannot be searched, only how a row learns: keys of train and planner")
     if name in UNSEARCHED:
         raise SettingsError(f"tune.space: {name} cannot be searched, {UNSEARCHED[name]}")
-    idle = section == "train" and row.learner is None
+    idle = section == "train" and row.learner is None and not (row.baseline == SASREC and name in RANKING)
     idle |= row.planner is None and name in ("planner.name", "planner.size", "planner.replan_every", "planner.sessions")
     idle |= name == "planner.name" and not config.tune.row.startswith("planner+")
     if idle:

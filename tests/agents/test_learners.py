@@ -219,6 +219,7 @@ QUICK = TrainConfig(
 TUNED: dict[str, dict[str, Any]] = {
     "a2c": {"users": 8, "rollout": 4},
     "maskable_ppo": {"log_std": 0.0, "last_log_std": -1.0},
+    "hac": {"learning_rate": 0.01},
 }
 
 
