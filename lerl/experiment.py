@@ -32,16 +32,17 @@ from lerl.evaluate import episodes, judged
 from lerl.fit import Fitter, check_rows
 from lerl.reading import RunError, reading
 from lerl.rollout import Stage
-from lerl.rows import Row, Task, parse_row
+from lerl.rows import SASREC, Row, Task, parse_row
 from lerl.runs import locked
 from lerl.settings import SettingsError
-from lerl.tune import reuse, tune
+from lerl.tune import RANKING, reuse, tune
 
 ROWS, WORK, TUNED = "rows", "work", "tuned"
 KEPT = ("seed", "user", "replicate", "T_int", "R_cum", "category_coverage")
 ABOUT = "lerl"  # of a file's own words
 ASIDE = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
 """Settings that decide no number."""
+KINDS = {"random": "floor", "popularity": "floor", "privileged": "ceiling", SASREC: "practitioner"}
 WORDS = ("row", "kind", "tuned")
 NAME = re.compile(r"[\w+@.,-][\w+@., -]*")
 Say = Callable[[str], object]
@@ -154,15 +155,16 @@ class Plan:
         if given is not None:
             return str(given)
         if row.baseline is not None:
-            return {"random": "floor", "popularity": "floor", "privileged": "ceiling"}.get(row.baseline, "other")
+            return KINDS.get(row.baseline, "other")
         if row.planner is not None:
             return "hierarchical"
         return "flat learner" if row.learner and not row.diverse else "practitioner"
 
     def searched(self) -> list[str]:
         """The rows whose settings are searched first: those that learn, unless `tuned` names another."""
-        names = [label for label in self.rows if self.row(label).learner and not self.rows[label].get("tuned")]
-        return names if self.base.tune.space else []
+        own = [label for label, values in self.rows.items() if not values.get("tuned")]
+        learn = [label for label in own if self.row(label).learner or self.row(label).baseline == SASREC]
+        return learn if self.base.tune.space else []
 
     def unit(self, setting: str, label: str, seed: int, tuned: Mapping[str, Mapping[str, Any]]) -> Unit:
         """A unit of work, with the settings that were found for the row."""
@@ -303,7 +305,7 @@ def _one_at_a_time(out: Path) -> Iterator[None]:
         yield
 
 
-def _search(label: str, config: Config, folder: Path) -> dict[str, Any]:
+def _search(config: Config, folder: Path) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stderr(log):
         begun = time.process_time()
@@ -341,11 +343,14 @@ def _tuned(plan: Plan, out: Path, pool: ProcessPoolExecutor, say: Say) -> dict[s
     first, found, waiting = next(iter(plan.settings)), read_tuned(out), {}
     for label in plan.searched():
         unit = plan.unit(first, label, plan.base.seed, {})
-        row, how = unit.config.agents[0], dataclasses.replace(plan.base.tune, row=unit.config.agents[0])
+        row, space = unit.config.agents[0], plan.base.tune.space
+        if plan.row(label).baseline == SASREC:
+            space = {name: given for name, given in space.items() if name in RANKING}
+        how = dataclasses.replace(plan.base.tune, row=row, space=space)
         searched = dataclasses.replace(unit.config, tune=how)
         digest = hashlib.sha256(f"{unit.digest} {how}".encode()).hexdigest()[:16]
         if found.get(label, {}).get("digest") != digest:
-            waiting[pool.submit(_search, row, searched, out / WORK / TUNED / label)] = label, digest
+            waiting[pool.submit(_search, searched, out / WORK / TUNED / label)] = label, digest
     for number, future in enumerate(as_completed(waiting), 1):
         label, digest = waiting[future]
         found[label] = {"digest": digest, "trials": plan.base.tune.trials, **future.result()}
