@@ -328,14 +328,23 @@ def experiment(config: Config, out: Path, *, quick: bool, resume: bool, say: Say
     plan = Plan.read(config, quick)
     if not resume and any((out / ROWS).rglob("*.parquet")):
         raise FileExistsError(f"{out} holds rows of an experiment; go on with them by --resume, or give another --out")
-    first = next(iter(plan.settings))
-    one = plan.unit(first, plan.labels(first)[0], config.seed, {})
-    check_rows(Task.load(one.config), list(dict.fromkeys(plan.row(label) for label in plan.labels(first))))
+    _check(plan)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), ProcessPoolExecutor(plan.base.experiment.jobs, mp_context=get_context("spawn")) as pool:
         tuned = _tuned(plan, out, pool, say)
         _fit_all(plan, tuned, out, pool, say)
     return plan
+
+
+def _check(plan: Plan) -> None:
+    """Refuse rows that the first setting is not for, before anything is written."""
+    first, alike = next(iter(plan.settings)), dict[str, list[str]]()
+    for label in plan.labels(first):
+        own = {name: value for name, value in plan.rows[label].items() if name not in WORDS}
+        alike.setdefault(json.dumps(own, sort_keys=True), []).append(label)
+    for labels in alike.values():
+        task = Task.load(plan.unit(first, labels[0], plan.base.seed, {}).config)
+        check_rows(task, list(dict.fromkeys(plan.row(label) for label in labels)))
 
 
 def _tuned(plan: Plan, out: Path, pool: ProcessPoolExecutor, say: Say) -> dict[str, dict[str, Any]]:
