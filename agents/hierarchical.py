@@ -123,9 +123,9 @@ class Hierarchy:
         return np.maximum(slates, 0)
 
     def eligible(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """The items (B, I) that slates of one may hold under the current plans; whether a plan was widened (B,)."""
+        """The items (B, I) that slates may hold under the current plans; whether a plan was widened (B,)."""
         memory = self.memory
-        return eligible_items(memory.groups, self.allowed, self.avoid, memory.barred)
+        return eligible_items(memory.groups, self.allowed, self.avoid, memory.barred, self.setting.slate_size)
 
 
 class HierarchicalAgent:

@@ -12,6 +12,7 @@ from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import nn
 
 from lerl.agents.encoders import Layout
+from lerl.agents.masks import BITS
 
 
 def promised(observations: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
@@ -26,11 +27,16 @@ def promised(observations: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, 
     return scores, observations[:, first + dim : first + dim + 1]
 
 
+def words_in(observations: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """The eligible items of observations (B, n) as bits (B, ceil(I / 24)), see `masks`."""
+    first = layout.features + 2 * layout.history + layout.vectors.shape[1] + 1
+    return observations[:, first : first + -(-len(layout.vectors) // BITS)]
+
+
 def eligible_in(observations: torch.Tensor, layout: Layout) -> torch.Tensor:
     """The items (B, I) bool that observations (B, n) call eligible."""
-    first = layout.features + 2 * layout.history + layout.vectors.shape[1] + 1
-    places = torch.arange(7, -1, -1, dtype=torch.uint8, device=observations.device)
-    bits = observations[:, first:].to(torch.uint8)[..., None] >> places
+    places = torch.arange(BITS - 1, -1, -1, dtype=torch.int32, device=observations.device)
+    bits = words_in(observations, layout).to(torch.int32)[..., None] >> places
     return (bits & 1).flatten(start_dim=1)[:, : len(layout.vectors)].bool()
 
 

@@ -56,7 +56,7 @@ def quiet(learner: object) -> None:
 
 
 def slate_size(name: str) -> int:
-    return 3 if LEARNERS[name].reach else 1
+    return 3 if LEARNERS[name].reach or LEARNERS[name].slates else 1
 
 
 class World:
@@ -164,7 +164,7 @@ def test_a_gpu_says_what_the_cpu_says(name: str, encoder: str, trained: Any):
     one, policy = trained(name, encoder)
     hierarchy = Hierarchy(one.setting, 8, one.planner, attentive=True)
     hierarchy.begin(np.arange(8), one.make(8).reset(seed=3)[0], np.arange(8, dtype=np.uint64))
-    eligible = (hierarchy.eligible()[0],) if slate_size(name) == 1 else ()
+    eligible = () if LEARNERS[name].reach else (hierarchy.eligible()[0],)
     cpu, gpu = (
         new_scorer(copy.deepcopy(policy).to(device), one.encoder, one.train.start, deterministic=True)(
             hierarchy, *eligible
