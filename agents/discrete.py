@@ -88,7 +88,11 @@ class DiscreteItemEnv(SessionsView):
         return discrete_observation(self.hierarchy, self.encoder, self.start, self._eligible, self.slates)
 
     def _renew(self, features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self._observe()
+        renewed = features.copy()
+        self._eligible[rows], _ = self.hierarchy.eligible(rows)
+        some = self._eligible[rows]
+        renewed[rows] = discrete_observation(self.hierarchy, self.encoder, self.start, some, self.slates, rows)
+        return renewed
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to a snapshot of a view made with the same settings; masks follow from what it holds."""
@@ -116,16 +120,21 @@ def discrete_spaces(encoder: CategoryEncoder, slates: bool) -> tuple[gymnasium.s
 
 
 def discrete_observation(
-    hierarchy: Hierarchy, encoder: CategoryEncoder, start: str, eligible: NDArray[np.bool_], slates: bool
+    hierarchy: Hierarchy,
+    encoder: CategoryEncoder,
+    start: str,
+    eligible: NDArray[np.bool_],
+    slates: bool,
+    rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """Observations (B, n) of the sessions in a hierarchy's slots; eligible: (B, I) bool."""
-    memory = hierarchy.memory
-    known = np.column_stack([memory.tastes, memory.offsets])
-    parts = [encoder.encode(hierarchy), known if start == "taste" else np.zeros_like(known), packed(eligible)]
+    """Observations (n, m) of the sessions in a hierarchy's slots, or in some of them; eligible: (n, I) bool."""
+    memory, some = hierarchy.memory, np.arange(len(hierarchy.widened)) if rows is None else rows
+    known = np.column_stack([memory.tastes[some], memory.offsets[some]])
+    parts = [encoder.encode(hierarchy, rows), known if start == "taste" else np.zeros_like(known), packed(eligible)]
     if slates:
         k = hierarchy.setting.slate_size
-        last = (memory.steps[:, None] - 1) * k + np.arange(k)
-        parts.append(np.where(last >= 0, np.take_along_axis(memory.feedback, np.maximum(last, 0), axis=1), -1))
+        last = (memory.steps[some, None] - 1) * k + np.arange(k)
+        parts.append(np.where(last >= 0, memory.feedback[some[:, None], np.maximum(last, 0)], -1))
     return np.concatenate(parts, axis=1, dtype=np.float32)
 
 

@@ -6,7 +6,7 @@ catalogue, and what is learned of one item counts for those like it. Each begins
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
 import numpy as np
@@ -17,13 +17,16 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_
 from torch import nn
 
 from lerl.agents.base import Setting
-from lerl.agents.masked import eligible_in, promised, words_in
+from lerl.agents.encoders import Layout
+from lerl.agents.masked import eligible_in, known_in, words_in
 from lerl.agents.masks import best_eligible
 
-RANK = 32  # length of phi and psi
+RANK = 16  # length of phi and psi
 ROWS = 32  # sessions whose items are valued at once: their values stay in the processor's cache
 Scores = Callable[[slice], torch.Tensor]
 """From some rows of a batch to a number for each of their items, (rows, I)."""
+Start = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def item_features(setting: Setting, bonus: NDArray[np.float32] | None) -> NDArray[np.float32]:
@@ -35,19 +38,31 @@ def item_features(setting: Setting, bonus: NDArray[np.float32] | None) -> NDArra
 
 
 class ItemNetwork(nn.Module):
-    """scale * phi(s) . psi(i) / sqrt(RANK) for every item, 0 at first, and one number b(s) of the session, 0 at first.
+    """What is promised of every item, plus scale * phi(s) . psi(i) / sqrt(RANK), and a number of the session.
+
+    What is learned is 0 at first.
 
     Args:
         extractor: of features. layers: widths of phi's hidden layers. items: (I, F). scale: of what is learned.
+        start: from offsets (B, 1) to the weight (B, 1) of promised log-odds and the session's number (B, 1) at first;
+            nothing is promised without.
     """
 
     def __init__(
-        self, extractor: BaseFeaturesExtractor, layers: list[int], items: NDArray[np.float32], scale: float
+        self,
+        extractor: BaseFeaturesExtractor,
+        layers: list[int],
+        items: NDArray[np.float32],
+        scale: float,
+        start: Start | None,
     ) -> None:
         super().__init__()
+        self.layout: Layout = extractor.layout  # type: ignore[assignment]
+        self.extractor, self.scale, self.start = extractor, scale / RANK**0.5, start
         self.items: torch.Tensor
+        self.vectors: torch.Tensor
         self.register_buffer("items", torch.as_tensor(items), persistent=False)  # known without the policy's file
-        self.extractor, self.scale = extractor, scale / RANK**0.5
+        self.register_buffer("vectors", torch.as_tensor(self.layout.vectors), persistent=False)
         self.session = nn.Sequential(*create_mlp(extractor.features_dim, -1, layers))
         self.query = nn.Linear(layers[-1], RANK + 1)
         self.item = nn.Linear(items.shape[1], RANK, bias=False)
@@ -55,18 +70,53 @@ class ItemNetwork(nn.Module):
         nn.init.zeros_(self.query.bias)
 
     def forward(self, observations: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, n) -> scaled phi (B, RANK), and b (B, 1)."""
+        """(B, n) -> queries (B, r), whose products with the columns of `table` value the items; numbers (B, 1)."""
         found = self.query(self.session(self.extractor(observations)))
-        return self.scale * found[:, :RANK], found[:, RANK:]
+        learned, number = self.scale * found[:, :RANK], found[:, RANK:]
+        if self.start is None:
+            return learned, number
+        tastes, offsets = known_in(observations, self.layout)
+        weight, first = self.start(offsets)
+        return torch.cat([learned, weight * tastes], dim=1), number + first
 
     def table(self) -> torch.Tensor:
-        """psi of every item as columns, (RANK, I)."""
-        return self.item(self.items).T
+        """What every item is like, as columns (r, I)."""
+        learned = self.item(self.items)
+        return (learned if self.start is None else torch.cat([learned, self.vectors], dim=1)).T
 
     def of(self, observations: torch.Tensor, slates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, n) and items (B, k) -> what is learned of these items alone (B, k), and b (B, 1)."""
-        queries, base = self(observations)
-        return torch.einsum("br,bkr->bk", queries, self.item(self.items[slates])), base
+        """(B, n) and items (B, k) -> values of these items alone (B, k), and numbers (B, 1)."""
+        queries, number = self(observations)
+        columns = self.item(self.items[slates])
+        if self.start is not None:
+            columns = torch.cat([columns, self.vectors[slates]], dim=2)
+        return torch.einsum("br,bkr->bk", queries, columns), number
+
+
+def odds(offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The start of what is a click's log-odds."""
+    return torch.ones_like(offsets), offsets
+
+
+def order(offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The start of what ranks items by promised log-odds."""
+    return torch.ones_like(offsets), torch.zeros_like(offsets)
+
+
+class Reward:
+    """The start of what is a value: the promised reward of the step, to first order in the taste.
+
+    Args:
+        scale: factor on rewards that the learner sees.
+    """
+
+    def __init__(self, scale: float) -> None:
+        self.scale = scale
+
+    def __call__(self, offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and number, both (B, 1)."""
+        chances = torch.sigmoid(offsets)
+        return self.scale * chances * (1 - chances), self.scale * chances
 
 
 class ItemValuePolicy(BasePolicy):
@@ -106,8 +156,12 @@ class ItemValuePolicy(BasePolicy):
         """What ranks the items in each of these observations (B, n)."""
         raise NotImplementedError
 
-    def _network(self, scale: float) -> ItemNetwork:
-        return ItemNetwork(self.make_features_extractor(), self._net_arch, self._items, scale)
+    def _network(self, scale: float, start: Start | None) -> ItemNetwork:
+        return ItemNetwork(self.make_features_extractor(), self._net_arch, self._items, scale, start)
+
+    def _value_network(self) -> ItemNetwork:
+        scale = self.layout.reward_scale
+        return self._network(scale, Reward(scale))
 
     @torch.no_grad()
     def best(
@@ -130,45 +184,31 @@ class ItemValuePolicy(BasePolicy):
     def _predict(self, observation: torch.Tensor, deterministic: bool = False) -> torch.Tensor:
         return torch.as_tensor(self.best(observation, len(self.action_space.nvec))[0])  # type: ignore[attr-defined]
 
-    def promised_chances(self, observations: torch.Tensor) -> torch.Tensor:
-        """What known history promises: the chance of a click (B, I) on every item."""
-        liking, offsets = promised(observations, self.layout)
-        return torch.sigmoid_(liking.add_(offsets))
+
+def values_by(network: ItemNetwork, observations: torch.Tensor) -> Scores:
+    """What a network says of the items: products and the session's number."""
+    (queries, numbers), table = network(observations), network.table()
+    return lambda rows: torch.addmm(numbers[rows], queries[rows], table)
 
 
 class DNaIRPolicy(ItemValuePolicy):
     """Values of items, and those of a target network; each begins as the promised reward of the step."""
 
     def _build(self, log_std_init: float, liking: NDArray[np.float32]) -> None:
-        self.values = self._network(self.layout.reward_scale)
+        self.values = self._value_network()
         self.target = frozen_copy(self.values)
 
     def scores(self, observations: torch.Tensor) -> Scores:
         """Values of the items."""
-        return self.values_by(self.values, observations)
-
-    def values_by(self, network: ItemNetwork, observations: torch.Tensor) -> Scores:
-        """Values of the items according to one of the networks."""
-        (queries, base), table = network(observations), network.table()
-
-        def values(rows: slice) -> torch.Tensor:
-            chances = self.promised_chances(observations[rows])
-            return torch.addmm(base[rows], queries[rows], table).add_(chances, alpha=self.layout.reward_scale)
-
-        return values
-
-    def of(self, observations: torch.Tensor, slates: torch.Tensor) -> torch.Tensor:
-        """Values (B, k) of the items of slates (B, k)."""
-        learned, base = self.values.of(observations, slates)
-        return learned + base + self.layout.reward_scale * torch.sigmoid(promised_of(observations, slates, self.layout))
+        return values_by(self.values, observations)
 
 
 class SlateQPolicy(ItemValuePolicy):
-    """A click model, and what a click on each item is worth beyond no click, and a target network of that."""
+    """A click model; what a click on each item is worth beyond what no click is, and that; a target network of both."""
 
     def _build(self, log_std_init: float, liking: NDArray[np.float32]) -> None:
-        self.clicks = self._network(1.0)
-        self.values = self._network(self.layout.reward_scale)
+        self.clicks = self._network(1.0, odds)
+        self.values = self._network(self.layout.reward_scale, None)
         self.target = frozen_copy(self.values)
 
     def scores(self, observations: torch.Tensor) -> Scores:
@@ -177,19 +217,10 @@ class SlateQPolicy(ItemValuePolicy):
 
     def gains_by(self, network: ItemNetwork, observations: torch.Tensor) -> Scores:
         """The same according to one of the networks of values."""
-        (tempted, _), attraction = self.clicks(observations), self.clicks.table()
+        logits = values_by(self.clicks, observations)
         (queries, _), table = network(observations), network.table()
-
-        def gains(rows: slice) -> torch.Tensor:
-            liking, offsets = promised(observations[rows], self.layout)
-            chances = liking.add_(offsets).addmm_(tempted[rows], attraction).sigmoid_()
-            return (queries[rows] @ table).add_(self.layout.reward_scale).mul_(chances)
-
-        return gains
-
-    def click_logits(self, observations: torch.Tensor, slates: torch.Tensor) -> torch.Tensor:
-        """Log-odds (B, k) of a click on the items of slates (B, k)."""
-        return self.clicks.of(observations, slates)[0] + promised_of(observations, slates, self.layout)
+        click = torch.tensor(self.layout.reward_scale, device=observations.device)
+        return lambda rows: torch.addmm(click, queries[rows], table).mul_(logits(rows).sigmoid_())
 
     def values_of(self, observations: torch.Tensor, slates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Long-term values of a click on the items of slates (B, k), and of none (B, 1)."""
@@ -205,8 +236,8 @@ class SAC4IRPolicy(ItemValuePolicy):
     """
 
     def _build(self, log_std_init: float, liking: NDArray[np.float32]) -> None:
-        self.actor = self._network(1.0)
-        self.critics = nn.ModuleList([self._network(self.layout.reward_scale) for _ in range(2)])
+        self.actor = self._network(1.0, order)
+        self.critics = nn.ModuleList([self._value_network() for _ in range(2)])
         self.targets = frozen_copy(self.critics)
         self.log_std = log_std_init
         # What keeps the softmax over promised rewards, the critics' start, at the temperature that the actor begins
@@ -221,45 +252,30 @@ class SAC4IRPolicy(ItemValuePolicy):
         logs = torch.log_softmax(self.liking / float(np.exp(log_std)), dim=1)
         return float(-(logs.exp() * logs).nansum(dim=1).mean())
 
+    def queries(self, observations: torch.Tensor) -> torch.Tensor:
+        """(B, r), whose products with the columns of the actor's table are logits."""
+        queries, heat = self.actor(observations)
+        return queries * (heat.clamp(-4, 4) - self.log_std).exp()
+
     def scores(self, observations: torch.Tensor) -> Scores:
         """The actor's logits."""
-        (queries, heat), table = self.actor(observations), self.actor.table()
-        return lambda rows: self.logits(observations[rows], queries[rows], heat[rows], table)
+        queries, table = self.queries(observations), self.actor.table()
+        return lambda rows: queries[rows] @ table
 
-    def logits(
-        self, observations: torch.Tensor, queries: torch.Tensor, heat: torch.Tensor, table: torch.Tensor
-    ) -> torch.Tensor:
-        """(B, I) from what the actor's network says."""
-        liking, _ = promised(observations, self.layout)
-        return torch.addmm(liking, queries, table) * (heat.clamp(-4, 4) - self.log_std).exp()
+    def chances(self, observations: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Chances (B, I) among the eligible, and their logarithms, hugely negative for the others."""
+        logs = torch.log_softmax(torch.where(eligible_in(observations, self.layout), logits, -1e30), dim=1)
+        return logs.exp(), logs
 
-    def log_chances(self, observations: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-        """Logarithms (B, I) of the chances among the eligible; a huge negative number for the others."""
-        return torch.log_softmax(torch.where(eligible_in(observations, self.layout), logits, -1e30), dim=1)
-
-    def critic_scores(self, critics: nn.ModuleList, observations: torch.Tensor) -> Scores:
+    def lesser_by(self, critics: nn.ModuleList, observations: torch.Tensor) -> Scores:
         """The lesser of two critics' values of the items."""
-        found = [(*critic(observations), critic.table()) for critic in critics]
+        one, other = (values_by(critic, observations) for critic in critics)  # type: ignore[arg-type]
 
         def lesser(rows: slice) -> torch.Tensor:
-            one, other = (torch.addmm(base[rows], queries[rows], table) for queries, base, table in found)
-            chances = self.promised_chances(observations[rows])
-            return torch.minimum(one, other, out=one).add_(chances, alpha=self.layout.reward_scale)
+            values = one(rows)
+            return torch.minimum(values, other(rows), out=values)
 
         return lesser
-
-    def critics_of(self, observations: torch.Tensor, slates: torch.Tensor) -> list[torch.Tensor]:
-        """Both critics' values (B, k) of the items of slates (B, k)."""
-        start = self.layout.reward_scale * torch.sigmoid(promised_of(observations, slates, self.layout))
-        return [sum(critic.of(observations, slates), start) for critic in self.critics]
-
-
-def promised_of(observations: torch.Tensor, slates: torch.Tensor, layout: Any) -> torch.Tensor:
-    """Promised log-odds (B, k) of a click on the items of slates (B, k)."""
-    first, dim = layout.features + 2 * layout.history, layout.vectors.shape[1]
-    vectors = torch.as_tensor(layout.vectors, device=observations.device)[slates]  # (B, k, D)
-    known = observations[:, first : first + dim]
-    return torch.einsum("bd,bkd->bk", known, vectors) + observations[:, first + dim, None]
 
 
 def chunks(count: int) -> Iterator[slice]:
@@ -267,6 +283,8 @@ def chunks(count: int) -> Iterator[slice]:
     return (slice(first, first + ROWS) for first in range(0, count, ROWS))
 
 
-def frozen_copy(network: Any) -> Any:
+def frozen_copy(network: Network) -> Network:
     """A copy that no gradient reaches."""
-    return copy.deepcopy(network).requires_grad_(False)
+    copied = copy.deepcopy(network)
+    copied.requires_grad_(False)
+    return copied

@@ -15,16 +15,21 @@ from lerl.agents.encoders import Layout
 from lerl.agents.masks import BITS
 
 
+def known_in(observations: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tastes (B, D) and offsets (B, 1) of observations (B, n)."""
+    first = layout.features + 2 * layout.history
+    last = first + layout.vectors.shape[1]
+    return observations[:, first:last], observations[:, last : last + 1]
+
+
 def promised(observations: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
     """What known history says of every item: log-odds of a click without the user's offset (B, I), and that (B, 1).
 
     Args:
         observations: (B, n), as `DiscreteItemEnv` makes them. layout: what lies where in one.
     """
-    first = layout.features + 2 * layout.history
-    dim = layout.vectors.shape[1]
-    scores = observations[:, first : first + dim] @ torch.as_tensor(layout.vectors, device=observations.device).T
-    return scores, observations[:, first + dim : first + dim + 1]
+    tastes, offsets = known_in(observations, layout)
+    return tastes @ torch.as_tensor(layout.vectors, device=observations.device).T, offsets
 
 
 def words_in(observations: torch.Tensor, layout: Layout) -> torch.Tensor:
@@ -36,7 +41,8 @@ def words_in(observations: torch.Tensor, layout: Layout) -> torch.Tensor:
 def eligible_in(observations: torch.Tensor, layout: Layout) -> torch.Tensor:
     """The items (B, I) bool that observations (B, n) call eligible."""
     places = torch.arange(BITS - 1, -1, -1, dtype=torch.int32, device=observations.device)
-    bits = words_in(observations, layout).to(torch.int32)[..., None] >> places
+    whole = words_in(observations, layout).to(torch.int32)[..., None] >> places[7::8]
+    bits = whole.to(torch.uint8).flatten(start_dim=1)[..., None] >> places[-8:].to(torch.uint8)  # eight at once
     return (bits & 1).flatten(start_dim=1)[:, : len(layout.vectors)].bool()
 
 

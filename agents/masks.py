@@ -107,7 +107,8 @@ def drawn(uniform, logits, words):  # type: ignore[no-untyped-def]
                 for item in range(len(values)):
                     gap = values[item] - best
                     chances[item] = np.exp(gap) if gap > -40 else 0.0
-            left = uniform[b, s] * chances.sum()
+                total = chances.sum()
+            left = uniform[b, s] * total
             for item in range(len(values)):
                 if chances[item] > 0:
                     slates[b, s] = item

@@ -12,7 +12,15 @@ from stable_baselines3.common.utils import polyak_update
 from torch.nn import functional
 
 from lerl.agents.base import Setting
-from lerl.agents.item_values import DNaIRPolicy, ItemValuePolicy, SAC4IRPolicy, SlateQPolicy, chunks
+from lerl.agents.item_values import (
+    DNaIRPolicy,
+    ItemNetwork,
+    ItemValuePolicy,
+    SAC4IRPolicy,
+    SlateQPolicy,
+    chunks,
+    values_by,
+)
 from lerl.agents.masked import words_in
 from lerl.agents.masks import drawn, explored
 
@@ -107,7 +115,7 @@ class SlateLearner(OffPolicyAlgorithm):
 
 
 class DNaIR(SlateLearner):
-    """Diversity-novelty-aware interactive recommendation: DQN over items, paid for those that are good and little known.
+    """Diversity-novelty-aware interactive recommendation: DQN over items, paid for good ones that few know.
 
     The reward that is learned from is the slate's own plus the mean over its items of 0.1 * quality / log10(1.1 +
     popularity). Popularity is how often training users clicked an item, as the agents know it; quality, which is left
@@ -122,10 +130,10 @@ class DNaIR(SlateLearner):
         policy: DNaIRPolicy = self.policy
         slates = batch.actions.long()
         with torch.no_grad():
-            later = policy.values_by(policy.target, batch.next_observations)
+            later = values_by(policy.target, batch.next_observations)
             future = mean_best(policy, batch.next_observations, slates.shape[1], later)
             target = batch.rewards + self._discounted(batch, future)
-        values = policy.of(batch.observations, slates).mean(dim=1, keepdim=True)
+        values = mean_of(policy.values, batch.observations, slates)
         loss = functional.smooth_l1_loss(values, target)
         loss.backward()
         return {"loss": loss.item()}
@@ -167,7 +175,7 @@ class SlateQ(SlateLearner):
             clicked, (policy.layout.reward_scale + later).expand_as(clicked), reduction="none"
         ) + (1 - share) * functional.smooth_l1_loss(none.expand_as(clicked), later.expand_as(clicked), reduction="none")
         surprise = functional.binary_cross_entropy_with_logits(
-            policy.click_logits(batch.observations, slates), share, reduction="none"
+            sum(policy.clicks.of(batch.observations, slates)), share, reduction="none"
         )
         loss, clicks_loss = (there * errors).mean(), (there * surprise).mean()
         (loss + clicks_loss).backward()
@@ -209,8 +217,8 @@ class SAC4IR(SlateLearner):
         weight = policy.log_alpha.detach().exp()
         with torch.no_grad():
             target = batch.rewards + self._discounted(batch, self._soft_values(batch.next_observations, weight))
-        found = policy.critics_of(batch.observations, batch.actions.long())
-        loss = sum(functional.mse_loss(values.mean(dim=1, keepdim=True), target) for values in found) / 2
+        found = [mean_of(critic, batch.observations, batch.actions.long()) for critic in policy.critics]
+        loss = sum(functional.mse_loss(values, target) for values in found) / 2
         loss.backward()  # type: ignore[union-attr]
         entropy = self._actor_backward(batch.observations, weight)
         (policy.log_alpha * (entropy - self.target_entropy)).backward()  # type: ignore[no-untyped-call]
@@ -219,32 +227,42 @@ class SAC4IR(SlateLearner):
     def _soft_values(self, observations: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """(B, 1) what the actor's draws are worth by the targets, entropy included."""
         policy: SAC4IRPolicy = self.policy
-        logits, values = policy.scores(observations), policy.critic_scores(policy.targets, observations)
+        logits, values = policy.scores(observations), policy.lesser_by(policy.targets, observations)
         parts = []
         for rows in chunks(len(observations)):
-            logs = policy.log_chances(observations[rows], logits(rows))
-            parts.append((logs.exp() * (values(rows) - weight * logs)).sum(dim=1, keepdim=True))
+            chances, logs = policy.chances(observations[rows], logits(rows))
+            parts.append((chances * values(rows).sub_(logs, alpha=weight.item())).sum(dim=1, keepdim=True))
         return torch.cat(parts)
 
     def _actor_backward(self, observations: torch.Tensor, weight: torch.Tensor) -> float:
-        """Gradients of the actor's loss, few sessions at a time; the mean entropy in nats."""
+        """Gradients of the actor's loss, few sessions at a time; the mean entropy in nats.
+
+        The loss of a session is the mean of c = weight * log(chance) - value over the chances; its slope in an item's
+        logit is the chance times what c is above that mean.
+        """
         policy: SAC4IRPolicy = self.policy
         with torch.no_grad():
-            values = policy.critic_scores(policy.critics, observations)
-        whole = (*policy.actor(observations), policy.actor.table())
-        queries, heat, table = leaves = [part.detach().requires_grad_() for part in whole]
+            values = policy.lesser_by(policy.critics, observations)
+        whole = policy.queries(observations), policy.actor.table()
+        queries, table = leaves = [part.detach().requires_grad_() for part in whole]
         entropy = 0.0
         for rows in chunks(len(observations)):
-            logs = policy.log_chances(
-                observations[rows], policy.logits(observations[rows], queries[rows], heat[rows], table)
-            )
-            chances = logs.exp()
+            logits = queries[rows] @ table
             with torch.no_grad():
-                worth = values(rows)
+                chances, logs = policy.chances(observations[rows], logits)
                 entropy -= float((chances * logs).sum()) / len(observations)
-            ((chances * (weight * logs - worth)).sum() / len(observations)).backward()  # type: ignore[no-untyped-call]
+                costs = logs.mul_(weight).sub_(values(rows))
+                mean = (chances * costs).sum(dim=1, keepdim=True)
+                slopes = costs.sub_(mean).mul_(chances).div_(len(observations))
+            logits.backward(slopes)  # type: ignore[no-untyped-call]
         torch.autograd.backward(whole, [leaf.grad for leaf in leaves])
         return entropy
+
+
+def mean_of(network: ItemNetwork, observations: torch.Tensor, slates: torch.Tensor) -> torch.Tensor:
+    """(B, 1) a network's values of slates (B, k), the means of their items'."""
+    values, number = network.of(observations, slates)
+    return values.mean(dim=1, keepdim=True) + number
 
 
 def mean_best(policy: ItemValuePolicy, observations: torch.Tensor, k: int, scores: Any) -> torch.Tensor:
