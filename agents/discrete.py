@@ -167,7 +167,8 @@ class ItemChooser:
             elif not isinstance(network, MaskedPolicy):
                 return network.q_net(observation).argmax(dim=1, keepdim=True).cpu().numpy().astype(np.int32)
             else:
-                logits = network.get_distribution(observation, eligible).distribution.logits
+                distribution: Any = network.get_distribution(observation, eligible).distribution
+                logits = distribution.logits
                 if self.deterministic:
                     return logits.argmax(dim=1, keepdim=True).cpu().numpy().astype(np.int32)
         uniform = own_uniform(hierarchy.memory.keys, hierarchy.memory.steps, k)

@@ -181,7 +181,7 @@ class ItemValuePolicy(BasePolicy):
         scores = self.scores(observations)
         return torch.cat([scores(rows) for rows in chunks(len(observations))])
 
-    def _predict(self, observation: torch.Tensor, deterministic: bool = False) -> torch.Tensor:
+    def _predict(self, observation: Any, deterministic: bool = False) -> torch.Tensor:
         return torch.as_tensor(self.best(observation, len(self.action_space.nvec))[0])  # type: ignore[attr-defined]
 
 
@@ -268,7 +268,7 @@ class SAC4IRPolicy(ItemValuePolicy):
         return logs.exp(), logs
 
     def lesser_by(self, critics: nn.ModuleList, observations: torch.Tensor) -> Scores:
-        """The lesser of two critics' values of the items."""
+        """The lesser of two critics' values of the items, without a gradient."""
         one, other = (values_by(critic, observations) for critic in critics)  # type: ignore[arg-type]
 
         def lesser(rows: slice) -> torch.Tensor:

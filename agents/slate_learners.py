@@ -91,7 +91,7 @@ class SlateLearner(OffPolicyAlgorithm):
             self.logger.record(f"train/{name}", value)
 
     def _choose(self, observations: torch.Tensor, k: int) -> NDArray[np.int32]:
-        return self.policy.best(observations, k)[0]  # type: ignore[no-any-return]
+        return self.policy.best(observations, k)[0]
 
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
@@ -135,7 +135,7 @@ class DNaIR(SlateLearner):
             target = batch.rewards + self._discounted(batch, future)
         values = mean_of(policy.values, batch.observations, slates)
         loss = functional.smooth_l1_loss(values, target)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return {"loss": loss.item()}
 
 
@@ -175,10 +175,10 @@ class SlateQ(SlateLearner):
             clicked, (policy.layout.reward_scale + later).expand_as(clicked), reduction="none"
         ) + (1 - share) * functional.smooth_l1_loss(none.expand_as(clicked), later.expand_as(clicked), reduction="none")
         surprise = functional.binary_cross_entropy_with_logits(
-            sum(policy.clicks.of(batch.observations, slates)), share, reduction="none"
+            torch.add(*policy.clicks.of(batch.observations, slates)), share, reduction="none"
         )
         loss, clicks_loss = (there * errors).mean(), (there * surprise).mean()
-        (loss + clicks_loss).backward()
+        (loss + clicks_loss).backward()  # type: ignore[no-untyped-call]
         return {"loss": loss.item(), "clicks_loss": clicks_loss.item()}
 
 
@@ -210,14 +210,14 @@ class SAC4IR(SlateLearner):
     def _choose(self, observations: torch.Tensor, k: int) -> NDArray[np.int32]:
         logits = self.policy.every(observations).cpu().numpy()
         words = words_in(observations, self.policy.layout).cpu().numpy()
-        return drawn(self.action_space.np_random.random((len(logits), k)), logits, words)  # type: ignore[no-any-return]
+        return drawn(self.action_space.np_random.random((len(logits), k)), logits, words)
 
     def _backward(self, batch: ReplayBufferSamples) -> dict[str, float]:
         policy: SAC4IRPolicy = self.policy
         weight = policy.log_alpha.detach().exp()
         with torch.no_grad():
             target = batch.rewards + self._discounted(batch, self._soft_values(batch.next_observations, weight))
-        found = [mean_of(critic, batch.observations, batch.actions.long()) for critic in policy.critics]
+        found = [mean_of(critic, batch.observations, batch.actions.long()) for critic in policy.critics]  # type: ignore[arg-type]
         loss = sum(functional.mse_loss(values, target) for values in found) / 2
         loss.backward()  # type: ignore[union-attr]
         entropy = self._actor_backward(batch.observations, weight)
