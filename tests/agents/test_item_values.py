@@ -18,7 +18,7 @@ from lerl.agents.learners import LEARNERS, check_learner, new_agent, new_model, 
 from lerl.agents.masked import eligible_in
 from lerl.agents.masks import best_eligible, drawn, explored, packed
 from lerl.agents.report import Report
-from lerl.agents.slate_learners import clicks_of, dnair_bonus, sac4ir_bonus
+from lerl.agents.slate_learners import popularity_of, dnair_bonus, sac4ir_bonus
 from lerl.config import OffPolicyConfig, TrainConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue
 from lerl.envs.leave import Leave
@@ -108,19 +108,19 @@ def of_two(population: Population, steps: int = 4) -> Setting:
 
 
 def test_bonuses_are_those_of_the_papers(tiny: Population):
-    """Quality is sigmoid(2) for the first two, sigmoid(-2) for the others; popularity 0, 9, 99, 999."""
+    """Quality is sigmoid(2) for the first two, sigmoid(-2) for the others; popularity 1, 10, 100, 1000."""
     setting = of_two(tiny)
-    np.testing.assert_allclose(clicks_of(setting), [0, 9, 99, 999], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(popularity_of(setting), [1, 10, 100, 1000], rtol=1e-4)
     liked, not_liked = 0.880797, 0.119203
     wanted = [
-        0.1 * liked / np.log10(1.1),
-        0.1 * liked / np.log10(10.1),
-        0.1 * not_liked / np.log10(100.1),
-        0.1 * not_liked / np.log10(1000.1),
+        0.1 * liked / np.log10(2.1),
+        0.1 * liked / np.log10(11.1),
+        0.1 * not_liked / np.log10(101.1),
+        0.1 * not_liked / np.log10(1001.1),
     ]
     np.testing.assert_allclose(dnair_bonus(setting), wanted, rtol=1e-4)
     np.testing.assert_allclose(
-        sac4ir_bonus(setting), [0.1 / (1 + np.log(x)) for x in (1.1, 10.1, 100.1, 1000.1)], rtol=1e-4
+        sac4ir_bonus(setting), [0.1 / (1 + np.log(x)) for x in (2.1, 11.1, 101.1, 1001.1)], rtol=1e-4
     )
 
 
