@@ -31,8 +31,8 @@ def popularity_of(setting: Setting) -> NDArray[np.float64]:
     """(I,) how often training users clicked an item, and once more, as the agents know it; at least 1.
 
     The once more is that of `Knowledge.popularity`. Without it DNaIR's bonus for an item that nobody clicked is 2.4
-    times its quality, more than any slate brings. Counts are exact where some item was never clicked; otherwise they are
-    in multiples of the least popular item's.
+    times its quality, more than any slate brings. Counts are exact where some item was never clicked; otherwise they
+    are in multiples of the least popular item's.
     """
     share = setting.knowledge.popularity.astype(np.float64)
     return share / share.min()
@@ -233,8 +233,8 @@ class SAC4IR(SlateLearner):
         parts = []
         for rows in chunks(len(observations)):
             chances, logs = policy.chances(observations[rows], logits(rows))
-            parts.append((chances * values(rows).sub_(logs, alpha=weight.item())).sum(dim=1, keepdim=True))
-        return torch.cat(parts)
+            parts.append(torch.linalg.vecdot(chances, values(rows).sub_(logs, alpha=weight.item())))
+        return torch.cat(parts)[:, None]
 
     def _actor_backward(self, observations: torch.Tensor, weight: torch.Tensor) -> float:
         """Gradients of the actor's loss, few sessions at a time; the mean entropy in nats.
@@ -252,10 +252,10 @@ class SAC4IR(SlateLearner):
             logits = queries[rows] @ table
             with torch.no_grad():
                 chances, logs = policy.chances(observations[rows], logits)
-                entropy -= float((chances * logs).sum()) / len(observations)
+                entropy -= float(torch.vdot(chances.flatten(), logs.flatten())) / len(observations)
                 costs = logs.mul_(weight).sub_(values(rows))
-                mean = (chances * costs).sum(dim=1, keepdim=True)
-                slopes = costs.sub_(mean).mul_(chances).div_(len(observations))
+                mean = torch.linalg.vecdot(chances, costs)[:, None]
+                slopes = costs.sub_(mean).mul_(chances.div_(len(observations)))
             logits.backward(slopes)  # type: ignore[no-untyped-call]
         torch.autograd.backward(whole, [leaf.grad for leaf in leaves])
         return entropy

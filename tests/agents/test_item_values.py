@@ -18,7 +18,7 @@ from lerl.agents.learners import LEARNERS, check_learner, new_agent, new_model, 
 from lerl.agents.masked import eligible_in
 from lerl.agents.masks import best_eligible, drawn, explored, packed
 from lerl.agents.report import Report
-from lerl.agents.slate_learners import popularity_of, dnair_bonus, sac4ir_bonus
+from lerl.agents.slate_learners import dnair_bonus, popularity_of, sac4ir_bonus
 from lerl.config import OffPolicyConfig, TrainConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue
 from lerl.envs.leave import Leave
