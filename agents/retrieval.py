@@ -249,7 +249,8 @@ def eligible_items(groups, allowed, avoid, shown, least):  # type: ignore[no-unt
     """The items that may be shown next, and whether the plan was widened for want of them.
 
     A plan that leaves too few is widened as in `top_items`: `avoid` is lifted first, then `allowed`, and what was shown
-    before is never eligible. When nothing is left, item 0 stands in; its slot stays empty.
+    before is never eligible; but what the plan left has no precedence then. When nothing is left, item 0 stands in; its
+    slot stays empty.
 
     Args:
         groups: (I, M) each item's categories, -1 as padding. allowed, avoid: (B, C) plans.
