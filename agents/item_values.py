@@ -255,7 +255,7 @@ class SAC4IRPolicy(ItemValuePolicy):
     def queries(self, observations: torch.Tensor) -> torch.Tensor:
         """(B, r), whose products with the columns of the actor's table are logits."""
         queries, heat = self.actor(observations)
-        return queries * (heat.clamp(-4, 4) - self.log_std).exp()
+        return queries * (heat.clamp(-4, 4) - self.log_std).exp()  # bounded, so that no step of learning overflows
 
     def scores(self, observations: torch.Tensor) -> Scores:
         """The actor's logits."""

@@ -35,7 +35,7 @@ def popularity_of(setting: Setting) -> NDArray[np.float64]:
     are in multiples of the least popular item's.
     """
     share = setting.knowledge.popularity.astype(np.float64)
-    return share / share.min()
+    return np.maximum(share / share[share > 0].min(), 1.0)
 
 
 def dnair_bonus(setting: Setting) -> NDArray[np.float32]:
