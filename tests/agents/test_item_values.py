@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lerl.agents.base import Setting
 from lerl.agents.encoders import build_encoder, layout_of
 from lerl.agents.hierarchical import Hierarchy
-from lerl.agents.learners import LEARNERS, check_learner, new_agent, new_model, new_scorer, new_view
+from lerl.agents.learners import LEARNERS, check_learner, new_agent, new_model, new_scorer, new_view, set_spread
 from lerl.agents.masked import eligible_in
 from lerl.agents.masks import best_eligible, drawn, explored, packed
 from lerl.agents.report import Report
@@ -211,6 +211,15 @@ def test_sac4ir_values_what_it_draws_and_its_entropy(tiny: Population, make_env:
     assert one.model.target_entropy == pytest.approx(one.model.policy.entropy_at(0.0))
     everything = np.array([chance / 2] * 2 + [(1 - chance) / 2] * 2)  # nothing shown yet: all four items
     assert one.model.target_entropy == pytest.approx(-(everything * np.log(everything)).sum(), rel=1e-4)
+
+
+def test_sac4ir_is_asked_for_the_spread_that_was_set(tiny: Population, make_env: Any):
+    """At the temperature exp(-1) the odds of a liked item are those of 4 * e in log-odds."""
+    model = Tiny("sac4ir", tiny, make_env).model
+    set_spread(model, -1.0)
+    chance = 1 / (1 + np.exp(-4 * np.e))
+    everything = np.array([chance / 2] * 2 + [(1 - chance) / 2] * 2)
+    assert model.target_entropy == pytest.approx(-(everything * np.log(everything)).sum(), rel=1e-4)
 
 
 def test_the_actor_s_slopes_are_those_of_its_loss(tiny: Population, make_env: Any):
