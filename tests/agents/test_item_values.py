@@ -269,6 +269,13 @@ def test_observations_end_with_the_feedback_on_the_last_slate(tiny: Population, 
 
 
 @pytest.mark.parametrize("name", SLATES)
+def test_stable_baselines_own_predict_shows_the_best(name: str, tiny: Population, make_env: Any):
+    """Before anything is learned those are the liked items."""
+    one = Tiny(name, tiny, make_env)
+    assert one.model.predict(one.first)[0].tolist() == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize("name", SLATES)
 def test_it_learns_slates_of_what_everybody_likes(name: str, by_hand: Any, make_env: Any, play: Any):
     """12 items of each kind, liked by 0.88 and 0.12, nothing known of tastes; 3 slates of 3 without repeats.
 
