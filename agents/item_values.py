@@ -19,10 +19,11 @@ from torch import nn
 from lerl.agents.base import Setting
 from lerl.agents.encoders import Layout
 from lerl.agents.masked import eligible_in, known_in, words_in
-from lerl.agents.masks import best_eligible
+from lerl.agents.masks import best_eligible, put_where_barred
 
 RANK = 16  # length of phi and psi
 ROWS = 32  # sessions whose items are valued at once: their values stay in the processor's cache
+BARRED = -1e30  # logit of items that are not eligible
 Scores = Callable[[slice], torch.Tensor]
 """From some rows of a batch to a number for each of their items, (rows, I)."""
 Start = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
@@ -262,10 +263,15 @@ class SAC4IRPolicy(ItemValuePolicy):
         queries, table = self.queries(observations), self.actor.table()
         return lambda rows: queries[rows] @ table
 
+    @torch.no_grad()
     def chances(self, observations: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Chances (B, I) among the eligible, and their logarithms, hugely negative for the others."""
-        logs = torch.log_softmax(torch.where(eligible_in(observations, self.layout), logits, -1e30), dim=1)
-        return logs.exp(), logs
+        """Chances (B, I) among the eligible, and their logarithms, hugely negative for the others; logits change."""
+        if logits.is_cuda:
+            logits = torch.where(eligible_in(observations, self.layout), logits, BARRED)
+        else:  # in place, twenty times as fast
+            put_where_barred(logits.numpy(), words_in(observations, self.layout).numpy(), np.float32(BARRED))
+        # Not the exponentials of the logarithms: those of hugely negative numbers take ten times as long.
+        return torch.softmax(logits, dim=1), torch.log_softmax(logits, dim=1)
 
     def lesser_by(self, critics: nn.ModuleList, observations: torch.Tensor) -> Scores:
         """The lesser of two critics' values of the items, without a gradient."""

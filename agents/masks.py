@@ -26,6 +26,18 @@ def packed(eligible):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def put_where_barred(values, words, low):  # type: ignore[no-untyped-def]
+    """values (B, I) <- low for items that are not eligible."""
+    for b in range(len(values)):
+        for w in range(words.shape[1]):
+            word = np.int64(words[b, w])
+            if word != 2**BITS - 1:
+                for n in range(min(BITS, values.shape[1] - w * BITS)):
+                    if not word >> (BITS - 1 - n) & 1:
+                        values[b, w * BITS + n] = low
+
+
+@njit(cache=True)
 def best_eligible(scores, words, names, tops):  # type: ignore[no-untyped-def]
     """names, tops (B, k) <- the eligible items of highest scores (B, I), best first; ties go to the lower number.
 

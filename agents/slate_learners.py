@@ -251,7 +251,7 @@ class SAC4IR(SlateLearner):
         for rows in chunks(len(observations)):
             logits = queries[rows] @ table
             with torch.no_grad():
-                chances, logs = policy.chances(observations[rows], logits)
+                chances, logs = policy.chances(observations[rows], logits.detach())
                 entropy -= float(torch.vdot(chances.flatten(), logs.flatten())) / len(observations)
                 costs = logs.mul_(weight).sub_(values(rows))
                 mean = torch.linalg.vecdot(chances, costs)[:, None]
