@@ -262,10 +262,14 @@ def eligible_items(groups, allowed, avoid, shown, least):  # type: ignore[no-unt
     mask = np.zeros((len(shown), len(groups)), np.bool_)
     widened = np.zeros(len(shown), np.bool_)
     for b in range(len(shown)):
+        everything = allowed[b].all() and not avoid[b].any()  # no plan: any category will do
         for level in range(3):
             widened[b] = level > 0
             for item in range(len(groups)):
-                mask[b, item] = _may_show(b, item, level, groups, allowed, avoid)
+                if everything and level == 0:
+                    mask[b, item] = groups[item, 0] >= 0
+                else:
+                    mask[b, item] = _may_show(b, item, level, groups, allowed, avoid)
             mark(mask[b], shown[b], False)
             count = mask[b].sum()
             if count >= least:
