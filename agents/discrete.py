@@ -1,71 +1,98 @@
-"""Learners that choose one item by its number, for small catalogues: their view of the users and their agent."""
+"""Learners that choose items by their numbers: their view of the users and their agent."""
 
 from typing import Any
 
 import gymnasium
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 
 from lerl.agents.base import Observation
 from lerl.agents.encoders import CategoryEncoder
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
+from lerl.agents.item_values import ItemValuePolicy, SAC4IRPolicy
 from lerl.agents.masked import MaskedPolicy
+from lerl.agents.masks import BITS, drawn, own_uniform, packed
 from lerl.agents.view import SessionsView
-from lerl.envs import draws
 from lerl.envs.session import SessionVectorEnv
 
 MOST_ITEMS = 2000  # every item is an output of the network, and is only learned about when it is shown
+MOST_VALUED = 20_000  # every item is looked at, but what is learned of one counts for those with vectors like its own
 
 
-def check_discrete(row: str, items: int, slate_size: int) -> None:
+def check_discrete(row: str, items: int, slate_size: int, slates: bool) -> None:
     """Refuse a task that a discrete learner is not for.
 
+    Args:
+        row: its name. items, slate_size: of the task. slates: whether it chooses slates, and values items by what they
+            are like.
+
     Raises:
-        ValueError: slates hold more than one item, or the catalogue more than 2,000.
+        ValueError: slates hold more than one item, or the catalogue more than 2,000; 20,000 where it chooses slates.
     """
-    if slate_size != 1:
+    if slate_size != 1 and not slates:
         raise ValueError(
             f"{row} chooses one item by its number, so env.slate_size must be 1, given {slate_size}; "
-            "set it, or learn over virtual items with ppo, a2c, sac, td3 or ddpg"
+            "set it, or learn over virtual items with ppo, a2c, sac, td3 or ddpg, or over slates with dnair, sac4ir "
+            "or slateq"
         )
-    if items > MOST_ITEMS:
+    most = MOST_VALUED if slates else MOST_ITEMS
+    if items > most:
         raise ValueError(
-            f"{row} chooses one item by its number among at most {MOST_ITEMS} items, the catalogue has {items}; "
-            "use a smaller one, or learn over virtual items with ppo, a2c, sac, td3 or ddpg"
+            f"{row} chooses {'items by their' if slates else 'one item by its'} number among at most {most} items, the "
+            f"catalogue has {items}; use a smaller one, or learn over virtual items with ppo, a2c, sac, td3 or ddpg"
         )
 
 
 class DiscreteItemEnv(SessionsView):
-    """The view of discrete learners: an action is an item's number, and observations say which are eligible.
+    """The view of discrete learners: an action is one item or a slate by number; observations say what is eligible.
 
     Behind the encoder's part an observation holds the taste that the policy starts from (zeros for "nothing"), its
-    offset, and the eligible items, eight to a number: `1 + D + ceil(I / 8)` floats. Masks in a replay buffer are
-    therefore those of the step itself, and a target's maximum is over the items that could really come next.
+    offset, and the eligible items, 24 to a number: `1 + D + ceil(I / 24)` floats. Masks in a replay buffer are
+    therefore those of the step itself, and a target's maximum is over the items that could really come next. With
+    slates, k floats follow: the feedback on the last slate, -1 for an empty slot and before the first.
 
     Args:
-        env: the users, autoreset disabled, slates of one. hierarchy: plans and retrieval. encoder: features.
+        env: the users, autoreset disabled, slates of one unless `slates`. hierarchy: plans and retrieval.
+        encoder: features.
         start: "taste" or "nothing".
         reward_scale: factor on rewards, so that values stay near 1.
+        slates: whether an action is a slate.
+        bonus: (I,) what showing an item adds to the reward that is learned from, mean over the slate; none when None.
     """
 
     def __init__(
-        self, env: SessionVectorEnv, hierarchy: Hierarchy, encoder: CategoryEncoder, start: str, reward_scale: float
+        self,
+        env: SessionVectorEnv,
+        hierarchy: Hierarchy,
+        encoder: CategoryEncoder,
+        start: str,
+        reward_scale: float,
+        slates: bool = False,
+        bonus: NDArray[np.float32] | None = None,
     ) -> None:
-        super().__init__(env, hierarchy, encoder, start, reward_scale, *discrete_spaces(encoder))
+        super().__init__(env, hierarchy, encoder, start, reward_scale, *discrete_spaces(encoder, slates))
+        self.slates = slates
+        self.item_bonus = bonus
         self._eligible = np.ones((env.num_envs, len(hierarchy.setting.catalog)), bool)
 
     def _slates(self, actions: NDArray[Any]) -> NDArray[np.int32]:
-        return actions.astype(np.int32)[:, None]
+        return actions.astype(np.int32).reshape(self.num_envs, -1)
+
+    def _bonus(self, slates: NDArray[np.int32]) -> NDArray[np.float32] | float:
+        return 0.0 if self.item_bonus is None else self.item_bonus[slates].mean(axis=1)
 
     def _observe(self) -> NDArray[np.float32]:
         self._eligible, _ = self.hierarchy.eligible()
-        return discrete_observation(self.hierarchy, self.encoder, self.start, self._eligible)
+        return discrete_observation(self.hierarchy, self.encoder, self.start, self._eligible, self.slates)
 
     def _renew(self, features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return self._observe()
+        renewed = features.copy()
+        self._eligible[rows], _ = self.hierarchy.eligible(rows)
+        some = self._eligible[rows]
+        renewed[rows] = discrete_observation(self.hierarchy, self.encoder, self.start, some, self.slates, rows)
+        return renewed
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to a snapshot of a view made with the same settings; masks follow from what it holds."""
@@ -83,29 +110,39 @@ class DiscreteItemEnv(SessionsView):
         return [self._eligible[slot] for slot in self._get_indices(indices)]
 
 
-def discrete_spaces(encoder: CategoryEncoder) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Discrete]:
+def discrete_spaces(encoder: CategoryEncoder, slates: bool) -> tuple[gymnasium.spaces.Box, gymnasium.Space[Any]]:
     """Observations and actions of one slot."""
     items, dim = encoder.setting.knowledge.item_vectors.shape
-    size = encoder.size + dim + 1 + -(-items // 8)
-    return gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32), gymnasium.spaces.Discrete(items)
+    k = encoder.setting.slate_size
+    size = encoder.size + dim + 1 + -(-items // BITS) + k * slates
+    actions = gymnasium.spaces.MultiDiscrete([items] * k) if slates else gymnasium.spaces.Discrete(items)
+    return gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32), actions
 
 
 def discrete_observation(
-    hierarchy: Hierarchy, encoder: CategoryEncoder, start: str, eligible: NDArray[np.bool_]
+    hierarchy: Hierarchy,
+    encoder: CategoryEncoder,
+    start: str,
+    eligible: NDArray[np.bool_],
+    slates: bool,
+    rows: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float32]:
-    """Observations (B, n) of the sessions in a hierarchy's slots; eligible: (B, I) bool."""
-    known = np.column_stack([hierarchy.memory.tastes, hierarchy.memory.offsets])
-    return np.concatenate(
-        [encoder.encode(hierarchy), known if start == "taste" else np.zeros_like(known), np.packbits(eligible, axis=1)],
-        axis=1,
-        dtype=np.float32,
-    )
+    """Observations (n, m) of the sessions in a hierarchy's slots, or in some of them; eligible: (n, I) bool."""
+    memory, some = hierarchy.memory, np.arange(len(hierarchy.widened)) if rows is None else rows
+    known = np.column_stack([memory.tastes[some], memory.offsets[some]])
+    parts = [encoder.encode(hierarchy, rows), known if start == "taste" else np.zeros_like(known), packed(eligible)]
+    if slates:
+        k = hierarchy.setting.slate_size
+        last = (memory.steps[some, None] - 1) * k + np.arange(k)
+        parts.append(np.where(last >= 0, memory.feedback[some[:, None], np.maximum(last, 0)], -1))
+    return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
 class ItemChooser:
     """A trained discrete policy that chooses for a hierarchy; its draws come from each session's own stream.
 
-    MaskablePPO is sampled unless `deterministic`. DQN explores in training alone and always takes the best eligible.
+    MaskablePPO and SAC4IR are sampled unless `deterministic`. DQN, DNaIR and SlateQ explore in training alone and
+    always take the best eligible.
 
     Args:
         policy: the network. encoder: its features. start: "taste" or "nothing".
@@ -114,40 +151,32 @@ class ItemChooser:
 
     def __init__(self, policy: BasePolicy, encoder: CategoryEncoder, start: str, deterministic: bool) -> None:
         self.policy, self.encoder, self.start = policy, encoder, start
-        self.deterministic = deterministic or not isinstance(policy, MaskedPolicy)
+        self.deterministic = deterministic or not isinstance(policy, MaskedPolicy | SAC4IRPolicy)
 
     def __call__(self, hierarchy: Hierarchy, eligible: NDArray[np.bool_]) -> NDArray[np.int32]:
-        """Items (B,) among the eligible (B, I)."""
+        """Slates (B, k) of items among the eligible (B, I)."""
         network: Any = self.policy
-        seen = discrete_observation(hierarchy, self.encoder, self.start, eligible)
+        slates, k = isinstance(network, ItemValuePolicy), hierarchy.setting.slate_size
+        seen = discrete_observation(hierarchy, self.encoder, self.start, eligible, slates)
         observation = torch.as_tensor(seen, device=network.device)
         with torch.no_grad():
-            if not isinstance(self.policy, MaskedPolicy):
-                return network.q_net(observation).argmax(dim=1).cpu().numpy().astype(np.int32)
-            distribution = network.get_distribution(observation, eligible).distribution
-        if self.deterministic:
-            return distribution.logits.argmax(dim=1).cpu().numpy().astype(np.int32)
-        chances = np.where(eligible, distribution.probs.cpu().numpy().astype(np.float64), 0.0)
-        return _drawn(hierarchy.memory.keys, hierarchy.memory.steps, chances)
-
-
-@njit(cache=True)
-def _drawn(keys, steps, chances):  # type: ignore[no-untyped-def]
-    """One item (B,) from each row of chances (B, I), which need not sum to 1; those of chance 0 never come."""
-    items = np.zeros(len(keys), np.int32)
-    for b in range(len(keys)):
-        left = draws.uniform(draws.stream(keys[b], 1, steps[b], 0), 0) * chances[b].sum()
-        for item in range(chances.shape[1]):
-            if chances[b, item] > 0:
-                items[b] = item
-                left -= chances[b, item]
-                if left < 0:
-                    break
-    return items
+            if slates and self.deterministic:
+                return network.best(observation, k)[0]
+            if slates:
+                logits = network.every(observation)
+            elif not isinstance(network, MaskedPolicy):
+                return network.q_net(observation).argmax(dim=1, keepdim=True).cpu().numpy().astype(np.int32)
+            else:
+                distribution: Any = network.get_distribution(observation, eligible).distribution
+                logits = distribution.logits
+                if self.deterministic:
+                    return logits.argmax(dim=1, keepdim=True).cpu().numpy().astype(np.int32)
+        uniform = own_uniform(hierarchy.memory.keys, hierarchy.memory.steps, k)
+        return drawn(uniform, logits.cpu().numpy(), packed(eligible))
 
 
 class DiscreteAgent(HierarchicalAgent):
-    """A hierarchy whose items a discrete policy chooses, as an agent; slates hold one item.
+    """A hierarchy whose items a discrete policy chooses, as an agent.
 
     Args:
         hierarchy: planner and memory.
@@ -159,8 +188,8 @@ class DiscreteAgent(HierarchicalAgent):
         self.chooser = chooser
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
-        """Slates (B, 1)."""
+        """Slates (B, k)."""
         self.hierarchy.see(observation)
         eligible, widened = self.hierarchy.eligible()
         self.hierarchy.widened += widened
-        return self.chooser(self.hierarchy, eligible)[:, None]
+        return self.chooser(self.hierarchy, eligible)

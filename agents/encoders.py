@@ -159,9 +159,10 @@ def _summarise(items, feedback, estimates, groups, categories, vectors, k):  # t
 
 @dataclass(frozen=True)
 class Layout:
-    """What lies where in an observation: features | H items, H feedback | taste (D), offset, eligible items in bits.
+    """What lies where in an observation: features | H items, H feedback | taste (D), offset, eligible items | feedback.
 
-    The last part is there for learners that choose an item by its number alone.
+    The third part is there for learners that choose items by number alone, the eligible items in bits; the last, of the
+    last slate, for those of slates.
 
     Attributes:
         features: how many features. history: H, 0 without.

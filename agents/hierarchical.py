@@ -126,10 +126,11 @@ class Hierarchy:
         slates[live] = np.maximum(found, 0)
         return slates
 
-    def eligible(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """The items (B, I) that slates of one may hold under the current plans; whether a plan was widened (B,)."""
-        memory = self.memory
-        return eligible_items(memory.groups, self.allowed, self.avoid, memory.barred)
+    def eligible(self, rows: NDArray[np.int64] | None = None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """The items (n, I) that slates of all or some slots may hold as planned; whether a plan was widened (n,)."""
+        some: Any = slice(None) if rows is None else rows
+        memory, k = self.memory, self.setting.slate_size
+        return eligible_items(memory.groups, self.allowed[some], self.avoid[some], memory.barred[some], k)
 
 
 class HierarchicalAgent:

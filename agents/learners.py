@@ -2,12 +2,14 @@
 
 import io
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import A2C, DDPG, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -18,19 +20,23 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
+from lerl.agents.base import Setting
 from lerl.agents.bounded import BoundedPolicy
 from lerl.agents.discrete import DiscreteAgent, DiscreteItemEnv, ItemChooser, check_discrete, discrete_spaces
 from lerl.agents.encoders import EXTRACTORS, CategoryEncoder, layout_of
 from lerl.agents.hac import HAC, HyperActionEnv, HyperPolicy
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
+from lerl.agents.item_values import DNaIRPolicy, ItemValuePolicy, SAC4IRPolicy, SlateQPolicy, item_features
 from lerl.agents.masked import MaskedDQN, MaskedPolicy, MaskedQPolicy
 from lerl.agents.policy_gradient import ActorPolicy, PolicyGradient
+from lerl.agents.slate_learners import SAC4IR, DNaIR, SlateQ, dnair_bonus, sac4ir_bonus
 from lerl.agents.view import SessionsView
 from lerl.agents.virtual_items import NEAR, REACH, PolicyScorer, VirtualItemEnv, virtual_spaces
 from lerl.envs.files import write_whole
 from lerl.envs.session import SessionVectorEnv
 
 TARGET_SPEED = 0.005  # share of the way that target networks go per gradient step, as in the papers of SAC and TD3
+SOME = 64  # users whose promised log-odds say how spread sac4ir shall be
 Scorer = PolicyScorer | ItemChooser
 
 
@@ -49,14 +55,18 @@ class Learner:
 
     Attributes:
         algorithm, policy: of Stable-Baselines3, or ours over them.
-        reach: bound of a virtual item's coordinates; None for learners that choose an item by its number.
+        reach: bound of a virtual item's coordinates; None for learners that choose items by their numbers.
         samples: whether its rows are sampled; the others learn one action per state and explore in training alone.
+        slates: of learners that choose by number, whether they choose slates; the others choose one item.
+        bonus: (I,) what showing an item adds to the reward that is learned from, of a setting; none when None.
     """
 
     algorithm: type[BaseAlgorithm]
     policy: type[BasePolicy]
     reach: float | None
     samples: bool
+    slates: bool = False
+    bonus: Callable[[Setting], NDArray[np.float32]] | None = None
 
     @property
     def off_policy(self) -> bool:
@@ -68,7 +78,7 @@ class Learner:
 # deep reinforcement learning", ICML 2016. sac: Haarnoja et al., "Soft actor-critic", ICML 2018, and "Soft actor-critic
 # algorithms and applications", 2018. td3: Fujimoto, van Hoof and Meger, ICML 2018. ddpg: Lillicrap et al., ICLR 2016.
 # maskable_ppo: Huang and Ontanon, FLAIRS 2022. dqn: Mnih et al., Nature 2015. pg: Williams, Machine Learning 1992. hac:
-# Liu et al., WWW 2023.
+# Liu et al., WWW 2023. dnair, sac4ir, slateq: see their classes.
 LEARNERS = {
     "ppo": Learner(PPO, ActorCriticPolicy, REACH, samples=True),
     "a2c": Learner(A2C, ActorCriticPolicy, REACH, samples=True),
@@ -79,6 +89,9 @@ LEARNERS = {
     "dqn": Learner(MaskedDQN, MaskedQPolicy, None, samples=False),
     "pg": Learner(PolicyGradient, ActorPolicy, REACH, samples=True),
     "hac": Learner(HAC, HyperPolicy, NEAR, samples=False),
+    "dnair": Learner(DNaIR, DNaIRPolicy, None, samples=False, slates=True, bonus=dnair_bonus),
+    "sac4ir": Learner(SAC4IR, SAC4IRPolicy, None, samples=True, slates=True, bonus=sac4ir_bonus),
+    "slateq": Learner(SlateQ, SlateQPolicy, None, samples=False, slates=True),
 }
 
 
@@ -86,21 +99,21 @@ def check_learner(row: str, learner: str, items: int, slate_size: int) -> None:
     """Refuse a task that a learner is not for.
 
     Raises:
-        ValueError: the learner chooses an item by its number, and slates or the catalogue are too large for that.
+        ValueError: the learner chooses items by their numbers, and slates or the catalogue are too large for that.
     """
     if LEARNERS[learner].reach is None:
-        check_discrete(row, items, slate_size)
+        check_discrete(row, items, slate_size, LEARNERS[learner].slates)
 
 
 def new_view(
     name: str, env: SessionVectorEnv, hierarchy: Hierarchy, encoder: CategoryEncoder, settings: Any
 ) -> SessionsView:
     """What a learner learns in; settings: a `TrainConfig`."""
-    reach = LEARNERS[name].reach
-    if reach is None:
-        return DiscreteItemEnv(env, hierarchy, encoder, settings.start, 1 - settings.gamma)
+    learner, shared = LEARNERS[name], (env, hierarchy, encoder, settings.start, 1 - settings.gamma)
+    if learner.reach is None:
+        return DiscreteItemEnv(*shared, learner.slates, learner.bonus and learner.bonus(hierarchy.setting))
     kind = HyperActionEnv if name == "hac" else VirtualItemEnv
-    return kind(env, hierarchy, encoder, settings.start, 1 - settings.gamma, reach)
+    return kind(*shared, learner.reach)
 
 
 def new_model(name: str, view: SessionsView, settings: Any, seed: int, tensorboard: Path | None = None) -> Any:
@@ -172,6 +185,8 @@ def _off_policy(name: str, view: SessionsView, settings: Any) -> dict[str, Any]:
             "exploration_initial_eps": chosen.epsilon,
             "exploration_final_eps": chosen.epsilon,
         }
+    if LEARNERS[name].slates:
+        return shared | {"epsilon": 0.0 if LEARNERS[name].samples else chosen.epsilon}
     dim = len(view.encoder.scale)
     if name == "sac":
         # Rewards are small: at the temperature that SAC begins with by default, 1, they would count for nothing.
@@ -192,6 +207,12 @@ def _network(name: str, encoder: CategoryEncoder, settings: Any) -> dict[str, An
         options |= {"log_std_init": settings.log_std}
     if name in ("ddpg", "hac"):
         options["n_critics"] = 1
+    if LEARNERS[name].slates:
+        setting, bonus = encoder.setting, LEARNERS[name].bonus
+        tastes = setting.knowledge.tastes
+        liking = tastes[:: max(len(tastes) // SOME, 1)][:SOME] @ setting.knowledge.item_vectors.T
+        options["items"] = item_features(setting, bonus and bonus(setting))
+        options |= {"log_std_init": settings.log_std, "liking": liking}
     return options
 
 
@@ -219,12 +240,14 @@ def _begin_at_start(policy: SACPolicy | TD3Policy, log_std: float) -> None:
 def set_spread(model: BaseAlgorithm, log_std: float) -> None:
     """Let a learner that samples explore with this logarithm of a standard deviation, in log-odds of item scores.
 
-    PPO, A2C, PG and MaskablePPO are given it; for SAC it sets the entropy that its temperature is tuned to reach. TD3,
-    DDPG, HAC and DQN explore by noise of their own.
+    PPO, A2C, PG and MaskablePPO are given it; for SAC and SAC4IR it sets the entropy that their temperature is tuned to
+    reach. The others explore by noise of their own.
     """
     if isinstance(model, SAC):
         model.target_entropy = _entropy(log_std, int(np.prod(model.action_space.shape)), NEAR)  # type: ignore[arg-type]
-    elif hasattr(model.policy, "log_std"):
+    elif isinstance(model, SAC4IR):
+        model.target_entropy = model.policy.entropy_at(log_std)
+    elif isinstance(getattr(model.policy, "log_std", None), torch.Tensor):
         model.policy.log_std.requires_grad_(False)
         model.policy.log_std.fill_(log_std)  # type: ignore[operator]
 
@@ -244,7 +267,9 @@ def load_policy(path: Path, name: str, encoder: CategoryEncoder, settings: Any) 
         encoder, settings: those that it was trained with; settings is a `TrainConfig`.
     """
     learner = LEARNERS[name]
-    spaces: Any = discrete_spaces(encoder) if learner.reach is None else virtual_spaces(encoder, learner.reach)
+    spaces: Any = (
+        discrete_spaces(encoder, learner.slates) if learner.reach is None else virtual_spaces(encoder, learner.reach)
+    )
     options = _network(name, encoder, settings) | IDLE
     policy = learner.policy(*spaces, lambda _: 0.0, **options)
     policy.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
@@ -255,7 +280,7 @@ def load_policy(path: Path, name: str, encoder: CategoryEncoder, settings: Any) 
 def new_scorer(policy: BasePolicy, encoder: CategoryEncoder, start: str, deterministic: bool) -> Scorer:
     """What points or chooses for a hierarchy; start: "taste" or "nothing"."""
     torch.set_num_threads(1)  # more threads sum in another order
-    kind = ItemChooser if isinstance(policy, MaskedPolicy | MaskedQPolicy) else PolicyScorer
+    kind = ItemChooser if isinstance(policy, MaskedPolicy | MaskedQPolicy | ItemValuePolicy) else PolicyScorer
     return kind(policy, encoder, start, deterministic)
 
 

@@ -12,6 +12,14 @@ from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import nn
 
 from lerl.agents.encoders import Layout
+from lerl.agents.masks import BITS
+
+
+def known_in(observations: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tastes (B, D) and offsets (B, 1) of observations (B, n)."""
+    first = layout.features + 2 * layout.history
+    last = first + layout.vectors.shape[1]
+    return observations[:, first:last], observations[:, last : last + 1]
 
 
 def promised(observations: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
@@ -20,17 +28,21 @@ def promised(observations: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, 
     Args:
         observations: (B, n), as `DiscreteItemEnv` makes them. layout: what lies where in one.
     """
-    first = layout.features + 2 * layout.history
-    dim = layout.vectors.shape[1]
-    scores = observations[:, first : first + dim] @ torch.as_tensor(layout.vectors, device=observations.device).T
-    return scores, observations[:, first + dim : first + dim + 1]
+    tastes, offsets = known_in(observations, layout)
+    return tastes @ torch.as_tensor(layout.vectors, device=observations.device).T, offsets
+
+
+def words_in(observations: torch.Tensor, layout: Layout) -> torch.Tensor:
+    """The eligible items of observations (B, n) as bits (B, ceil(I / 24)), see `masks`."""
+    first = layout.features + 2 * layout.history + layout.vectors.shape[1] + 1
+    return observations[:, first : first + -(-len(layout.vectors) // BITS)]
 
 
 def eligible_in(observations: torch.Tensor, layout: Layout) -> torch.Tensor:
     """The items (B, I) bool that observations (B, n) call eligible."""
-    first = layout.features + 2 * layout.history + layout.vectors.shape[1] + 1
-    places = torch.arange(7, -1, -1, dtype=torch.uint8, device=observations.device)
-    bits = observations[:, first:].to(torch.uint8)[..., None] >> places
+    places = torch.arange(BITS - 1, -1, -1, dtype=torch.int32, device=observations.device)
+    whole = words_in(observations, layout).to(torch.int32)[..., None] >> places[7::8]
+    bits = whole.to(torch.uint8).flatten(start_dim=1)[..., None] >> places[-8:].to(torch.uint8)  # eight at once
     return (bits & 1).flatten(start_dim=1)[:, : len(layout.vectors)].bool()
 
 

@@ -245,15 +245,16 @@ def _best_items(queries, tiles, items, starts, count):  # type: ignore[no-untype
 
 
 @njit(cache=True)
-def eligible_items(groups, allowed, avoid, shown):  # type: ignore[no-untyped-def]
-    """The items that may be shown next, and whether the plan was widened for want of any.
+def eligible_items(groups, allowed, avoid, shown, least):  # type: ignore[no-untyped-def]
+    """The items that may be shown next, and whether the plan was widened for want of them.
 
-    The same rule as `top_items` with k = 1: `avoid` is lifted first, then `allowed`, and what was shown before is never
-    eligible. When nothing is left, item 0 stands in; its slot stays empty.
+    A plan that leaves too few is widened as in `top_items`: `avoid` is lifted first, then `allowed`, and what was shown
+    before is never eligible; but what the plan left has no precedence then. When nothing is left, item 0 stands in; its
+    slot stays empty.
 
     Args:
         groups: (I, M) each item's categories, -1 as padding. allowed, avoid: (B, C) plans.
-        shown: (B, S) items already shown, -1 as padding.
+        shown: (B, S) items already shown, -1 as padding. least: how many there should be.
 
     Returns:
         (B, I) bool, at least one True per row, and (B,) bool.
@@ -261,16 +262,19 @@ def eligible_items(groups, allowed, avoid, shown):  # type: ignore[no-untyped-de
     mask = np.zeros((len(shown), len(groups)), np.bool_)
     widened = np.zeros(len(shown), np.bool_)
     for b in range(len(shown)):
+        everything = allowed[b].all() and not avoid[b].any()  # no plan: any category will do
         for level in range(3):
             widened[b] = level > 0
             for item in range(len(groups)):
-                mask[b, item] = _may_show(b, item, level, groups, allowed, avoid)
-            for slot in range(shown.shape[1]):
-                if shown[b, slot] >= 0:
-                    mask[b, shown[b, slot]] = False
-            if mask[b].any():
+                if everything and level == 0:
+                    mask[b, item] = groups[item, 0] >= 0
+                else:
+                    mask[b, item] = _may_show(b, item, level, groups, allowed, avoid)
+            mark(mask[b], shown[b], False)
+            count = mask[b].sum()
+            if count >= least:
                 break
-        else:
+        if count == 0:
             mask[b, 0] = True
     return mask, widened
 

@@ -49,6 +49,10 @@ class SessionsView(VecEnv):
         """What a learner is told of each slot's step beside features and rewards, before ended slots begin anew."""
         return [{} for _ in range(self.num_envs)]
 
+    def _bonus(self, slates: NDArray[np.int32]) -> NDArray[np.float32] | float:
+        """What is added to rewards (B,) that are learned from, and from nothing else."""
+        return 0.0
+
     def _observe(self) -> NDArray[np.float32]:
         """What the learner sees of all slots, (B, observations)."""
         return self.encoder.encode(self.hierarchy)
@@ -77,7 +81,8 @@ class SessionsView(VecEnv):
 
     def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Show the slates that the actions stand for; ended slots begin anew, their last features in the infos."""
-        observation, rewards, terminated, truncated, _ = self.env.step(self._slates(self._actions))
+        slates = self._slates(self._actions)
+        observation, rewards, terminated, truncated, _ = self.env.step(slates)
         self.hierarchy.see(observation, terminated)
         features = self._observe()
         self._returns += rewards
@@ -96,7 +101,8 @@ class SessionsView(VecEnv):
             observation, _ = self.env.reset(options={"reset_mask": ended})
             self.hierarchy.begin(rows, observation)
             features = self._renew(features, rows)
-        return features, (rewards * self.reward_scale).astype(np.float32), ended, infos
+        learned = (rewards + self._bonus(slates)) * self.reward_scale
+        return features, learned.astype(np.float32), ended, infos
 
     def snapshot(self) -> dict[str, Any]:
         """A copy of all that coming steps depend on, as nested dictionaries of arrays; `restore` takes it back."""

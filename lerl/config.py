@@ -266,14 +266,16 @@ def _wrong_address(address: str | None) -> str:
 
 @dataclass(frozen=True)
 class OffPolicyConfig:
-    """What only learners with a replay buffer need: sac, td3, ddpg, hac and dqn.
+    """What only learners with a replay buffer need: sac, td3, ddpg, hac, dqn, dnair, sac4ir and slateq.
 
     Args:
-        buffer: user-steps that are remembered, at 8 bytes per number of an observation (some hundreds).
+        buffer: user-steps that are remembered, at 8 bytes per number of an observation (some hundreds; a 24th of the
+            items more for learners that choose by number).
         learning_starts: user-steps of random actions before learning, at most a tenth of train.steps.
         gradient_steps: per step of the users side by side.
         noise: standard deviation of the exploration of td3, ddpg and hac, in log-odds of item scores.
-        epsilon: share of dqn's choices in training that are random among the eligible items, in [0, 1].
+        epsilon: share of the items that dqn, dnair and slateq show in training that are random among the eligible, in
+            [0, 1].
     """
 
     buffer: int = 50_000
@@ -309,7 +311,8 @@ class TrainConfig:
             them a network over the last items with the feedback on each.
         history: how many last items gru and transformer read.
         log_std: logarithm of the standard deviation at the start of what is sampled, in log-odds of item scores: of the
-            virtual item by ppo, a2c, pg and (on average) sac, of the noise on every item's score by maskable_ppo.
+            virtual item by ppo, a2c, pg and (on average) sac, of the noise on every item's score by maskable_ppo and
+            (on average) sac4ir.
         last_log_std: the same at the end; linear in between.
         start: "taste" for an actor that starts from the taste estimated from history and learns the correction,
             "nothing" for one that starts from zero.
@@ -460,8 +463,8 @@ class Config:
         seed: every random draw of the run comes from it.
         agents: the rows to fit and evaluate: PLANNER+LEARNER, PLANNER+greedy, flat+LEARNER, flat+greedy, flat+mmr,
             flat+ppo+mmr, sasrec, sasrec+mmr, random, popularity, privileged, or your own agent as
-            "my_package.my_module:MyAgent"; learners are ppo, a2c, pg, sac, td3, ddpg, hac, and for slates of one item
-            maskable_ppo and dqn.
+            "my_package.my_module:MyAgent"; learners are ppo, a2c, pg, sac, td3, ddpg, hac, dnair, sac4ir, slateq, and
+            for slates of one item maskable_ppo and dqn.
         data: which users.
         env: how they behave.
         planner: the category planner.

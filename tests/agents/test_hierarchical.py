@@ -238,3 +238,20 @@ def test_a_plan_without_items_is_widened_step_by_step_and_an_empty_catalogue_is_
     assert eligible([1, 0], [0, 1], [0]) == ([False, False, True], True)  # avoid is lifted
     assert eligible([1, 0], [0, 1], [0, 2]) == ([False, True, False], True)  # allowed as well
     assert eligible([1, 0], [0, 0], [0, 1, 2]) == ([True, False, False], True)  # item 0 stands in
+
+
+def test_a_plan_that_leaves_too_few_for_a_slate_is_widened(by_hand: Callable[..., Population]):
+    """Items of one category each, 0 and 1 of the planned one, slates of two."""
+    people = by_hand([[1, 0], [0, 1], [1, 1]], [[1, 1]], [[1, 0], [1, 0], [0, 1]])
+    hierarchy = Hierarchy(Setting(people.catalog, people.knowledge, people.catalog.categories, 2, 2, 0), 1)
+    hierarchy.allowed[0] = [True, False]
+    found = []
+    for shown in ([-1] * 4, [0, -1, -1, -1], [0, 1, -1, -1]):
+        hierarchy.memory.shown[0] = shown
+        mask, widened = hierarchy.eligible()
+        found.append((mask[0].tolist(), bool(widened[0])))
+    assert found == [
+        ([True, True, False], False),
+        ([False, True, True], True),
+        ([False, False, True], True),  # all that is left, though too few
+    ]

@@ -116,6 +116,7 @@ def test_a_run_stopped_at_any_write_ends_as_if_it_had_not_been(
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
 def test_every_learner_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: float) -> None:
     rows = ["flat+a2c", "flat+pg", "boredom+sac", "flat+td3", "boredom+hac", "boredom+maskable_ppo", "flat+dqn"]
+    rows += ["flat+dnair", "boredom+sac4ir", "flat+slateq"]
     off_policy = OffPolicyConfig(buffer=400, learning_starts=40, gradient_steps=1)
     config = dataclasses.replace(
         SMALL,
