@@ -126,7 +126,7 @@ class BoredomAwarePlanner:
         return self._best(contexts, np.zeros((len(contexts), len(contexts.names)), bool))
 
     def _best(self, contexts: PlanContexts, barred: NDArray[np.bool_]) -> Plans:
-        """The plans when some categories (B, C) are avoided whatever their score."""
+        """The plans when some categories (B, C) come last whatever their score, avoided unless they are needed."""
         satiation = self.satiation or Satiation.assumed(len(contexts.names))
         tired, surplus, spread = tiredness(contexts, satiation)
         liking = np.clip(contexts.liking, 1e-3, 1 - 1e-3)
@@ -134,11 +134,12 @@ class BoredomAwarePlanner:
         value[(contexts.liking <= 0) | barred] = -1e9
         allowed = _top(value - self.price * tired, self.size)
         rested = np.where(allowed, tired, 0.0).sum(axis=1, keepdims=True) / allowed.sum(axis=1, keepdims=True)
-        return Plans(allowed, barred | (~allowed & (tired > rested + self.margin)))
+        return Plans(allowed, ~allowed & (barred | (tired > rested + self.margin)))
 
 
 class RotationPlanner(BoredomAwarePlanner):
-    """The boredom-aware rule among categories that had a rest: none of the last few slates' categories is shown.
+    """The boredom-aware rule among categories that had a rest: none of the last few slates' categories is shown, unless
+    too few others are there to fill a plan.
 
     How many slates a category rests is found by trial: in the training sessions it learns from, each draws one of
     `RESTS`, and the one whose sessions brought most feedback in all stays. It so learns, from nothing but lengths of

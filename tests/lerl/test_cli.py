@@ -23,7 +23,7 @@ from lerl.runs import check_vacant
 
 AGENTS = ["boredom+ppo", "random", "privileged"]
 TRAIN = ["train", "quickstart"]
-COMMANDS = "train, tune, evaluate, compare, plot, plan, distill, fidelity, planner-probe, fit, bench, data"
+COMMANDS = "train, tune, evaluate, compare, plot, plan, distill, experiment, fidelity, planner-probe, fit, bench, data"
 
 
 @pytest.fixture

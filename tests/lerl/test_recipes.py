@@ -7,6 +7,7 @@ import pytest
 
 from lerl.cli import main
 from lerl.envs.population import DYNAMICS_FILE
+from lerl.experiment import Plan
 from lerl.rows import Task, parse_rows
 from lerl.settings import find_recipe, load, recipes
 from tests.envs.made_logs import made_up_dynamics, prepared_log
@@ -25,7 +26,36 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_recipes_are_these() -> None:
-    assert set(recipes()) == {"quickstart", *ON_LOGS}
+    assert set(recipes()) == {"quickstart", "whole_session", *ON_LOGS}
+
+
+def test_the_published_experiment_has_its_rows_and_its_protocol() -> None:
+    plan = Plan.read(load(find_recipe("whole_session")))
+    published = {f"flat+{name}" for name in ("ppo", "a2c", "td3", "ddpg", "sac", "pg", "hac", "sac4ir", "dnair")}
+    deployed = {"sasrec", "sasrec+mmr", "flat+ppo+mmr", "flat+slateq"}
+    floors = {"random", "popularity", "round_robin+greedy"}
+    planned = {
+        f"{name}+{how}" for name in ("round_robin", "boredom", "rotation", "blind", "llm") for how in ("ppo", "greedy")
+    }
+    assert floors | {"privileged"} | published | deployed | planned <= set(plan.rows)
+    kinds = {label: plan.kind(label) for label in plan.rows}
+    assert {label for label, kind in kinds.items() if kind == "floor"} == floors
+    assert published == {label for label, kind in kinds.items() if kind == "flat learner"}
+    assert deployed <= {label for label, kind in kinds.items() if kind == "practitioner"}
+    assert len(plan.seeds) == 5
+    for setting in plan.settings:
+        config = plan.unit(setting, "rotation+ppo", 0, {}).config
+        assert (config.env.slate_size, config.env.similarity.weight, config.evaluation.users) == (6, 0.2, 1000)
+        assert config.env.leave.rule == ("satisfaction" if "satisfaction" in setting else "budget")
+        assert config.env.leave.budget.repetition == ("shared" if "shared" in setting else "slot")
+        assert config.env.topics == ("hidden" if "hidden" in setting else "categories")
+
+
+def test_the_published_experiment_in_little(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", "whole_session", "--quick", "--out", str(tmp_path / "quick")]) == 0
+    said = capfd.readouterr().out
+    assert "2 units of work, 0 done" in said
+    assert "| rotation+greedy | hierarchical |" in said
 
 
 @pytest.mark.parametrize(("name", "users"), ON_LOGS.items())
