@@ -102,6 +102,7 @@ class Plan:
     settings: dict[str, dict[str, Any]]
     rows: dict[str, dict[str, Any]]
     few: list[str]
+    _made: dict[tuple[str, str, str], tuple[Config, Config]] = dataclasses.field(default_factory=dict, repr=False)
 
     @staticmethod
     def read(config: Config, quick: bool = False) -> "Plan":
@@ -129,7 +130,8 @@ class Plan:
                 raise SettingsError(f"experiment: {name!r} cannot be the name of a file; use letters, digits, + - . @")
         for name, values in worlds.items():
             if values.get("again") is not None:
-                _known([values["again"]], worlds, f"experiment.settings: {name}: again")
+                fitted = {one: given for one, given in worlds.items() if "again" not in given}
+                _known([values["again"]], fitted, f"experiment.settings: {name}: again")
         plan = Plan(config, worlds, rows, few)
         for setting in worlds:
             for label in plan.labels(setting):
@@ -168,17 +170,22 @@ class Plan:
 
     def unit(self, setting: str, label: str, seed: int, tuned: Mapping[str, Mapping[str, Any]]) -> Unit:
         """A unit of work, with the settings that were found for the row."""
-        values = {name: value for name, value in self.rows[label].items() if name not in WORDS}
         found = dict(tuned.get(str(self.rows[label].get("tuned", label)), {}))
+        key = setting, label, json.dumps(found, sort_keys=True)
+        if key not in self._made:
+            self._made[key] = self._configured(setting, label, found)
+        config, fitted = (dataclasses.replace(one, seed=seed) for one in self._made[key])
+        return Unit(setting, label, config, fitted)
+
+    def _configured(self, setting: str, label: str, found: Mapping[str, Any]) -> tuple[Config, Config]:
+        """What a row is judged and what it is fitted under, seeds apart."""
+        own = {name: value for name, value in self.rows[label].items() if name not in WORDS}
         world = dict(self.settings[setting])
-        own = world.pop("again", None)
-        first = dict(self.settings[str(own)]) if own is not None else world
-        first.pop("again", None)
-        made = [
-            _alone(self.base, {**there, **found, **values}, str(self.rows[label].get("row", label)), seed)
-            for there in ({**first, **world}, first)
-        ]
-        return Unit(setting, label, *made)
+        first = world.pop("again", None)
+        there = world if first is None else dict(self.settings[str(first)])
+        row = str(self.rows[label].get("row", label))
+        fitted = _alone(self.base, {**there, **found, **own}, row)
+        return (fitted if first is None else _alone(self.base, {**there, **world, **found, **own}, row)), fitted
 
 
 def _known(names: Any, allowed: Mapping[str, Any], where: str) -> list[str]:
@@ -189,10 +196,10 @@ def _known(names: Any, allowed: Mapping[str, Any], where: str) -> list[str]:
     return list(names)
 
 
-def _alone(base: Config, values: Mapping[str, Any], row: str, seed: int) -> Config:
-    """The recipe with other values, for one row and seed."""
+def _alone(base: Config, values: Mapping[str, Any], row: str) -> Config:
+    """The recipe with other values, for one row."""
     config = settings.overlay(base, values)
-    return dataclasses.replace(config, seed=seed, agents=[row], tune=TuneConfig(), experiment=ExperimentConfig())
+    return dataclasses.replace(config, agents=[row], tune=TuneConfig(), experiment=ExperimentConfig())
 
 
 # what is done already
