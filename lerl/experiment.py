@@ -244,6 +244,7 @@ def _named(given: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
 
 def _check_words(worlds: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse what rows and settings cannot hold."""
+    known = settings.known_keys().keys()
     for name, values in rows.items():
         if values.get("kind", "other") not in KINDS:
             raise SettingsError(
@@ -251,7 +252,7 @@ def _check_words(worlds: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Map
             )
         if values.get("tuned") is not None:
             _known([values["tuned"]], rows, f"experiment.rows: {name}: tuned")
-        for key in values.keys() & settings.known_keys().keys():
+        for key in values.keys() & known:
             if not key.startswith(OWN):
                 raise SettingsError(
                     f"experiment.rows: {name}: {key} cannot differ between rows, which are judged on the same "
@@ -538,9 +539,10 @@ def experiment(config: Config, out: Path, *, quick: bool, resume: bool, say: Say
         RunError: another process is at work in the folder, a search failed, or a process was killed.
     """
     plan = Plan.read(config, quick)
-    if not resume and any((out / ROWS).rglob("*.parquet")):
+    done_before = any((out / ROWS).rglob("*.parquet"))
+    if done_before and not resume:
         raise FileExistsError(f"{out} holds rows of an experiment; go on with them by --resume, or give another --out")
-    if not resume and holds_other(out, ROWS, WORK, f"{TUNED}.json", ".rows"):
+    if not done_before and holds_other(out, ROWS, WORK, f"{TUNED}.json", ".rows"):
         raise FileExistsError(f"{out} holds something else than an experiment; give another folder with --out")
     _check(plan)
     users = populations(plan)

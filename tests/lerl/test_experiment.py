@@ -159,7 +159,7 @@ def test_what_lacks_data_or_is_no_experiment_is_refused_before_anything_is_writt
     assert not out.exists()
     (out / "mine").mkdir(parents=True)
     with pytest.raises(FileExistsError, match="holds something else than an experiment"):
-        experiment(load(recipe), out, quick=False, resume=False, say=print)
+        experiment(load(recipe), out, quick=False, resume=True, say=print)
 
 
 def test_an_interrupted_experiment_ends_at_once_and_keeps_checkpoints(recipe: Path):
