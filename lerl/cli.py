@@ -126,9 +126,10 @@ FIT_HELP = (
 EXPERIMENT_HELP = (
     "Fit and judge every row of experiment.rows under every setting of experiment.settings with experiment.seeds "
     "seeds, the learned ones with settings that tune.trials trials on training users found, and say what that shows: "
-    "report.md, .tex, .csv, .json and pictures in FOLDER, runs/RECIPE-experiment where none is given. Rows that are "
-    "done are kept, one small file each under FOLDER/rows. --plan says what is left to do in hours, and does nothing; "
-    "--quick does the small part that the recipe names; --resume goes on with what FOLDER holds."
+    "report.md, .tex, .csv, .json and pictures in FOLDER, where none is given runs/RECIPE-experiment, or with --quick "
+    "runs/RECIPE-quick. Rows that are done are kept, one small file each under FOLDER/rows. --plan says what is left "
+    "to do in hours, and does nothing; --quick does the small part that the recipe names; --resume goes on with what "
+    "FOLDER holds."
 )
 BENCH_HELP = (
     "Measure how fast lerl is: each row against a peer or a ceiling, both sides by turns in one run, medians with "
@@ -565,21 +566,24 @@ def _experiment(arguments: list[str]) -> None:
         print(_recipe_help("experiment", EXPERIMENT_HELP, rest, usage), end="")
         return
     recipe, out, config = _configured("experiment", rest)
-    folder = out or Path(f"runs/{recipe.stem}-experiment")
+    folder = out or Path(f"runs/{recipe.stem}-{'quick' if options['quick'] else 'experiment'}")
 
     from lerl import experiment, verdict
     from lerl.compare import show
+    from lerl.reading import RunError
 
     if options.pop("plan"):
         show(experiment.cost(config, folder, options["quick"]))
         return
     try:
-        plan = experiment.experiment(config, folder, **options, say=lambda line: print(line, flush=True))
+        plan, failed = experiment.experiment(config, folder, **options, say=lambda line: print(line, flush=True))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command with --resume goes on") from None
-    found = verdict.judge(plan, folder)
-    print("\n".join(verdict.markdown(found)))
-    print(f"written: {', '.join(map(str, verdict.write(found, plan, folder)))}")
+    if found := verdict.judge(plan, folder):
+        print("\n".join(verdict.markdown(found)))
+        print(f"written: {', '.join(map(str, verdict.write(found, plan, folder)))}")
+    if failed:
+        raise RunError(failed)
 
 
 def _fidelity(arguments: list[str]) -> None:

@@ -9,15 +9,21 @@ it was stopped, on another machine if need be.
 import dataclasses
 import hashlib
 import json
+import os
 import re
+import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, redirect_stderr
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +36,29 @@ from lerl.config import Config, ExperimentConfig, TuneConfig
 from lerl.envs.files import write_whole
 from lerl.evaluate import episodes, judged
 from lerl.fit import Fitter, check_rows
+from lerl.planners.llm import MODELS
+from lerl.planners.prompt import Prompts
 from lerl.reading import RunError, reading
 from lerl.rollout import Stage
 from lerl.rows import SASREC, Row, Task, parse_row
-from lerl.runs import locked
+from lerl.runs import holds_other, locked
 from lerl.settings import SettingsError
-from lerl.tune import RANKING, reuse, tune
+from lerl.tune import RANKING, SEARCH, differing, reuse, search_space, tune
 
 ROWS, WORK, TUNED = "rows", "work", "tuned"
 KEPT = ("seed", "user", "replicate", "T_int", "R_cum", "category_coverage")
 ABOUT = "lerl"  # of a file's own words
 ASIDE = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
 """Settings that decide no number."""
-KINDS = {"random": "floor", "popularity": "floor", "privileged": "ceiling", SASREC: "practitioner"}
+KINDS = ("floor", "flat learner", "practitioner", "hierarchical", "ceiling", "other")
+OF_BASELINES = {"random": "floor", "popularity": "floor", "privileged": "ceiling", SASREC: "practitioner"}
 WORDS = ("row", "kind", "tuned")
-NAME = re.compile(r"[\w+@.,-][\w+@., -]*")
+OWN = ("train.", "planner.")
+"""What rows of a setting may differ in: they are judged on the same sessions."""
+COMMON = ("seed", "agents", "tune.", "experiment.")
+"""What is the same under all settings."""
+NAME = re.compile(r"[\w+@,-][\w+@., -]*")
+AGAIN = "give the same command again with --resume"
 Say = Callable[[str], object]
 
 
@@ -117,25 +131,30 @@ class Plan:
                 "the recipe holds no experiment: it names rows under experiment.rows and settings under "
                 "experiment.settings; see whole_session, the one that comes with lerl"
             )
-        worlds = {str(name): dict(values or {}) for name, values in chosen.settings.items()}
-        rows = {str(name): dict(values or {}) for name, values in chosen.rows.items()}
+        worlds, rows = _named(chosen.settings, "settings"), _named(chosen.rows, "rows")
+        _check_words(worlds, rows)
         if quick:
             over = dict(chosen.quick)
             worlds, names = dict([next(iter(worlds.items()))]), over.pop("rows", list(rows)[:2])
+            if not isinstance(names, list):
+                raise SettingsError(f"experiment.quick: rows must be a list such as {list(rows)[:2]}, given {names!r}")
             rows = {name: rows[name] for name in _known(names, rows, "experiment.quick: rows")}
             config = settings.overlay(config, over)
         few = [row for row in _known(chosen.few, chosen.rows, "experiment.few") if row in rows]
-        for name in (*worlds, *rows):
-            if not NAME.fullmatch(name):
-                raise SettingsError(f"experiment: {name!r} cannot be the name of a file; use letters, digits, + - . @")
-        for name, values in worlds.items():
-            if values.get("again") is not None:
-                fitted = {one: given for one, given in worlds.items() if "again" not in given}
-                _known([values["again"]], fitted, f"experiment.settings: {name}: again")
         plan = Plan(config, worlds, rows, few)
         for setting in worlds:
             for label in plan.labels(setting):
                 plan.unit(setting, label, config.seed, {})
+        whole = dataclasses.replace(plan, rows=_named(chosen.rows, "rows")).searched()
+        for label, values in rows.items():
+            if values.get("tuned") and config.tune.space and values["tuned"] not in whole:
+                raise SettingsError(
+                    f"experiment.rows: {label}: tuned names {values['tuned']!r}, which is not searched for itself; "
+                    f"there are {', '.join(whole)}"
+                )
+        for label in plan.searched():
+            searched = plan.search(label)[0]
+            search_space(searched, plan.row(label))
         return plan
 
     def labels(self, setting: str) -> list[str]:
@@ -157,7 +176,7 @@ class Plan:
         if given is not None:
             return str(given)
         if row.baseline is not None:
-            return KINDS.get(row.baseline, "other")
+            return OF_BASELINES.get(row.baseline, "other")
         if row.planner is not None:
             return "hierarchical"
         return "flat learner" if row.learner and not row.diverse else "practitioner"
@@ -165,8 +184,32 @@ class Plan:
     def searched(self) -> list[str]:
         """The rows whose settings are searched first: those that learn, unless `tuned` names another."""
         own = [label for label, values in self.rows.items() if not values.get("tuned")]
-        learn = [label for label in own if self.row(label).learner or self.row(label).baseline == SASREC]
-        return learn if self.base.tune.space else []
+        return [label for label in own if self._space(label)]
+
+    def _space(self, label: str) -> dict[str, Any]:
+        """What of `tune.space` means something to a row."""
+        row, space = self.row(label), self.base.tune.space
+        if row.baseline == SASREC:
+            return {name: given for name, given in space.items() if name in RANKING}
+        return space if row.learner else {}
+
+    def search(self, label: str) -> tuple[Config, str]:
+        """The search for a row's settings, and a digest of what decides it."""
+        unit = self.unit(next(iter(self.settings)), label, self.base.seed, {})
+        how = dataclasses.replace(self.base.tune, row=unit.config.agents[0], space=self._space(label))
+        digest = hashlib.sha256(f"{unit.digest} {how}".encode()).hexdigest()[:16]
+        return dataclasses.replace(unit.config, tune=how), digest
+
+    def tuned(self, out: Path, population: str | None = None) -> dict[str, dict[str, Any]]:
+        """What finished searches found, by label; (where given) those on these users alone."""
+        kept = read_tuned(out)
+        return {
+            label: kept[label]["values"]
+            for label in self.searched()
+            if label in kept
+            and kept[label]["digest"] == self.search(label)[1]
+            and population in (None, kept[label].get("population", population))
+        }
 
     def unit(self, setting: str, label: str, seed: int, tuned: Mapping[str, Mapping[str, Any]]) -> Unit:
         """A unit of work, with the settings that were found for the row."""
@@ -186,6 +229,55 @@ class Plan:
         row = str(self.rows[label].get("row", label))
         fitted = _alone(self.base, {**there, **found, **own}, row)
         return (fitted if first is None else _alone(self.base, {**there, **world, **found, **own}, row)), fitted
+
+
+def _named(given: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
+    """The rows or settings of a recipe by name."""
+    found = {}
+    for name, values in given.items():
+        if not NAME.fullmatch(str(name)):
+            raise SettingsError(
+                f"experiment.{section}: {str(name)!r} cannot be the name of a file; use letters, digits, spaces and "
+                "+ - . , @, no dot or space in front, and say by row: what a row of another name is"
+            )
+        if not isinstance(values, Mapping | None):
+            raise SettingsError(
+                f"experiment.{section}: {name} must hold settings by dotted key, or {{}}, given {values!r}"
+            )
+        found[str(name)] = dict(values or {})
+    return found
+
+
+def _check_words(worlds: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse what rows and settings cannot hold."""
+    known = settings.known_keys().keys()
+    for name, values in rows.items():
+        if values.get("kind", "other") not in KINDS:
+            raise SettingsError(
+                f"experiment.rows: {name}: kind must be one of {', '.join(KINDS)}, given {values['kind']!r}"
+            )
+        if values.get("tuned") is not None:
+            _known([values["tuned"]], rows, f"experiment.rows: {name}: tuned")
+        for key in values.keys() & known:
+            if not key.startswith(OWN):
+                raise SettingsError(
+                    f"experiment.rows: {name}: {key} cannot differ between rows, which are judged on the same "
+                    "sessions; only keys of train and planner can; write it under experiment.settings"
+                )
+    for name, values in worlds.items():
+        if (own := values.get("again")) is not None:
+            _known([own], worlds, f"experiment.settings: {name}: again")
+            if worlds[str(own)].get("again") is not None:
+                raise SettingsError(
+                    f"experiment.settings: {name}: again names {own!r}, whose agents are another setting's; "
+                    "name that one"
+                )
+        for key in values:
+            if str(key).startswith(COMMON):
+                raise SettingsError(
+                    f"experiment.settings: {name}: {key} is the same under all settings; write it at the top of "
+                    "the recipe"
+                )
 
 
 def _known(names: Any, allowed: Mapping[str, Any], where: str) -> list[str]:
@@ -209,8 +301,10 @@ def done(path: Path) -> Done:
     """What a row's file holds; nothing where there is none."""
     if not path.is_file():
         return Done(pl.DataFrame(schema=dict.fromkeys(KEPT, pl.Float64)), {})
-    with reading(path, "give the same command again"):
+    with reading(path, AGAIN):
         about = json.loads(pl.read_parquet_metadata(path)[ABOUT])
+        for one in about.values():
+            _ = [one[name] for name in ("digest", "population", "steps", "fitting", "judging")]
         return Done(pl.read_parquet(path, glob=False).select(KEPT), about)
 
 
@@ -220,17 +314,33 @@ def row_path(out: Path, unit: Unit) -> Path:
 
 
 def finished(unit: Unit, out: Path, population: str | None = None) -> dict[str, Any] | None:
-    """How a unit was done, None where it was not, or under other settings, or (where given) on other users."""
+    """How a unit was done, None where it was not, or otherwise, or (where given) on other users."""
     about = done(row_path(out, unit)).about.get(str(unit.config.seed))
     if about is None or about["digest"] != unit.digest or population not in (None, about["population"]):
         return None
-    return about
+    asked = _prompts(unit.fitted)
+    return about if about.get("prompts", asked) == asked else None
+
+
+def _prompts(config: Config) -> str:
+    """The digest of what a chat model is asked by; empty for a row without one."""
+    asks = parse_row(config.agents[0], config.planner.name).planner in MODELS
+    return Prompts(config.planner.prompts).digest if asks else ""
+
+
+def _users(task: Task) -> str:
+    """The digest of a task's users, of how they tire and drift too where that was fitted to their log."""
+    digest, env = task.population.digest(), task.config.env
+    if task.config.data.users != "fitted":
+        return digest
+    fitted = digest, env.boredom, env.fatigue, env.mood, env.drift
+    return hashlib.sha256(repr(fitted).encode()).hexdigest()[:32]
 
 
 def populations(plan: Plan) -> dict[str, str]:
     """The digest of each setting's users."""
     firsts = {setting: plan.unit(setting, plan.labels(setting)[0], plan.base.seed, {}) for setting in plan.settings}
-    return {setting: Task.load(unit.config).population.digest() for setting, unit in firsts.items()}
+    return {setting: _users(Task.load(unit.config)) for setting, unit in firsts.items()}
 
 
 def keep(unit: Unit, sessions: pl.DataFrame, about: dict[str, Any], out: Path) -> None:
@@ -260,10 +370,14 @@ def work(unit: Unit, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
         Sessions, and what they were made from: digest, population, version, steps, seconds of processor time.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("w", encoding="utf-8") as log, redirect_stderr(log), locked(folder):
-        fit = folder / "fit"
+    with (
+        _one_at_a_time(folder / ".lock"),
+        (folder / "log.txt").open("w", encoding="utf-8") as log,
+        redirect_stderr(log),
+    ):
+        task, fit = Task.load(unit.fitted), folder / "fit"
+        _keep_for(f"{_users(task)} {_prompts(unit.fitted)}", fit)
         reuse(fit, settings.dump(unit.fitted))
-        task = Task.load(unit.fitted)
         row = parse_row(unit.fitted.agents[0], unit.fitted.planner.name)
         whole, begun = not any(fit.glob("checkpoints/*")), time.process_time()
 
@@ -287,7 +401,8 @@ def work(unit: Unit, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
     steps = max((point["steps"] for point in curve), default=0)
     return sessions, {
         "digest": unit.digest,
-        "population": task.population.digest(),
+        "population": _users(task),
+        "prompts": _prompts(unit.fitted),
         "lerl": lerl.__version__,
         "steps": steps,
         "fitting": None if fitting is None else round(fitting, 2),
@@ -295,52 +410,152 @@ def work(unit: Unit, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
     }
 
 
+def _keep_for(users: str, folder: Path) -> None:
+    """Remove what was fitted in a folder for other users, or with other questions to a chat model."""
+    marker = folder.with_name("users")
+    if marker.is_file() and marker.read_text(encoding="utf-8") != users:
+        shutil.rmtree(folder, ignore_errors=True)
+    write_whole(marker, users)
+
+
 def _worker(unit: Unit, folder: Path, out: Path) -> dict[str, Any]:
-    sessions, about = work(unit, folder)
-    with _one_at_a_time(out):
+    with _busy():
+        sessions, about = work(unit, folder)
+    with _one_at_a_time(out / ".rows"):
         keep(unit, sessions, about, out)
     means = sessions.select(pl.col("T_int", "R_cum").mean()).row(0, named=True)
     return {**about, **means}
 
 
 @contextmanager
-def _one_at_a_time(out: Path) -> Iterator[None]:
-    """Keep other processes of this experiment from writing the same file."""
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait until no other process of this experiment holds the lock, and keep the others out."""
     from filelock import FileLock
 
-    with FileLock(out / ".rows"):
+    with FileLock(path):
         yield
 
 
-def _search(config: Config, folder: Path) -> dict[str, Any]:
+def _search(config: Config, folder: Path, users: str) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stderr(log):
+    search = folder / "search"
+    with _busy(), (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stderr(log):
+        _keep_for(users, search)
+        if (search / SEARCH).is_file() and differing(config, settings.load(search / SEARCH)):
+            shutil.rmtree(search)
         begun = time.process_time()
-        best = tune(config, folder / "search")[0]
+        best = tune(config, search)[0]
     return {"values": best.values, "score": best.mean, "seconds": round(time.process_time() - begun, 1)}
 
 
-def experiment(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> Plan:
+# processes that end with the experiment
+
+
+class _State:
+    """Of a worker's process: whether it is at work, and whether it shall take up nothing new."""
+
+    busy = stopped = False
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that end with this one: interrupted, they write their checkpoints first.
+
+    Raises:
+        RunError: one of them was killed.
+    """
+    context = get_context("spawn")
+    alive, closing_ends_them = context.Pipe(duplex=False)
+    others = set(active_children())
+    with ProcessPoolExecutor(jobs, context, _begin, (alive,)) as pool:
+        try:
+            yield pool
+        except BrokenProcessPool:
+            raise RunError(
+                f"a process of the experiment was killed, perhaps for want of memory; {AGAIN}, and with fewer "
+                "experiment.jobs where memory is short"
+            ) from None
+        finally:
+            closing_ends_them.close()
+            pool.shutdown(wait=False, cancel_futures=True)
+            try:
+                while set(active_children()) - others:
+                    time.sleep(0.1)
+            except KeyboardInterrupt:  # the second one
+                for child in set(active_children()) - others:
+                    child.terminate()
+                raise
+
+
+def _as_done(futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
+    """Futures as they end. Looks up each second: once Polars is imported, Ctrl-C does not wake a waiting process."""
+    left = set(futures)
+    while left:
+        ended, left = wait(left, 1.0, FIRST_COMPLETED)
+        yield from ended
+
+
+def _begin(alive: Connection) -> None:
+    """Make this process a worker, whom the process that it works for interrupts, not the terminal."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+    signal.signal(signal.SIGINT, _interrupt)
+    threading.Thread(target=_watch, args=(alive, parent_process()), daemon=True).start()
+
+
+def _interrupt(*_: object) -> None:
+    if _State.busy:
+        raise KeyboardInterrupt
+
+
+def _watch(alive: Connection, parent: Any) -> None:
+    alive.poll(None)  # until the other end is closed, by whatever ended the experiment
+    _State.stopped = True
+    if _State.busy:
+        os.kill(os.getpid(), signal.SIGINT)
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def _busy() -> Iterator[None]:
+    _State.busy = True
+    try:
+        if _State.stopped:
+            raise KeyboardInterrupt
+        yield
+    finally:
+        _State.busy = False
+
+
+def experiment(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tuple[Plan, str]:
     """Do what is left to do of an experiment.
 
     Args:
         config: the recipe. out: its folder. quick: whether only `experiment.quick` is done.
         resume: whether to go on with what the folder holds. say: called with a line for each unit that is done.
 
+    Returns:
+        The experiment, and a line about units that failed, empty where none did; the others are done.
+
     Raises:
-        FileExistsError: the folder holds rows, and `resume` was not asked for.
+        FileExistsError: the folder holds rows, and `resume` was not asked for, or something else.
         SettingsError: the recipe cannot be used.
-        RunError: some units failed; the others are done.
+        MissingDataError: the data of a setting are not there.
+        RunError: another process is at work in the folder, a search failed, or a process was killed.
     """
     plan = Plan.read(config, quick)
-    if not resume and any((out / ROWS).rglob("*.parquet")):
+    done_before = any((out / ROWS).rglob("*.parquet"))
+    if done_before and not resume:
         raise FileExistsError(f"{out} holds rows of an experiment; go on with them by --resume, or give another --out")
+    if not done_before and holds_other(out, ROWS, WORK, f"{TUNED}.json", ".rows"):
+        raise FileExistsError(f"{out} holds something else than an experiment; give another folder with --out")
     _check(plan)
+    users = populations(plan)
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out), ProcessPoolExecutor(plan.base.experiment.jobs, mp_context=get_context("spawn")) as pool:
-        tuned = _tuned(plan, out, pool, say)
-        _fit_all(plan, tuned, out, pool, say)
-    return plan
+    with locked(out), _workers(plan.base.experiment.jobs) as pool:
+        tuned = _tuned(plan, out, users[next(iter(plan.settings))], pool, say)
+        return plan, _fit_all(plan, tuned, users, out, pool, say)
 
 
 def _check(plan: Plan) -> None:
@@ -354,25 +569,22 @@ def _check(plan: Plan) -> None:
         check_rows(task, list(dict.fromkeys(plan.row(label) for label in labels)))
 
 
-def _tuned(plan: Plan, out: Path, pool: ProcessPoolExecutor, say: Say) -> dict[str, dict[str, Any]]:
+def _tuned(plan: Plan, out: Path, users: str, pool: ProcessPoolExecutor, say: Say) -> dict[str, dict[str, Any]]:
     """The settings found for each learned row, by label; searched where they are not there."""
-    first, found, waiting = next(iter(plan.settings)), read_tuned(out), {}
+    there, found, waiting = plan.tuned(out, users), read_tuned(out), dict[Future[Any], str]()
     for label in plan.searched():
-        unit = plan.unit(first, label, plan.base.seed, {})
-        row, space = unit.config.agents[0], plan.base.tune.space
-        if plan.row(label).baseline == SASREC:
-            space = {name: given for name, given in space.items() if name in RANKING}
-        how = dataclasses.replace(plan.base.tune, row=row, space=space)
-        searched = dataclasses.replace(unit.config, tune=how)
-        digest = hashlib.sha256(f"{unit.digest} {how}".encode()).hexdigest()[:16]
-        if found.get(label, {}).get("digest") != digest:
-            waiting[pool.submit(_search, searched, out / WORK / TUNED / label)] = label, digest
-    for number, future in enumerate(as_completed(waiting), 1):
-        label, digest = waiting[future]
-        found[label] = {"digest": digest, "trials": plan.base.tune.trials, **future.result()}
+        if label not in there:
+            waiting[pool.submit(_search, plan.search(label)[0], out / WORK / TUNED / label, users)] = label
+    for number, future in enumerate(_as_done(waiting), 1):
+        label = waiting[future]
+        about = {"digest": plan.search(label)[1], "population": users, "trials": plan.base.tune.trials}
+        try:
+            found[label] = {**about, **future.result()}
+        except ValueError as error:
+            raise RunError(f"the search for the settings of {label} failed: {error}") from error
         write_whole(out / f"{TUNED}.json", json.dumps(dict(sorted(found.items())), indent=1) + "\n")
         say(f"[{number}/{len(waiting)}] tuned {label}: {found[label]['values']}, {found[label]['seconds']:,.0f} s")
-    return {label: one["values"] for label, one in found.items()}
+    return plan.tuned(out, users)
 
 
 def read_tuned(out: Path) -> dict[str, dict[str, Any]]:
@@ -380,28 +592,40 @@ def read_tuned(out: Path) -> dict[str, dict[str, Any]]:
     path = out / f"{TUNED}.json"
     if not path.is_file():
         return {}
-    with reading(path, "give the same command again"):
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+    with reading(path, AGAIN):
+        found = dict(json.loads(path.read_text(encoding="utf-8")))
+        for one in found.values():
+            _ = one["digest"], dict(one["values"])
+        return found
 
 
-def _fit_all(plan: Plan, tuned: dict[str, dict[str, Any]], out: Path, pool: ProcessPoolExecutor, say: Say) -> None:
+def _fit_all(
+    plan: Plan,
+    tuned: Mapping[str, Mapping[str, Any]],
+    users: Mapping[str, str],
+    out: Path,
+    pool: ProcessPoolExecutor,
+    say: Say,
+) -> str:
+    """Do all units that are not done; a line about those that failed, empty where none did."""
     units = [
         plan.unit(setting, label, seed, tuned)
         for setting in plan.settings
         for seed in plan.seeds
         for label in plan.labels(setting)
     ]
-    users = populations(plan)
     left = [unit for unit in units if finished(unit, out, users[unit.setting]) is None]
     say(f"{len(units)} units of work, {len(units) - len(left)} done")
     begun, failed, number = time.monotonic(), list[str](), 0
     for again in (False, True):  # what is judged again was fitted before
         wave = [unit for unit in left if (plan.settings[unit.setting].get("again") is not None) == again]
         waiting = {pool.submit(_worker, unit, _folder(plan, unit, out), out): unit for unit in wave}
-        for future in as_completed(waiting):
+        for future in _as_done(waiting):
             unit, number = waiting[future], number + 1
             name = f"[{number}/{len(left)}] {unit.setting}, {unit.label}, seed {unit.config.seed}"
-            if (error := future.exception()) is not None:
+            if isinstance(error := future.exception(), BrokenProcessPool):
+                raise error
+            if error is not None:
                 failed.append(name)
                 say(f"{name}: failed: {' '.join(str(error).split()) or type(error).__name__}")
                 continue
@@ -410,8 +634,11 @@ def _fit_all(plan: Plan, tuned: dict[str, dict[str, Any]], out: Path, pool: Proc
             seconds = (found["fitting"] or 0.0) + found["judging"]
             figures = f"T_int {found['T_int']:.2f}  R_cum {found['R_cum']:.3f}"
             say(f"{name}: {figures}  {seconds:,.0f} s; {rest:,.0f} min left")
-    if failed:
-        raise RunError(f"{len(failed)} of {len(left)} units failed, the first one: {failed[0]}; see above")
+    if not failed:
+        return ""
+    return (
+        f"{len(failed)} of {len(left)} units failed, the first one: {failed[0]}; see above, and log.txt in its folder"
+    )
 
 
 def _folder(plan: Plan, unit: Unit, out: Path) -> Path:
@@ -426,9 +653,10 @@ def _folder(plan: Plan, unit: Unit, out: Path) -> Path:
 def cost(config: Config, out: Path, quick: bool) -> Table:
     """What is left to do, in hours: units times the seconds that finished ones took, or that a short run takes."""
     plan = Plan.read(config, quick)
-    tuned = {label: one["values"] for label, one in read_tuned(out).items()}
+    users = populations(plan)
+    tuned = plan.tuned(out, users[next(iter(plan.settings))])
     table = Table("setting", "row", "units", "done", "seconds each", "hours left")
-    total, measured, users = 0.0, dict[str, float](), populations(plan)
+    total, measured = 0.0, dict[str, float]()
     for setting in plan.settings:
         for label in plan.labels(setting):
             units = [plan.unit(setting, label, seed, tuned) for seed in plan.seeds]

@@ -201,13 +201,18 @@ def _check_folder(config: Config, out: Path) -> None:
 
 
 def _refuse_other(mine: Config, theirs: Config, out: Path) -> None:
+    if name := differing(mine, theirs):
+        now, before = (settings.known_keys(one)[name].default for one in (mine, theirs))
+        raise SettingsError(
+            f"{out} holds a search with other settings: {name} was {before} and is now {now}; go on with the same, or "
+            "give another folder with --out"
+        )
+
+
+def differing(mine: Config, theirs: Config) -> str:
+    """The first setting in which two searches differ, how many trials there are aside; empty where they do not."""
     now, before = settings.known_keys(mine), settings.known_keys(theirs)
-    for name in now:
-        if now[name].default != before[name].default and name not in UNLIMITED:
-            raise SettingsError(
-                f"{out} holds a search with other settings: {name} was {before[name].default} and is now "
-                f"{now[name].default}; go on with the same, or give another folder with --out"
-            )
+    return next((name for name in now if now[name].default != before[name].default and name not in UNLIMITED), "")
 
 
 def _open(out: Path) -> optuna.Study:

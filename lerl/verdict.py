@@ -8,6 +8,7 @@ many looks no better than it is. The bootstrap takes users and, independently, s
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,15 +21,15 @@ from scipy.stats import trim_mean  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.compare import bootstrap_weights
 from lerl.envs.files import write_whole
-from lerl.experiment import Done, Plan, done, finished, read_tuned, row_path
+from lerl.experiment import KINDS, Done, Plan, done, finished, row_path
 from lerl.reading import RunError
 
 Floats = NDArray[np.float64]
 
-KINDS = ("floor", "flat learner", "practitioner", "hierarchical", "ceiling", "other")
 TO_BEAT = ("random+ppo", "round_robin+greedy")
 """Rows that the best hierarchical one has to beat besides the best flat learner and the best practitioner's row."""
 FLOOR, CEILING = "random", "privileged"
+BEYOND = 20  # draws of the bootstrap, at least, beyond either end of an interval of the verdict
 ROOM = 1.1  # privileged over the best flat learner, below which a setting cannot tell agents apart
 METRICS = ("R_cum", "T_int", "R_sin", "normalised", "iqm")
 HEADINGS = {
@@ -111,7 +112,7 @@ class Verdict:
         if self.room.mean < ROOM:
             return f"{self.setting}: {said}: too little room to tell agents apart"
         beaten = [ratio for ratio in self.ratios if ratio.ratio.low > 1]
-        lost = [ratio.row for ratio in self.ratios if ratio.ratio.low <= 1]
+        lost = [ratio.row for ratio in self.ratios if not ratio.ratio.low > 1]  # nan: a row without any reward
         if not lost:
             return f"{self.setting}: {said}; {self.best} beats all {len(beaten)}"
         return f"{self.setting}: {said}; {self.best} does not beat {', '.join(lost)}"
@@ -138,12 +139,12 @@ def judge(plan: Plan, out: Path, draws: int = 2000) -> list[Verdict]:
     """
     worlds = {setting: _read(plan, out, setting) for setting in plan.settings}
     there = {setting: world for setting, world in worlds.items() if world is not None}
-    count = sum(len(TO_BEAT) + 2 for world in there.values() if {FLOOR, CEILING} <= set(world.labels))
+    count = sum(len(_contenders(world)[1]) for world in there.values())
     return [_judged(setting, world, draws, 5.0 / max(count, 1)) for setting, world in there.items()]
 
 
 def _read(plan: Plan, out: Path, setting: str) -> _World | None:
-    tuned = {label: one["values"] for label, one in read_tuned(out).items()}
+    tuned = plan.tuned(out)
     found: dict[str, tuple[Done, set[int]]] = {}
     for label in plan.labels(setting):
         units = [plan.unit(setting, label, seed, tuned) for seed in plan.seeds]
@@ -152,12 +153,12 @@ def _read(plan: Plan, out: Path, setting: str) -> _World | None:
             found[label] = done(row_path(out, units[0])), seeds
     if not found:
         return None
-    most = max(len(seeds) for _, seeds in found.values())
-    whole = {label: entry for label, entry in found.items() if len(entry[1]) == most}
+    several = [seeds for _, seeds in found.values()]
+    most = max(several, key=lambda one: (len(one), sum(one <= other for other in several)))
+    whole, common = {label: entry for label, entry in found.items() if most <= entry[1]}, sorted(most)
     _refuse_different_users(
-        setting, {one.about[str(seed)]["population"] for one, seeds in whole.values() for seed in seeds}
+        setting, {one.about[str(seed)]["population"] for one, _ in whole.values() for seed in common}
     )
-    common = sorted(set.intersection(*(seeds for _, seeds in whole.values())))
     labels = list(whole)
     means = [_by_user(whole[label][0].sessions, common) for label in labels]
     return _World(
@@ -267,8 +268,22 @@ def _below(world: _World, drawn: Floats) -> list[str]:
 
 def _held(world: _World, draws: int, tail: float) -> tuple[str, list[Ratio], Estimate | None]:
     """The best hierarchical row, its ratios to what it has to beat, and the room that the setting leaves."""
-    picked, judged = np.arange(world.rewards.shape[1]) % 2 == 0, np.arange(world.rewards.shape[1]) % 2 == 1
-    level = world.rewards[:, picked].mean(axis=(1, 2))
+    own, others = _contenders(world)
+    if own is None or not others:
+        return "" if own is None else world.labels[own], [], None
+    values = world.rewards[:, _halves(world)[1]]
+    draws = max(draws, math.ceil(BEYOND * 200 / tail))
+    drawn = _means(values, *bootstrap_weights(values.shape[1], values.shape[2], draws, np.random.default_rng(1)))
+    ratios = [Ratio(name, world.labels[row], _estimate(_over(drawn, own, row), tail)) for name, row in others]
+    room = None
+    if CEILING in world.labels:
+        room = _estimate(_over(drawn, world.labels.index(CEILING), others[0][1]), tail)
+    return world.labels[own], ratios, room
+
+
+def _contenders(world: _World) -> tuple[int | None, list[tuple[str, int]]]:
+    """The best hierarchical row, and those it has to beat by what they are; none of them where one is missing."""
+    level = world.rewards[:, _halves(world)[0]].mean(axis=(1, 2))
 
     def best(kind: str) -> int | None:
         able = [row for row, given in enumerate(world.kinds) if given == kind and world.labels[row] not in TO_BEAT]
@@ -277,19 +292,19 @@ def _held(world: _World, draws: int, tail: float) -> tuple[str, list[Ratio], Est
     own = best("hierarchical")
     others = [("best flat learner", best("flat learner")), ("best practitioner's row", best("practitioner"))]
     others += [(label, world.labels.index(label) if label in world.labels else None) for label in TO_BEAT]
-    if own is None or any(row is None for _, row in others):
-        return "" if own is None else world.labels[own], [], None
-    values = world.rewards[:, judged]
-    drawn = _means(values, *bootstrap_weights(values.shape[1], values.shape[2], draws, np.random.default_rng(1)))
-    ratios = [
-        Ratio(name, world.labels[int(row or 0)], _estimate(drawn[:, own] / drawn[:, int(row or 0)], tail))
-        for name, row in others
-    ]
-    room = None
-    if CEILING in world.labels:
-        flat = int(others[0][1] or 0)
-        room = _estimate(drawn[:, world.labels.index(CEILING)] / drawn[:, flat], tail)
-    return world.labels[own], ratios, room
+    there = [(name, row) for name, row in others if row is not None]
+    return own, there if own is not None and len(there) == len(others) else []
+
+
+def _halves(world: _World) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The users by whom rows are picked, and those on whom they are judged."""
+    users = np.arange(world.rewards.shape[1])
+    return users[::2], users[1::2]
+
+
+def _over(drawn: Floats, row: int, other: int) -> Floats:
+    """One row's means over another's, nan where that has none."""
+    return np.asarray(drawn[:, row] / np.where(drawn[:, other] > 0, drawn[:, other], np.nan))
 
 
 # what is written

@@ -140,14 +140,19 @@ class Traffic:
             raise self._damaged("it holds a value of a wrong type")
         return row
 
+    def _first(self, query: str, *values: str) -> tuple[Any, ...] | None:
+        """The first row that a query finds; nothing is left open, which would keep the file in use after an error."""
+        with self._guarded(), closing(self._file.execute(query, values)) as rows:
+            row: tuple[Any, ...] | None = rows.fetchone()
+            return row
+
     def find(self, key: str, phase: str) -> Asked | None:
         """What became of a question: its failure in this phase, else its answer, else None."""
-        with self._guarded():
-            row = self._file.execute(
-                f"SELECT {', '.join(_COLUMNS)} FROM asked WHERE key = ? AND (cause = '' OR phase = ?) "
-                "ORDER BY cause DESC",
-                (key, phase),
-            ).fetchone()
+        row = self._first(
+            f"SELECT {', '.join(_COLUMNS)} FROM asked WHERE key = ? AND (cause = '' OR phase = ?) ORDER BY cause DESC",
+            key,
+            phase,
+        )
         if row is None:
             return None
         found = Asked(*self._checked(row, *_TYPES))
@@ -155,8 +160,7 @@ class Traffic:
 
     def _text(self, digest: str) -> str:
         if digest not in self._texts:
-            with self._guarded():
-                row = self._file.execute("SELECT text FROM texts WHERE digest = ?", (digest,)).fetchone()
+            row = self._first("SELECT text FROM texts WHERE digest = ?", digest)
             (self._texts[digest],) = self._checked(row, str) if row else ("",)
         return self._texts[digest]
 
@@ -183,24 +187,20 @@ class Traffic:
     def counts(self) -> dict[str, dict[str, float]]:
         """All counts by phase."""
         found: dict[str, dict[str, float]] = {}
-        with self._guarded():
-            for row in self._file.execute("SELECT phase, name, value FROM counts ORDER BY phase, name"):
+        every = "SELECT phase, name, value FROM counts ORDER BY phase, name"
+        with self._guarded(), closing(self._file.execute(every)) as rows:
+            for row in rows:
                 phase, name, value = self._checked(row, str, str, float)
                 found.setdefault(phase, {})[name] = value
         return found
 
     def answered(self) -> bool:
         """Whether a model gave any answer that could be used."""
-        with self._guarded():
-            found = self._file.execute("SELECT 1 FROM asked WHERE cause = '' AND attempts > 0 LIMIT 1").fetchone()
-        return found is not None
+        return self._first("SELECT 1 FROM asked WHERE cause = '' AND attempts > 0 LIMIT 1") is not None
 
     def refusal(self) -> str:
         """The newest HTTP error and what the endpoint said of it, in words; empty where there was none."""
-        with self._guarded():
-            row = self._file.execute(
-                "SELECT cause, text FROM asked WHERE cause LIKE 'http %' ORDER BY rowid DESC LIMIT 1"
-            ).fetchone()
+        row = self._first("SELECT cause, text FROM asked WHERE cause LIKE 'http %' ORDER BY rowid DESC LIMIT 1")
         if row is None:
             return ""
         cause, text = self._checked(row, str, str)
@@ -214,11 +214,11 @@ class Traffic:
     def plans(self) -> Iterator[tuple[str, bytes, str]]:
         """Key, state and text of every plan that could be used, in the order of states, wherever the endpoint was, but
         for states that nobody but evaluation users came to: nothing is ever learned from those."""
-        with self._guarded():
-            rows = self._file.execute(
-                "SELECT key, state, text FROM asked WHERE kind = 'plan' AND cause = '' "
-                "AND phase NOT LIKE 'evaluate%' ORDER BY state, key"
-            )
+        usable = (
+            "SELECT key, state, text FROM asked WHERE kind = 'plan' AND cause = '' "
+            "AND phase NOT LIKE 'evaluate%' ORDER BY state, key"
+        )
+        with self._guarded(), closing(self._file.execute(usable)) as rows:
             for row in rows:
                 key, state, text = self._checked(row, str, bytes, str)
                 yield key, state, text

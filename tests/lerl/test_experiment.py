@@ -1,5 +1,9 @@
 """An experiment from its recipe to its report: what is done, what is not done again, and what the report concludes."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +12,8 @@ import polars as pl
 import pytest
 
 from lerl.cli import main
-from lerl.experiment import KEPT, Plan, done, finished, keep, row_path
+from lerl.envs.population import MissingDataError
+from lerl.experiment import KEPT, TUNED, Plan, _keep_for, done, experiment, finished, keep, read_tuned, row_path
 from lerl.settings import SettingsError, load
 from lerl.verdict import judge, latex, markdown, write
 
@@ -40,6 +45,13 @@ experiment:
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "small.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+def recipe_of(folder: Path) -> Path:
+    """The recipe as it stands, in a file."""
+    path = folder / "again.yaml"
     path.write_text(RECIPE)
     return path
 
@@ -118,12 +130,75 @@ def test_a_unit_that_fails_does_not_stop_the_others(
         ("env.repeats: true", "env.repeat: true", "unknown key env.repeat. Did you mean env.repeats?"),
         ("train.start: nothing", "train.start: zero", "train.start must be 'taste' or 'nothing', given 'zero'"),
         ("plain: {}", "a/b: {}", "'a/b' cannot be the name of a file"),
+        ("random: {}", "random: 5", "experiment.rows: random must hold settings by dotted key, or {}, given 5"),
+        ("random: {}", "random: {kind: flor}", "random: kind must be one of floor, flat learner, .* given 'flor'"),
+        (
+            "tuned: flat+ppo",
+            "tuned: flat+ppp",
+            "tuned names 'flat\\+ppp', which is not there. Did you mean flat\\+ppo?",
+        ),
+        ("tuned: flat+ppo", "tuned: random", "tuned names 'random', which is not searched for itself"),
+        ("random: {}", "random: {env.max_steps: 5}", "random: env.max_steps cannot differ between rows"),
+        ("plain: {}", "plain: {seed: 5}", "plain: seed is the same under all settings"),
+        ("again: plain", "again: with repeats", "again names 'with repeats', whose agents are another setting's"),
+        ("plain: {}", "..: {}", "'..' cannot be the name of a file"),
+        ("train.learning_rate: {low: 1.0e-4", "planner.size: {low: 1", "planner.size means nothing to the row flat"),
         ("random: {}", "randim: {}", "names 'randim', which is not there|'randim', which is no row|randim"),
     ],
 )
 def test_what_cannot_be_used_is_named(recipe: Path, text: str, into: str, message: str):
     with pytest.raises(ValueError, match=message.replace("|", "|")):
         plan_of(recipe, text, into)
+
+
+def test_what_lacks_data_or_is_no_experiment_is_refused_before_anything_is_written(recipe: Path):
+    out = recipe.parent / "out"
+    recipe.write_text(recipe.read_text().replace("    plain: {}", "    plain: {}\n    other: {data.path: nowhere}"))
+    with pytest.raises(MissingDataError, match="nowhere"):
+        experiment(load(recipe), out, quick=False, resume=False, say=print)
+    assert not out.exists()
+    (out / "mine").mkdir(parents=True)
+    with pytest.raises(FileExistsError, match="holds something else than an experiment"):
+        experiment(load(recipe), out, quick=False, resume=True, say=print)
+
+
+def test_an_interrupted_experiment_ends_at_once_and_keeps_checkpoints(recipe: Path):
+    text, out = recipe.read_text(), recipe.parent / "out"
+    text = text[: text.index("tune:")] + text[text.index("experiment:") :]
+    recipe.write_text(text.replace("steps: 128", "steps: 9000000, checkpoint: 1"))
+    command = [sys.executable, "-m", "lerl", "experiment", str(recipe), "--out", str(out)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + 120
+        while not any(out.glob("work/*/*/*/fit/checkpoints/*.pt")) and time.monotonic() < end:
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "lerl: interrupted; the same command with --resume goes on"
+    assert len(list(out.glob("work/*/*/*/fit/checkpoints/*.pt"))) == 1  # nothing new was begun
+
+
+def test_what_was_fitted_for_other_users_is_not_gone_on_with(tmp_path: Path):
+    fit = tmp_path / "fit"
+    for users, kept in (("a", True), ("a", True), ("b", False)):
+        _keep_for(users, fit)
+        assert fit.is_dir() == (kept and users == "a" and (tmp_path / "begun").is_file())
+        fit.mkdir(exist_ok=True)
+        (tmp_path / "begun").touch()
+
+
+def test_searches_that_do_not_count_any_more_are_not_used(recipe: Path, tmp_path: Path):
+    plan = plan_of(recipe)
+    entry = (
+        f'{{"digest": "{plan.search("flat+ppo")[1]}", "values": {{"train.learning_rate": 0.01}}, "population": "p"}}'
+    )
+    (tmp_path / f"{TUNED}.json").write_text(f'{{"flat+ppo": {entry}}}')
+    assert plan.tuned(tmp_path) == plan.tuned(tmp_path, "p") == {"flat+ppo": {"train.learning_rate": 0.01}}
+    assert plan.tuned(tmp_path, "q") == {}
+    assert plan_of(recipe, "trials: 2", "trials: 3").tuned(tmp_path) == {}
+    (tmp_path / f"{TUNED}.json").write_text('{"flat+ppo": 3}')
+    with pytest.raises(ValueError, match=r"tuned.json is damaged .* again with --resume"):
+        read_tuned(tmp_path)
 
 
 def test_a_recipe_without_an_experiment_is_refused(recipe: Path):
@@ -145,6 +220,9 @@ def test_a_units_digest_is_of_what_decides_its_numbers(recipe: Path):
 def test_quick_is_what_the_recipe_says(recipe: Path):
     plan = Plan.read(load(recipe), quick=True)
     assert (list(plan.settings), list(plan.rows), plan.seeds) == (["plain"], ["random", "flat+ppo"], [0])
+    recipe.write_text(recipe.read_text().replace("rows: [random, flat+ppo]", "rows: random"))
+    with pytest.raises(SettingsError, match="quick: rows must be a list"):
+        Plan.read(load(recipe), quick=True)
 
 
 # the verdict
@@ -217,6 +295,54 @@ def test_rows_that_are_not_there_yet_are_named(recipe: Path, tmp_path: Path):
     found = judge(plan, tmp_path / "out", draws=100)[0]
     assert found.missing == ["flat+mmr"]
     assert "no verdict yet" in found.line
+
+
+def test_rows_with_other_seeds_and_rows_without_reward(recipe: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    plan = planted(recipe, out, ROWS)
+    for label, lost in (("flat+a2c", 0), ("flat+mmr", 1)):
+        path = row_path(out, plan.unit("plain", label, 0, {}))
+        kept = done(path)
+        path.unlink()
+        sessions = kept.sessions.filter(pl.col("seed") != lost)
+        keep(plan.unit("plain", label, 1 - lost, {}), sessions, kept.about[str(1 - lost)], out)
+    found = judge(plan, out, draws=100)[0]
+    assert (found.missing, found.seeds) == (["flat+a2c", "flat+mmr"], 2)
+
+    second = tmp_path / "second"
+    for label in ROWS:
+        for seed in (0, 1):
+            unit = plan.unit("plain", label, seed, {})
+            kept = done(row_path(out, unit))
+            if str(seed) in kept.about and (label, seed) not in {("random", 0), *((row, 1) for row in ROWS)}:
+                keep(unit, kept.sessions.filter(pl.col("seed") == seed), kept.about[str(seed)], second)
+    unit = plan.unit("plain", "random", 1, {})
+    keep(
+        unit,
+        done(row_path(out, unit)).sessions.filter(pl.col("seed") == 1),
+        done(row_path(out, unit)).about["1"],
+        second,
+    )
+    assert "random" in judge(plan, second, draws=100)[0].missing  # no seed in common with the others
+
+    poor = planted(recipe_of(tmp_path), tmp_path / "third", ROWS)
+    for seed in (0, 1):
+        unit = poor.unit("plain", "flat+mmr", seed, {})
+        kept = done(row_path(tmp_path / "third", unit))
+        zero = kept.sessions.filter(pl.col("seed") == seed).with_columns(R_cum=pl.lit(0.0))
+        keep(unit, zero, kept.about[str(seed)], tmp_path / "third")
+    assert "does not beat flat+mmr" in judge(poor, tmp_path / "third", draws=100)[0].line
+
+
+def test_a_chat_models_row_is_done_again_after_a_change_of_its_prompts(recipe: Path, tmp_path: Path):
+    plan = plan_of(recipe, "random: {}", "llm+greedy: {planner.model: 'scripted:expert'}\n    random: {}")
+    unit = plan.unit("plain", "llm+greedy", 0, {})
+    about = {"digest": unit.digest, "population": "p", "steps": 0, "fitting": 1.0, "judging": 1.0}
+    table = pl.DataFrame({name: [0.0] for name in KEPT})
+    keep(unit, table, about, tmp_path)
+    assert finished(unit, tmp_path) is not None  # of before prompts were kept
+    keep(unit, table, {**about, "prompts": "others"}, tmp_path)
+    assert finished(unit, tmp_path) is None
 
 
 def test_rows_judged_on_other_users_are_refused(recipe: Path, tmp_path: Path):
