@@ -59,6 +59,7 @@ class Learner:
         samples: whether its rows are sampled; the others learn one action per state and explore in training alone.
         slates: of learners that choose by number, whether they choose slates; the others choose one item.
         bonus: (I,) what showing an item adds to the reward that is learned from, of a setting; none when None.
+        view: of learners over virtual items, what they learn in.
     """
 
     algorithm: type[BaseAlgorithm]
@@ -67,6 +68,7 @@ class Learner:
     samples: bool
     slates: bool = False
     bonus: Callable[[Setting], NDArray[np.float32]] | None = None
+    view: type[VirtualItemEnv] = VirtualItemEnv
 
     @property
     def off_policy(self) -> bool:
@@ -88,7 +90,7 @@ LEARNERS = {
     "maskable_ppo": Learner(MaskablePPO, MaskedPolicy, None, samples=True),
     "dqn": Learner(MaskedDQN, MaskedQPolicy, None, samples=False),
     "pg": Learner(PolicyGradient, ActorPolicy, REACH, samples=True),
-    "hac": Learner(HAC, HyperPolicy, NEAR, samples=False),
+    "hac": Learner(HAC, HyperPolicy, NEAR, samples=False, view=HyperActionEnv),
     "dnair": Learner(DNaIR, DNaIRPolicy, None, samples=False, slates=True, bonus=dnair_bonus),
     "sac4ir": Learner(SAC4IR, SAC4IRPolicy, None, samples=True, slates=True, bonus=sac4ir_bonus),
     "slateq": Learner(SlateQ, SlateQPolicy, None, samples=False, slates=True),
@@ -112,8 +114,7 @@ def new_view(
     learner, shared = LEARNERS[name], (env, hierarchy, encoder, settings.start, 1 - settings.gamma)
     if learner.reach is None:
         return DiscreteItemEnv(*shared, learner.slates, learner.bonus and learner.bonus(hierarchy.setting))
-    kind = HyperActionEnv if name == "hac" else VirtualItemEnv
-    return kind(*shared, learner.reach)
+    return learner.view(*shared, learner.reach)
 
 
 def new_model(name: str, view: SessionsView, settings: Any, seed: int, tensorboard: Path | None = None) -> Any:
@@ -205,7 +206,7 @@ def _network(name: str, encoder: CategoryEncoder, settings: Any) -> dict[str, An
     if not LEARNERS[name].off_policy:
         options |= {"net_arch": {"pi": options["net_arch"], "vf": options["net_arch"]}}
         options |= {"log_std_init": settings.log_std}
-    if name in ("ddpg", "hac"):
+    if issubclass(LEARNERS[name].algorithm, DDPG):
         options["n_critics"] = 1
     if LEARNERS[name].slates:
         setting, bonus = encoder.setting, LEARNERS[name].bonus

@@ -576,12 +576,12 @@ def _experiment(arguments: list[str]) -> None:
         show(experiment.cost(config, folder, options["quick"]))
         return
     try:
-        plan, failed = experiment.experiment(config, folder, **options, say=lambda line: print(line, flush=True))
+        whole, failed = experiment.run(config, folder, **options, say=lambda line: print(line, flush=True))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command with --resume goes on") from None
-    if found := verdict.judge(plan, folder):
+    if found := verdict.judge(whole, folder):
         print("\n".join(verdict.markdown(found)))
-        print(f"written: {', '.join(map(str, verdict.write(found, plan, folder)))}")
+        print(f"written: {', '.join(map(str, verdict.write(found, whole, folder)))}")
     if failed:
         raise RunError(failed)
 

@@ -9,21 +9,16 @@ it was stopped, on another machine if need be.
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, redirect_stderr
 from dataclasses import dataclass
-from multiprocessing import active_children, get_context, parent_process
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +39,10 @@ from lerl.rows import SASREC, Row, Task, parse_row
 from lerl.runs import holds_other, locked
 from lerl.settings import SettingsError
 from lerl.tune import RANKING, SEARCH, differing, reuse, search_space, tune
+from lerl.workers import as_done, busy, workers
 
 ROWS, WORK, TUNED = "rows", "work", "tuned"
-KEPT = ("seed", "user", "replicate", "T_int", "R_cum", "category_coverage")
+KEPT = ("seed", "user", "replicate", "T_int", "R_cum")
 ABOUT = "lerl"  # of a file's own words
 ASIDE = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
 """Settings that decide no number."""
@@ -104,7 +100,7 @@ class Done:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Experiment:
     """An experiment, read from a recipe.
 
     Attributes:
@@ -119,7 +115,7 @@ class Plan:
     _made: dict[tuple[str, str, str], tuple[Config, Config]] = dataclasses.field(default_factory=dict, repr=False)
 
     @staticmethod
-    def read(config: Config, quick: bool = False) -> "Plan":
+    def read(config: Config, quick: bool = False) -> "Experiment":
         """The experiment of a recipe.
 
         Raises:
@@ -141,21 +137,20 @@ class Plan:
             rows = {name: rows[name] for name in _known(names, rows, "experiment.quick: rows")}
             config = settings.overlay(config, over)
         few = [row for row in _known(chosen.few, chosen.rows, "experiment.few") if row in rows]
-        plan = Plan(config, worlds, rows, few)
+        made = Experiment(config, worlds, rows, few)
         for setting in worlds:
-            for label in plan.labels(setting):
-                plan.unit(setting, label, config.seed, {})
-        whole = dataclasses.replace(plan, rows=_named(chosen.rows, "rows")).searched()
+            for label in made.labels(setting):
+                made.unit(setting, label, config.seed, {})
+        able = dataclasses.replace(made, rows=_named(chosen.rows, "rows")).searched()
         for label, values in rows.items():
-            if values.get("tuned") and config.tune.space and values["tuned"] not in whole:
+            if values.get("tuned") and config.tune.space and values["tuned"] not in able:
                 raise SettingsError(
                     f"experiment.rows: {label}: tuned names {values['tuned']!r}, which is not searched for itself; "
-                    f"there are {', '.join(whole)}"
+                    f"there are {', '.join(able)}"
                 )
-        for label in plan.searched():
-            searched = plan.search(label)[0]
-            search_space(searched, plan.row(label))
-        return plan
+        for label in made.searched():
+            search_space(made.search(label)[0], made.row(label))
+        return made
 
     def labels(self, setting: str) -> list[str]:
         """The rows of a setting."""
@@ -337,10 +332,11 @@ def _users(task: Task) -> str:
     return hashlib.sha256(repr(fitted).encode()).hexdigest()[:32]
 
 
-def populations(plan: Plan) -> dict[str, str]:
+def populations(experiment: Experiment) -> dict[str, str]:
     """The digest of each setting's users."""
-    firsts = {setting: plan.unit(setting, plan.labels(setting)[0], plan.base.seed, {}) for setting in plan.settings}
-    return {setting: _users(Task.load(unit.config)) for setting, unit in firsts.items()}
+    seed = experiment.base.seed
+    firsts = {name: experiment.unit(name, experiment.labels(name)[0], seed, {}) for name in experiment.settings}
+    return {name: _users(Task.load(unit.config)) for name, unit in firsts.items()}
 
 
 def keep(unit: Unit, sessions: pl.DataFrame, about: dict[str, Any], out: Path) -> None:
@@ -379,7 +375,7 @@ def work(unit: Unit, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
         _keep_for(f"{_users(task)} {_prompts(unit.fitted)}", fit)
         reuse(fit, settings.dump(unit.fitted))
         row = parse_row(unit.fitted.agents[0], unit.fitted.planner.name)
-        whole, begun = not any(fit.glob("checkpoints/*")), time.process_time()
+        fresh, begun = not any(fit.glob("checkpoints/*")), time.process_time()
 
         def report(phase: str, at: int, total: int, point: Any) -> None:
             print(f"{phase} {at:,}/{total:,} {point or ''}", file=log, flush=True)
@@ -387,7 +383,7 @@ def work(unit: Unit, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
         with closing(Fitter(task, fit, report)) as fitter:
             anew = fitter.lacks(row)
             fitter.fit(row)
-            fitting = time.process_time() - begun if whole and anew else None
+            fitting = time.process_time() - begun if fresh and anew else None
         if unit.config != unit.fitted:
             task = Task.load(unit.config)
         with closing(Fitter(task, fit, report)) as fitter:
@@ -419,7 +415,7 @@ def _keep_for(users: str, folder: Path) -> None:
 
 
 def _worker(unit: Unit, folder: Path, out: Path) -> dict[str, Any]:
-    with _busy():
+    with busy():
         sessions, about = work(unit, folder)
     with _one_at_a_time(out / ".rows"):
         keep(unit, sessions, about, out)
@@ -439,7 +435,7 @@ def _one_at_a_time(path: Path) -> Iterator[None]:
 def _search(config: Config, folder: Path, users: str) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     search = folder / "search"
-    with _busy(), (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stderr(log):
+    with busy(), (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stderr(log):
         _keep_for(users, search)
         if (search / SEARCH).is_file() and differing(config, settings.load(search / SEARCH)):
             shutil.rmtree(search)
@@ -448,87 +444,7 @@ def _search(config: Config, folder: Path, users: str) -> dict[str, Any]:
     return {"values": best.values, "score": best.mean, "seconds": round(time.process_time() - begun, 1)}
 
 
-# processes that end with the experiment
-
-
-class _State:
-    """Of a worker's process: whether it is at work, and whether it shall take up nothing new."""
-
-    busy = stopped = False
-
-
-@contextmanager
-def _workers(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that end with this one: interrupted, they write their checkpoints first.
-
-    Raises:
-        RunError: one of them was killed.
-    """
-    context = get_context("spawn")
-    alive, closing_ends_them = context.Pipe(duplex=False)
-    others = set(active_children())
-    with ProcessPoolExecutor(jobs, context, _begin, (alive,)) as pool:
-        try:
-            yield pool
-        except BrokenProcessPool:
-            raise RunError(
-                f"a process of the experiment was killed, perhaps for want of memory; {AGAIN}, and with fewer "
-                "experiment.jobs where memory is short"
-            ) from None
-        finally:
-            closing_ends_them.close()
-            pool.shutdown(wait=False, cancel_futures=True)
-            try:
-                while set(active_children()) - others:
-                    time.sleep(0.1)
-            except KeyboardInterrupt:  # the second one
-                for child in set(active_children()) - others:
-                    child.terminate()
-                raise
-
-
-def _as_done(futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
-    """Futures as they end. Looks up each second: once Polars is imported, Ctrl-C does not wake a waiting process."""
-    left = set(futures)
-    while left:
-        ended, left = wait(left, 1.0, FIRST_COMPLETED)
-        yield from ended
-
-
-def _begin(alive: Connection) -> None:
-    """Make this process a worker, whom the process that it works for interrupts, not the terminal."""
-    if hasattr(os, "setpgrp"):
-        os.setpgrp()
-    signal.signal(signal.SIGINT, _interrupt)
-    threading.Thread(target=_watch, args=(alive, parent_process()), daemon=True).start()
-
-
-def _interrupt(*_: object) -> None:
-    if _State.busy:
-        raise KeyboardInterrupt
-
-
-def _watch(alive: Connection, parent: Any) -> None:
-    alive.poll(None)  # until the other end is closed, by whatever ended the experiment
-    _State.stopped = True
-    if _State.busy:
-        os.kill(os.getpid(), signal.SIGINT)
-    parent.join()
-    os._exit(1)
-
-
-@contextmanager
-def _busy() -> Iterator[None]:
-    _State.busy = True
-    try:
-        if _State.stopped:
-            raise KeyboardInterrupt
-        yield
-    finally:
-        _State.busy = False
-
-
-def experiment(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tuple[Plan, str]:
+def run(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tuple[Experiment, str]:
     """Do what is left to do of an experiment.
 
     Args:
@@ -544,47 +460,49 @@ def experiment(config: Config, out: Path, *, quick: bool, resume: bool, say: Say
         MissingDataError: the data of a setting are not there.
         RunError: another process is at work in the folder, a search failed, or a process was killed.
     """
-    plan = Plan.read(config, quick)
+    experiment = Experiment.read(config, quick)
     done_before = any((out / ROWS).rglob("*.parquet"))
     if done_before and not resume:
         raise FileExistsError(f"{out} holds rows of an experiment; go on with them by --resume, or give another --out")
     if not done_before and holds_other(out, ROWS, WORK, f"{TUNED}.json", ".rows"):
         raise FileExistsError(f"{out} holds something else than an experiment; give another folder with --out")
-    _check(plan)
-    users = populations(plan)
+    _check(experiment)
+    users = populations(experiment)
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out), _workers(plan.base.experiment.jobs) as pool:
-        tuned = _tuned(plan, out, users[next(iter(plan.settings))], pool, say)
-        return plan, _fit_all(plan, tuned, users, out, pool, say)
+    with locked(out), workers(experiment.base.experiment.jobs, AGAIN) as pool:
+        tuned = _tuned(experiment, out, users[next(iter(experiment.settings))], pool, say)
+        return experiment, _fit_all(experiment, tuned, users, out, pool, say)
 
 
-def _check(plan: Plan) -> None:
+def _check(experiment: Experiment) -> None:
     """Refuse rows that the first setting is not for, before anything is written."""
-    first, alike = next(iter(plan.settings)), dict[str, list[str]]()
-    for label in plan.labels(first):
-        own = {name: value for name, value in plan.rows[label].items() if name not in WORDS}
+    first, alike = next(iter(experiment.settings)), dict[str, list[str]]()
+    for label in experiment.labels(first):
+        own = {name: value for name, value in experiment.rows[label].items() if name not in WORDS}
         alike.setdefault(json.dumps(own, sort_keys=True), []).append(label)
     for labels in alike.values():
-        task = Task.load(plan.unit(first, labels[0], plan.base.seed, {}).config)
-        check_rows(task, list(dict.fromkeys(plan.row(label) for label in labels)))
+        task = Task.load(experiment.unit(first, labels[0], experiment.base.seed, {}).config)
+        check_rows(task, list(dict.fromkeys(experiment.row(label) for label in labels)))
 
 
-def _tuned(plan: Plan, out: Path, users: str, pool: ProcessPoolExecutor, say: Say) -> dict[str, dict[str, Any]]:
+def _tuned(
+    experiment: Experiment, out: Path, users: str, pool: ProcessPoolExecutor, say: Say
+) -> dict[str, dict[str, Any]]:
     """The settings found for each learned row, by label; searched where they are not there."""
-    there, found, waiting = plan.tuned(out, users), read_tuned(out), dict[Future[Any], str]()
-    for label in plan.searched():
+    there, found, waiting = experiment.tuned(out, users), read_tuned(out), dict[Future[Any], str]()
+    for label in experiment.searched():
         if label not in there:
-            waiting[pool.submit(_search, plan.search(label)[0], out / WORK / TUNED / label, users)] = label
-    for number, future in enumerate(_as_done(waiting), 1):
+            waiting[pool.submit(_search, experiment.search(label)[0], out / WORK / TUNED / label, users)] = label
+    for number, future in enumerate(as_done(waiting), 1):
         label = waiting[future]
-        about = {"digest": plan.search(label)[1], "population": users, "trials": plan.base.tune.trials}
+        about = {"digest": experiment.search(label)[1], "population": users, "trials": experiment.base.tune.trials}
         try:
             found[label] = {**about, **future.result()}
         except ValueError as error:
             raise RunError(f"the search for the settings of {label} failed: {error}") from error
         write_whole(out / f"{TUNED}.json", json.dumps(dict(sorted(found.items())), indent=1) + "\n")
         say(f"[{number}/{len(waiting)}] tuned {label}: {found[label]['values']}, {found[label]['seconds']:,.0f} s")
-    return plan.tuned(out, users)
+    return experiment.tuned(out, users)
 
 
 def read_tuned(out: Path) -> dict[str, dict[str, Any]]:
@@ -600,7 +518,7 @@ def read_tuned(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _fit_all(
-    plan: Plan,
+    experiment: Experiment,
     tuned: Mapping[str, Mapping[str, Any]],
     users: Mapping[str, str],
     out: Path,
@@ -609,18 +527,18 @@ def _fit_all(
 ) -> str:
     """Do all units that are not done; a line about those that failed, empty where none did."""
     units = [
-        plan.unit(setting, label, seed, tuned)
-        for setting in plan.settings
-        for seed in plan.seeds
-        for label in plan.labels(setting)
+        experiment.unit(setting, label, seed, tuned)
+        for setting in experiment.settings
+        for seed in experiment.seeds
+        for label in experiment.labels(setting)
     ]
     left = [unit for unit in units if finished(unit, out, users[unit.setting]) is None]
     say(f"{len(units)} units of work, {len(units) - len(left)} done")
     begun, failed, number = time.monotonic(), list[str](), 0
     for again in (False, True):  # what is judged again was fitted before
-        wave = [unit for unit in left if (plan.settings[unit.setting].get("again") is not None) == again]
-        waiting = {pool.submit(_worker, unit, _folder(plan, unit, out), out): unit for unit in wave}
-        for future in _as_done(waiting):
+        wave = [unit for unit in left if (experiment.settings[unit.setting].get("again") is not None) == again]
+        waiting = {pool.submit(_worker, unit, _folder(experiment, unit, out), out): unit for unit in wave}
+        for future in as_done(waiting):
             unit, number = waiting[future], number + 1
             name = f"[{number}/{len(left)}] {unit.setting}, {unit.label}, seed {unit.config.seed}"
             if isinstance(error := future.exception(), BrokenProcessPool):
@@ -641,9 +559,9 @@ def _fit_all(
     )
 
 
-def _folder(plan: Plan, unit: Unit, out: Path) -> Path:
+def _folder(experiment: Experiment, unit: Unit, out: Path) -> Path:
     """Where a unit is fitted: agents that are judged again lie where they were fitted."""
-    own = plan.settings[unit.setting].get("again") or unit.setting
+    own = experiment.settings[unit.setting].get("again") or unit.setting
     return out / WORK / str(own) / unit.label / f"seed{unit.config.seed}"
 
 
@@ -652,14 +570,14 @@ def _folder(plan: Plan, unit: Unit, out: Path) -> Path:
 
 def cost(config: Config, out: Path, quick: bool) -> Table:
     """What is left to do, in hours: units times the seconds that finished ones took, or that a short run takes."""
-    plan = Plan.read(config, quick)
-    users = populations(plan)
-    tuned = plan.tuned(out, users[next(iter(plan.settings))])
+    experiment = Experiment.read(config, quick)
+    users = populations(experiment)
+    tuned = experiment.tuned(out, users[next(iter(experiment.settings))])
     table = Table("setting", "row", "units", "done", "seconds each", "hours left")
     total, measured = 0.0, dict[str, float]()
-    for setting in plan.settings:
-        for label in plan.labels(setting):
-            units = [plan.unit(setting, label, seed, tuned) for seed in plan.seeds]
+    for setting in experiment.settings:
+        for label in experiment.labels(setting):
+            units = [experiment.unit(setting, label, seed, tuned) for seed in experiment.seeds]
             there = [about for about in (finished(unit, out, users[setting]) for unit in units) if about is not None]
             known = [(about["fitting"] or 0.0) + about["judging"] for about in there]
             if not known and label not in measured:
@@ -669,12 +587,12 @@ def cost(config: Config, out: Path, quick: bool) -> Table:
             hours = (len(units) - len(there)) * each / 3600
             total += hours
             table.add_row(setting, label, str(len(units)), str(len(there)), f"{each:,.0f}", f"{hours:.2f}")
-    searches = [label for label in plan.searched() if label not in tuned]
-    tuning = sum(plan.base.tune.trials * measured.get(label, 0.0) for label in searches) / 3600
-    jobs = plan.base.experiment.jobs
+    searches = [label for label in experiment.searched() if label not in tuned]
+    trials, jobs = experiment.base.tune.trials, experiment.base.experiment.jobs
+    tuning = sum(trials * measured.get(label, 0.0) for label in searches) / 3600
     table.caption = (
-        f"{total:.1f} hours of one core for rows, {tuning:.1f} for {len(searches)} searches of {plan.base.tune.trials} "
-        f"trials; {(total + tuning) / jobs:.1f} hours with {jobs} jobs"
+        f"{total:.1f} hours of one core for rows, {tuning:.1f} for {len(searches)} searches of {trials} trials; "
+        f"{(total + tuning) / jobs:.1f} hours with {jobs} jobs"
     )
     return table
 

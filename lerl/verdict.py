@@ -21,7 +21,7 @@ from scipy.stats import trim_mean  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.compare import bootstrap_weights
 from lerl.envs.files import write_whole
-from lerl.experiment import KINDS, Done, Plan, done, finished, row_path
+from lerl.experiment import KINDS, Done, Experiment, done, finished, row_path
 from lerl.reading import RunError
 
 Floats = NDArray[np.float64]
@@ -32,13 +32,7 @@ FLOOR, CEILING = "random", "privileged"
 BEYOND = 20  # draws of the bootstrap, at least, beyond either end of an interval of the verdict
 ROOM = 1.1  # privileged over the best flat learner, below which a setting cannot tell agents apart
 METRICS = ("R_cum", "T_int", "R_sin", "normalised", "iqm")
-HEADINGS = {
-    "R_cum": "R_cum",
-    "T_int": "T_int",
-    "R_sin": "R_sin",
-    "normalised": "normalised",
-    "iqm": "interquartile mean, normalised",
-}
+HEADINGS = {name: name for name in METRICS} | {"iqm": "interquartile mean, normalised"}
 DECIMALS = {"R_cum": 2, "T_int": 1, "R_sin": 3, "normalised": 2, "iqm": 2}
 
 
@@ -131,23 +125,23 @@ class _World:
     missing: list[str]
 
 
-def judge(plan: Plan, out: Path, draws: int = 2000) -> list[Verdict]:
+def judge(experiment: Experiment, out: Path, draws: int = 2000) -> list[Verdict]:
     """The verdict on every setting of which there are results.
 
     Args:
-        plan: the experiment. out: its folder. draws: of the bootstrap.
+        experiment: what was to be done. out: its folder. draws: of the bootstrap.
     """
-    worlds = {setting: _read(plan, out, setting) for setting in plan.settings}
+    worlds = {setting: _read(experiment, out, setting) for setting in experiment.settings}
     there = {setting: world for setting, world in worlds.items() if world is not None}
     count = sum(len(_contenders(world)[1]) for world in there.values())
     return [_judged(setting, world, draws, 5.0 / max(count, 1)) for setting, world in there.items()]
 
 
-def _read(plan: Plan, out: Path, setting: str) -> _World | None:
-    tuned = plan.tuned(out)
+def _read(experiment: Experiment, out: Path, setting: str) -> _World | None:
+    tuned = experiment.tuned(out)
     found: dict[str, tuple[Done, set[int]]] = {}
-    for label in plan.labels(setting):
-        units = [plan.unit(setting, label, seed, tuned) for seed in plan.seeds]
+    for label in experiment.labels(setting):
+        units = [experiment.unit(setting, label, seed, tuned) for seed in experiment.seeds]
         seeds = {unit.config.seed for unit in units if finished(unit, out) is not None}
         if seeds:
             found[label] = done(row_path(out, units[0])), seeds
@@ -163,12 +157,12 @@ def _read(plan: Plan, out: Path, setting: str) -> _World | None:
     means = [_by_user(whole[label][0].sessions, common) for label in labels]
     return _World(
         labels,
-        [plan.kind(label) for label in labels],
+        [experiment.kind(label) for label in labels],
         np.stack([one[0] for one in means]),
         np.stack([one[1] for one in means]),
         np.stack([one[2] for one in means]),
         [[whole[label][0].about[str(seed)] for seed in common] for label in labels],
-        [label for label in plan.labels(setting) if label not in whole],
+        [label for label in experiment.labels(setting) if label not in whole],
     )
 
 
@@ -310,7 +304,7 @@ def _over(drawn: Floats, row: int, other: int) -> Floats:
 # what is written
 
 
-def write(verdicts: Sequence[Verdict], plan: Plan, out: Path) -> list[Path]:
+def write(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> list[Path]:
     """Write report.md, report.tex, report.csv, report.json and the pictures into the experiment's folder."""
     texts = {
         "report.md": "\n".join(markdown(verdicts)) + "\n",
@@ -320,7 +314,7 @@ def write(verdicts: Sequence[Verdict], plan: Plan, out: Path) -> list[Path]:
     }
     for name, text in texts.items():
         write_whole(out / name, text)
-    return [*(out / name for name in texts), *_draw(verdicts, plan, out)]
+    return [*(out / name for name in texts), *_draw(verdicts, experiment, out)]
 
 
 def markdown(verdicts: Sequence[Verdict]) -> list[str]:
@@ -396,7 +390,7 @@ COLOURS = {
 }
 
 
-def _draw(verdicts: Sequence[Verdict], plan: Plan, out: Path) -> list[Path]:
+def _draw(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> list[Path]:
     """Normalised scores of every setting, and how they are spread over users in the first one."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -419,7 +413,7 @@ def _draw(verdicts: Sequence[Verdict], plan: Plan, out: Path) -> list[Path]:
         paths += save(figure, out / "scores")
         figure = Figure(figsize=(5.2, 3.2), layout="constrained")
         FigureCanvasAgg(figure)
-        world = _read(plan, out, scored[0].setting)
+        world = _read(experiment, out, scored[0].setting)
         if world is not None:
             _profiles(figure.subplots(), world, scored[0])
             paths += save(figure, out / "profiles")

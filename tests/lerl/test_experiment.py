@@ -13,7 +13,7 @@ import pytest
 
 from lerl.cli import main
 from lerl.envs.population import MissingDataError
-from lerl.experiment import KEPT, TUNED, Plan, _keep_for, done, experiment, finished, keep, read_tuned, row_path
+from lerl.experiment import KEPT, TUNED, Experiment, _keep_for, done, finished, keep, read_tuned, row_path, run
 from lerl.settings import SettingsError, load
 from lerl.verdict import judge, latex, markdown, write
 
@@ -56,10 +56,10 @@ def recipe_of(folder: Path) -> Path:
     return path
 
 
-def plan_of(recipe: Path, text: str = "", into: str = "") -> Plan:
-    """The plan of the recipe with some of its text replaced."""
+def read(recipe: Path, text: str = "", into: str = "") -> Experiment:
+    """The experiment of the recipe with some of its text replaced."""
     recipe.write_text(recipe.read_text().replace(text, into))
-    return Plan.read(load(recipe))
+    return Experiment.read(load(recipe))
 
 
 def test_an_experiment_goes_on_where_it_was_stopped(recipe: Path, capfd: pytest.CaptureFixture[str]):
@@ -143,23 +143,23 @@ def test_a_unit_that_fails_does_not_stop_the_others(
         ("again: plain", "again: with repeats", "again names 'with repeats', whose agents are another setting's"),
         ("plain: {}", "..: {}", "'..' cannot be the name of a file"),
         ("train.learning_rate: {low: 1.0e-4", "planner.size: {low: 1", "planner.size means nothing to the row flat"),
-        ("random: {}", "randim: {}", "names 'randim', which is not there|'randim', which is no row|randim"),
+        ("random: {}", "randim: {}", "experiment.few names 'random', which is not there. Did you mean randim?"),
     ],
 )
 def test_what_cannot_be_used_is_named(recipe: Path, text: str, into: str, message: str):
-    with pytest.raises(ValueError, match=message.replace("|", "|")):
-        plan_of(recipe, text, into)
+    with pytest.raises(ValueError, match=message):
+        read(recipe, text, into)
 
 
 def test_what_lacks_data_or_is_no_experiment_is_refused_before_anything_is_written(recipe: Path):
     out = recipe.parent / "out"
     recipe.write_text(recipe.read_text().replace("    plain: {}", "    plain: {}\n    other: {data.path: nowhere}"))
     with pytest.raises(MissingDataError, match="nowhere"):
-        experiment(load(recipe), out, quick=False, resume=False, say=print)
+        run(load(recipe), out, quick=False, resume=False, say=print)
     assert not out.exists()
     (out / "mine").mkdir(parents=True)
     with pytest.raises(FileExistsError, match="holds something else than an experiment"):
-        experiment(load(recipe), out, quick=False, resume=True, say=print)
+        run(load(recipe), out, quick=False, resume=True, say=print)
 
 
 def test_an_interrupted_experiment_ends_at_once_and_keeps_checkpoints(recipe: Path):
@@ -188,14 +188,14 @@ def test_what_was_fitted_for_other_users_is_not_gone_on_with(tmp_path: Path):
 
 
 def test_searches_that_do_not_count_any_more_are_not_used(recipe: Path, tmp_path: Path):
-    plan = plan_of(recipe)
+    whole = read(recipe)
     entry = (
-        f'{{"digest": "{plan.search("flat+ppo")[1]}", "values": {{"train.learning_rate": 0.01}}, "population": "p"}}'
+        f'{{"digest": "{whole.search("flat+ppo")[1]}", "values": {{"train.learning_rate": 0.01}}, "population": "p"}}'
     )
     (tmp_path / f"{TUNED}.json").write_text(f'{{"flat+ppo": {entry}}}')
-    assert plan.tuned(tmp_path) == plan.tuned(tmp_path, "p") == {"flat+ppo": {"train.learning_rate": 0.01}}
-    assert plan.tuned(tmp_path, "q") == {}
-    assert plan_of(recipe, "trials: 2", "trials: 3").tuned(tmp_path) == {}
+    assert whole.tuned(tmp_path) == whole.tuned(tmp_path, "p") == {"flat+ppo": {"train.learning_rate": 0.01}}
+    assert whole.tuned(tmp_path, "q") == {}
+    assert read(recipe, "trials: 2", "trials: 3").tuned(tmp_path) == {}
     (tmp_path / f"{TUNED}.json").write_text('{"flat+ppo": 3}')
     with pytest.raises(ValueError, match=r"tuned.json is damaged .* again with --resume"):
         read_tuned(tmp_path)
@@ -204,25 +204,25 @@ def test_searches_that_do_not_count_any_more_are_not_used(recipe: Path, tmp_path
 def test_a_recipe_without_an_experiment_is_refused(recipe: Path):
     recipe.write_text("seed: 1\n")
     with pytest.raises(SettingsError, match="the recipe holds no experiment"):
-        Plan.read(load(recipe))
+        Experiment.read(load(recipe))
 
 
 def test_a_units_digest_is_of_what_decides_its_numbers(recipe: Path):
-    first = plan_of(recipe).unit("plain", "flat+ppo", 0, {}).digest
-    assert plan_of(recipe, "  seeds: 2", "  seeds: 3\n  jobs: 4").unit("plain", "flat+ppo", 0, {}).digest == first
-    plan = plan_of(recipe, "steps: 128", "steps: 256")
-    others = [plan.unit("plain", "flat+ppo", 0, {}), plan.unit("plain", "flat+ppo", 1, {})]
-    others += [plan.unit("with repeats", "flat+ppo", 0, {}), plan.unit("plain", "from nothing", 0, {})]
-    others += [plan.unit("plain", "flat+ppo", 0, {"flat+ppo": {"train.learning_rate": 0.01}})]
+    first = read(recipe).unit("plain", "flat+ppo", 0, {}).digest
+    assert read(recipe, "  seeds: 2", "  seeds: 3\n  jobs: 4").unit("plain", "flat+ppo", 0, {}).digest == first
+    whole = read(recipe, "steps: 128", "steps: 256")
+    others = [whole.unit("plain", "flat+ppo", 0, {}), whole.unit("plain", "flat+ppo", 1, {})]
+    others += [whole.unit("with repeats", "flat+ppo", 0, {}), whole.unit("plain", "from nothing", 0, {})]
+    others += [whole.unit("plain", "flat+ppo", 0, {"flat+ppo": {"train.learning_rate": 0.01}})]
     assert len({first, *(unit.digest for unit in others)}) == 6
 
 
 def test_quick_is_what_the_recipe_says(recipe: Path):
-    plan = Plan.read(load(recipe), quick=True)
-    assert (list(plan.settings), list(plan.rows), plan.seeds) == (["plain"], ["random", "flat+ppo"], [0])
+    whole = Experiment.read(load(recipe), quick=True)
+    assert (list(whole.settings), list(whole.rows), whole.seeds) == (["plain"], ["random", "flat+ppo"], [0])
     recipe.write_text(recipe.read_text().replace("rows: [random, flat+ppo]", "rows: random"))
     with pytest.raises(SettingsError, match="quick: rows must be a list"):
-        Plan.read(load(recipe), quick=True)
+        Experiment.read(load(recipe), quick=True)
 
 
 # the verdict
@@ -239,15 +239,15 @@ ROWS = {
 }
 
 
-def planted(recipe: Path, out: Path, rows: dict[str, float], users: int = 200, **words: Any) -> Plan:
+def planted(recipe: Path, out: Path, rows: dict[str, float], users: int = 200, **words: Any) -> Experiment:
     """An experiment whose rows have these mean rewards, two seeds, users and seeds differing a little."""
     listed = "".join(f"    {name}: {{}}\n" for name in rows)
     text = recipe.read_text()
     text = text[: text.index("    random: {}")] + listed + "  settings: {plain: {}}\n"
     recipe.write_text(text.replace("round_robin+greedy: {}", "round_robin+greedy: {kind: floor}"))
-    plan = Plan.read(load(recipe))
+    whole = Experiment.read(load(recipe))
     for label, mean in rows.items():
-        for seed in plan.seeds:
+        for seed in whole.seeds:
             drawn = mean + np.random.default_rng(seed).normal(0, 0.3, users)
             table = pl.DataFrame(
                 {
@@ -256,18 +256,17 @@ def planted(recipe: Path, out: Path, rows: dict[str, float], users: int = 200, *
                     "replicate": 0,
                     "T_int": 10,
                     "R_cum": drawn,
-                    "category_coverage": 0.5,
                 }
             )
-            unit = plan.unit("plain", label, seed, {})
+            unit = whole.unit("plain", label, seed, {})
             about = {"digest": unit.digest, "population": "p", "steps": 100, "fitting": 3.0, "judging": 1.0} | words
             keep(unit, table, about, out)
-    return plan
+    return whole
 
 
 def test_the_verdict_holds_the_best_planner_against_what_it_has_to_beat(recipe: Path, tmp_path: Path):
-    plan = planted(recipe, tmp_path / "out", ROWS)
-    found = judge(plan, tmp_path / "out", draws=200)[0]
+    whole = planted(recipe, tmp_path / "out", ROWS)
+    found = judge(whole, tmp_path / "out", draws=200)[0]
     assert [ratio.row for ratio in found.ratios] == ["flat+ppo", "flat+mmr", "random+ppo", "round_robin+greedy"]
     for ratio, expected in zip(found.ratios, (6 / 5, 6 / 4.5, 6 / 4, 6 / 5), strict=True):
         assert ratio.ratio.mean == pytest.approx(expected, rel=0.02)
@@ -285,45 +284,45 @@ def test_the_verdict_holds_the_best_planner_against_what_it_has_to_beat(recipe: 
 
 
 def test_without_room_there_is_no_winner(recipe: Path, tmp_path: Path):
-    plan = planted(recipe, tmp_path / "out", {**ROWS, "privileged": 5.2, "boredom+ppo": 5.1})
-    assert "too little room to tell agents apart" in judge(plan, tmp_path / "out", draws=200)[0].line
+    whole = planted(recipe, tmp_path / "out", {**ROWS, "privileged": 5.2, "boredom+ppo": 5.1})
+    assert "too little room to tell agents apart" in judge(whole, tmp_path / "out", draws=200)[0].line
 
 
 def test_rows_that_are_not_there_yet_are_named(recipe: Path, tmp_path: Path):
-    plan = planted(recipe, tmp_path / "out", ROWS)
+    whole = planted(recipe, tmp_path / "out", ROWS)
     (tmp_path / "out" / "rows" / "plain" / "flat+mmr.parquet").unlink()
-    found = judge(plan, tmp_path / "out", draws=100)[0]
+    found = judge(whole, tmp_path / "out", draws=100)[0]
     assert found.missing == ["flat+mmr"]
     assert "no verdict yet" in found.line
 
 
 def test_rows_with_other_seeds_and_rows_without_reward(recipe: Path, tmp_path: Path):
     out = tmp_path / "out"
-    plan = planted(recipe, out, ROWS)
+    whole = planted(recipe, out, ROWS)
     for label, lost in (("flat+a2c", 0), ("flat+mmr", 1)):
-        path = row_path(out, plan.unit("plain", label, 0, {}))
+        path = row_path(out, whole.unit("plain", label, 0, {}))
         kept = done(path)
         path.unlink()
         sessions = kept.sessions.filter(pl.col("seed") != lost)
-        keep(plan.unit("plain", label, 1 - lost, {}), sessions, kept.about[str(1 - lost)], out)
-    found = judge(plan, out, draws=100)[0]
+        keep(whole.unit("plain", label, 1 - lost, {}), sessions, kept.about[str(1 - lost)], out)
+    found = judge(whole, out, draws=100)[0]
     assert (found.missing, found.seeds) == (["flat+a2c", "flat+mmr"], 2)
 
     second = tmp_path / "second"
     for label in ROWS:
         for seed in (0, 1):
-            unit = plan.unit("plain", label, seed, {})
+            unit = whole.unit("plain", label, seed, {})
             kept = done(row_path(out, unit))
             if str(seed) in kept.about and (label, seed) not in {("random", 0), *((row, 1) for row in ROWS)}:
                 keep(unit, kept.sessions.filter(pl.col("seed") == seed), kept.about[str(seed)], second)
-    unit = plan.unit("plain", "random", 1, {})
+    unit = whole.unit("plain", "random", 1, {})
     keep(
         unit,
         done(row_path(out, unit)).sessions.filter(pl.col("seed") == 1),
         done(row_path(out, unit)).about["1"],
         second,
     )
-    assert "random" in judge(plan, second, draws=100)[0].missing  # no seed in common with the others
+    assert "random" in judge(whole, second, draws=100)[0].missing  # no seed in common with the others
 
     poor = planted(recipe_of(tmp_path), tmp_path / "third", ROWS)
     for seed in (0, 1):
@@ -335,8 +334,8 @@ def test_rows_with_other_seeds_and_rows_without_reward(recipe: Path, tmp_path: P
 
 
 def test_a_chat_models_row_is_done_again_after_a_change_of_its_prompts(recipe: Path, tmp_path: Path):
-    plan = plan_of(recipe, "random: {}", "llm+greedy: {planner.model: 'scripted:expert'}\n    random: {}")
-    unit = plan.unit("plain", "llm+greedy", 0, {})
+    whole = read(recipe, "random: {}", "llm+greedy: {planner.model: 'scripted:expert'}\n    random: {}")
+    unit = whole.unit("plain", "llm+greedy", 0, {})
     about = {"digest": unit.digest, "population": "p", "steps": 0, "fitting": 1.0, "judging": 1.0}
     table = pl.DataFrame({name: [0.0] for name in KEPT})
     keep(unit, table, about, tmp_path)
@@ -346,20 +345,20 @@ def test_a_chat_models_row_is_done_again_after_a_change_of_its_prompts(recipe: P
 
 
 def test_rows_judged_on_other_users_are_refused(recipe: Path, tmp_path: Path):
-    plan = planted(recipe, tmp_path / "out", ROWS)
-    unit = plan.unit("plain", "flat+a2c", 0, {})
+    whole = planted(recipe, tmp_path / "out", ROWS)
+    unit = whole.unit("plain", "flat+a2c", 0, {})
     kept = done(row_path(tmp_path / "out", unit))
     keep(unit, kept.sessions.filter(pl.col("seed") == 0), {**kept.about["0"], "population": "q"}, tmp_path / "out")
     assert finished(unit, tmp_path / "out", "p") is None
     with pytest.raises(ValueError, match="were judged on different users"):
-        judge(plan, tmp_path / "out", draws=100)
+        judge(whole, tmp_path / "out", draws=100)
 
 
 def test_the_report_is_written_in_every_form(recipe: Path, tmp_path: Path):
     out = tmp_path / "out"
-    plan = planted(recipe, out, ROWS)
-    found = judge(plan, out, draws=100)
-    names = {path.name for path in write(found, plan, out)}
+    whole = planted(recipe, out, ROWS)
+    found = judge(whole, out, draws=100)
+    names = {path.name for path in write(found, whole, out)}
     assert names == {
         *(f"report.{kind}" for kind in ("md", "tex", "csv", "json")),
         *(f"{name}.{kind}" for name in ("scores", "profiles") for kind in ("png", "svg")),

@@ -7,7 +7,7 @@ import pytest
 
 from lerl.cli import main
 from lerl.envs.population import DYNAMICS_FILE
-from lerl.experiment import Plan
+from lerl.experiment import Experiment
 from lerl.rows import Task, parse_rows
 from lerl.settings import find_recipe, load, recipes
 from tests.envs.made_logs import made_up_dynamics, prepared_log
@@ -30,21 +30,21 @@ def test_the_recipes_are_these() -> None:
 
 
 def test_the_published_experiment_has_its_rows_and_its_protocol() -> None:
-    plan = Plan.read(load(find_recipe("whole_session")))
+    whole = Experiment.read(load(find_recipe("whole_session")))
     published = {f"flat+{name}" for name in ("ppo", "a2c", "td3", "ddpg", "sac", "pg", "hac", "sac4ir", "dnair")}
     deployed = {"sasrec", "sasrec+mmr", "flat+ppo+mmr", "flat+slateq"}
     floors = {"random", "popularity", "round_robin+greedy"}
     planned = {
         f"{name}+{how}" for name in ("round_robin", "boredom", "rotation", "blind", "llm") for how in ("ppo", "greedy")
     }
-    assert floors | {"privileged"} | published | deployed | planned <= set(plan.rows)
-    kinds = {label: plan.kind(label) for label in plan.rows}
+    assert floors | {"privileged"} | published | deployed | planned <= set(whole.rows)
+    kinds = {label: whole.kind(label) for label in whole.rows}
     assert {label for label, kind in kinds.items() if kind == "floor"} == floors
     assert published == {label for label, kind in kinds.items() if kind == "flat learner"}
     assert deployed <= {label for label, kind in kinds.items() if kind == "practitioner"}
-    assert len(plan.seeds) == 5
-    for setting in plan.settings:
-        config = plan.unit(setting, "rotation+ppo", 0, {}).config
+    assert len(whole.seeds) == 5
+    for setting in whole.settings:
+        config = whole.unit(setting, "rotation+ppo", 0, {}).config
         assert (config.env.slate_size, config.env.similarity.weight, config.evaluation.users) == (6, 0.2, 1000)
         assert config.env.leave.rule == ("satisfaction" if "satisfaction" in setting else "budget")
         assert config.env.leave.budget.repetition == ("shared" if "shared" in setting else "slot")

@@ -1,0 +1,95 @@
+"""Processes that work side by side for this one, and end with it: interrupted, they write their checkpoints first."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.connection import Connection
+from typing import Any
+
+from lerl.reading import RunError
+
+
+class _State:
+    """Of a worker's process: whether it is at work, and whether it shall take up nothing new."""
+
+    busy = stopped = False
+
+
+@contextmanager
+def workers(jobs: int, again: str) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes.
+
+    Args:
+        jobs: how many. again: how to go on where one of them was killed, such as "give the same command again".
+
+    Raises:
+        RunError: one of them was killed.
+    """
+    context = get_context("spawn")
+    alive, closing_ends_them = context.Pipe(duplex=False)
+    others = set(active_children())
+    with ProcessPoolExecutor(jobs, context, _begin, (alive,)) as pool:
+        try:
+            yield pool
+        except BrokenProcessPool:
+            raise RunError(
+                f"a process at work was killed, perhaps for want of memory; {again}, with fewer "
+                "experiment.jobs where memory is short"
+            ) from None
+        finally:
+            closing_ends_them.close()
+            pool.shutdown(wait=False, cancel_futures=True)
+            try:
+                while set(active_children()) - others:
+                    time.sleep(0.1)
+            except KeyboardInterrupt:  # the second one
+                for child in set(active_children()) - others:
+                    child.terminate()
+                raise
+
+
+def as_done(futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
+    """Futures as they end. Looks up each second: once Polars is imported, Ctrl-C does not wake a waiting process."""
+    left = set(futures)
+    while left:
+        ended, left = wait(left, 1.0, FIRST_COMPLETED)
+        yield from ended
+
+
+def _begin(alive: Connection) -> None:
+    """Make this process a worker, whom the process that it works for interrupts, not the terminal."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()
+    signal.signal(signal.SIGINT, _interrupt)
+    threading.Thread(target=_watch, args=(alive, parent_process()), daemon=True).start()
+
+
+def _interrupt(*_: object) -> None:
+    if _State.busy:
+        raise KeyboardInterrupt
+
+
+def _watch(alive: Connection, parent: Any) -> None:
+    alive.poll(None)  # until the other end is closed, by whatever ended the experiment
+    _State.stopped = True
+    if _State.busy:
+        os.kill(os.getpid(), signal.SIGINT)
+    parent.join()
+    os._exit(1)
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    _State.busy = True
+    try:
+        if _State.stopped:
+            raise KeyboardInterrupt
+        yield
+    finally:
+        _State.busy = False
