@@ -103,6 +103,8 @@ class Verdict:
         if not self.ratios or self.room is None:
             return f"{self.setting}: no verdict yet, rows are missing"
         said = f"privileged is {self.room.text(2)} times the best flat learner"
+        if self.missing:
+            said = f"so far, while rows are missing, {said}"
         if self.room.mean < ROOM:
             return f"{self.setting}: {said}: too little room to tell agents apart"
         beaten = [ratio for ratio in self.ratios if ratio.ratio.low > 1]
@@ -395,6 +397,7 @@ def _draw(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> lis
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
     from lerl.plots import STYLE, save
 
@@ -410,6 +413,10 @@ def _draw(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> lis
         for axes, verdict in zip(panels, scored, strict=True):
             _forest(axes, verdict)
         panels[-1].set_xlabel("normalised score: random is 0, privileged 1")
+        there = {one.kind for verdict in scored for one in verdict.scores}
+        look: Any = {"marker": "o", "ms": 3, "lw": 1.2}
+        marks = [Line2D([], [], color=COLOURS[kind], label=kind, **look) for kind in KINDS if kind in there]
+        figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize=6.5)
         paths += save(figure, out / "scores")
         figure = Figure(figsize=(5.2, 3.2), layout="constrained")
         FigureCanvasAgg(figure)

@@ -290,9 +290,13 @@ def test_without_room_there_is_no_winner(recipe: Path, tmp_path: Path):
 
 def test_rows_that_are_not_there_yet_are_named(recipe: Path, tmp_path: Path):
     whole = planted(recipe, tmp_path / "out", ROWS)
+    (tmp_path / "out" / "rows" / "plain" / "flat+a2c.parquet").unlink()
+    found = judge(whole, tmp_path / "out", draws=100)[0]
+    assert found.missing == ["flat+a2c"]
+    assert "plain: so far, while rows are missing, privileged is" in found.line
     (tmp_path / "out" / "rows" / "plain" / "flat+mmr.parquet").unlink()
     found = judge(whole, tmp_path / "out", draws=100)[0]
-    assert found.missing == ["flat+mmr"]
+    assert found.missing == ["flat+a2c", "flat+mmr"]
     assert "no verdict yet" in found.line
 
 
