@@ -164,8 +164,8 @@ class PlannerConfig:
         replan_below: a plan is replaced before that when the last slate brought less than this share of the clicks that
             known history promised, from 0 (never) to 10.
         sessions: training sessions that a planner which learns from whole sessions is given before a policy is trained
-            under it, in two lots; their steps are taken off the row's training steps. 0, or at least 2; none where
-            train.steps is 0.
+            under it, in two lots (rotation: four); their steps are taken off the row's training steps. 0, or at least
+            2; none where train.steps is 0.
         model: the chat model behind llm, as PROVIDER:NAME; keys come from the environment alone. scripted:expert is
             none: a rule that reads the questions and answers at no cost.
         base_url: its endpoint where it is not the provider's own, as http://HOST:PORT/v1.

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager, redirect_stderr
@@ -33,19 +33,21 @@ from lerl.evaluate import episodes, judged
 from lerl.fit import Fitter, check_rows
 from lerl.planners.llm import MODELS
 from lerl.planners.prompt import Prompts
-from lerl.reading import RunError, reading
+from lerl.reading import reading
 from lerl.rollout import Stage
 from lerl.rows import SASREC, Row, Task, parse_row
 from lerl.runs import holds_other, locked
 from lerl.settings import SettingsError
 from lerl.tune import RANKING, SEARCH, differing, reuse, search_space, tune
-from lerl.workers import as_done, busy, workers
+from lerl.workers import busy, ended, workers
 
 ROWS, WORK, TUNED = "rows", "work", "tuned"
 KEPT = ("seed", "user", "replicate", "T_int", "R_cum")
 ABOUT = "lerl"  # of a file's own words
 ASIDE = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
 """Settings that decide no number."""
+AXIS = ("planner.axis", "planner.clusters")
+"""What of a planner's settings decides the numbers of a row without one: its encoder sees that axis."""
 KINDS = ("floor", "flat learner", "practitioner", "hierarchical", "ceiling", "other")
 OF_BASELINES = {"random": "floor", "popularity": "floor", "privileged": "ceiling", SASREC: "practitioner"}
 WORDS = ("row", "kind", "tuned")
@@ -74,14 +76,21 @@ class Unit:
     fitted: Config
 
     @property
+    def row(self) -> Row:
+        """What it fits and judges."""
+        return parse_row(self.fitted.agents[0], self.fitted.planner.name)
+
+    @property
     def digest(self) -> str:
-        """Of all settings that decide the numbers and are not lerl's defaults, so that a new key changes none."""
-        usual = settings.known_keys()
+        """Of all settings that decide the row's numbers and are not lerl's defaults, so that a new key changes none."""
+        usual, planned = settings.known_keys(), self.row.planner is not None
         decisive = [
             {
                 name: key.default
                 for name, key in settings.known_keys(one).items()
-                if key.default != usual[name].default and not name.startswith(ASIDE)
+                if key.default != usual[name].default
+                and not name.startswith(ASIDE)
+                and (planned or name in AXIS or not name.startswith("planner."))
             }
             for one in (self.config, self.fitted)
         ]
@@ -206,9 +215,13 @@ class Experiment:
             and population in (None, kept[label].get("population", population))
         }
 
+    def tuned_by(self, label: str) -> str:
+        """The row whose search, where there is one, found a row's settings."""
+        return str(self.rows[label].get("tuned") or label)
+
     def unit(self, setting: str, label: str, seed: int, tuned: Mapping[str, Mapping[str, Any]]) -> Unit:
         """A unit of work, with the settings that were found for the row."""
-        found = dict(tuned.get(str(self.rows[label].get("tuned", label)), {}))
+        found = dict(tuned.get(self.tuned_by(label), {}))
         key = setting, label, json.dumps(found, sort_keys=True)
         if key not in self._made:
             self._made[key] = self._configured(setting, label, found)
@@ -313,14 +326,13 @@ def finished(unit: Unit, out: Path, population: str | None = None) -> dict[str, 
     about = done(row_path(out, unit)).about.get(str(unit.config.seed))
     if about is None or about["digest"] != unit.digest or population not in (None, about["population"]):
         return None
-    asked = _prompts(unit.fitted)
+    asked = _prompts(unit)
     return about if about.get("prompts", asked) == asked else None
 
 
-def _prompts(config: Config) -> str:
+def _prompts(unit: Unit) -> str:
     """The digest of what a chat model is asked by; empty for a row without one."""
-    asks = parse_row(config.agents[0], config.planner.name).planner in MODELS
-    return Prompts(config.planner.prompts).digest if asks else ""
+    return Prompts(unit.fitted.planner.prompts).digest if unit.row.planner in MODELS else ""
 
 
 def _users(task: Task) -> str:
@@ -372,9 +384,9 @@ def work(unit: Unit, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
         redirect_stderr(log),
     ):
         task, fit = Task.load(unit.fitted), folder / "fit"
-        _keep_for(f"{_users(task)} {_prompts(unit.fitted)}", fit)
+        _keep_for(f"{_users(task)} {_prompts(unit)}", fit)
         reuse(fit, settings.dump(unit.fitted))
-        row = parse_row(unit.fitted.agents[0], unit.fitted.planner.name)
+        row = unit.row
         fresh, begun = not any(fit.glob("checkpoints/*")), time.process_time()
 
         def report(phase: str, at: int, total: int, point: Any) -> None:
@@ -398,7 +410,7 @@ def work(unit: Unit, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
     return sessions, {
         "digest": unit.digest,
         "population": _users(task),
-        "prompts": _prompts(unit.fitted),
+        "prompts": _prompts(unit),
         "lerl": lerl.__version__,
         "steps": steps,
         "fitting": None if fitting is None else round(fitting, 2),
@@ -470,8 +482,7 @@ def run(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tu
     users = populations(experiment)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), workers(experiment.base.experiment.jobs, AGAIN) as pool:
-        tuned = _tuned(experiment, out, users[next(iter(experiment.settings))], pool, say)
-        return experiment, _fit_all(experiment, tuned, users, out, pool, say)
+        return experiment, _Work(experiment, users, out, pool, say).do()
 
 
 def _check(experiment: Experiment) -> None:
@@ -483,26 +494,6 @@ def _check(experiment: Experiment) -> None:
     for labels in alike.values():
         task = Task.load(experiment.unit(first, labels[0], experiment.base.seed, {}).config)
         check_rows(task, list(dict.fromkeys(experiment.row(label) for label in labels)))
-
-
-def _tuned(
-    experiment: Experiment, out: Path, users: str, pool: ProcessPoolExecutor, say: Say
-) -> dict[str, dict[str, Any]]:
-    """The settings found for each learned row, by label; searched where they are not there."""
-    there, found, waiting = experiment.tuned(out, users), read_tuned(out), dict[Future[Any], str]()
-    for label in experiment.searched():
-        if label not in there:
-            waiting[pool.submit(_search, experiment.search(label)[0], out / WORK / TUNED / label, users)] = label
-    for number, future in enumerate(as_done(waiting), 1):
-        label = waiting[future]
-        about = {"digest": experiment.search(label)[1], "population": users, "trials": experiment.base.tune.trials}
-        try:
-            found[label] = {**about, **future.result()}
-        except ValueError as error:
-            raise RunError(f"the search for the settings of {label} failed: {error}") from error
-        write_whole(out / f"{TUNED}.json", json.dumps(dict(sorted(found.items())), indent=1) + "\n")
-        say(f"[{number}/{len(waiting)}] tuned {label}: {found[label]['values']}, {found[label]['seconds']:,.0f} s")
-    return experiment.tuned(out, users)
 
 
 def read_tuned(out: Path) -> dict[str, dict[str, Any]]:
@@ -517,46 +508,109 @@ def read_tuned(out: Path) -> dict[str, dict[str, Any]]:
         return found
 
 
-def _fit_all(
-    experiment: Experiment,
-    tuned: Mapping[str, Mapping[str, Any]],
-    users: Mapping[str, str],
-    out: Path,
-    pool: ProcessPoolExecutor,
-    say: Say,
-) -> str:
-    """Do all units that are not done; a line about those that failed, empty where none did."""
-    units = [
-        experiment.unit(setting, label, seed, tuned)
-        for setting in experiment.settings
-        for seed in experiment.seeds
-        for label in experiment.labels(setting)
-    ]
-    left = [unit for unit in units if finished(unit, out, users[unit.setting]) is None]
-    say(f"{len(units)} units of work, {len(units) - len(left)} done")
-    begun, failed, number = time.monotonic(), list[str](), 0
-    for again in (False, True):  # what is judged again was fitted before
-        wave = [unit for unit in left if (experiment.settings[unit.setting].get("again") is not None) == again]
-        waiting = {pool.submit(_worker, unit, _folder(experiment, unit, out), out): unit for unit in wave}
-        for future in as_done(waiting):
-            unit, number = waiting[future], number + 1
-            name = f"[{number}/{len(left)}] {unit.setting}, {unit.label}, seed {unit.config.seed}"
-            if isinstance(error := future.exception(), BrokenProcessPool):
-                raise error
-            if error is not None:
-                failed.append(name)
-                say(f"{name}: failed: {' '.join(str(error).split()) or type(error).__name__}")
-                continue
-            found = future.result()
-            rest = (time.monotonic() - begun) / number * (len(left) - number) / 60
-            seconds = (found["fitting"] or 0.0) + found["judging"]
-            figures = f"T_int {found['T_int']:.2f}  R_cum {found['R_cum']:.3f}"
-            say(f"{name}: {figures}  {seconds:,.0f} s; {rest:,.0f} min left")
-    if not failed:
-        return ""
-    return (
-        f"{len(failed)} of {len(left)} units failed, the first one: {failed[0]}; see above, and log.txt in its folder"
-    )
+class _Work:
+    """What is left to do of an experiment: units at once where they need no search, the others after theirs."""
+
+    def __init__(
+        self, experiment: Experiment, users: Mapping[str, str], out: Path, pool: ProcessPoolExecutor, say: Say
+    ) -> None:
+        self.experiment, self.users, self.out, self.pool, self.say = experiment, users, out, pool, say
+        self.tuned = experiment.tuned(out, self._searched_on)
+        self.failed: list[str] = []
+        self.number = self.left = 0
+        self.begun = time.monotonic()
+
+    @property
+    def _searched_on(self) -> str:
+        return self.users[next(iter(self.experiment.settings))]
+
+    def do(self) -> str:
+        """Do it; a line about what failed, empty where nothing did."""
+        experiment = self.experiment
+        searches = [label for label in experiment.searched() if label not in self.tuned]
+        units = [
+            experiment.unit(setting, label, seed, self.tuned)
+            for setting in experiment.settings
+            for seed in experiment.seeds
+            for label in experiment.labels(setting)
+        ]
+        waits = {label for label in experiment.rows if experiment.tuned_by(label) in searches}
+        left = [unit for unit in units if unit.label in waits or not self._done(unit)]
+        again = [unit for unit in left if experiment.settings[unit.setting].get("again") is not None]
+        self.left = len(left)
+        self.say(f"{len(units)} units of work, {len(units) - len(left)} done, {len(searches)} searches")
+        self._wave([unit for unit in left if unit not in again], waits, searches)
+        self._wave(self._with_found(again), (), ())  # fitted by now; what failed then is tried once more
+        if not self.failed:
+            return ""
+        return (
+            f"{len(self.failed)} of the units and searches failed, the first one: {self.failed[0]}; see above, and "
+            "log.txt in its folder"
+        )
+
+    def _done(self, unit: Unit) -> bool:
+        return finished(unit, self.out, self.users[unit.setting]) is not None
+
+    def _wave(self, units: Sequence[Unit], waits: Collection[str], searches: Collection[str]) -> None:
+        """Do units, and searches that those of the rows which wait need."""
+        held = [unit for unit in units if unit.label in waits]
+        waiting: dict[Future[Any], Unit | str] = {self._begin(unit): unit for unit in units if unit not in held}
+        for label in searches:
+            config, folder = self.experiment.search(label)[0], self.out / WORK / TUNED / label
+            waiting[self.pool.submit(_search, config, folder, self._searched_on)] = label
+        while waiting:
+            for future in ended(waiting):
+                one = waiting.pop(future)
+                if isinstance(one, Unit):
+                    self._say_of(one, future)
+                    continue
+                released = [unit for unit in held if self.experiment.tuned_by(unit.label) == one]
+                tuned = self._with_found(released) if self._keep_found(one, future) else []
+                begun = {self._begin(unit): unit for unit in tuned if not self._done(unit)}
+                self.left -= len(released) - len(begun)
+                waiting |= begun
+
+    def _with_found(self, units: Sequence[Unit]) -> list[Unit]:
+        """Units with what searches found by now, without those whose search failed."""
+        experiment = self.experiment
+        needed = [label for label in experiment.searched() if label not in self.tuned]
+        able = [unit for unit in units if experiment.tuned_by(unit.label) not in needed]
+        return [experiment.unit(unit.setting, unit.label, unit.config.seed, self.tuned) for unit in able]
+
+    def _begin(self, unit: Unit) -> Future[Any]:
+        return self.pool.submit(_worker, unit, _folder(self.experiment, unit, self.out), self.out)
+
+    def _failed(self, name: str, future: Future[Any]) -> bool:
+        """Whether a unit or a search failed, and say so."""
+        if isinstance(error := future.exception(), BrokenProcessPool):
+            raise error
+        if error is not None:
+            self.failed.append(name)
+            self.say(f"{name}: failed: {' '.join(str(error).split()) or type(error).__name__}")
+        return error is not None
+
+    def _keep_found(self, label: str, future: Future[Any]) -> bool:
+        """Keep what a search found; False where it failed."""
+        if self._failed(f"tuned {label}", future):
+            return False
+        experiment, found = self.experiment, read_tuned(self.out)
+        about = {"digest": experiment.search(label)[1], "population": self._searched_on}
+        found[label] = {**about, "trials": experiment.base.tune.trials, **future.result()}
+        write_whole(self.out / f"{TUNED}.json", json.dumps(dict(sorted(found.items())), indent=1) + "\n")
+        self.tuned = experiment.tuned(self.out, self._searched_on)
+        self.say(f"tuned {label}: {found[label]['values']}, {found[label]['seconds']:,.0f} s")
+        return True
+
+    def _say_of(self, unit: Unit, future: Future[Any]) -> None:
+        self.number += 1
+        name = f"[{self.number}/{self.left}] {unit.setting}, {unit.label}, seed {unit.config.seed}"
+        if self._failed(name, future):
+            return
+        found = future.result()
+        rest = (time.monotonic() - self.begun) / self.number * (self.left - self.number) / 60
+        seconds = (found["fitting"] or 0.0) + found["judging"]
+        figures = f"T_int {found['T_int']:.2f}  R_cum {found['R_cum']:.3f}"
+        self.say(f"{name}: {figures}  {seconds:,.0f} s; {rest:,.0f} min left")
 
 
 def _folder(experiment: Experiment, unit: Unit, out: Path) -> Path:

@@ -48,6 +48,7 @@ from lerl.rollout import Played, Stage, sessions_of
 from lerl.rows import SASREC, Row, Task
 from lerl.runs import Checkpoint, patient
 
+LOTS = 2  # in which a planner is given sessions that says nothing of its own
 MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}
 """What a point of a learning curve holds."""
@@ -227,17 +228,18 @@ class Fitter:
             return built, int(kept["steps"])
 
     def _teach(self, planner: Any, name: str) -> int:
-        """Give whole sessions to a planner, twice: it explores the second time with what it learned from the first."""
+        """Give whole sessions to a planner in lots: it explores each time with what it learned from those before."""
         rounds: list[Sessions] = []
         steps = 0
         self.enter(f"learn {self._name(name)}", planner)
-        for number in range(2):
-            played = self._explore(planner, number, self.task.config.planner.sessions // 2)
+        lots = int(getattr(planner, "lots", LOTS))
+        for number in range(lots):
+            played = self._explore(planner, number, max(self.task.config.planner.sessions // lots, 1))
             rounds.append(sessions_of(played, self.task.population, self.task.axis))
             steps += int(played.lengths.sum())
             self.lived(int(played.lengths.sum()))
             planner.session_ended(_joined(rounds))
-            self.report(f"{self._name(name)} planner", number + 1, 2, None)
+            self.report(f"{self._name(name)} planner", number + 1, lots, None)
         return steps
 
     def _explore(self, planner: Planner | None, number: int, count: int) -> Played:

@@ -54,12 +54,13 @@ def workers(jobs: int, again: str) -> Iterator[ProcessPoolExecutor]:
                 raise
 
 
-def as_done(futures: Iterable[Future[Any]]) -> Iterator[Future[Any]]:
-    """Futures as they end. Looks up each second: once Polars is imported, Ctrl-C does not wake a waiting process."""
-    left = set(futures)
-    while left:
-        ended, left = wait(left, 1.0, FIRST_COMPLETED)
-        yield from ended
+def ended(futures: Iterable[Future[Any]]) -> set[Future[Any]]:
+    """Those that have ended, once one has. Looks each second: once Polars is imported, Ctrl-C does not wake a wait."""
+    waiting = set(futures)
+    while True:
+        done, _ = wait(waiting, 1.0, FIRST_COMPLETED)
+        if done:
+            return done
 
 
 def _begin(alive: Connection) -> None:

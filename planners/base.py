@@ -121,8 +121,9 @@ class Planner(Protocol):
 
     It is made as `MyPlanner(size=..., seed=...)`: how many categories to allow, and the run's seed. A run makes it
     several times, even for one row. One that also has `session_ended(sessions: Sessions)` is given whole training
-    sessions to learn from before a policy is trained under it. What it learned goes from one to the next, and is kept
-    with the run, by `state()` (a dictionary of arrays) and `restore(state)`; without these it is taught again.
+    sessions to learn from before a policy is trained under it, in two lots or as many as its attribute `lots` says: the
+    first, then the first two, and so on. What it learned goes from one to the next, and is kept with the run, by
+    `state()` (a dictionary of arrays) and `restore(state)`; without these it is taught again.
     """
 
     def plan(self, contexts: PlanContexts) -> Plans:

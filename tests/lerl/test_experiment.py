@@ -118,8 +118,46 @@ def test_a_unit_that_fails_does_not_stop_the_others(
     assert main(["experiment", str(recipe), "--out", str(out), "--experiment.seeds", "1"]) == 2
     said = capfd.readouterr()
     assert "plain, broken, seed 0: failed: " in said.out
-    assert "1 of 2 units failed, the first one: " in said.err
+    assert "1 of the units and searches failed, the first one: [1/2] plain, broken, seed 0" in said.err
     assert (out / "rows" / "plain" / "flat+greedy.parquet").is_file()
+
+
+BREAKS_LATE = """
+import numpy as np
+from lerl.planners.base import Plans
+
+class BreaksLate:
+    def __init__(self, size, seed):
+        pass
+
+    def plan(self, contexts):
+        if len(contexts) > 2:
+            raise OSError("no disk")
+        allowed = np.ones((len(contexts), len(contexts.names)), bool)
+        return Plans(allowed, ~allowed)
+"""
+
+
+def test_a_search_that_fails_stops_the_rows_that_need_it_alone(
+    recipe: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    (recipe.parent / "my_planners.py").write_text(BREAKS_LATE)
+    monkeypatch.syspath_prepend(recipe.parent)
+    monkeypatch.setenv("PYTHONPATH", str(recipe.parent))
+    text = recipe.read_text()
+    rows = (
+        "    broken: {row: 'my_planners:BreaksLate+ppo'}\n"
+        "    other: {row: boredom+ppo, tuned: broken}\n    random: {}\n"
+        "  few: [random, other]\n  settings: {plain: {}, with repeats: {again: plain, env.repeats: true}}\n"
+    )
+    recipe.write_text(text[: text.index("    random: {}")] + rows)
+    out = recipe.parent / "out"
+    assert main(["experiment", str(recipe), "--out", str(out), "--experiment.seeds", "1"]) == 2
+    said = capfd.readouterr()
+    assert "tuned broken: failed: " in said.out
+    assert "1 of the units and searches failed, the first one: tuned broken" in said.err
+    done_rows = [path.relative_to(out / "rows").as_posix() for path in (out / "rows").rglob("*.parquet")]
+    assert sorted(done_rows) == ["plain/random.parquet", "with repeats/random.parquet"]
 
 
 @pytest.mark.parametrize(

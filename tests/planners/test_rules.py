@@ -61,7 +61,10 @@ def test_a_batch_is_planned_as_each_session_alone(name: str, busy: PlanContexts)
 @pytest.mark.parametrize("name", list(RULES))
 @pytest.mark.parametrize("size", [1, 4, 9])
 def test_a_plan_has_the_size_asked_for_or_all_there_are(name: str, size: int, busy: PlanContexts):
-    assert {len(row) for row in chosen(build_planner(name, size, 0), busy)} == {min(size, 6)}
+    planner = build_planner(name, size, 0)
+    if isinstance(planner, RotationPlanner):
+        planner.left = planner.left[-1:]  # before it was taught it tries halves too
+    assert {len(row) for row in chosen(planner, busy)} == {min(size, 6)}
 
 
 def test_random_is_uniform_over_categories_and_pairs(contexts: MakeContexts):
@@ -186,28 +189,46 @@ def test_rotation_shows_nothing_of_the_last_slates(rest: int, contexts: MakeCont
     # Slates of two, the newest at the end; category 4 is liked least.
     there = contexts([[0.9, 0.8, 0.7, 0.6, 0.1]], slate_size=2, items=[[0, 1, 1, 2, 3, -1]], feedback=[[1] * 5 + [-1]])
     planner = RotationPlanner(1, 0)
-    planner.rest = rest
+    planner.left = np.array([rest])  # of one category there is no half
     plans = planner.plan(there)
     barred = ([], [3], [1, 2, 3])[rest]
     assert set(barred) <= set(np.flatnonzero(plans.avoid[0]).tolist())
     assert not plans.allowed[0, barred].any()
 
 
-def test_rotation_learns_from_the_second_lot_what_rest_makes_sessions_long():
-    planner, keys = RotationPlanner(1, 0), np.arange(400, dtype=np.uint64)
-    drawn = planner._drawn(keys)
-    assert sorted(np.bincount(drawn).tolist()) > [80] * 4
-    lengths = np.where(np.arange(400) < 200, 9 - 2 * drawn, np.where(drawn == 2, 9, 5))  # the lots disagree
-    shown = np.arange(10) < lengths[:, None]
-    items = np.where(shown, np.arange(400)[:, None] % 3, -1)[..., None].astype(np.int32)
-    feedback = np.where(shown, 1, -1)[..., None].astype(np.float32)
-    whole = Sessions(
-        ("a", "b", "c"), np.eye(3, dtype=bool), items, feedback, np.full(items.shape, 0.5, np.float32), keys
-    )
-    planner.session_ended(dataclasses.replace(whole, **{name: getattr(whole, name)[:200] for name in PER_SESSION}))
-    assert planner.rest is None
-    planner.session_ended(whole)
-    assert planner.rest == 2
+def lived(planner: RotationPlanner, first: int, count: int, lengths: Callable[[Any], Any]) -> Sessions:
+    """Sessions that a planner draws its ways in: all slates are clicked, lengths (count,) follow from the ways."""
+    keys = np.arange(first, first + count, dtype=np.uint64)
+    shown = np.arange(10) < lengths(planner._drawn(keys))[:, None]
+    items = np.where(shown, keys[:, None] % 3, -1)[..., None].astype(np.int32)
+    clicks = np.where(shown, 1, -1)[..., None].astype(np.float32)
+    return Sessions(("a", "b", "c"), np.eye(3, dtype=bool), items, clicks, np.full(items.shape, 0.5, np.float32), keys)
+
+
+def test_rotation_learns_from_later_lots_what_makes_sessions_long():
+    planner = RotationPlanner(4, 0)
+    assert planner.ways.tolist() == [[rest, most] for rest in range(4) for most in (2, 4)]
+    best = planner.ways.tolist().index([2, 4])
+    together = lived(planner, 0, 400, lambda drawn: 9 - drawn)  # the first lot says otherwise
+    planner.session_ended(together)
+    assert len(planner.left) == 8
+    for left in (4, 2, 1):
+        lot = lived(planner, len(together.keys), 400, lambda drawn: np.where(drawn == best, 9, 1 + drawn % 5))
+        parts = {name: np.concatenate([getattr(one, name) for one in (together, lot)]) for name in PER_SESSION}
+        together = dataclasses.replace(together, **parts)
+        planner.session_ended(together)
+        assert len(planner.left) == left
+        assert best in planner.left
+    again = RotationPlanner(4, 0)
+    again.restore(planner.state())
+    assert again.left.tolist() == [best]
+
+
+def test_rotation_allows_half_as_many_categories_where_that_is_its_way(contexts: MakeContexts):
+    there = contexts([[0.9, 0.8, 0.7, 0.6, 0.1]])
+    planner = RotationPlanner(4, 0)
+    planner.left = np.array([planner.ways.tolist().index([0, 2])])
+    assert planner.plan(there).allowed[0].tolist() == [True, True, False, False, False]
 
 
 MODULE = """
