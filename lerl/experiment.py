@@ -28,11 +28,14 @@ from rich.table import Table
 import lerl
 from lerl import settings, train
 from lerl.config import Config, ExperimentConfig, TuneConfig
+from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
 from lerl.evaluate import episodes, judged
 from lerl.fit import Fitter, check_rows
+from lerl.planners.distilled import distil, recorded, save
 from lerl.planners.llm import MODELS
 from lerl.planners.prompt import Prompts
+from lerl.planners.traffic import Traffic
 from lerl.reading import reading
 from lerl.rollout import Stage
 from lerl.rows import SASREC, Row, Task, parse_row
@@ -48,9 +51,11 @@ ASIDE = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
 """Settings that decide no number."""
 AXIS = ("planner.axis", "planner.clusters")
 """What of a planner's settings decides the numbers of a row without one: its encoder sees that axis."""
+RULED = (*AXIS, "planner.size", "planner.replan_every", "planner.replan_below", "planner.sessions")
+"""The same for a planner behind which there is no chat model."""
 KINDS = ("floor", "flat learner", "practitioner", "hierarchical", "ceiling", "other")
 OF_BASELINES = {"random": "floor", "popularity": "floor", "privileged": "ceiling", SASREC: "practitioner"}
-WORDS = ("row", "kind", "tuned")
+WORDS = ("row", "kind", "tuned", "distils", "when")
 OWN = ("train.", "planner.")
 """What rows of a setting may differ in: they are judged on the same sessions."""
 COMMON = ("seed", "agents", "tune.", "experiment.")
@@ -67,13 +72,14 @@ class Unit:
     Attributes:
         setting, label: what tables call the setting and the row. config: everything that decides the numbers; its
             `agents` is the one row. fitted: that under which the row's policy and planner are fitted, the same but for
-            a setting that judges agents of another again.
+            a setting that judges agents of another again. teacher: whose plans its network learns, where it does.
     """
 
     setting: str
     label: str
     config: Config
     fitted: Config
+    teacher: "Unit | None" = None
 
     @property
     def row(self) -> Row:
@@ -83,18 +89,26 @@ class Unit:
     @property
     def digest(self) -> str:
         """Of all settings that decide the row's numbers and are not lerl's defaults, so that a new key changes none."""
-        usual, planned = settings.known_keys(), self.row.planner is not None
-        decisive = [
+        usual = settings.known_keys()
+        decisive: list[Any] = [
             {
                 name: key.default
                 for name, key in settings.known_keys(one).items()
-                if key.default != usual[name].default
-                and not name.startswith(ASIDE)
-                and (planned or name in AXIS or not name.startswith("planner."))
+                if key.default != usual[name].default and self._decides(name)
             }
             for one in (self.config, self.fitted)
         ]
+        decisive += [self.teacher.digest] if self.teacher else []
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _decides(self, name: str) -> bool:
+        """Whether a setting decides the row's numbers."""
+        planner = self.row.planner
+        if name.startswith(ASIDE):
+            return False
+        if not name.startswith("planner.") or planner in MODELS:
+            return True
+        return name in (AXIS if planner is None else RULED)
 
 
 @dataclass(frozen=True)
@@ -138,6 +152,8 @@ class Experiment:
             )
         worlds, rows = _named(chosen.settings, "settings"), _named(chosen.rows, "rows")
         _check_words(worlds, rows)
+        known = settings.known_keys(config)
+        rows = {name: row for name, row in rows.items() if "when" not in row or known[row["when"]].default}
         if quick:
             over = dict(chosen.quick)
             worlds, names = dict([next(iter(worlds.items()))]), over.pop("rows", list(rows)[:2])
@@ -226,7 +242,8 @@ class Experiment:
         if key not in self._made:
             self._made[key] = self._configured(setting, label, found)
         config, fitted = (dataclasses.replace(one, seed=seed) for one in self._made[key])
-        return Unit(setting, label, config, fitted)
+        teacher = self.rows[label].get("distils")
+        return Unit(setting, label, config, fitted, self.unit(setting, teacher, seed, tuned) if teacher else None)
 
     def _configured(self, setting: str, label: str, found: Mapping[str, Any]) -> tuple[Config, Config]:
         """What a row is judged and what it is fitted under, seeds apart."""
@@ -258,15 +275,18 @@ def _named(given: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
 
 def _check_words(worlds: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse what rows and settings cannot hold."""
-    known = settings.known_keys().keys()
+    known = settings.known_keys()
     for name, values in rows.items():
         if values.get("kind", "other") not in KINDS:
             raise SettingsError(
                 f"experiment.rows: {name}: kind must be one of {', '.join(KINDS)}, given {values['kind']!r}"
             )
-        if values.get("tuned") is not None:
-            _known([values["tuned"]], rows, f"experiment.rows: {name}: tuned")
-        for key in values.keys() & known:
+        for word in ("tuned", "distils"):
+            if values.get(word) is not None:
+                _known([values[word]], rows, f"experiment.rows: {name}: {word}")
+        if "when" in values:
+            _known([values["when"]], known, f"experiment.rows: {name}: when")
+        for key in values.keys() & known.keys():
             if not key.startswith(OWN):
                 raise SettingsError(
                     f"experiment.rows: {name}: {key} cannot differ between rows, which are judged on the same "
@@ -368,11 +388,12 @@ def keep(unit: Unit, sessions: pl.DataFrame, about: dict[str, Any], out: Path) -
 # doing it
 
 
-def work(unit: Unit, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
+def work(unit: Unit, folder: Path, taught: Path | None = None) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Fit and judge a unit.
 
     Args:
         unit: what. folder: where its policy, its planner and its checkpoint are kept; `log.txt` says how far it is.
+        taught: the same of its teacher.
 
     Returns:
         Sessions, and what they were made from: digest, population, version, steps, seconds of processor time.
@@ -383,10 +404,13 @@ def work(unit: Unit, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
         (folder / "log.txt").open("w", encoding="utf-8") as log,
         redirect_stderr(log),
     ):
-        task, fit = Task.load(unit.fitted), folder / "fit"
-        _keep_for(f"{_users(task)} {_prompts(unit)}", fit)
-        reuse(fit, settings.dump(unit.fitted))
-        row = unit.row
+        config, fitted, row = unit.config, unit.fitted, unit.row
+        if unit.teacher is not None and taught is not None:
+            network = {"planner.distilled": str(_distil(unit.teacher, taught, folder))}
+            config, fitted = settings.overlay(config, network), settings.overlay(fitted, network)
+        task, fit = Task.load(fitted), folder / "fit"
+        _keep_for(f"{_users(task)} {_prompts(unit)} {unit.teacher.digest if unit.teacher else ''}", fit)
+        reuse(fit, settings.dump(fitted))
         fresh, begun = not any(fit.glob("checkpoints/*")), time.process_time()
 
         def report(phase: str, at: int, total: int, point: Any) -> None:
@@ -396,8 +420,8 @@ def work(unit: Unit, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
             anew = fitter.lacks(row)
             fitter.fit(row)
             fitting = time.process_time() - begun if fresh and anew else None
-        if unit.config != unit.fitted:
-            task = Task.load(unit.config)
+        if config != fitted:
+            task = Task.load(config)
         with closing(Fitter(task, fit, report)) as fitter:
             stage = Stage(task.population, task.config.env, task.axis, "evaluation", task.config.evaluation.batch_size)
             begun, users = time.process_time(), judged(stage.users, task.config)
@@ -418,6 +442,15 @@ def work(unit: Unit, folder: Path) -> tuple[pl.DataFrame, dict[str, Any]]:
     }
 
 
+def _distil(teacher: Unit, taught: Path, folder: Path) -> Path:
+    """A network that plans as the teacher's chat model did in its lessons, in the folder."""
+    work(teacher, taught)  # fits nothing that is there
+    with closing(Traffic(taught / "fit" / "planners" / "traffic.sqlite", read_only=True)) as traffic:
+        weights, _ = distil(*recorded(traffic), seed_from(teacher.config.seed, "distil"))
+    save(weights, folder / "distilled.npz")
+    return folder / "distilled.npz"
+
+
 def _keep_for(users: str, folder: Path) -> None:
     """Remove what was fitted in a folder for other users, or with other questions to a chat model."""
     marker = folder.with_name("users")
@@ -426,9 +459,9 @@ def _keep_for(users: str, folder: Path) -> None:
     write_whole(marker, users)
 
 
-def _worker(unit: Unit, folder: Path, out: Path) -> dict[str, Any]:
+def _worker(unit: Unit, folder: Path, taught: Path | None, out: Path) -> dict[str, Any]:
     with busy():
-        sessions, about = work(unit, folder)
+        sessions, about = work(unit, folder, taught)
     with _one_at_a_time(out / ".rows"):
         keep(unit, sessions, about, out)
     means = sessions.select(pl.col("T_int", "R_cum").mean()).row(0, named=True)
@@ -489,6 +522,8 @@ def _check(experiment: Experiment) -> None:
     """Refuse rows that the first setting is not for, before anything is written."""
     first, alike = next(iter(experiment.settings)), dict[str, list[str]]()
     for label in experiment.labels(first):
+        if experiment.rows[label].get("distils"):
+            continue
         own = {name: value for name, value in experiment.rows[label].items() if name not in WORDS}
         alike.setdefault(json.dumps(own, sort_keys=True), []).append(label)
     for labels in alike.values():
@@ -536,11 +571,11 @@ class _Work:
         ]
         waits = {label for label in experiment.rows if experiment.tuned_by(label) in searches}
         left = [unit for unit in units if unit.label in waits or not self._done(unit)]
-        again = [unit for unit in left if experiment.settings[unit.setting].get("again") is not None]
+        later = [unit for unit in left if unit.teacher or experiment.settings[unit.setting].get("again") is not None]
         self.left = len(left)
-        self.say(f"{len(units)} units of work, {len(units) - len(left)} done, {len(searches)} searches")
-        self._wave([unit for unit in left if unit not in again], waits, searches)
-        self._wave(self._with_found(again), (), ())  # fitted by now; what failed then is tried once more
+        self.say(f"{len(units)} units of work, {len(units) - len(left)} done; searches to do: {len(searches)}")
+        self._wave([unit for unit in left if unit not in later], waits, searches)
+        self._wave(self._with_found(later), (), ())  # what they need was fitted by now, or is tried once more
         if not self.failed:
             return ""
         return (
@@ -578,7 +613,8 @@ class _Work:
         return [experiment.unit(unit.setting, unit.label, unit.config.seed, self.tuned) for unit in able]
 
     def _begin(self, unit: Unit) -> Future[Any]:
-        return self.pool.submit(_worker, unit, _folder(self.experiment, unit, self.out), self.out)
+        taught = _folder(self.experiment, unit.teacher, self.out) if unit.teacher else None
+        return self.pool.submit(_worker, unit, _folder(self.experiment, unit, self.out), taught, self.out)
 
     def _failed(self, name: str, future: Future[Any]) -> bool:
         """Whether a unit or a search failed, and say so."""
@@ -653,13 +689,25 @@ def cost(config: Config, out: Path, quick: bool) -> Table:
 
 def _measured(unit: Unit) -> float:
     """Seconds that a unit would take, from a short one: fixed costs, steps and sessions each by their number."""
-    config = unit.config
-    steps, users = min(config.train.steps, 8192), min(config.evaluation.users or 1000, 64)
-    small = {"train.steps": steps, "train.evaluations": 1, "evaluation.users": users, "train.validation": 16}
-    if config.planner.sessions:
-        small["planner.sessions"] = min(config.planner.sessions, 64)
-    short = settings.overlay(config, small)
+    config, short = unit.config, _short(unit)
     with tempfile.TemporaryDirectory() as folder:
-        _, about = work(Unit(unit.setting, unit.label, short, short), Path(folder))
-    fitting = (about["fitting"] or 0.0) * (max(config.train.steps, 1) / max(steps, 1) if about["steps"] else 1.0)
-    return float(fitting + about["judging"] * (config.evaluation.users or 1000) * config.evaluation.replicates / users)
+        _, about = work(short, Path(folder) / "own", Path(folder) / "taught")
+    longer = max(config.train.steps, 1) / max(short.config.train.steps, 1)
+    sessions, few = (one.evaluation.users or 1000 for one in (config, short.config))
+    fitting = (about["fitting"] or 0.0) * (longer if about["steps"] else 1.0)
+    return float(fitting + about["judging"] * sessions * config.evaluation.replicates / few)
+
+
+def _short(unit: Unit) -> Unit:
+    """A unit that takes some seconds."""
+    config = unit.config
+    small = {
+        "train.steps": min(config.train.steps, 8192),
+        "train.evaluations": 1,
+        "train.validation": 16,
+        "evaluation.users": min(config.evaluation.users or 1000, 64),
+        "evaluation.replicates": 1,
+        "planner.sessions": min(config.planner.sessions, 64),
+    }
+    short = settings.overlay(config, small)
+    return dataclasses.replace(unit, config=short, fitted=short, teacher=_short(unit.teacher) if unit.teacher else None)

@@ -1,5 +1,6 @@
 """An experiment from its recipe to its report: what is done, what is not done again, and what the report concludes."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 from lerl.cli import main
 from lerl.envs.population import MissingDataError
 from lerl.experiment import KEPT, TUNED, Experiment, _keep_for, done, finished, keep, read_tuned, row_path, run
-from lerl.settings import SettingsError, load
+from lerl.settings import SettingsError, load, overlay
 from lerl.verdict import judge, latex, markdown, write
 
 RECIPE = """
@@ -120,6 +121,54 @@ def test_a_unit_that_fails_does_not_stop_the_others(
     assert "plain, broken, seed 0: failed: " in said.out
     assert "1 of the units and searches failed, the first one: [1/2] plain, broken, seed 0" in said.err
     assert (out / "rows" / "plain" / "flat+greedy.parquet").is_file()
+
+
+def test_a_network_learns_the_plans_of_another_rows_units(recipe: Path, capfd: pytest.CaptureFixture[str]):
+    text = recipe.read_text()
+    rows = (
+        "    asks: {row: llm+greedy, planner.model: 'scripted:expert'}\n"
+        "    asks not: {row: distilled+greedy, distils: asks}\n"
+        "    asks an endpoint: {row: llm+greedy, when: planner.model}\n"
+        "  settings: {plain: {}}\n"
+    )
+    recipe.write_text(text[: text.index("    random: {}")] + rows)
+    out = recipe.parent / "out"
+    command = ["experiment", str(recipe), "--out", str(out), "--experiment.seeds", "1"]
+    assert main(command) == 0
+    assert "2 units of work, 0 done" in capfd.readouterr().out
+    work = out / "work" / "plain"
+    with np.load(work / "asks not" / "seed0" / "distilled.npz") as network:
+        assert network["size"] == 3
+    assert not (work / "asks not" / "seed0" / "fit" / "planners" / "traffic.sqlite").exists()
+    table = pl.read_parquet(out / "rows" / "plain" / "asks not.parquet")
+
+    (out / "rows" / "plain" / "asks not.parquet").unlink()
+    shutil.rmtree(work)  # as on another machine
+    assert main([*command, "--resume"]) == 0
+    assert pl.read_parquet(out / "rows" / "plain" / "asks not.parquet").equals(table)
+
+    experiment = Experiment.read(load(recipe))
+    taught = experiment.unit("plain", "asks not", 0, {})
+    text = recipe.read_text()
+    recipe.write_text(text.replace("'scripted:expert'", "'scripted:expert', planner.candidates: 3"))
+    assert Experiment.read(load(recipe)).unit("plain", "asks not", 0, {}).digest != taught.digest
+
+
+def test_a_planners_settings_leave_rows_that_do_not_use_them_as_they_are(recipe: Path):
+    def digests(**values: Any) -> dict[str, str]:
+        experiment = Experiment.read(
+            overlay(load(recipe), {f"planner.{name}": value for name, value in values.items()})
+        )
+        return {label: experiment.unit("plain", label, 0, {}).digest for label in experiment.rows}
+
+    recipe.write_text(
+        RECIPE.replace("    flat+ppo: {}\n", "    flat+ppo: {}\n    random+greedy: {}\n    boredom+ppo: {}\n")
+    )
+    before = digests()
+    assert digests(model="openai:some") == before
+    assert {label for label, one in digests(size=2).items() if one != before[label]} == {"random+greedy", "boredom+ppo"}
+    changed = {label for label, one in digests(axis="clusters", clusters=4).items() if one != before[label]}
+    assert changed == before.keys()  # encoders see the axis
 
 
 BREAKS_LATE = """
