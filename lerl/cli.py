@@ -568,15 +568,15 @@ def _experiment(arguments: list[str]) -> None:
     recipe, out, config = _configured("experiment", rest)
     folder = out or Path(f"runs/{recipe.stem}-{'quick' if options['quick'] else 'experiment'}")
 
-    from lerl import experiment, verdict
+    from lerl import conduct, verdict
     from lerl.compare import show
     from lerl.reading import RunError
 
     if options.pop("plan"):
-        show(experiment.cost(config, folder, options["quick"]))
+        show(conduct.cost(config, folder, options["quick"]))
         return
     try:
-        whole, failed = experiment.run(config, folder, **options, say=lambda line: print(line, flush=True))
+        whole, failed = conduct.run(config, folder, **options, say=lambda line: print(line, flush=True))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command with --resume goes on") from None
     if found := verdict.judge(whole, folder):

@@ -21,8 +21,9 @@ from scipy.stats import trim_mean  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.compare import bootstrap_weights
 from lerl.envs.files import write_whole
-from lerl.experiment import KINDS, Done, Experiment, done, finished, row_path
+from lerl.experiment import KINDS, Experiment
 from lerl.reading import RunError
+from lerl.units import Done, done, finished, row_path
 
 Floats = NDArray[np.float64]
 

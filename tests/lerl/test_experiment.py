@@ -13,9 +13,11 @@ import polars as pl
 import pytest
 
 from lerl.cli import main
+from lerl.conduct import run
 from lerl.envs.population import MissingDataError
-from lerl.experiment import KEPT, TUNED, Experiment, _keep_for, done, finished, keep, read_tuned, row_path, run
+from lerl.experiment import TUNED, Experiment, read_tuned
 from lerl.settings import SettingsError, load, overlay
+from lerl.units import KEPT, done, finished, keep, keep_for, row_path
 from lerl.verdict import judge, latex, markdown, write
 
 RECIPE = """
@@ -268,7 +270,7 @@ def test_an_interrupted_experiment_ends_at_once_and_keeps_checkpoints(recipe: Pa
 def test_what_was_fitted_for_other_users_is_not_gone_on_with(tmp_path: Path):
     fit = tmp_path / "fit"
     for users, kept in (("a", True), ("a", True), ("b", False)):
-        _keep_for(users, fit)
+        keep_for(users, fit)
         assert fit.is_dir() == (kept and users == "a" and (tmp_path / "begun").is_file())
         fit.mkdir(exist_ok=True)
         (tmp_path / "begun").touch()

@@ -1,0 +1,251 @@
+"""`lerl experiment`: all units of work that are left to do, side by side, and what they will cost."""
+
+import dataclasses
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from lerl import settings
+from lerl.config import Config
+from lerl.envs.files import write_whole
+from lerl.experiment import AGAIN, TUNED, WORDS, Experiment, Unit, read_tuned
+from lerl.fit import check_rows
+from lerl.rows import Task
+from lerl.runs import holds_other, locked
+from lerl.tune import SEARCH, differing, tune
+from lerl.units import ROWS, do, finished, keep_for, populations, work
+from lerl.workers import busy, ended, workers
+
+WORK = "work"
+Say = Callable[[str], object]
+
+
+def run(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tuple[Experiment, str]:
+    """Do what is left to do of an experiment.
+
+    Args:
+        config: the recipe. out: its folder. quick: whether only `experiment.quick` is done.
+        resume: whether to go on with what the folder holds. say: called with a line for each unit that is done.
+
+    Returns:
+        The experiment, and a line about units that failed, empty where none did; the others are done.
+
+    Raises:
+        FileExistsError: the folder holds rows, and `resume` was not asked for, or something else.
+        SettingsError: the recipe cannot be used.
+        MissingDataError: the data of a setting are not there.
+        RunError: another process is at work in the folder, a search failed, or a process was killed.
+    """
+    experiment = Experiment.read(config, quick)
+    done_before = any((out / ROWS).rglob("*.parquet"))
+    if done_before and not resume:
+        raise FileExistsError(f"{out} holds rows of an experiment; go on with them by --resume, or give another --out")
+    if not done_before and holds_other(out, ROWS, WORK, f"{TUNED}.json", ".rows"):
+        raise FileExistsError(f"{out} holds something else than an experiment; give another folder with --out")
+    _check(experiment)
+    users = populations(experiment)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out), workers(experiment.base.experiment.jobs, AGAIN) as pool:
+        return experiment, _Work(experiment, users, out, pool, say).do()
+
+
+def _check(experiment: Experiment) -> None:
+    """Refuse rows that the first setting is not for, before anything is written."""
+    first, alike = next(iter(experiment.settings)), dict[str, list[str]]()
+    for label in experiment.labels(first):
+        if experiment.rows[label].get("distils"):
+            continue
+        own = {name: value for name, value in experiment.rows[label].items() if name not in WORDS}
+        alike.setdefault(json.dumps(own, sort_keys=True), []).append(label)
+    for labels in alike.values():
+        task = Task.load(experiment.unit(first, labels[0], experiment.base.seed, {}).config)
+        check_rows(task, list(dict.fromkeys(experiment.row(label) for label in labels)))
+
+
+class _Work:
+    """What is left to do of an experiment: units at once where they need no search, the others after theirs."""
+
+    def __init__(
+        self, experiment: Experiment, users: Mapping[str, str], out: Path, pool: ProcessPoolExecutor, say: Say
+    ) -> None:
+        self.experiment, self.users, self.out, self.pool, self.say = experiment, users, out, pool, say
+        self.tuned = experiment.tuned(out, self._searched_on)
+        self.failed: list[str] = []
+        self.number = self.left = 0
+        self.begun = time.monotonic()
+
+    @property
+    def _searched_on(self) -> str:
+        return self.users[next(iter(self.experiment.settings))]
+
+    def do(self) -> str:
+        """Do it; a line about what failed, empty where nothing did."""
+        experiment = self.experiment
+        searches = [label for label in experiment.searched() if label not in self.tuned]
+        units = [
+            experiment.unit(setting, label, seed, self.tuned)
+            for setting in experiment.settings
+            for seed in experiment.seeds
+            for label in experiment.labels(setting)
+        ]
+        waits = {label for label in experiment.rows if experiment.tuned_by(label) in searches}
+        left = [unit for unit in units if unit.label in waits or not self._done(unit)]
+        later = [unit for unit in left if unit.teacher or experiment.settings[unit.setting].get("again") is not None]
+        self.left = len(left)
+        self.say(f"{len(units)} units of work, {len(units) - len(left)} done; searches to do: {len(searches)}")
+        self._wave([unit for unit in left if unit not in later], waits, searches)
+        self._wave(self._with_found(later), (), ())  # what they need was fitted by now, or is tried once more
+        if not self.failed:
+            return ""
+        return (
+            f"{len(self.failed)} of the units and searches failed, the first one: {self.failed[0]}; see above, and "
+            "log.txt in its folder"
+        )
+
+    def _done(self, unit: Unit) -> bool:
+        return finished(unit, self.out, self.users[unit.setting]) is not None
+
+    def _wave(self, units: Sequence[Unit], waits: Collection[str], searches: Collection[str]) -> None:
+        """Do units, and searches that those of the rows which wait need."""
+        held = [unit for unit in units if unit.label in waits]
+        waiting: dict[Future[Any], Unit | str] = {self._begin(unit): unit for unit in units if unit not in held}
+        for label in searches:
+            config, folder = self.experiment.search(label)[0], self.out / WORK / TUNED / label
+            waiting[self.pool.submit(_search, config, folder, self._searched_on)] = label
+        while waiting:
+            for future in ended(waiting):
+                one = waiting.pop(future)
+                if isinstance(one, Unit):
+                    self._say_of(one, future)
+                    continue
+                released = [unit for unit in held if self.experiment.tuned_by(unit.label) == one]
+                tuned = self._with_found(released) if self._keep_found(one, future) else []
+                begun = {self._begin(unit): unit for unit in tuned if not self._done(unit)}
+                self.left -= len(released) - len(begun)
+                waiting |= begun
+
+    def _with_found(self, units: Sequence[Unit]) -> list[Unit]:
+        """Units with what searches found by now, without those whose search failed."""
+        experiment = self.experiment
+        needed = [label for label in experiment.searched() if label not in self.tuned]
+        able = [unit for unit in units if experiment.tuned_by(unit.label) not in needed]
+        return [experiment.unit(unit.setting, unit.label, unit.config.seed, self.tuned) for unit in able]
+
+    def _begin(self, unit: Unit) -> Future[Any]:
+        taught = _folder(self.experiment, unit.teacher, self.out) if unit.teacher else None
+        return self.pool.submit(do, unit, _folder(self.experiment, unit, self.out), taught, self.out)
+
+    def _failed(self, name: str, future: Future[Any]) -> bool:
+        """Whether a unit or a search failed, and say so."""
+        if isinstance(error := future.exception(), BrokenProcessPool):
+            raise error
+        if error is not None:
+            self.failed.append(name)
+            self.say(f"{name}: failed: {' '.join(str(error).split()) or type(error).__name__}")
+        return error is not None
+
+    def _keep_found(self, label: str, future: Future[Any]) -> bool:
+        """Keep what a search found; False where it failed."""
+        if self._failed(f"tuned {label}", future):
+            return False
+        experiment, found = self.experiment, read_tuned(self.out)
+        about = {"digest": experiment.search(label)[1], "population": self._searched_on}
+        found[label] = {**about, "trials": experiment.base.tune.trials, **future.result()}
+        write_whole(self.out / f"{TUNED}.json", json.dumps(dict(sorted(found.items())), indent=1) + "\n")
+        self.tuned = experiment.tuned(self.out, self._searched_on)
+        self.say(f"tuned {label}: {found[label]['values']}, {found[label]['seconds']:,.0f} s")
+        return True
+
+    def _say_of(self, unit: Unit, future: Future[Any]) -> None:
+        self.number += 1
+        name = f"[{self.number}/{self.left}] {unit.setting}, {unit.label}, seed {unit.config.seed}"
+        if self._failed(name, future):
+            return
+        found = future.result()
+        rest = (time.monotonic() - self.begun) / self.number * (self.left - self.number) / 60
+        seconds = (found["fitting"] or 0.0) + found["judging"]
+        figures = f"T_int {found['T_int']:.2f}  R_cum {found['R_cum']:.3f}"
+        self.say(f"{name}: {figures}  {seconds:,.0f} s; {rest:,.0f} min left")
+
+
+def _search(config: Config, folder: Path, users: str) -> dict[str, Any]:
+    folder.mkdir(parents=True, exist_ok=True)
+    search = folder / "search"
+    with busy(), (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stderr(log):
+        keep_for(users, search)
+        if (search / SEARCH).is_file() and differing(config, settings.load(search / SEARCH)):
+            shutil.rmtree(search)
+        begun = time.process_time()
+        best = tune(config, search)[0]
+    return {"values": best.values, "score": best.mean, "seconds": round(time.process_time() - begun, 1)}
+
+
+def _folder(experiment: Experiment, unit: Unit, out: Path) -> Path:
+    """Where a unit is fitted: agents that are judged again lie where they were fitted."""
+    own = experiment.settings[unit.setting].get("again") or unit.setting
+    return out / WORK / str(own) / unit.label / f"seed{unit.config.seed}"
+
+
+def cost(config: Config, out: Path, quick: bool) -> Table:
+    """What is left to do, in hours: units times the seconds that finished ones took, or that a short run takes."""
+    experiment = Experiment.read(config, quick)
+    users = populations(experiment)
+    tuned = experiment.tuned(out, users[next(iter(experiment.settings))])
+    table = Table("setting", "row", "units", "done", "seconds each", "hours left")
+    total, measured = 0.0, dict[str, float]()
+    for setting in experiment.settings:
+        for label in experiment.labels(setting):
+            units = [experiment.unit(setting, label, seed, tuned) for seed in experiment.seeds]
+            there = [about for about in (finished(unit, out, users[setting]) for unit in units) if about is not None]
+            known = [(about["fitting"] or 0.0) + about["judging"] for about in there]
+            if not known and label not in measured:
+                print(f"measuring {label}", file=sys.stderr)
+                measured[label] = _measured(units[0])
+            each = sum(known) / len(known) if known else measured[label]
+            hours = (len(units) - len(there)) * each / 3600
+            total += hours
+            table.add_row(setting, label, str(len(units)), str(len(there)), f"{each:,.0f}", f"{hours:.2f}")
+    searches = [label for label in experiment.searched() if label not in tuned]
+    trials, jobs = experiment.base.tune.trials, experiment.base.experiment.jobs
+    tuning = sum(trials * measured.get(label, 0.0) for label in searches) / 3600
+    table.caption = (
+        f"{total:.1f} hours of one core for rows, {tuning:.1f} for {len(searches)} searches of {trials} trials; "
+        f"{(total + tuning) / jobs:.1f} hours with {jobs} jobs"
+    )
+    return table
+
+
+def _measured(unit: Unit) -> float:
+    """Seconds that a unit would take, from a short one: fixed costs, steps and sessions each by their number."""
+    config, short = unit.config, _short(unit)
+    with tempfile.TemporaryDirectory() as folder:
+        _, about = work(short, Path(folder) / "own", Path(folder) / "taught")
+    longer = max(config.train.steps, 1) / max(short.config.train.steps, 1)
+    sessions, few = (one.evaluation.users or 1000 for one in (config, short.config))
+    fitting = (about["fitting"] or 0.0) * (longer if about["steps"] else 1.0)
+    return float(fitting + about["judging"] * sessions * config.evaluation.replicates / few)
+
+
+def _short(unit: Unit) -> Unit:
+    """A unit that takes some seconds."""
+    config = unit.config
+    small = {
+        "train.steps": min(config.train.steps, 8192),
+        "train.evaluations": 1,
+        "train.validation": 16,
+        "evaluation.users": min(config.evaluation.users or 1000, 64),
+        "evaluation.replicates": 1,
+        "planner.sessions": min(config.planner.sessions, 64),
+    }
+    short = settings.overlay(config, small)
+    return dataclasses.replace(unit, config=short, fitted=short, teacher=_short(unit.teacher) if unit.teacher else None)

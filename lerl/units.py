@@ -1,0 +1,198 @@
+"""A unit of an experiment: fitted in a folder of its own, as `lerl train` would fit it, and judged on evaluation users.
+
+What stays is a line for each session, in rows/SETTING/ROW.parquet, with what the numbers were made from. Units that are
+there are not done again, so that an experiment of many hours goes on where it was stopped, on another machine if need
+be.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import lerl
+from lerl import settings
+from lerl.envs.draws import seed_from
+from lerl.envs.files import write_whole
+from lerl.evaluate import episodes, judged
+from lerl.experiment import AGAIN, Experiment, Unit
+from lerl.fit import Fitter
+from lerl.planners.distilled import distil, recorded, save
+from lerl.planners.llm import MODELS
+from lerl.planners.prompt import Prompts
+from lerl.planners.traffic import Traffic
+from lerl.reading import reading
+from lerl.rollout import Stage
+from lerl.rows import Task
+from lerl.tune import reuse
+from lerl.workers import busy
+
+ROWS = "rows"
+KEPT = ("seed", "user", "replicate", "T_int", "R_cum")
+ABOUT = "lerl"  # of a file's own words
+
+
+@dataclass(frozen=True)
+class Done:
+    """What is kept of a row under a setting: sessions (`KEPT`), and by seed what they were made from."""
+
+    sessions: pl.DataFrame
+    about: dict[str, dict[str, Any]]
+
+
+def done(path: Path) -> Done:
+    """What a row's file holds; nothing where there is none."""
+    if not path.is_file():
+        return Done(pl.DataFrame(schema=dict.fromkeys(KEPT, pl.Float64)), {})
+    with reading(path, AGAIN):
+        about = json.loads(pl.read_parquet_metadata(path)[ABOUT])
+        for one in about.values():
+            _ = [one[name] for name in ("digest", "population", "steps", "fitting", "judging")]
+        return Done(pl.read_parquet(path, glob=False).select(KEPT), about)
+
+
+def row_path(out: Path, unit: Unit) -> Path:
+    """The file of a unit's row."""
+    return out / ROWS / unit.setting / f"{unit.label}.parquet"
+
+
+def finished(unit: Unit, out: Path, population: str | None = None) -> dict[str, Any] | None:
+    """How a unit was done, None where it was not, or otherwise, or (where given) on other users."""
+    about = done(row_path(out, unit)).about.get(str(unit.config.seed))
+    if about is None or about["digest"] != unit.digest or population not in (None, about["population"]):
+        return None
+    asked = _prompts(unit)
+    return about if about.get("prompts", asked) == asked else None
+
+
+def _prompts(unit: Unit) -> str:
+    """The digest of what a chat model is asked by; empty for a row without one."""
+    return Prompts(unit.fitted.planner.prompts).digest if unit.row.planner in MODELS else ""
+
+
+def _users(task: Task) -> str:
+    """The digest of a task's users, of how they tire and drift too where that was fitted to their log."""
+    digest, env = task.population.digest(), task.config.env
+    if task.config.data.users != "fitted":
+        return digest
+    fitted = digest, env.boredom, env.fatigue, env.mood, env.drift
+    return hashlib.sha256(repr(fitted).encode()).hexdigest()[:32]
+
+
+def populations(experiment: Experiment) -> dict[str, str]:
+    """The digest of each setting's users."""
+    seed = experiment.base.seed
+    firsts = {name: experiment.unit(name, experiment.labels(name)[0], seed, {}) for name in experiment.settings}
+    return {name: _users(Task.load(unit.config)) for name, unit in firsts.items()}
+
+
+def keep(unit: Unit, sessions: pl.DataFrame, about: dict[str, Any], out: Path) -> None:
+    """Write a unit's sessions beside those of its row's other seeds."""
+    path, seed = row_path(out, unit), unit.config.seed
+    before = done(path)
+    kinds = {"seed": pl.Int16, "user": pl.Int32, "replicate": pl.Int16, "T_int": pl.Int16}
+    table = pl.concat([before.sessions.filter(pl.col("seed") != seed).cast(pl.Float64), sessions.cast(pl.Float64)])
+    table = table.sort("seed", "user", "replicate").cast({name: kinds.get(name, pl.Float32) for name in KEPT})
+    words = dict(sorted({**before.about, str(seed): about}.items()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as aside:
+        table.write_parquet(Path(aside) / "row", compression="zstd", metadata={ABOUT: json.dumps(words)})
+        write_whole(path, (Path(aside) / "row").read_bytes())
+
+
+def work(unit: Unit, folder: Path, taught: Path | None = None) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Fit and judge a unit.
+
+    Args:
+        unit: what. folder: where its policy, its planner and its checkpoint are kept; `log.txt` says how far it is.
+        taught: the same of its teacher.
+
+    Returns:
+        Sessions, and what they were made from: digest, population, version, steps, seconds of processor time.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        _one_at_a_time(folder / ".lock"),
+        (folder / "log.txt").open("w", encoding="utf-8") as log,
+        redirect_stderr(log),
+    ):
+        config, fitted, row = unit.config, unit.fitted, unit.row
+        if unit.teacher is not None and taught is not None:
+            network = {"planner.distilled": str(_distil(unit.teacher, taught, folder))}
+            config, fitted = settings.overlay(config, network), settings.overlay(fitted, network)
+        task, fit = Task.load(fitted), folder / "fit"
+        keep_for(f"{_users(task)} {_prompts(unit)} {unit.teacher.digest if unit.teacher else ''}", fit)
+        reuse(fit, settings.dump(fitted))
+        fresh, begun = not any(fit.glob("checkpoints/*")), time.process_time()
+
+        def report(phase: str, at: int, total: int, point: Any) -> None:
+            print(f"{phase} {at:,}/{total:,} {point or ''}", file=log, flush=True)
+
+        with closing(Fitter(task, fit, report)) as fitter:
+            anew = fitter.lacks(row)
+            fitter.fit(row)
+            fitting = time.process_time() - begun if fresh and anew else None
+        if config != fitted:
+            task = Task.load(config)
+        with closing(Fitter(task, fit, report)) as fitter:
+            stage = Stage(task.population, task.config.env, task.axis, "evaluation", task.config.evaluation.batch_size)
+            begun, users = time.process_time(), judged(stage.users, task.config)
+            how = task.config.evaluation
+            played = stage.play(fitter.agent(row), users, how.replicates, task.seed("evaluation"))
+            sessions = episodes(unit.label, played, task).select(KEPT)
+            judging = time.process_time() - begun
+            curve = fitter.curves([row])
+    steps = max((point["steps"] for point in curve), default=0)
+    return sessions, {
+        "digest": unit.digest,
+        "population": _users(task),
+        "prompts": _prompts(unit),
+        "lerl": lerl.__version__,
+        "steps": steps,
+        "fitting": None if fitting is None else round(fitting, 2),
+        "judging": round(judging, 2),
+    }
+
+
+def _distil(teacher: Unit, taught: Path, folder: Path) -> Path:
+    """A network that plans as the teacher's chat model did in its lessons, in the folder."""
+    work(teacher, taught)  # fits nothing that is there
+    with closing(Traffic(taught / "fit" / "planners" / "traffic.sqlite", read_only=True)) as traffic:
+        weights, _ = distil(*recorded(traffic), seed_from(teacher.config.seed, "distil"))
+    save(weights, folder / "distilled.npz")
+    return folder / "distilled.npz"
+
+
+def keep_for(users: str, folder: Path) -> None:
+    """Remove what was fitted in a folder for other users, or with other questions to a chat model."""
+    marker = folder.with_name("users")
+    if marker.is_file() and marker.read_text(encoding="utf-8") != users:
+        shutil.rmtree(folder, ignore_errors=True)
+    write_whole(marker, users)
+
+
+def do(unit: Unit, folder: Path, taught: Path | None, out: Path) -> dict[str, Any]:
+    """Fit and judge a unit in a process of its own, and keep what came of it; that, and mean T_int and R_cum."""
+    with busy():
+        sessions, about = work(unit, folder, taught)
+    with _one_at_a_time(out / ".rows"):
+        keep(unit, sessions, about, out)
+    means = sessions.select(pl.col("T_int", "R_cum").mean()).row(0, named=True)
+    return {**about, **means}
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Wait until no other process of this experiment holds the lock, and keep the others out."""
+    from filelock import FileLock
+
+    with FileLock(path):
+        yield
