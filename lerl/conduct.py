@@ -94,8 +94,8 @@ class _Work:
         searches = [label for label in experiment.searched() if label not in self.tuned]
         units = [
             experiment.unit(setting, label, seed, self.tuned)
+            for seed in experiment.seeds  # so that what is done early is of all settings
             for setting in experiment.settings
-            for seed in experiment.seeds
             for label in experiment.labels(setting)
         ]
         waits = {label for label in experiment.rows if experiment.tuned_by(label) in searches}
