@@ -437,7 +437,9 @@ class ExperimentConfig:
         seeds: runs of each row, with the seeds from the recipe's on.
         jobs: rows that are worked on side by side, each by a process of its own; the numbers do not depend on it.
         rows: by the name that tables use; under it other settings by dotted key, `row` where the name is not that of a
-            row, and `kind` where it stands for something else in the verdict. In the recipe file only.
+            row, `kind` where it stands for something else in the verdict, `tuned` for the row whose search it takes its
+            settings from, `distils` for the row whose plans its network learns, and `when` for a setting without which
+            it is left out. In the recipe file only.
         settings: by name; under it what differs from the recipe by dotted key, and `again`, the name of another
             setting whose fitted agents are judged here. In the recipe file only.
         few: the rows of all settings but the first, which has all.
