@@ -22,7 +22,7 @@ class Hierarchy:
         planner: chooses categories, or None for all items.
         replan_every: steps a plan is kept.
         replan_below: share of the promised clicks; a plan whose last slate brought less is replaced before that.
-        diversity: weight of maximal marginal relevance, 0 for plain top k; only without a planner.
+        diversity: weight of maximal marginal relevance among the eligible items, 0 for plain top k.
         attentive: whether `contexts` are kept without a planner too, for an encoder.
 
     Attributes:
@@ -119,10 +119,11 @@ class Hierarchy:
         slates = np.zeros((len(self.live), k), np.int32)
         if self.diversity > 0:
             vectors = self.setting.knowledge.item_vectors
-            found = diverse_items(queries, vectors, self._units, shown, k, self.diversity)
+            eligible, widened = (None, 0) if self.planner is None else self.eligible(np.arange(len(self.live))[live])
+            found = diverse_items(queries, vectors, self._units, shown, k, self.diversity, eligible)
         else:
             found, widened = self.memory.index.top(queries, self.allowed[live], self.avoid[live], shown, k)
-            self.widened[live] += widened
+        self.widened[live] += widened
         slates[live] = np.maximum(found, 0)
         return slates
 

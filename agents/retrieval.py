@@ -286,21 +286,24 @@ def diverse_items(
     shown: NDArray[np.int32],
     k: int,
     weight: float,
+    eligible: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int32]:
-    """Slates (B, k) by maximal marginal relevance over all items not yet shown (Carbonell and Goldstein, SIGIR 1998).
+    """Slates (B, k) by maximal marginal relevance over items not yet shown (Carbonell and Goldstein, SIGIR 1998).
 
     Each pick maximises query . vector - weight * max(0, largest cosine to what the slate already holds).
 
     Args:
         queries: (B, D). vectors: (I, D). units: (I, d) directions that similarity is measured in.
         shown: (B, S), -1 as padding. k: items per slate. weight: at least 0, on the scale of the scores.
+        eligible: (B, I), what of the rest may be shown; all of it when None.
     """
     columns, similar = np.ascontiguousarray(vectors.T), np.ascontiguousarray(units.T)
-    return _diverse_items(queries, columns, units, similar, shown, k, weight)
+    mask = np.ones((0, 0), bool) if eligible is None else eligible
+    return _diverse_items(queries, columns, units, similar, shown, mask, k, weight)
 
 
 @njit(cache=True)
-def _diverse_items(queries, columns, units, similar, shown, k, weight):  # type: ignore[no-untyped-def]
+def _diverse_items(queries, columns, units, similar, shown, eligible, k, weight):  # type: ignore[no-untyped-def]
     users, items = len(queries), columns.shape[1]
     slates = np.full((users, k), -1, np.int32)
     scores = np.empty(items, np.float32)
@@ -311,6 +314,10 @@ def _diverse_items(queries, columns, units, similar, shown, k, weight):  # type:
         for slot in range(shown.shape[1]):
             if shown[b, slot] >= 0:
                 scores[shown[b, slot]] = -np.inf
+        if len(eligible):
+            for item in range(items):
+                if not eligible[b, item]:
+                    scores[item] = -np.inf
         nearest[:] = 0.0
         for s in range(min(k, items)):
             best = -1

@@ -463,8 +463,8 @@ class Config:
 
     Args:
         seed: every random draw of the run comes from it.
-        agents: the rows to fit and evaluate: PLANNER+LEARNER, PLANNER+greedy, flat+LEARNER, flat+greedy, flat+mmr,
-            flat+ppo+mmr, sasrec, sasrec+mmr, random, popularity, privileged, or your own agent as
+        agents: the rows to fit and evaluate: PLANNER+LEARNER, PLANNER+greedy, PLANNER+mmr, PLANNER+ppo+mmr, `flat` in
+            a planner's place for none, sasrec, sasrec+mmr, random, popularity, privileged, or your own agent as
             "my_package.my_module:MyAgent"; learners are ppo, a2c, pg, sac, td3, ddpg, hac, dnair, sac4ir, slateq, and
             for slates of one item maskable_ppo and dqn.
         data: which users.

@@ -375,7 +375,7 @@ class Fitter:
         path = self._weight_path(row)
         if path.is_file():
             return
-        self.enter("", None)
+        self.enter(f"tune {row.label}", self._planner(row.planner)[0])
         tried = {}
         for number, weight in enumerate(MMR_WEIGHTS):
             agent = self._weighted(row, weight)
@@ -384,10 +384,10 @@ class Fitter:
         write_whole(path, json.dumps({"weight": max(tried, key=lambda weight: tried[weight]), "tried": tried}))
 
     def _weighted(self, row: Row, weight: float) -> Agent:
-        """A row without a planner, re-ranked with this weight."""
+        """A row, re-ranked with this weight."""
         if row.baseline == SASREC:
             return self._sasrec(row, weight)
-        return self._agent(None, self._scorer(row, False), weight, row.label)
+        return self._agent(self._planner(row.planner)[0], self._scorer(row, False), weight, row.label)
 
     def _fit_sasrec(self) -> None:
         """What training users are known to have clicked makes the network; nothing is simulated for it."""

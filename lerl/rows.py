@@ -65,13 +65,13 @@ def parse_row(name: str, main_planner: str) -> Row:
         return Row(name.rpartition(":")[2], baseline=name)
     head, _, scorer = name.partition("+")
     planner = main_planner if head == "planner" else head
-    if scorer not in SCORERS or ("mmr" in scorer and head != "flat"):
+    if scorer not in SCORERS:
         close = difflib.get_close_matches(name, _examples(), 1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise PluginError(
             f"agents names {name!r}, which is no row.{hint} Rows are PLANNER+LEARNER, PLANNER+greedy, "
-            f"flat+LEARNER, flat+greedy, flat+mmr, flat+ppo+mmr, {', '.join((*RANKED, *BASELINES))}, or your own agent "
-            f"as 'my_package.my_module:MyAgent'; planners are {', '.join(PLANNERS)}, or your own; "
+            f"PLANNER+mmr, PLANNER+ppo+mmr, flat in a planner's place, {', '.join((*RANKED, *BASELINES))}, or your own "
+            f"agent as 'my_package.my_module:MyAgent'; planners are {', '.join(PLANNERS)}, or your own; "
             f"learners are {', '.join(LEARNERS)}"
         )
     if head != "flat" and planner not in PLANNERS:
@@ -84,8 +84,8 @@ def parse_row(name: str, main_planner: str) -> Row:
 
 
 def _examples() -> list[str]:
-    planned = [f"{planner}+{scorer}" for planner in (*PLANNERS, "planner") for scorer in (*LEARNERS, "greedy")]
-    return [*planned, *(f"flat+{scorer}" for scorer in SCORERS), *RANKED, *BASELINES]
+    planned = [f"{planner}+{scorer}" for planner in (*PLANNERS, "planner", "flat") for scorer in SCORERS]
+    return [*planned, *RANKED, *BASELINES]
 
 
 def parse_rows(config: Config) -> list[Row]:

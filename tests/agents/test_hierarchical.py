@@ -177,6 +177,17 @@ def test_diversity_re_ranks(setting: Setting, make_env: MakeEnv, play: Play, pop
     np.testing.assert_array_equal(diverse[0, :, 0], plain[0, :, 0])  # the first pick is the best
 
 
+def test_diversity_keeps_to_the_plan(setting: Setting, make_env: MakeEnv, play: Play):
+    slates = {}
+    for diversity in (0.0, 3.0):
+        hierarchy = Hierarchy(setting, 20, RoundRobinPlanner(1, 0), diversity=diversity)
+        played, _ = play(make_env(20, leave=NEVER), HierarchicalAgent(hierarchy), steps=1)
+        slates[diversity] = played[0]
+    assert (setting.axis.groups[slates[3.0]] == 0).any(axis=-1).all()
+    assert (slates[0.0] != slates[3.0]).any()
+    np.testing.assert_array_equal(slates[0.0][:, 0], slates[3.0][:, 0])
+
+
 def test_a_wrong_plan_is_refused_before_it_does_harm(setting: Setting, make_env: MakeEnv):
     class Wrong:
         def plan(self, contexts: PlanContexts) -> Plans:

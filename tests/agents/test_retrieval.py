@@ -130,6 +130,8 @@ def test_maximal_marginal_relevance_by_hand():
     for weight, slate in ((0.0, [0, 1, 2]), (1.0, [0, 1, 2]), (2.0, [0, 2, 1])):
         assert diverse_items(one, vectors, units, NOTHING, 3, weight).tolist() == [slate]
     assert diverse_items(one, vectors, units, np.array([[0]], np.int32), 3, 2.0).tolist() == [[1, 2, -1]]
+    planned = np.array([[False, True, True]])
+    assert diverse_items(one, vectors, units, NOTHING, 3, 2.0, planned).tolist() == [[1, 2, -1]]
 
 
 def test_without_a_weight_re_ranking_is_top_k():
