@@ -15,6 +15,7 @@ Observation = dict[str, NDArray[Any]]
 KEPT = ("shown", "feedback", "estimates", "steps", "plans", "tastes", "offsets", "counts", "liked", "keys")
 BEST = 3  # items over which a category's liking is averaged
 KNOWN = 8  # best items of a category that are looked up once a session; where they are used up, the others are
+GONE = -2  # in the place of one of these that was shown
 
 
 class Memory:
@@ -44,6 +45,8 @@ class Memory:
         self._begun = 0
         self.index = ItemIndex(setting.knowledge.item_vectors, self.groups)
         self._best, self._scores = self.index.best(self.tastes, KNOWN)
+        self._liking = np.zeros_like(self.liked)
+        self._stale = np.ones(self.liked.shape, bool)
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
         """Forget these slots: new sessions start there. Keys tell sessions apart; made here unless given."""
@@ -52,6 +55,7 @@ class Memory:
         self.tastes[rows] = observation["taste"][rows]
         self.offsets[rows] = observation["taste_offset"][rows, 0]
         self._best[rows], self._scores[rows] = self.index.best(self.tastes[rows], KNOWN)
+        self._stale[rows] = True
         if keys is None:
             keys = np.array([seed_from(self.setting.seed, self._begun + i) for i in range(len(rows))], np.uint64)
             self._begun += len(rows)
@@ -76,6 +80,9 @@ class Memory:
             self.estimates,
             self.counts,
             self.liked,
+            self._best,
+            self._stale,
+            setting.repeats,
         )
 
     def snapshot(self) -> dict[str, Any]:
@@ -87,7 +94,7 @@ class Memory:
         for name in KEPT:
             setattr(self, name, snapshot[name].copy())
         self._begun = snapshot["begun"]
-        self._best, self._scores = self.index.best(self.tastes, KNOWN)
+        self._best[:], self._stale[:] = GONE, True
 
     @property
     def barred(self) -> NDArray[np.int32]:
@@ -120,16 +127,18 @@ class Memory:
     def liking(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Estimated chance of a click on the best items left in each category, (n, C), 0 where none is left."""
         index = self.index
-        return _liking(
-            rows, self.tastes, self.offsets, self._best, self._scores, index.tiles, index.items, index.starts,
-            self.barred, len(self.setting.axis.names), BEST, len(self.groups),
+        _like(
+            rows, self._stale, self.tastes, self.offsets, self._best, self._scores, index.tiles, index.items,
+            index.starts, self.barred, self._liking, BEST, len(self.groups),
         )  # fmt: skip
+        return self._liking[rows]
 
 
 @njit(cache=True)
 def _take_in(  # type: ignore[no-untyped-def]
-    rows, items, answers, steps, k, tastes, offsets, vectors, groups, shown, feedback, estimates, counts, liked
-):
+    rows, items, answers, steps, k, tastes, offsets, vectors, groups, shown, feedback, estimates, counts, liked, known,
+    stale, repeats,
+):  # fmt: skip
     newest = items.shape[1] - k
     for b in rows:
         for s in range(k):
@@ -146,7 +155,19 @@ def _take_in(  # type: ignore[no-untyped-def]
                     if groups[item, m] >= 0:
                         counts[b, groups[item, m]] += 1
                         liked[b, groups[item, m]] += answers[b, newest + s]
+                        if not repeats and _strike(item, known[b, groups[item, m]]):
+                            stale[b, groups[item, m]] = True
         steps[b] += 1
+
+
+@njit(cache=True)
+def _strike(item, names):  # type: ignore[no-untyped-def]
+    """Put GONE in an item's place among names (L,); whether it was there."""
+    for place in range(len(names)):
+        if names[place] == item:
+            names[place] = GONE
+            return True
+    return False
 
 
 @njit(cache=True)
@@ -164,37 +185,31 @@ def _newest(rows, ends, slots, shown, feedback, estimates):  # type: ignore[no-u
 
 
 @njit(cache=True)
-def _liking(rows, tastes, offsets, known, scores, tiles, items, starts, shown, categories, best, count):  # type: ignore[no-untyped-def]
-    """Mean chance of the best items left; `known` and `scores` list the best, anew where too few of them are left."""
-    liking = np.zeros((len(rows), categories), np.float32)
+def _like(rows, stale, tastes, offsets, known, scores, tiles, items, starts, shown, liking, best, count):  # type: ignore[no-untyped-def]
+    """liking (B, C) <- the mean chance of the best items left, where stale; `known` and `scores` list the best.
+
+    A list is made anew where too few of it are left.
+    """
     seen = np.zeros(count, np.bool_)
-    top = np.empty(best, np.float32)
-    for n in range(len(rows)):
-        b = rows[n]
-        mark(seen, shown[b], True)
+    for b in rows:
         for c in range(known.shape[1]):
-            found = _left(known[b, c], scores[b, c], seen, top)
-            if found < best and known[b, c, -1] >= 0:
+            if not stale[b, c]:
+                continue
+            if (known[b, c] >= 0).sum() < best and known[b, c, -1] != -1:
                 part = slice(starts[c], starts[c + 1])
+                mark(seen, shown[b], True)
                 best_unseen(tastes, b, tiles[part], items[part], seen, known[b, c], scores[b, c])
-                found = _left(known[b, c], scores[b, c], seen, top)
-            total = 0.0
-            for place in range(found):
-                total += 1.0 / (1.0 + np.exp(-top[place] - offsets[b]))
-            if found > 0:
-                liking[n, c] = total / found
-        mark(seen, shown[b], False)
-    return liking
+                mark(seen, shown[b], False)
+            liking[b, c] = _chance(known[b, c], scores[b, c], offsets[b], best)
+            stale[b, c] = False
 
 
 @njit(cache=True)
-def _left(names, scores, seen, top):  # type: ignore[no-untyped-def]
-    """top (n,) <- the scores of the first names (L,) not seen, -1 as padding; how many there are, at most n."""
-    found = 0
+def _chance(names, scores, offset, most):  # type: ignore[no-untyped-def]
+    """The mean chance of a click on the first `most` of names (L,) that are items, 0 where none is."""
+    total, found = 0.0, 0
     for place in range(len(names)):
-        if found == len(top) or names[place] < 0:
-            break
-        if not seen[names[place]]:
-            top[found] = scores[place]
+        if names[place] >= 0 and found < most:
+            total += 1.0 / (1.0 + np.exp(-scores[place] - offset))
             found += 1
-    return found
+    return total / max(found, 1)
