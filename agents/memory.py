@@ -195,13 +195,22 @@ def _like(rows, stale, tastes, offsets, known, scores, tiles, items, starts, sho
         for c in range(known.shape[1]):
             if not stale[b, c]:
                 continue
-            if (known[b, c] >= 0).sum() < best and known[b, c, -1] != -1:
+            if _count(known[b, c]) < best and known[b, c, -1] != -1:
                 part = slice(starts[c], starts[c + 1])
                 mark(seen, shown[b], True)
                 best_unseen(tastes, b, tiles[part], items[part], seen, known[b, c], scores[b, c])
                 mark(seen, shown[b], False)
             liking[b, c] = _chance(known[b, c], scores[b, c], offsets[b], best)
             stale[b, c] = False
+
+
+@njit(cache=True)
+def _count(names):  # type: ignore[no-untyped-def]
+    """How many of names (L,) are items."""
+    count = 0
+    for place in range(len(names)):
+        count += names[place] >= 0
+    return count
 
 
 @njit(cache=True)
