@@ -95,7 +95,7 @@ class Tiredness:
         same = model is not None and model[0] is axis and model[1] is satiation and model[2:] == (slate_size, slots)
         if same and len(self._kept[0]) >= 2 * count:
             return
-        self._model, places = (axis, satiation, slate_size, slots), -(-2 * count // WAYS) * WAYS
+        self._model, places = (axis, satiation, slate_size, slots), -(-2 * max(count, 1) // WAYS) * WAYS
         self._kept = (
             np.zeros(places, np.uint64),
             np.zeros(places, np.int64),
