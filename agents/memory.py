@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.agents.base import Setting
-from lerl.agents.retrieval import ItemIndex, best_unseen, mark
+from lerl.agents.retrieval import Best, ItemIndex, best_unseen, mark
 from lerl.envs.draws import seed_from
 from lerl.planners.base import PlanContexts
 
@@ -15,6 +15,7 @@ Observation = dict[str, NDArray[Any]]
 KEPT = ("shown", "feedback", "estimates", "steps", "plans", "tastes", "offsets", "counts", "liked", "keys")
 BEST = 3  # items over which a category's liking is averaged
 KNOWN = 8  # best items of a category that are looked up once a session; where they are used up, the others are
+MET = 2**20  # how many of these are remembered of users who were there before, of all together
 GONE = -2  # in the place of one of these that was shown
 
 
@@ -45,6 +46,7 @@ class Memory:
         self._begun = 0
         self.index = ItemIndex(setting.knowledge.item_vectors, self.groups)
         self._best, self._scores = self.index.best(self.tastes, KNOWN)
+        self._met: dict[bytes, Best] = {}
         self._liking = np.zeros_like(self.liked)
         self._stale = np.ones(self.liked.shape, bool)
 
@@ -54,12 +56,23 @@ class Memory:
         self.steps[rows], self.plans[rows], self.counts[rows], self.liked[rows] = 0, 0, 0, 0
         self.tastes[rows] = observation["taste"][rows]
         self.offsets[rows] = observation["taste_offset"][rows, 0]
-        self._best[rows], self._scores[rows] = self.index.best(self.tastes[rows], KNOWN)
+        self._meet(rows)
         self._stale[rows] = True
         if keys is None:
             keys = np.array([seed_from(self.setting.seed, self._begun + i) for i in range(len(rows))], np.uint64)
             self._begun += len(rows)
         self.keys[rows] = keys
+
+    def _meet(self, rows: NDArray[np.int64]) -> None:
+        """Look up the best items for whoever is in these slots, and remember them for when they come again."""
+        if len(self._met) * self._best[0].size > MET:
+            self._met.clear()
+        tastes = [self.tastes[row].tobytes() for row in rows.tolist()]
+        new = [n for n, taste in enumerate(tastes) if taste not in self._met]
+        found = self.index.best(self.tastes[rows[new]], KNOWN)
+        self._met.update(zip((tastes[n] for n in new), zip(*found, strict=True), strict=True))
+        for row, taste in zip(rows.tolist(), tastes, strict=True):
+            self._best[row], self._scores[row] = self._met[taste]
 
     def see(self, observation: Observation) -> None:
         """Take in the newest slate of every slot whose session has moved on."""
