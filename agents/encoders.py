@@ -39,41 +39,37 @@ class CategoryEncoder:
         self.setting, self.planned = setting, planned
         self.scale = np.maximum(setting.knowledge.item_vectors.std(axis=0), 1e-6)
         categories, dim = len(setting.axis.names), setting.knowledge.item_vectors.shape[1]
-        self.size = (PER_CATEGORY + 2 * planned) * categories + 2 * dim + 3 + planned
+        self.size = self._width = (PER_CATEGORY + 2 * planned) * categories + 2 * dim + 3 + planned
 
     def encode(self, hierarchy: Hierarchy, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
         """Features (n, size) of the sessions in a hierarchy's slots, or in some of them."""
         contexts, memory = hierarchy.contexts, hierarchy.memory
         if contexts is None:
             raise ValueError("the hierarchy must be attentive for an encoder to see its sessions")
-        some: Any = slice(None) if rows is None else rows
-        contexts = contexts if rows is None else contexts.take(rows)
-        k = self.setting.slate_size
-        sums, surprise, late = _summarise(
+        rows = np.arange(len(contexts)) if rows is None else rows
+        categories = len(contexts.names)
+        features = np.empty((len(rows), self._width), np.float32)
+        liking = np.clip(contexts.liking[rows], 0.01, 0.99)
+        features[:, :categories] = np.log(liking / (1 - liking))
+        _summarise(
+            rows,
             contexts.recent_items,
             contexts.recent_feedback,
             contexts.recent_estimates,
             memory.groups,
-            len(contexts.names),
             self.setting.knowledge.item_vectors,
-            k,
+            memory.tastes,
+            self.scale,
+            contexts.steps,
+            self.setting.max_steps,
+            self.setting.slate_size,
+            features[:, categories : self._width - self.planned * (2 * categories + 1)],
         )
-        liking = np.clip(contexts.liking, 0.01, 0.99)
-        parts = [
-            np.log(liking / (1 - liking)),
-            sums[:, 0],
-            sums[:, 1] / 3,
-            2 * sums[:, 2] / (1 + sums[:, 3]),
-            2 * sums[:, 4],
-            memory.tastes[some] * self.scale,
-            0.3 * surprise / self.scale,
-            late,
-            (1 - contexts.steps / self.setting.max_steps)[:, None],
-        ]
         if self.planned:
-            age = (memory.steps[some] - hierarchy.planned_at[some])[:, None] / hierarchy.replan_every
-            parts += [hierarchy.allowed[some], hierarchy.avoid[some], age]
-        return np.concatenate(parts, axis=1, dtype=np.float32)
+            planned = features[:, -2 * categories - 1 :]
+            planned[:, :categories], planned[:, categories:-1] = hierarchy.allowed[rows], hierarchy.avoid[rows]
+            planned[:, -1] = (memory.steps[rows] - hierarchy.planned_at[rows]) / hierarchy.replan_every
+        return features
 
 
 class HistoryEncoder(CategoryEncoder):
@@ -121,40 +117,55 @@ def _last_items(items, feedback, history):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _summarise(items, feedback, estimates, groups, categories, vectors, k):  # type: ignore[no-untyped-def]
-    """Per category (B, 5, C): exposure fast, slow, surprise and its count, last slate; (B, D) surprise; (B, 2) late."""
-    users, slots = items.shape
-    faded = np.empty((2, (slots - 1) // k + 1))
+def _summarise(  # type: ignore[no-untyped-def]
+    rows, items, feedback, estimates, groups, vectors, tastes, scale, steps, max_steps, k, features
+):
+    """features (n, 4 C + 2 D + 3) <- what is neither promised nor planned; see `CategoryEncoder`."""
+    slots, dim = items.shape[1], len(scale)
+    categories = (features.shape[1] - 2 * dim - 3) // 4
+    faded = np.empty((4, (slots - 1) // k + 1))
     for age in range(faded.shape[1]):
         faded[0, age], faded[1, age] = FAST**age, SLOW**age
-    sums = np.zeros((users, 5, categories), np.float32)
-    surprise = np.zeros((users, vectors.shape[1]), np.float32)
-    late = np.zeros((users, 2), np.float32)
-    for b in range(users):
-        weights = 1e-6
-        for slot in range(slots):
-            item = items[b, slot]
-            if item < 0:
-                continue
-            age = (slots - 1 - slot) // k
+        faded[2, age], faded[3, age] = faded[0, age] / k, faded[1, age] / k
+    share = 1.0 / k
+    sums = np.empty((5, categories), np.float32)  # exposure fast, slow, surprise and its count, last slate
+    surprise = np.empty(dim, np.float32)
+    late = np.empty(2, np.float32)
+    for n in range(len(rows)):
+        b = rows[n]
+        sums[:], surprise[:], late[:], weights = 0.0, 0.0, 0.0, 1e-6
+        for age in range(faded.shape[1] - 1, -1, -1):
             fast, slow = faded[0, age], faded[1, age]
-            gap = feedback[b, slot] - estimates[b, slot]
-            weights += fast
-            late[b, 0] += fast * feedback[b, slot]
-            late[b, 1] += fast * gap
-            for j in range(vectors.shape[1]):
-                surprise[b, j] += slow * gap * vectors[item, j]
-            for m in range(groups.shape[1]):
-                group = groups[item, m]
-                if group >= 0:
-                    sums[b, 0, group] += fast / k
-                    sums[b, 1, group] += slow / k
-                    sums[b, 2, group] += slow * gap
-                    sums[b, 3, group] += slow
-                    if age == 0:
-                        sums[b, 4, group] += 1.0 / k
-        late[b] /= weights
-    return sums, surprise, late
+            for slot in range(max(slots - (age + 1) * k, 0), slots - age * k):
+                item = items[b, slot]
+                if item < 0:
+                    continue
+                gap = feedback[b, slot] - estimates[b, slot]
+                weights += fast
+                late[0] += fast * feedback[b, slot]
+                late[1] += fast * gap
+                step = slow * gap
+                for j in range(dim):
+                    surprise[j] += step * vectors[item, j]
+                for m in range(groups.shape[1]):
+                    group = groups[item, m]
+                    if group >= 0:
+                        sums[0, group] += faded[2, age]
+                        sums[1, group] += faded[3, age]
+                        sums[2, group] += step
+                        sums[3, group] += slow
+                        if age == 0:
+                            sums[4, group] += share
+        for c in range(categories):
+            features[n, c] = sums[0, c]
+            features[n, categories + c] = sums[1, c] / np.float32(3)
+            features[n, 2 * categories + c] = np.float32(2) * sums[2, c] / (np.float32(1) + sums[3, c])
+            features[n, 3 * categories + c] = np.float32(2) * sums[4, c]
+        for j in range(dim):
+            features[n, 4 * categories + j] = tastes[b, j] * scale[j]
+            features[n, 4 * categories + dim + j] = np.float32(0.3) * surprise[j] / scale[j]
+        features[n, -3], features[n, -2] = late[0] / weights, late[1] / weights
+        features[n, -1] = 1 - steps[b] / max_steps
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ class Hierarchy:
     def _look(self, rows: NDArray[np.int64]) -> None:
         if self.attentive:
             fresh = self.memory.contexts(rows)
-            self.contexts = fresh if self.contexts is None else self.contexts.replaced(rows, fresh)
+            everyone = np.array_equal(rows, np.arange(len(self.live)))
+            self.contexts = fresh if everyone or self.contexts is None else self.contexts.replaced(rows, fresh)
 
     def _plan(self, rows: NDArray[np.int64]) -> None:
         rows = rows[self.live[rows]]

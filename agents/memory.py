@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.agents.base import Setting
-from lerl.agents.retrieval import ItemIndex, best_unseen, mark
+from lerl.agents.retrieval import Best, ItemIndex, best_unseen, mark
 from lerl.envs.draws import seed_from
 from lerl.planners.base import PlanContexts
 
@@ -15,6 +15,8 @@ Observation = dict[str, NDArray[Any]]
 KEPT = ("shown", "feedback", "estimates", "steps", "plans", "tastes", "offsets", "counts", "liked", "keys")
 BEST = 3  # items over which a category's liking is averaged
 KNOWN = 8  # best items of a category that are looked up once a session; where they are used up, the others are
+MET = 2**20  # how many of these are remembered of users who were there before, of all together
+GONE = -2  # in the place of one of these that was shown
 
 
 class Memory:
@@ -44,6 +46,9 @@ class Memory:
         self._begun = 0
         self.index = ItemIndex(setting.knowledge.item_vectors, self.groups)
         self._best, self._scores = self.index.best(self.tastes, KNOWN)
+        self._met: dict[bytes, Best] = {}
+        self._liking = np.zeros_like(self.liked)
+        self._stale = np.ones(self.liked.shape, bool)
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
         """Forget these slots: new sessions start there. Keys tell sessions apart; made here unless given."""
@@ -51,11 +56,23 @@ class Memory:
         self.steps[rows], self.plans[rows], self.counts[rows], self.liked[rows] = 0, 0, 0, 0
         self.tastes[rows] = observation["taste"][rows]
         self.offsets[rows] = observation["taste_offset"][rows, 0]
-        self._best[rows], self._scores[rows] = self.index.best(self.tastes[rows], KNOWN)
+        self._meet(rows)
+        self._stale[rows] = True
         if keys is None:
             keys = np.array([seed_from(self.setting.seed, self._begun + i) for i in range(len(rows))], np.uint64)
             self._begun += len(rows)
         self.keys[rows] = keys
+
+    def _meet(self, rows: NDArray[np.int64]) -> None:
+        """Look up the best items for whoever is in these slots, and remember them for when they come again."""
+        if len(self._met) * self._best[0].size > MET:
+            self._met.clear()
+        tastes = [self.tastes[row].tobytes() for row in rows.tolist()]
+        new = [n for n, taste in enumerate(tastes) if taste not in self._met]
+        found = self.index.best(self.tastes[rows[new]], KNOWN)
+        self._met.update(zip((tastes[n] for n in new), zip(*found, strict=True), strict=True))
+        for row, taste in zip(rows.tolist(), tastes, strict=True):
+            self._best[row], self._scores[row] = self._met[taste]
 
     def see(self, observation: Observation) -> None:
         """Take in the newest slate of every slot whose session has moved on."""
@@ -76,6 +93,9 @@ class Memory:
             self.estimates,
             self.counts,
             self.liked,
+            self._best,
+            self._stale,
+            setting.repeats,
         )
 
     def snapshot(self) -> dict[str, Any]:
@@ -87,7 +107,7 @@ class Memory:
         for name in KEPT:
             setattr(self, name, snapshot[name].copy())
         self._begun = snapshot["begun"]
-        self._best, self._scores = self.index.best(self.tastes, KNOWN)
+        self._best[:], self._stale[:] = GONE, True
 
     @property
     def barred(self) -> NDArray[np.int32]:
@@ -120,16 +140,18 @@ class Memory:
     def liking(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Estimated chance of a click on the best items left in each category, (n, C), 0 where none is left."""
         index = self.index
-        return _liking(
-            rows, self.tastes, self.offsets, self._best, self._scores, index.tiles, index.items, index.starts,
-            self.barred, len(self.setting.axis.names), BEST, len(self.groups),
+        _like(
+            rows, self._stale, self.tastes, self.offsets, self._best, self._scores, index.tiles, index.items,
+            index.starts, self.barred, self._liking, BEST, len(self.groups),
         )  # fmt: skip
+        return self._liking[rows]
 
 
 @njit(cache=True)
 def _take_in(  # type: ignore[no-untyped-def]
-    rows, items, answers, steps, k, tastes, offsets, vectors, groups, shown, feedback, estimates, counts, liked
-):
+    rows, items, answers, steps, k, tastes, offsets, vectors, groups, shown, feedback, estimates, counts, liked, known,
+    stale, repeats,
+):  # fmt: skip
     newest = items.shape[1] - k
     for b in rows:
         for s in range(k):
@@ -146,7 +168,19 @@ def _take_in(  # type: ignore[no-untyped-def]
                     if groups[item, m] >= 0:
                         counts[b, groups[item, m]] += 1
                         liked[b, groups[item, m]] += answers[b, newest + s]
+                        if not repeats and _strike(item, known[b, groups[item, m]]):
+                            stale[b, groups[item, m]] = True
         steps[b] += 1
+
+
+@njit(cache=True)
+def _strike(item, names):  # type: ignore[no-untyped-def]
+    """Put GONE in an item's place among names (L,); whether it was there."""
+    for place in range(len(names)):
+        if names[place] == item:
+            names[place] = GONE
+            return True
+    return False
 
 
 @njit(cache=True)
@@ -164,37 +198,40 @@ def _newest(rows, ends, slots, shown, feedback, estimates):  # type: ignore[no-u
 
 
 @njit(cache=True)
-def _liking(rows, tastes, offsets, known, scores, tiles, items, starts, shown, categories, best, count):  # type: ignore[no-untyped-def]
-    """Mean chance of the best items left; `known` and `scores` list the best, anew where too few of them are left."""
-    liking = np.zeros((len(rows), categories), np.float32)
+def _like(rows, stale, tastes, offsets, known, scores, tiles, items, starts, shown, liking, best, count):  # type: ignore[no-untyped-def]
+    """liking (B, C) <- the mean chance of the best items left, where stale; `known` and `scores` list the best.
+
+    A list is made anew where too few of it are left.
+    """
     seen = np.zeros(count, np.bool_)
-    top = np.empty(best, np.float32)
-    for n in range(len(rows)):
-        b = rows[n]
-        mark(seen, shown[b], True)
+    for b in rows:
         for c in range(known.shape[1]):
-            found = _left(known[b, c], scores[b, c], seen, top)
-            if found < best and known[b, c, -1] >= 0:
+            if not stale[b, c]:
+                continue
+            if _count(known[b, c]) < best and known[b, c, -1] != -1:
                 part = slice(starts[c], starts[c + 1])
+                mark(seen, shown[b], True)
                 best_unseen(tastes, b, tiles[part], items[part], seen, known[b, c], scores[b, c])
-                found = _left(known[b, c], scores[b, c], seen, top)
-            total = 0.0
-            for place in range(found):
-                total += 1.0 / (1.0 + np.exp(-top[place] - offsets[b]))
-            if found > 0:
-                liking[n, c] = total / found
-        mark(seen, shown[b], False)
-    return liking
+                mark(seen, shown[b], False)
+            liking[b, c] = _chance(known[b, c], scores[b, c], offsets[b], best)
+            stale[b, c] = False
 
 
 @njit(cache=True)
-def _left(names, scores, seen, top):  # type: ignore[no-untyped-def]
-    """top (n,) <- the scores of the first names (L,) not seen, -1 as padding; how many there are, at most n."""
-    found = 0
+def _count(names):  # type: ignore[no-untyped-def]
+    """How many of names (L,) are items."""
+    count = 0
     for place in range(len(names)):
-        if found == len(top) or names[place] < 0:
-            break
-        if not seen[names[place]]:
-            top[found] = scores[place]
+        count += names[place] >= 0
+    return count
+
+
+@njit(cache=True)
+def _chance(names, scores, offset, most):  # type: ignore[no-untyped-def]
+    """The mean chance of a click on the first `most` of names (L,) that are items, 0 where none is."""
+    total, found = 0.0, 0
+    for place in range(len(names)):
+        if names[place] >= 0 and found < most:
+            total += 1.0 / (1.0 + np.exp(-scores[place] - offset))
             found += 1
-    return found
+    return total / max(found, 1)

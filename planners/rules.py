@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lerl.envs import draws
 from lerl.envs.plugins import blamed, load_plugin
 from lerl.planners.base import PlanContexts, Planner, Plans, Sessions
-from lerl.planners.satiation import Satiation, fit_satiation, tiredness
+from lerl.planners.satiation import Satiation, Tiredness, fit_satiation
 
 
 def _top(scores: NDArray[np.floating], sizes: int | NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -103,6 +103,7 @@ class BoredomAwarePlanner:
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
         self.satiation: Satiation | None = None
+        self._tiredness = Tiredness()
 
     def session_ended(self, sessions: Sessions) -> None:
         """Learn what tires from whole sessions."""
@@ -131,7 +132,7 @@ class BoredomAwarePlanner:
         Allowed are so many categories, or (B,) so many.
         """
         satiation = self.satiation or Satiation.assumed(len(contexts.names))
-        tired, surplus, spread = tiredness(contexts, satiation)
+        tired, surplus, spread = self._tiredness.of(contexts, satiation)
         liking = np.clip(contexts.liking, 1e-3, 1 - 1e-3)
         value = satiation.intercept + satiation.slope * np.log(liking / (1 - liking)) + surplus + self.bonus * spread
         value[(contexts.liking <= 0) | barred] = -1e9

@@ -2,17 +2,21 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from lerl.envs.catalog import Axis
 from lerl.planners.base import PlanContexts, Sessions
 
 TIME_CONSTANTS = (3.0, 5.0, 8.0, 12.0, 20.0)
 PRIOR_VARIANCE = 0.25
 RIDGE = 30.0
+WAYS = 8  # sessions among whose places a session's place is looked for
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +39,7 @@ class Satiation:
     keep: float
 
     @staticmethod
+    @cache
     def assumed(categories: int) -> "Satiation":
         """Before any feedback: each category tires itself, half a unit of log-odds per slate's worth, over 8 steps."""
         return Satiation(0.0, 1.0, 0.5 * np.eye(categories), math.exp(-1 / 8.0))
@@ -49,78 +54,173 @@ def tiredness(
         (B, C) tiredness in log-odds; (B, C) posterior mean and (B, C) standard deviation of a category's surplus in
         log-odds, under a normal prior of variance 0.25 and one Newton step from 0.
     """
-    return _tiredness(
-        contexts.recent_items,
-        contexts.recent_feedback,
-        contexts.recent_estimates,
-        contexts.axis.groups,
-        contexts.slate_size,
-        satiation.intercept,
-        satiation.slope,
-        satiation.weights,
-        satiation.keep,
-        PRIOR_VARIANCE,
-    )
+    return Tiredness().of(contexts, satiation)
+
+
+class Tiredness:
+    """`tiredness`, asked about the same sessions slate after slate: it goes over the newest slate alone.
+
+    What was found of a session is kept with the slates it was found from. While a session goes on from these, so does
+    this, in the same bits; where it does not, or where a slate has left the window, all slates are gone over.
+    """
+
+    def __init__(self) -> None:
+        self._model: tuple[Axis, Satiation, int, int] | None = None
+        self._kept: tuple[NDArray[Any], ...] = ()
+
+    def of(
+        self, contexts: PlanContexts, satiation: Satiation
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """As `tiredness`."""
+        count, slots = contexts.recent_items.shape
+        self._fit(count, contexts.axis, satiation, contexts.slate_size, slots)
+        return _tiredness(
+            contexts.session_key,
+            contexts.recent_items,
+            contexts.recent_feedback,
+            contexts.recent_estimates,
+            contexts.axis.groups,
+            contexts.slate_size,
+            satiation.intercept,
+            satiation.slope,
+            satiation.weights,
+            satiation.keep,
+            PRIOR_VARIANCE,
+            *self._kept,
+        )
+
+    def _fit(self, count: int, axis: Axis, satiation: Satiation, slate_size: int, slots: int) -> None:
+        """Have twice as many places as sessions; nothing is kept of another model, catalogue or window."""
+        model = self._model
+        same = model is not None and model[0] is axis and model[1] is satiation and model[2:] == (slate_size, slots)
+        if same and len(self._kept[0]) >= 2 * count:
+            return
+        self._model, places = (axis, satiation, slate_size, slots), -(-2 * max(count, 1) // WAYS) * WAYS
+        self._kept = (
+            np.zeros(places, np.uint64),
+            np.zeros(places, np.int64),
+            np.zeros(places, np.int64),
+            np.empty((places, slots), np.int32),
+            np.empty((places, slots), np.float32),
+            np.empty((places, slots), np.float32),
+            np.empty((places, slots), np.float64),
+            np.zeros((places, 4, len(satiation.weights)), np.float64),
+        )
 
 
 @njit(cache=True)
 def _tire(columns, exposure, tired):  # type: ignore[no-untyped-def]
     """tired (C,) <- weights (C, C) times exposure (C,), summed in the order of exposure; columns are the weights'."""
     tired[:] = 0.0
-    for other in range(len(exposure)):
-        share = exposure[other]
-        if share != 0.0:
-            for c in range(len(tired)):
-                tired[c] += columns[other, c] * share
+    whole = len(exposure) - len(exposure) % 4
+    for j in range(0, whole, 4):  # four at once, added one after another: the same bits, a fourth of the stores
+        e0, e1, e2, e3 = exposure[j], exposure[j + 1], exposure[j + 2], exposure[j + 3]
+        for c in range(len(tired)):
+            half = tired[c] + columns[j, c] * e0 + columns[j + 1, c] * e1
+            tired[c] = half + columns[j + 2, c] * e2 + columns[j + 3, c] * e3
+    for j in range(whole, len(exposure)):
+        for c in range(len(tired)):
+            tired[c] += columns[j, c] * exposure[j]
 
 
 @njit(cache=True)
-def _expected(estimate, item, groups, tired, intercept, slope):  # type: ignore[no-untyped-def]
-    """Chance of a click on an item under the model, given how tired (C,) the user is."""
+def _expected(promise, item, groups, tired):  # type: ignore[no-untyped-def]
+    """Chance of a click on an item of such log-odds under the model, given how tired (C,) the user is."""
     loss, count = 0.0, 0
     for m in range(groups.shape[1]):
         if groups[item, m] >= 0:
             loss += tired[groups[item, m]]
             count += 1
-    estimate = min(max(estimate, 1e-3), 1 - 1e-3)
-    logit = intercept + slope * np.log(estimate / (1 - estimate)) - loss / max(count, 1)
-    return 1.0 / (1.0 + np.exp(-logit))
+    return 1.0 / (1.0 + np.exp(-(promise - (loss / count if count > 1 else loss))))
 
 
 @njit(cache=True)
-def _tiredness(items, feedback, estimates, groups, k, intercept, slope, weights, keep, variance):  # type: ignore[no-untyped-def]
-    users, categories = len(items), len(weights)
-    all_tired = np.zeros((users, categories), np.float64)
-    gain = np.zeros((users, categories), np.float64)
-    information = np.zeros((users, categories), np.float64)
-    exposure = np.empty(categories, np.float64)
+def _go_on(items, feedback, promises, groups, k, columns, keep, sums):  # type: ignore[no-untyped-def]
+    """Take whole slates in slots (n,) into a session's sums (4, C): exposure, tiredness, gain and information."""
+    exposure, tired, gain, information = sums[0], sums[1], sums[2], sums[3]
+    share = 1.0 / k
+    for start in range(0, len(items), k):
+        for slot in range(start, start + k):
+            item = items[slot]
+            if item >= 0:
+                p = _expected(promises[slot], item, groups, tired)
+                for m in range(groups.shape[1]):
+                    if groups[item, m] >= 0:
+                        gain[groups[item, m]] += feedback[slot] - p
+                        information[groups[item, m]] += p * (1 - p)
+                        exposure[groups[item, m]] += share
+        for c in range(len(exposure)):
+            exposure[c] *= keep
+        _tire(columns, exposure, tired)
+
+
+@njit(cache=True)
+def _place(key, keys, used):  # type: ignore[no-untyped-def]
+    """The place that a session has, or of those that it may have the one unused for longest."""
+    first = np.int64(key % np.uint64(len(keys) // WAYS)) * WAYS
+    found = first
+    for way in range(WAYS):
+        place = first + way
+        if keys[place] == key:
+            return place
+        if used[place] < used[found]:
+            found = place
+    return found
+
+
+@njit(cache=True)
+def _equal(one, other):  # type: ignore[no-untyped-def]
+    equal = True
+    for slot in range(len(one)):
+        equal &= one[slot] == other[slot]
+    return equal
+
+
+@njit(cache=True)
+def _tiredness(  # type: ignore[no-untyped-def]
+    session, items, feedback, estimates, groups, k, intercept, slope, weights, keep, variance, keys, used, lengths,
+    past, answers, promised, promises, sums,
+):  # fmt: skip
+    users, slots = items.shape
+    tired = np.empty((users, len(weights)), np.float64)
+    surplus, spread = np.empty_like(tired), np.empty_like(tired)
     columns = np.ascontiguousarray(weights.T)
+    now = used.max() + 1
     for b in range(users):
-        exposure[:] = 0.0
-        tired = all_tired[b]
         begun = 0
-        while begun < items.shape[1] and items[b, begun] < 0:
+        while begun < slots and items[b, begun] < 0:
             begun += 1  # what lies before the first item is padding: nothing tires, nothing fades
-        for start in range(begun - begun % k, items.shape[1], k):
-            for slot in range(start, start + k):
-                item = items[b, slot]
-                if item >= 0:
-                    p = _expected(estimates[b, slot], item, groups, tired, intercept, slope)
-                    for m in range(groups.shape[1]):
-                        if groups[item, m] >= 0:
-                            gain[b, groups[item, m]] += feedback[b, slot] - p
-                            information[b, groups[item, m]] += p * (1 - p)
-            for slot in range(start, start + k):
-                item = items[b, slot]
-                if item >= 0:
-                    for m in range(groups.shape[1]):
-                        if groups[item, m] >= 0:
-                            exposure[groups[item, m]] += 1.0 / k
-            for c in range(categories):
-                exposure[c] *= keep
-            _tire(columns, exposure, tired)
-    information += 1.0 / variance
-    return all_tired, gain / information, 1.0 / np.sqrt(information)
+        begun -= begun % k
+        place, end = _place(session[b], keys, used), slots - begun
+        done = lengths[place]
+        if not (
+            keys[place] == session[b]
+            and done <= end
+            and _equal(items[b, begun : begun + done], past[place])
+            and _equal(feedback[b, begun : begun + done], answers[place])
+            and _equal(estimates[b, begun : begun + done], promised[place])
+        ):
+            done = 0
+            sums[place] = 0.0
+        known = done
+        if done == 0 and lengths[place] == end == slots and _equal(estimates[b, : slots - k], promised[place, k:]):
+            known = slots - k
+            promises[place, :known] = promises[place, k:]
+        for slot in range(known, end):
+            estimate = min(max(estimates[b, begun + slot], 1e-3), 1 - 1e-3)
+            promises[place, slot] = intercept + slope * np.log(estimate / (1 - estimate))
+        fresh = slice(begun + done, slots)
+        _go_on(items[b, fresh], feedback[b, fresh], promises[place, done:end], groups, k, columns, keep, sums[place])
+        keys[place], used[place], lengths[place] = session[b], now, end
+        past[place, done:end] = items[b, fresh]
+        answers[place, done:end] = feedback[b, fresh]
+        promised[place, done:end] = estimates[b, fresh]
+        for c in range(len(weights)):
+            information = sums[place, 3, c] + 1.0 / variance
+            tired[b, c] = sums[place, 1, c]
+            surplus[b, c] = sums[place, 2, c] / information
+            spread[b, c] = 1.0 / np.sqrt(information)
+    return tired, surplus, spread
 
 
 def fit_satiation(sessions: Sessions) -> Satiation:

@@ -131,7 +131,7 @@ def test_a_category_without_items_left_promises_nothing(setting: Setting, make_e
     category = setting.axis.membership.sum(axis=0).argmin()
     members = np.flatnonzero(setting.axis.membership[:, category])
     assert len(members) < memory.shown.shape[1]
-    memory.shown[0, : len(members) - 1] = members[1:]
-    assert memory.liking(np.array([0]))[0, category] > 0
-    memory.shown[0, len(members) - 1] = members[0]
-    assert memory.liking(np.array([0]))[0, category] == 0
+    for shown, left in ((members[1:], True), (members, False)):
+        memory.shown[0, : len(shown)] = shown
+        memory.restore(memory.snapshot())
+        assert (memory.liking(np.array([0]))[0, category] > 0) == left

@@ -1,5 +1,6 @@
 """What tires is learned from feedback alone, and told from what is not liked."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 
@@ -8,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from lerl.planners.base import PlanContexts, Sessions
-from lerl.planners.satiation import Satiation, fit_satiation, tiredness
+from lerl.planners.satiation import Satiation, Tiredness, fit_satiation, tiredness
 
 MakeContexts = Callable[..., PlanContexts]
 C, K, STEPS = 4, 3, 24
@@ -81,6 +82,23 @@ def test_a_session_that_has_not_begun_is_not_tired(contexts: MakeContexts):
     assert not tired.any()
     assert not surplus.any()
     np.testing.assert_allclose(spread, 0.5)  # the prior's
+
+
+def test_going_over_new_slates_alone_gives_the_same_bits(contexts: MakeContexts):
+    draw = np.random.default_rng(0)
+    model, running = Satiation(0.1, 0.9, draw.normal(size=(3, 3)), 0.8), Tiredness()
+    items, feedback = draw.integers(-1, 3, (5, 24)), draw.integers(2, size=(5, 24))
+    every = contexts([[0.5] * 3] * 5, slate_size=2, items=items, feedback=np.where(items < 0, -1, feedback))
+    windows = [*range(2, 13, 2), 12, *range(14, 25, 2), 4, 6, 10]  # where a window of 12 slots ends; it goes back, too
+    for end in windows:
+        seen = {
+            name: np.concatenate([np.full((5, 12), empty, values.dtype), values[:, :end]], axis=1)[:, -12:]
+            for name, empty in (("recent_items", -1), ("recent_feedback", -1), ("recent_estimates", 0))
+            for values in (getattr(every, name),)
+        }
+        now = dataclasses.replace(every, session_key=np.arange(5, dtype=np.uint64), **seen)
+        for one, other in zip(running.of(now, model), tiredness(now, model), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_another_catalogue_is_not_taken_for_the_last_one(contexts: MakeContexts):
