@@ -148,8 +148,8 @@ class RotationPlanner(BoredomAwarePlanner):
     How many slates a category rests, and whether a plan allows `size` categories or half as many, is found by trial in
     the training sessions it learns from, by successive halving (Karnin, Koren and Somekh, ICML 2013): each session
     draws one of the ways that are left, and after each lot but the first, which it plans with nothing learned of
-    tiredness, the half of them stays whose sessions brought most feedback in all. It so learns, from nothing but lengths of
-    sessions and feedback, whether repeating oneself drives people away. Untaught, it goes on drawing.
+    tiredness, the half of them stays whose sessions brought most feedback in all. It so learns, from nothing but
+    lengths of sessions and feedback, whether repeating oneself drives people away. Untaught, it goes on drawing.
     """
 
     RESTS = (0, 1, 2, 3)

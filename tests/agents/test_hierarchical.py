@@ -180,7 +180,7 @@ def test_diversity_re_ranks(setting: Setting, make_env: MakeEnv, play: Play, pop
 def test_diversity_keeps_to_the_plan(setting: Setting, make_env: MakeEnv, play: Play):
     slates = {}
     for diversity in (0.0, 3.0):
-        hierarchy = Hierarchy(setting, 20, RoundRobinPlanner(1, 0), diversity=diversity)
+        hierarchy = Hierarchy(setting, 20, build_planner("round_robin", 1, 0), diversity=diversity)
         played, _ = play(make_env(20, leave=NEVER), HierarchicalAgent(hierarchy), steps=1)
         slates[diversity] = played[0]
     assert (setting.axis.groups[slates[3.0]] == 0).any(axis=-1).all()
