@@ -194,7 +194,7 @@ def test_a_planner_learns_from_feedback_and_from_what_was_known_alone(tmp_path: 
     ("name", "message"),
     [
         ("flat+pp", r"Did you mean 'flat\+ppo'"),
-        ("random+mmr", "is no row"),
+        ("random+sac+mmr", "is no row"),
         ("flat+sac+mmr", "is no row"),
         ("boredom+sca", r"Did you mean 'boredom\+sac'.*learners are ppo, a2c, sac, td3, ddpg, maskable_ppo, dqn"),
         ("bored+ppo", "Did you mean 'boredom'"),
