@@ -38,13 +38,13 @@ def run(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tu
         resume: whether to go on with what the folder holds. say: called with a line for each unit that is done.
 
     Returns:
-        The experiment, and a line about units that failed, empty where none did; the others are done.
+        The experiment, and a line about units and searches that failed, empty where none did; the others are done.
 
     Raises:
         FileExistsError: the folder holds rows, and `resume` was not asked for, or something else.
         SettingsError: the recipe cannot be used.
         MissingDataError: the data of a setting are not there.
-        RunError: another process is at work in the folder, a search failed, or a process was killed.
+        RunError: another process is at work in the folder, or a process was killed.
     """
     experiment = Experiment.read(config, quick)
     done_before = any((out / ROWS).rglob("*.parquet"))
@@ -100,10 +100,12 @@ class _Work:
         ]
         waits = {label for label in experiment.rows if experiment.tuned_by(label) in searches}
         left = [unit for unit in units if unit.label in waits or not self._done(unit)]
-        later = [unit for unit in left if unit.teacher or experiment.settings[unit.setting].get("again") is not None]
+        first, later = list[Unit](), list[Unit]()
+        for unit in left:
+            (later if unit.teacher or experiment.settings[unit.setting].get("again") else first).append(unit)
         self.left = len(left)
         self.say(f"{len(units)} units of work, {len(units) - len(left)} done; searches to do: {len(searches)}")
-        self._wave([unit for unit in left if unit not in later], waits, searches)
+        self._wave(first, waits, searches)
         self._wave(self._with_found(later), (), ())  # what they need was fitted by now, or is tried once more
         if not self.failed:
             return ""
@@ -118,7 +120,8 @@ class _Work:
     def _wave(self, units: Sequence[Unit], waits: Collection[str], searches: Collection[str]) -> None:
         """Do units, and searches that those of the rows which wait need."""
         held = [unit for unit in units if unit.label in waits]
-        waiting: dict[Future[Any], Unit | str] = {self._begin(unit): unit for unit in units if unit not in held}
+        ready = [unit for unit in units if unit.label not in waits]
+        waiting: dict[Future[Any], Unit | str] = {self._begin(unit): unit for unit in ready}
         for label in searches:
             config, folder = self.experiment.search(label)[0], self.out / WORK / TUNED / label
             waiting[self.pool.submit(_search, config, folder, self._searched_on)] = label

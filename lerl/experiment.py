@@ -126,6 +126,7 @@ class Experiment:
             config = settings.overlay(config, over)
         few = [row for row in _known(chosen.few, chosen.rows, "experiment.few") if row in rows]
         made = Experiment(config, worlds, rows, few)
+        made._check_teachers()
         for setting in worlds:
             for label in made.labels(setting):
                 made.unit(setting, label, config.seed, {})
@@ -139,6 +140,19 @@ class Experiment:
         for label in made.searched():
             search_space(made.search(label)[0], made.row(label))
         return made
+
+    def _check_teachers(self) -> None:
+        """Refuse `distils` where no network learns, or no chat model teaches."""
+        for label, values in self.rows.items():
+            if (teacher := values.get("distils")) is None:
+                continue
+            where = f"experiment.rows: {label}: distils"
+            if teacher not in self.rows:
+                raise SettingsError(f"{where} names {teacher!r}, which is left out here; take it in, or leave out both")
+            if self.row(label).planner != "distilled" or self.row(teacher).planner != "llm":
+                raise SettingsError(
+                    f"{where} is for a row distilled+... and names a row llm+..., given {teacher!r} for {label!r}"
+                )
 
     def labels(self, setting: str) -> list[str]:
         """The rows of a setting."""
@@ -247,8 +261,8 @@ def _check_words(worlds: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Map
         for word in ("tuned", "distils"):
             if values.get(word) is not None:
                 _known([values[word]], rows, f"experiment.rows: {name}: {word}")
-        if "when" in values:
-            _known([values["when"]], known, f"experiment.rows: {name}: when")
+        if values.get("when", "seed") not in known:
+            raise SettingsError(f"experiment.rows: {name}: when: {settings.unknown(str(values['when']), known)}")
         for key in values.keys() & known.keys():
             if not key.startswith(OWN):
                 raise SettingsError(

@@ -232,7 +232,7 @@ class Fitter:
         rounds: list[Sessions] = []
         steps = 0
         self.enter(f"learn {self._name(name)}", planner)
-        lots = int(getattr(planner, "lots", LOTS))
+        lots = getattr(planner, "lots", LOTS)
         for number in range(lots):
             played = self._explore(planner, number, max(self.task.config.planner.sessions // lots, 1))
             rounds.append(sessions_of(played, self.task.population, self.task.axis))

@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.envs import draws
-from lerl.envs.plugins import blamed, load_plugin
+from lerl.envs.plugins import PluginError, blamed, load_plugin
 from lerl.planners.base import PlanContexts, Planner, Plans, Sessions
 from lerl.planners.satiation import Satiation, Tiredness, fit_satiation
 
@@ -267,11 +267,14 @@ def build_planner(name: str, size: int, seed: int, key: str = "planner.name") ->
     """A planner by its name or as "my_package.my_module:MyPlanner"; key: where the name was given, for errors.
 
     Raises:
-        PluginError: no such planner, or one that lacks `plan` or cannot be made with `size` and `seed`.
+        PluginError: no such planner, or one without `plan`, with wrong `lots`, or not made by `size` and `seed`.
     """
     if name in RULES:
         return RULES[name](size=size, seed=seed)
     made = load_plugin(name, key, RULES, ("plan",), ("session_ended", "state", "restore"))
     with blamed(f"{key} is {name!r}, but {made.__name__}(size=..., seed=...)"):
         own: Planner = made(size=size, seed=seed)
+    lots = getattr(own, "lots", 1)
+    if not isinstance(lots, int) or lots < 1:
+        raise PluginError(f"{key} is {name!r}, whose lots must be a whole number of at least 1, given {lots!r}")
     return own

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,24 @@ def recipe_of(folder: Path) -> Path:
     return path
 
 
+def with_rows(recipe: Path, rows: str) -> list[str]:
+    """The command that does the recipe with other rows and settings, one seed, into the folder out."""
+    recipe.write_text(RECIPE[: RECIPE.index("    random: {}")] + rows)
+    return ["experiment", str(recipe), "--out", str(recipe.parent / "out"), "--experiment.seeds", "1"]
+
+
+@pytest.fixture
+def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Puts a module where worker processes find it too."""
+
+    def put(name: str, text: str) -> None:
+        (tmp_path / f"{name}.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    return put
+
+
 def read(recipe: Path, text: str = "", into: str = "") -> Experiment:
     """The experiment of the recipe with some of its text replaced."""
     recipe.write_text(recipe.read_text().replace(text, into))
@@ -109,33 +128,25 @@ class Breaks:
 
 
 def test_a_unit_that_fails_does_not_stop_the_others(
-    recipe: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    recipe: Path, capfd: pytest.CaptureFixture[str], plug: Callable[[str, str], None]
 ):
-    (recipe.parent / "my_agents.py").write_text(BREAKS)
-    monkeypatch.syspath_prepend(recipe.parent)
-    monkeypatch.setenv("PYTHONPATH", str(recipe.parent))
-    text = recipe.read_text()
+    plug("my_agents", BREAKS)
     rows = "    broken: {row: 'my_agents:Breaks'}\n    flat+greedy: {}\n  few: []\n  settings: {plain: {}}\n"
-    recipe.write_text(text[: text.index("    random: {}")] + rows)
-    out = recipe.parent / "out"
-    assert main(["experiment", str(recipe), "--out", str(out), "--experiment.seeds", "1"]) == 2
+    assert main(with_rows(recipe, rows)) == 2
     said = capfd.readouterr()
     assert "plain, broken, seed 0: failed: " in said.out
     assert "1 of the units and searches failed, the first one: [1/2] plain, broken, seed 0" in said.err
-    assert (out / "rows" / "plain" / "flat+greedy.parquet").is_file()
+    assert (recipe.parent / "out" / "rows" / "plain" / "flat+greedy.parquet").is_file()
 
 
 def test_a_network_learns_the_plans_of_another_rows_units(recipe: Path, capfd: pytest.CaptureFixture[str]):
-    text = recipe.read_text()
     rows = (
         "    asks: {row: llm+greedy, planner.model: 'scripted:expert'}\n"
         "    asks not: {row: distilled+greedy, distils: asks}\n"
         "    asks an endpoint: {row: llm+greedy, when: planner.model}\n"
         "  settings: {plain: {}}\n"
     )
-    recipe.write_text(text[: text.index("    random: {}")] + rows)
-    out = recipe.parent / "out"
-    command = ["experiment", str(recipe), "--out", str(out), "--experiment.seeds", "1"]
+    command, out = with_rows(recipe, rows), recipe.parent / "out"
     assert main(command) == 0
     assert "2 units of work, 0 done" in capfd.readouterr().out
     work = out / "work" / "plain"
@@ -154,6 +165,22 @@ def test_a_network_learns_the_plans_of_another_rows_units(recipe: Path, capfd: p
     text = recipe.read_text()
     recipe.write_text(text.replace("'scripted:expert'", "'scripted:expert', planner.candidates: 3"))
     assert Experiment.read(load(recipe)).unit("plain", "asks not", 0, {}).digest != taught.digest
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("{asks: {row: llm+greedy, when: planner.model}, learns: {row: distilled+greedy, distils: asks}}", "left out"),
+        ("{asks: {row: boredom+greedy}, learns: {row: distilled+greedy, distils: asks}}", "names a row llm"),
+        ("{asks: {row: llm+greedy}, learns: {row: boredom+greedy, distils: asks}}", "is for a row distilled"),
+        ("{learns: {row: distilled+greedy, distils: asks}}", "which is not there"),
+        ("{random: {when: planner.modle}}", "when: .*planner.modle.*Did you mean .*planner.model"),
+    ],
+)
+def test_who_teaches_whom_is_checked_before_anything_is_done(recipe: Path, rows: str, message: str):
+    recipe.write_text(RECIPE[: RECIPE.index("  rows:")] + f"  rows: {rows}\n  settings: {{plain: {{}}}}\n")
+    with pytest.raises(SettingsError, match=message):
+        Experiment.read(load(recipe))
 
 
 def test_a_planners_settings_leave_rows_that_do_not_use_them_as_they_are(recipe: Path):
@@ -190,24 +217,20 @@ class BreaksLate:
 
 
 def test_a_search_that_fails_stops_the_rows_that_need_it_alone(
-    recipe: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    recipe: Path, capfd: pytest.CaptureFixture[str], plug: Callable[[str, str], None]
 ):
-    (recipe.parent / "my_planners.py").write_text(BREAKS_LATE)
-    monkeypatch.syspath_prepend(recipe.parent)
-    monkeypatch.setenv("PYTHONPATH", str(recipe.parent))
-    text = recipe.read_text()
+    plug("my_planners", BREAKS_LATE)
     rows = (
         "    broken: {row: 'my_planners:BreaksLate+ppo'}\n"
         "    other: {row: boredom+ppo, tuned: broken}\n    random: {}\n"
         "  few: [random, other]\n  settings: {plain: {}, with repeats: {again: plain, env.repeats: true}}\n"
     )
-    recipe.write_text(text[: text.index("    random: {}")] + rows)
-    out = recipe.parent / "out"
-    assert main(["experiment", str(recipe), "--out", str(out), "--experiment.seeds", "1"]) == 2
+    assert main(with_rows(recipe, rows)) == 2
     said = capfd.readouterr()
     assert "tuned broken: failed: " in said.out
     assert "1 of the units and searches failed, the first one: tuned broken" in said.err
-    done_rows = [path.relative_to(out / "rows").as_posix() for path in (out / "rows").rglob("*.parquet")]
+    kept = recipe.parent / "out" / "rows"
+    done_rows = [path.relative_to(kept).as_posix() for path in kept.rglob("*.parquet")]
     assert sorted(done_rows) == ["plain/random.parquet", "with repeats/random.parquet"]
 
 

@@ -252,6 +252,10 @@ class NoPlan:
         pass
 
 
+class NoLots(MyPlanner):
+    lots = 0
+
+
 class NoSeed:
     def __init__(self, size):
         pass
@@ -290,6 +294,7 @@ def test_a_planner_of_ones_own_is_made_with_size_and_seed(contexts: MakeContexts
         ),
         ("my_planners:Missing", "module 'my_planners' has no class 'Missing'"),
         ("my_planners:planner", "module 'my_planners' has no class 'planner'"),
+        ("my_planners:NoLots", "lots must be a whole number of at least 1, given 0"),
         ("my_planners:NoPlan", "lacks the method 'plan'"),
         ("my_planners:NoSeed", r"NoSeed\(size=\.\.\., seed=\.\.\.\) fails: .*unexpected keyword argument 'seed'"),
     ],
