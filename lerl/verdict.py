@@ -99,6 +99,11 @@ class Verdict:
     missing: list[str]
 
     @property
+    def seen(self) -> str:
+        """How many users and seeds it rests on."""
+        return f"{self.users:,} evaluation users, {self.seeds} seed{'' if self.seeds == 1 else 's'}"
+
+    @property
     def line(self) -> str:
         """In one sentence."""
         if not self.ratios or self.room is None:
@@ -324,7 +329,7 @@ def markdown(verdicts: Sequence[Verdict]) -> list[str]:
     """All settings, a table of scores and the ratios of each."""
     lines = []
     for verdict in verdicts:
-        lines += [f"## {verdict.setting}", "", f"{verdict.users:,} evaluation users, {verdict.seeds} seeds. "]
+        lines += [f"## {verdict.setting}", "", f"{verdict.seen}. "]
         lines[-1] += f"{verdict.line.partition(': ')[2][:1].upper()}{verdict.line.partition(': ')[2][1:]}."
         if verdict.below:
             lines[-1] += f" Below random: {', '.join(verdict.below)}."
@@ -360,7 +365,7 @@ def latex(verdicts: Sequence[Verdict]) -> list[str]:
             cells = [one.metrics[name].text(DECIMALS[name]) for name in names]
             lines.append(f"{_escaped(one.row)} & {one.kind} & {' & '.join(cells)} " + r"\\")
         lines += [r"\bottomrule", r"\end{tabular}"]
-        lines += [rf"\caption{{{_escaped(verdict.line)}. {verdict.users:,} users, {verdict.seeds} seeds.}}"]
+        lines += [rf"\caption{{{_escaped(verdict.line)}. {verdict.seen}.}}"]
         lines += [r"\end{table}", ""]
     return lines
 
@@ -437,7 +442,7 @@ def _forest(axes: Any, verdict: Verdict) -> None:
     axes.set_ylim(-0.6, len(verdict.scores) - 0.4)
     axes.axvline(0, color="#dcdcdc", lw=0.6, zorder=0)
     axes.axvline(1, color="#dcdcdc", lw=0.6, zorder=0)
-    axes.set_title(f"{verdict.setting}: {verdict.users:,} users, {verdict.seeds} seeds", loc="left")
+    axes.set_title(f"{verdict.setting}: {verdict.seen}", loc="left")
 
 
 def _profiles(axes: Any, world: _World, verdict: Verdict) -> None:

@@ -64,6 +64,7 @@ def test_the_published_experiment_in_little(tmp_path: Path, capfd: pytest.Captur
     assert main(["experiment", "whole_session", "--quick", "--out", str(tmp_path / "quick")]) == 0
     said = capfd.readouterr().out
     assert "2 units of work, 0 done" in said
+    assert "100 evaluation users, 1 seed. " in said
     assert "| rotation+greedy | hierarchical |" in said
 
 
