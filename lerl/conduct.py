@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -23,7 +24,7 @@ from lerl.fit import check_rows
 from lerl.rows import Task
 from lerl.runs import holds_other, locked
 from lerl.tune import SEARCH, differing, tune
-from lerl.units import ROWS, do, finished, keep_for, populations, work
+from lerl.units import ROWS, do, finished, keep_for, kept, populations, work
 from lerl.workers import busy, ended, workers
 
 WORK = "work"
@@ -105,6 +106,8 @@ class _Work:
             (later if unit.teacher or experiment.settings[unit.setting].get("again") else first).append(unit)
         self.left = len(left)
         self.say(f"{len(units)} units of work, {len(units) - len(left)} done; searches to do: {len(searches)}")
+        if otherwise := sum(kept(unit, self.out) for unit in left if unit.label not in waits):
+            self.say(f"{otherwise} of them are there, but made otherwise (other settings or users), and are replaced")
         self._wave(first, waits, searches)
         self._wave(self._with_found(later), (), ())  # what they need was fitted by now, or is tried once more
         if not self.failed:
@@ -176,9 +179,8 @@ class _Work:
             return
         found = future.result()
         rest = (time.monotonic() - self.begun) / self.number * (self.left - self.number) / 60
-        seconds = (found["fitting"] or 0.0) + found["judging"]
         figures = f"T_int {found['T_int']:.2f}  R_cum {found['R_cum']:.3f}"
-        self.say(f"{name}: {figures}  {seconds:,.0f} s; {rest:,.0f} min left")
+        self.say(f"{name}: {figures}  {_seconds(found):,.0f} s; {rest:,.0f} min left")
 
 
 def _search(config: Config, folder: Path, users: str) -> dict[str, Any]:
@@ -205,22 +207,23 @@ def cost(config: Config, out: Path, quick: bool) -> Table:
     users = populations(experiment)
     tuned = experiment.tuned(out, users[next(iter(experiment.settings))])
     table = Table("setting", "row", "units", "done", "seconds each", "hours left")
-    total, measured = 0.0, dict[str, float]()
-    for setting in experiment.settings:
+    total, like = 0.0, dict[str, list[dict[str, Any]]]()
+    for setting, world in experiment.settings.items():
         for label in experiment.labels(setting):
             units = [experiment.unit(setting, label, seed, tuned) for seed in experiment.seeds]
             there = [about for about in (finished(unit, out, users[setting]) for unit in units) if about is not None]
-            known = [(about["fitting"] or 0.0) + about["judging"] for about in there]
-            if not known and label not in measured:
+            if there:
+                like[label] = there
+            elif label not in like:
                 print(f"measuring {label}", file=sys.stderr)
-                measured[label] = _measured(units[0])
-            each = sum(known) / len(known) if known else measured[label]
+                like[label] = [_measured(units[0])]
+            each = statistics.fmean(_seconds(about, "again" in world) for about in like[label])
             hours = (len(units) - len(there)) * each / 3600
             total += hours
             table.add_row(setting, label, str(len(units)), str(len(there)), f"{each:,.0f}", f"{hours:.2f}")
     searches = [label for label in experiment.searched() if label not in tuned]
     trials, jobs = experiment.base.tune.trials, experiment.base.experiment.jobs
-    tuning = sum(trials * measured.get(label, 0.0) for label in searches) / 3600
+    tuning = sum(trials * _seconds(like[label][0]) for label in searches) / 3600
     table.caption = (
         f"{total:.1f} hours of one core for rows, {tuning:.1f} for {len(searches)} searches of {trials} trials; "
         f"{(total + tuning) / jobs:.1f} hours with {jobs} jobs"
@@ -228,15 +231,20 @@ def cost(config: Config, out: Path, quick: bool) -> Table:
     return table
 
 
-def _measured(unit: Unit) -> float:
-    """Seconds that a unit would take, from a short one: fixed costs, steps and sessions each by their number."""
+def _seconds(about: Mapping[str, Any], again: bool = False) -> float:
+    """What a unit takes; agents that are judged `again` were fitted before."""
+    return float(about["judging"] + (0.0 if again else about["fitting"] or 0.0))
+
+
+def _measured(unit: Unit) -> dict[str, Any]:
+    """What a unit would take, from a short one: fixed costs, steps and sessions each by their number."""
     config, short = unit.config, _short(unit)
     with tempfile.TemporaryDirectory() as folder:
         _, about = work(short, Path(folder) / "own", Path(folder) / "taught")
     longer = max(config.train.steps, 1) / max(short.config.train.steps, 1)
     sessions, few = (one.evaluation.users or 1000 for one in (config, short.config))
     fitting = (about["fitting"] or 0.0) * (longer if about["steps"] else 1.0)
-    return float(fitting + about["judging"] * sessions * config.evaluation.replicates / few)
+    return {"fitting": fitting, "judging": about["judging"] * sessions * config.evaluation.replicates / few}
 
 
 def _short(unit: Unit) -> Unit:

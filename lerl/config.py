@@ -442,7 +442,7 @@ class ExperimentConfig:
             it is left out. In the recipe file only.
         settings: by name; under it what differs from the recipe by dotted key, and `again`, the name of another
             setting whose fitted agents are judged here. In the recipe file only.
-        few: the rows of all settings but the first, which has all.
+        few: the rows of all settings but the first, which has all; all where none is named.
         quick: for --quick, on the first setting: `rows`, and other settings by dotted key. In the recipe file only.
     """
 

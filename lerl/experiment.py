@@ -91,7 +91,7 @@ class Experiment:
 
     Attributes:
         base: the recipe. settings: by name, what differs from it. rows: by name, what differs from it.
-        few: the rows of all settings but the first.
+        few: the rows of all settings but the first, all where none was named.
     """
 
     base: Config
@@ -124,7 +124,7 @@ class Experiment:
                 raise SettingsError(f"experiment.quick: rows must be a list such as {list(rows)[:2]}, given {names!r}")
             rows = {name: rows[name] for name in _known(names, rows, "experiment.quick: rows")}
             config = settings.overlay(config, over)
-        few = [row for row in _known(chosen.few, chosen.rows, "experiment.few") if row in rows]
+        few = [row for row in _known(chosen.few or rows, chosen.rows, "experiment.few") if row in rows]
         made = Experiment(config, worlds, rows, few)
         made._check_teachers()
         for setting in worlds:

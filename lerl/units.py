@@ -64,6 +64,11 @@ def row_path(out: Path, unit: Unit) -> Path:
     return out / ROWS / unit.setting / f"{unit.label}.parquet"
 
 
+def kept(unit: Unit, out: Path) -> bool:
+    """Whether there is anything of a unit, made as it is now or otherwise."""
+    return str(unit.config.seed) in done(row_path(out, unit)).about
+
+
 def finished(unit: Unit, out: Path, population: str | None = None) -> dict[str, Any] | None:
     """How a unit was done, None where it was not, or otherwise, or (where given) on other users."""
     about = done(row_path(out, unit)).about.get(str(unit.config.seed))

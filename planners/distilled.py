@@ -18,6 +18,7 @@ FEATURES = 5
 FADE = 8.0  # steps over which exposure fades in what the network sees
 HIDDEN = 32
 EPOCHS, BATCH, RATE = 200, 64, 3e-3
+STEPS = 10_000  # of learning at most, where so many plans were recorded that fewer epochs do
 HELD_OUT = 0.2
 UNSURE = 0.5  # log-odds between the last category allowed and the first one left out
 
@@ -91,9 +92,10 @@ def distil(
     mask = torch.as_tensor(seen[:, :, 4] > 0)
     network = _network(generator)
     optimiser = torch.optim.Adam(network.parameters(), RATE, weight_decay=1e-4)
-    for epoch in range(EPOCHS):
+    epochs = min(EPOCHS, -(-STEPS * BATCH // len(train)))
+    for epoch in range(epochs):
         for group in optimiser.param_groups:
-            group["lr"] = RATE * (1 - epoch / EPOCHS)
+            group["lr"] = RATE * (1 - epoch / epochs)
         for rows in train[torch.randperm(len(train), generator=generator)].split(BATCH):  # type: ignore[no-untyped-call]
             loss = torch.nn.functional.binary_cross_entropy_with_logits(
                 network(inputs[rows])[mask[rows]], targets[rows][mask[rows]]

@@ -18,7 +18,7 @@ from lerl.conduct import run
 from lerl.envs.population import MissingDataError
 from lerl.experiment import TUNED, Experiment, read_tuned
 from lerl.settings import SettingsError, load, overlay
-from lerl.units import KEPT, done, finished, keep, keep_for, row_path
+from lerl.units import KEPT, done, finished, keep, keep_for, populations, row_path
 from lerl.verdict import judge, latex, markdown, write
 
 RECIPE = """
@@ -110,6 +110,24 @@ def test_an_experiment_goes_on_where_it_was_stopped(recipe: Path, capfd: pytest.
 
     assert main([*command, "--plan"]) == 0
     assert "0.0 hours of one core for rows, 0.0 for 0 searches" in capfd.readouterr().out
+
+
+def test_what_was_made_otherwise_is_announced_before_it_is_replaced(recipe: Path, capfd: pytest.CaptureFixture[str]):
+    command = with_rows(recipe, "    random: {}\n  settings:\n    plain: {}\n")
+    assert main(command) == 0
+    assert "made otherwise" not in capfd.readouterr().out
+    assert main([*command, "--resume", "--evaluation.users", "6"]) == 0
+    assert "1 of them are there, but made otherwise" in capfd.readouterr().out
+
+
+def test_what_is_judged_again_costs_no_fitting_again(recipe: Path, capfd: pytest.CaptureFixture[str]):
+    command = with_rows(recipe, "    random: {}\n  settings:\n    plain: {}\n    with repeats: {again: plain}\n")
+    unit = read(recipe).unit("plain", "random", 0, {})
+    about = {"digest": unit.digest, "population": populations(read(recipe))["plain"], "steps": 0}
+    sessions = pl.DataFrame(schema=dict.fromkeys(KEPT, pl.Float64))
+    keep(unit, sessions, {**about, "fitting": 7200.0, "judging": 3600.0}, recipe.parent / "out")
+    assert main([*command, "--plan"]) == 0
+    assert "1.0 hours of one core for rows" in capfd.readouterr().out
 
 
 BREAKS = """

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,6 +110,16 @@ def test_the_same_seed_gives_the_same_bits():
     for name, value in one[0].items():
         assert value.tobytes() == other[0][name].tobytes(), name
     assert one[0]["0.weight"].tobytes() != third[0]["0.weight"].tobytes()
+
+
+def test_many_plans_are_learned_in_fewer_epochs(monkeypatch: pytest.MonkeyPatch):
+    steps: list[int] = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (steps.append(1), step(self)))
+    monkeypatch.setattr("lerl.planners.distilled.STEPS", 10)
+    seen = states(400)
+    distil(seen, *liked_and_rested(seen), 0)
+    assert len(steps) == 10  # two epochs of 320 plans
 
 
 def test_too_few_plans_are_refused():
