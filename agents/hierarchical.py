@@ -22,6 +22,7 @@ class Hierarchy:
         planner: chooses categories, or None for all items.
         replan_every: steps a plan is kept.
         replan_below: share of the promised clicks; a plan whose last slate brought less is replaced before that.
+        avoidance: whether what plans say to avoid is kept away; they allow the same without.
         diversity: weight of maximal marginal relevance among the eligible items, 0 for plain top k.
         attentive: whether `contexts` are kept without a planner too, for an encoder.
 
@@ -39,9 +40,10 @@ class Hierarchy:
         diversity: float = 0.0,
         attentive: bool = False,
         replan_below: float = 0.0,
+        avoidance: bool = True,
     ) -> None:
         self.setting, self.planner, self.diversity = setting, planner, diversity
-        self.replan_every, self.replan_below = replan_every, replan_below
+        self.replan_every, self.replan_below, self.avoidance = replan_every, replan_below, avoidance
         self.memory = Memory(setting, count)
         self.attentive = attentive or planner is not None
         self.contexts: PlanContexts | None = None
@@ -89,7 +91,7 @@ class Hierarchy:
             return
         contexts = self.contexts.take(rows)
         plans = check_plans(self.planner.plan(contexts), contexts, self.planner)
-        self.allowed[rows], self.avoid[rows] = plans.allowed, plans.avoid
+        self.allowed[rows], self.avoid[rows] = plans.allowed, plans.avoid & self.avoidance
         self.planned_at[rows] = self.memory.steps[rows]
         self.memory.plans[rows] += 1
 

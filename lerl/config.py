@@ -163,6 +163,7 @@ class PlannerConfig:
         replan_every: steps a plan is kept.
         replan_below: a plan is replaced before that when the last slate brought less than this share of the clicks that
             known history promised, from 0 (never) to 10.
+        avoidance: whether what a plan says to avoid is kept away; without, it is what it allows.
         sessions: training sessions that a planner which learns from whole sessions is given before a policy is trained
             under it, in two lots (rotation: four); their steps are taken off the row's training steps. 0, or at least
             2; none where train.steps is 0.
@@ -194,6 +195,7 @@ class PlannerConfig:
     size: int = 6
     replan_every: int = 1
     replan_below: float = 0.0
+    avoidance: bool = True
     sessions: int = 3000
     model: str | None = None
     base_url: str | None = None

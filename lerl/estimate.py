@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
+from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.config import Config, PlannerConfig
 from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.guard import CHARACTERS
@@ -178,13 +178,7 @@ def _sample(task: Task) -> Sample:
         planner.pool = planner.pool.added([LESSON] * 3, [0.0] * 3)
     rehearsal = _Rehearsal(planner)
     stage = Stage(task.population, config.env, task.axis, "train", count)
-    hierarchy = Hierarchy(
-        task.setting("estimate"),
-        count,
-        rehearsal,
-        config.planner.replan_every,
-        replan_below=config.planner.replan_below,
-    )
+    hierarchy = task.hierarchy("estimate", count, rehearsal)
     users = np.random.default_rng(seed).choice(stage.users, count)
     played = stage.play(HierarchicalAgent(hierarchy), users, 1, seed)
     keys = [key for _, key in sorted(rehearsal.keys.items())]  # session after session, in no order of time

@@ -26,7 +26,7 @@ ASIDE = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
 """Settings that decide no number."""
 AXIS = ("planner.axis", "planner.clusters")
 """What of a planner's settings decides the numbers of a row without one: its encoder sees that axis."""
-RULED = (*AXIS, "planner.size", "planner.replan_every", "planner.replan_below", "planner.sessions")
+RULED = (*AXIS, "planner.size", "planner.replan_every", "planner.replan_below", "planner.avoidance", "planner.sessions")
 """The same for a planner behind which there is no chat model."""
 KINDS = ("floor", "flat learner", "practitioner", "hierarchical", "ceiling", "other")
 OF_BASELINES = {"random": "floor", "popularity": "floor", "privileged": "ceiling", SASREC: "practitioner"}

@@ -19,7 +19,7 @@ from lerl.agents.base import Agent
 from lerl.agents.baselines import BASELINES
 from lerl.agents.checkpoint import freeze, thaw
 from lerl.agents.encoders import CategoryEncoder, build_encoder
-from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
+from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.agents.learners import (
     Scorer,
     check_device,
@@ -248,17 +248,8 @@ class Fitter:
         return self.stage.play(self._agent(planner, None, 0.0, "explore"), users, 1, seed)
 
     def _agent(self, planner: Planner | None, scorer: Scorer | None, diversity: float, label: str) -> HierarchicalAgent:
-        config = self.task.config
-        hierarchy = Hierarchy(
-            self.task.setting(label),
-            config.evaluation.batch_size,
-            planner,
-            config.planner.replan_every,
-            diversity,
-            attentive=scorer is not None,
-            replan_below=config.planner.replan_below,
-        )
-        return new_agent(hierarchy, scorer)
+        count = self.task.config.evaluation.batch_size
+        return new_agent(self.task.hierarchy(label, count, planner, diversity, attentive=scorer is not None), scorer)
 
     def _fit_policy(self, row: Row, planner: Planner | None, spent: int) -> None:
         train, name = self.task.config.train, self._policy_name(row)
@@ -327,16 +318,8 @@ class Fitter:
             axis=self.task.axis,
             autoreset_mode=AutoresetMode.DISABLED,
         )
-        setting = self.task.setting(name)
-        hierarchy = Hierarchy(
-            setting,
-            train.users,
-            planner,
-            config.planner.replan_every,
-            attentive=True,
-            replan_below=config.planner.replan_below,
-        )
-        encoder = build_encoder(train.encoder, setting, planner is not None, train.history)
+        hierarchy = self.task.hierarchy(name, train.users, planner, attentive=True)
+        encoder = build_encoder(train.encoder, hierarchy.setting, planner is not None, train.history)
         view = new_view(learner, env, hierarchy, encoder, train)
         model = new_model(learner, view, train, self.task.seed("policy", name), self.folder / "logs" / name)
         view.seed(self.task.seed("train", name))  # after the learner was made: it seeds its environment with its own

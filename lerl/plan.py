@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
+from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.envs.population import Population
 from lerl.evaluate import judged
 from lerl.planners.guard import Guard, Question
@@ -101,13 +101,7 @@ def explain(run: Path, user: int | None, steps: int) -> Explained:
         planner = LLMPlanner(config.planner.size, task.seed("planner"), config.planner, witness)  # type: ignore[arg-type]
         _restore(planner, run)
         witness.prompts = planner.prompts.digest
-        hierarchy = Hierarchy(
-            task.setting("explain"),
-            1,
-            planner,
-            config.planner.replan_every,
-            replan_below=config.planner.replan_below,
-        )
+        hierarchy = task.hierarchy("explain", 1, planner)
         stage = Stage(task.population, config.env, task.axis, split, 1)
         shown, observation = stage.follow(HierarchicalAgent(hierarchy), user, task.seed("evaluation"), steps)
         if not stage.env.state.active[0]:

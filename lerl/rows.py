@@ -7,6 +7,7 @@ from typing import Any
 
 from lerl.agents.base import Setting
 from lerl.agents.baselines import BASELINES
+from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.learners import LEARNERS
 from lerl.config import Config
 from lerl.envs.catalog import Axis
@@ -17,6 +18,7 @@ from lerl.envs.population import MissingDataError, Population
 from lerl.envs.simulator import SimulatorConfig
 from lerl.envs.synthetic import synthetic_population
 from lerl.envs.topics import cluster_axis
+from lerl.planners.base import Planner
 from lerl.planners.llm import MODELS
 from lerl.planners.rules import RULES
 
@@ -151,6 +153,15 @@ class Task:
             config.env.max_steps,
             seed_from(config.seed, "agent", label),
             config.env.repeats,
+        )
+
+    def hierarchy(
+        self, label: str, count: int, planner: Planner | None, diversity: float = 0.0, attentive: bool = False
+    ) -> Hierarchy:
+        """A hierarchy of so many slots whose plans are made and kept as the settings say; see `Hierarchy`."""
+        how = self.config.planner
+        return Hierarchy(
+            self.setting(label), count, planner, how.replan_every, diversity, attentive, how.replan_below, how.avoidance
         )
 
     def seed(self, *phase: Any) -> int:

@@ -32,6 +32,15 @@ class ByStep:
         return Plans(allowed, np.zeros(allowed.shape, bool))
 
 
+class AllButLast:
+    """Allows all categories but the last, which is to be avoided."""
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        last = np.zeros((len(contexts), len(contexts.names)), bool)
+        last[:, -1] = True
+        return Plans(~last, last)
+
+
 def test_a_plan_is_kept_for_as_long_as_was_said(setting: Setting, make_env: MakeEnv, play: Play):
     for every, steps in ((1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 4]), (9, [0])):
         planner = ByStep()
@@ -101,6 +110,19 @@ def test_slates_hold_eligible_items_only(name: str, setting: Setting, make_env: 
         checked += len(kept)
         observation, *_ = env.step(slates)
     assert checked > 24
+
+
+def test_without_avoidance_plans_are_what_they_allow(setting: Setting, make_env: MakeEnv):
+    observation, _ = make_env(8, leave=NEVER).reset(seed=0)
+    with_it, without = (Hierarchy(setting, 8, AllButLast(), avoidance=avoidance) for avoidance in (True, False))
+    for hierarchy in (with_it, without):
+        hierarchy.begin(np.arange(8), observation, np.arange(8, dtype=np.uint64))
+    assert (with_it.allowed == without.allowed).all()
+    assert with_it.avoid[:, -1].all()
+    assert not without.avoid.any()
+    last = setting.axis.membership[:, -1]
+    assert not last[with_it.slates(with_it.memory.tastes)].any()
+    assert (without.eligible()[0][0] == setting.axis.membership[:, :-1].any(axis=1)).all()
 
 
 def test_a_plan_that_stops_paying_is_replaced_before_its_time(setting: Setting, make_env: MakeEnv):
