@@ -139,14 +139,15 @@ class LLMPlanner:
         states = look(contexts, self.size, self.settings.detail, self.settings.candidates)
         system = self.system(contexts)
         found = self._asked if len(self._asked) < REMEMBERED else {}
-        asked = []
+        new: dict[bytes, int] = {}
         for row, state in enumerate(states.keys):
             if state not in found:
-                seen = features(contexts.take(np.array([row])))[0]
-                found[state] = self._question(system, states, row, seen)
-            asked.append(found[state])
+                new.setdefault(state, row)
+        seen = features(contexts.take(np.array(list(new.values()), np.int64)))
+        for (state, row), numbers in zip(new.items(), seen, strict=True):
+            found[state] = self._question(system, states, row, numbers)
         self._asked = found
-        return asked
+        return [found[state] for state in states.keys]
 
     def _question(self, system: str, states: States, row: int, seen: NDArray[np.float32]) -> Question:
         settings, text = self.settings, states.text(row)

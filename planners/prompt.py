@@ -135,7 +135,9 @@ def quoted(text: str, length: int = NAME) -> str:
 
 def plain(text: str, length: int) -> str:
     """A text on one line, of at most so many characters, without any that command a terminal or cannot be stored."""
-    line = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else " " for character in text)
+    line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1] + "\u2026"
 
 
@@ -224,7 +226,7 @@ def look(contexts: PlanContexts, size: int, detail: str, candidates: int | None)
         np.rint(shown).astype(np.int64),
         np.rint(clicked).astype(np.int64),
         np.round(promised, 1),
-        tuple(_history(contexts, row) for row in range(len(contexts))),
+        _history(contexts),
         offered,
         size,
     )
@@ -253,19 +255,20 @@ def _lately(contexts: PlanContexts) -> NDArray[np.float64]:
     return np.stack([np.einsum("bh,bhc->bc", part.astype(np.float64), member) for part in sums])
 
 
-def _history(contexts: PlanContexts, row: int) -> tuple[str, ...]:
-    """A line on each of the last slates."""
-    k = contexts.slate_size
-    items = contexts.recent_items[row].reshape(-1, k)
-    feedback = contexts.recent_feedback[row].reshape(-1, k)
-    lines = []
-    for slate, answers in zip(items[-SLATES:], feedback[-SLATES:], strict=True):
-        there = slate >= 0
-        if there.any():
-            member = contexts.membership[slate[there]]
-            shown, clicks = member.sum(axis=0), answers[there] @ member
-            lines.append(", ".join(f"{c}: {clicks[c]:g} of {shown[c]}" for c in np.flatnonzero(shown).tolist()))
-    return tuple(lines)
+def _history(contexts: PlanContexts) -> tuple[tuple[str, ...], ...]:
+    """For each session, a line on each of the last slates."""
+    last = slice(-SLATES * contexts.slate_size, None)
+    member, feedback = contexts.recent_categories[:, last], contexts.recent_feedback[:, last]
+    slates = (len(contexts), member.shape[1] // contexts.slate_size, contexts.slate_size)
+    shown = member.reshape(*slates, -1).sum(axis=2)
+    clicks = np.einsum("bsk,bskc->bsc", feedback.reshape(slates), member.reshape(*slates, -1).astype(np.float32))
+    told = np.nonzero(shown)
+    lines: list[dict[int, list[str]]] = [{} for _ in range(len(contexts))]
+    for row, slate, c, count, clicked in zip(
+        *(part.tolist() for part in (*told, shown[told], clicks[told])), strict=True
+    ):
+        lines[row].setdefault(slate, []).append(f"{c}: {clicked:g} of {count}")
+    return tuple(tuple(map(", ".join, of.values())) for of in lines)
 
 
 @dataclass(frozen=True)
