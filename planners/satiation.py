@@ -1,7 +1,7 @@
 """What tires: a model of falling feedback, learned from whole sessions, never from the simulator's hidden state."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from lerl.planners.base import PlanContexts, Sessions
 TIME_CONSTANTS = (3.0, 5.0, 8.0, 12.0, 20.0)
 PRIOR_VARIANCE = 0.25
 RIDGE = 30.0
+MOST = 3000  # sessions that it is fitted to
 WAYS = 8  # sessions among whose places a session's place is looked for
 
 Floats = NDArray[np.float64]
@@ -227,10 +228,11 @@ def fit_satiation(sessions: Sessions) -> Satiation:
     """Learn what tires from whole sessions by penalised logistic regression.
 
     First the time constant and one weight for all categories, by likelihood over a grid; then a weight for each pair of
-    categories, drawn by a ridge penalty towards the first answer.
+    categories, drawn by a ridge penalty towards the first answer. Of more than `MOST` sessions, the newest are used.
     """
+    newest = {name: getattr(sessions, name)[-MOST:] for name in ("items", "feedback", "estimates", "keys")}
     with threadpool_limits(1):  # more threads sum in another order
-        return _fit(sessions)
+        return _fit(replace(sessions, **newest))
 
 
 def _fit(sessions: Sessions) -> Satiation:

@@ -48,6 +48,15 @@ def test_time_constant_weights_and_calibration_are_recovered(constant: float):
     assert learned.slope == pytest.approx(0.8, abs=0.08)
 
 
+def test_of_many_sessions_the_newest_are_used(monkeypatch: pytest.MonkeyPatch):
+    sessions = sessions_of(0.7 * np.eye(C), 3.0)
+    monkeypatch.setattr("lerl.planners.satiation.MOST", 200)
+    parts = {name: getattr(sessions, name)[-200:] for name in ("items", "feedback", "estimates", "keys")}
+    learned, newest = fit_satiation(sessions), fit_satiation(dataclasses.replace(sessions, **parts))
+    assert (learned.weights == newest.weights).all()
+    assert learned.keep == newest.keep
+
+
 def test_which_category_tires_which_is_learned_in_its_direction():
     weights = 0.5 * np.eye(C)
     weights[1, 0] = 0.8  # category 0 tires category 1, not the other way round
