@@ -165,7 +165,7 @@ class PlannerConfig:
             known history promised, from 0 (never) to 10.
         avoidance: whether what a plan says to avoid is kept away; without, it is what it allows.
         sessions: training sessions that a planner which learns from whole sessions is given before a policy is trained
-            under it, in two lots (rotation: four); their steps are taken off the row's training steps. 0, or at least
+            under it, in two lots (rotation: three); their steps are taken off the row's training steps. 0, or at least
             2; none where train.steps is 0.
         model: the chat model behind llm, as PROVIDER:NAME; keys come from the environment alone. scripted:expert is
             none: a rule that reads the questions and answers at no cost.

@@ -12,16 +12,16 @@ from lerl.planners.base import PlanContexts, Planner, Plans, Sessions
 from lerl.planners.satiation import Satiation, Tiredness, fit_satiation
 
 
-def _top(scores: NDArray[np.floating], sizes: int | NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The best scored categories of each session, so many or (B,) so many, (B, C) bool; ties go to the lower number."""
-    return _best(np.ascontiguousarray(scores, np.float64), np.full(len(scores), np.minimum(sizes, scores.shape[1])))
+def _top(scores: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
+    """The `size` best scored categories of each session, (B, C) bool; ties go to the lower number."""
+    return _best(np.ascontiguousarray(scores, np.float64), min(size, scores.shape[1]))
 
 
 @njit(cache=True)
-def _best(scores, sizes):  # type: ignore[no-untyped-def]
+def _best(scores, size):  # type: ignore[no-untyped-def]
     allowed = np.zeros(scores.shape, np.bool_)
     for b in range(len(scores)):
-        for _ in range(sizes[b]):
+        for _ in range(size):
             best = -1
             for c in range(scores.shape[1]):
                 if not allowed[b, c] and (best < 0 or scores[b, c] > scores[b, best]):
@@ -124,19 +124,16 @@ class BoredomAwarePlanner:
 
     def plan(self, contexts: PlanContexts) -> Plans:
         """Allow the `size` best scored categories; avoid what is clearly more tired than those."""
-        return self._best(contexts, np.zeros((len(contexts), len(contexts.names)), bool), self.size)
+        return self._best(contexts, np.zeros((len(contexts), len(contexts.names)), bool))
 
-    def _best(self, contexts: PlanContexts, barred: NDArray[np.bool_], sizes: int | NDArray[np.int64]) -> Plans:
-        """The plans when some categories (B, C) come last whatever their score, avoided unless they are needed.
-
-        Allowed are so many categories, or (B,) so many.
-        """
+    def _best(self, contexts: PlanContexts, barred: NDArray[np.bool_]) -> Plans:
+        """The plans when some categories (B, C) come last whatever their score, avoided unless they are needed."""
         satiation = self.satiation or Satiation.assumed(len(contexts.names))
         tired, surplus, spread = self._tiredness.of(contexts, satiation)
         liking = np.clip(contexts.liking, 1e-3, 1 - 1e-3)
         value = satiation.intercept + satiation.slope * np.log(liking / (1 - liking)) + surplus + self.bonus * spread
         value[(contexts.liking <= 0) | barred] = -1e9
-        allowed = _top(value - self.price * tired, sizes)
+        allowed = _top(value - self.price * tired, self.size)
         rested = np.where(allowed, tired, 0.0).sum(axis=1, keepdims=True) / allowed.sum(axis=1, keepdims=True)
         return Plans(allowed, ~allowed & (barred | (tired > rested + self.margin)))
 
@@ -145,55 +142,53 @@ class RotationPlanner(BoredomAwarePlanner):
     """The boredom-aware rule among categories that had a rest: none of the last few slates' categories is shown, unless
     too few others are there to fill a plan.
 
-    How many slates a category rests, and whether a plan allows `size` categories or half as many, is found by trial in
-    the training sessions it learns from, by successive halving (Karnin, Koren and Somekh, ICML 2013): each session
-    draws one of the ways that are left, and after each lot but the first, which it plans with nothing learned of
-    tiredness, the half of them stays whose sessions brought most feedback in all. It so learns, from nothing but
-    lengths of sessions and feedback, whether repeating oneself drives people away. Untaught, it goes on drawing.
+    How many slates a category rests is found by trial in the training sessions it learns from, by successive halving
+    (Karnin, Koren and Somekh, ICML 2013): each session draws one of the rests that are left, and after each lot but the
+    first, which it plans with nothing learned of tiredness, the half of them stays whose sessions brought most feedback
+    in all. It so learns, from nothing but lengths of sessions and feedback, whether repeating oneself drives people
+    away. Untaught, it goes on drawing.
     """
 
     RESTS = (0, 1, 2, 3)
-    lots = 4
+    lots = 3
 
     def __init__(self, size: int, seed: int) -> None:
         super().__init__(size, seed)
-        self.ways = np.array([(rest, most) for rest in self.RESTS for most in sorted({size, max(size // 2, 1)})])
-        self.left = np.arange(len(self.ways))
-        self._totals, self._tried = np.zeros(len(self.ways)), np.zeros(len(self.ways))
+        self.rests = np.array(self.RESTS)  # those that are left
+        self._totals, self._tried = np.zeros(max(self.RESTS) + 1), np.zeros(max(self.RESTS) + 1)
         self._lived = 0
 
     def session_ended(self, sessions: Sessions) -> None:
-        """Learn what tires, and from every lot but the first how to rotate."""
+        """Learn what tires, and from every lot but the first how long to rest."""
         super().session_ended(sessions)
         if self._lived:
             tried = self._drawn(sessions.keys[self._lived :])
             totals = np.maximum(sessions.feedback[self._lived :], 0).sum(axis=(1, 2))
-            self._tried += np.bincount(tried, minlength=len(self.ways))
-            self._totals += np.bincount(tried, totals, len(self.ways))
-            means = (self._totals / np.maximum(self._tried, 1))[self.left]
-            best = np.argsort(-means, kind="stable")[: -(-len(self.left) // 2)]
-            self.left = np.sort(self.left[best])
+            self._tried += np.bincount(tried, minlength=len(self._tried))
+            self._totals += np.bincount(tried, totals, len(self._totals))
+            means = (self._totals / np.maximum(self._tried, 1))[self.rests]
+            best = np.argsort(-means, kind="stable")[: -(-len(self.rests) // 2)]
+            self.rests = np.sort(self.rests[best])
         self._lived = len(sessions.keys)
 
     def state(self) -> dict[str, NDArray[np.float64]]:
         """What was learned, as arrays."""
-        return super().state() | {"ways": self.left.astype(np.float64)}
+        return super().state() | {"rests": self.rests.astype(np.float64)}
 
     def restore(self, state: dict[str, NDArray[np.float64]]) -> None:
         """Take over what was learned before."""
         super().restore(state)
-        if "ways" in state:
-            self.left = state["ways"].astype(np.int64)
+        if "rests" in state:
+            self.rests = state["rests"].astype(np.int64)
 
     def plan(self, contexts: PlanContexts) -> Plans:
         """Allow the best scored of the categories that had their rest, and avoid those that had not."""
-        rests, sizes = self.ways[self._drawn(contexts.session_key)].T
-        return self._best(contexts, _of_last(contexts, rests), sizes)
+        return self._best(contexts, _of_last(contexts, self._drawn(contexts.session_key)))
 
     def _drawn(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """Numbers of the ways that sessions try, (B,)."""
+        """The rests that sessions try, (B,)."""
         drawn = _uniforms(keys, np.zeros(len(keys), np.int64), 1)[:, 0]
-        return self.left[(drawn * len(self.left)).astype(np.int64)]
+        return self.rests[(drawn * len(self.rests)).astype(np.int64)]
 
 
 def _of_last(contexts: PlanContexts, slates: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -62,8 +62,6 @@ def test_a_batch_is_planned_as_each_session_alone(name: str, busy: PlanContexts)
 @pytest.mark.parametrize("size", [1, 4, 9])
 def test_a_plan_has_the_size_asked_for_or_all_there_are(name: str, size: int, busy: PlanContexts):
     planner = build_planner(name, size, 0)
-    if isinstance(planner, RotationPlanner):
-        planner.left = planner.left[-1:]  # before it was taught it tries halves too
     assert {len(row) for row in chosen(planner, busy)} == {min(size, 6)}
 
 
@@ -189,7 +187,7 @@ def test_rotation_shows_nothing_of_the_last_slates(rest: int, contexts: MakeCont
     # Slates of two, the newest at the end; category 4 is liked least.
     there = contexts([[0.9, 0.8, 0.7, 0.6, 0.1]], slate_size=2, items=[[0, 1, 1, 2, 3, -1]], feedback=[[1] * 5 + [-1]])
     planner = RotationPlanner(1, 0)
-    planner.left = np.array([rest])  # of one category there is no half
+    planner.rests = np.array([rest])
     plans = planner.plan(there)
     barred = ([], [3], [1, 2, 3])[rest]
     assert set(barred) <= set(np.flatnonzero(plans.avoid[0]).tolist())
@@ -197,7 +195,7 @@ def test_rotation_shows_nothing_of_the_last_slates(rest: int, contexts: MakeCont
 
 
 def lived(planner: RotationPlanner, first: int, count: int, lengths: Callable[[Any], Any]) -> Sessions:
-    """Sessions that a planner draws its ways in: all slates are clicked, lengths (count,) follow from the ways."""
+    """Sessions that a planner draws its rests in: all slates are clicked, lengths (count,) follow from the rests."""
     keys = np.arange(first, first + count, dtype=np.uint64)
     shown = np.arange(10) < lengths(planner._drawn(keys))[:, None]
     items = np.where(shown, keys[:, None] % 3, -1)[..., None].astype(np.int32)
@@ -207,28 +205,19 @@ def lived(planner: RotationPlanner, first: int, count: int, lengths: Callable[[A
 
 def test_rotation_learns_from_later_lots_what_makes_sessions_long():
     planner = RotationPlanner(4, 0)
-    assert planner.ways.tolist() == [[rest, most] for rest in range(4) for most in (2, 4)]
-    best = planner.ways.tolist().index([2, 4])
     together = lived(planner, 0, 400, lambda drawn: 9 - drawn)  # the first lot says otherwise
     planner.session_ended(together)
-    assert len(planner.left) == 8
-    for left in (4, 2, 1):
-        lot = lived(planner, len(together.keys), 400, lambda drawn: np.where(drawn == best, 9, 1 + drawn % 5))
+    assert planner.rests.tolist() == [0, 1, 2, 3]
+    for left in (2, 1):
+        lot = lived(planner, len(together.keys), 400, lambda drawn: np.where(drawn == 2, 9, 1 + drawn))
         parts = {name: np.concatenate([getattr(one, name) for one in (together, lot)]) for name in PER_SESSION}
         together = dataclasses.replace(together, **parts)
         planner.session_ended(together)
-        assert len(planner.left) == left
-        assert best in planner.left
+        assert len(planner.rests) == left
+        assert 2 in planner.rests
     again = RotationPlanner(4, 0)
     again.restore(planner.state())
-    assert again.left.tolist() == [best]
-
-
-def test_rotation_allows_half_as_many_categories_where_that_is_its_way(contexts: MakeContexts):
-    there = contexts([[0.9, 0.8, 0.7, 0.6, 0.1]])
-    planner = RotationPlanner(4, 0)
-    planner.left = np.array([planner.ways.tolist().index([0, 2])])
-    assert planner.plan(there).allowed[0].tolist() == [True, True, False, False, False]
+    assert again.rests.tolist() == [2]
 
 
 MODULE = """
