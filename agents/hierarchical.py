@@ -22,9 +22,9 @@ class Hierarchy:
         planner: chooses categories, or None for all items.
         replan_every: steps a plan is kept.
         replan_below: share of the promised clicks; a plan whose last slate brought less is replaced before that.
-        avoidance: whether what plans say to avoid is kept away; they allow the same without.
         diversity: weight of maximal marginal relevance among the eligible items, 0 for plain top k.
         attentive: whether `contexts` are kept without a planner too, for an encoder.
+        avoidance: whether what plans say to avoid is kept away; they allow the same without.
 
     Attributes:
         widened: (B,) int, slates of the running session whose plan left fewer than k items and was widened.

@@ -107,7 +107,7 @@ class _Work:
         self.left = len(left)
         self.say(f"{len(units)} units of work, {len(units) - len(left)} done; searches to do: {len(searches)}")
         if otherwise := sum(kept(unit, self.out) for unit in left if unit.label not in waits):
-            self.say(f"{otherwise} of them are there, but made otherwise (other settings or users), and are replaced")
+            self.say(f"{otherwise} of them were made with other settings, users or prompts, and are replaced")
         self._wave(first, waits, searches)
         self._wave(self._with_found(later), (), ())  # what they need was fitted by now, or is tried once more
         if not self.failed:

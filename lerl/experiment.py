@@ -17,7 +17,7 @@ from lerl import settings, train
 from lerl.config import Config, ExperimentConfig, TuneConfig
 from lerl.planners.llm import MODELS
 from lerl.reading import reading
-from lerl.rows import SASREC, Row, parse_row
+from lerl.rows import PLANNED, SASREC, Row, parse_row
 from lerl.settings import SettingsError
 from lerl.tune import RANKING, search_space
 
@@ -26,7 +26,7 @@ ASIDE = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
 """Settings that decide no number."""
 AXIS = ("planner.axis", "planner.clusters")
 """What of a planner's settings decides the numbers of a row without one: its encoder sees that axis."""
-RULED = (*AXIS, "planner.size", "planner.replan_every", "planner.replan_below", "planner.avoidance", "planner.sessions")
+RULED = (*AXIS, *PLANNED)
 """The same for a planner behind which there is no chat model."""
 KINDS = ("floor", "flat learner", "practitioner", "hierarchical", "ceiling", "other")
 OF_BASELINES = {"random": "floor", "popularity": "floor", "privileged": "ceiling", SASREC: "practitioner"}

@@ -25,6 +25,8 @@ from lerl.planners.rules import RULES
 PLANNERS = (*RULES, *MODELS)
 SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr")
 SASREC = "sasrec"
+PLANNED = tuple(f"planner.{name}" for name in ("size", "replan_every", "replan_below", "avoidance", "sessions"))
+"""Settings of every planner, which mean nothing to a row without one."""
 RANKED = (SASREC, "sasrec+mmr")
 """Rows that rank the next item by what is known of training users; see `lerl.agents.sasrec`."""
 

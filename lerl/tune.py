@@ -31,7 +31,7 @@ from lerl.fit import DivergedError, Fitter, check_rows
 from lerl.progress import Progress
 from lerl.reading import read_table, reading
 from lerl.rollout import Played
-from lerl.rows import SASREC, Row, Task, parse_row, parse_rows
+from lerl.rows import PLANNED, SASREC, Row, Task, parse_row, parse_rows
 from lerl.runs import holds_other, locked
 from lerl.settings import Key, SettingsError
 
@@ -151,7 +151,7 @@ def _check_searchable(name: str, config: Config, row: Row, known: Mapping[str, K
     if name in UNSEARCHED:
         raise SettingsError(f"tune.space: {name} cannot be searched, {UNSEARCHED[name]}")
     idle = section == "train" and row.learner is None and not (row.baseline == SASREC and name in RANKING)
-    idle |= row.planner is None and name in ("planner.name", "planner.size", "planner.replan_every", "planner.sessions")
+    idle |= row.planner is None and name in ("planner.name", *PLANNED)
     idle |= name == "planner.name" and not config.tune.row.startswith("planner+")
     if idle:
         raise SettingsError(f"tune.space: {name} means nothing to the row {config.tune.row}; leave it out")

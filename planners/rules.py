@@ -118,7 +118,7 @@ class BoredomAwarePlanner:
 
     def restore(self, state: dict[str, NDArray[np.float64]]) -> None:
         """Take over what was learned before."""
-        if state:
+        if "rest" in state:
             intercept, slope, keep = state["rest"].tolist()
             self.satiation = Satiation(intercept, slope, state["weights"], keep)
 
@@ -178,8 +178,7 @@ class RotationPlanner(BoredomAwarePlanner):
     def restore(self, state: dict[str, NDArray[np.float64]]) -> None:
         """Take over what was learned before."""
         super().restore(state)
-        if "rests" in state:
-            self.rests = state["rests"].astype(np.int64)
+        self.rests = state["rests"].astype(np.int64)
 
     def plan(self, contexts: PlanContexts) -> Plans:
         """Allow the best scored of the categories that had their rest, and avoid those that had not."""

@@ -115,9 +115,9 @@ def test_an_experiment_goes_on_where_it_was_stopped(recipe: Path, capfd: pytest.
 def test_what_was_made_otherwise_is_announced_before_it_is_replaced(recipe: Path, capfd: pytest.CaptureFixture[str]):
     command = with_rows(recipe, "    random: {}\n  settings:\n    plain: {}\n")
     assert main(command) == 0
-    assert "made otherwise" not in capfd.readouterr().out
+    assert "are replaced" not in capfd.readouterr().out
     assert main([*command, "--resume", "--evaluation.users", "6"]) == 0
-    assert "1 of them are there, but made otherwise" in capfd.readouterr().out
+    assert "1 of them were made with other settings, users or prompts, and are replaced" in capfd.readouterr().out
 
 
 def test_what_is_judged_again_costs_no_fitting_again(recipe: Path, capfd: pytest.CaptureFixture[str]):

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from lerl.cli import main
-from lerl.envs.population import DYNAMICS_FILE
+from lerl.envs.population import DYNAMICS_FILE, MissingDataError
 from lerl.experiment import Experiment
 from lerl.rows import Task, parse_rows
-from lerl.settings import find_recipe, load, recipes
+from lerl.settings import find_recipe, load, overlay, recipes
 from tests.envs.made_logs import made_up_dynamics, prepared_log
 
 ON_LOGS = {"movielens": "fitted", "goodbooks": "assumed", "kuairand": "fitted"}
@@ -49,6 +49,14 @@ def test_the_published_experiment_has_its_rows_and_its_protocol() -> None:
         assert config.env.leave.rule == ("satisfaction" if "satisfaction" in setting else "budget")
         assert config.env.leave.budget.repetition == ("shared" if "shared" in setting else "slot")
         assert config.env.topics == ("hidden" if "hidden" in setting else "categories")
+
+
+@pytest.mark.parametrize(("name", "format"), [("whole_session", "kuairand"), ("whole_session_movielens", "movielens")])
+def test_a_recipe_whose_log_is_not_there_says_how_to_make_it(name: str, format: str, tmp_path: Path) -> None:
+    config = load(find_recipe(name))
+    folder = tmp_path / Path(str(config.data.path)).name
+    with pytest.raises(MissingDataError, match=f"lerl data prepare --format {format} FOLDER --out {folder}"):
+        Task.load(overlay(config, {"data.path": str(folder)}))
 
 
 def test_movielens_has_the_same_protocol() -> None:

@@ -260,6 +260,10 @@ def test_a_search_in_which_nothing_fits_says_why(tmp_path: Path) -> None:
             {"row": "flat+ppo", "space": {"planner.size": {"low": 1, "high": 9}}},
             "planner.size means nothing to the row",
         ),
+        (
+            {"row": "flat+ppo", "space": {"planner.avoidance": {"choices": [True, False]}}},
+            "planner.avoidance means nothing to the row",
+        ),
         ({"space": {"planner.name": {"choices": ["greedy"]}}}, "planner.name means nothing to the row boredom+ppo"),
     ],
 )

@@ -176,10 +176,11 @@ def test_what_was_learned_survives_the_file(kind: Any, tmp_path: Path, busy: Pla
     assert not np.array_equal(learned.plan(busy).allowed, fresh.plan(busy).allowed)
 
 
-def test_a_planner_that_has_learned_nothing_restores_to_the_same(busy: PlanContexts):
-    fresh = BoredomAwarePlanner(2, 0)
-    fresh.restore(BoredomAwarePlanner(2, 0).state())
-    assert chosen(fresh, busy) == chosen(BoredomAwarePlanner(2, 0), busy)
+@pytest.mark.parametrize("kind", [BoredomAwarePlanner, RotationPlanner])
+def test_a_planner_that_has_learned_nothing_restores_to_the_same(kind: Any, busy: PlanContexts):
+    fresh = kind(2, 0)
+    fresh.restore(kind(2, 0).state())
+    assert chosen(fresh, busy) == chosen(kind(2, 0), busy)
 
 
 @pytest.mark.parametrize("rest", [0, 1, 2])
