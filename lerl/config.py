@@ -409,7 +409,8 @@ class TuneConfig:
 
     Args:
         row: the row to fit with each trial's settings.
-        trials: how many settings are tried, the recipe's own among them where they lie in the space.
+        trials: how many settings are tried, the recipe's own among them where they lie in the space; all of them, each
+            once, where the space holds no more.
         metric: what is made as large as possible, on sessions of training users: R_cum, T_int or R_sin.
         users: how many training users those are, all when none or fewer; the same ones for every trial.
         replicates: sessions of each of them.

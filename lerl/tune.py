@@ -4,9 +4,11 @@ The search is an Optuna study in a SQLite file, so that a search that was stoppe
 """
 
 import dataclasses
+import itertools
+import math
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +56,7 @@ AGAIN = "give the same command again"
 UNLIMITED = ("tune.trials", "agents", "evaluation.bootstrap")  # may change while a search goes on
 SESSIONS = {"user": pl.Int64, "replicate": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
 SHOWN = 10  # trials in the table
+BRIEF = 200  # characters of a setting in an error
 SPACE_EXAMPLE = "such as train.gamma: {low: 0.8, high: 0.99} or planner.size: {choices: [4, 6, 8]}"
 
 
@@ -84,7 +87,7 @@ def tune(config: Config, out: Path) -> list[Trial]:
     """Search the space of `config.tune`, or go on with the search that is in the folder.
 
     Args:
-        config: the recipe with its search space.
+        config: the recipe with its search space; where that holds fewer settings than trials, each is tried once.
         out: the folder: search.yaml (the configuration), study.db (Optuna), trials/NUMBER/ with what each trial fitted
             and sessions.parquet, and at the end best.yaml, a recipe with the best settings.
 
@@ -104,8 +107,13 @@ def tune(config: Config, out: Path) -> list[Trial]:
     with locked(out), Progress() as progress:
         write_whole(out / SEARCH, settings.dump(config))
         study = _open(out)
+        grid = _grid(space, config.tune.trials)
         while (done := len(_counted(study))) < config.tune.trials:
-            _try_one(study, config, space, done, out, progress.report)
+            tried = [trial.params for trial in _counted(study)]
+            left = [setting for setting in grid if setting not in tried]
+            if grid and not left:
+                break
+            _try_one(study, config, space, left, done, out, progress.report)
         trials = _trials(study, config, out)
         if not len(trials[0].scores):
             raise ValueError(f"none of the {len(trials)} trials could be fitted; the first says: {trials[0].refused}")
@@ -188,6 +196,21 @@ def _interval(name: str, given: Mapping[str, Any], config: Config, known: Mappin
     return IntDistribution(low, high, log) if int in types else FloatDistribution(low, high, log)
 
 
+def _grid(space: Space, most: int) -> list[dict[str, Any]]:
+    """Every setting in the space where there are no more than `most`, otherwise none."""
+    values: dict[str, Sequence[Any]] = {}
+    for name, range_ in space.items():
+        if isinstance(range_, CategoricalDistribution):
+            values[name] = range_.choices
+        elif isinstance(range_, IntDistribution):
+            values[name] = range(range_.low, range_.high + 1)
+        else:
+            return []
+    if math.prod(map(len, values.values())) > most:
+        return []
+    return [dict(zip(values, setting, strict=True)) for setting in itertools.product(*values.values())]
+
+
 # the folder
 
 
@@ -204,15 +227,21 @@ def _refuse_other(mine: Config, theirs: Config, out: Path) -> None:
     if name := differing(mine, theirs):
         now, before = (settings.known_keys(one)[name].default for one in (mine, theirs))
         raise SettingsError(
-            f"{out} holds a search with other settings: {name} was {before} and is now {now}; go on with the same, or "
-            "give another folder with --out"
+            f"{out} holds a search with other settings: {name} was {_brief(before)} and is now {_brief(now)}; go on "
+            "with the same, or give another folder with --out"
         )
 
 
+def _brief(value: Any) -> str:
+    told = str(value)
+    return told if len(told) <= BRIEF else f"{told[:BRIEF]}..."
+
+
 def differing(mine: Config, theirs: Config) -> str:
-    """The first setting in which two searches differ, how many trials there are aside; empty where they do not."""
+    """The first setting in which two searches differ, trials and experiments aside; empty where they do not."""
     now, before = settings.known_keys(mine), settings.known_keys(theirs)
-    return next((name for name in now if now[name].default != before[name].default and name not in UNLIMITED), "")
+    decisive = (name for name in now if name not in UNLIMITED and not name.startswith("experiment."))
+    return next((name for name in decisive if now[name].default != before[name].default), "")
 
 
 def _open(out: Path) -> optuna.Study:
@@ -238,23 +267,32 @@ def _counted(study: optuna.Study) -> list[FrozenTrial]:
 # a trial
 
 
-def _try_one(study: optuna.Study, config: Config, space: Space, number: int, out: Path, report: Report) -> None:
-    """Fit and score one more setting; the recipe's own comes first.
+def _try_one(
+    study: optuna.Study,
+    config: Config,
+    space: Space,
+    left: list[dict[str, Any]],
+    number: int,
+    out: Path,
+    report: Report,
+) -> None:
+    """Fit and score one more setting; the recipe's own comes first, then the first that is left of a grid.
 
-    What is tried depends on the run's seed, the trial's number and the trials before alone, so that a search that was
-    interrupted tries what it would have tried.
+    What is tried depends on the run's seed, the trial's number, what is left of a grid and the trials before alone, so
+    that a search that was interrupted tries what it would have tried.
     """
     own = _own(config, space) if number == 0 else None
+    chosen = own or next(iter(left), None)
     study.sampler = optuna.samplers.TPESampler(seed=seed_from(config.seed, "tune", number) % 2**32)
-    asked = None if own else study.ask(space)
-    values = own or (asked.params if asked else {})
+    asked = None if chosen else study.ask(space)
+    values = chosen or (asked.params if asked else {})
     scores, refused = _score(config, values, _trial_folder(out, number), _numbered(report, number, config.tune.trials))
     state, value = (TrialState.PRUNED, None) if refused else (TrialState.COMPLETE, float(scores.mean()))
     if asked is not None:
         asked.set_user_attr("refused", refused)
         study.tell(asked, value, state=state)
     else:
-        notes = {"refused": refused, "own": True}
+        notes = {"refused": refused, "own": own is not None}
         study.add_trial(create_trial(state=state, value=value, params=values, distributions=space, user_attrs=notes))
 
 
@@ -371,7 +409,8 @@ def table(trials: list[Trial], config: Config) -> Table:
     names = list(config.tune.space)
     metric, draws = config.tune.metric, config.evaluation.bootstrap
     columns = ["trial", metric, *([f"{metric} - recipe's own"] if own else []), *names]
-    made = Table(*columns, title=f"{config.tune.row} on training users", caption=_caption(trials))
+    whole = len(trials) < config.tune.trials
+    made = Table(*columns, title=f"{config.tune.row} on training users", caption=_caption(trials, whole))
     for trial in [trial for trial in trials if len(trial.scores)][:SHOWN]:
         cells = [str(trial.number) + (" (own)" if trial.own else ""), interval(trial.scores, draws)]
         if own is not None:
@@ -380,9 +419,11 @@ def table(trials: list[Trial], config: Config) -> Table:
     return made
 
 
-def _caption(trials: list[Trial]) -> str:
+def _caption(trials: list[Trial], whole: bool) -> str:
     refused = [trial for trial in trials if trial.refused]
     lines = ["95 % intervals over users. The best of many trials looks better than it is: judge it with lerl train."]
+    if whole:
+        lines.append(f"These {len(trials)} are all settings of the space.")
     if refused:
         lines.append(f"{len(refused)} trials could not be fitted; trial {refused[0].number}: {refused[0].refused}")
     return "\n".join(lines)

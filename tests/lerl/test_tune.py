@@ -24,7 +24,7 @@ from lerl.rows import Task, parse_row
 from lerl.runs import locked
 from lerl.settings import SettingsError
 from lerl.train import train
-from lerl.tune import Trial, interval, search_space, table, tune
+from lerl.tune import Trial, differing, interval, search_space, table, tune
 
 ROOT = Path(__file__).parents[2]
 SPACE = {
@@ -49,7 +49,8 @@ def changed(**changes: Any) -> Config:
     return dataclasses.replace(SMALL, tune=dataclasses.replace(SMALL.tune, **changes))
 
 
-QUICK = {"row": "boredom+greedy", "space": {"planner.size": {"choices": [1, 2, 3, 4]}}}
+SIZES = {"planner.size": {"choices": [1, 2, 3, 4]}}
+QUICK = {"row": "boredom+greedy", "space": SIZES | {"planner.replan_every": {"low": 1, "high": 8}}}
 """A search without training."""
 
 
@@ -192,6 +193,33 @@ def test_a_folder_of_another_search_or_of_something_else_is_refused(tmp_path: Pa
         tune(config, tmp_path / "other")
     with locked(tmp_path / "search"), pytest.raises(RunError, match="another lerl is at work"):
         tune(config, tmp_path / "search")
+
+
+def test_what_an_experiment_says_and_more_trials_do_not_make_another_search() -> None:
+    other = dataclasses.replace(SMALL, experiment=dataclasses.replace(SMALL.experiment, seeds=2), agents=["random"])
+    assert not differing(dataclasses.replace(other, tune=dataclasses.replace(SMALL.tune, trials=9)), SMALL)
+    assert differing(changed(users=19), SMALL) == "tune.users"
+
+
+def test_a_long_setting_is_cut_short_where_another_search_is_refused(tmp_path: Path) -> None:
+    many = {"planner.size": {"choices": list(range(1, 200))}}
+    tune(changed(row="boredom+greedy", trials=1, space=many), tmp_path)
+    fewer = {"planner.size": {"choices": list(range(2, 200))}}
+    with pytest.raises(SettingsError, match=r"tune\.space was \{'planner.* and is now \{.*\.\.\.; go on") as error:
+        tune(changed(row="boredom+greedy", trials=1, space=fewer), tmp_path)
+    assert len(str(error.value)) < 700
+
+
+@pytest.mark.parametrize("sizes", [{"choices": [3, 1, 2]}, {"low": 1, "high": 3}])
+def test_a_space_of_fewer_settings_than_trials_is_tried_whole_each_once(tmp_path: Path, sizes: Any) -> None:
+    config = changed(row="boredom+greedy", space={"planner.size": sizes})
+    short = dataclasses.replace(config, tune=dataclasses.replace(config.tune, trials=1))
+    tune(short, tmp_path)
+    found = sorted(tune(config, tmp_path), key=lambda trial: trial.number)
+    assert sorted(trial.values["planner.size"] for trial in found) == [1, 2, 3]
+    assert [trial.own for trial in found] == [True, False, False]
+    assert "These 3 are all settings of the space." in str(table(found, config).caption)
+    assert "all settings" not in str(table(found[:1], short).caption)
 
 
 # what cannot be fitted
