@@ -113,7 +113,8 @@ def tune(config: Config, out: Path) -> list[Trial]:
             left = [setting for setting in grid if setting not in tried]
             if grid and not left:
                 break
-            _try_one(study, config, space, left, done, out, progress.report)
+            most = done + len(left) if grid else config.tune.trials
+            _try_one(study, config, space, left, done, out, _numbered(progress.report, done, most))
         trials = _trials(study, config, out)
         if not len(trials[0].scores):
             raise ValueError(f"none of the {len(trials)} trials could be fitted; the first says: {trials[0].refused}")
@@ -286,7 +287,7 @@ def _try_one(
     study.sampler = optuna.samplers.TPESampler(seed=seed_from(config.seed, "tune", number) % 2**32)
     asked = None if chosen else study.ask(space)
     values = chosen or (asked.params if asked else {})
-    scores, refused = _score(config, values, _trial_folder(out, number), _numbered(report, number, config.tune.trials))
+    scores, refused = _score(config, values, _trial_folder(out, number), report)
     state, value = (TrialState.PRUNED, None) if refused else (TrialState.COMPLETE, float(scores.mean()))
     if asked is not None:
         asked.set_user_attr("refused", refused)

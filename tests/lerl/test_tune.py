@@ -49,8 +49,10 @@ def changed(**changes: Any) -> Config:
     return dataclasses.replace(SMALL, tune=dataclasses.replace(SMALL.tune, **changes))
 
 
-SIZES = {"planner.size": {"choices": [1, 2, 3, 4]}}
-QUICK = {"row": "boredom+greedy", "space": SIZES | {"planner.replan_every": {"low": 1, "high": 8}}}
+QUICK = {
+    "row": "boredom+greedy",
+    "space": {"planner.size": {"choices": [1, 2, 3, 4]}, "planner.replan_every": {"low": 1, "high": 8}},
+}
 """A search without training."""
 
 
