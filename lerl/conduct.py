@@ -1,6 +1,7 @@
 """`lerl experiment`: all units of work that are left to do, side by side, and what they will cost."""
 
 import dataclasses
+import itertools
 import json
 import shutil
 import statistics
@@ -42,7 +43,8 @@ def run(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tu
         The experiment, and a line about units and searches that failed, empty where none did; the others are done.
 
     Raises:
-        FileExistsError: the folder holds rows, and `resume` was not asked for, or something else.
+        FileExistsError: the folder holds rows, and `resume` was not asked for, or rows of other users, or something
+            else.
         SettingsError: the recipe cannot be used.
         MissingDataError: the data of a setting are not there.
         RunError: another process is at work in the folder, or a process was killed.
@@ -54,10 +56,26 @@ def run(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tu
     if not done_before and holds_other(out, ROWS, WORK, f"{TUNED}.json", ".rows"):
         raise FileExistsError(f"{out} holds something else than an experiment; give another folder with --out")
     _check(experiment)
-    users = populations(experiment)
+    users = _users(experiment, out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), workers(experiment.base.experiment.jobs, AGAIN) as pool:
         return experiment, _Work(experiment, users, out, pool, say).do()
+
+
+def _users(experiment: Experiment, out: Path) -> dict[str, str]:
+    """The digest of each setting's users; refuses a folder whose rows were judged on others."""
+    users, tuned = populations(experiment), experiment.tuned(out)
+    for setting, label, seed in itertools.product(experiment.settings, experiment.rows, experiment.seeds):
+        unit = experiment.unit(setting, label, seed, tuned)
+        about = finished(unit, out)
+        if about is not None and about["population"] != users[setting]:
+            raise FileExistsError(
+                f"{out}: the row {label} under {setting!r} was judged on other users than there are now "
+                f"({about['population']}, now {users[setting]}), and rows on different users cannot be compared. Users "
+                "fitted to the same log on another processor differ in their last digits: go on with the data folder "
+                f"that the rows were made from, or give another --out, or remove {out / ROWS} to do all of them again"
+            )
+    return users
 
 
 def _check(experiment: Experiment) -> None:
@@ -107,7 +125,7 @@ class _Work:
         self.left = len(left)
         self.say(f"{len(units)} units of work, {len(units) - len(left)} done; searches to do: {len(searches)}")
         if otherwise := sum(kept(unit, self.out) for unit in left if unit.label not in waits):
-            self.say(f"{otherwise} of them were made with other settings, users or prompts, and are replaced")
+            self.say(f"{otherwise} of them were made with other settings or prompts, and are replaced")
         self._wave(first, waits, searches)
         self._wave(self._with_found(later), (), ())  # what they need was fitted by now, or is tried once more
         if not self.failed:
@@ -204,7 +222,7 @@ def _folder(experiment: Experiment, unit: Unit, out: Path) -> Path:
 def cost(config: Config, out: Path, quick: bool) -> Table:
     """What is left to do, in hours: units times the seconds that finished ones took, or that a short run takes."""
     experiment = Experiment.read(config, quick)
-    users = populations(experiment)
+    users = _users(experiment, out)
     tuned = experiment.tuned(out, users[next(iter(experiment.settings))])
     table = Table("setting", "row", "units", "done", "seconds each", "hours left")
     total, like = 0.0, dict[str, list[dict[str, Any]]]()

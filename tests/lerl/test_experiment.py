@@ -117,7 +117,19 @@ def test_what_was_made_otherwise_is_announced_before_it_is_replaced(recipe: Path
     assert main(command) == 0
     assert "are replaced" not in capfd.readouterr().out
     assert main([*command, "--resume", "--evaluation.users", "6"]) == 0
-    assert "1 of them were made with other settings, users or prompts, and are replaced" in capfd.readouterr().out
+    assert "1 of them were made with other settings or prompts, and are replaced" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("how", [["--resume"], ["--plan"]])
+def test_rows_of_other_users_are_kept_and_refused(recipe: Path, capfd: pytest.CaptureFixture[str], how: list[str]):
+    command = with_rows(recipe, "    random: {}\n  settings:\n    plain: {}\n")
+    unit, out = read(recipe).unit("plain", "random", 0, {}), recipe.parent / "out"
+    about = {"digest": unit.digest, "population": "of another machine", "steps": 0, "fitting": None, "judging": 1.0}
+    keep(unit, pl.DataFrame({name: [0.0] for name in KEPT}), about, out)
+    before = row_path(out, unit).read_bytes()
+    assert main([*command, *how]) == 2
+    assert "the row random under 'plain' was judged on other users than there are now" in capfd.readouterr().err
+    assert row_path(out, unit).read_bytes() == before
 
 
 def test_what_is_judged_again_costs_no_fitting_again(recipe: Path, capfd: pytest.CaptureFixture[str]):
