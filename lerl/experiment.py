@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lerl import settings, train
+from lerl.agents.baselines import BASELINES
 from lerl.config import Config, ExperimentConfig, TuneConfig
 from lerl.planners.llm import MODELS
 from lerl.reading import reading
@@ -25,7 +26,8 @@ TUNED = "tuned"
 ASIDE = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
 """Settings that decide no number."""
 AXIS = ("planner.axis", "planner.clusters")
-"""What of a planner's settings decides the numbers of a row without one: its encoder sees that axis."""
+"""What of a planner's settings decides the numbers of a row without one, lerl's floors and ceiling apart: its encoder
+sees that axis."""
 RULED = (*AXIS, *PLANNED)
 """The same for a planner behind which there is no chat model."""
 KINDS = ("floor", "flat learner", "practitioner", "hierarchical", "ceiling", "other")
@@ -68,21 +70,23 @@ class Unit:
             {
                 name: key.default
                 for name, key in settings.known_keys(one).items()
-                if key.default != usual[name].default and self._decides(name)
+                if key.default != usual[name].default and self._decides(name, one)
             }
             for one in (self.config, self.fitted)
         ]
         decisive += [self.teacher.digest] if self.teacher else []
         return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _decides(self, name: str) -> bool:
+    def _decides(self, name: str, config: Config) -> bool:
         """Whether a setting decides the row's numbers."""
-        planner = self.row.planner
-        if name.startswith(ASIDE):
+        row, axis = self.row, config.planner.axis
+        if name.startswith(ASIDE) or (name == "planner.clusters" and axis != "clusters"):
             return False
-        if not name.startswith("planner.") or planner in MODELS:
+        if not name.startswith("planner.") or row.planner in MODELS:
             return True
-        return name in (AXIS if planner is None else RULED)
+        if row.planner is None:
+            return name in AXIS and row.baseline not in BASELINES
+        return name in RULED
 
 
 @dataclass(frozen=True)

@@ -359,6 +359,18 @@ def test_a_units_digest_is_of_what_decides_its_numbers(recipe: Path):
     assert len({first, *(unit.digest for unit in others)}) == 6
 
 
+def test_a_units_digest_is_of_the_axis_that_its_row_sees(recipe: Path):
+    def digests(axis: str, clusters: int) -> list[str]:
+        recipe.write_text(RECIPE)
+        whole = read(recipe, "plain: {}", f"plain: {{planner.axis: {axis}, planner.clusters: {clusters}}}")
+        return [whole.unit("plain", label, 0, {}).digest for label in ("random", "flat+ppo")]
+
+    assert digests("categories", 3) == digests("categories", 4)
+    (floor, learner), (same, other) = digests("clusters", 3), digests("clusters", 4)
+    assert floor == same
+    assert learner != other
+
+
 def test_quick_is_what_the_recipe_says(recipe: Path):
     whole = Experiment.read(load(recipe), quick=True)
     assert (list(whole.settings), list(whole.rows), whole.seeds) == (["plain"], ["random", "flat+ppo"], [0])
