@@ -1,5 +1,6 @@
 """Floors and a ceiling: uniform random, popularity, and `privileged`, which reads the hidden state and looks ahead."""
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,7 @@ class PopularityAgent(_Remembering):
 
 
 PRICES = (0.5, 1.0, 2.0, 4.0)  # what a unit of boredom is taken to cost, as a multiple of what it costs now
+LIKENESS = (0.0, 1.0, 2.0, 4.0)  # the same for the likeness of two items of a slate
 HORIZON = 8
 PER_TOPIC = 12
 MOST_CANDIDATES = 300
@@ -88,7 +90,8 @@ class PrivilegedAgent:
     A rollout algorithm (Bertsekas, Tsitsiklis and Wu, "Rollout algorithms for combinatorial optimization", 1997). Each
     base policy fills the slate slot by slot with the item of highest true log-odds minus price times the boredom it
     meets, where slots already filled count; under rules that punish repetition, one set of base policies also shuns the
-    topics of the last slate. Every base policy is followed for 8 steps on a copy of the state under the true
+    topics of the last slate, and where likeness costs clicks, some shun what is like the items that are already in the
+    slate. Every base policy is followed for 8 steps on a copy of the state under the true
     dynamics, with other random draws than the real session's; what is added up is the true chance of a click (with
     several kinds of feedback, what they are worth on average), weighted by the true chance that the user is still
     there, and at the horizon the last reward rate over the expected rest of the session. The first slate of the best
@@ -107,8 +110,11 @@ class PrivilegedAgent:
         simulator = env.simulator
         _, signature = np.unique(simulator.topics, axis=0, return_inverse=True)
         self._signature = signature.reshape(-1)
-        shunning = (0.0,) if simulator.config.leave.rule == "satisfaction" else (0.0, 4.0)
-        self._policies = [(price, shun) for price in PRICES for shun in shunning]
+        config = simulator.config
+        prices = PRICES if config.boredom.enabled else (0.0,)
+        shunning = (0.0,) if config.leave.rule == "satisfaction" else (0.0, 4.0)
+        likeness = LIKENESS if config.similarity.weight else (0.0,)
+        self._policies = np.array(list(itertools.product(prices, shunning, likeness)))  # (P, 3)
 
     def attend(self, live: NDArray[np.bool_]) -> None:
         """Think about these slots alone (B,); the slates of the others stay empty."""
@@ -130,8 +136,8 @@ class PrivilegedAgent:
     def _think(self, simulator: UserSimulator, state: State) -> NDArray[np.int32]:
         """The first slates (B, k) of the best base policies."""
         candidates, logits = self._candidates(simulator, state)
-        prices, shuns = np.array(self._policies).T  # (P,) each
-        owners = np.tile(np.arange(len(state)), len(prices))  # every policy of every user, side by side
+        count = len(self._policies)
+        owners = np.tile(np.arange(len(state)), count)  # every policy of every user, side by side
         values, slates = _follow(
             simulator,
             state.take(owners),
@@ -139,11 +145,10 @@ class PrivilegedAgent:
             logits,
             owners,
             self._signature,
-            np.repeat(prices, len(state)),
-            np.repeat(shuns, len(state)),
+            *np.repeat(self._policies, len(state), axis=0).T,
         )
-        best = np.argmax(values.reshape(len(prices), -1), axis=0)
-        chosen: NDArray[np.int32] = slates.reshape(len(prices), len(state), -1)[best, np.arange(len(state))]
+        best = np.argmax(values.reshape(count, -1), axis=0)
+        chosen: NDArray[np.int32] = slates.reshape(count, len(state), -1)[best, np.arange(len(state))]
         return np.maximum(chosen, 0)
 
     def _candidates(self, simulator: UserSimulator, state: State) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -169,6 +174,7 @@ def _follow(
     signature: NDArray[np.int64],
     prices: NDArray[np.float64],
     shuns: NDArray[np.float64],
+    likeness: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Values (n,) of base policies, each followed from its row of the state, and their first slates (n, k).
 
@@ -178,7 +184,8 @@ def _follow(
     value, there = np.zeros(count), np.ones(count)
     rate, leaving = np.zeros(count), np.zeros(count)
     first = np.full((count, config.slate_size), -1, np.int32)
-    costs = prices * (config.boredom.weight if config.boredom.enabled else 0.0)
+    costs = prices * config.boredom.weight
+    alike = likeness * config.similarity.weight * 8 / config.slate_size  # two items, and 4 log-odds or more a click
     rest = config.max_steps - state.steps - HORIZON
     state.seed ^= LOOK_AHEAD
     rows = np.arange(count)
@@ -190,7 +197,7 @@ def _follow(
             break
         slates = _fill_by_price(
             candidates, logits, owners[rows], state.boredom, state.shown, state.steps, simulator.topics,
-            signature, config.slate_size, costs[rows], shuns[rows], config.repeats,
+            signature, simulator.item_units, config.slate_size, costs[rows], shuns[rows], alike[rows], config.repeats,
         )  # fmt: skip
         if step == 0:
             first[rows] = slates
@@ -242,17 +249,19 @@ def _best_of_each(logits, signature, each, most):  # type: ignore[no-untyped-def
 
 @njit(cache=True)
 def _fill_by_price(  # type: ignore[no-untyped-def]
-    candidates, logits, owners, boredom, shown, steps, topics, signature, k, costs, shuns, repeats
+    candidates, logits, owners, boredom, shown, steps, topics, signature, units, k, costs, shuns, alike, repeats
 ):
     """Slates (n, k) from the owners' candidates (B, N) in the order of their logits (B, N), -1 as padding at the end.
 
-    Items of one signature (I,) have the same topics, so that the next best of each is all that need be compared.
+    Items of one signature (I,) have the same topics, so that the next best of each is all that need be compared, unless
+    likeness costs (n,) log-odds a unit of cosine between units (I, d): then all are.
     """
     count = candidates.shape[1]
     slates = np.full((len(owners), k), -1, np.int32)
     tired = np.empty(boredom.shape[1], np.float64)
     seen = np.zeros(len(topics), np.bool_)
     first, after = np.empty(signature.max() + 1, np.int64), np.empty(count, np.int64)
+    likeness = np.empty(count, np.float64)
     for b in range(len(owners)):
         named, score, cost = candidates[owners[b]], logits[owners[b]], costs[b]
         tired[:] = cost * boredom[b]
@@ -270,23 +279,33 @@ def _fill_by_price(  # type: ignore[no-untyped-def]
                 after[n], first[signature[item]] = first[signature[item]], n
         if not repeats:
             mark(seen, shown[b, : steps[b] * k], False)
+        likeness[:] = 0.0
         for s in range(k):
             best, top = -1, -np.inf
             for n in first:
-                if n < 0 or score[n] < top:
-                    continue  # boredom only lowers a score
-                loss, number = 0.0, 0
-                for m in range(topics.shape[1]):
-                    if topics[named[n], m] >= 0:
-                        loss += tired[topics[named[n], m]]
-                        number += 1
-                worth = score[n] - loss / max(number, 1)
-                if worth > top or (worth == top and n < best):
-                    best, top = n, worth
+                while n >= 0:
+                    if alike[b] or score[n] >= top:  # boredom only lowers a score
+                        loss, number = 0.0, 0
+                        for m in range(topics.shape[1]):
+                            if topics[named[n], m] >= 0:
+                                loss += tired[topics[named[n], m]]
+                                number += 1
+                        worth = score[n] - loss / max(number, 1) - likeness[n]
+                        if worth > top or (worth == top and n < best):
+                            best, top = n, worth
+                    n = after[n] if alike[b] else -1
             if best < 0:
                 break
             slates[b, s] = named[best]
-            first[signature[slates[b, s]]] = after[best]
+            if alike[b]:
+                for n in range(count):
+                    cosine = 0.0
+                    for j in range(units.shape[1]):
+                        cosine += units[named[n], j] * units[named[best], j]
+                    likeness[n] += alike[b] * cosine
+                likeness[best] = np.inf
+            else:
+                first[signature[slates[b, s]]] = after[best]
             for m in range(topics.shape[1]):
                 if topics[slates[b, s], m] >= 0:
                     tired[topics[slates[b, s], m]] += cost / k

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lerl.agents import baselines
 from lerl.agents.base import Setting
 from lerl.agents.baselines import BASELINES, PopularityAgent, PrivilegedAgent, RandomAgent
-from lerl.envs.dynamics import Boredom, Drift
+from lerl.envs.dynamics import Boredom, Drift, Similarity
 from lerl.envs.leave import Leave, RepetitionWindow, SatisfactionHazard, StepBudget
 from lerl.envs.population import Kinds, Population
 from lerl.envs.session import SessionVectorEnv
@@ -144,6 +145,33 @@ def test_privileged_is_near_the_optimum_of_all_sequences(
     assert (privileged >= np.array(greedy) - 1e-9).all()
     assert (privileged > values.mean(axis=1)).all()  # all sequences being alike likely is what random does
     assert (optimum > 1.02 * values.mean(axis=1)).all()  # there is something to find
+
+
+def test_privileged_weighs_how_alike_the_items_of_a_slate_are(
+    by_hand: Callable[..., Population], make_env: MakeEnv, monkeypatch: pytest.MonkeyPatch
+):
+    people = by_hand(SIX, USERS, TWO_TOPICS)
+    setting = Setting(people.catalog, people.knowledge, people.catalog.categories, 3, 1, 0)
+    every = np.array(list(itertools.permutations(range(len(SIX)), 3)), np.int32)
+
+    def shown() -> tuple[np.ndarray, np.ndarray]:
+        """What each user's slate is worth (B,), and the best of all slates."""
+        env = make_env(
+            len(USERS), of=people, slate_size=3, max_steps=1, topics="categories", drift=Drift(enabled=False),
+            boredom=Boredom(enabled=False), similarity=Similarity(0.5), leave=NEVER,
+        )  # fmt: skip
+        env.reset(seed=0, options={"users": np.arange(len(USERS))})
+        agent, step = PrivilegedAgent(setting, len(USERS)), env.simulator.step
+        agent.watch(env)
+        best = [step(env.state.take(np.full(len(every), user)), every).chance.mean(axis=1).max() for user in range(6)]
+        return step(env.state, agent.act({})).chance.mean(axis=1), np.array(best)
+
+    own, best = shown()
+    assert (own >= 0.97 * best).all()
+    monkeypatch.setattr(baselines, "LIKENESS", (0.0,))
+    blind, _ = shown()
+    assert (blind <= own + 1e-9).all()
+    assert blind.mean() < 0.95 * best.mean()
 
 
 def copied(env: SessionVectorEnv) -> dict[str, Any]:
