@@ -8,8 +8,8 @@ import itertools
 import math
 import shutil
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,16 +106,16 @@ def tune(config: Config, out: Path) -> list[Trial]:
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Progress() as progress:
         write_whole(out / SEARCH, settings.dump(config))
-        study = _open(out)
-        grid = _grid(space, config.tune.trials)
-        while (done := len(_counted(study))) < config.tune.trials:
-            tried = [trial.params for trial in _counted(study)]
-            left = [setting for setting in grid if setting not in tried]
-            if grid and not left:
-                break
-            most = done + len(left) if grid else config.tune.trials
-            _try_one(study, config, space, left, done, out, _numbered(progress.report, done, most))
-        trials = _trials(study, config, out)
+        with _opened(out) as study:
+            grid = _grid(space, config.tune.trials)
+            while (done := len(_counted(study))) < config.tune.trials:
+                tried = [trial.params for trial in _counted(study)]
+                left = [setting for setting in grid if setting not in tried]
+                if grid and not left:
+                    break
+                most = done + len(left) if grid else config.tune.trials
+                _try_one(study, config, space, left, done, out, _numbered(progress.report, done, most))
+            trials = _trials(study, config, out)
         if not len(trials[0].scores):
             raise ValueError(f"none of the {len(trials)} trials could be fitted; the first says: {trials[0].refused}")
         _write_best(trials, config, out)
@@ -245,7 +245,8 @@ def differing(mine: Config, theirs: Config) -> str:
     return next((name for name in decisive if now[name].default != before[name].default), "")
 
 
-def _open(out: Path) -> optuna.Study:
+@contextmanager
+def _opened(out: Path) -> Iterator[optuna.Study]:
     """The study in the folder; a trial that was under way when a process ended has failed, and is tried again."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = (out / STUDY).resolve()  # opened as a path, since in a URL some of its letters would mean something
@@ -254,10 +255,14 @@ def _open(out: Path) -> optuna.Study:
         if said != "ok":
             raise sqlite3.DatabaseError(said)
     storage = optuna.storages.RDBStorage("sqlite:///study.db", {"creator": lambda: sqlite3.connect(path)})
-    study = optuna.create_study(storage=storage, study_name="lerl", direction="maximize", load_if_exists=True)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)
-    return study
+    try:
+        study = optuna.create_study(storage=storage, study_name="lerl", direction="maximize", load_if_exists=True)
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            study.tell(trial.number, state=TrialState.FAIL)
+        yield study
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
 
 
 def _counted(study: optuna.Study) -> list[FrozenTrial]:

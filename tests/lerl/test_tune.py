@@ -158,8 +158,11 @@ tune(pickle.loads(sys.stdin.buffer.read()), Path(sys.argv[1]))
     assert not (out / "best.yaml").exists()
     assert told(tune(SMALL, out)) == told(searched[1])
     assert (out / "best.yaml").read_text() == (searched[0] / "best.yaml").read_text()
-    study = optuna.load_study(study_name="lerl", storage=f"sqlite:///{out / 'study.db'}")
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    storage = optuna.storages.RDBStorage(f"sqlite:///{out / 'study.db'}")
+    states = [trial.state.name for trial in optuna.load_study(study_name="lerl", storage=storage).trials]
+    storage.remove_session()
+    storage.engine.dispose()
+    assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
 
 
 def test_an_interrupted_search_goes_on_and_a_finished_one_can_be_made_longer(
