@@ -91,12 +91,11 @@ class PrivilegedAgent:
     base policy fills the slate slot by slot with the item of highest true log-odds minus price times the boredom it
     meets, where slots already filled count; under rules that punish repetition, one set of base policies also shuns the
     topics of the last slate, and where likeness costs clicks, some shun what is like the items that are already in the
-    slate. Every base policy is followed for 8 steps on a copy of the state under the true
-    dynamics, with other random draws than the real session's; what is added up is the true chance of a click (with
-    several kinds of feedback, what they are worth on average), weighted by the true chance that the user is still
-    there, and at the horizon the last reward rate over the expected rest of the session. The first slate of the best
-    policy is shown. It is no exact optimum, but an attainable policy that no agent without the hidden state should
-    beat.
+    slate. Every base policy is followed for 8 steps on a copy of the state under the true dynamics, with other random
+    draws than the real session's; what is added up is the true chance of a click (with several kinds of feedback, what
+    they are worth on average), weighted by the true chance that the user is still there, and at the horizon the last
+    reward rate over the expected rest of the session. The first slate of the best policy is shown. It is no exact
+    optimum, but an attainable policy that no agent without the hidden state should beat.
     """
 
     def __init__(self, setting: Setting, count: int) -> None:

@@ -1,7 +1,6 @@
 """`lerl experiment`: all units of work that are left to do, side by side, and what they will cost."""
 
 import dataclasses
-import itertools
 import json
 import shutil
 import statistics
@@ -25,7 +24,7 @@ from lerl.fit import check_rows
 from lerl.rows import Task
 from lerl.runs import holds_other, locked
 from lerl.tune import SEARCH, differing, tune
-from lerl.units import ROWS, do, finished, keep_for, kept, populations, work
+from lerl.units import ROWS, do, done, finished, keep_for, kept, populations, work
 from lerl.workers import busy, ended, workers
 
 WORK = "work"
@@ -63,18 +62,18 @@ def run(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tu
 
 
 def _users(experiment: Experiment, out: Path) -> dict[str, str]:
-    """The digest of each setting's users; refuses a folder whose rows were judged on others."""
-    users, tuned = populations(experiment), experiment.tuned(out)
-    for setting, label, seed in itertools.product(experiment.settings, experiment.rows, experiment.seeds):
-        unit = experiment.unit(setting, label, seed, tuned)
-        about = finished(unit, out)
-        if about is not None and about["population"] != users[setting]:
-            raise FileExistsError(
-                f"{out}: the row {label} under {setting!r} was judged on other users than there are now "
-                f"({about['population']}, now {users[setting]}), and rows on different users cannot be compared. Users "
-                "fitted to the same log on another processor differ in their last digits: go on with the data folder "
-                f"that the rows were made from, or give another --out, or remove {out / ROWS} to do all of them again"
-            )
+    """The digest of each setting's users; refuses a folder that holds rows of others, whatever made them."""
+    users = populations(experiment)
+    for setting, now in users.items():
+        for path in sorted((out / ROWS / setting).glob("*.parquet")):
+            before = {str(about["population"]) for about in done(path).about.values()}
+            if others := sorted(before - {now}):
+                raise FileExistsError(
+                    f"{path}: was judged on other users ({others[0]}) than there are now ({now}), and rows on "
+                    "different users cannot be compared. Users fitted to the same log on another processor differ in "
+                    "their last digits: go on with the data folder that the rows were made from, or give another "
+                    f"--out, or remove {out / ROWS} to do all of them again"
+                )
     return users
 
 
@@ -136,7 +135,7 @@ class _Work:
         )
 
     def _done(self, unit: Unit) -> bool:
-        return finished(unit, self.out, self.users[unit.setting]) is not None
+        return finished(unit, self.out) is not None
 
     def _wave(self, units: Sequence[Unit], waits: Collection[str], searches: Collection[str]) -> None:
         """Do units, and searches that those of the rows which wait need."""
@@ -229,7 +228,7 @@ def cost(config: Config, out: Path, quick: bool) -> Table:
     for setting, world in experiment.settings.items():
         for label in experiment.labels(setting):
             units = [experiment.unit(setting, label, seed, tuned) for seed in experiment.seeds]
-            there = [about for about in (finished(unit, out, users[setting]) for unit in units) if about is not None]
+            there = [about for about in (finished(unit, out) for unit in units) if about is not None]
             if there:
                 like[label] = there
             elif label not in like:

@@ -69,10 +69,10 @@ def kept(unit: Unit, out: Path) -> bool:
     return str(unit.config.seed) in done(row_path(out, unit)).about
 
 
-def finished(unit: Unit, out: Path, population: str | None = None) -> dict[str, Any] | None:
-    """How a unit was done, None where it was not, or otherwise, or (where given) on other users."""
+def finished(unit: Unit, out: Path) -> dict[str, Any] | None:
+    """How a unit was done, None where it was not, or otherwise."""
     about = done(row_path(out, unit)).about.get(str(unit.config.seed))
-    if about is None or about["digest"] != unit.digest or population not in (None, about["population"]):
+    if about is None or about["digest"] != unit.digest:
         return None
     asked = _prompts(unit)
     return about if about.get("prompts", asked) == asked else None
