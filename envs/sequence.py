@@ -206,19 +206,20 @@ def _read(tokens, b, query, offset, keys, values, events, seen, clicked, weights
     normed = np.empty((count, width), np.float32)
     projected = np.empty((count, 3 * width), np.float32)
     inner = np.empty((count, weights.wide.shape[2]), np.float32)
+    added = np.empty((count, width), np.float32)
     for layer in range(keys.shape[1]):
         _norm(tokens, weights.norms[layer, 0], normed)
         _dense(normed, weights.attention[layer], weights.attention_shift[layer], projected)
         _attend(projected, int(events[b]), keys[b, layer], values[b, layer], weights.slopes, normed)
-        _dense(normed, weights.mixing[layer], weights.mixing_shift[layer], projected[:, :width])
-        _add(projected, tokens)
+        _dense(normed, weights.mixing[layer], weights.mixing_shift[layer], added)
+        _add(added, tokens)
         _norm(tokens, weights.norms[layer, 1], normed)
         _dense(normed, weights.wide[layer], weights.wide_shift[layer], inner)
         for t in range(count):
             for j in range(inner.shape[1]):
                 inner[t, j] = max(inner[t, j], np.float32(0.0))
-        _dense(inner, weights.narrow[layer], weights.narrow_shift[layer], projected[:, :width])
-        _add(projected, tokens)
+        _dense(inner, weights.narrow[layer], weights.narrow_shift[layer], added)
+        _add(added, tokens)
     events[b] += count
     last = normed[:1]
     _norm(tokens[count - 1 :], weights.last_norm, last)
