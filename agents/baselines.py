@@ -13,6 +13,7 @@ from lerl.agents.retrieval import ItemIndex, mark
 from lerl.envs import draws
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import State, UserSimulator
+from lerl.envs.topics import item_topics
 
 
 class _Remembering:
@@ -79,7 +80,8 @@ class PopularityAgent(_Remembering):
 PRICES = (0.5, 1.0, 2.0, 4.0)  # what a unit of boredom is taken to cost, as a multiple of what it costs now
 LIKENESS = (0.0, 1.0, 2.0, 4.0)  # the same for the likeness of two items of a slate
 HORIZON = 8
-PER_TOPIC = 12
+KINDS = 50  # clusters of items that are alike, where likeness costs clicks
+EACH = 12
 MOST_CANDIDATES = 300
 LOOK_AHEAD = np.uint64(0x7072697669)  # look-ahead lives other coins than the real session
 
@@ -91,7 +93,8 @@ class PrivilegedAgent:
     base policy fills the slate slot by slot with the item of highest true log-odds minus price times the boredom it
     meets, where slots already filled count; under rules that punish repetition, one set of base policies also shuns the
     topics of the last slate, and where likeness costs clicks, some shun what is like the items that are already in the
-    slate. Every base policy is followed for 8 steps on a copy of the state under the true dynamics, with other random
+    slate. Candidates are the best few of every topic, or, where likeness costs clicks, of every cluster of true item
+    vectors. Every base policy is followed for 8 steps on a copy of the state under the true dynamics, with other random
     draws than the real session's; what is added up is the true chance of a click (with several kinds of feedback, what
     they are worth on average), weighted by the true chance that the user is still there, and at the horizon the last
     reward rate over the expected rest of the session. The first slate of the best policy is shown. It is no exact
@@ -108,12 +111,14 @@ class PrivilegedAgent:
         self._live = np.ones(env.num_envs, bool)
         simulator = env.simulator
         _, signature = np.unique(simulator.topics, axis=0, return_inverse=True)
-        self._signature = signature.reshape(-1)
+        self._signature = self._kind = signature.reshape(-1)
         config = simulator.config
         prices = PRICES if config.boredom.enabled else (0.0,)
         shunning = (0.0,) if config.leave.rule == "satisfaction" else (0.0, 4.0)
         likeness = LIKENESS if config.similarity.weight else (0.0,)
         self._policies = np.array(list(itertools.product(prices, shunning, likeness)))  # (P, 3)
+        if config.similarity.weight:
+            self._kind = _alike(simulator)
 
     def attend(self, live: NDArray[np.bool_]) -> None:
         """Think about these slots alone (B,); the slates of the others stay empty."""
@@ -151,17 +156,27 @@ class PrivilegedAgent:
         return np.maximum(chosen, 0)
 
     def _candidates(self, simulator: UserSimulator, state: State) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """The (B, N) items worth a thought and their log-odds before boredom: the best few of every topic."""
+        """The (B, N) items worth a thought and their log-odds before boredom: the best few of every topic, or of every
+        cluster of items that are alike where that costs clicks."""
         items = np.arange(len(self._signature), dtype=np.int32)
         everything = np.ascontiguousarray(np.broadcast_to(items, (len(state), len(items))))
         chance = np.clip(simulator.worth(everything, simulator.scores(state, everything)), 1e-9, 1 - 1e-9)
         logits = np.log(chance / (1 - chance))
         _hide_shown(logits, state.shown, simulator.config.repeats)
-        needed = self.setting.slate_size * HORIZON  # slates to look ahead on, however few topics there are
-        each = max(PER_TOPIC, -(-needed // (int(self._signature.max()) + 1)))
+        needed = self.setting.slate_size * HORIZON  # slates to look ahead on, however few kinds there are
+        each = max(EACH, -(-needed // (int(self._kind.max()) + 1)))
         most = min(max(MOST_CANDIDATES, needed), len(items))
-        candidates = _best_of_each(logits, self._signature, each, most)
+        candidates = _best_of_each(logits, self._kind, each, most)
         return candidates, np.take_along_axis(logits, np.maximum(candidates, 0).astype(np.int64), axis=1)
+
+
+def _alike(simulator: UserSimulator) -> NDArray[np.int64]:
+    """Numbers (I,), the same for items that are alike; of few items all differ, so that all are candidates."""
+    units = simulator.item_units
+    if len(units) <= MOST_CANDIDATES:
+        return np.arange(len(units))
+    count = min(KINDS, len(np.unique(units, axis=0)))
+    return item_topics(simulator.population, "hidden", count)[:, 0].astype(np.int64)
 
 
 def _follow(
@@ -219,19 +234,19 @@ def _hide_shown(logits, shown, repeats):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _best_of_each(logits, signature, each, most):  # type: ignore[no-untyped-def]
-    """(B, most) items: the `each` best of every signature, the best of those overall, -1 where there are fewer."""
+def _best_of_each(logits, kind, each, most):  # type: ignore[no-untyped-def]
+    """(B, most) items: the `each` best of every kind (I,), the best of those overall, -1 where there are fewer."""
     users, items = logits.shape
     chosen = np.full((users, most), -1, np.int32)
-    best = np.empty((signature.max() + 1, each), np.int64)
+    best = np.empty((kind.max() + 1, each), np.int64)
     held, kept = np.zeros(len(best), np.int64), np.zeros(items, np.bool_)
     for b in range(users):
         held[:], kept[:] = 0, False
         for item in range(items):
-            mine, place = best[signature[item]], held[signature[item]]
+            mine, place = best[kind[item]], held[kind[item]]
             if logits[b, item] == -np.inf or (place == each and logits[b, mine[-1]] >= logits[b, item]):
                 continue
-            held[signature[item]] = min(place + 1, each)
+            held[kind[item]] = min(place + 1, each)
             place = min(place, each - 1)
             while place > 0 and logits[b, mine[place - 1]] < logits[b, item]:
                 mine[place] = mine[place - 1]

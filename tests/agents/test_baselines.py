@@ -17,6 +17,7 @@ from lerl.envs.leave import Leave, RepetitionWindow, SatisfactionHazard, StepBud
 from lerl.envs.population import Kinds, Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import Outcome, UserSimulator
+from lerl.envs.synthetic import synthetic_population
 
 MakeEnv = Callable[..., SessionVectorEnv]
 Play = Callable[..., tuple[Any, Any]]
@@ -220,6 +221,22 @@ def test_looking_ahead_lives_other_coins(setting: Setting, make_env: MakeEnv, mo
         agent.act(observation)
     assert len(seeds) >= 6
     assert not np.isin(np.concatenate(seeds), env.state.seed).any()
+
+
+def test_where_topics_change_nothing_for_users_privileged_does_the_same_whatever_they_are(make_env: MakeEnv):
+    people = synthetic_population(users=12, items=500, categories=6, dim=6)
+    setting = Setting(people.catalog, people.knowledge, people.catalog.categories, 3, 2, 0)
+    shown = []
+    for topics in ("categories", "hidden"):
+        env = make_env(
+            12, of=people, slate_size=3, max_steps=2, topics=topics, boredom=Boredom(enabled=False),
+            similarity=Similarity(0.2), leave=Leave("satisfaction"),
+        )  # fmt: skip
+        env.reset(seed=0)
+        agent = PrivilegedAgent(setting, 12)
+        agent.watch(env)
+        shown.append(agent.act({}))
+    np.testing.assert_array_equal(*shown)
 
 
 def test_privileged_earns_more_than_floors_where_tastes_drift(setting: Setting, make_env: MakeEnv, play: Play):
