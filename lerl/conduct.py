@@ -112,10 +112,11 @@ class _Work:
         searches = [label for label in experiment.searched() if label not in self.tuned]
         units = [
             experiment.unit(setting, label, seed, self.tuned)
-            for seed in experiment.seeds  # so that what is done early is of all settings
             for setting in experiment.settings
+            for seed in experiment.seeds(setting)
             for label in experiment.labels(setting)
         ]
+        units.sort(key=lambda unit: unit.config.seed)  # so that what is done early is of all settings
         waits = {label for label in experiment.rows if experiment.tuned_by(label) in searches}
         left = [unit for unit in units if unit.label in waits or not self._done(unit)]
         first, later = list[Unit](), list[Unit]()
@@ -226,8 +227,9 @@ def cost(config: Config, out: Path, quick: bool) -> Table:
     table = Table("setting", "row", "units", "done", "seconds each", "hours left")
     total, like = 0.0, dict[str, list[dict[str, Any]]]()
     for setting, world in experiment.settings.items():
+        seeds = experiment.seeds(setting)
         for label in experiment.labels(setting):
-            units = [experiment.unit(setting, label, seed, tuned) for seed in experiment.seeds]
+            units = [experiment.unit(setting, label, seed, tuned) for seed in seeds]
             there = [about for about in (finished(unit, out) for unit in units) if about is not None]
             if there:
                 like[label] = there

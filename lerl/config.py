@@ -437,7 +437,7 @@ class ExperimentConfig:
     """What `lerl experiment` repeats; other commands take no notice of it.
 
     Args:
-        seeds: runs of each row, with the seeds from the recipe's on.
+        seeds: runs of each row, with the seeds from the recipe's on; a setting may say `experiment.seeds` for itself.
         jobs: rows that are worked on side by side, each by a process of its own; the numbers do not depend on it.
         rows: by the name that tables use; under it other settings by dotted key, `row` where the name is not that of a
             row, `kind` where it stands for something else in the verdict, `tuned` for the row whose search it takes its

@@ -36,7 +36,8 @@ WORDS = ("row", "kind", "tuned", "distils", "when")
 OWN = ("train.", "planner.")
 """What rows of a setting may differ in: they are judged on the same sessions."""
 COMMON = ("seed", "agents", "tune.", "experiment.")
-"""What is the same under all settings."""
+SEEDS = "experiment.seeds"
+"""What is the same under all settings, and what of it is not."""
 NAME = re.compile(r"[\w+@,-][\w+@., -]*")
 AGAIN = "give the same command again with --resume"
 
@@ -162,10 +163,11 @@ class Experiment:
         """The rows of a setting."""
         return list(self.rows) if setting == next(iter(self.settings)) else self.few
 
-    @property
-    def seeds(self) -> list[int]:
-        """The seeds of all rows."""
-        return [self.base.seed + number for number in range(self.base.experiment.seeds)]
+    def seeds(self, setting: str) -> list[int]:
+        """The seeds of a setting's rows."""
+        own = {name: value for name, value in self.settings[setting].items() if name == SEEDS}
+        count = settings.overlay(self.base, own).experiment.seeds
+        return [self.base.seed + number for number in range(count)]
 
     def row(self, label: str) -> Row:
         """What a label stands for."""
@@ -282,7 +284,7 @@ def _check_words(worlds: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Map
                     "name that one"
                 )
         for key in values:
-            if str(key).startswith(COMMON):
+            if str(key).startswith(COMMON) and key != SEEDS:
                 raise SettingsError(
                     f"experiment.settings: {name}: {key} is the same under all settings; write it at the top of "
                     "the recipe"

@@ -146,10 +146,10 @@ def judge(experiment: Experiment, out: Path, draws: int = 2000) -> list[Verdict]
 
 
 def _read(experiment: Experiment, out: Path, setting: str) -> _World | None:
-    tuned = experiment.tuned(out)
+    tuned, asked = experiment.tuned(out), experiment.seeds(setting)
     found: dict[str, tuple[Done, set[int]]] = {}
     for label in experiment.labels(setting):
-        units = [experiment.unit(setting, label, seed, tuned) for seed in experiment.seeds]
+        units = [experiment.unit(setting, label, seed, tuned) for seed in asked]
         seeds = {unit.config.seed for unit in units if finished(unit, out) is not None}
         if seeds:
             found[label] = done(row_path(out, units[0])), seeds

@@ -362,7 +362,7 @@ def test_a_units_digest_is_of_what_decides_its_numbers(recipe: Path):
 
 def test_quick_is_what_the_recipe_says(recipe: Path):
     whole = Experiment.read(load(recipe), quick=True)
-    assert (list(whole.settings), list(whole.rows), whole.seeds) == (["plain"], ["random", "flat+ppo"], [0])
+    assert (list(whole.settings), list(whole.rows), whole.seeds("plain")) == (["plain"], ["random", "flat+ppo"], [0])
     recipe.write_text(recipe.read_text().replace("rows: [random, flat+ppo]", "rows: random"))
     with pytest.raises(SettingsError, match="quick: rows must be a list"):
         Experiment.read(load(recipe), quick=True)
@@ -390,7 +390,7 @@ def planted(recipe: Path, out: Path, rows: dict[str, float], users: int = 200, *
     recipe.write_text(text.replace("round_robin+greedy: {}", "round_robin+greedy: {kind: floor}"))
     whole = Experiment.read(load(recipe))
     for label, mean in rows.items():
-        for seed in whole.seeds:
+        for seed in whole.seeds("plain"):
             drawn = mean + np.random.default_rng(seed).normal(0, 0.3, users)
             table = pl.DataFrame(
                 {
