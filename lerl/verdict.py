@@ -1,15 +1,20 @@
 """What an experiment shows: scores between the floor and the ceiling, and whether planning beats what it has to beat.
 
-Rows are picked by one half of the evaluation users and held against each other on the other half, so that the best of
-many looks no better than it is. The bootstrap takes users and, independently, seeds with replacement, as in
-`lerl.compare`. Intervals of the verdict are corrected for their number (Bonferroni).
+The best row of a kind is picked for each seed by the other seeds, on one half of the evaluation users, and judged in
+this seed on the other half: neither lucky users nor lucky training make the best of many look better than it is.
+
+Intervals reach as far as the root of the summed squares of two reaches, Student's of users and Student's of seeds,
+which holds the truth at least as often as it says. The variances come from a bootstrap of users and one of seeds, the
+other as it is; that of S seeds is multiplied by S / (S - 1), by which a bootstrap falls short. Percentiles of the draws
+would not do: those of five seeds end at the luckiest one, whatever the level. Ratios are logarithms until they are
+printed, and their intervals are corrected for their number (Bonferroni).
 """
 
 import csv
 import io
 import json
-import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import trim_mean  # type: ignore[import-untyped, unused-ignore]
+from scipy.stats import t, trim_mean  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.compare import bootstrap_weights
 from lerl.envs.files import write_whole
@@ -30,7 +35,6 @@ Floats = NDArray[np.float64]
 TO_BEAT = ("random+ppo", "round_robin+greedy")
 """Rows that the best hierarchical one has to beat besides the best flat learner and the best practitioner's row."""
 FLOOR, CEILING = "random", "privileged"
-BEYOND = 20  # draws of the bootstrap, at least, beyond either end of an interval of the verdict
 ROOM = 1.1  # privileged over the best flat learner, below which a setting cannot tell agents apart
 METRICS = ("R_cum", "T_int", "R_sin", "normalised", "iqm")
 HEADINGS = {name: name for name in METRICS} | {"iqm": "interquartile mean, normalised"}
@@ -68,7 +72,11 @@ class Scores:
 
 @dataclass(frozen=True)
 class Ratio:
-    """R_cum of the best hierarchical row over that of another, paired, on users that neither was picked by."""
+    """R_cum of the best hierarchical row over that of another, paired, on users and seeds that picked neither.
+
+    Attributes:
+        against: what the other is. row: its name, several where seeds pick several.
+    """
 
     against: str
     row: str
@@ -81,7 +89,8 @@ class Verdict:
 
     Attributes:
         setting: its name. seeds, users: how many there are. scores: best first.
-        best: the hierarchical row that is held against the others. ratios: to those it has to beat.
+        best: the hierarchical row that is held against the others, several where seeds pick several. ratios: to those
+            it has to beat.
         room: R_cum of the ceiling over that of the best flat learner, on the same users. level: of the intervals of
             ratios and room, in per cent. below: learners that are worse than random, by their 95 % interval.
         missing: rows without results, or with other seeds than the rest.
@@ -133,6 +142,15 @@ class _World:
     missing: list[str]
 
 
+@dataclass(frozen=True)
+class _Held:
+    """R_cum (U, S) of the best row of a kind, seed by seed, on the users that picked none; which rows these are."""
+
+    what: str
+    row: str
+    rewards: Floats
+
+
 def judge(experiment: Experiment, out: Path, draws: int = 2000) -> list[Verdict]:
     """The verdict on every setting of which there are results.
 
@@ -141,8 +159,9 @@ def judge(experiment: Experiment, out: Path, draws: int = 2000) -> list[Verdict]
     """
     worlds = {setting: _read(experiment, out, setting) for setting in experiment.settings}
     there = {setting: world for setting, world in worlds.items() if world is not None}
-    count = sum(len(_contenders(world)[1]) for world in there.values())
-    return [_judged(setting, world, draws, 5.0 / max(count, 1)) for setting, world in there.items()]
+    held = {setting: _contenders(world) for setting, world in there.items()}
+    count = sum(len(found) - 1 for found in held.values() if found)  # ratios and rooms
+    return [_judged(setting, world, held[setting], draws, 5.0 / max(count, 1)) for setting, world in there.items()]
 
 
 def _read(experiment: Experiment, out: Path, setting: str) -> _World | None:
@@ -195,32 +214,40 @@ def _by_user(sessions: pl.DataFrame, seeds: Sequence[int]) -> tuple[Floats, Floa
     return shaped[0], shaped[1], shaped[2]
 
 
-def _judged(setting: str, world: _World, draws: int, tail: float) -> Verdict:
+def _judged(setting: str, world: _World, held: list[_Held], draws: int, tail: float) -> Verdict:
     users, seeds = world.rewards.shape[1:]
-    weights = bootstrap_weights(users, seeds, draws, np.random.default_rng(0))
-    drawn = {
-        name: _means(values, *weights)
-        for name, values in (("R_cum", world.rewards), ("T_int", world.lengths), ("R_sin", world.shares))
+    weights = _weights(users, seeds, draws, 0)
+    of = {
+        "R_cum": [_means(world.rewards, *one) for one in weights],
+        "T_int": [_means(world.lengths, *one) for one in weights],
+        "R_sin": [_means(world.shares, *one) for one in weights],
     }
     if {FLOOR, CEILING} <= set(world.labels):
         ends = world.labels.index(FLOOR), world.labels.index(CEILING)
-        drawn["normalised"] = _between(drawn["R_cum"], *ends)
-        drawn["iqm"] = _between(_quartile_means(world.rewards, *weights), *ends)
+        of["normalised"] = [_between(drawn, *ends) for drawn in of["R_cum"]]
+        of["iqm"] = [_between(_quartile_means(world.rewards, *one), *ends) for one in weights]
+    found = {name: _estimates(drawn, users, seeds, 5.0) for name, drawn in of.items()}
     scores = [
         Scores(
             label,
             world.kinds[row],
-            {name: _estimate(values[:, row], 5.0) for name, values in drawn.items()},
+            {name: estimates[row] for name, estimates in found.items()},
             max(about["steps"] for about in world.about[row]),
             _mean_seconds(world.about[row]),
         )
         for row, label in enumerate(world.labels)
     ]
     order = sorted(scores, key=lambda one: -one.metrics["R_cum"].mean)
-    best, ratios, room = _held(world, draws, tail)
-    return Verdict(
-        setting, seeds, users, order, best, ratios, room, 100 - tail, _below(world, drawn["R_cum"]), world.missing
-    )
+    ratios, room = _held_against(held, draws, tail)
+    below = _below(world, of["R_cum"])
+    best = held[0].row if held else ""
+    return Verdict(setting, seeds, users, order, best, ratios, room, 100 - tail, below, world.missing)
+
+
+def _weights(users: int, seeds: int, draws: int, seed: int) -> list[tuple[Floats, Floats]]:
+    """How often each user (B + 1, U) and each seed (B + 1, S) is in each draw: users drawn alone, seeds drawn alone."""
+    drawn = bootstrap_weights(users, seeds, draws, np.random.default_rng(seed))
+    return [(drawn.users, np.ones_like(drawn.seeds)), (np.ones_like(drawn.users), drawn.seeds)]
 
 
 def _means(values: Floats, users: Floats, seeds: Floats) -> Floats:
@@ -245,11 +272,20 @@ def _between(drawn: Floats, floor: int, ceiling: int) -> Floats:
     return np.asarray((drawn - low) / np.where(high > low, high - low, np.nan))
 
 
-def _estimate(drawn: Floats, tail: float) -> Estimate:
-    if not np.isfinite(drawn).all():
-        return Estimate(float(drawn[0]), float("nan"), float("nan"))
-    low, high = np.percentile(drawn[1:], [tail / 2, 100 - tail / 2])
-    return Estimate(*(float(f"{value:.10g}") for value in (drawn[0], low, high)))
+def _estimates(
+    drawn: Sequence[Floats], users: int, seeds: int, tail: float, printed: Callable[[Floats], Floats] = np.asarray
+) -> list[Estimate]:
+    """(L,) intervals that leave out `tail` per cent, of (B + 1, L) draws of users and of seeds.
+
+    Those of one seed say nothing about others.
+    """
+    sample, reach = drawn[0][0], np.zeros(drawn[0].shape[1])
+    for each, count in zip(drawn, (users, seeds), strict=True):
+        if count > 1:
+            variance = each[1:].var(axis=0) * count / (count - 1)
+            reach = np.hypot(reach, t.ppf(1 - tail / 200, count - 1) * np.sqrt(variance))
+    ends = printed(np.stack([sample, sample - reach, sample + reach], axis=1))
+    return [Estimate(*(float(f"{value:.10g}") for value in one)) for one in ends.tolist()]
 
 
 def _mean_seconds(about: Sequence[dict[str, Any]]) -> float | None:
@@ -257,56 +293,59 @@ def _mean_seconds(about: Sequence[dict[str, Any]]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _below(world: _World, drawn: Floats) -> list[str]:
+def _below(world: _World, drawn: Sequence[Floats]) -> list[str]:
     if FLOOR not in world.labels:
         return []
-    floor = drawn[:, world.labels.index(FLOOR)]
-    return [
-        label
-        for row, label in enumerate(world.labels)
-        if world.about[row][0]["steps"] and _estimate(drawn[:, row] - floor, 5.0).high < 0
-    ]
+    floor, (_, users, seeds) = world.labels.index(FLOOR), world.rewards.shape
+    gaps = _estimates([each - each[:, [floor]] for each in drawn], users, seeds, 5.0)
+    return [label for row, label in enumerate(world.labels) if world.about[row][0]["steps"] and gaps[row].high < 0]
 
 
-def _held(world: _World, draws: int, tail: float) -> tuple[str, list[Ratio], Estimate | None]:
-    """The best hierarchical row, its ratios to what it has to beat, and the room that the setting leaves."""
-    own, others = _contenders(world)
-    if own is None or not others:
-        return "" if own is None else world.labels[own], [], None
-    values = world.rewards[:, _halves(world)[1]]
-    draws = max(draws, math.ceil(BEYOND * 200 / tail))
-    drawn = _means(values, *bootstrap_weights(values.shape[1], values.shape[2], draws, np.random.default_rng(1)))
-    ratios = [Ratio(name, world.labels[row], _estimate(_over(drawn, own, row), tail)) for name, row in others]
-    room = None
-    if CEILING in world.labels:
-        room = _estimate(_over(drawn, world.labels.index(CEILING), others[0][1]), tail)
-    return world.labels[own], ratios, room
+def _contenders(world: _World) -> list[_Held]:
+    """The best hierarchical row, those it has to beat and the ceiling, where it is there; none where one is missing."""
+    picking, judged = world.rewards[:, ::2].mean(axis=1), world.rewards[:, 1::2]  # (L, S) and (L, U, S)
+    seeds = range(picking.shape[1])
+
+    def best(what: str, able: Sequence[int]) -> _Held | None:
+        if not able:
+            return None
+        others = [[other for other in seeds if other != seed] or [seed] for seed in seeds]
+        picked = [max(able, key=lambda row: picking[row, some].mean()) for some in others]
+        names = Counter(world.labels[row] for row in picked)
+        rewards = np.stack([judged[row, :, seed] for seed, row in zip(seeds, picked, strict=True)], axis=1)
+        return _Held(what, " or ".join(name for name, _ in names.most_common()), rewards)
+
+    def of(kind: str) -> list[int]:
+        return [row for row, given in enumerate(world.kinds) if given == kind and world.labels[row] not in TO_BEAT]
+
+    def named(label: str) -> list[int]:
+        return [row for row, other in enumerate(world.labels) if other == label]
+
+    found = [best("", of("hierarchical")), best("best flat learner", of("flat learner"))]
+    found += [best("best practitioner's row", of("practitioner")), *(best(label, named(label)) for label in TO_BEAT)]
+    there = [one for one in found if one is not None]
+    ceiling = best(CEILING, named(CEILING))
+    return [*there, *([ceiling] if ceiling else [])] if len(there) == len(found) else []
 
 
-def _contenders(world: _World) -> tuple[int | None, list[tuple[str, int]]]:
-    """The best hierarchical row, and those it has to beat by what they are; none of them where one is missing."""
-    level = world.rewards[:, _halves(world)[0]].mean(axis=(1, 2))
-
-    def best(kind: str) -> int | None:
-        able = [row for row, given in enumerate(world.kinds) if given == kind and world.labels[row] not in TO_BEAT]
-        return max(able, key=lambda row: level[row]) if able else None
-
-    own = best("hierarchical")
-    others = [("best flat learner", best("flat learner")), ("best practitioner's row", best("practitioner"))]
-    others += [(label, world.labels.index(label) if label in world.labels else None) for label in TO_BEAT]
-    there = [(name, row) for name, row in others if row is not None]
-    return own, there if own is not None and len(there) == len(others) else []
-
-
-def _halves(world: _World) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The users by whom rows are picked, and those on whom they are judged."""
-    users = np.arange(world.rewards.shape[1])
-    return users[::2], users[1::2]
+def _held_against(held: list[_Held], draws: int, tail: float) -> tuple[list[Ratio], Estimate | None]:
+    """The ratios of the best hierarchical row to what it has to beat, and the room that the setting leaves."""
+    if not held:
+        return [], None
+    values = np.stack([one.rewards for one in held])
+    _, users, seeds = values.shape
+    drawn = [_logs(_means(values, *one)) for one in _weights(users, seeds, draws, 1)]
+    others = [row for row in range(1, len(held)) if held[row].what != CEILING]
+    pairs = [(0, other) for other in others] + [(row, 1) for row in range(1, len(held)) if row not in others]
+    gaps = [np.stack([each[:, one] - each[:, other] for one, other in pairs], axis=1) for each in drawn]
+    found = _estimates(gaps, users, seeds, tail, np.exp)
+    ratios = [Ratio(held[other].what, held[other].row, found[place]) for place, other in enumerate(others)]
+    return ratios, found[-1] if len(found) > len(ratios) else None
 
 
-def _over(drawn: Floats, row: int, other: int) -> Floats:
-    """One row's means over another's, nan where that has none."""
-    return np.asarray(drawn[:, row] / np.where(drawn[:, other] > 0, drawn[:, other], np.nan))
+def _logs(means: Floats) -> Floats:
+    """Logarithms, nan of a row without any reward."""
+    return np.log(np.where(means > 0, means, np.nan))
 
 
 # what is written

@@ -19,7 +19,7 @@ from lerl.envs.population import MissingDataError
 from lerl.experiment import TUNED, Experiment, read_tuned
 from lerl.settings import SettingsError, load, overlay
 from lerl.units import KEPT, done, finished, keep, keep_for, populations, row_path
-from lerl.verdict import judge, latex, markdown, write
+from lerl.verdict import _estimates, _means, _weights, judge, latex, markdown, write
 
 RECIPE = """
 data: {synthetic: {users: 60, items: 60, categories: 6, dim: 4}}
@@ -382,20 +382,21 @@ ROWS = {
 }
 
 
-def planted(recipe: Path, out: Path, rows: dict[str, float], users: int = 200, **words: Any) -> Experiment:
-    """An experiment whose rows have these mean rewards, two seeds, users and seeds differing a little."""
+def planted(recipe: Path, out: Path, rows: dict[str, float], seeds: int = 2, **words: Any) -> Experiment:
+    """An experiment whose rows have these mean rewards on 200 users, users and seeds differing a little."""
     listed = "".join(f"    {name}: {{}}\n" for name in rows)
     text = recipe.read_text()
     text = text[: text.index("    random: {}")] + listed + "  settings: {plain: {}}\n"
-    recipe.write_text(text.replace("round_robin+greedy: {}", "round_robin+greedy: {kind: floor}"))
+    text = text.replace("round_robin+greedy: {}", "round_robin+greedy: {kind: floor}")
+    recipe.write_text(text.replace("  seeds: 2", f"  seeds: {seeds}"))
     whole = Experiment.read(load(recipe))
     for label, mean in rows.items():
         for seed in whole.seeds("plain"):
-            drawn = mean + np.random.default_rng(seed).normal(0, 0.3, users)
+            drawn = mean + np.random.default_rng(seed).normal(0, 0.3, 200)
             table = pl.DataFrame(
                 {
                     "seed": seed,
-                    "user": range(users),
+                    "user": range(200),
                     "replicate": 0,
                     "T_int": 10,
                     "R_cum": drawn,
@@ -408,7 +409,7 @@ def planted(recipe: Path, out: Path, rows: dict[str, float], users: int = 200, *
 
 
 def test_the_verdict_holds_the_best_planner_against_what_it_has_to_beat(recipe: Path, tmp_path: Path):
-    whole = planted(recipe, tmp_path / "out", ROWS)
+    whole = planted(recipe, tmp_path / "out", ROWS, seeds=5)
     found = judge(whole, tmp_path / "out", draws=200)[0]
     assert [ratio.row for ratio in found.ratios] == ["flat+ppo", "flat+mmr", "random+ppo", "round_robin+greedy"]
     for ratio, expected in zip(found.ratios, (6 / 5, 6 / 4.5, 6 / 4, 6 / 5), strict=True):
@@ -416,7 +417,7 @@ def test_the_verdict_holds_the_best_planner_against_what_it_has_to_beat(recipe: 
         assert ratio.ratio.low < ratio.ratio.mean < ratio.ratio.high
     assert found.room is not None
     assert found.room.mean == pytest.approx(8 / 5, rel=0.02)
-    assert found.level == pytest.approx(100 - 5 / 4)  # four ratios
+    assert found.level == pytest.approx(100 - 5 / 5)  # four ratios and the room
     assert "boredom+ppo beats all 4" in found.line
     assert found.below == ["flat+a2c"]
     scores = {one.row: one.metrics["normalised"].mean for one in found.scores}
@@ -424,6 +425,40 @@ def test_the_verdict_holds_the_best_planner_against_what_it_has_to_beat(recipe: 
     assert scores["privileged"] == 1
     assert scores["boredom+ppo"] == pytest.approx(4 / 6, abs=0.02)
     assert found.scores[0].metrics["iqm"].mean == pytest.approx(1)
+
+
+def test_what_two_seeds_show_is_not_much(recipe: Path, tmp_path: Path):
+    whole, out = planted(recipe, tmp_path / "out", ROWS), tmp_path / "out"
+    unit = whole.unit("plain", "boredom+ppo", 0, {})
+    kept = done(row_path(out, unit))
+    own = kept.sessions.filter(pl.col("seed") == 0).with_columns(R_cum=pl.col("R_cum") + 0.2)
+    keep(unit, own, kept.about["0"], out)
+    assert "boredom+ppo does not beat flat+ppo" in judge(whole, out, draws=200)[0].line
+
+
+def test_the_best_is_picked_by_the_other_seeds(recipe: Path, tmp_path: Path):
+    """Each of two equal planners is lucky in one seed, where the other one is picked."""
+    whole, out = planted(recipe, tmp_path / "out", {**ROWS, "rotation+ppo": 6.0}, seeds=3), tmp_path / "out"
+    for label, lucky in (("boredom+ppo", 0), ("rotation+ppo", 1)):
+        unit = whole.unit("plain", label, lucky, {})
+        kept = done(row_path(out, unit))
+        own = kept.sessions.filter(pl.col("seed") == lucky).with_columns(R_cum=pl.col("R_cum") + 3)
+        keep(unit, own, kept.about[str(lucky)], out)
+    found = judge(whole, out, draws=200)[0]
+    assert found.best == "boredom+ppo or rotation+ppo"
+    assert found.ratios[0].ratio.mean == pytest.approx(6 / 5, rel=0.02)  # 7 / 5 is what both have on average
+
+
+@pytest.mark.parametrize(("seeds", "of_seeds"), [(5, 1.0), (5, 0.01), (2, 1.0)])
+def test_intervals_hold_the_truth_as_often_as_they_say(seeds: int, of_seeds: float):
+    draw, users, held = np.random.default_rng(0), 40, 0
+    for _ in range(400):
+        rows = draw.normal(0, 0.5, (1, users, 1)) + draw.normal(0, of_seeds, (1, 1, seeds))
+        rows = rows + draw.normal(0, 0.1, (1, users, seeds))
+        drawn = [_means(rows, *one) for one in _weights(users, seeds, 200, 0)]
+        found = _estimates(drawn, users, seeds, 5.0)[0]
+        held += found.low <= 0 <= found.high
+    assert 0.92 <= held / 400 <= 1.0
 
 
 def test_without_room_there_is_no_winner(recipe: Path, tmp_path: Path):
