@@ -5,6 +5,7 @@ What a flag says goes over what the recipe says, and that over the defaults of `
 
 import dataclasses
 import difflib
+import functools
 import itertools
 import re
 import types
@@ -83,8 +84,7 @@ def known_keys(config: Config | None = None) -> dict[str, Key]:
 
 
 def _keys(owner: Any, prefix: str, section: str) -> Iterator[Key]:
-    hints = get_type_hints(type(owner))
-    texts = {entry.arg_name: entry.description or "" for entry in parse_docstring(type(owner).__doc__ or "").params}
+    hints, texts = _described(type(owner))  # type: ignore[arg-type]
     for entry in dataclasses.fields(owner):
         name, value, text = prefix + entry.name, getattr(owner, entry.name), texts.get(entry.name, "")
         if dataclasses.is_dataclass(value):
@@ -92,6 +92,13 @@ def _keys(owner: Any, prefix: str, section: str) -> Iterator[Key]:
         else:
             most = f" At most {MOST[name]:,}." if name in MOST else ""
             yield Key(name, hints[entry.name], value, " ".join(text.split()) + most, section)
+
+
+@functools.cache
+def _described(owner: type) -> tuple[dict[str, Any], dict[str, str]]:
+    """The types and the descriptions of a section's keys."""
+    told = parse_docstring(owner.__doc__ or "").params
+    return get_type_hints(owner), {entry.arg_name: entry.description or "" for entry in told}
 
 
 def recipe_folder() -> Path:
@@ -174,7 +181,15 @@ def overlay(config: Config, values: Mapping[str, Any]) -> Config:
     for name in values:
         if name not in known:
             raise SettingsError(unknown(name, known))
-    return _build(lambda: flag_parser(known).parse_object(dict(values)), known, values)
+
+    def parse() -> Namespace:
+        read = flag_parser({name: known[name] for name in values}).parse_object(dict(values))
+        whole = Namespace()  # type: ignore[no-untyped-call]
+        for name, key in known.items():
+            whole[name] = read[name] if name in values else key.default
+        return whole
+
+    return _build(parse, known, values)
 
 
 def flag_parser(known: Mapping[str, Key]) -> ArgumentParser:
@@ -269,7 +284,7 @@ def _wrong_type(message: str, known: Mapping[str, Key], given: Mapping[str, Any]
 
 
 def _make(owner: Any, values: Mapping[str, Any], prefix: str) -> Any:
-    hints = get_type_hints(owner)
+    hints, _ = _described(owner)
     parts = {
         name: _make(hints[name], value, f"{prefix}{name}.") if dataclasses.is_dataclass(hints[name]) else value
         for name, value in values.items()
