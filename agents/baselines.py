@@ -80,7 +80,7 @@ class PopularityAgent(_Remembering):
 PRICES = (0.5, 1.0, 2.0, 4.0)  # what a unit of boredom is taken to cost, as a multiple of what it costs now
 LIKENESS = (0.0, 1.0, 2.0, 4.0)  # the same for the likeness of two items of a slate
 HORIZON = 8
-KINDS = 50  # clusters of items that are alike, where likeness costs clicks
+CLUSTERS = 50  # of items that are alike, where likeness costs clicks
 EACH = 12
 MOST_CANDIDATES = 300
 LOOK_AHEAD = np.uint64(0x7072697669)  # look-ahead lives other coins than the real session
@@ -111,14 +111,14 @@ class PrivilegedAgent:
         self._live = np.ones(env.num_envs, bool)
         simulator = env.simulator
         _, signature = np.unique(simulator.topics, axis=0, return_inverse=True)
-        self._signature = self._kind = signature.reshape(-1)
+        self._signature = self._cluster = signature.reshape(-1)
         config = simulator.config
         prices = PRICES if config.boredom.enabled else (0.0,)
         shunning = (0.0,) if config.leave.rule == "satisfaction" else (0.0, 4.0)
         likeness = LIKENESS if config.similarity.weight else (0.0,)
         self._policies = np.array(list(itertools.product(prices, shunning, likeness)))  # (P, 3)
         if config.similarity.weight:
-            self._kind = _alike(simulator)
+            self._cluster = _alike(simulator)
 
     def attend(self, live: NDArray[np.bool_]) -> None:
         """Think about these slots alone (B,); the slates of the others stay empty."""
@@ -163,10 +163,10 @@ class PrivilegedAgent:
         chance = np.clip(simulator.worth(everything, simulator.scores(state, everything)), 1e-9, 1 - 1e-9)
         logits = np.log(chance / (1 - chance))
         _hide_shown(logits, state.shown, simulator.config.repeats)
-        needed = self.setting.slate_size * HORIZON  # slates to look ahead on, however few kinds there are
-        each = max(EACH, -(-needed // (int(self._kind.max()) + 1)))
+        needed = self.setting.slate_size * HORIZON  # slates to look ahead on, however few clusters there are
+        each = max(EACH, -(-needed // (int(self._cluster.max()) + 1)))
         most = min(max(MOST_CANDIDATES, needed), len(items))
-        candidates = _best_of_each(logits, self._kind, each, most)
+        candidates = _best_of_each(logits, self._cluster, each, most)
         return candidates, np.take_along_axis(logits, np.maximum(candidates, 0).astype(np.int64), axis=1)
 
 
@@ -175,7 +175,7 @@ def _alike(simulator: UserSimulator) -> NDArray[np.int64]:
     units = simulator.item_units
     if len(units) <= MOST_CANDIDATES:
         return np.arange(len(units))
-    count = min(KINDS, len(np.unique(units, axis=0)))
+    count = min(CLUSTERS, len(np.unique(units, axis=0)))
     return item_topics(simulator.population, "hidden", count)[:, 0].astype(np.int64)
 
 
@@ -234,19 +234,19 @@ def _hide_shown(logits, shown, repeats):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _best_of_each(logits, kind, each, most):  # type: ignore[no-untyped-def]
-    """(B, most) items: the `each` best of every kind (I,), the best of those overall, -1 where there are fewer."""
+def _best_of_each(logits, cluster, each, most):  # type: ignore[no-untyped-def]
+    """(B, most) items: the `each` best of every cluster (I,), the best of those overall, -1 where there are fewer."""
     users, items = logits.shape
     chosen = np.full((users, most), -1, np.int32)
-    best = np.empty((kind.max() + 1, each), np.int64)
+    best = np.empty((cluster.max() + 1, each), np.int64)
     held, kept = np.zeros(len(best), np.int64), np.zeros(items, np.bool_)
     for b in range(users):
         held[:], kept[:] = 0, False
         for item in range(items):
-            mine, place = best[kind[item]], held[kind[item]]
+            mine, place = best[cluster[item]], held[cluster[item]]
             if logits[b, item] == -np.inf or (place == each and logits[b, mine[-1]] >= logits[b, item]):
                 continue
-            held[kind[item]] = min(place + 1, each)
+            held[cluster[item]] = min(place + 1, each)
             place = min(place, each - 1)
             while place > 0 and logits[b, mine[place - 1]] < logits[b, item]:
                 mine[place] = mine[place - 1]

@@ -458,7 +458,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(seeds: int, of_seeds: flo
         drawn = [_means(rows, *one) for one in _weights(users, seeds, 200, 0)]
         found = _estimates(drawn, users, seeds, 5.0)[0]
         held += found.low <= 0 <= found.high
-    assert 0.92 <= held / 400 <= 1.0
+    assert held / 400 >= 0.92  # three standard errors below 0.95; percentiles of five seeds have 0.84
 
 
 def test_without_room_there_is_no_winner(recipe: Path, tmp_path: Path):
