@@ -83,16 +83,11 @@ class DiscreteItemEnv(SessionsView):
     def _bonus(self, slates: NDArray[np.int32]) -> NDArray[np.float32] | float:
         return 0.0 if self.item_bonus is None else self.item_bonus[slates].mean(axis=1)
 
-    def _observe(self) -> NDArray[np.float32]:
-        self._eligible, _ = self.hierarchy.eligible()
-        return discrete_observation(self.hierarchy, self.encoder, self.start, self._eligible, self.slates)
-
-    def _renew(self, features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        renewed = features.copy()
-        self._eligible[rows], _ = self.hierarchy.eligible(rows)
-        some = self._eligible[rows]
-        renewed[rows] = discrete_observation(self.hierarchy, self.encoder, self.start, some, self.slates, rows)
-        return renewed
+    def _observe(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        eligible, _ = self.hierarchy.eligible(rows)
+        if rows is None:
+            self._eligible = eligible
+        return discrete_observation(self.hierarchy, self.encoder, self.start, eligible, self.slates, rows)
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to a snapshot of a view made with the same settings; masks follow from what it holds."""

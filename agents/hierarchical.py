@@ -57,19 +57,27 @@ class Hierarchy:
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
         """New sessions in these slots, planned at once."""
-        self.memory.begin(rows, observation, keys)
-        self.widened[rows] = 0
+        self.renew(rows, observation, keys)
         self._look(rows)
         self._plan(rows)
 
-    def see(self, observation: Observation, ended: NDArray[np.bool_] | None = None) -> None:
-        """Take in the newest slates; sessions that go on get a new plan when theirs is old, `ended` keep the last."""
+    def see(self, observation: Observation) -> None:
+        """Take in the newest slates; sessions get a new plan when theirs is old."""
         self.memory.see(observation)
-        self._look(np.flatnonzero(self.live))
+        self.plan()
+
+    def renew(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
+        """New sessions in these slots, whose plans are due."""
+        self.memory.begin(rows, observation, keys)
+        self.widened[rows], self.planned_at[rows] = 0, -self.replan_every
+
+    def plan(self, rows: NDArray[np.int64] | None = None) -> None:
+        """Look at what is remembered of all live slots or of these, and plan for those whose plans are old."""
+        self._look(np.flatnonzero(self.live) if rows is None else rows)
         due = self.memory.steps - self.planned_at >= self.replan_every
         if self.replan_below > 0 and self.contexts is not None:
             due |= (self.memory.steps > self.planned_at) & self._disappointing(self.contexts)
-        self._plan(np.flatnonzero(due if ended is None else due & ~ended))
+        self._plan(np.flatnonzero(due) if rows is None else rows[due[rows]])
 
     def _disappointing(self, contexts: PlanContexts) -> NDArray[np.bool_]:
         """(B,) whether the last slate brought too little of what known history promised of it."""
@@ -125,7 +133,8 @@ class Hierarchy:
             eligible, widened = (None, 0) if self.planner is None else self.eligible(np.arange(len(self.live))[live])
             found = diverse_items(queries, vectors, self._units, shown, k, self.diversity, eligible)
         else:
-            found, widened = self.memory.index.top(queries, self.allowed[live], self.avoid[live], shown, k)
+            ends = self.memory.steps[live] * k
+            found, widened = self.memory.index.top(queries, self.allowed[live], self.avoid[live], shown, k, ends)
         self.widened[live] += widened
         slates[live] = np.maximum(found, 0)
         return slates

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sb3_contrib import MaskablePPO
-from stable_baselines3 import A2C, DDPG, PPO, SAC, TD3
+from stable_baselines3 import A2C, DDPG, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.noise import NormalActionNoise
@@ -29,6 +29,7 @@ from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.agents.item_values import DNaIRPolicy, ItemValuePolicy, SAC4IRPolicy, SlateQPolicy, item_features
 from lerl.agents.masked import MaskedDQN, MaskedPolicy, MaskedQPolicy
 from lerl.agents.policy_gradient import ActorPolicy, PolicyGradient
+from lerl.agents.ppo import FasterPPO
 from lerl.agents.slate_learners import SAC4IR, DNaIR, SlateQ, dnair_bonus, sac4ir_bonus
 from lerl.agents.view import SessionsView
 from lerl.agents.virtual_items import NEAR, REACH, PolicyScorer, VirtualItemEnv, virtual_spaces
@@ -82,7 +83,7 @@ class Learner:
 # maskable_ppo: Huang and Ontanon, FLAIRS 2022. dqn: Mnih et al., Nature 2015. pg: Williams, Machine Learning 1992. hac:
 # Liu et al., WWW 2023. dnair, sac4ir, slateq: see their classes.
 LEARNERS = {
-    "ppo": Learner(PPO, ActorCriticPolicy, REACH, samples=True),
+    "ppo": Learner(FasterPPO, ActorCriticPolicy, REACH, samples=True),
     "a2c": Learner(A2C, ActorCriticPolicy, REACH, samples=True),
     "sac": Learner(SAC, SACPolicy, NEAR, samples=True),
     "td3": Learner(TD3, BoundedPolicy, NEAR, samples=False),

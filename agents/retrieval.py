@@ -5,6 +5,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 TILE = 32  # items scored at once, a whole number of vector registers
+LANES = 16  # groups of scored items whose best say what the best of all are at least
+SPARE = 2  # of these more than a slate takes, as one may be avoided, or the same item again
 Best = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
@@ -19,7 +21,8 @@ class ItemIndex:
         items: (T, TILE) int32, tiles of items, category after category, an item once in each of its own; those without
             any come last. Each category begins a tile, -1 as padding.
         starts: (C + 2,) int64, the tile with which each category begins.
-        tiles: (T, D, TILE) float32, their vectors.
+        tiles: (T, D, TILE) float32, their vectors, NaN as padding.
+        places: (I, M) uint32, where among `items` each item is, category by category, T * TILE as padding.
     """
 
     def __init__(self, vectors: NDArray[np.float32], groups: NDArray[np.int32]) -> None:
@@ -37,7 +40,12 @@ class ItemIndex:
         self.items = items.reshape(-1, TILE)
         self.tiles = np.empty((len(self.items), vectors.shape[1], TILE), np.float32)
         for j in range(vectors.shape[1]):  # column by column: all at once would take twice the memory
-            self.tiles[:, j] = vectors[self.items, j]
+            self.tiles[:, j] = np.where(self.items >= 0, vectors[self.items, j], np.float32(np.nan))
+        self.places = np.full((len(groups), max(groups.shape[1], 1)), items.size, np.uint32)
+        there = np.flatnonzero(items >= 0)
+        by_item = there[np.argsort(items[there], kind="stable")]
+        first = np.searchsorted(items[by_item], items[by_item])
+        self.places[items[by_item], np.arange(len(by_item)) - first] = by_item
 
     def top(
         self,
@@ -46,6 +54,7 @@ class ItemIndex:
         avoid: NDArray[np.bool_],
         shown: NDArray[np.int32],
         k: int,
+        ends: NDArray[np.int64] | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
         """The k items of highest inner product with each query, among the eligible and not yet shown; exact.
 
@@ -54,13 +63,16 @@ class ItemIndex:
 
         Args:
             queries: (B, D) virtual items. allowed, avoid: (B, C) plans. shown: (B, S) items already shown, -1 as
-                padding. k: items per slate.
+                padding. k: items per slate. ends: (B,) where the padding of each row of `shown` begins, where known.
 
         Returns:
             Slates (B, k), best first, and whether the plan was widened (B,). A catalogue with fewer than k items left
             leaves -1.
         """
-        return _top_items(queries, self.tiles, self.items, self.starts, self.groups, allowed, avoid, shown, k)
+        ends = np.full(len(shown), shown.shape[1]) if ends is None else np.minimum(ends, shown.shape[1])
+        return _top_items(
+            queries, self.tiles, self.items, self.starts, self.places, self.groups, allowed, avoid, shown, ends, k
+        )
 
     def best(self, queries: NDArray[np.float32], count: int) -> Best:
         """The `count` best items of each category for each query, whatever was shown, with their inner products.
@@ -155,41 +167,93 @@ def mark(seen, items, value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _top_items(queries, tiles, items, starts, groups, allowed, avoid, shown, k):  # type: ignore[no-untyped-def]
-    users = len(queries)
-    slates = np.full((users, k), -1, np.int32)
-    widened = np.zeros(users, np.bool_)
-    tops, scores = np.empty(k, np.float32), np.empty(TILE, np.float32)
-    seen = np.zeros(len(groups), np.bool_)
+def _top_items(queries, tiles, items, starts, places, groups, allowed, avoid, shown, ends, k):  # type: ignore[no-untyped-def]
+    users, categories = len(queries), allowed.shape[1]
+    slates, widened = np.full((users, k), -1, np.int32), np.zeros(users, np.bool_)
+    scores = np.empty((len(tiles) + 1, TILE), np.float32)  # the last for the padding of places
+    found, tops = np.empty(items.size, np.int64), np.empty(k, np.float32)
+    lanes, best = np.empty(TILE, np.float32), np.empty(k + SPARE, np.float32)
+    parts, names, flat = np.empty((len(starts) - 1, 2), np.int64), items.ravel(), scores.ravel()
     for b in range(users):
-        earlier, avoids = shown[b, : _end(shown[b])], avoid[b].any()
-        mark(seen, earlier, True)
-        count = 0
+        earlier, avoids, count = shown[b, : ends[b]], avoid[b].any(), 0
         for level in range(3):
             if count == k:
                 break
-            widened[b], begun = level > 0, count
+            widened[b], begun, number = level > 0, count, 0
             for c in range(len(starts) - 1):
-                named = c < allowed.shape[1] and allowed[b, c] and not (level == 0 and avoid[b, c])
-                if not (named or level == 2):
-                    continue
-                for t in range(starts[c], starts[c + 1]):
-                    _score_tile(queries, b, tiles[t], scores)
-                    bar = tops[k - 1] if count == k else np.float32(-np.inf)
-                    for n in range(TILE):
-                        if scores[n] >= bar:
-                            item = items[t, n]
-                            if item < 0 or seen[item] or (avoids and level == 0 and _avoided(b, item, groups, avoid)):
-                                continue
-                            count = _offer(item, scores[n], begun, count, slates[b], tops)
-                            bar = tops[k - 1] if count == k else np.float32(-np.inf)
-            mark(seen, slates[b], True)
-        mark(seen, slates[b], False)
-        mark(seen, earlier, False)
+                named = c < categories and allowed[b, c] and not (level == 0 and avoid[b, c])
+                if named or level == 2:
+                    parts[number, 0], parts[number, 1] = starts[c], starts[c + 1]
+                    number += 1
+                    for t in range(starts[c], starts[c + 1]):
+                        _score_tile(queries, b, tiles[t], scores[t])
+            _strike(scores, places, earlier)
+            if level:
+                _strike(scores, places, slates[b])
+            bar = _bar(scores, parts[:number], lanes, best)
+            while True:
+                for place in found[: _reaching(scores, parts[:number], bar, found)]:
+                    item = names[place]
+                    if not (avoids and level == 0 and _avoided(b, item, groups, avoid)):
+                        count = _offer(item, flat[place], begun, count, slates[b], tops)
+                if count == k or bar == -np.inf:
+                    break
+                bar = np.float32(-np.inf)
     return slates, widened
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
+def _strike(scores, places, items):  # type: ignore[no-untyped-def]
+    """-inf into scores (T + 1, TILE) wherever items (n,) are, -1 as padding."""
+    flat = scores.ravel()
+    for slot in range(len(items)):
+        if items[slot] >= 0:
+            for m in range(places.shape[1]):
+                flat[places[items[slot], m]] = -np.inf
+
+
+@njit(cache=True, forceinline=True)
+def _bar(scores, parts, lanes, best):  # type: ignore[no-untyped-def]
+    """A score that as many as best (n,) has places reach among tiles in parts (m, 2); -inf where it cannot be told.
+
+    The best of each lane are scores of n different places, so that the least of the n greatest of these will do.
+    """
+    lanes[:], best[:] = -np.inf, -np.inf
+    for i in range(len(parts)):
+        for t in range(parts[i, 0], parts[i, 1]):
+            for n in range(TILE):
+                lanes[n] = scores[t, n] if scores[t, n] > lanes[n] else lanes[n]
+    for n in range(LANES):
+        top = lanes[n]
+        for other in range(n + LANES, TILE, LANES):
+            top = max(top, lanes[other])
+        place = len(best)
+        while place > 0 and best[place - 1] < top:
+            place -= 1
+            if place + 1 < len(best):
+                best[place + 1] = best[place]
+        if place < len(best):
+            best[place] = top
+    return best[-1]
+
+
+@njit(cache=True, forceinline=True)
+def _reaching(scores, parts, bar, found):  # type: ignore[no-untyped-def]
+    """found <- the places in scores (T + 1, TILE), tile by tile of parts (m, 2), that reach a bar; how many."""
+    count = 0
+    for i in range(len(parts)):
+        for t in range(parts[i, 0], parts[i, 1]):
+            some = False
+            for n in range(TILE):  # as one comparison of vectors
+                some |= scores[t, n] >= bar
+            if some:
+                for n in range(TILE):
+                    found[count] = t * TILE + n
+                    count += scores[t, n] >= bar
+    return count
+
+
+@njit(cache=True, forceinline=True)
 def _avoided(b, item, groups, avoid):  # type: ignore[no-untyped-def]
     found = False
     for m in range(groups.shape[1]):
@@ -197,7 +261,7 @@ def _avoided(b, item, groups, avoid):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True)
 def _offer(item, score, begun, count, slate, tops):  # type: ignore[no-untyped-def]
     """Put an item where it belongs among `count` in a slate, from place `begun` on; how many the slate then holds.
 

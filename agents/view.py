@@ -53,15 +53,9 @@ class SessionsView(VecEnv):
         """What is added to rewards (B,) that are learned from, and from nothing else."""
         return 0.0
 
-    def _observe(self) -> NDArray[np.float32]:
-        """What the learner sees of all slots, (B, observations)."""
-        return self.encoder.encode(self.hierarchy)
-
-    def _renew(self, features: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """What the learner sees of all slots once these have begun anew; a copy."""
-        renewed = features.copy()
-        renewed[rows] = self.encoder.encode(self.hierarchy, rows)
-        return renewed
+    def _observe(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
+        """What the learner sees of all slots, or of these, (B, observations)."""
+        return self.encoder.encode(self.hierarchy, rows)
 
     def seed(self, seed: int | None = None) -> list[int | None]:
         """Set the base seed of the next reset."""
@@ -80,29 +74,36 @@ class SessionsView(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Show the slates that the actions stand for; ended slots begin anew, their last features in the infos."""
+        """Show the slates that the actions stand for; ended slots begin anew.
+
+        Infos hold the last features of sessions that were cut, as learning looks beyond these alone.
+        """
         slates = self._slates(self._actions)
         observation, rewards, terminated, truncated, _ = self.env.step(slates)
-        self.hierarchy.see(observation, terminated)
-        features = self._observe()
+        self.hierarchy.memory.see(observation)
         self._returns += rewards
         self._lengths += 1
-        ended = terminated | truncated
         infos = self._infos()
+        ended = terminated | truncated
         if ended.any():
-            rows = np.flatnonzero(ended)
-            for row in rows.tolist():
-                infos[row] |= {
-                    "terminal_observation": features[row],
-                    "TimeLimit.truncated": bool(truncated[row]),
-                    "episode": {"r": float(self._returns[row]), "l": int(self._lengths[row]), "t": 0.0},
-                }
-            self._returns[rows], self._lengths[rows] = 0.0, 0
-            observation, _ = self.env.reset(options={"reset_mask": ended})
-            self.hierarchy.begin(rows, observation)
-            features = self._renew(features, rows)
+            self._end(ended, truncated, infos)
+        self.hierarchy.plan()
         learned = (rewards + self._bonus(slates)) * self.reward_scale
-        return features, learned.astype(np.float32), ended, infos
+        return self._observe(), learned.astype(np.float32), ended, infos
+
+    def _end(self, ended: NDArray[np.bool_], cut: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
+        """Tell of these sessions (B,) what is to be known of them, and begin others in their slots."""
+        rows, going = np.flatnonzero(ended), np.flatnonzero(cut)
+        for row in rows.tolist():
+            returned, length = float(self._returns[row]), int(self._lengths[row])
+            infos[row] |= {"TimeLimit.truncated": bool(cut[row]), "episode": {"r": returned, "l": length, "t": 0.0}}
+        if len(going):
+            self.hierarchy.plan(going)
+            for row, features in zip(going.tolist(), self._observe(going), strict=True):
+                infos[row]["terminal_observation"] = features
+        self._returns[rows], self._lengths[rows] = 0.0, 0
+        observation, _ = self.env.reset(options={"reset_mask": ended})
+        self.hierarchy.renew(rows, observation)
 
     def snapshot(self) -> dict[str, Any]:
         """A copy of all that coming steps depend on, as nested dictionaries of arrays; `restore` takes it back."""

@@ -131,7 +131,7 @@ def _training(bench: Bench) -> Iterator[Measured]:
         yield Measured(
             "training",
             "PPO, 256 users, boredom-aware planner, 2,000 items, 20 categories, slates of 6",
-            "the same PPO on a vector environment that does nothing, observations of the same bytes",
+            "Stable-Baselines3's PPO on a vector environment that does nothing, observations of the same bytes",
             "user-steps/s",
             **duel(timed(lambda: steps(ours)), timed(lambda: steps(ceiling)), bench.repeats),
             target=0.75,

@@ -1,4 +1,4 @@
-"""The two learners of the training row: PPO on users, and the same PPO on nothing."""
+"""The two learners of the training row: PPO on users, and Stable-Baselines3's own PPO on nothing."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from lerl.agents.learners import new_model
 from lerl.config import Config, DataConfig, PlannerConfig, SyntheticConfig, TrainConfig
 from lerl.envs.simulator import SimulatorConfig
 from lerl.fit import Fitter
@@ -22,7 +22,6 @@ class NoOp(VecEnv):
 
     def __init__(self, view: Any) -> None:
         super().__init__(view.num_envs, view.observation_space, view.action_space)
-        self.encoder = view.encoder
         shape = (view.num_envs, *view.observation_space.shape)
         self._seen = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         self._rewards = np.zeros(view.num_envs, np.float32)
@@ -84,6 +83,20 @@ def learners(device: str = "cpu") -> Iterator[tuple[Callable[[Any], float], Any,
         planner = build_planner("boredom", 3, task.seed("planner"))
         fitter = Fitter(task, Path(folder), lambda *_: None)
         ours, view, _ = fitter.learner(Row("boredom+ppo", "boredom", "ppo"), planner)
-        nothing: Any = NoOp(view)
-        yield train, ours, new_model("ppo", nothing, config.train, task.seed("policy", "no-op"))
+        yield train, ours, _as_it_comes(NoOp(view), config.train)
         ours.logger.close()
+
+
+def _as_it_comes(env: VecEnv, settings: TrainConfig) -> PPO:
+    """Stable-Baselines3's PPO with the settings of a row, and nothing of lerl in it."""
+    layers = [settings.hidden] * 2
+    return PPO(
+        "MlpPolicy",
+        env,
+        n_steps=settings.rollout,
+        batch_size=settings.batch_size,
+        n_epochs=settings.epochs,
+        policy_kwargs={"net_arch": {"pi": layers, "vf": layers}},
+        seed=0,
+        device=settings.device,
+    )

@@ -70,17 +70,23 @@ def test_slots_that_begin_later_are_planned_by_their_own_clock(setting: Setting,
     assert planner.asked == [{11: 0, 12: 0, 13: 0, 14: 0}, {99: 0}, {11: 2, 13: 2, 14: 2}, {99: 2}]
 
 
-def test_sessions_that_ended_keep_their_plan_and_others_get_the_next(setting: Setting, make_env: MakeEnv):
+def test_sessions_that_began_anew_are_planned_with_those_that_go_on(setting: Setting, make_env: MakeEnv):
     env, planner = make_env(4, leave=NEVER), ByStep()
-    hierarchy = Hierarchy(setting, 4, planner)
+    hierarchy = Hierarchy(setting, 4, planner, replan_every=2)
     observation, _ = env.reset(seed=0)
     hierarchy.begin(np.arange(4), observation, KEYS)
     observation, *_ = env.step(hierarchy.slates(hierarchy.memory.tastes))
-    hierarchy.see(observation, np.array([False, True, False, True]))
-    assert planner.asked[-1] == {11: 1, 13: 1}
-    assert hierarchy.allowed.argmax(axis=1).tolist() == [1, 0, 1, 0]
-    assert hierarchy.planned_at.tolist() == [1, 0, 1, 0]
-    assert hierarchy.memory.steps.tolist() == [1, 1, 1, 1]  # the last slate is remembered all the same
+    hierarchy.see(observation)  # no plan is old yet
+    observation, *_ = env.step(hierarchy.slates(hierarchy.memory.tastes))
+    hierarchy.memory.see(observation)
+    hierarchy.plan(np.array([3]))  # the others wait
+    assert planner.asked == [{11: 0, 12: 0, 13: 0, 14: 0}, {14: 2}]
+    observation, _ = env.reset(options={"reset_mask": np.arange(4) == 1})
+    hierarchy.renew(np.array([1]), observation, np.array([99], np.uint64))
+    hierarchy.plan()
+    assert planner.asked[2:] == [{11: 2, 99: 0, 13: 2}]
+    assert hierarchy.allowed.argmax(axis=1).tolist() == [2, 0, 2, 2]
+    assert hierarchy.planned_at.tolist() == [2, 0, 2, 2]
 
 
 def test_an_item_shown_is_remembered_and_not_shown_again(setting: Setting, make_env: MakeEnv, play: Play):

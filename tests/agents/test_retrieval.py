@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lerl.agents.retrieval import diverse_items, top_items
+from lerl.agents.retrieval import ItemIndex, diverse_items, top_items
 from lerl.envs.catalog import Axis
 
 Case = tuple[Any, ...]
@@ -32,7 +32,8 @@ def brute(
 def cases(draw: st.DrawFn) -> Case:
     """A catalogue with ties (whole-numbered vectors, so that sums are exact), plans and what was shown."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    users, items, categories = draw(st.integers(1, 4)), draw(st.integers(1, 25)), draw(st.integers(1, 4))
+    users, categories = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    items = draw(st.integers(1, 25) | st.integers(100, 400))  # a few tiles, or several to a category
     member = rng.random((items, categories)) < draw(st.sampled_from([0.2, 0.5]))
     member[np.arange(items), rng.integers(categories, size=items)] = True
     allowed = rng.random((users, categories)) < draw(st.sampled_from([0.2, 0.6]))
@@ -40,6 +41,7 @@ def cases(draw: st.DrawFn) -> Case:
     shown = np.where(rng.random((users, items)) < 0.3, rng.permuted(np.tile(np.arange(items), (users, 1)), axis=1), -1)
     queries = rng.integers(-2, 3, (users, 2)).astype(np.float32)
     vectors = rng.integers(-3, 4, (items, 2)).astype(np.float32)
+    vectors[:, 1] *= draw(st.sampled_from([1, 100]))  # many ties, or fewer
     return queries, vectors, member, allowed, avoid, shown.astype(np.int32), draw(st.integers(1, 6))
 
 
@@ -113,6 +115,27 @@ def test_an_item_of_an_allowed_and_an_avoided_category_is_not_shown():
     slates, widened = top_items(np.ones((1, 1), np.float32), VECTORS[:2], groups, *both, NOTHING, 1)
     assert slates.tolist() == [[1]]
     assert not widened[0]
+
+
+def test_many_good_items_of_an_avoided_category_hide_no_others():
+    vectors = np.arange(64, 0, -1, dtype=np.float32)[:, None]
+    groups = np.array([[0, 1 if item < 20 else -1] for item in range(64)], np.int32)
+    both = np.array([[True, False]]), np.array([[False, True]])
+    slates, widened = top_items(np.ones((1, 1), np.float32), vectors, groups, *both, NOTHING, 3)
+    assert slates.tolist() == [[20, 21, 22]]
+    assert not widened[0]
+
+
+def test_where_the_padding_begins_may_be_said():
+    rng = np.random.default_rng(3)
+    vectors, groups = rng.normal(size=(60, 2)).astype(np.float32), rng.integers(3, size=(60, 1)).astype(np.int32)
+    index, queries = ItemIndex(vectors, groups), rng.normal(size=(4, 2)).astype(np.float32)
+    plans, shown, ends = np.ones((4, 3), bool), np.full((4, 30), -1, np.int32), np.array([0, 6, 12, 30])
+    for row, end in enumerate(ends):
+        shown[row, :end] = rng.permutation(60)[:end]
+    shown[2, 4] = -1  # a slot that stayed empty
+    said, _ = index.top(queries, plans, ~plans, shown, 5, ends)
+    np.testing.assert_array_equal(said, index.top(queries, plans, ~plans, shown, 5)[0])
 
 
 def test_a_catalogue_that_is_used_up_leaves_slots_empty():

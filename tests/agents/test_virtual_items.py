@@ -129,13 +129,15 @@ def test_the_ends_of_sessions_are_told_apart(setting: Setting, make_env: MakeEnv
                 assert infos[row] == {}
                 assert features[row, plan].argmax() == lengths[row] % 5  # the next plan is there to see
                 continue
-            last, length = infos[row]["terminal_observation"], int(lengths[row])
-            assert infos[row]["TimeLimit.truncated"] == truncated[row]
+            length = int(lengths[row])
+            assert infos[row]["TimeLimit.truncated"] == truncated[row] == ("terminal_observation" in infos[row])
             assert infos[row]["episode"]["l"] == length
             assert infos[row]["episode"]["r"] == pytest.approx(returns[row])
-            assert last[time] == pytest.approx(1 - length / 6, abs=1e-6)
-            assert last[plan].argmax() == (length if truncated[row] else length - 1) % 5
-            assert last[-1] == (0 if truncated[row] else 1)  # age of the plan
+            if truncated[row]:
+                last = infos[row]["terminal_observation"]
+                assert last[time] == pytest.approx(1 - length / 6, abs=1e-6)
+                assert last[plan].argmax() == length % 5
+                assert last[-1] == 0  # age of the plan
             assert features[row, time] == 1  # the next session has begun
             assert features[row, plan].argmax() == 0
             seen["cut" if truncated[row] else "left"] += 1

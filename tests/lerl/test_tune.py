@@ -347,7 +347,7 @@ def test_learning_that_blows_up_is_a_refused_trial_and_a_plain_error_of_train(
 
     def broken(*given: Any) -> Any:
         model = made(*given)
-        next(model.policy.parameters()).data.fill_(float("nan"))
+        model.policy.action_net.weight.data.fill_(float("nan"))
         return model
 
     monkeypatch.setattr(fit, "new_model", broken)
