@@ -202,7 +202,8 @@ def _follow(
     alike = likeness * config.similarity.weight * 8 / config.slate_size  # two items, and 4 log-odds or more a click
     rest = config.max_steps - state.steps - HORIZON
     state.seed ^= LOOK_AHEAD
-    rows = np.arange(count)
+    rows, begun = np.arange(count), state.steps.copy()
+    firsts, nexts = _chains(candidates, signature)
     for step in range(HORIZON):
         going = state.steps < config.max_steps
         if not going.all():
@@ -210,8 +211,9 @@ def _follow(
         if not len(rows):
             break
         slates = _fill_by_price(
-            candidates, logits, owners[rows], state.boredom, state.shown, state.steps, simulator.topics,
-            signature, simulator.item_units, config.slate_size, costs[rows], shuns[rows], alike[rows], config.repeats,
+            candidates, logits, firsts, nexts, owners[rows], state.boredom, state.shown, begun[rows], state.steps,
+            simulator.topics, signature, simulator.item_units, config.slate_size, costs[rows], shuns[rows],
+            alike[rows], config.repeats,
         )  # fmt: skip
         if step == 0:
             first[rows] = slates
@@ -239,9 +241,9 @@ def _best_of_each(logits, cluster, each, most):  # type: ignore[no-untyped-def]
     users, items = logits.shape
     chosen = np.full((users, most), -1, np.int32)
     best = np.empty((cluster.max() + 1, each), np.int64)
-    held, kept = np.zeros(len(best), np.int64), np.zeros(items, np.bool_)
+    held, taken = np.zeros(len(best), np.int64), np.zeros(len(best), np.int64)
     for b in range(users):
-        held[:], kept[:] = 0, False
+        held[:], taken[:] = 0, 0
         for item in range(items):
             mine, place = best[cluster[item]], held[cluster[item]]
             if logits[b, item] == -np.inf or (place == each and logits[b, mine[-1]] >= logits[b, item]):
@@ -252,51 +254,68 @@ def _best_of_each(logits, cluster, each, most):  # type: ignore[no-untyped-def]
                 mine[place] = mine[place - 1]
                 place -= 1
             mine[place] = item
-        for own in range(len(best)):
-            for place in range(held[own]):
-                kept[best[own, place]] = True
-        found = np.flatnonzero(kept)
-        order = np.argsort(-logits[b][found], kind="mergesort")[:most]
-        chosen[b, : len(order)] = found[order]
+        for place in range(min(most, held.sum())):  # each list is in order: the next is the best that any begins with
+            top, item, own = -np.inf, items, -1
+            for c in range(len(best)):
+                if taken[c] < held[c]:
+                    other = best[c, taken[c]]
+                    if logits[b, other] > top or (logits[b, other] == top and other < item):
+                        top, item, own = logits[b, other], other, c
+            chosen[b, place] = item
+            taken[own] += 1
     return chosen
 
 
 @njit(cache=True)
+def _chains(candidates, signature):  # type: ignore[no-untyped-def]
+    """Of candidates (B, N) in order: the first of each signature (B, S), and the next of its own after each (B, N)."""
+    first = np.full((len(candidates), signature.max() + 1), -1, np.int64)
+    after = np.full(candidates.shape, -1, np.int64)
+    for b in range(len(candidates)):
+        for n in range(candidates.shape[1] - 1, -1, -1):
+            if candidates[b, n] >= 0:
+                own = signature[candidates[b, n]]
+                after[b, n], first[b, own] = first[b, own], n
+    return first, after
+
+
+@njit(cache=True)
 def _fill_by_price(  # type: ignore[no-untyped-def]
-    candidates, logits, owners, boredom, shown, steps, topics, signature, units, k, costs, shuns, alike, repeats
-):
+    candidates, logits, firsts, nexts, owners, boredom, shown, begun, steps, topics, signature, units, k, costs, shuns,
+    alike, repeats,
+):  # fmt: skip
     """Slates (n, k) from the owners' candidates (B, N) in the order of their logits (B, N), -1 as padding at the end.
 
-    Items of one signature (I,) have the same topics, so that the next best of each is all that need be compared, unless
-    likeness costs (n,) log-odds a unit of cosine between units (I, d): then all are.
+    Items of one signature (I,) have the same topics, so that the next best of each, as firsts and nexts say, is all
+    that need be compared, unless likeness costs (n,) log-odds a unit of cosine between units (I, d): then all are.
+    What was shown up to step `begun` (n,) is no candidate.
     """
     count = candidates.shape[1]
     slates = np.full((len(owners), k), -1, np.int32)
     tired = np.empty(boredom.shape[1], np.float64)
     seen = np.zeros(len(topics), np.bool_)
-    first, after = np.empty(signature.max() + 1, np.int64), np.empty(count, np.int64)
-    likeness = np.empty(count, np.float64)
+    first, likeness = np.empty(firsts.shape[1], np.int64), np.zeros(count, np.float64)
     for b in range(len(owners)):
-        named, score, cost = candidates[owners[b]], logits[owners[b]], costs[b]
+        named, score, after, cost = candidates[owners[b]], logits[owners[b]], nexts[owners[b]], costs[b]
         tired[:] = cost * boredom[b]
         for slot in range(max(0, (steps[b] - 1) * k), steps[b] * k):
             if shown[b, slot] >= 0:
                 for m in range(topics.shape[1]):
                     if topics[shown[b, slot], m] >= 0:
                         tired[topics[shown[b, slot], m]] += shuns[b]
+        earlier = shown[b, begun[b] * k : steps[b] * k]
         if not repeats:
-            mark(seen, shown[b, : steps[b] * k], True)
-        first[:] = -1
-        for n in range(count - 1, -1, -1):
-            item = named[n]
-            if item >= 0 and not seen[item]:
-                after[n], first[signature[item]] = first[signature[item]], n
-        if not repeats:
-            mark(seen, shown[b, : steps[b] * k], False)
-        likeness[:] = 0.0
+            mark(seen, earlier, True)
+        first[:] = firsts[owners[b]]
+        if alike[b]:
+            likeness[:] = 0.0
         for s in range(k):
             best, top = -1, -np.inf
-            for n in first:
+            for own in range(len(first)):
+                n = first[own]
+                while n >= 0 and seen[named[n]]:
+                    n = after[n]
+                first[own] = n
                 while n >= 0:
                     if alike[b] or score[n] >= top:  # boredom only lowers a score
                         loss, number = 0.0, 0
@@ -305,7 +324,7 @@ def _fill_by_price(  # type: ignore[no-untyped-def]
                                 loss += tired[topics[named[n], m]]
                                 number += 1
                         worth = score[n] - loss / max(number, 1) - likeness[n]
-                        if worth > top or (worth == top and n < best):
+                        if not seen[named[n]] and (worth > top or (worth == top and n < best)):
                             best, top = n, worth
                     n = after[n] if alike[b] else -1
             if best < 0:
@@ -323,6 +342,8 @@ def _fill_by_price(  # type: ignore[no-untyped-def]
             for m in range(topics.shape[1]):
                 if topics[slates[b, s], m] >= 0:
                     tired[topics[slates[b, s], m]] += cost / k
+        if not repeats:
+            mark(seen, earlier, False)
     return slates
 
 
