@@ -45,7 +45,8 @@ class Memory:
         self.keys = np.zeros(count, np.uint64)
         self._begun = 0
         self.index = ItemIndex(setting.knowledge.item_vectors, self.groups)
-        self._best, self._scores = self.index.best(self.tastes, KNOWN)
+        self._best = np.full((*self.liked.shape, KNOWN), GONE, np.int32)  # until sessions begin
+        self._scores = np.zeros(self._best.shape, np.float32)
         self._met: dict[bytes, Best] = {}
         self._liking = np.zeros_like(self.liked)
         self._stale = np.ones(self.liked.shape, bool)

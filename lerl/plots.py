@@ -43,6 +43,7 @@ STYLE: Any = {
     "font.size": 8.0,
     "axes.labelsize": 8.0,
     "axes.titlesize": 7.5,
+    "axes.titley": 1.0,  # where nothing is in its way it is there anyway, once everything was measured
     "xtick.labelsize": 7.0,
     "ytick.labelsize": 7.0,
     "axes.spines.top": False,
