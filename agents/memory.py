@@ -45,7 +45,8 @@ class Memory:
         self.keys = np.zeros(count, np.uint64)
         self._begun = 0
         self.index = ItemIndex(setting.knowledge.item_vectors, self.groups)
-        self._best = np.full((*self.liked.shape, KNOWN), GONE, np.int32)  # until sessions begin
+        filled = len(self.index.starts) - 2  # categories up to the last that has items
+        self._best = np.full((count, filled, KNOWN), GONE, np.int32)  # until sessions begin
         self._scores = np.zeros(self._best.shape, np.float32)
         self._met: dict[bytes, Best] = {}
         self._liking = np.zeros_like(self.liked)

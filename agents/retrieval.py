@@ -6,6 +6,11 @@ from numpy.typing import NDArray
 
 TILE = 32  # items scored at once, a whole number of vector registers
 LANES = 16  # groups of scored items whose best say what the best of all are at least
+CHUNK = 16  # tiles that a block of users is scored on before the next, where not all stay in the processor's cache
+CACHED = 200_000  # numbers in tiles that do
+BLOCK = 32  # users to a block at most
+SCORED = 8_000_000  # scores of a block at most
+UNPLANNED = -(2**40)
 SPARE = 2  # of these more than a slate takes, as one may be avoided, or the same item again
 Best = tuple[NDArray[np.int32], NDArray[np.float32]]
 
@@ -22,30 +27,30 @@ class ItemIndex:
             any come last. Each category begins a tile, -1 as padding.
         starts: (C + 2,) int64, the tile with which each category begins.
         tiles: (T, D, TILE) float32, their vectors, NaN as padding.
-        places: (I, M) uint32, where among `items` each item is, category by category, T * TILE as padding.
+        places: (I, M) int32, where among `items` each item is, 0 as padding.
+        owners: (I, M) uint32, as which category's, C of those without any, C + 1 as padding.
     """
 
     def __init__(self, vectors: NDArray[np.float32], groups: NDArray[np.int32]) -> None:
-        rows, places = np.nonzero(groups >= 0)
+        rows, columns = np.nonzero(groups >= 0)
         lonely = np.flatnonzero((groups < 0).all(axis=1))
         count = int(groups.max(initial=-1)) + 1
-        category = np.concatenate([groups[rows, places], np.full(len(lonely), count)])
+        category = np.concatenate([groups[rows, columns], np.full(len(lonely), count)])
         order = np.argsort(category, kind="stable")
         sizes = np.bincount(category, minlength=count + 1)
         self.groups = groups
         self.starts = np.concatenate([[0], np.cumsum(-(-sizes // TILE))])
         filled = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # place within the category
+        where = np.repeat(self.starts[:-1] * TILE, sizes) + filled
         items = np.full(self.starts[-1] * TILE, -1, np.int32)
-        items[np.repeat(self.starts[:-1] * TILE, sizes) + filled] = np.concatenate([rows, lonely])[order]
+        items[where] = np.concatenate([rows, lonely])[order]
         self.items = items.reshape(-1, TILE)
+        shape, columns = (len(groups), max(groups.shape[1], 1)), np.concatenate([columns, np.zeros(len(lonely), int)])
+        self.places, self.owners = np.zeros(shape, np.int32), np.full(shape, count + 1, np.uint32)
+        self.places[items[where], columns[order]], self.owners[items[where], columns[order]] = where, category[order]
         self.tiles = np.empty((len(self.items), vectors.shape[1], TILE), np.float32)
         for j in range(vectors.shape[1]):  # column by column: all at once would take twice the memory
             self.tiles[:, j] = np.where(self.items >= 0, vectors[self.items, j], np.float32(np.nan))
-        self.places = np.full((len(groups), max(groups.shape[1], 1)), items.size, np.uint32)
-        there = np.flatnonzero(items >= 0)
-        by_item = there[np.argsort(items[there], kind="stable")]
-        first = np.searchsorted(items[by_item], items[by_item])
-        self.places[items[by_item], np.arange(len(by_item)) - first] = by_item
 
     def top(
         self,
@@ -71,8 +76,9 @@ class ItemIndex:
         """
         ends = np.full(len(shown), shown.shape[1]) if ends is None else np.minimum(ends, shown.shape[1])
         return _top_items(
-            queries, self.tiles, self.items, self.starts, self.places, self.groups, allowed, avoid, shown, ends, k
-        )
+            queries, self.tiles, self.items, self.starts, self.places, self.owners, self.groups, allowed, avoid, shown,
+            ends, k,
+        )  # fmt: skip
 
     def best(self, queries: NDArray[np.float32], count: int) -> Best:
         """The `count` best items of each category for each query, whatever was shown, with their inner products.
@@ -167,62 +173,115 @@ def mark(seen, items, value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _top_items(queries, tiles, items, starts, places, groups, allowed, avoid, shown, ends, k):  # type: ignore[no-untyped-def]
-    users, categories = len(queries), allowed.shape[1]
+def _top_items(queries, tiles, items, starts, places, owners, groups, allowed, avoid, shown, ends, k):  # type: ignore[no-untyped-def]
+    users = len(queries)
     slates, widened = np.full((users, k), -1, np.int32), np.zeros(users, np.bool_)
-    scores = np.empty((len(tiles) + 1, TILE), np.float32)  # the last for the padding of places
-    found, tops = np.empty(items.size, np.int64), np.empty(k, np.float32)
-    lanes, best = np.empty(TILE, np.float32), np.empty(k + SPARE, np.float32)
-    parts, names, flat = np.empty((len(starts) - 1, 2), np.int64), items.ravel(), scores.ravel()
+    moves, counts = np.empty((users, len(starts)), np.int64), np.empty(users, np.int64)
     for b in range(users):
-        earlier, avoids, count = shown[b, : ends[b]], avoid[b].any(), 0
-        for level in range(3):
+        counts[b] = _lay_out(b, 0, starts, allowed, avoid, moves[b])
+    most = counts.max() if users else 0
+    block = 1 if tiles.size <= CACHED else max(1, min(BLOCK, SCORED // (max(most, 1) * TILE)))
+    scores, wide = np.empty((block, most + 1, TILE), np.float32), np.empty((len(tiles) + 1, TILE), np.float32)
+    move, found, tops = np.empty(len(starts), np.int64), np.empty(items.size, np.int64), np.empty(k, np.float32)
+    lanes, best = np.empty(TILE, np.float32), np.empty(k + SPARE, np.float32)
+    for b in range(users):
+        if b % block == 0:
+            _score_block(queries, b, min(b + block, users), tiles, starts, moves, scores)
+        earlier, avoids = shown[b, : ends[b]], avoid[b].any()
+        count = _pick(
+            b, avoids, scores[b % block], counts[b], moves[b], items, starts, places, owners, groups, avoid, earlier, 0,
+            slates[b], tops, lanes, best, found,
+        )  # fmt: skip
+        for level in range(1, 3):
             if count == k:
                 break
-            widened[b], begun, number = level > 0, count, 0
+            widened[b], size = True, _lay_out(b, level, starts, allowed, avoid, move)
             for c in range(len(starts) - 1):
-                named = c < categories and allowed[b, c] and not (level == 0 and avoid[b, c])
-                if named or level == 2:
-                    parts[number, 0], parts[number, 1] = starts[c], starts[c + 1]
-                    number += 1
+                if move[c] != UNPLANNED:
                     for t in range(starts[c], starts[c + 1]):
-                        _score_tile(queries, b, tiles[t], scores[t])
-            _strike(scores, places, earlier)
-            if level:
-                _strike(scores, places, slates[b])
-            bar = _bar(scores, parts[:number], lanes, best)
-            while True:
-                for place in found[: _reaching(scores, parts[:number], bar, found)]:
-                    item = names[place]
-                    if not (avoids and level == 0 and _avoided(b, item, groups, avoid)):
-                        count = _offer(item, flat[place], begun, count, slates[b], tops)
-                if count == k or bar == -np.inf:
-                    break
-                bar = np.float32(-np.inf)
+                        _score_tile(queries, b, tiles[t], wide[t + move[c]])
+            count = _pick(
+                b, False, wide, size, move, items, starts, places, owners, groups, avoid, earlier, count, slates[b],
+                tops, lanes, best, found,
+            )  # fmt: skip
     return slates, widened
 
 
+@njit(cache=True)
+def _lay_out(b, level, starts, allowed, avoid, moves):  # type: ignore[no-untyped-def]
+    """moves (C + 2,) <- how many rows on the tiles of planned categories are, laid one after another; how many tiles.
+
+    At level 0 as planned, at 1 without `avoid`, at 2 all. UNPLANNED for the others, and in the end for padding.
+    """
+    count = 0
+    for c in range(len(starts) - 1):
+        planned = c < allowed.shape[1] and allowed[b, c] and not (level == 0 and avoid[b, c])
+        moves[c] = UNPLANNED
+        if planned or level == 2:
+            moves[c] = count - starts[c]
+            count += starts[c + 1] - starts[c]
+    moves[-1] = UNPLANNED
+    return count
+
+
+@njit(cache=True)
+def _score_block(queries, first, end, tiles, starts, moves, scores):  # type: ignore[no-untyped-def]
+    """scores (n, t, TILE) <- those of users first to end: a few tiles for all users, and then the next."""
+    for c in range(len(starts) - 1):
+        for chunk in range(starts[c], starts[c + 1], CHUNK):
+            for b in range(first, end):
+                if moves[b, c] != UNPLANNED:
+                    for t in range(chunk, min(chunk + CHUNK, starts[c + 1])):
+                        _score_tile(queries, b, tiles[t], scores[b - first, t + moves[b, c]])
+
+
+@njit(cache=True)
+def _pick(  # type: ignore[no-untyped-def]
+    b, avoids, scores, size, moves, items, starts, places, owners, groups, avoid, earlier, begun, slate, tops, lanes,
+    best, found,
+):  # fmt: skip
+    """Fill a slate from place `begun` on with the best scored items of `size` tiles; how many it then holds.
+
+    Those shown earlier and those it holds already are struck out first.
+    """
+    flat, names, count = scores.ravel(), items.ravel(), begun
+    _strike(flat, earlier, moves, places, owners)
+    _strike(flat, slate[:begun], moves, places, owners)
+    bar = _bar(scores[:size], lanes, best)
+    while True:
+        c = 0
+        for place in found[: _reaching(scores[:size], bar, found)]:
+            while moves[c] == UNPLANNED or place >= (starts[c + 1] + moves[c]) * TILE:
+                c += 1
+            item = names[place - moves[c] * TILE]
+            if not (avoids and _avoided(b, item, groups, avoid)):
+                count = _offer(item, flat[place], begun, count, slate, tops)
+        if count == len(slate) or bar == -np.inf:
+            return count
+        bar = np.float32(-np.inf)  # some of what reached it may not be shown
+
+
 @njit(cache=True, forceinline=True)
-def _strike(scores, places, items):  # type: ignore[no-untyped-def]
-    """-inf into scores (T + 1, TILE) wherever items (n,) are, -1 as padding."""
-    flat = scores.ravel()
-    for slot in range(len(items)):
-        if items[slot] >= 0:
+def _strike(flat, struck, moves, places, owners):  # type: ignore[no-untyped-def]
+    """-inf into scores ((t + 1) * TILE,) wherever items (n,) are, -1 as padding; into the last where they are not."""
+    for slot in range(len(struck)):
+        item = struck[slot]
+        if item >= 0:
             for m in range(places.shape[1]):
-                flat[places[items[slot], m]] = -np.inf
+                place = places[item, m] + moves[owners[item, m]] * TILE
+                flat[np.uint64(place if place >= 0 else len(flat) - 1)] = -np.inf
 
 
 @njit(cache=True, forceinline=True)
-def _bar(scores, parts, lanes, best):  # type: ignore[no-untyped-def]
-    """A score that as many as best (n,) has places reach among tiles in parts (m, 2); -inf where it cannot be told.
+def _bar(scores, lanes, best):  # type: ignore[no-untyped-def]
+    """A score that as many of scores (t, TILE) reach as best (n,) has places; -inf where it cannot be told.
 
     The best of each lane are scores of n different places, so that the least of the n greatest of these will do.
     """
     lanes[:], best[:] = -np.inf, -np.inf
-    for i in range(len(parts)):
-        for t in range(parts[i, 0], parts[i, 1]):
-            for n in range(TILE):
-                lanes[n] = scores[t, n] if scores[t, n] > lanes[n] else lanes[n]
+    for t in range(len(scores)):
+        for n in range(TILE):
+            lanes[n] = scores[t, n] if scores[t, n] > lanes[n] else lanes[n]
     for n in range(LANES):
         top = lanes[n]
         for other in range(n + LANES, TILE, LANES):
@@ -238,18 +297,17 @@ def _bar(scores, parts, lanes, best):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, forceinline=True)
-def _reaching(scores, parts, bar, found):  # type: ignore[no-untyped-def]
-    """found <- the places in scores (T + 1, TILE), tile by tile of parts (m, 2), that reach a bar; how many."""
+def _reaching(scores, bar, found):  # type: ignore[no-untyped-def]
+    """found <- the places in scores (t, TILE) that reach a bar, in order; how many."""
     count = 0
-    for i in range(len(parts)):
-        for t in range(parts[i, 0], parts[i, 1]):
-            some = False
-            for n in range(TILE):  # as one comparison of vectors
-                some |= scores[t, n] >= bar
-            if some:
-                for n in range(TILE):
-                    found[count] = t * TILE + n
-                    count += scores[t, n] >= bar
+    for t in range(len(scores)):
+        some = False
+        for n in range(TILE):  # as one comparison of vectors
+            some |= scores[t, n] >= bar
+        if some:
+            for n in range(TILE):
+                found[count] = t * TILE + n
+                count += scores[t, n] >= bar
     return count
 
 
