@@ -215,9 +215,9 @@ def _lay_out(b, level, starts, allowed, avoid, moves):  # type: ignore[no-untype
     """
     count = 0
     for c in range(len(starts) - 1):
-        planned = c < allowed.shape[1] and allowed[b, c] and not (level == 0 and avoid[b, c])
+        planned = c < len(starts) - 2 and allowed[b, c] and not (level == 0 and avoid[b, c])
         moves[c] = UNPLANNED
-        if planned or level == 2:
+        if planned or level == 2:  # the last are items without a category, which no plan names
             moves[c] = count - starts[c]
             count += starts[c + 1] - starts[c]
     moves[-1] = UNPLANNED

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lerl.agents.retrieval import ItemIndex, diverse_items, top_items
+from lerl.agents.retrieval import CACHED, ItemIndex, diverse_items, top_items
 from lerl.envs.catalog import Axis
 
 Case = tuple[Any, ...]
@@ -124,6 +124,31 @@ def test_many_good_items_of_an_avoided_category_hide_no_others():
     slates, widened = top_items(np.ones((1, 1), np.float32), vectors, groups, *both, NOTHING, 3)
     assert slates.tolist() == [[20, 21, 22]]
     assert not widened[0]
+
+
+def test_items_without_a_category_are_of_no_plan_even_where_the_last_category_is_empty():
+    groups, plan = np.array([[0, -1], [-1, -1]], np.int32), np.array([[True, True]])  # category 1 has no items
+    vectors = np.array([[1.0], [2.0]], np.float32)
+    slates, widened = top_items(np.ones((1, 1), np.float32), vectors, groups, plan, ~plan, NOTHING, 1)
+    assert (slates.tolist(), widened.tolist()) == ([[0]], [False])
+    slates, widened = top_items(np.ones((1, 1), np.float32), vectors, groups, plan, ~plan, NOTHING, 2)
+    assert (slates.tolist(), widened.tolist()) == ([[0, 1]], [True])
+
+
+def test_where_not_all_items_stay_in_the_cache_it_finds_the_same():
+    rng = np.random.default_rng(4)
+    vectors, users = rng.normal(size=(13_000, 17)).astype(np.float32), 40
+    groups = rng.integers(6, size=(13_000, 2)).astype(np.int32)
+    groups[(rng.random(13_000) < 0.5) | (groups[:, 0] == groups[:, 1]), 1] = -1
+    queries, shown = rng.normal(size=(users, 17)).astype(np.float32), rng.integers(-1, 13_000, (users, 30))
+    allowed, avoid = rng.random((users, 6)) < 0.4, rng.random((users, 6)) < 0.1
+    allowed[:, 0] |= ~allowed.any(axis=1)
+    member = (groups[:, :, None] == np.arange(6)).any(axis=1)
+    assert ItemIndex(vectors, groups).tiles.size > CACHED
+    slates, widened = top_items(queries, vectors, groups, allowed, avoid, shown.astype(np.int32), 6)
+    for row in range(users):
+        plan = member, allowed[row], avoid[row], set(shown[row].tolist())
+        assert (slates[row].tolist(), bool(widened[row])) == brute(queries[row], vectors, *plan, 6)
 
 
 def test_where_the_padding_begins_may_be_said():
