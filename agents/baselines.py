@@ -261,6 +261,8 @@ def _best_of_each(logits, cluster, each, most):  # type: ignore[no-untyped-def]
                     other = best[c, taken[c]]
                     if logits[b, other] > top or (logits[b, other] == top and other < item):
                         top, item, own = logits[b, other], other, c
+            if own < 0:  # log-odds that are no numbers
+                break
             chosen[b, place] = item
             taken[own] += 1
     return chosen
@@ -294,7 +296,7 @@ def _fill_by_price(  # type: ignore[no-untyped-def]
     slates = np.full((len(owners), k), -1, np.int32)
     tired = np.empty(boredom.shape[1], np.float64)
     seen = np.zeros(len(topics), np.bool_)
-    first, likeness = np.empty(firsts.shape[1], np.int64), np.zeros(count, np.float64)
+    first, likeness = np.empty(firsts.shape[1], np.int64), np.empty(count, np.float64)
     for b in range(len(owners)):
         named, score, after, cost = candidates[owners[b]], logits[owners[b]], nexts[owners[b]], costs[b]
         tired[:] = cost * boredom[b]
@@ -307,8 +309,7 @@ def _fill_by_price(  # type: ignore[no-untyped-def]
         if not repeats:
             mark(seen, earlier, True)
         first[:] = firsts[owners[b]]
-        if alike[b]:
-            likeness[:] = 0.0
+        likeness[:] = 0.0
         for s in range(k):
             best, top = -1, -np.inf
             for own in range(len(first)):

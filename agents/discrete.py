@@ -62,6 +62,8 @@ class DiscreteItemEnv(SessionsView):
         bonus: (I,) what showing an item adds to the reward that is learned from, mean over the slate; none when None.
     """
 
+    told_ends = True  # the last slate's feedback is part of what comes after it
+
     def __init__(
         self,
         env: SessionVectorEnv,

@@ -71,12 +71,17 @@ class Hierarchy:
         self.memory.begin(rows, observation, keys)
         self.widened[rows], self.planned_at[rows] = 0, -self.replan_every
 
-    def plan(self, rows: NDArray[np.int64] | None = None) -> None:
-        """Look at what is remembered of all live slots or of these, and plan for those whose plans are old."""
+    def plan(self, rows: NDArray[np.int64] | None = None, ended: NDArray[np.bool_] | None = None) -> None:
+        """Look at what is remembered of all live slots or of these, and plan for those whose plans are old.
+
+        Sessions that `ended` (B,) are looked at, and keep their plan.
+        """
         self._look(np.flatnonzero(self.live) if rows is None else rows)
         due = self.memory.steps - self.planned_at >= self.replan_every
         if self.replan_below > 0 and self.contexts is not None:
             due |= (self.memory.steps > self.planned_at) & self._disappointing(self.contexts)
+        if ended is not None:
+            due &= ~ended
         self._plan(np.flatnonzero(due) if rows is None else rows[due[rows]])
 
     def _disappointing(self, contexts: PlanContexts) -> NDArray[np.bool_]:

@@ -21,8 +21,11 @@ class FasterPPO(PPO):
         arguments, options: those of Stable-Baselines3's.
     """
 
-    def __init__(self, *arguments: Any, policy_kwargs: dict[str, Any], **options: Any) -> None:
-        own = {"policy_kwargs": {"optimizer_kwargs": ADAM} | policy_kwargs, "rollout_buffer_class": TakenRollouts}
+    def __init__(self, *arguments: Any, policy_kwargs: dict[str, Any] | None = None, **options: Any) -> None:
+        own = {
+            "policy_kwargs": {"optimizer_kwargs": ADAM} | (policy_kwargs or {}),
+            "rollout_buffer_class": TakenRollouts,
+        }
         super().__init__(*arguments, **{**options, **own})
 
     def _setup_model(self) -> None:

@@ -9,7 +9,7 @@ LANES = 16  # groups of scored items whose best say what the best of all are at 
 CHUNK = 16  # tiles that a block of users is scored on before the next, where not all stay in the processor's cache
 CACHED = 200_000  # numbers in tiles that do
 BLOCK = 32  # users to a block at most
-SCORED = 8_000_000  # scores of a block at most
+SCORED = 8_000_000  # scores of a block at most, unless one user's are more
 UNPLANNED = -(2**40)
 SPARE = 2  # of these more than a slate takes, as one may be avoided, or the same item again
 Best = tuple[NDArray[np.int32], NDArray[np.float32]]
@@ -27,8 +27,8 @@ class ItemIndex:
             any come last. Each category begins a tile, -1 as padding.
         starts: (C + 2,) int64, the tile with which each category begins.
         tiles: (T, D, TILE) float32, their vectors, NaN as padding.
-        places: (I, M) int32, where among `items` each item is, 0 as padding.
-        owners: (I, M) uint32, as which category's, C of those without any, C + 1 as padding.
+        places: (I, max(M, 1)) int32, where in the flattened `items` each item is, 0 as padding.
+        owners: (I, max(M, 1)) uint32, as which category's, C of those without any, C + 1 as padding.
     """
 
     def __init__(self, vectors: NDArray[np.float32], groups: NDArray[np.int32]) -> None:
@@ -182,7 +182,7 @@ def _top_items(queries, tiles, items, starts, places, owners, groups, allowed, a
     most = counts.max() if users else 0
     block = 1 if tiles.size <= CACHED else max(1, min(BLOCK, SCORED // (max(most, 1) * TILE)))
     scores, wide = np.empty((block, most + 1, TILE), np.float32), np.empty((len(tiles) + 1, TILE), np.float32)
-    move, found, tops = np.empty(len(starts), np.int64), np.empty(items.size, np.int64), np.empty(k, np.float32)
+    move, tops = np.empty(len(starts), np.int64), np.empty(k, np.float32)
     lanes, best = np.empty(TILE, np.float32), np.empty(k + SPARE, np.float32)
     for b in range(users):
         if b % block == 0:
@@ -190,7 +190,7 @@ def _top_items(queries, tiles, items, starts, places, owners, groups, allowed, a
         earlier, avoids = shown[b, : ends[b]], avoid[b].any()
         count = _pick(
             b, avoids, scores[b % block], counts[b], moves[b], items, starts, places, owners, groups, avoid, earlier, 0,
-            slates[b], tops, lanes, best, found,
+            slates[b], tops, lanes, best,
         )  # fmt: skip
         for level in range(1, 3):
             if count == k:
@@ -202,7 +202,7 @@ def _top_items(queries, tiles, items, starts, places, owners, groups, allowed, a
                         _score_tile(queries, b, tiles[t], wide[t + move[c]])
             count = _pick(
                 b, False, wide, size, move, items, starts, places, owners, groups, avoid, earlier, count, slates[b],
-                tops, lanes, best, found,
+                tops, lanes, best,
             )  # fmt: skip
     return slates, widened
 
@@ -238,27 +238,35 @@ def _score_block(queries, first, end, tiles, starts, moves, scores):  # type: ig
 @njit(cache=True)
 def _pick(  # type: ignore[no-untyped-def]
     b, avoids, scores, size, moves, items, starts, places, owners, groups, avoid, earlier, begun, slate, tops, lanes,
-    best, found,
+    best,
 ):  # fmt: skip
     """Fill a slate from place `begun` on with the best scored items of `size` tiles; how many it then holds.
 
     Those shown earlier and those it holds already are struck out first.
     """
-    flat, names, count = scores.ravel(), items.ravel(), begun
+    flat, names, count, last = scores.ravel(), items.ravel(), begun, len(slate) - 1
     _strike(flat, earlier, moves, places, owners)
     _strike(flat, slate[:begun], moves, places, owners)
     bar = _bar(scores[:size], lanes, best)
     while True:
-        c = 0
-        for place in found[: _reaching(scores[:size], bar, found)]:
-            while moves[c] == UNPLANNED or place >= (starts[c + 1] + moves[c]) * TILE:
-                c += 1
-            item = names[place - moves[c] * TILE]
-            if not (avoids and _avoided(b, item, groups, avoid)):
-                count = _offer(item, flat[place], begun, count, slate, tops)
-        if count == len(slate) or bar == -np.inf:
+        sure = bar == -np.inf
+        for c in range(len(starts) - 1):
+            if moves[c] != UNPLANNED:
+                for t in range(starts[c] + moves[c], starts[c + 1] + moves[c]):
+                    some = False
+                    for n in range(TILE):  # as one comparison of vectors
+                        some |= scores[t, n] >= bar
+                    if some:
+                        for n in range(TILE):
+                            if scores[t, n] >= bar:
+                                item = names[(t - moves[c]) * TILE + n]
+                                if not (avoids and _avoided(b, item, groups, avoid)):
+                                    count = _offer(item, scores[t, n], begun, count, slate, tops)
+                                    if count > last:
+                                        bar = max(bar, tops[last])
+        if count > last or sure:
             return count
-        bar = np.float32(-np.inf)  # some of what reached it may not be shown
+        bar = np.float32(-np.inf)  # some of what reached it may not be shown, or is the same item again
 
 
 @njit(cache=True, forceinline=True)
@@ -294,21 +302,6 @@ def _bar(scores, lanes, best):  # type: ignore[no-untyped-def]
         if place < len(best):
             best[place] = top
     return best[-1]
-
-
-@njit(cache=True, forceinline=True)
-def _reaching(scores, bar, found):  # type: ignore[no-untyped-def]
-    """found <- the places in scores (t, TILE) that reach a bar, in order; how many."""
-    count = 0
-    for t in range(len(scores)):
-        some = False
-        for n in range(TILE):  # as one comparison of vectors
-            some |= scores[t, n] >= bar
-        if some:
-            for n in range(TILE):
-                found[count] = t * TILE + n
-                count += scores[t, n] >= bar
-    return count
 
 
 @njit(cache=True, forceinline=True)

@@ -20,7 +20,12 @@ class SessionsView(VecEnv):
         start: "taste" or "nothing", what untrained actions mean.
         reward_scale: factor on rewards, so that values stay near 1.
         observations, actions: spaces of one slot.
+
+    Attributes:
+        told_ends: whether a learner is also told the last features of sessions whose user has left.
     """
+
+    told_ends = False
 
     def __init__(
         self,
@@ -76,7 +81,8 @@ class SessionsView(VecEnv):
     def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Show the slates that the actions stand for; ended slots begin anew.
 
-        Infos hold the last features of sessions that were cut, as learning looks beyond these alone.
+        Infos hold the last features of sessions that were cut, as learning looks beyond these, and where `told_ends` of
+        all that ended.
         """
         slates = self._slates(self._actions)
         observation, rewards, terminated, truncated, _ = self.env.step(slates)
@@ -86,20 +92,21 @@ class SessionsView(VecEnv):
         infos = self._infos()
         ended = terminated | truncated
         if ended.any():
-            self._end(ended, truncated, infos)
+            self._end(terminated, truncated, infos)
         self.hierarchy.plan()
         learned = (rewards + self._bonus(slates)) * self.reward_scale
         return self._observe(), learned.astype(np.float32), ended, infos
 
-    def _end(self, ended: NDArray[np.bool_], cut: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
-        """Tell of these sessions (B,) what is to be known of them, and begin others in their slots."""
-        rows, going = np.flatnonzero(ended), np.flatnonzero(cut)
+    def _end(self, left: NDArray[np.bool_], cut: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
+        """Tell what is to be known of sessions that were left or cut, (B,) each, and begin others in their slots."""
+        ended = left | cut
+        rows, told = np.flatnonzero(ended), np.flatnonzero(ended if self.told_ends else cut)
         for row in rows.tolist():
             returned, length = float(self._returns[row]), int(self._lengths[row])
             infos[row] |= {"TimeLimit.truncated": bool(cut[row]), "episode": {"r": returned, "l": length, "t": 0.0}}
-        if len(going):
-            self.hierarchy.plan(going)
-            for row, features in zip(going.tolist(), self._observe(going), strict=True):
+        if len(told):
+            self.hierarchy.plan(told, ended=left)
+            for row, features in zip(told.tolist(), self._observe(told), strict=True):
                 infos[row]["terminal_observation"] = features
         self._returns[rows], self._lengths[rows] = 0.0, 0
         observation, _ = self.env.reset(options={"reset_mask": ended})

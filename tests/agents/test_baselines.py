@@ -205,6 +205,26 @@ def test_looking_ahead_leaves_the_session_as_it_was(rule: str, setting: Setting,
             observation, _ = env.reset(options={"reset_mask": ended})
 
 
+def test_what_likeness_costs_one_policy_costs_no_other():
+    rng = np.random.default_rng(0)
+    candidates, logits = np.arange(8, dtype=np.int32)[None], np.sort(rng.normal(size=(1, 8)))[:, ::-1].copy()
+    topics, units = np.arange(8, dtype=np.int32)[:, None] % 4, rng.normal(size=(8, 3)).astype(np.float32)
+    signature = topics[:, 0].astype(np.int64)
+    firsts, nexts = baselines._chains(candidates, signature)
+
+    def filled(alike: list[float]) -> Any:
+        count = len(alike)
+        none, steps = np.zeros(count), np.zeros(count, np.int32)
+        return baselines._fill_by_price(
+            candidates, logits, firsts, nexts, np.zeros(count, np.int64), np.zeros((count, 4), np.float32),
+            np.full((count, 6), -1, np.int32), steps, steps, topics, signature, units, 3, none, none, np.array(alike),
+            False,
+        )  # fmt: skip
+
+    assert filled([0.0]).tolist() == [[0, 1, 2]]
+    assert filled([4.0, 0.0])[1].tolist() == [0, 1, 2]
+
+
 def test_looking_ahead_lives_other_coins(setting: Setting, make_env: MakeEnv, monkeypatch: pytest.MonkeyPatch):
     env, seeds = make_env(6, leave=NEVER), []
     step = UserSimulator.step

@@ -31,7 +31,7 @@ from lerl.agents.report import Report
 from lerl.agents.virtual_items import NEAR
 from lerl.config import OffPolicyConfig, TrainConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue
-from lerl.envs.leave import Leave
+from lerl.envs.leave import Leave, SatisfactionHazard
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.rules import build_planner
@@ -116,6 +116,21 @@ def trained(world: Callable[[str, str], World]) -> Callable[[str, str], tuple[Wo
         return one, one.learn(SMALL.steps).policy
 
     return made
+
+
+@pytest.mark.parametrize("name", [name for name, learner in LEARNERS.items() if learner.slates])
+def test_slates_that_drove_people_away_are_learned_from(
+    name: str, world: Callable[[str, str], World], make_env: MakeEnv
+):
+    """A slate's feedback is part of the next observation, whoever has left after it."""
+    one, k = world(name, "categories"), slate_size(name)
+    leave = Leave(satisfaction=SatisfactionHazard(highest=0.3, threshold=0.9))
+    one.make = lambda count: make_env(count, slate_size=k, leave=leave)
+    buffer = one.learn(160).replay_buffer
+    count = buffer.size()
+    left = (buffer.dones[:count] == 1) & (buffer.timeouts[:count] == 0)
+    assert left.sum() > 3
+    assert (buffer.next_observations[:count][left][:, -k:] >= 0).any(axis=1).all()
 
 
 @every_network
