@@ -6,12 +6,12 @@ from numpy.typing import NDArray
 
 TILE = 32  # items scored at once, a whole number of vector registers
 LANES = 16  # groups of scored items whose best say what the best of all are at least
+SPARE = 2  # of these more than a slate takes, as one may be avoided, or the same item again
 CHUNK = 16  # tiles that a block of users is scored on before the next, where not all stay in the processor's cache
 CACHED = 200_000  # numbers in tiles that do
 BLOCK = 32  # users to a block at most
 SCORED = 8_000_000  # scores of a block at most, unless one user's are more
-UNPLANNED = -(2**40)
-SPARE = 2  # of these more than a slate takes, as one may be avoided, or the same item again
+UNPLANNED = -(2**40)  # in the place of a move, so that whatever is moved by it is out of sight
 Best = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
