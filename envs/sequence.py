@@ -146,14 +146,14 @@ def _begin(  # type: ignore[no-untyped-def]
         seen[b], clicked[b] = before[user]
         count = 0
         if seen[b] == 0:
-            for j in range(tokens.shape[1]):
-                tokens[0, j] = weights.start[j]
-            _add_history(tokens[0], seen[b], clicked[b], weights)
+            nothing = np.float32(0.0)
+            _event(tokens[0], weights.start, weights.start, nothing, nothing, nothing, weights.history, weights.scaling)
             count = 1
         for n in range(starts[user], starts[user + 1]):
             seen[b] += 1.0
             clicked[b] += clicks[n]
-            _event(tokens[count], items[n], clicks[n], seen[b], clicked[b], weights)
+            shown, liked = weights.shown[items[n]], weights.liked[items[n]]
+            _event(tokens[count], shown, liked, clicks[n], seen[b], clicked[b], weights.history, weights.scaling)
             count += 1
         _read(tokens[:count], b, query, offset, keys, values, events, seen, clicked, weights)
 
@@ -169,17 +169,20 @@ def _advance(  # type: ignore[no-untyped-def]
             if items[b, s] >= 0:
                 seen[b] += 1.0
                 clicked[b] += feedback[b, s]
-                _event(tokens[count], items[b, s], feedback[b, s], seen[b], clicked[b], weights)
+                shown, liked, click = weights.shown[items[b, s]], weights.liked[items[b, s]], feedback[b, s]
+                _event(tokens[count], shown, liked, click, seen[b], clicked[b], weights.history, weights.scaling)
                 count += 1
         if count:
             _read(tokens[:count], b, query, offset, keys, values, events, seen, clicked, weights)
 
 
 @njit(cache=True)
-def _event(token, item, feedback, seen, clicked, weights):  # type: ignore[no-untyped-def]
+def _event(token, shown, liked, feedback, seen, clicked, history, scaling):  # type: ignore[no-untyped-def]
+    """The token (d,) that tells an event and the user's history; in parts, as passing all weights takes time."""
+    first, second = _feature(0, seen, clicked, scaling), _feature(1, seen, clicked, scaling)
     for j in range(len(token)):
-        token[j] = weights.shown[item, j] + feedback * weights.liked[item, j]
-    _add_history(token, seen, clicked, weights)
+        token[j] = shown[j] + feedback * liked[j]
+        token[j] += first * history[0, j] + second * history[1, j]
 
 
 @njit(cache=True)
@@ -189,14 +192,6 @@ def _feature(number, seen, clicked, scaling):  # type: ignore[no-untyped-def]
         share = (clicked + scaling[0] * scaling[1]) / (seen + scaling[0])
         return np.float32((math.log(share / (1.0 - share)) - scaling[2]) / scaling[4])
     return np.float32((math.log(1.0 + seen) - scaling[3]) / scaling[5])
-
-
-@njit(cache=True)
-def _add_history(token, seen, clicked, weights):  # type: ignore[no-untyped-def]
-    first = _feature(0, seen, clicked, weights.scaling)
-    second = _feature(1, seen, clicked, weights.scaling)
-    for j in range(len(token)):
-        token[j] += first * weights.history[0, j] + second * weights.history[1, j]
 
 
 @njit(cache=True)
@@ -238,7 +233,9 @@ def _attend(projected, before, keys, values, slopes, found):  # type: ignore[no-
     width, window = keys.shape
     size = width // len(slopes)
     scale = np.float32(1.0 / math.sqrt(size))
-    distance = np.empty(window, np.float32)
+    ring = np.empty(2 * window, np.float32)  # place n is ring[n + W - 1 - p] before place p
+    for n in range(window):
+        ring[n] = ring[window + n] = window - 1 - n
     weights = np.empty(window, np.float32)
     for t in range(len(projected)):
         place = (before + t) % window
@@ -246,8 +243,7 @@ def _attend(projected, before, keys, values, slopes, found):  # type: ignore[no-
         for j in range(width):
             keys[j, place] = projected[t, width + j]
             values[place, j] = projected[t, 2 * width + j]
-        for n in range(there):
-            distance[n] = place - n if n <= place else place - n + window
+        distance = ring[window - 1 - place :]
         for head in range(len(slopes)):
             first = head * size
             slope = slopes[head]
@@ -258,22 +254,48 @@ def _attend(projected, before, keys, values, slopes, found):  # type: ignore[no-
                 key = keys[j]
                 for n in range(there):
                     weights[n] += asked * key[n]
-            most = weights[0]
-            for n in range(1, there):
-                most = max(most, weights[n])
-            for n in range(there):
-                weights[n] = math.exp(weights[n] - most)
-            total = np.float32(0.0)
-            for n in range(there):
-                total += weights[n]
+            total = _exponentials(weights[:there])
             mixed = found[t, first : first + size]
             for j in range(size):
                 mixed[j] = 0.0
-            for n in range(there):
-                share = weights[n] / total
+            whole = there - there % 4
+            for n in range(0, whole, 4):
+                a, b, c, d = weights[n], weights[n + 1], weights[n + 2], weights[n + 3]
+                one, two = values[n, first : first + size], values[n + 1, first : first + size]
+                three, four = values[n + 2, first : first + size], values[n + 3, first : first + size]
+                for j in range(size):
+                    mixed[j] = mixed[j] + a * one[j] + b * two[j] + c * three[j] + d * four[j]
+            for n in range(whole, there):
+                share = weights[n]
                 value = values[n, first : first + size]
                 for j in range(size):
                     mixed[j] += share * value[j]
+            for j in range(size):
+                mixed[j] /= total
+
+
+@njit(cache=True, fastmath={"nnan", "nsz"})
+def _exponentials(numbers):  # type: ignore[no-untyped-def]
+    """exp(number - the largest one) of each, in place, and their sum.
+
+    By the series of exp(x / 1024), squared ten times, in double precision: loops that the compiler makes wide, and the
+    same bits wherever they run, which a library's exp does not promise.
+    """
+    most = numbers[0]
+    for n in range(1, len(numbers)):
+        most = max(most, numbers[n])
+    for n in range(len(numbers)):
+        x = max(numbers[n] - most, np.float32(-80.0)) / 1024.0  # nothing is left of a share below exp(-80)
+        power = 1 + x * (1 + x * (1 / 2 + x * (1 / 6 + x * (1 / 24 + x * (1 / 120 + x / 720)))))
+        for _ in range(10):
+            power *= power
+        numbers[n] = power
+    total, whole = np.float32(0.0), len(numbers) - len(numbers) % 4
+    for n in range(0, whole, 4):
+        total += (numbers[n] + numbers[n + 1]) + (numbers[n + 2] + numbers[n + 3])
+    for n in range(whole, len(numbers)):
+        total += numbers[n]
+    return total
 
 
 @njit(cache=True)

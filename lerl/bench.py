@@ -139,6 +139,33 @@ def _training(bench: Bench) -> Iterator[Measured]:
         )
 
 
+def _sequence(bench: Bench) -> Iterator[Measured]:
+    bench.report("a sequence model")
+    from lerl.bench_sequence import SequenceCase
+    from lerl.sequence import SequenceSettings
+
+    users, calls = 32, {"step": 2000, "again": 150}
+    case = SequenceCase(users, slate=6, items=7551, lived=100, settings=SequenceSettings())
+
+    def often(name: str) -> Callable[[], float]:
+        def work() -> float:
+            for _ in range(calls[name]):
+                getattr(case, name)()
+            return float(users * calls[name])
+
+        return work
+
+    yield Measured(
+        "sequence",
+        "sequence model, 32 users, slates of 6, 7,551 items",
+        "the same network in PyTorch, reading the 100 events before again",
+        "user-steps/s",
+        **duel(timed(often("step")), timed(often("again")), bench.repeats),
+        target=10.0,
+        note="two layers, width 32, window 50: 99 events seen; the sizes of KuaiSim",
+    )
+
+
 def _retrieval(bench: Bench, items: int, users: int, target: float) -> Iterator[Measured]:
     bench.report(f"retrieval, {items:,} items")
     case = RetrievalCase(items, users)
@@ -392,6 +419,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Measured]]] = {
     "retrieval": lambda bench: _retrieval(bench, 2000, 256, 8.0),
     "retrieval_large": lambda bench: _retrieval(bench, 1_000_000, 256, 10.0),
     "training": _training,
+    "sequence": _sequence,
     "memory": _memory,
     "start": _start,
     "compile": _compiling,

@@ -1,7 +1,5 @@
 """The network learns what running means cannot know, goes on after an interruption, and steps as it was trained."""
 
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
-from lerl import sequence
+from lerl.bench_sequence import Reader, SequenceCase, random_model
 from lerl.click_baselines import means_baseline
-from lerl.envs.learned import learned
-from lerl.envs.population import Population
-from lerl.envs.sequence import SequenceResponse
+from lerl.envs import sequence as envs_sequence
+from lerl.envs.sequence import PARTS, SequenceResponse, _advance, _exponentials, _read
 from lerl.envs.synthetic import synthetic_population
-from lerl.events import Events, history_features
-from lerl.sequence import Fitted, Scaling, SequenceNetwork, SequenceSettings, export, fit_sequence, log_odds
+from lerl.events import Events
+from lerl.sequence import Fitted, SequenceSettings, fit_sequence, log_odds
 
 SMALL = SequenceSettings(width=16, inner=16, window=6, events=768, epochs=4, rate=5e-3)
 
@@ -126,66 +124,6 @@ def test_too_small_a_log_is_refused(fans: Events) -> None:
         fit_sequence(replace(fans, clicks=np.zeros(len(fans), bool)), SMALL)
 
 
-def random_model(
-    people: Population, settings: SequenceSettings, longest: int
-) -> tuple[SequenceNetwork, Population, Events, Scaling]:
-    """A network as it is before training, and the population with it; users have pasts of up to `longest` events."""
-    generator = np.random.default_rng(0)
-    lengths = generator.integers(0, longest + 1, len(people.training))
-    lengths[:2] = 0, longest
-    users = np.repeat(np.arange(len(lengths)), lengths)
-    events = Events(
-        users=users,
-        items=generator.integers(len(people.catalog), size=len(users)),
-        clicks=generator.random(len(users)) < 0.4,
-        kept=np.zeros(len(users), bool),
-        training=people.training,
-        categories=people.catalog.categories.membership,
-        item_vectors=generator.normal(size=(len(people.catalog), 8)).astype(np.float32),
-    )
-    scaling = Scaling.of(events)
-    shares = events.categories / events.categories.sum(axis=1, keepdims=True)
-    torch.manual_seed(0)
-    network = SequenceNetwork(
-        torch.from_numpy(events.item_vectors),
-        torch.from_numpy(shares.astype(np.float32)),
-        torch.zeros(len(shares), 2),
-        settings,
-    ).eval()
-    with torch.no_grad():
-        for weight in network.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
-    arrays = export(Fitted(network, settings, scaling, (0.0,), 1), events)
-    return network, replace(people, response=learned(arrays, {})), events, scaling
-
-
-class Reader:
-    """Chances by the network in PyTorch, from all that a user lived through or from what the network sees of it."""
-
-    def __init__(self, network: SequenceNetwork, events: Events, scaling: Scaling) -> None:
-        self.network, self.events, self.scaling = network, events, scaling
-        with torch.no_grad():
-            self.features = torch.from_numpy(scaling.apply(events.catalogue, 2))
-            self.vectors, self.offsets = network.describe(torch.arange(len(self.features)), self.features)
-
-    def history(self, clicks: NDArray[np.float32]) -> torch.Tensor:
-        """(B, T + 1, 2) features before, between and after T events each."""
-        before = np.concatenate([np.zeros((len(clicks), 1)), clicks.cumsum(axis=1)], axis=1)
-        seen = np.broadcast_to(np.arange(before.shape[1]), before.shape)
-        flat = history_features(seen.ravel(), before.ravel(), self.events.base)
-        return torch.from_numpy(self.scaling.apply(flat).reshape(*before.shape, 2))
-
-    @torch.no_grad()
-    def chances(
-        self, items: NDArray[np.int64], clicks: NDArray[np.float32], history: torch.Tensor, slates: NDArray[np.int32]
-    ) -> NDArray[np.float32]:
-        """(B, k) after events (B, T)."""
-        states = self.network.states(self.vectors[items], torch.from_numpy(clicks), history)
-        queries, offsets = self.network.asks(states[:, -1:], history[:, -1:])
-        shown = torch.from_numpy(slates.astype(np.int64))
-        return torch.sigmoid((queries * self.vectors[shown]).sum(-1) + self.offsets[shown] + offsets).numpy()
-
-
 def test_steps_equal_reading_everything_again() -> None:
     """Sessions three times as long as what the network sees, users with no past, a short one, one too long to see."""
     people = synthetic_population(users=30, items=80, categories=6, dim=4)
@@ -210,64 +148,31 @@ def test_steps_equal_reading_everything_again() -> None:
     assert chances.std() > 0.01
 
 
-def test_stepping_is_ten_times_as_fast_as_reading_again() -> None:
-    """At KuaiSim's sizes: 32 users, slates of 6, 7,551 items, a history of 100, of which two layers see 99."""
-    batch, slate, items = 32, 6, 7551
-    people = synthetic_population(users=batch, items=items, categories=20, dim=8)
-    settings = SequenceSettings()
-    network, people, events, scaling = random_model(people, settings, longest=100)
-    reader, model = Reader(network, events, scaling), SequenceResponse(people)
+def test_a_step_reads_what_is_new_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work is counted, in tokens that go through the network; `lerl bench --rows sequence` measures what it saves."""
+    case = SequenceCase(users=4, slate=3, items=50, lived=120, settings=replace(SMALL, window=5))
+    tokens: list[int] = []
+
+    def read(new: NDArray[np.float32], *rest: Any) -> None:
+        tokens.append(len(new))
+        _read(new, *rest)
+
+    again = case.again()
+    np.testing.assert_allclose(case.model.score(case.state, case.slates), again, atol=1e-5)
+    before = {part: case.state[part].copy() for part in PARTS}
+    case.step()
+    compiled = case.state
+    monkeypatch.setattr(envs_sequence, "_read", read)
+    _advance.py_func(case.slates, case.feedback, *before.values(), case.model.weights)
+    assert tokens == [3] * 4
+    assert all(np.array_equal(before[part], compiled[part]) for part in PARTS)
+
+
+def test_exponentials_are_those_of_a_library() -> None:
     draw = np.random.default_rng(0)
-    lived = draw.integers(0, items, (batch, 100))
-    clicks = (draw.random((batch, 100)) < 0.4).astype(np.float32)
-    history, slates = reader.history(clicks), draw.integers(0, items, (batch, slate)).astype(np.int32)
-    past = {
-        "past_starts": np.arange(batch + 1) * 100,
-        "past_items": lived.astype(np.int32).ravel(),
-        "past_clicks": clicks.ravel(),
-        "past_before": np.zeros((batch, 2), np.float32),
-    }
-    assert people.response is not None
-    model = SequenceResponse(replace(people, response={**people.response, **past}))
-    state = model.init(np.arange(batch))
-    again = reader.chances(lived, clicks, history, slates)
-    np.testing.assert_allclose(model.score(state, slates), again, atol=1e-5)
-    seen = reader.chances(lived[:, -99:], clicks[:, -99:], history[:, -100:], slates)
-    feedback = (draw.random((batch, slate)) < 0.4).astype(np.float32)
-
-    def step() -> None:
-        model.score(state, slates)
-        model.advance(state, slates, feedback)
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        stepping, reading = per_second(step, lambda: reader.chances(lived, clicks, history, slates))
-    finally:
-        torch.set_num_threads(threads)
-    print(f"user-steps per CPU-second: {batch * stepping:,.0f} stepping, {batch * reading:,.0f} reading again")
-    assert seen.shape == again.shape
-    assert stepping >= 10 * reading
-
-
-def per_second(*sides: Callable[[], Any]) -> list[float]:
-    """Calls of each side per CPU-second, the median of forty short turns: noise comes to all sides alike."""
-    turns: list[list[float]] = [[] for _ in sides]
-    for _ in range(40):
-        for call, found in zip(sides, turns, strict=True):
-            begun, calls = time.process_time(), 0
-            while calls == 0 or time.process_time() - begun < 0.01:
-                call()
-                calls += 1
-            found.append(calls / (time.process_time() - begun))
-    return [float(np.median(found)) for found in turns]
-
-
-def test_long_histories_are_read_by_few_users_at_a_time() -> None:
-    lengths = np.array([10, 3000, 20, 200, 100, 0, 10])
-    users = np.array([0, 1, 2, 3, 4, 6])
-    parts = list(sequence._parts(users, lengths))
-    assert np.array_equal(np.sort(np.concatenate(parts)), users)
-    for part in parts:
-        assert len(part) == 1 or len(part) * lengths[part].max() ** 2 <= sequence.PAIRS
-    assert [part.tolist() for part in parts[:2]] == [[1], [3, 4, 2, 0, 6]]  # 262,144 // 200^2 = 6 at once
+    for spread in (0.1, 1.0, 10.0, 1000.0):
+        for count in (1, 2, 5, 50):
+            numbers = (spread * draw.normal(size=count)).astype(np.float32)
+            shares = numbers.copy()
+            total = _exponentials(shares)
+            np.testing.assert_allclose(shares / total, softmax(numbers.astype(np.float64)), rtol=1e-5, atol=1e-30)

@@ -1,0 +1,113 @@
+"""The two sides of the sequence row: a step of the simulator, and the same network in PyTorch reading all again."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lerl.envs.learned import learned
+from lerl.envs.population import Population
+from lerl.envs.sequence import SequenceResponse
+from lerl.envs.synthetic import synthetic_population
+from lerl.events import Events, history_features
+from lerl.sequence import Fitted, Scaling, SequenceNetwork, SequenceSettings, export
+
+
+def random_model(
+    people: Population, settings: SequenceSettings, longest: int
+) -> tuple[SequenceNetwork, Population, Events, Scaling]:
+    """A network as it is before training, and the population with it; users have pasts of up to `longest` events."""
+    generator = np.random.default_rng(0)
+    lengths = generator.integers(0, longest + 1, len(people.training))
+    lengths[:2] = 0, longest
+    users = np.repeat(np.arange(len(lengths)), lengths)
+    events = Events(
+        users=users,
+        items=generator.integers(len(people.catalog), size=len(users)),
+        clicks=generator.random(len(users)) < 0.4,
+        kept=np.zeros(len(users), bool),
+        training=people.training,
+        categories=people.catalog.categories.membership,
+        item_vectors=generator.normal(size=(len(people.catalog), 8)).astype(np.float32),
+    )
+    scaling = Scaling.of(events)
+    shares = events.categories / events.categories.sum(axis=1, keepdims=True)
+    torch.manual_seed(0)
+    network = SequenceNetwork(
+        torch.from_numpy(events.item_vectors),
+        torch.from_numpy(shares.astype(np.float32)),
+        torch.zeros(len(shares), 2),
+        settings,
+    ).eval()
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    arrays = export(Fitted(network, settings, scaling, (0.0,), 1), events)
+    return network, replace(people, response=learned(arrays, {})), events, scaling
+
+
+class Reader:
+    """Chances by the network in PyTorch, from all that a user lived through or from what the network sees of it."""
+
+    def __init__(self, network: SequenceNetwork, events: Events, scaling: Scaling) -> None:
+        self.network, self.events, self.scaling = network, events, scaling
+        with torch.no_grad():
+            self.features = torch.from_numpy(scaling.apply(events.catalogue, 2))
+            self.vectors, self.offsets = network.describe(torch.arange(len(self.features)), self.features)
+
+    def history(self, clicks: NDArray[np.float32]) -> torch.Tensor:
+        """(B, T + 1, 2) features before, between and after T events each."""
+        before = np.concatenate([np.zeros((len(clicks), 1)), clicks.cumsum(axis=1)], axis=1)
+        seen = np.broadcast_to(np.arange(before.shape[1]), before.shape)
+        flat = history_features(seen.ravel(), before.ravel(), self.events.base)
+        return torch.from_numpy(self.scaling.apply(flat).reshape(*before.shape, 2))
+
+    @torch.no_grad()
+    def chances(
+        self, items: NDArray[np.int64], clicks: NDArray[np.float32], history: torch.Tensor, slates: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """(B, k) after events (B, T)."""
+        states = self.network.states(self.vectors[items], torch.from_numpy(clicks), history)
+        queries, offsets = self.network.asks(states[:, -1:], history[:, -1:])
+        shown = torch.from_numpy(slates.astype(np.int64))
+        return torch.sigmoid((queries * self.vectors[shown]).sum(-1) + self.offsets[shown] + offsets).numpy()
+
+
+class SequenceCase:
+    """Users who lived through as many events, in a simulator and as a log to read.
+
+    Args:
+        users, slate, items: how many. lived: events of each user, more than the network sees. settings: its sizes.
+    """
+
+    def __init__(self, users: int, slate: int, items: int, lived: int, settings: SequenceSettings) -> None:
+        people = synthetic_population(users=users, items=items, categories=20, dim=8)
+        network, people, events, scaling = random_model(people, settings, longest=lived)
+        draw = np.random.default_rng(0)
+        self.items = draw.integers(items, size=(users, lived))
+        self.clicks = (draw.random((users, lived)) < 0.4).astype(np.float32)
+        self.slates = draw.integers(items, size=(users, slate)).astype(np.int32)
+        self.feedback = (draw.random((users, slate)) < 0.4).astype(np.float32)
+        self.reader = Reader(network, events, scaling)
+        self.history = self.reader.history(self.clicks)
+        past: dict[str, NDArray[Any]] = {
+            "past_starts": np.arange(users + 1) * lived,
+            "past_items": self.items.astype(np.int32).ravel(),
+            "past_clicks": self.clicks.ravel(),
+            "past_before": np.zeros((users, 2), np.float32),
+        }
+        assert people.response is not None
+        self.model = SequenceResponse(replace(people, response={**people.response, **past}))
+        self.state = self.model.init(np.arange(users))
+
+    def step(self) -> NDArray[np.float64]:
+        """Chances (B, k), and the users have lived through the slates as well."""
+        chances = self.model.score(self.state, self.slates)
+        self.state = self.model.advance(self.state, self.slates, self.feedback)
+        return chances
+
+    def again(self) -> NDArray[np.float32]:
+        """The chances (B, k) of the first step, by reading all events."""
+        return self.reader.chances(self.items, self.clicks, self.history, self.slates)
