@@ -96,8 +96,25 @@ def _length(vector: Floats) -> float:
 
 
 @njit(cache=True)
-def _rescale(vector: Floats, length: float) -> None:
-    now = _length(vector)
+def _lengths(vectors):  # type: ignore[no-untyped-def]
+    """Length of each vector: four sums side by side, each in its own order, as a sum waits for itself."""
+    lengths, whole = np.empty(len(vectors), np.float64), len(vectors) // 4 * 4
+    for b in range(0, whole, 4):
+        first = second = third = fourth = 0.0
+        for j in range(vectors.shape[1]):
+            first += vectors[b, j] * vectors[b, j]
+            second += vectors[b + 1, j] * vectors[b + 1, j]
+            third += vectors[b + 2, j] * vectors[b + 2, j]
+            fourth += vectors[b + 3, j] * vectors[b + 3, j]
+        lengths[b], lengths[b + 1] = math.sqrt(first), math.sqrt(second)
+        lengths[b + 2], lengths[b + 3] = math.sqrt(third), math.sqrt(fourth)
+    for b in range(whole, len(vectors)):
+        lengths[b] = _length(vectors[b])
+    return lengths
+
+
+@njit(cache=True)
+def _rescale(vector: Floats, now: float, length: float) -> None:
     if now > 0.0:
         factor = length / now
         for j in range(vector.shape[0]):
@@ -111,13 +128,14 @@ def drift(  # type: ignore[no-untyped-def]
     users, dim = taste.shape
     wander = np.zeros(dim)
     towards = np.empty(dim)
+    lengths = _lengths(anchor)
     for b in range(users):
-        length = _length(anchor[b])
+        length = lengths[b]
         if draws.uniform(streams[b, 0], 0) < shift_probability:
             other = int(draws.uniform(streams[b, 1], 0) * user_units.shape[0])
             for j in range(dim):
                 anchor[b, j] = (1.0 - shift_size) * anchor[b, j] + shift_size * length * user_units[other, j]
-            _rescale(anchor[b], length)
+            _rescale(anchor[b], _length(anchor[b]), length)
         clicked = 0.0
         for s in range(slates.shape[1]):
             if slates[b, s] >= 0 and clicks[b, s] > 0.5:
@@ -135,7 +153,9 @@ def drift(  # type: ignore[no-untyped-def]
             draws.normals(streams[b, 2], wander)
         for j in range(dim):
             taste[b, j] += revert * (anchor[b, j] - taste[b, j]) + towards[j] + spread * wander[j]
-        _rescale(taste[b], length)
+    moved = _lengths(taste)
+    for b in range(users):
+        _rescale(taste[b], moved[b], lengths[b])
 
 
 @dataclass(frozen=True)
@@ -184,6 +204,7 @@ def bore(boredom, slates, topics, keep):  # type: ignore[no-untyped-def]
                     topic = topics[slates[b, s], m]
                     if topic >= 0:
                         boredom[b, topic] += share
+    for b in range(boredom.shape[0]):  # by itself: a row just written to cannot be read at once
         for k in range(boredom.shape[1]):
             boredom[b, k] *= keep
 

@@ -224,21 +224,22 @@ def _recall(shown, log, steps, k, groups, recent, feedback, categories, last):  
         first = max(0, end - slots)
         padding = slots - (end - first)
         recent[b, :padding], feedback[b, :padding], categories[b, :padding] = -1, -1.0, -1
-        recent[b, padding:], feedback[b, padding:] = shown[b, first:end], log[b, first:end]
         for slot in range(padding, slots):
-            item = recent[b, slot]
+            item = shown[b, slot - padding + first]
+            recent[b, slot], feedback[b, slot] = item, log[b, slot - padding + first]
             categories[b, slot] = groups[item, 0] if item >= 0 else -1
-        last[b] = 0.0
-        for slot in range(max(0, end - k), end):
-            if shown[b, slot] >= 0:
-                for m in range(groups.shape[1]):
-                    if groups[shown[b, slot], m] >= 0:
-                        last[b, groups[shown[b, slot], m]] += 1.0 / k
         for c in range(last.shape[1]):
-            last[b, c] = min(last[b, c], 1.0)
+            last[b, c] = 0.0
+        for slot in range(max(0, end - k), end):
+            item = shown[b, slot]
+            if item >= 0:
+                for m in range(groups.shape[1]):
+                    group = groups[item, m]
+                    if group >= 0:
+                        last[b, group] = min(last[b, group] + 1.0 / k, 1.0)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _see(  # type: ignore[no-untyped-def]
     shown, log, steps, exposure, liked, users, tastes, offsets, groups, k, max_steps, recent, categories, feedback,
     share, mean, last, left, taste, offset,
@@ -251,8 +252,9 @@ def _see(  # type: ignore[no-untyped-def]
             count = np.float32(exposure[b, c])
             share[b, c] = count / slots
             mean[b, c] = liked[b, c] / count if count > 0 else np.float32(-1.0)
-        left[b, 0] = 1 - steps[b] / max_steps
-        taste[b], offset[b, 0] = tastes[users[b]], offsets[users[b]]
+        left[b, 0], offset[b, 0] = 1 - steps[b] / max_steps, offsets[users[b]]
+        for j in range(taste.shape[1]):  # an assignment of the row takes three times as long
+            taste[b, j] = tastes[users[b], j]
 
 
 class SessionEnv(gymnasium.Env[Observation, Any]):
@@ -543,7 +545,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         for mask, info in parts:
             for key, value in info.items() if mask.any() else ():
                 filled = infos.setdefault(key, np.zeros_like(value))
-                filled[mask] = value[mask]
+                np.copyto(filled, value, where=mask.reshape(-1, *(1,) * (value.ndim - 1)))
                 present = infos.setdefault(f"_{key}", np.zeros(self.num_envs, bool))
                 present |= mask
         return infos

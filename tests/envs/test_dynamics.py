@@ -245,8 +245,9 @@ def test_compiled_mechanisms_equal_their_plain_python(agree: Any):
     streams = rng.integers(2**63, size=(3, 3)).astype(np.uint64)
     for shift in (0.0, 1.0):
         agree(dynamics.drift, taste, anchor, slates, clicks, UNITS, UNITS, streams, 0.1, 0.2, 0.3, shift, 0.5)
-    agree(dynamics._rescale, np.array([3, 4], np.float32), 2.0)
+    agree(dynamics._rescale, np.array([3, 4], np.float32), 5.0, 2.0)
     agree(dynamics._length, np.array([3, 4], np.float32))
+    agree(dynamics._lengths, rng.normal(size=(6, 3)).astype(np.float32))
     agree(dynamics.bore, rng.random((3, 2)).astype(np.float32), slates, np.array([[0, -1], [0, 1]], np.int32), 0.5)
     agree(dynamics._patience, np.arange(3, dtype=np.uint64), np.arange(3), 0.3)
 
