@@ -137,15 +137,13 @@ def drift(  # type: ignore[no-untyped-def]
                 anchor[b, j] = (1.0 - shift_size) * anchor[b, j] + shift_size * length * user_units[other, j]
             _rescale(anchor[b], _length(anchor[b]), length)
         clicked = 0.0
+        towards[:] = 0.0
         for s in range(slates.shape[1]):
             if slates[b, s] >= 0 and clicks[b, s] > 0.5:
                 clicked += 1.0
-        towards[:] = 0.0
+                for j in range(dim):
+                    towards[j] += item_units[slates[b, s], j]
         if clicked > 0.0:
-            for s in range(slates.shape[1]):
-                if slates[b, s] >= 0 and clicks[b, s] > 0.5:
-                    for j in range(dim):
-                        towards[j] += item_units[slates[b, s], j]
             for j in range(dim):
                 towards[j] *= pull * length / clicked
         spread = noise * length / math.sqrt(dim)
