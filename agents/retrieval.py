@@ -114,17 +114,25 @@ def score_items(queries, b, columns, first, scores):  # type: ignore[no-untyped-
 
 @njit(cache=True, forceinline=True)
 def _score_tile(queries, b, tile, scores):  # type: ignore[no-untyped-def]
-    """scores (TILE,) <- inner products of row b of queries (B, D) with a tile (D, TILE), summed in the order of D."""
-    dim = tile.shape[0]
-    weight = queries[b, 0]
+    """scores (TILE,) <- inner products of row b of queries (B, D) with a tile (D, TILE), summed in the order of D.
+
+    The first up to nine rows at once, then eight at a time, added one after another: the bits of one at a time, an
+    eighth of the stores. Fewer than nine are filled up by the last again, times nothing: a loop over one row alone
+    is compiled number by number.
+    """
+    dim, none = tile.shape[0], np.float32(0.0)
+    head = min(2 + (dim - 2) % 8, dim)
+    r1, r2, r3, r4 = min(1, head - 1), min(2, head - 1), min(3, head - 1), min(4, head - 1)
+    r5, r6, r7, r8 = min(5, head - 1), min(6, head - 1), min(7, head - 1), min(8, head - 1)
+    q0, q1, q2 = queries[b, 0], queries[b, r1] if head > 1 else none, queries[b, r2] if head > 2 else none
+    q3, q4 = queries[b, r3] if head > 3 else none, queries[b, r4] if head > 4 else none
+    q5, q6 = queries[b, r5] if head > 5 else none, queries[b, r6] if head > 6 else none
+    q7, q8 = queries[b, r7] if head > 7 else none, queries[b, r8] if head > 8 else none
     for n in range(TILE):
-        scores[n] = weight * tile[0, n]
-    single = 1 + (dim - 1) % 8
-    for j in range(1, single):
-        weight = queries[b, j]
-        for n in range(TILE):
-            scores[n] += weight * tile[j, n]
-    for j in range(single, dim, 8):  # eight at once, added one after another: the same bits, an eighth of the stores
+        half = q0 * tile[0, n] + q1 * tile[r1, n] + q2 * tile[r2, n] + q3 * tile[r3, n] + q4 * tile[r4, n]
+        half = half + q5 * tile[r5, n] + q6 * tile[r6, n]
+        scores[n] = half + q7 * tile[r7, n] + q8 * tile[r8, n]
+    for j in range(head, dim, 8):
         q0, q1, q2, q3 = queries[b, j], queries[b, j + 1], queries[b, j + 2], queries[b, j + 3]
         q4, q5, q6, q7 = queries[b, j + 4], queries[b, j + 5], queries[b, j + 6], queries[b, j + 7]
         for n in range(TILE):
@@ -182,15 +190,14 @@ def _top_items(queries, tiles, items, starts, places, owners, groups, allowed, a
     most = counts.max() if users else 0
     block = 1 if tiles.size <= CACHED else max(1, min(BLOCK, SCORED // (max(most, 1) * TILE)))
     scores, wide = np.empty((block, most + 1, TILE), np.float32), np.empty((len(tiles) + 1, TILE), np.float32)
-    move, tops = np.empty(len(starts), np.int64), np.empty(k, np.float32)
-    lanes, best = np.empty(TILE, np.float32), np.empty(k + SPARE, np.float32)
+    move = np.empty(len(starts), np.int64)
     for b in range(users):
         if b % block == 0:
             _score_block(queries, b, min(b + block, users), tiles, starts, moves, scores)
         earlier, avoids = shown[b, : ends[b]], avoid[b].any()
         count = _pick(
             b, avoids, scores[b % block], counts[b], moves[b], items, starts, places, owners, groups, avoid, earlier, 0,
-            slates[b], tops, lanes, best,
+            slates[b],
         )  # fmt: skip
         for level in range(1, 3):
             if count == k:
@@ -202,7 +209,6 @@ def _top_items(queries, tiles, items, starts, places, owners, groups, allowed, a
                         _score_tile(queries, b, tiles[t], wide[t + move[c]])
             count = _pick(
                 b, False, wide, size, move, items, starts, places, owners, groups, avoid, earlier, count, slates[b],
-                tops, lanes, best,
             )  # fmt: skip
     return slates, widened
 
@@ -237,17 +243,17 @@ def _score_block(queries, first, end, tiles, starts, moves, scores):  # type: ig
 
 @njit(cache=True)
 def _pick(  # type: ignore[no-untyped-def]
-    b, avoids, scores, size, moves, items, starts, places, owners, groups, avoid, earlier, begun, slate, tops, lanes,
-    best,
+    b, avoids, scores, size, moves, items, starts, places, owners, groups, avoid, earlier, begun, slate,
 ):  # fmt: skip
     """Fill a slate from place `begun` on with the best scored items of `size` tiles; how many it then holds.
 
     Those shown earlier and those it holds already are struck out first.
     """
     flat, names, count, last = scores.ravel(), items.ravel(), begun, len(slate) - 1
+    tops, hits = np.empty(len(slate), np.float32), np.empty(TILE, np.int64)
     _strike(flat, earlier, moves, places, owners)
     _strike(flat, slate[:begun], moves, places, owners)
-    bar = _bar(scores[:size], lanes, best)
+    bar = _bar(scores[:size], len(slate) + SPARE)
     while True:
         sure = bar == -np.inf
         for c in range(len(starts) - 1):
@@ -257,7 +263,12 @@ def _pick(  # type: ignore[no-untyped-def]
                     for n in range(TILE):  # as one comparison of vectors
                         some |= scores[t, n] >= bar
                     if some:
-                        for n in range(TILE):
+                        found = 0
+                        for n in range(TILE):  # those that reach it, without a branch for each
+                            hits[found] = n
+                            found += scores[t, n] >= bar
+                        for hit in range(found):
+                            n = hits[hit]
                             if scores[t, n] >= bar:
                                 item = names[(t - moves[c]) * TILE + n]
                                 if not (avoids and _avoided(b, item, groups, avoid)):
@@ -281,14 +292,14 @@ def _strike(flat, struck, moves, places, owners):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True, forceinline=True)
-def _bar(scores, lanes, best):  # type: ignore[no-untyped-def]
-    """A score that as many of scores (t, TILE) reach as best (n,) has places; -inf where it cannot be told.
+def _bar(scores, count):  # type: ignore[no-untyped-def]
+    """A score that `count` of scores (t, TILE) reach; -inf where it cannot be told.
 
     The best of each lane are scores of n different places, so that the least of the n greatest of these will do.
     """
-    lanes[:], best[:] = -np.inf, -np.inf
+    lanes, best = np.full(TILE, -np.inf, np.float32), np.full(count, -np.inf, np.float32)
     for t in range(len(scores)):
-        for n in range(TILE):
+        for n in range(len(lanes)):
             lanes[n] = scores[t, n] if scores[t, n] > lanes[n] else lanes[n]
     for n in range(LANES):
         top = lanes[n]
