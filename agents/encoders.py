@@ -116,7 +116,7 @@ def _last_items(items, feedback, history):  # type: ignore[no-untyped-def]
     return last
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _summarise(  # type: ignore[no-untyped-def]
     rows, items, feedback, estimates, groups, vectors, tastes, scale, steps, max_steps, k, features
 ):

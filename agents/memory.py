@@ -228,7 +228,7 @@ def _count(names):  # type: ignore[no-untyped-def]
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True, error_model="numpy")
 def _chance(names, scores, offset, most):  # type: ignore[no-untyped-def]
     """The mean chance of a click on the first `most` of names (L,) that are items, 0 where none is."""
     total, found = 0.0, 0

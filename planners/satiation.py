@@ -124,7 +124,7 @@ def _tire(columns, exposure, tired):  # type: ignore[no-untyped-def]
             tired[c] += columns[j, c] * exposure[j]
 
 
-@njit(cache=True)
+@njit(cache=True, forceinline=True, error_model="numpy")
 def _expected(promise, item, groups, tired):  # type: ignore[no-untyped-def]
     """Chance of a click on an item of such log-odds under the model, given how tired (C,) the user is."""
     loss, count = 0.0, 0
@@ -177,7 +177,7 @@ def _equal(one, other):  # type: ignore[no-untyped-def]
     return equal
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _tiredness(  # type: ignore[no-untyped-def]
     session, items, feedback, estimates, groups, k, intercept, slope, weights, keep, variance, keys, used, lengths,
     past, answers, promised, promises, sums,
