@@ -289,7 +289,9 @@ def _fill_by_price(  # type: ignore[no-untyped-def]
     """Slates (n, k) from the owners' candidates (B, N) in the order of their logits (B, N), -1 as padding at the end.
 
     Items of one signature (I,) have the same topics, so that the next best of each, as firsts and nexts say, is all
-    that need be compared, unless likeness costs (n,) log-odds a unit of cosine between units (I, d): then all are.
+    that need be compared, unless likeness costs (n,) log-odds a unit of cosine between units (I, d): then all are. What
+    an item is worth changes with its topics' boredom, so that where items have one topic each, what was shown is looked
+    at again, and nothing else.
     What was shown up to step `begun` (n,) is no candidate.
     """
     count = candidates.shape[1]
@@ -297,6 +299,7 @@ def _fill_by_price(  # type: ignore[no-untyped-def]
     tired = np.empty(boredom.shape[1], np.float64)
     seen = np.zeros(len(topics), np.bool_)
     first, likeness = np.empty(firsts.shape[1], np.int64), np.empty(count, np.float64)
+    worths, stale = np.empty(len(first), np.float64), np.empty(len(first), np.bool_)
     for b in range(len(owners)):
         named, score, after, cost = candidates[owners[b]], logits[owners[b]], nexts[owners[b]], costs[b]
         tired[:] = cost * boredom[b]
@@ -308,26 +311,27 @@ def _fill_by_price(  # type: ignore[no-untyped-def]
         earlier = shown[b, begun[b] * k : steps[b] * k]
         if not repeats:
             mark(seen, earlier, True)
-        first[:] = firsts[owners[b]]
+        first[:], stale[:] = firsts[owners[b]], True
         likeness[:] = 0.0
         for s in range(k):
             best, top = -1, -np.inf
             for own in range(len(first)):
+                while stale[own] and first[own] >= 0 and seen[named[first[own]]]:
+                    first[own] = after[first[own]]
                 n = first[own]
-                while n >= 0 and seen[named[n]]:
-                    n = after[n]
-                first[own] = n
                 while n >= 0:
-                    if alike[b] or score[n] >= top:  # boredom only lowers a score
+                    if stale[own]:
                         loss, number = 0.0, 0
                         for m in range(topics.shape[1]):
                             if topics[named[n], m] >= 0:
                                 loss += tired[topics[named[n], m]]
                                 number += 1
-                        worth = score[n] - loss / max(number, 1) - likeness[n]
-                        if not seen[named[n]] and (worth > top or (worth == top and n < best)):
-                            best, top = n, worth
+                        worths[own] = score[n] - loss / max(number, 1) - likeness[n]
+                    worth = worths[own]
+                    if (worth > top or (worth == top and n < best)) and not seen[named[n]]:
+                        best, top = n, worth
                     n = after[n] if alike[b] else -1
+                stale[own] = alike[b] or topics.shape[1] > 1
             if best < 0:
                 break
             slates[b, s] = named[best]
@@ -339,7 +343,8 @@ def _fill_by_price(  # type: ignore[no-untyped-def]
                     likeness[n] += alike[b] * cosine
                 likeness[best] = np.inf
             else:
-                first[signature[slates[b, s]]] = after[best]
+                own = signature[slates[b, s]]
+                first[own], stale[own] = after[best], True
             for m in range(topics.shape[1]):
                 if topics[slates[b, s], m] >= 0:
                     tired[topics[slates[b, s], m]] += cost / k
