@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The matrices here are small: one thread each is as fast and leaves the cores to processes.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types unit smoke clean
+.PHONY: demo test lint types unit smoke bench-plans clean
 
 demo: .venv/installed
 	rm -rf runs/demo
@@ -25,6 +25,10 @@ unit: .venv/installed-test
 
 smoke: .venv/installed-test
 	tests/smoke.sh $(BIN)/python
+
+# What a chat model's plans are worth above trained policies: figures with intervals, no test.
+bench-plans: .venv/installed-test
+	$(BIN)/pytest -s tests/lerl/bench_llm_proof.py
 
 clean:
 	rm -rf .venv build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
