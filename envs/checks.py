@@ -72,12 +72,12 @@ def overlaid(owner: Section, values: Mapping[str, Any], prefix: str) -> Section:
         ValueError: an unknown name, or a value outside its range.
         TypeError: a value of a wrong type.
     """
-    known = [f"{prefix}{field.name}" for field in dataclasses.fields(owner)]  # type: ignore[arg-type]
+    known = [field.name for field in dataclasses.fields(owner)]  # type: ignore[arg-type]
     changes = {}
     for name, value in values.items():
         key = f"{prefix}{name}"
-        if key not in known:
-            hint = did_you_mean(key, known) or f" There are: {', '.join(known)}"
+        if name not in known:
+            hint = did_you_mean(str(name), known, prefix) or f" There are {', '.join(known)}"
             raise ValueError(f"unknown key {key}.{hint}")
         section = getattr(owner, name)
         if dataclasses.is_dataclass(section) and not isinstance(value, type(section)):
