@@ -408,6 +408,9 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin a session: with a seed its first, without one the next."""
         _check_options(options, ("users",))
+        if seed is not None:
+            check_type("seed", seed, int)
+            seed = int(seed)
         slot = np.zeros(1, np.int64)
         users = self._session.chosen(options, slot)
         if seed is not None or self._session.state is None:
@@ -553,7 +556,8 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
 
     def _new_seeds(self, seed: int | Sequence[int | None] | None) -> dict[int, int]:
         """Seeds by slot, for the slots that get one."""
-        if isinstance(seed, int | np.integer):
+        if seed is not None and (isinstance(seed, str) or not isinstance(seed, Iterable)):
+            check_type("seed", seed, int)
             seed = [int(seed) + slot for slot in range(self.num_envs)]
         given = [None] * self.num_envs if seed is None else list(seed)
         if len(given) != self.num_envs:

@@ -603,6 +603,19 @@ def test_seeds_that_do_not_fit_are_refused(small: Population, seed: Any, message
         SessionVectorEnv(small, 2, **SHORT).reset(seed=seed)
 
 
+@pytest.mark.parametrize("seed", [True, 1.5, "12"])
+def test_seeds_of_a_wrong_type_are_refused(small: Population, seed: Any):
+    for env in (SessionEnv(small, **SHORT), SessionVectorEnv(small, 2, **SHORT)):
+        with pytest.raises(TypeError, match=f"^seed must be a whole number, given {seed!r}$"):
+            env.reset(seed=seed)
+
+
+def test_seeds_of_numpy_are_seeds(small: Population):
+    env = SessionEnv(small, reveal_hidden=True, **SHORT)
+    for one, other in zip(env.reset(seed=np.uint8(7)), env.reset(seed=7), strict=True):  # type: ignore[arg-type]
+        same(one, other)
+
+
 def test_an_unknown_setting_is_told_which_there_are(small: Population):
     said = r"__init__\(\) got an unexpected keyword argument 'slatesize'\. Did you mean 'slate_size'\? .* knows split, "
     for view in (SessionEnv, SessionVectorEnv):
@@ -669,6 +682,7 @@ def test_an_environment_is_made_again_from_its_specification_in_json():
             r"^unknown key env\.boredom\.zzz\. There are enabled, weight, time_constant$",
         ),
         ({"boredom": {"weight": -1}}, r"env\.boredom\.weight must be finite and at least 0, given -1"),
+        ({"boredom": {"weight": 10**400}}, r"env\.boredom\.weight must be finite and at least 0, given 1000"),
         ({"leave": {"budget": {"budget": 0}}}, r"^env\.leave\.budget\.budget must be in \[1e-09, 1e\+06\], given 0$"),
         ({"leave": "windo"}, r"env\.leave\.rule is 'windo', which is not one of .* Did you mean 'window'\?"),
         ({"config": {"slate_sise": 2}}, r"unknown key env\.slate_sise\. Did you mean env\.slate_size\?"),
