@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -41,7 +40,11 @@ def check_types(owner: Any, section: str = "") -> None:
 def check_range(owner: object, name: str, low: float, high: float = math.inf) -> None:
     """Refuse a strength that is not finite or outside [low, high] with an error that names it."""
     value = getattr(owner, name)
-    if not low <= value <= high or value > sys.float_info.max:  # also whole numbers that no float can hold
+    try:
+        finite = math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        finite = False
+    if not finite or not low <= value <= high:
         allowed = f"finite and at least {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
         raise ValueError(f"{type(owner).__name__.lower()}.{name} must be {allowed}, given {value}")
 
