@@ -2,10 +2,12 @@
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import gymnasium
 import numpy as np
@@ -18,10 +20,20 @@ from numpy.typing import NDArray
 from lerl.envs.catalog import Axis
 from lerl.envs.checks import check_type
 from lerl.envs.population import OWN_LOGS, Population, make_command
-from lerl.envs.simulator import Outcome, SimulatorConfig, State, UserSimulator
+from lerl.envs.render import FPS, MODES, check_render_mode, draw, scene_of
+from lerl.envs.simulator import Outcome, SimulatorConfig, State, UserSimulator, configured
 from lerl.envs.synthetic import synthetic_population
 
 HISTORY = 20  # slates in an observation
+KEYWORDS = (
+    *("split", "config", "axis", "reveal_hidden", "render_mode", "max_episode_steps"),
+    *(field.name for field in dataclasses.fields(SimulatorConfig)),
+)
+"""What one user's environment and that of many are both set up by."""
+VECTOR_KEYWORDS = ("num_envs", "autoreset_mode")
+SIZES = ("users", "items", "categories", "dim")
+"""Of a synthetic population."""
+
 Observation = dict[str, NDArray[Any]]
 
 
@@ -33,14 +45,17 @@ class _Session:
         population: Population,
         batch: tuple[int, ...],
         split: str,
-        config: SimulatorConfig | None,
+        config: SimulatorConfig | Mapping[str, Any] | None,
         axis: Axis | None,
         reveal_hidden: bool,
         settings: dict[str, Any],
     ) -> None:
+        check_type("population", population, Population)
         check_type("reveal_hidden", reveal_hidden, bool)
+        if axis is not None:
+            check_type("axis", axis, Axis)
         self.population = population
-        self.config = _configured(config or SimulatorConfig(), settings)
+        self.config = configured(config, settings)
         self.simulator = UserSimulator(population, self.config, split, axis)
         self.reveal_hidden = reveal_hidden
         self.batch = batch
@@ -171,6 +186,15 @@ class _Session:
                 info["chance"] = outcome.chance
         return info
 
+    def action_mask(self) -> NDArray[np.int8]:
+        """(B, I), 1 for items that may still be shown, 0 for those that would leave their slot empty."""
+        state, config = self._state(), self.config
+        return _unshown(state.shown, state.steps, config.slate_size, len(self.population.catalog), config.repeats)
+
+    def render(self, mode: str, row: int, plan: object) -> str | NDArray[np.uint8]:
+        """What there is to see of one user."""
+        return draw(mode, scene_of(self.simulator, self._state(), row, self.reveal_hidden, plan))
+
 
 def _array(given: Any) -> NDArray[Any]:
     """What was given as an array; ragged rows as an array of objects, which is never what is wanted."""
@@ -185,17 +209,40 @@ def _check_options(options: Any, known: tuple[str, ...]) -> None:
         check_type("options", options, dict)
     for name in options or ():
         if name not in known:
-            close = difflib.get_close_matches(str(name), known, 1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"unknown option {name!r}; this environment's reset knows {' and '.join(known)}.{hint}")
+            raise ValueError(
+                f"unknown option {name!r}; this environment's reset knows {' and '.join(known)}.{_hint(name, known)}"
+            )
 
 
-def _configured(config: SimulatorConfig, settings: dict[str, Any]) -> SimulatorConfig:
-    known = [entry.name for entry in dataclasses.fields(config)]
-    unknown = [name for name in settings if name not in known]
-    if unknown:
-        raise TypeError(f"unknown setting {unknown[0]!r}; the environment knows {', '.join(known)}")
-    return dataclasses.replace(config, **settings)
+def _hint(name: Any, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(name), known, 1)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _check_keywords(given: Iterable[str], known: Sequence[str], view: type) -> None:
+    """Refuse a keyword that is not known, in the words of Python, which other libraries look for in errors."""
+    for name in given:
+        if name not in known:
+            raise TypeError(
+                f"{view.__name__}.__init__() got an unexpected keyword argument {name!r}.{_hint(name, known)} "
+                f"The environment knows {', '.join(known)}"
+            )
+
+
+def _autoreset_mode(given: Any) -> AutoresetMode:
+    try:
+        return AutoresetMode(given)
+    except ValueError:
+        known = ", ".join(repr(mode.value) for mode in AutoresetMode)
+        raise ValueError(f"autoreset_mode must be one of {known}, given {given!r}") from None
+
+
+def _no_render_mode(env: Any) -> None:
+    """What Gymnasium's own environments say when there is nothing to draw for."""
+    gymnasium.logger.warn(
+        "render() was called, but render_mode is None; choose one when the environment is made, such as "
+        f"gymnasium.make({env.spec.id if env.spec else 'ID'!r}, render_mode='ansi')"
+    )
 
 
 @njit(cache=True)
@@ -214,6 +261,17 @@ def _empty_slots(slates):  # type: ignore[no-untyped-def]
         for s in range(slates.shape[1]):
             counts[b] += slates[b, s] < 0
     return counts
+
+
+@njit(cache=True)
+def _unshown(shown, steps, k, items, repeats):  # type: ignore[no-untyped-def]
+    open_items = np.ones((len(steps), items), np.int8)
+    if not repeats:
+        for b in range(len(steps)):
+            for slot in range(steps[b] * k):
+                if shown[b, slot] >= 0:
+                    open_items[b, shown[b, slot]] = 0
+    return open_items
 
 
 @njit(cache=True)
@@ -292,37 +350,52 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
     without a seed is the next session of the same seed.
 
     ## Information
-    `empty_slots`; with `reveal_hidden=True` also `user`, `satisfaction`, `boredom`, `fatigue`, `mood`, `patience`,
-    `true_taste` and, after a step, `chance`, the true chance of each click.
+    `empty_slots`; with slates of one `action_mask`, (I,) int8, 0 for items that were shown in this session (unless
+    `repeats=True`), as `action_space.sample(mask)` takes it; with `reveal_hidden=True` also `user`, `satisfaction`,
+    `boredom`, `fatigue`, `mood`, `patience`, `true_taste` and, after a step, `chance`, the true chance of each click.
+
+    ## Rendering
+    "ansi" is text: the newest slate with titles, categories and feedback, the reward, the user's satisfaction with
+    `reveal_hidden=True`, and the attribute `plan` where somebody has set it to what a planner chose. "rgb_array" is a
+    picture of that, (384, 640, 3) uint8. Nothing is drawn before `render()` is called.
 
     ## Arguments
+    `gymnasium.make` takes these by name; in the place of `population`, `lerl/Synthetic-v0` takes `users`, `items`,
+    `categories`, `dim` and `population_seed`, and each other environment the `path` of a prepared folder.
+
     Args:
         population: catalogue and users.
         split: "train", "evaluation" or "all".
-        config: the users' behaviour.
+        config: the users' behaviour, as a `SimulatorConfig` or a dictionary.
         axis: what to count exposure along; the catalogue's categories when None.
         reveal_hidden: whether `info` holds the hidden state.
-        settings: fields of `SimulatorConfig` to set by name, such as `slate_size=6`.
+        render_mode: None, "ansi" or "rgb_array".
+        settings: fields of `SimulatorConfig` to set by name, such as `slate_size=6`. Sections may be dictionaries, such
+            as `boredom={"weight": 2.0}` or `leave={"rule": "window", "window": {"most": 6}}`; `leave="window"` is
+            `leave={"rule": "window"}`. `max_episode_steps` is `max_steps` by another name, but `gymnasium.make` keeps
+            it for itself: it then cuts sessions from outside, while `time_left` still counts to `max_steps`.
 
     ## Version history
     v0: first release.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own declaration
+    metadata: dict[str, Any] = {"render_modes": list(MODES), "render_fps": FPS}  # noqa: RUF012 - as Gymnasium wants it
 
     def __init__(
         self,
         population: Population,
         *,
         split: str = "train",
-        config: SimulatorConfig | None = None,
+        config: SimulatorConfig | Mapping[str, Any] | None = None,
         axis: Axis | None = None,
         reveal_hidden: bool = False,
         render_mode: str | None = None,
         **settings: Any,
     ) -> None:
-        if render_mode is not None:
-            raise ValueError(f"this environment draws nothing: render_mode must be None, given {render_mode!r}")
+        _check_keywords(settings, KEYWORDS, type(self))
+        check_render_mode(render_mode)
+        self.render_mode = render_mode
+        self.plan: object = None
         self._session = _Session(population, (), split, config, axis, reveal_hidden, settings)
         self.simulator = self._session.simulator
         self.action_space = self._session.action_space
@@ -335,6 +408,9 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin a session: with a seed its first, without one the next."""
         _check_options(options, ("users",))
+        if seed is not None:
+            check_type("seed", seed, int)
+            seed = int(seed)
         slot = np.zeros(1, np.int64)
         users = self._session.chosen(options, slot)
         if seed is not None or self._session.state is None:
@@ -344,7 +420,7 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         else:
             self._number = self._number + 1
         self._session.begin(slot, self._seed, self._number, users)
-        return self._first(self._session.observe()), self._first(self._session.info())
+        return self._first(self._session.observe()), self._info()
 
     def step(self, action: Any) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Show an item or a slate; see the class for what comes back."""
@@ -358,8 +434,30 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
             float(outcome.reward[0]),
             bool(outcome.terminated[0]),
             bool(outcome.truncated[0]),
-            self._first(self._session.info(outcome)),
+            self._info(outcome),
         )
+
+    def render(self) -> str | NDArray[np.uint8] | None:
+        """The newest slate as text or as a picture, as `render_mode` says; see the class."""
+        if self.render_mode is None:
+            _no_render_mode(self)
+            return None
+        return self._session.render(self.render_mode, 0, self.plan)
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions may be chosen now, as MaskablePPO of sb3-contrib asks for it.
+
+        (I,) bool with slates of one: False for items that were shown in this session, unless `repeats=True`. Slates of
+        k have (k * I,), the same for each slot, one slot after another: a mask cannot say that slots must differ, and
+        the lower of two equal slots stays empty.
+        """
+        return np.tile(self._session.action_mask()[0].astype(bool), self._session.config.slate_size)
+
+    def _info(self, outcome: Outcome | None = None) -> dict[str, Any]:
+        info = self._first(self._session.info(outcome))
+        if self._session.config.slate_size == 1:
+            info["action_mask"] = self._session.action_mask()[0]
+        return info
 
     @staticmethod
     def _first(arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
@@ -376,16 +474,19 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         population: catalogue and users.
         num_envs: how many users.
         split: "train", "evaluation" or "all".
-        config: the users' behaviour.
+        config: the users' behaviour, as a `SimulatorConfig` or a dictionary.
         axis: what to count exposure along; the catalogue's categories when None.
         reveal_hidden: whether infos hold the hidden state.
+        render_mode: None, "ansi" or "rgb_array"; `render()` then gives one text or picture for each slot.
         autoreset_mode: NEXT_STEP (Gymnasium's default), SAME_STEP, or DISABLED, where finished slots must be reset with
             `reset(options={"reset_mask": (B,) bool})` before the next step.
-        settings: fields of `SimulatorConfig` to set by name.
+        settings: fields of `SimulatorConfig` to set by name, as in `SessionEnv`; `max_episode_steps`, which
+            `gymnasium.make_vec` hands on, is `max_steps` by another name.
 
     `options["users"]` and a list as `seed` hold one entry per slot, of which those of the slots to reset count; a slot
     without a seed goes on to its next session. Infos are those of Gymnasium's own vector environments: under `key` one
-    row per slot, under `_key` which of them the slot's environment gave.
+    row per slot, under `_key` which of them the slot's environment gave. There is no `action_mask` among them, which is
+    B rows of I items; `action_masks()` gives it where it is needed.
     """
 
     def __init__(
@@ -394,18 +495,23 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         num_envs: int = 1,
         *,
         split: str = "train",
-        config: SimulatorConfig | None = None,
+        config: SimulatorConfig | Mapping[str, Any] | None = None,
         axis: Axis | None = None,
         reveal_hidden: bool = False,
+        render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         **settings: Any,
     ) -> None:
+        _check_keywords(settings, (*VECTOR_KEYWORDS, *KEYWORDS), type(self))
         check_type("num_envs", num_envs, int)
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, given {num_envs}")
         self.num_envs = num_envs
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": []}
+        check_render_mode(render_mode)
+        self.render_mode = render_mode
+        self.plans: Sequence[object] = (None,) * num_envs
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": list(MODES), "render_fps": FPS}
         self._session = _Session(population, (num_envs,), split, config, axis, reveal_hidden, settings)
         self.simulator = self._session.simulator
         self.single_action_space = self._session.action_space
@@ -450,7 +556,8 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
 
     def _new_seeds(self, seed: int | Sequence[int | None] | None) -> dict[int, int]:
         """Seeds by slot, for the slots that get one."""
-        if isinstance(seed, int | np.integer):
+        if seed is not None and (isinstance(seed, str) or not isinstance(seed, Iterable)):
+            check_type("seed", seed, int)
             seed = [int(seed) + slot for slot in range(self.num_envs)]
         given = [None] * self.num_envs if seed is None else list(seed)
         if len(given) != self.num_envs:
@@ -494,6 +601,17 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
             self._begin(np.flatnonzero(again), {}, None)
         infos = final | self._infos((~again, info), (again, self._session.info()))
         return self._session.observe(), outcome.reward, outcome.terminated, outcome.truncated, infos
+
+    def render(self) -> tuple[str | NDArray[np.uint8], ...] | None:
+        """Each slot's newest slate as text or as a picture, as `render_mode` says; see `SessionEnv`."""
+        if self.render_mode is None:
+            _no_render_mode(self)
+            return None
+        return tuple(self._session.render(self.render_mode, slot, plan) for slot, plan in enumerate(self.plans))
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which actions each slot may choose now, (B, I) bool, or (B, k * I); see `SessionEnv`."""
+        return np.tile(self._session.action_mask().astype(bool), self._session.config.slate_size)
 
     def snapshot(self) -> dict[str, Any]:
         """A copy of all that coming steps depend on, as nested dictionaries of arrays; `restore` takes it back."""
@@ -551,19 +669,46 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         return infos
 
 
+View = TypeVar("View", bound=SessionEnv | SessionVectorEnv)
+
+
+@dataclass(frozen=True)
+class Maker(Generic[View]):
+    """Makes a registered environment; `gymnasium.make` and `gymnasium.make_vec` call it.
+
+    Attributes:
+        view: one user or many.
+        data: "synthetic", or the format of the prepared folder that `path` names.
+    """
+
+    view: type[View]
+    data: str
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """Everything that the environment can be set up by."""
+        own = (*SIZES, "population_seed") if self.data == "synthetic" else ("path",)
+        return (*own, *(VECTOR_KEYWORDS if self.view is SessionVectorEnv else ()), *KEYWORDS)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What can be rendered: `gymnasium.make` looks for it to put its own wrappers around."""
+        return {"render_modes": list(MODES), "render_fps": FPS}
+
+    def __call__(self, **settings: Any) -> View:
+        """The environment with `SessionEnv`'s settings, and those of its population."""
+        _check_keywords(settings, self.keywords, self.view)
+        population = _synthetic(settings) if self.data == "synthetic" else _prepared(settings, self.data)
+        return self.view(population, **settings)
+
+
 def _synthetic(settings: dict[str, Any]) -> Population:
-    sizes = {name: settings.pop(name) for name in ("users", "items", "categories", "dim") if name in settings}
-    return synthetic_population(**sizes, seed=settings.pop("population_seed", 0))
-
-
-def make_synthetic(**settings: Any) -> SessionEnv:
-    """`lerl/Synthetic-v0`: `users`, `items`, `categories`, `dim`, `population_seed`, and `SessionEnv`'s settings."""
-    return SessionEnv(_synthetic(settings), **settings)
-
-
-def make_synthetic_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
-    """The vector view of `lerl/Synthetic-v0`."""
-    return SessionVectorEnv(_synthetic(settings), num_envs, **settings)
+    sizes = {name: settings.pop(name) for name in SIZES if name in settings}
+    seed = settings.pop("population_seed", 0)
+    check_type("population_seed", seed, int)
+    if seed < 0:
+        raise ValueError(f"population_seed must be at least 0, given {seed}")
+    return synthetic_population(**sizes, seed=seed)
 
 
 def _prepared(settings: dict[str, Any], format: str) -> Population:
@@ -574,54 +719,14 @@ def _prepared(settings: dict[str, Any], format: str) -> Population:
             f"path is missing, the folder of a prepared data set: make one with `{made}` or `lerl data prepare`, and "
             f"give path='FOLDER'"
         )
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be that of a folder, given {path!r}")
     return Population.load(Path(path), format=format)
 
 
-def make_movielens(**settings: Any) -> SessionEnv:
-    """`lerl/MovieLens-v0`: `path` of a prepared folder, data/movielens by default, and `SessionEnv`'s settings."""
-    return SessionEnv(_prepared(settings, "movielens"), **settings)
-
-
-def make_movielens_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
-    """The vector view of `lerl/MovieLens-v0`."""
-    return SessionVectorEnv(_prepared(settings, "movielens"), num_envs, **settings)
-
-
-def make_goodbooks(**settings: Any) -> SessionEnv:
-    """`lerl/Goodbooks-v0`: `path` of a prepared folder, data/goodbooks by default, and `SessionEnv`'s settings."""
-    return SessionEnv(_prepared(settings, "goodbooks"), **settings)
-
-
-def make_goodbooks_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
-    """The vector view of `lerl/Goodbooks-v0`."""
-    return SessionVectorEnv(_prepared(settings, "goodbooks"), num_envs, **settings)
-
-
-def make_kuairand(**settings: Any) -> SessionEnv:
-    """`lerl/KuaiRand-v0`: `path` of a prepared folder, data/kuairand by default, and `SessionEnv`'s settings."""
-    return SessionEnv(_prepared(settings, "kuairand"), **settings)
-
-
-def make_kuairand_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
-    """The vector view of `lerl/KuaiRand-v0`."""
-    return SessionVectorEnv(_prepared(settings, "kuairand"), num_envs, **settings)
-
-
-def make_kuairec(**settings: Any) -> SessionEnv:
-    """`lerl/KuaiRec-v0`: `path` of a prepared folder, data/kuairec by default, and `SessionEnv`'s settings."""
-    return SessionEnv(_prepared(settings, "kuairec"), **settings)
-
-
-def make_kuairec_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
-    """The vector view of `lerl/KuaiRec-v0`."""
-    return SessionVectorEnv(_prepared(settings, "kuairec"), num_envs, **settings)
-
-
-def make_logs(**settings: Any) -> SessionEnv:
-    """`lerl/Logs-v0`: `path` of any prepared folder, which must be given, and `SessionEnv`'s settings."""
-    return SessionEnv(_prepared(settings, OWN_LOGS), **settings)
-
-
-def make_logs_vec(num_envs: int = 1, **settings: Any) -> SessionVectorEnv:
-    """The vector view of `lerl/Logs-v0`."""
-    return SessionVectorEnv(_prepared(settings, OWN_LOGS), num_envs, **settings)
+make_synthetic, make_synthetic_vec = Maker(SessionEnv, "synthetic"), Maker(SessionVectorEnv, "synthetic")
+make_movielens, make_movielens_vec = Maker(SessionEnv, "movielens"), Maker(SessionVectorEnv, "movielens")
+make_goodbooks, make_goodbooks_vec = Maker(SessionEnv, "goodbooks"), Maker(SessionVectorEnv, "goodbooks")
+make_kuairand, make_kuairand_vec = Maker(SessionEnv, "kuairand"), Maker(SessionVectorEnv, "kuairand")
+make_kuairec, make_kuairec_vec = Maker(SessionEnv, "kuairec"), Maker(SessionVectorEnv, "kuairec")
+make_logs, make_logs_vec = Maker(SessionEnv, OWN_LOGS), Maker(SessionVectorEnv, OWN_LOGS)

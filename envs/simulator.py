@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lerl.envs import draws, dynamics
 from lerl.envs.catalog import Axis
-from lerl.envs.checks import check_types
+from lerl.envs.checks import check_type, check_types, overlaid
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction, Similarity
 from lerl.envs.leave import Leave, Situation
 from lerl.envs.plugins import PluginError, blamed, checked_chances, load_plugin
@@ -81,6 +81,38 @@ class SimulatorConfig:
             raise ValueError(f"env.feedback must be 'click', 'rating' or 'weighted', given {self.feedback!r}")
         if self.topics not in ("hidden", "categories"):
             raise ValueError(f"env.topics must be 'hidden' or 'categories', given {self.topics!r}")
+
+
+def configured(config: SimulatorConfig | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> SimulatorConfig:
+    """A configuration with settings laid over it, as somebody gives them in Python.
+
+    Args:
+        config: what the settings go over; the defaults when None. A dictionary is laid over the defaults.
+        settings: values by field; a section such as `boredom` is given whole or as a dictionary, `leave` also as the
+            name of its rule. `max_episode_steps` is Gymnasium's name of `max_steps`; None and -1 leave that as it is.
+
+    Raises:
+        ValueError: an unknown name, a value outside its range, or a cap given twice.
+        TypeError: a value of a wrong type.
+    """
+    if not isinstance(config, SimulatorConfig):
+        if not isinstance(config, Mapping | None):
+            raise TypeError(f"config must be a SimulatorConfig or a dictionary, given {config!r}")
+        config = configured(SimulatorConfig(), config or {})
+    changes = dict(settings)
+    cap = changes.pop("max_episode_steps", None)
+    if cap is not None and cap != -1:
+        check_type("max_episode_steps", cap, int)
+        if cap < 1:
+            raise ValueError(f"max_episode_steps must be at least 1, or -1 to leave max_steps as it is, given {cap}")
+        if changes.setdefault("max_steps", cap) != cap:
+            raise ValueError(
+                "max_episode_steps is Gymnasium's name of max_steps: give one of them, "
+                f"given {cap} and {changes['max_steps']}"
+            )
+    if isinstance(changes.get("leave"), str):
+        changes["leave"] = {"rule": changes["leave"]}
+    return overlaid(config, changes, "env.")
 
 
 @dataclass

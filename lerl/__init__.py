@@ -5,9 +5,8 @@ Importing lerl registers its Gymnasium environments and needs neither torch nor 
 
 from importlib.metadata import PackageNotFoundError, version
 
-from lerl.start import keep_compiled, stop_quietly
+from lerl.start import keep_compiled
 
-stop_quietly()
 keep_compiled()
 
 from gymnasium.envs.registration import register, registry  # noqa: E402

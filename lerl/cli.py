@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from lerl import __version__
 from lerl.envs.plugins import PluginError
-from lerl.start import catch_interrupts, collect_seldom
+from lerl.start import collect_seldom
 from lerl.streams import Lasting
 
 if TYPE_CHECKING:
@@ -213,7 +213,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
-        catch_interrupts()
         collect_seldom()
         with suppress(_HelpShown):
             _dispatch(arguments)

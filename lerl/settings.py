@@ -4,12 +4,11 @@ What a flag says goes over what the recipe says, and that over the defaults of `
 """
 
 import dataclasses
-import difflib
 import functools
 import itertools
 import re
 import types
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
@@ -19,6 +18,8 @@ from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from lerl.config import MOST, Config
+from lerl.envs.checks import did_you_mean as did_you_mean
+from lerl.envs.checks import placed
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 
@@ -254,12 +255,6 @@ def unknown(name: str, known: Iterable[str], dashes: str = "") -> str:
     return f"unknown key {dashes}{name}.{did_you_mean(name, [*known, *sorted(sections)], dashes)}"
 
 
-def did_you_mean(name: str, known: Sequence[str], dashes: str = "") -> str:
-    """A hint at the known name that was likely meant: one that ends in what was given, or else the one most alike."""
-    close = [key for key in known if key.endswith(f".{name}")] + difflib.get_close_matches(name, known, 1)
-    return f" Did you mean {dashes}{close[0]}?" if close else ""
-
-
 def _build(parse: Callable[[], Namespace], known: Mapping[str, Key], given: Mapping[str, Any]) -> Config:
     """The configuration that `parse` finds; `given` is what came in, by key, for errors."""
     try:
@@ -292,13 +287,4 @@ def _make(owner: Any, values: Mapping[str, Any], prefix: str) -> Any:
     try:
         return owner(**parts)
     except ValueError as error:
-        raise SettingsError(_placed(str(error), prefix, values)) from error
-
-
-def _placed(message: str, prefix: str, names: Iterable[str]) -> str:
-    """An error of one section with the whole dotted name of the key that it is about."""
-    subject, _, rest = message.partition(" ")
-    name = subject.rpartition(".")[2]
-    if name in names:
-        return f"{prefix}{name} {rest}"
-    return f"{prefix.rstrip('.')}: {message}" if prefix else message
+        raise SettingsError(placed(str(error), prefix, values)) from error

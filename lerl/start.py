@@ -3,8 +3,6 @@
 import atexit
 import gc
 import os
-import signal
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -57,21 +55,3 @@ def _own(folder: Path) -> bool:
     about = folder.lstat()
     private = not hasattr(os, "getuid") or (about.st_uid == os.getuid() and not about.st_mode & 0o022)
     return private and os.access(folder, os.W_OK | os.X_OK)
-
-
-def stop_quietly() -> None:
-    """Let Ctrl-C end the command in one line while it is still being imported; `catch_interrupts` ends this."""
-    command = sys.argv[:1] == ["-m"] or Path(*sys.argv[:1]).stem == "lerl"
-    if command and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _stop)
-
-
-def catch_interrupts() -> None:
-    """Let Ctrl-C raise KeyboardInterrupt again."""
-    if signal.getsignal(signal.SIGINT) is _stop:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _stop(*_: object) -> None:
-    os.write(2, b"lerl: interrupted\n")
-    os._exit(130)

@@ -135,6 +135,31 @@ def test_importing_lerl_registers_environments_without_torch_or_langchain() -> N
     assert ran.stdout.splitlines() == [repr(names), "[]"], ran.stderr
 
 
+def test_importing_lerl_leaves_ctrl_c_alone_whatever_the_program_is_called() -> None:
+    ran = _python(
+        "import signal, sys; sys.argv = ['lerl']; import lerl, lerl.envs.session; "
+        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    )
+    assert ran.stdout == "True\n", ran.stderr
+
+
+def test_an_id_that_names_the_module_needs_no_import_of_lerl_in_a_notebooks_children_either() -> None:
+    """Code given by -c has no file, as a notebook has none: children that are no forks import nothing from it.
+
+    Gymnasium has had no plugins since 1.0; what it has is the name of a module in front of the id.
+    """
+    ran = _python(
+        "import functools, gymnasium\n"
+        "from gymnasium.vector import AsyncVectorEnv\n"
+        "made = functools.partial(gymnasium.make, 'lerl:lerl/Synthetic-v0', users=8, items=30, categories=2)\n"
+        "if __name__ == '__main__':\n"
+        "    env = AsyncVectorEnv([made], context='forkserver')\n"
+        "    print(env.reset()[1]['action_mask'].sum())\n"
+        "    env.close()"
+    )
+    assert ran.stdout == "30\n", ran.stderr
+
+
 def test_an_environment_runs_without_torch_or_langchain() -> None:
     ran = _python(
         "import sys, gymnasium, lerl; env = gymnasium.make('lerl/Synthetic-v0'); env.reset(seed=0); "

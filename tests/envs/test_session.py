@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,17 @@ import numpy as np
 import polars as pl
 import pytest
 import stable_baselines3.common.env_checker as sb3
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sb3_contrib import MaskablePPO
+from sb3_contrib.common.maskable.utils import get_action_masks
 from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
 
 import lerl  # noqa: F401 - registers the environments
 from lerl.envs import session
@@ -41,6 +46,14 @@ HIDDEN = {"user", "satisfaction", "boredom", "fatigue", "mood", "patience", "tru
 def arguments(name: str, prepared: Path) -> dict[str, Any]:
     """What makes a registered environment small."""
     return SIZES if name == "lerl/Synthetic-v0" else {"path": str(prepared)}
+
+
+def unmasked(step: Any) -> Any:
+    """What a vector of single users gave, without their masks, which a vector of our own leaves out."""
+    if isinstance(step, dict):
+        masks = ("action_mask", "_action_mask")
+        return {key: unmasked(value) for key, value in step.items() if key not in masks}
+    return tuple(map(unmasked, step)) if isinstance(step, tuple) else step
 
 
 def same(one: Any, other: Any) -> None:
@@ -69,7 +82,7 @@ def test_every_registered_environment_is_tested():
 @pytest.mark.parametrize("name", IDS)
 def test_both_checkers_pass_without_a_warning(name: str, slate_size: int, prepared: Path):
     env = gymnasium.make(name, slate_size=slate_size, **arguments(name, prepared)).unwrapped
-    check_env(env)
+    check_env(env)  # in every render mode, too
     sb3.check_env(env)
 
 
@@ -137,20 +150,20 @@ def test_a_slot_lives_what_a_single_environment_with_its_seed_lives(
     theirs = SyncVectorEnv([lambda: SessionEnv(small, **how)] * 4, autoreset_mode=mode)
     assert ours.observation_space == theirs.observation_space
     assert ours.action_space == theirs.action_space
-    for mine, other in zip(ours.reset(seed=5), theirs.reset(seed=5), strict=True):
+    for mine, other in zip(ours.reset(seed=5), unmasked(theirs.reset(seed=5)), strict=True):
         same(mine, other)
     ours.action_space.seed(0)
     sessions = 0
     for _ in range(40):
         action = ours.action_space.sample()
         step = ours.step(action)
-        for mine, other in zip(step, theirs.step(action), strict=True):
+        for mine, other in zip(step, unmasked(theirs.step(action)), strict=True):
             same(mine, other)
         ended = step[2] | step[3]
         sessions += int(ended.sum())
         if mode == AutoresetMode.DISABLED and ended.any():
             again = [env.reset(options={"reset_mask": ended.copy()}) for env in (ours, theirs)]
-            for mine, other in zip(*again, strict=True):
+            for mine, other in zip(again[0], unmasked(again[1]), strict=True):
                 same(mine, other)
     assert sessions > 12  # of each slot several
 
@@ -227,6 +240,82 @@ def test_disabled_autoreset_waits_for_a_reset(small: Population):
     env.step([7, 8, 9])
 
 
+# caps and masks
+
+
+@pytest.mark.parametrize("mode", ["vector_entry_point", "sync"])
+def test_a_cap_of_gymnasiums_cuts_sessions(mode: str):
+    """make_vec hands its cap on as max_steps; make keeps it, so that time_left goes on counting to max_steps."""
+    how = {"max_steps": 8} if mode == "sync" else {}
+    env = gymnasium.make_vec(
+        "lerl/Synthetic-v0", num_envs=2, vectorization_mode=mode, max_episode_steps=4, **how, **SIZES, **LASTING
+    )
+    env.reset(seed=0)
+    for item in range(3):
+        observation, *_, truncated, _ = env.step([item, item])
+        assert truncated.tolist() == [False, False]
+    left = 5 / 8 if mode == "sync" else 1 / 4
+    assert observation["time_left"].tolist() == [[left], [left]]
+    *_, truncated, _ = env.step([3, 3])
+    assert truncated.tolist() == [True, True]
+
+
+@pytest.mark.parametrize(("given", "steps"), [(None, 100), (-1, 100), (np.int64(7), 7)])
+def test_a_cap_may_be_left_open(small: Population, given: Any, steps: int):
+    assert SessionEnv(small, max_episode_steps=given, topic_count=5).simulator.config.max_steps == steps
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+def test_items_that_were_shown_are_masked_unless_they_repeat(build: Any, repeats: bool):
+    env = SessionEnv(build(np.eye(4), [[1] * 4]), repeats=repeats, **{**LASTING, "topic_count": 2})
+    with pytest.raises(ResetNeeded, match="before reset"):
+        env.action_masks()
+    _, info = env.reset(seed=0)
+    assert info["action_mask"].tolist() == [1, 1, 1, 1]
+    for item in (2, 2, 0):
+        info = env.step(item)[-1]
+    assert info["action_mask"].tolist() == ([1, 1, 1, 1] if repeats else [0, 1, 0, 1])
+    assert info["action_mask"].dtype == np.int8
+    assert env.action_masks().tolist() == [bool(mark) for mark in info["action_mask"]]
+    env.action_space.seed(0)
+    drawn = {int(env.action_space.sample(info["action_mask"])) for _ in range(40)}
+    assert drawn == ({0, 1, 2, 3} if repeats else {1, 3})
+    assert env.reset()[1]["action_mask"].tolist() == [1, 1, 1, 1]
+
+
+def test_slates_have_one_mask_for_each_slot(build: Any):
+    """Of many users too, whose infos hold none: it would be larger than all the rest."""
+    how = {**LASTING, "topic_count": 2, "slate_size": 2}
+    one, many = SessionEnv(build(np.eye(3), [[1] * 3]), **how), SessionVectorEnv(build(np.eye(3), [[1] * 3]), 2, **how)
+    one.reset(seed=0)
+    many.reset(seed=0)
+    assert "action_mask" not in one.step([2, 2])[-1]
+    assert "action_mask" not in many.step([[2, 2], [0, 1]])[-1]
+    assert one.action_masks().tolist() == [True, True, False] * 2
+    assert many.action_masks().tolist() == [[True, True, False] * 2, [False, False, True] * 2]
+
+
+@pytest.mark.parametrize("slate_size", [1, 2])
+def test_a_masked_ppo_shows_nothing_twice(slate_size: int):
+    """In sessions shorter than the catalogue it never leaves a slot empty that its masks forbid."""
+    users = make_vec_env(
+        "lerl/Synthetic-v0", 2, env_kwargs={"slate_size": slate_size, **SIZES, **LASTING, "max_steps": 20}
+    )
+    model = MaskablePPO("MultiInputPolicy", users, n_steps=20, batch_size=20, n_epochs=1, seed=0, device="cpu")
+    model.learn(40)
+    users.seed(0)
+    observation = users.reset()
+    for _ in range(19):
+        action, _ = model.predict(observation, action_masks=get_action_masks(users))
+        observation, *_ = users.step(action)
+    shown = observation["recent_items"].reshape(2, -1, slate_size)[:, -19:]
+    for row in shown:
+        for step in range(19):
+            assert slate_size > 1 or row[step, 0] >= 0
+            earlier = set(row[:step].ravel().tolist()) - {-1}
+            assert not earlier & set(row[step].tolist())
+
+
 # what is seen
 
 
@@ -290,9 +379,9 @@ def test_hidden_state_comes_out_on_request_only(small: Population):
     for reveal, expected in ((False, set()), (True, HIDDEN)):
         env = SessionEnv(small, reveal_hidden=reveal, **SHORT)
         _, info = env.reset(seed=0)
-        assert set(info) == {"empty_slots"} | expected
+        assert set(info) == {"empty_slots", "action_mask"} | expected
         _, _, _, _, info = env.step(0)
-        assert set(info) == {"empty_slots"} | expected | ({"chance"} if reveal else set())
+        assert set(info) == {"empty_slots", "action_mask"} | expected | ({"chance"} if reveal else set())
     assert info["satisfaction"] == pytest.approx(0.6 + 0.2 * (info["chance"][0] - 0.6))
 
 
@@ -514,16 +603,64 @@ def test_seeds_that_do_not_fit_are_refused(small: Population, seed: Any, message
         SessionVectorEnv(small, 2, **SHORT).reset(seed=seed)
 
 
+@pytest.mark.parametrize("seed", [True, 1.5, "12"])
+def test_seeds_of_a_wrong_type_are_refused(small: Population, seed: Any):
+    for env in (SessionEnv(small, **SHORT), SessionVectorEnv(small, 2, **SHORT)):
+        with pytest.raises(TypeError, match=f"^seed must be a whole number, given {seed!r}$"):
+            env.reset(seed=seed)
+
+
+def test_seeds_of_numpy_are_seeds(small: Population):
+    env = SessionEnv(small, reveal_hidden=True, **SHORT)
+    for one, other in zip(env.reset(seed=np.uint8(7)), env.reset(seed=7), strict=True):  # type: ignore[arg-type]
+        same(one, other)
+
+
 def test_an_unknown_setting_is_told_which_there_are(small: Population):
-    with pytest.raises(TypeError, match="unknown setting 'slatesize'; the environment knows slate_size, max_steps, "):
-        SessionEnv(small, slatesize=3)
-    with pytest.raises(TypeError, match="unknown setting 'n_users'"):
+    said = r"__init__\(\) got an unexpected keyword argument 'slatesize'\. Did you mean 'slate_size'\? .* knows split, "
+    for view in (SessionEnv, SessionVectorEnv):
+        with pytest.raises(TypeError, match=said if view is SessionEnv else said.replace("split", "num_envs")):
+            view(small, slatesize=3)
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'n_users'\. Did you mean 'users'"):
         gymnasium.make("lerl/Synthetic-v0", n_users=3)
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+@pytest.mark.parametrize("name", IDS)
+def test_every_keyword_is_in_the_list_of_those_known(make: Any, name: str):
+    """A name that nobody knows is said in Python's words, as TorchRL looks for them, before any data are read."""
+    with pytest.raises(TypeError, match=r"__init__\(\) got an unexpected keyword argument 'frameskip'\.") as raised:
+        make(name, frameskip=4)
+    known = re.split(r", | was raised from", str(raised.value).partition("The environment knows ")[2])
+    expected = set(session.KEYWORDS) | ({*SIZES, "population_seed"} if name == "lerl/Synthetic-v0" else {"path"})
+    if make is gymnasium.make_vec:
+        expected |= {"num_envs", "autoreset_mode"}
+    assert expected <= set(known)
+    for keyword in ("config", "render_mode", "max_episode_steps", "reveal_hidden", "axis", "boredom", "leave"):
+        assert keyword in expected
 
 
 def test_settings_come_on_top_of_a_configuration(small: Population):
     env = SessionEnv(small, config=SimulatorConfig(slate_size=2, topic_count=5), max_steps=7)
     assert (env.simulator.config.slate_size, env.simulator.config.max_steps) == (2, 7)
+
+
+def test_sections_may_be_dictionaries_and_a_rule_a_name(small: Population):
+    """What stays unsaid in a dictionary stays as it was."""
+    env = SessionEnv(small, boredom={"weight": 2}, leave="window", topic_count=5)
+    assert env.simulator.config == SimulatorConfig(boredom=Boredom(weight=2), leave=Leave("window"), topic_count=5)
+    config = SimulatorConfig(boredom=Boredom(time_constant=3), topic_count=5)
+    given = {"rule": "budget", "budget": {"budget": np.float32(4)}}
+    chosen = SessionVectorEnv(small, 2, config=config, boredom={"weight": 2}, leave=given).simulator.config
+    assert chosen.boredom == Boredom(weight=2, time_constant=3)
+    assert chosen.leave == Leave("budget", budget=StepBudget(budget=4))
+
+
+def test_an_environment_is_made_again_from_its_specification_in_json():
+    how: dict[str, Any] = {"config": SimulatorConfig(slate_size=2), "boredom": Boredom(weight=2), "leave": "never"}
+    env = gymnasium.make("lerl/Synthetic-v0", **how, **SIZES)
+    again = gymnasium.make(EnvSpec.from_json(env.spec.to_json()))
+    assert again.unwrapped.simulator.config == env.unwrapped.simulator.config
 
 
 @pytest.mark.parametrize(
@@ -535,7 +672,22 @@ def test_settings_come_on_top_of_a_configuration(small: Population):
         ({"slate_size": 0}, r"env\.slate_size must be at least 1, given 0"),
         ({"slate_size": 61}, r"env\.slate_size must be at most the 60 items of the catalogue, given 61"),
         ({"topic_count": 61}, r"env\.topic_count must be from 1 to the 60 items, given 61"),
-        ({"render_mode": "human"}, "draws nothing: render_mode must be None, given 'human'"),
+        (
+            {"render_mode": "human"},
+            "render_mode must be None, 'ansi' or 'rgb_array', given 'human'; gymnasium",
+        ),
+        ({"boredom": {"wieght": 2}}, r"^unknown key env\.boredom\.wieght\. Did you mean env\.boredom\.weight\?$"),
+        (
+            {"boredom": {"zzz": 2}},
+            r"^unknown key env\.boredom\.zzz\. There are enabled, weight, time_constant$",
+        ),
+        ({"boredom": {"weight": -1}}, r"env\.boredom\.weight must be finite and at least 0, given -1"),
+        ({"boredom": {"weight": 10**400}}, r"env\.boredom\.weight must be finite and at least 0, given 1000"),
+        ({"leave": {"budget": {"budget": 0}}}, r"^env\.leave\.budget\.budget must be in \[1e-09, 1e\+06\], given 0$"),
+        ({"leave": "windo"}, r"env\.leave\.rule is 'windo', which is not one of .* Did you mean 'window'\?"),
+        ({"config": {"slate_sise": 2}}, r"unknown key env\.slate_sise\. Did you mean env\.slate_size\?"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, or -1 to leave max_steps as it is, given 0"),
+        ({"max_episode_steps": 3, "max_steps": 4}, "Gymnasium's name of max_steps: give one of them, given 3 and 4"),
     ],
 )
 def test_bad_settings_are_refused(small: Population, wrong: dict[str, Any], message: str):
@@ -549,7 +701,13 @@ def test_bad_settings_are_refused(small: Population, wrong: dict[str, Any], mess
         ({"repeats": "false"}, r"env\.repeats must be True or False, given 'false'"),
         ({"slate_size": True}, r"env\.slate_size must be a whole number, given True"),
         ({"max_steps": 2.5}, r"env\.max_steps must be a whole number, given 2\.5"),
-        ({"boredom": 1.0}, r"env\.boredom must be a Boredom, given 1\.0"),
+        ({"boredom": 1.0}, r"^env\.boredom must be a dictionary such as \{'enabled': True\} or a Boredom, given 1\.0$"),
+        ({"boredom": {"weight": "2"}}, r"^env\.boredom\.weight must be a number, given '2'$"),
+        ({"drift": False}, r"env\.drift must be a dictionary such as .* or a Drift, given False"),
+        ({"leave": {"rule": 3}}, r"^env\.leave\.rule must be text, given 3$"),
+        ({"config": 3}, "config must be a SimulatorConfig or a dictionary, given 3"),
+        ({"axis": "genres"}, "axis must be an Axis, given 'genres'"),
+        ({"max_episode_steps": True}, "max_episode_steps must be a whole number, given True"),
         ({"reveal_hidden": "no"}, "reveal_hidden must be True or False, given 'no'"),
     ],
 )
@@ -566,6 +724,8 @@ def test_settings_of_a_wrong_type_are_refused(small: Population, wrong: dict[str
         (lambda: Leave(rule=3), r"leave\.rule must be text, given 3"),
         (lambda: StepBudget(budget="20"), r"stepbudget\.budget must be a number, given '20'"),
         (lambda: gymnasium.make("lerl/Synthetic-v0", users="40"), r"synthetic\.users must be a whole .* given '40'"),
+        (lambda: gymnasium.make("lerl/Synthetic-v0", population_seed="a"), "population_seed must be a whole .*'a'"),
+        (lambda: gymnasium.make("lerl/Logs-v0", path=3), "path must be that of a folder, given 3"),
         (lambda: gymnasium.make_vec("lerl/Synthetic-v0", num_envs=True), "num_envs must be a whole number, given True"),
     ],
 )
