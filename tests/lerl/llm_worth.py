@@ -1,6 +1,6 @@
 """A chat model's plans against the rule that its answers follow, played on the same users with the same draws.
 
-The model is a scripted expert behind real HTTP: it reads nothing but the prompt and answers with the boredom-aware rule.
+The model is a scripted expert behind real HTTP: it reads nothing but the prompt and answers with that rule.
 """
 
 import dataclasses
