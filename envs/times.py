@@ -1,0 +1,252 @@
+"""When things happened: how a column of a log tells the time, decided by the whole column.
+
+No log is older than the web's shops nor from the future: a time outside 1995 to 2099 is refused, or said to be unknown.
+That range also tells the units apart: no number lies in it for more than one of them.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from lerl.envs.logs import DataError
+from lerl.envs.tables import refused_type
+
+FIRST_YEAR, LAST_YEAR = 1995, 2099
+EARLIEST = int(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp())
+LATEST = int(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC).timestamp())
+"""Seconds since 1970 from which on, and before which, a time is one that a log may have."""
+
+UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+SECOND = 1_000_000_000
+"""Nanoseconds of a second: times are Int64 nanoseconds until they are written, so that none are reordered."""
+
+SAMPLE = 1_000
+"""Rows that rule out the forms of which none of them is."""
+
+CLOCK = (
+    r"(?:(?:\s*[T,]\s*|\s+)(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<part>[0-9]{1,9}))?)?"
+    r"(?:\s*(?P<noon>[AP]M))?"
+    r"(?:\s*(?P<zone>Z|UTC|GMT|(?P<sign>[+-])(?P<zone_hour>[0-9]{2})(?::?(?P<zone_minute>[0-9]{2}))?))?)?"
+)
+YEAR, MONTH, DAY = "(?P<year>[0-9]{4})", "(?P<month>[0-9]{1,2})", "(?P<day>[0-9]{1,2})"
+MONTH_NAME, WEEKDAY = r"(?P<month>[a-z]{3,9})\.?", "(?:[a-z]{3,9},? +)?"
+MONTHS = {
+    "jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6,
+    "jul": 7, "aug": 8, "sep": 9, "oct": 10, "nov": 11, "dec": 12,
+}  # fmt: skip
+DATES = {
+    "dates, the year first": f"{YEAR}[-/.]{MONTH}[-/.]{DAY}",
+    "dates, the day first": f"{DAY}[-/. ]{MONTH}(?:[-/. ]|, ){YEAR}",
+    "dates, the month first": f"{MONTH}[-/. ]{DAY}(?:[-/. ]|, ){YEAR}",
+    "dates, day, name of the month, year": f"{WEEKDAY}{DAY}[-/. ]{MONTH_NAME}[-/., ]+{YEAR}",
+    "dates, name of the month, day, year": f"{WEEKDAY}{MONTH_NAME}[-/. ]{DAY}[-/., ]+{YEAR}",
+}
+DAY_FIRST, MONTH_FIRST = "dates, the day first", "dates, the month first"
+SPAN = f"from {FIRST_YEAR} to {LAST_YEAR}"
+A_DATE = f"a date such as 2024-05-31 or 2024-05-31 18:30:00, {SPAN}, its year of four digits"
+MEND = "correct or remove the row"
+
+Collect = Callable[[pl.LazyFrame], pl.DataFrame]
+
+
+class Form(NamedTuple):
+    """One way in which cells tell a time.
+
+    Attributes:
+        told: what it is, to print.
+        nanoseconds: since 1970, Int64, null where a cell is no time of this form.
+        allowed: what a cell must be.
+        mend: what to do where it is not.
+        zoned: whether a cell names its zone; None where no cell can.
+        days: whether a cell tells the day alone; None where none does.
+    """
+
+    told: str
+    nanoseconds: pl.Expr
+    allowed: str
+    mend: str = MEND
+    zoned: pl.Expr | None = None
+    days: pl.Expr | None = None
+
+
+def form_of(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, collect: Collect) -> Form:
+    """The form that reads most cells of a column, the first of several that read as many.
+
+    Args:
+        path: of the file, for errors.
+        frame: its rows.
+        column: of numbers, dates, or text that holds either.
+        unit: one of UNITS for numbers in it since 1970, or since another start where they are too small for that; None
+            where the numbers themselves have to tell it.
+        collect: runs a query.
+
+    Raises:
+        DataError: the column's type is no time, no form reads any cell, or day and month cannot be told apart.
+    """
+    forms = _forms(path, column, frame.collect_schema()[column], unit)
+    read = _reads(frame.head(SAMPLE), forms, collect)
+    likely = [form for form, count in zip(forms, read, strict=True) if count] or forms
+    if len(likely) > 1:
+        read = _reads(frame, likely, collect)
+        likely = [form for form, count in zip(likely, read, strict=True) if count == max(read)]
+    if {DAY_FIRST, MONTH_FIRST} <= {form.told for form in likely}:
+        _refuse_either(path, frame, column, likely, collect)
+    return likely[0] if max(read) else _smaller(path, frame, column, unit, likely[0], collect)
+
+
+def numbers(column: str, dtype: pl.DataType) -> pl.Expr:
+    """A column's numbers, Float64, null where a cell is none; an exponent's digits may be lost, so that it is none."""
+    if dtype != pl.String:
+        return pl.col(column).cast(pl.Float64, strict=False)
+    text = pl.col(column).str.strip_chars()
+    return pl.when(text.str.contains(r"^[+-]?[0-9]+(?:\.[0-9]*)?$")).then(text).cast(pl.Float64, strict=False)
+
+
+def note_of(frame: pl.LazyFrame, form: Form, collect: Collect) -> str:
+    """What form the times of a column have, and what it leaves open, to print."""
+    asked = [
+        pl.len().alias("rows"),
+        (pl.lit(0) if form.zoned is None else (~form.zoned).sum()).alias("bare"),
+        (pl.lit(0) if form.days is None else form.days.sum()).alias("days"),
+    ]
+    rows, bare, days = collect(frame.select(asked)).row(0)
+    zone = "" if form.zoned is None else "; UTC, since they name no zone"
+    if form.zoned is not None and bare < rows:
+        zone = f"; {bare:,} that name no zone are taken as UTC" if bare else "; zones as they say"
+    tell = f"; {days:,} tell the day alone, within which the order is the file's" if days else ""
+    return f"{form.told}{zone}{tell}"
+
+
+def _reads(frame: pl.LazyFrame, forms: Sequence[Form], collect: Collect) -> list[int]:
+    """How many cells each form reads."""
+    counts = [form.nanoseconds.count().alias(str(n)) for n, form in enumerate(forms)]
+    return list(collect(frame.select(counts)).row(0))
+
+
+def _forms(path: Path, column: str, dtype: pl.DataType, unit: str | None) -> list[Form]:
+    if dtype == pl.Date or dtype == pl.Datetime:
+        return [_typed(column, dtype)]
+    if dtype == pl.String:
+        return [*_number_forms(column, dtype, unit), *(_date_form(column, told) for told in DATES)]
+    if dtype.is_numeric() and dtype != pl.Float32:  # which knows times since 1970 to two minutes
+        return _number_forms(column, dtype, unit)
+    raise refused_type(path, column, dtype, "numbers and dates")
+
+
+def _typed(column: str, dtype: pl.DataType) -> Form:
+    """Dates and times of a Parquet file; their years are checked first, since nanoseconds end in 2262."""
+    time = pl.col(column)
+    inside = time.dt.year().is_between(FIRST_YEAR, LAST_YEAR)
+    nanoseconds = pl.when(inside).then(time.cast(pl.Datetime("us") if dtype == pl.Date else dtype)).dt.epoch("ns")
+    days = pl.col(column).is_not_null() if dtype == pl.Date else None
+    kind = "dates" if dtype == pl.Date else "dates and times"
+    return Form(kind, nanoseconds, f"a date {SPAN}", days=days)
+
+
+def _number_forms(column: str, dtype: pl.DataType, unit: str | None) -> list[Form]:
+    number = numbers(column, dtype)
+    if unit is not None:
+        return [_unit_form(column, dtype, number, unit)]
+    return [*(_unit_form(column, dtype, number, name) for name in UNITS), _eight_digits(number)]
+
+
+def _unit_form(column: str, dtype: pl.DataType, number: pl.Expr, unit: str, first: int = EARLIEST) -> Form:
+    per_second = UNITS[unit]
+    inside = number.is_between(first * per_second, LATEST * per_second, closed="left")
+    whole = (pl.col(column).str.strip_chars() if dtype == pl.String else pl.col(column)).cast(pl.Int64, strict=False)
+    exact = whole if not dtype.is_float() else pl.lit(None, pl.Int64)  # beyond 2**53 a Float64 has no room for it
+    scale = SECOND // per_second
+    rounded = (pl.when(inside).then(number) * scale).round().cast(pl.Int64, strict=False)
+    nanoseconds = pl.when(inside).then(pl.coalesce(pl.when(inside).then(exact) * scale, rounded))
+    mend = f"{MEND}, or say with --time-unit whether it is {', '.join(list(UNITS)[:-1])} or {list(UNITS)[-1]}"
+    allowed = f"a number of {UNIT_NAMES[unit]} since 1970, {SPAN}"
+    return Form(f"{UNIT_NAMES[unit]} since 1970", nanoseconds, allowed, mend)
+
+
+def _eight_digits(number: pl.Expr) -> Form:
+    """Whole numbers such as 20240531."""
+    inside = number.is_between(FIRST_YEAR * 10_000, (LAST_YEAR + 1) * 10_000) & (number.floor() == number)
+    text = pl.when(inside).then(number).cast(pl.Int64).cast(pl.String)
+    nanoseconds = text.str.to_date("%Y%m%d", strict=False).cast(pl.Datetime("us")).dt.epoch("ns")
+    allowed = f"a date of eight digits such as 20240531, {SPAN}"
+    return Form("dates of eight digits, year, month, day", nanoseconds, allowed, days=nanoseconds.is_not_null())
+
+
+def _date_form(column: str, told: str) -> Form:
+    text = pl.col(column).str.strip_chars()
+    found = text.str.extract_groups(f"(?i)^{DATES[told]}{CLOCK}$")
+    return Form(
+        told,
+        _nanoseconds(found, named=MONTH_NAME in DATES[told]),
+        A_DATE,
+        zoned=found.struct.field("zone").is_not_null(),
+        days=found.struct.field("hour").is_null(),
+    )
+
+
+def _nanoseconds(found: pl.Expr, named: bool) -> pl.Expr:
+    """Int64 nanoseconds since 1970 from the parts of a date and a clock, all text; null where there is no such time."""
+
+    def part(name: str, none: str | None = "0") -> pl.Expr:
+        text = found.struct.field(name)
+        return (text if none is None else text.fill_null(none)).cast(pl.Int64, strict=False)
+
+    month = part("month", None)
+    if named:
+        month = (
+            found.struct.field("month")
+            .str.to_lowercase()
+            .str.slice(0, 3)
+            .replace_strict(MONTHS, default=None, return_dtype=pl.Int64)
+        )
+    date = pl.format("{}-{}-{}", found.struct.field("year"), month, found.struct.field("day"))
+    days = date.str.to_date("%Y-%m-%d", strict=False)
+    days = pl.when(days.dt.year().is_between(FIRST_YEAR, LAST_YEAR)).then(days)
+    noon, hour = found.struct.field("noon").str.to_uppercase(), part("hour")
+    hour_right = pl.when(noon.is_null()).then(hour < 24).otherwise(hour.is_between(1, 12))
+    hour = pl.when(noon.is_null()).then(hour).otherwise(hour % 12 + pl.when(noon == "PM").then(12).otherwise(0))
+    right = hour_right & (part("minute") < 60) & (part("second") < 61)
+    away = (part("zone_hour") * 60 + part("zone_minute")) * pl.when(found.struct.field("sign") == "-").then(
+        -60
+    ).otherwise(60)
+    right &= away.abs() <= 14 * 3600
+    clock = hour * 3600 + part("minute") * 60 + part("second") - away
+    fraction = found.struct.field("part").fill_null("").str.pad_end(9, "0").cast(pl.Int64)
+    whole = days.cast(pl.Int32).cast(pl.Int64) * 86_400 + clock
+    return pl.when(right).then(whole * SECOND + fraction)
+
+
+def _refuse_either(path: Path, frame: pl.LazyFrame, column: str, forms: Sequence[Form], collect: Collect) -> None:
+    """Refuse a column whose every date has another meaning with the month first, for which no row decides."""
+    one, other = (next(f.nanoseconds for f in forms if f.told == told) for told in (DAY_FIRST, MONTH_FIRST))
+    differing = collect(frame.filter(one != other).select(column).head(1))
+    if len(differing):
+        raise DataError(
+            f"{path}, column {column}: given dates such as {differing.item()!r}, and no row tells whether the day or "
+            f"the month comes first; write dates as 2024-05-31"
+        )
+
+
+def _smaller(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, unread: Form, collect: Collect) -> Form:
+    """The form of numbers from a start of their own, which has to be said; the one given where there are no numbers."""
+    dtype = frame.collect_schema()[column]
+    if not (dtype == pl.String or dtype.is_numeric()):
+        return unread
+    number = numbers(column, dtype)
+    number = number.filter(number.is_finite())
+    low, high, count = collect(frame.select(number.min().alias("a"), number.max().alias("b"), number.len())).row(0)
+    if not count:
+        return _date_form(column, next(iter(DATES))) if dtype == pl.String else unread
+    if unit is not None:
+        form = _unit_form(column, dtype, numbers(column, dtype), unit, first=0)
+        allowed = f"a number of {UNIT_NAMES[unit]}, 0 or more"
+        return form._replace(told=f"{UNIT_NAMES[unit]} from a start of their own", allowed=allowed)
+    raise DataError(
+        f"{path}, column {column}: given numbers from {low:,.10g} to {high:,.10g}, which are times {SPAN} in no unit "
+        f"since 1970 ({', '.join(UNITS)}); write dates such as 2024-05-31 (a spreadsheet's days, years or weeks too), "
+        f"give --time-unit s if they count seconds from another start, or --time '' to take no times"
+    )
