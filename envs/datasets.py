@@ -11,7 +11,7 @@ from lerl.envs.goodbooks import read_goodbooks
 from lerl.envs.kuairand import read_kuairand
 from lerl.envs.kuairec import read_kuairec, read_kuairec_dense
 from lerl.envs.layouts import DataSet
-from lerl.envs.logs import with_half
+from lerl.envs.logs import DataError, with_half
 from lerl.envs.movielens import read_movielens
 from lerl.envs.own_logs import Choices, read_own_logs
 from lerl.envs.population import INTERACTIONS_FILE, check_vacant, new_folder
@@ -55,6 +55,7 @@ class PrepareReport:
         correlation: of the two sides' log-odds over all items, see `lerl.envs.taste.agreement`.
         merged: how many interactions were left out because the user met the item in another row too.
         kinds: chance that each kind of feedback beside the click is ranked above its absence, by name.
+        ordered: whether every interaction has its place in time, without which no dynamics can be fitted.
     """
 
     name: str
@@ -76,6 +77,7 @@ class PrepareReport:
     correlation: float
     merged: int = 0
     kinds: Mapping[str, float] = field(default_factory=dict)
+    ordered: bool = False
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and value, one pair per line to print."""
@@ -191,6 +193,7 @@ def _write(
 ) -> PrepareReport:
     from lerl.envs.taste import fit_dense, fit_population
 
+    _refuse_one_kind(data)
     log = with_half(data.log)
     if data.known is None or data.numbers is None:
         fitted = fit_population(
@@ -199,7 +202,7 @@ def _write(
     else:
         log = log.with_columns(half=pl.lit("truth"))
         fitted = fit_dense(data.name, data.catalog, data.log, data.known, data.numbers, dim=dim, seed=seed)
-    report = _report(data, fitted)
+    report = _report(data, fitted, ordered=log["position"].null_count() == 0)
     with new_folder(out, overwrite=overwrite) as partial:
         fitted.population.write(partial, about={"settings": settings, "report": asdict(report)})
         log.write_parquet(partial / INTERACTIONS_FILE)
@@ -231,7 +234,23 @@ def _read_kinds(format: str, folder: Path, feedback: Mapping[str, float]) -> Dat
     return read_kuairand(folder, feedback)
 
 
-def _report(data: DataSet, fitted: "FittedPopulation") -> PrepareReport:
+def _refuse_one_kind(data: DataSet) -> None:
+    """Refuse a log of clicks alone, or of none."""
+    clicks, rows = int(data.log["click"].sum()), len(data.log)
+    if clicks == rows:
+        raise DataError(
+            f"all {rows:,} interactions of {data.name} are clicks; what people were shown and did not click is "
+            f"missing, and it is half of what tells their taste: add it as rows whose click is 0, or give ratings and "
+            f"a --click-from above the lowest"
+        )
+    if not clicks:
+        raise DataError(
+            f"none of the {rows:,} interactions of {data.name} is a click, and taste shows in what people click: take "
+            f"another column with --click, or give a lower --click-from"
+        )
+
+
+def _report(data: DataSet, fitted: "FittedPopulation", ordered: bool) -> PrepareReport:
     training = fitted.population.training
     return PrepareReport(
         name=data.name,
@@ -253,6 +272,7 @@ def _report(data: DataSet, fitted: "FittedPopulation") -> PrepareReport:
         correlation=fitted.correlation,
         merged=data.merged,
         kinds={name: fit.auc for name, fit in fitted.kinds.items()},
+        ordered=ordered,
     )
 
 

@@ -166,18 +166,18 @@ def ids_of(scan: Scan, column: str) -> Ids:
     if given.is_float():
         most = EXACT if given == pl.Float64 else 2**24
         exact = (pl.col(column).floor() == pl.col(column)) & (pl.col(column).abs() <= most)
-        whole = pl.when(exact).then(pl.col(column).cast(pl.Int64, strict=False))
-        return Ids(column, whole.cast(pl.String), whole)
+        number = pl.when(exact).then(pl.col(column).cast(pl.Int64, strict=False)).otherwise(None)
+        return Ids(column, number.cast(pl.String), number)
     if not (given == pl.String or given == pl.Categorical or given == pl.Enum):
         raise refused_type(scan.path, column, given, "text and whole numbers")
     text: pl.Expr = pl.col(column).cast(pl.String).str.strip_chars()
-    text = pl.when(~text.str.to_lowercase().is_in(MISSING) & ~text.str.contains(ROUNDED)).then(text)
+    text = pl.when(~text.str.to_lowercase().is_in(MISSING) & ~text.str.contains(ROUNDED)).then(text).otherwise(None)
     float_written = _float_written(scan, text)
     if float_written:
         whole = text.str.strip_suffix(".0")
         lost = (text != whole) & ~whole.cast(pl.Int64, strict=False).is_between(-EXACT, EXACT).fill_null(False)
-        text = pl.when(~lost).then(whole)
-    number = pl.when(text.str.contains(WHOLE)).then(text).cast(pl.Int64, strict=False)
+        text = pl.when(~lost).then(whole).otherwise(None)
+    number = pl.when(text.str.contains(WHOLE)).then(text).otherwise(None).cast(pl.Int64, strict=False)
     return Ids(column, text, number, float_written)
 
 

@@ -114,11 +114,11 @@ def note_of(frame: pl.LazyFrame, form: Form, collect: Collect) -> str:
         (pl.lit(0) if form.days is None else form.days.sum()).alias("days"),
     ]
     rows, bare, days = collect(frame.select(asked)).row(0)
-    zone = "" if form.zoned is None else "; UTC, since they name no zone"
+    zone = "" if form.zoned is None or days == rows else ", in UTC, since they name no zone"
     if form.zoned is not None and bare < rows:
-        zone = f"; {bare:,} that name no zone are taken as UTC" if bare else "; zones as they say"
-    tell = f"; {days:,} tell the day alone, within which the order is the file's" if days else ""
-    return f"{form.told}{zone}{tell}"
+        zone = f", in the zones they name, {bare:,} that name none in UTC" if bare else ", in the zones they name"
+    order = f", {days:,} of the day alone, within which the order is the file's" if days else ""
+    return f"{form.told}{zone}{order}"
 
 
 def _reads(frame: pl.LazyFrame, forms: Sequence[Form], collect: Collect) -> list[int]:
@@ -240,10 +240,10 @@ def _smaller(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, unr
     number = number.filter(number.is_finite())
     low, high, count = collect(frame.select(number.min().alias("a"), number.max().alias("b"), number.len())).row(0)
     if not count:
-        return _date_form(column, next(iter(DATES))) if dtype == pl.String else unread
+        return _date_form(column, next(iter(DATES))) if dtype == pl.String and unit is None else unread
     if unit is not None:
         form = _unit_form(column, dtype, numbers(column, dtype), unit, first=0)
-        allowed = f"a number of {UNIT_NAMES[unit]}, 0 or more"
+        allowed = f"a number of {UNIT_NAMES[unit]} since 1970 or another start, 0 or more"
         return form._replace(told=f"{UNIT_NAMES[unit]} from a start of their own", allowed=allowed)
     raise DataError(
         f"{path}, column {column}: given numbers from {low:,.10g} to {high:,.10g}, which are times {SPAN} in no unit "
