@@ -136,7 +136,7 @@ def _bare(cell: str) -> list[str] | None:
     if not _bracketed(cell) or cell[0] == "(":
         return None
     inside = cell[1:-1]
-    if cell[0] == "[" and QUOTED.search(inside):
+    if re.search(r"[][{}]", inside) or (cell[0] == "[" and QUOTED.search(inside)):
         return None
     try:
         return next(csv.reader([inside], escapechar="\\", skipinitialspace=True, strict=True), [])

@@ -7,8 +7,10 @@ those numbers, and so depend neither on the order of the rows nor on which other
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 from lerl.envs.logs import SCHEMA
 from lerl.envs.scans import ROW, Check, Scan
 from lerl.envs.tables import refused_type
-from lerl.envs.times import MEND, SAMPLE, SECOND, UNITS, Form, form_of, note_of
+from lerl.envs.times import DAYS, MEND, SECOND, TIME, UNITS, ZONED, Form, form_of
 
 WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})$"
 USER, ITEM, TEXT = "\x00user", "\x00item", "\x00text"
@@ -34,6 +36,8 @@ FLOAT_WRITTEN = r"^-?[0-9]+(?:\.0)?$"
 EXACT = 2**53
 """Whole numbers up to here are told apart when they are written as floats."""
 
+LONGEST_MISSING = max(map(len, MISSING))
+ADD_ITEM = "add the item there or remove the row"
 AN_ID = "a whole number with all its digits, or text in one line, but no sign for a missing value such as NULL or nan"
 
 
@@ -110,17 +114,19 @@ def read_interactions(scan: Scan, columns: Columns, known: NDArray[np.int64] | N
     scan.need(*columns.used)
     form = None if columns.time is None else form_of(scan.path, scan.frame, columns.time, columns.unit, scan.collect)
     users, items = ids_of(scan, columns.user), ids_of(scan, columns.item)
-    texts = {"user": users.number.is_null().any(), "item": items.number.is_null().any()}
-    are_texts = scan.refuse(_checks(scan, columns, users, items, form), **texts)
-    frame, _ = _numbered(scan, scan.frame, users, USER, are_texts["user"])
-    frame, item_ids = _numbered(scan, frame, items, ITEM, are_texts["item"])
-    log = scan.collect(
-        frame.select(ROW, pl.col(USER).alias("user"), pl.col(ITEM).alias("item"), *_values(scan, columns, form))
-    )
+    found = scan.refuse(_checks(scan, columns, users, items), **users.facts("user"), **items.facts("item"))
+    users, items = users.settled(scan, found, "user"), items.settled(scan, found, "item")
+    frame, _ = _numbered(scan, scan.frame if form is None else form.read(scan.frame), users, USER)
+    frame, item_ids = _numbered(scan, frame, items, ITEM)
+    values = _values(scan, columns, form)
+    log = scan.collect(frame.select(ROW, pl.col(USER).alias("user"), pl.col(ITEM).alias("item"), *values))
+    if columns.time is not None and form is not None:
+        _refuse_rows(scan, log.filter(pl.col("time").is_null()), columns.time, form.allowed, form.mend)
     if known is not None:
-        _refuse_unknown(scan, log, columns.item, known)
+        unknown = log.filter(~pl.col("item").is_in(pl.Series(known).implode()))
+        _refuse_rows(scan, unknown, columns.item, "the id of an item in the list of items", ADD_ITEM)
     kept = _one_row_per_pair(log)
-    told = "" if form is None else note_of(scan.frame, form, scan.collect)
+    told = "" if form is None else form.note(log)
     notes = tuple(f"ids of {ids.column} such as 12.0 are read as 12" for ids in (users, items) if ids.float_written)
     return Read(kept, len(log) - len(kept), item_ids, told, notes)
 
@@ -140,12 +146,14 @@ class Ids:
         column: its name.
         text: an id without surrounding blanks, null where there is none or its digits are lost.
         number: an id that is a whole number, Int64, null for others.
+        some_text: whether some are no whole numbers.
         float_written: whether its whole numbers are written as 12.0, as pandas does where some are missing.
     """
 
     column: str
     text: pl.Expr
     number: pl.Expr
+    some_text: bool = False
     float_written: bool = False
 
     @property
@@ -153,9 +161,28 @@ class Ids:
         """An id that is missing, a fraction, or runs over a line's end, as it does where a quotation mark is open."""
         return Check(self.column, self.text.is_null() | self.text.str.contains(r"[\r\n]"), AN_ID, MEND)
 
+    def facts(self, role: str) -> dict[str, pl.Expr]:
+        """What the whole column has to tell, by name."""
+        whole, written = self.text.str.contains(FLOAT_WRITTEN).all(), self.text.str.ends_with(".0").any()
+        return {f"{role} texts": self.number.is_null().any(), f"{role} floats": whole & written}
+
+    def settled(self, scan: Scan, found: Mapping[str, Any], role: str) -> "Ids":
+        """These ids as the whole column tells them; where each is a whole number, or one with `.0`, it holds numbers.
+
+        Raises:
+            DataError: such a number is so large that its last digits are lost.
+        """
+        if not found[f"{role} floats"]:
+            return replace(self, some_text=bool(found[f"{role} texts"]))
+        whole = self.text.str.strip_suffix(".0")
+        lost = (self.text != whole) & ~whole.cast(pl.Int64, strict=False).is_between(-EXACT, EXACT).fill_null(False)
+        text = pl.when(~lost).then(whole).otherwise(None)
+        ids = Ids(self.column, text, _whole_number(text), float_written=True)
+        return replace(ids, some_text=scan.refuse([ids.check], **ids.facts(role))[f"{role} texts"])
+
 
 def ids_of(scan: Scan, column: str) -> Ids:
-    """How a column tells ids; one in which every id is a whole number or such a number with `.0` holds numbers.
+    """How a column tells ids, one by one; see `Ids.settled` for what the whole column tells.
 
     Raises:
         DataError: the column's type cannot be an id.
@@ -170,24 +197,15 @@ def ids_of(scan: Scan, column: str) -> Ids:
         return Ids(column, number.cast(pl.String), number)
     if not (given == pl.String or given == pl.Categorical or given == pl.Enum):
         raise refused_type(scan.path, column, given, "text and whole numbers")
-    text: pl.Expr = pl.col(column).cast(pl.String).str.strip_chars()
-    text = pl.when(~text.str.to_lowercase().is_in(MISSING) & ~text.str.contains(ROUNDED)).then(text).otherwise(None)
-    float_written = _float_written(scan, text)
-    if float_written:
-        whole = text.str.strip_suffix(".0")
-        lost = (text != whole) & ~whole.cast(pl.Int64, strict=False).is_between(-EXACT, EXACT).fill_null(False)
-        text = pl.when(~lost).then(whole).otherwise(None)
-    number = pl.when(text.str.contains(WHOLE)).then(text).otherwise(None).cast(pl.Int64, strict=False)
-    return Ids(column, text, number, float_written)
+    text = pl.col(column).cast(pl.String).str.strip_chars()
+    missing = text.str.len_bytes() <= LONGEST_MISSING
+    bad = (missing & text.str.to_lowercase().is_in(MISSING)) | text.str.contains(ROUNDED)
+    text = pl.when(~bad).then(text).otherwise(None)
+    return Ids(column, text, _whole_number(text))
 
 
-def _float_written(scan: Scan, text: pl.Expr) -> bool:
-    """Whether all ids of a column of text are whole numbers, some with `.0`."""
-    asked = (text.str.contains(FLOAT_WRITTEN).all().alias("all"), text.str.ends_with(".0").any().alias("some"))
-    if not scan.collect(scan.frame.head(SAMPLE).select(asked[0])).item():
-        return False
-    every, some = scan.collect(scan.frame.select(asked)).row(0)
-    return bool(every and some)
+def _whole_number(text: pl.Expr) -> pl.Expr:
+    return pl.when(text.str.contains(WHOLE)).then(text).otherwise(None).cast(pl.Int64, strict=False)
 
 
 def whole_of(scan: Scan, column: str) -> pl.Expr:
@@ -199,11 +217,9 @@ def whole_of(scan: Scan, column: str) -> pl.Expr:
     return ids_of(scan, column).number
 
 
-def _numbered(
-    scan: Scan, frame: pl.LazyFrame, ids: Ids, name: str, some_text: bool
-) -> tuple[pl.LazyFrame, dict[int, str]]:
+def _numbered(scan: Scan, frame: pl.LazyFrame, ids: Ids, name: str) -> tuple[pl.LazyFrame, dict[int, str]]:
     """The frame with the ids of a column as numbers, and the texts of those ids that are none."""
-    if not some_text:
+    if not ids.some_text:
         return frame.with_columns(ids.number.alias(name)), {}
     texts = scan.collect(scan.frame.filter(ids.number.is_null()).select(text=ids.text).unique())["text"].to_list()
     hashed = {number_of(text): text for text in texts}
@@ -212,14 +228,12 @@ def _numbered(
     return joined.with_columns(pl.coalesce(ids.number, name).alias(name)), hashed
 
 
-def _checks(scan: Scan, columns: Columns, users: Ids, items: Ids, form: Form | None) -> list[Check]:
+def _checks(scan: Scan, columns: Columns, users: Ids, items: Ids) -> list[Check]:
     checks = [users.check, items.check]
     if columns.click is not None:
         checks.append(Check(columns.click, flag_of(scan, columns.click).is_null(), "0 or 1, true or false", MEND))
     if columns.rating is not None:
         checks.append(_rating_check(scan, columns.rating, columns.bounds))
-    if columns.time is not None and form is not None:
-        checks.append(Check(columns.time, form.nanoseconds.is_null(), form.allowed, form.mend))
     return checks
 
 
@@ -235,8 +249,10 @@ def _values(scan: Scan, columns: Columns, form: Form | None) -> list[pl.Expr]:
     none = pl.lit(None)
     rating = none if columns.rating is None else float_of(scan, columns.rating)
     click = rating >= columns.click_from if columns.click is None else flag_of(scan, columns.click)
-    time = none if form is None else form.nanoseconds
-    return [click.alias("click"), rating.cast(pl.Float32).alias("rating"), time.cast(pl.Int64).alias("time")]
+    values = [click.alias("click"), rating.cast(pl.Float32).alias("rating")]
+    if form is None:
+        return [*values, none.cast(pl.Int64).alias("time")]
+    return [*values, pl.col(TIME).alias("time"), pl.col(ZONED), pl.col(DAYS)]
 
 
 def float_of(scan: Scan, column: str) -> pl.Expr:
@@ -263,17 +279,10 @@ def flag_of(scan: Scan, column: str) -> pl.Expr:
     return pl.when(text.is_in(CLICKED)).then(True).when(text.is_in(NOT_CLICKED)).then(False).otherwise(None)
 
 
-def _refuse_unknown(scan: Scan, log: pl.DataFrame, column: str, known: NDArray[np.int64]) -> None:
-    unknown = log.filter(~log["item"].is_in(pl.Series(known).implode()))
-    if len(unknown):
-        allowed = "the id of an item in the list of items"
-        scan.refuse_row(
-            int(unknown[ROW].to_numpy().min()),
-            len(unknown) - 1,
-            column,
-            allowed,
-            "add the item there or remove the row",
-        )
+def _refuse_rows(scan: Scan, bad: pl.DataFrame, column: str, allowed: str, mend: str) -> None:
+    """Refuse rows of the file that were read already, if there are any."""
+    if len(bad):
+        scan.refuse_row(int(bad[ROW].to_numpy().min()), len(bad) - 1, column, allowed, mend)
 
 
 def _one_row_per_pair(log: pl.DataFrame) -> pl.DataFrame:

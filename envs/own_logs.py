@@ -172,7 +172,7 @@ def _hint(of: Scan) -> str:
         return ""
     if len(of.columns) == 1:
         return ", or give what separates cells with --delimiter"
-    if any(re.fullmatch(r"[0-9][0-9./: -]*", column.strip()) for column in of.columns):
+    if any(column.strip()[:1].isdecimal() for column in of.columns):
         return ", and if the first row is data, write a row of names above it"
     return ""
 
@@ -233,7 +233,7 @@ def _items(listed: Scan, choices: Choices) -> tuple[pl.DataFrame, list[str]]:
     category = _chosen(listed, "categories", choices.categories)
     flags = {} if category or choices.categories == "" else _flags(listed, id_column, title)
     ids = ids_of(listed, id_column)
-    listed.refuse([ids.check])
+    ids = ids.settled(listed, listed.refuse([ids.check], **ids.facts("item")), "item")
     texts = {"id": ids.text, "title": _text(listed, title), "categories": _cells(listed, category, flags)}
     frame = listed.collect(listed.frame.select(pl.col(ROW).alias("row"), **texts)).sort("row")
     table = Table(listed.path, frame, {"id": id_column, "categories": category or ""}, listed.line)

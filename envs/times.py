@@ -5,9 +5,9 @@ That range also tells the units apart: no number lies in it for more than one of
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
@@ -30,14 +30,15 @@ SAMPLE = 1_000
 CLOCK = (
     r"(?:(?:\s*[T,]\s*|\s+)(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<part>[0-9]{1,9}))?)?"
     r"(?:\s*(?P<noon>[AP]M))?"
-    r"(?:\s*(?P<zone>Z|UTC|GMT|(?P<sign>[+-])(?P<zone_hour>[0-9]{2})(?::?(?P<zone_minute>[0-9]{2}))?))?)?"
+    r"(?:\s*(?P<zone>Z|UTC|GMT|(?P<sign>[+-])(?P<zone_hour>[0-9]{2})(?::?(?P<zone_minute>[0-9]{2}))?(?: UTC)?))?)?"
 )
 YEAR, MONTH, DAY = "(?P<year>[0-9]{4})", "(?P<month>[0-9]{1,2})", "(?P<day>[0-9]{1,2})"
 MONTH_NAME, WEEKDAY = r"(?P<month>[a-z]{3,9})\.?", "(?:[a-z]{3,9},? +)?"
 MONTHS = {
-    "jan": 1, "feb": 2, "mar": 3, "apr": 4, "may": 5, "jun": 6,
-    "jul": 7, "aug": 8, "sep": 9, "oct": 10, "nov": 11, "dec": 12,
+    "jan": "1", "feb": "2", "mar": "3", "apr": "4", "may": "5", "jun": "6",
+    "jul": "7", "aug": "8", "sep": "9", "oct": "10", "nov": "11", "dec": "12",
 }  # fmt: skip
+FARTHEST_ZONE = 14 * 3600
 DATES = {
     "dates, the year first": f"{YEAR}[-/.]{MONTH}[-/.]{DAY}",
     "dates, the day first": f"{DAY}[-/. ]{MONTH}(?:[-/. ]|, ){YEAR}",
@@ -50,10 +51,15 @@ SPAN = f"from {FIRST_YEAR} to {LAST_YEAR}"
 A_DATE = f"a date such as 2024-05-31 or 2024-05-31 18:30:00, {SPAN}, its year of four digits"
 MEND = "correct or remove the row"
 
+TIME, ZONED, DAYS = "\x00time", "\x00zoned", "\x00days"
+"""Columns that a form adds; no header can hold this character."""
+
+PARTS = "\x00parts"
 Collect = Callable[[pl.LazyFrame], pl.DataFrame]
 
 
-class Form(NamedTuple):
+@dataclass(frozen=True)
+class Form:
     """One way in which cells tell a time.
 
     Attributes:
@@ -63,6 +69,7 @@ class Form(NamedTuple):
         mend: what to do where it is not.
         zoned: whether a cell names its zone; None where no cell can.
         days: whether a cell tells the day alone; None where none does.
+        parts: what these are made of, as a struct called PARTS; None where they need no such thing.
     """
 
     told: str
@@ -71,6 +78,29 @@ class Form(NamedTuple):
     mend: str = MEND
     zoned: pl.Expr | None = None
     days: pl.Expr | None = None
+    parts: pl.Expr | None = None
+
+    def read(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """The frame with the columns TIME, in nanoseconds, and ZONED and DAYS, Booleans, null where there are none."""
+        if self.parts is not None:
+            frame = frame.with_columns(self.parts.alias(PARTS))
+        nothing = pl.lit(None, pl.Boolean)
+        read = frame.with_columns(
+            self.nanoseconds.alias(TIME),
+            (nothing if self.zoned is None else self.zoned).alias(ZONED),
+            (nothing if self.days is None else self.days).alias(DAYS),
+        )
+        return read if self.parts is None else read.drop(PARTS)
+
+    def note(self, read: pl.DataFrame) -> str:
+        """What form the times in a frame that `read` made have, and what it leaves open, to print."""
+        zoned, days = int(read[ZONED].sum()), int(read[DAYS].sum())
+        zone = "" if self.zoned is None or days == len(read) else ", in UTC, since they name no zone"
+        if zoned:
+            bare = len(read) - zoned
+            zone = ", in the zones they name" + (f", {bare:,} that name none in UTC" if bare else "")
+        order = f", {days:,} of the day alone, within which the order is the file's" if days else ""
+        return f"{self.told}{zone}{order}"
 
 
 def form_of(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, collect: Collect) -> Form:
@@ -88,43 +118,20 @@ def form_of(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, coll
         DataError: the column's type is no time, no form reads any cell, or day and month cannot be told apart.
     """
     forms = _forms(path, column, frame.collect_schema()[column], unit)
-    read = _reads(frame.head(SAMPLE), forms, collect)
-    likely = [form for form, count in zip(forms, read, strict=True) if count] or forms
+    sample = collect(frame.select(column).head(SAMPLE)).lazy()
+    counts = [_reads(sample, form, pl.LazyFrame.collect) for form in forms]
+    likely = [form for form, count in zip(forms, counts, strict=True) if count] or forms
     if len(likely) > 1:
-        read = _reads(frame, likely, collect)
-        likely = [form for form, count in zip(likely, read, strict=True) if count == max(read)]
+        counts = [_reads(frame, form, collect) for form in likely]
+        likely = [form for form, count in zip(likely, counts, strict=True) if count == max(counts)]
     if {DAY_FIRST, MONTH_FIRST} <= {form.told for form in likely}:
         _refuse_either(path, frame, column, likely, collect)
-    return likely[0] if max(read) else _smaller(path, frame, column, unit, likely[0], collect)
+    return likely[0] if max(counts) else _smaller(path, frame, column, unit, likely[0], collect)
 
 
-def numbers(column: str, dtype: pl.DataType) -> pl.Expr:
-    """A column's numbers, Float64, null where a cell is none; an exponent's digits may be lost, so that it is none."""
-    if dtype != pl.String:
-        return pl.col(column).cast(pl.Float64, strict=False)
-    text = pl.col(column).str.strip_chars()
-    return pl.when(text.str.contains(r"^[+-]?[0-9]+(?:\.[0-9]*)?$")).then(text).cast(pl.Float64, strict=False)
-
-
-def note_of(frame: pl.LazyFrame, form: Form, collect: Collect) -> str:
-    """What form the times of a column have, and what it leaves open, to print."""
-    asked = [
-        pl.len().alias("rows"),
-        (pl.lit(0) if form.zoned is None else (~form.zoned).sum()).alias("bare"),
-        (pl.lit(0) if form.days is None else form.days.sum()).alias("days"),
-    ]
-    rows, bare, days = collect(frame.select(asked)).row(0)
-    zone = "" if form.zoned is None or days == rows else ", in UTC, since they name no zone"
-    if form.zoned is not None and bare < rows:
-        zone = f", in the zones they name, {bare:,} that name none in UTC" if bare else ", in the zones they name"
-    order = f", {days:,} of the day alone, within which the order is the file's" if days else ""
-    return f"{form.told}{zone}{order}"
-
-
-def _reads(frame: pl.LazyFrame, forms: Sequence[Form], collect: Collect) -> list[int]:
-    """How many cells each form reads."""
-    counts = [form.nanoseconds.count().alias(str(n)) for n, form in enumerate(forms)]
-    return list(collect(frame.select(counts)).row(0))
+def _reads(frame: pl.LazyFrame, form: Form, collect: Collect) -> int:
+    """How many cells a form reads."""
+    return int(collect(form.read(frame).select(pl.col(TIME).count())).item())
 
 
 def _forms(path: Path, column: str, dtype: pl.DataType, unit: str | None) -> list[Form]:
@@ -141,27 +148,37 @@ def _typed(column: str, dtype: pl.DataType) -> Form:
     """Dates and times of a Parquet file; their years are checked first, since nanoseconds end in 2262."""
     time = pl.col(column)
     inside = time.dt.year().is_between(FIRST_YEAR, LAST_YEAR)
-    nanoseconds = pl.when(inside).then(time.cast(pl.Datetime("us") if dtype == pl.Date else dtype)).dt.epoch("ns")
+    nanoseconds = pl.when(inside).then(time.cast(pl.Datetime("us")) if dtype == pl.Date else time).dt.epoch("ns")
     days = pl.col(column).is_not_null() if dtype == pl.Date else None
     kind = "dates" if dtype == pl.Date else "dates and times"
     return Form(kind, nanoseconds, f"a date {SPAN}", days=days)
 
 
+def _numbers(column: str, dtype: pl.DataType) -> pl.Expr:
+    """A column's numbers, Float64, null where a cell is none; an exponent's digits may be lost, so that it is none."""
+    if dtype != pl.String:
+        return pl.col(column).cast(pl.Float64, strict=False)
+    text = pl.col(column).str.strip_chars()
+    return pl.when(~text.str.contains("[eE]")).then(text).otherwise(None).cast(pl.Float64, strict=False)
+
+
 def _number_forms(column: str, dtype: pl.DataType, unit: str | None) -> list[Form]:
-    number = numbers(column, dtype)
     if unit is not None:
-        return [_unit_form(column, dtype, number, unit)]
-    return [*(_unit_form(column, dtype, number, name) for name in UNITS), _eight_digits(number)]
+        return [_unit_form(column, dtype, unit)]
+    return [*(_unit_form(column, dtype, name) for name in UNITS), _eight_digits(_numbers(column, dtype))]
 
 
-def _unit_form(column: str, dtype: pl.DataType, number: pl.Expr, unit: str, first: int = EARLIEST) -> Form:
-    per_second = UNITS[unit]
-    inside = number.is_between(first * per_second, LATEST * per_second, closed="left")
-    whole = (pl.col(column).str.strip_chars() if dtype == pl.String else pl.col(column)).cast(pl.Int64, strict=False)
-    exact = whole if not dtype.is_float() else pl.lit(None, pl.Int64)  # beyond 2**53 a Float64 has no room for it
-    scale = SECOND // per_second
-    rounded = (pl.when(inside).then(number) * scale).round().cast(pl.Int64, strict=False)
-    nanoseconds = pl.when(inside).then(pl.coalesce(pl.when(inside).then(exact) * scale, rounded))
+def _unit_form(column: str, dtype: pl.DataType, unit: str, first: int = EARLIEST) -> Form:
+    """Numbers in a unit; whole ones stay so, since beyond 2**53 a Float64 has no room for their digits."""
+    low, high, scale = first * UNITS[unit], LATEST * UNITS[unit], SECOND // UNITS[unit]
+    number = _numbers(column, dtype)
+    inside = number.is_between(low, high, closed="left")
+    nanoseconds = (pl.when(inside).then(number).otherwise(None) * scale).round().cast(pl.Int64, strict=False)
+    if not dtype.is_float():
+        whole = (pl.col(column).str.strip_chars() if dtype == pl.String else pl.col(column)).cast(
+            pl.Int64, strict=False
+        )
+        nanoseconds = pl.coalesce(pl.when(whole.is_between(low, high - 1)).then(whole) * scale, nanoseconds)
     mend = f"{MEND}, or say with --time-unit whether it is {', '.join(list(UNITS)[:-1])} or {list(UNITS)[-1]}"
     allowed = f"a number of {UNIT_NAMES[unit]} since 1970, {SPAN}"
     return Form(f"{UNIT_NAMES[unit]} since 1970", nanoseconds, allowed, mend)
@@ -177,53 +194,51 @@ def _eight_digits(number: pl.Expr) -> Form:
 
 
 def _date_form(column: str, told: str) -> Form:
-    text = pl.col(column).str.strip_chars()
-    found = text.str.extract_groups(f"(?i)^{DATES[told]}{CLOCK}$")
+    found = pl.col(column).str.strip_chars().str.extract_groups(f"(?i)^{DATES[told]}{CLOCK}$")
     return Form(
         told,
-        _nanoseconds(found, named=MONTH_NAME in DATES[told]),
+        _nanoseconds(named=MONTH_NAME in DATES[told]),
         A_DATE,
-        zoned=found.struct.field("zone").is_not_null(),
-        days=found.struct.field("hour").is_null(),
+        zoned=_part("zone").is_not_null(),
+        days=_part("year").is_not_null() & _part("hour").is_null(),
+        parts=found,
     )
 
 
-def _nanoseconds(found: pl.Expr, named: bool) -> pl.Expr:
-    """Int64 nanoseconds since 1970 from the parts of a date and a clock, all text; null where there is no such time."""
+def _part(name: str) -> pl.Expr:
+    return pl.col(PARTS).struct.field(name)
 
-    def part(name: str, none: str | None = "0") -> pl.Expr:
-        text = found.struct.field(name)
-        return (text if none is None else text.fill_null(none)).cast(pl.Int64, strict=False)
 
-    month = part("month", None)
+def _whole(name: str) -> pl.Expr:
+    """A part as a whole number, 0 where it is left out."""
+    return _part(name).cast(pl.Int32, strict=False).fill_null(0)
+
+
+def _nanoseconds(named: bool) -> pl.Expr:
+    """Int64 nanoseconds since 1970 from the parts of a date and a clock, null where there is no such time."""
+    month = _part("month")
     if named:
-        month = (
-            found.struct.field("month")
-            .str.to_lowercase()
-            .str.slice(0, 3)
-            .replace_strict(MONTHS, default=None, return_dtype=pl.Int64)
-        )
-    date = pl.format("{}-{}-{}", found.struct.field("year"), month, found.struct.field("day"))
+        month = month.str.to_lowercase().str.slice(0, 3).replace_strict(MONTHS, default=None, return_dtype=pl.String)
+    date = pl.concat_str(_part("year"), month, _part("day"), separator="-")
     days = date.str.to_date("%Y-%m-%d", strict=False)
-    days = pl.when(days.dt.year().is_between(FIRST_YEAR, LAST_YEAR)).then(days)
-    noon, hour = found.struct.field("noon").str.to_uppercase(), part("hour")
-    hour_right = pl.when(noon.is_null()).then(hour < 24).otherwise(hour.is_between(1, 12))
+    days = pl.when(days.dt.year().is_between(FIRST_YEAR, LAST_YEAR)).then(days).otherwise(None)
+    noon, hour = _part("noon").str.to_uppercase(), _whole("hour")
+    right = pl.when(noon.is_null()).then(hour < 24).otherwise(hour.is_between(1, 12))
     hour = pl.when(noon.is_null()).then(hour).otherwise(hour % 12 + pl.when(noon == "PM").then(12).otherwise(0))
-    right = hour_right & (part("minute") < 60) & (part("second") < 61)
-    away = (part("zone_hour") * 60 + part("zone_minute")) * pl.when(found.struct.field("sign") == "-").then(
-        -60
-    ).otherwise(60)
-    right &= away.abs() <= 14 * 3600
-    clock = hour * 3600 + part("minute") * 60 + part("second") - away
-    fraction = found.struct.field("part").fill_null("").str.pad_end(9, "0").cast(pl.Int64)
-    whole = days.cast(pl.Int32).cast(pl.Int64) * 86_400 + clock
-    return pl.when(right).then(whole * SECOND + fraction)
+    away = _whole("zone_hour") * 3600 + _whole("zone_minute") * 60
+    right &= (_whole("minute") < 60) & (_whole("second") < 61) & (away <= FARTHEST_ZONE)
+    clock = hour * 3600 + _whole("minute") * 60 + _whole("second")
+    clock = clock - pl.when(_part("sign") == "-").then(-away).otherwise(away)
+    fraction = _part("part").str.pad_end(9, "0").cast(pl.Int64).fill_null(0)
+    seconds = days.cast(pl.Int32).cast(pl.Int64) * 86_400 + clock
+    return pl.when(right).then(seconds * SECOND + fraction)
 
 
 def _refuse_either(path: Path, frame: pl.LazyFrame, column: str, forms: Sequence[Form], collect: Collect) -> None:
     """Refuse a column whose every date has another meaning with the month first, for which no row decides."""
-    one, other = (next(f.nanoseconds for f in forms if f.told == told) for told in (DAY_FIRST, MONTH_FIRST))
-    differing = collect(frame.filter(one != other).select(column).head(1))
+    one, other = (next(form for form in forms if form.told == told) for told in (DAY_FIRST, MONTH_FIRST))
+    both = other.read(one.read(frame.select(column)).select(column, first=TIME)).filter(pl.col("first") != pl.col(TIME))
+    differing = collect(both.select(column).head(1))
     if len(differing):
         raise DataError(
             f"{path}, column {column}: given dates such as {differing.item()!r}, and no row tells whether the day or "
@@ -231,22 +246,28 @@ def _refuse_either(path: Path, frame: pl.LazyFrame, column: str, forms: Sequence
         )
 
 
+def _shown(number: float) -> str:
+    return f"{number:.6f}".rstrip("0").rstrip(".")
+
+
 def _smaller(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, unread: Form, collect: Collect) -> Form:
     """The form of numbers from a start of their own, which has to be said; the one given where there are no numbers."""
     dtype = frame.collect_schema()[column]
     if not (dtype == pl.String or dtype.is_numeric()):
         return unread
-    number = numbers(column, dtype)
+    number = _numbers(column, dtype)
     number = number.filter(number.is_finite())
     low, high, count = collect(frame.select(number.min().alias("a"), number.max().alias("b"), number.len())).row(0)
     if not count:
-        return _date_form(column, next(iter(DATES))) if dtype == pl.String and unit is None else unread
+        neither = f"{A_DATE}, or a number of seconds since 1970 with all its digits"
+        is_text = dtype == pl.String and unit is None
+        return replace(_date_form(column, next(iter(DATES))), allowed=neither) if is_text else unread
     if unit is not None:
-        form = _unit_form(column, dtype, numbers(column, dtype), unit, first=0)
         allowed = f"a number of {UNIT_NAMES[unit]} since 1970 or another start, 0 or more"
-        return form._replace(told=f"{UNIT_NAMES[unit]} from a start of their own", allowed=allowed)
+        own = _unit_form(column, dtype, unit, first=0)
+        return replace(own, told=f"{UNIT_NAMES[unit]} from a start of their own", allowed=allowed)
     raise DataError(
-        f"{path}, column {column}: given numbers from {low:,.10g} to {high:,.10g}, which are times {SPAN} in no unit "
-        f"since 1970 ({', '.join(UNITS)}); write dates such as 2024-05-31 (a spreadsheet's days, years or weeks too), "
+        f"{path}, column {column}: given numbers from {_shown(low)} to {_shown(high)}, which are times {SPAN} in no "
+        f"unit since 1970 ({', '.join(UNITS)}); write dates such as 2024-05-31 (a spreadsheet's days and years too), "
         f"give --time-unit s if they count seconds from another start, or --time '' to take no times"
     )
