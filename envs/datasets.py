@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from lerl.envs.goodbooks import read_goodbooks
@@ -15,6 +16,7 @@ from lerl.envs.logs import DataError, with_half
 from lerl.envs.movielens import read_movielens
 from lerl.envs.own_logs import Choices, read_own_logs
 from lerl.envs.population import INTERACTIONS_FILE, check_vacant, new_folder
+from lerl.envs.topics import unit_rows
 
 if TYPE_CHECKING:
     from lerl.envs.taste import FittedPopulation
@@ -29,6 +31,10 @@ READERS: dict[str, Callable[[Path], DataSet]] = {
 
 DENSE_READERS: dict[str, Callable[[Path], DataSet]] = {"kuairec": read_kuairec_dense}
 """The same for data sets with a matrix in which nearly everybody met everything."""
+
+
+SOME = 20_000
+"""So many items tell whether a catalogue's vectors differ enough to be clustered."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,7 @@ class PrepareReport:
         merged: how many interactions were left out because the user met the item in another row too.
         kinds: chance that each kind of feedback beside the click is ranked above its absence, by name.
         ordered: whether every interaction has its place in time, without which no dynamics can be fitted.
+        directions: how many different directions either side's item vectors have at least, of the first SOME items.
     """
 
     name: str
@@ -78,6 +85,7 @@ class PrepareReport:
     merged: int = 0
     kinds: Mapping[str, float] = field(default_factory=dict)
     ordered: bool = False
+    directions: int = 0
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and value, one pair per line to print."""
@@ -252,6 +260,8 @@ def _refuse_one_kind(data: DataSet) -> None:
 
 def _report(data: DataSet, fitted: "FittedPopulation", ordered: bool) -> PrepareReport:
     training = fitted.population.training
+    people = fitted.population
+    vectors = people.truth.item_vectors, people.knowledge.item_vectors[:, :-1]
     return PrepareReport(
         name=data.name,
         users=len(training),
@@ -273,6 +283,7 @@ def _report(data: DataSet, fitted: "FittedPopulation", ordered: bool) -> Prepare
         merged=data.merged,
         kinds={name: fit.auc for name, fit in fitted.kinds.items()},
         ordered=ordered,
+        directions=min(len(np.unique(unit_rows(rows[:SOME]).round(3), axis=0)) for rows in vectors),
     )
 
 

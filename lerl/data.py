@@ -16,7 +16,7 @@ SETS = (
 
 LONGEST = 512  # numbers in an item vector
 LOGS = "logs"  # the recipe for any prepared folder
-CLUSTERS, ITEMS_PER_CLUSTER = 80, 4  # of the recipes on logs; what a smaller catalogue gets at least
+CLUSTERS, TOPICS = 80, 20  # of the recipes on logs; a small catalogue, or one of like items, has fewer
 
 IMPORT = """\
 Make a log of your own ready to train on. FILE is CSV with a header, or Parquet. Columns that no flag names are guessed
@@ -180,8 +180,9 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
 def _say_next(out: Path, report: "PrepareReport", recipe: str, dense: bool = False) -> None:
     """Commands that go on from a prepared folder, the last of which trains on it as it is."""
     there = shlex.quote(str(out))
-    clusters = min(CLUSTERS, max(1, report.items // ITEMS_PER_CLUSTER))
+    clusters, topics = (max(1, min(most, report.items // 4, report.directions // 2)) for most in (CLUSTERS, TOPICS))
     fewer = f" --planner.clusters {clusters}" if clusters < CLUSTERS else ""
+    fewer += f" --env.topic_count {topics}" if topics < TOPICS else ""
     train = f"lerl train {recipe} --data.path {there}{fewer}"
     print(f"written to {out}; look at it with: lerl data describe {there}")
     if dense:

@@ -145,6 +145,26 @@ def test_latest_layout_is_read_with_half_stars(tmp_path: Path):
     assert data.log.rows() == [(7, 1, False, 3.5, 100, 1), (7, 2, False, 0.5, 90, 0), (8, 1, True, 4.0, 95, 0)]
 
 
+def test_half_stars_of_10m_are_read(tmp_path: Path):
+    data = read("movielens", write_1m(tmp_path, ratings=["7::1::0.5::1230768000", "7::2::4.5::1230768001"]))
+    assert data.log.select("rating", "click").rows() == [(0.5, False), (4.5, True)]
+
+
+def test_ratings_of_one_second_are_in_the_file_s_order_in_the_log_and_in_what_is_known(tmp_path: Path):
+    """User 7 rated all films in one second, the highest number first."""
+    movies, ratings = many()
+    mine = [f"7::{movie}::{1 + movie % 5}::500000" for movie in range(len(movies), 0, -1)]
+    folder = write_1m(tmp_path / "raw", movies, [row for row in ratings if not row.startswith("7::")] + mine)
+    assert read("movielens", folder).log.filter(pl.col("user") == 7).sort("position")["item"].is_sorted(descending=True)
+    prepare("movielens", folder, tmp_path / "out", dim=2)
+    people = Population.load(tmp_path / "out")
+    log = pl.read_parquet(tmp_path / "out" / "interactions.parquet").filter(pl.col("user") == 7)
+    known = log.filter(pl.col("half") == "knowledge").sort("position")["item"].to_list()
+    user = pl.read_parquet(tmp_path / "out" / "interactions.parquet")["user"].unique().sort().to_list().index(7)
+    assert [int(people.catalog.item_ids[item]) for item, _ in people.known(np.array([user]))[0]] == known
+    assert len(known) > 5
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

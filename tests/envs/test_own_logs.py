@@ -136,6 +136,18 @@ def test_of_a_repeated_pair_a_click_is_kept_and_then_the_latest(tmp_path: Path):
     assert "3 rows repeat a user and an item: kept was one each, a click first, then the latest" in data.notes
 
 
+@pytest.mark.parametrize(
+    ("log", "note"),
+    [
+        ("user,item,click\n1,2,0\n1,2,1\n", "a click first"),
+        ("user,item,rating\n1,2,5\n1,2,4\n", "a click first, then the highest rating"),
+    ],
+)
+def test_which_row_of_a_pair_is_kept_without_times_is_said(tmp_path: Path, log: str, note: str):
+    data = read_own_logs(*written(tmp_path, log, None))
+    assert f"1 rows repeat a user and an item: kept was one each, {note}" in data.notes
+
+
 def test_users_who_met_little_are_left_out(tmp_path: Path):
     data = read_own_logs(*written(tmp_path), Choices(min_interactions=2))
     assert data.log["user"].unique().to_list() == [7]
@@ -283,6 +295,15 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     ),
     "nobody left": (log_of(LOG, min_interactions=9), ["no user met 9 items or more"]),
     "delimiter too long": (log_of(LOG, delimiter="::"), ["must be one ASCII character", "'::'"]),
+    "clicks alone": (
+        log_of("user,item,click\n" + "".join(f"{n},{n},1\n" for n in range(40))),
+        [
+            "all 40 interactions of log are clicks",
+            "what people were shown and did not click is missing",
+            "--click-from",
+        ],
+    ),
+    "no click": (log_of("user,item,click\n1,2,0\n"), ["none of the 1 interactions of log is a click", "--click"]),
     "log too small": (log_of(LOG), ["too few interactions to calibrate and judge"]),
 }
 
@@ -326,6 +347,82 @@ def test_missing_files_and_folders_are_named(tmp_path: Path):
         read_own_logs(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match=r"is no file; give a CSV or Parquet file"):
         read_own_logs(tmp_path)
+
+
+MISSING = ["NULL", "nan", "NaN", r"\N", "None", "N/A", "NA", "<null>", "<NA>", "#N/A", "", " "]
+
+
+@pytest.mark.parametrize("sign", MISSING)
+@pytest.mark.parametrize("column", ["user", "item", "id"])
+def test_a_missing_id_is_nobody_and_nothing(tmp_path: Path, column: str, sign: str):
+    user, item = sign if column == "user" else "9", sign if column == "item" else "1"
+    log = f'user,item,click\n1,1,1\n"{user}","{item}",0\n"{user}","{item}",1\n'
+    items = "id,title\n1,A\n" + (f'"{sign}",B\n' if column == "id" else "")
+    more = r"" if column == "id" else r".*\(1 more such rows\)"
+    with pytest.raises(
+        DataError, match=rf"row 3, column {column}: given .* no sign for a missing value such as NULL{more}"
+    ):
+        read_own_logs(*written(tmp_path, log, items))
+
+
+@pytest.mark.parametrize("rounded", ["1.23457E+12", "1e+05", "1.5e12"])
+def test_ids_whose_digits_are_lost_are_refused(tmp_path: Path, rounded: str):
+    with pytest.raises(DataError, match=r"row 2, column user: given .*, allowed is a whole number with all its digits"):
+        rows(tmp_path, f"user,item,click\n{rounded},1,1\n5,2,0\n")
+
+
+@pytest.mark.parametrize("identifier", ["12e5", "1E10", "123e4567-e89b", "1.5", "Nanette", "-"])
+def test_ids_that_only_look_like_that_are_kept(tmp_path: Path, identifier: str):
+    assert rows(tmp_path, f"user,item,click\n{identifier},1,1\n")[0][0] == number_of(identifier)
+
+
+@pytest.mark.parametrize("floats", ["log", "items"])
+def test_ids_written_as_12_and_as_12_point_0_meet(tmp_path: Path, floats: str):
+    log, items = "user,item,click\n1,12,1\n1,13,0\n", "id,title\n12,A\n13,B\n"
+    if floats == "log":
+        log = log.replace("12", "12.0")  # and 13 as it was
+    else:
+        items = items.replace("12", "12.0").replace("13", "13.0")
+    data = read_own_logs(*written(tmp_path, log, items))
+    assert data.log["item"].to_list() == [12, 13]
+    assert data.catalog.item_ids == ("12", "13")
+    assert f"ids of {'item' if floats == 'log' else 'id'} such as 12.0 are read as 12" in data.notes
+
+
+def test_versions_are_no_floats(tmp_path: Path):
+    found = rows(tmp_path, "user,item,click\n1,1.0,1\n1,1.1,0\n")
+    assert {row[1] for row in found} == {number_of("1.0"), number_of("1.1")}
+
+
+@pytest.mark.parametrize("ids", [["9007199254740993.0", "1.0"], pl.Series([2.0**54, 1.0])])
+def test_floats_too_large_to_be_told_apart_are_refused(tmp_path: Path, ids: list[str] | pl.Series):
+    frame = pl.DataFrame({"user": ids, "item": [1, 2], "click": [1, 0]})
+    frame.write_parquet(tmp_path / "log")
+    with pytest.raises(DataError, match=r"row 1, column user: given .* with all its digits"):
+        read_own_logs(tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("name", "log", "message"),
+    [
+        ("e.csv", "visitorid,event,itemid\n1,view,2\n1,addtocart,3\n", "event says 'addtocart', 'view': make a column"),
+        (
+            "l.csv",
+            "user,item,time\n1,2,1700000000\n",
+            "what was shown and not clicked is missing: add it as rows with 0",
+        ),
+        ("b.tsv", "1\tU1\t11/11/2019 9:05:58 AM\n", "if the first row is data, write a row of names above it"),
+        (
+            "r.json",
+            '{"reviewerID": "A", "asin": "B"}\n',
+            "r.json is JSON; write its fields as columns of CSV or Parquet",
+        ),
+    ],
+)
+def test_other_people_s_logs_say_what_they_lack(tmp_path: Path, name: str, log: str, message: str):
+    (tmp_path / name).write_text(log)
+    with pytest.raises(DataError, match=message):
+        read_own_logs(tmp_path / name)
 
 
 # importing

@@ -240,7 +240,7 @@ def test_data_prepare_hands_everything_on_and_prints_the_report(
         options.pop("note")("genres are tags")
         calls.append((*given, options))
         rows = [("users", "6,040"), ("base rate", "0.575")]
-        return types.SimpleNamespace(rows=lambda: rows, items=3_706, ordered=True)
+        return types.SimpleNamespace(rows=lambda: rows, items=3_706, ordered=True, directions=3_706)
 
     _replace(monkeypatch, "lerl.envs.datasets", prepare=prepare)
     options = ["--out", "data/ml", "--dim", "8", "--seed", "2", "--overwrite"]
@@ -260,7 +260,7 @@ def test_data_import_hands_on_what_was_chosen(
     def import_logs(*given: Any, **options: Any) -> types.SimpleNamespace:
         options.pop("note")("users are who")
         calls.append((given, options))
-        return types.SimpleNamespace(rows=lambda: [("users", "6,040")], items=40, ordered=False)
+        return types.SimpleNamespace(rows=lambda: [("users", "6,040")], items=40, ordered=False, directions=40)
 
     _replace(monkeypatch, "lerl.envs.datasets", import_logs=import_logs)
     flags = ["--user", "who", "--click-from", "3.5", "--time-unit", "ms", "--separator", "", "--min-interactions", "5"]
@@ -274,7 +274,9 @@ def test_data_import_hands_on_what_was_chosen(
     printed = capsys.readouterr().out
     assert printed.startswith("users are who\nusers  6,040\n")
     assert "lerl fit" not in printed
-    command = "lerl train logs --data.path 'data/my own' --planner.clusters 10 --data.users assumed\n"
+    command = (
+        "lerl train logs --data.path 'data/my own' --planner.clusters 10 --env.topic_count 10 --data.users assumed\n"
+    )
     assert printed.endswith(f": {command}")
 
 

@@ -1,6 +1,7 @@
 """The recipes that come with lerl, on a small made-up log."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,21 @@ def test_a_log_without_fitted_dynamics_names_the_command(
 def test_recipes_on_logs_need_a_folder(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", name]) == 2
     assert "this recipe needs real users: give --data.path FOLDER" in capsys.readouterr().err
+
+
+def test_import_ends_with_the_command_that_trains_on_this_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """40 items of few kinds are no 80 clusters, there are no times, and the folder's name has a blank."""
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{user},{(user + step) % 40},{(user // 20 + step) % 2}" for user in range(60) for step in range(30)]
+    Path("log.csv").write_text("\n".join(["user,item,click", *rows]))
+    assert main(["data", "import", "--interactions", "log.csv", "--out", "my shop", "--dim", "2"]) == 0
+    command = capsys.readouterr().out.splitlines()[-1].partition(": ")[2]
+    assert re.fullmatch(
+        r"lerl train logs --data.path 'my shop' --planner.clusters \d --env.topic_count \d --data.users assumed",
+        command,
+    )
+    few = ["--agents", "[boredom+greedy,random]", "--evaluation.users", "4", "--evaluation.bootstrap", "100"]
+    assert main([*shlex.split(command)[1:], *few, "--out", "run"]) == 0
+    assert "boredom+greedy" in capsys.readouterr().out
