@@ -37,6 +37,7 @@ EXACT = 2**53
 """Whole numbers up to here are told apart when they are written as floats."""
 
 LONGEST_MISSING = max(map(len, MISSING))
+NO_TIMES = ", or take no times with --time ''"
 ADD_ITEM = "add the item there or remove the row"
 AN_ID = "a whole number with all its digits, or text in one line, but no sign for a missing value such as NULL or nan"
 
@@ -121,7 +122,7 @@ def read_interactions(scan: Scan, columns: Columns, known: NDArray[np.int64] | N
     values = _values(scan, columns, form)
     log = scan.collect(frame.select(ROW, pl.col(USER).alias("user"), pl.col(ITEM).alias("item"), *values))
     if columns.time is not None and form is not None:
-        _refuse_rows(scan, log.filter(pl.col("time").is_null()), columns.time, form.allowed, form.mend)
+        _refuse_rows(scan, log.filter(pl.col("time").is_null()), columns.time, form.allowed, f"{form.mend}{NO_TIMES}")
     if known is not None:
         unknown = log.filter(~pl.col("item").is_in(pl.Series(known).implode()))
         _refuse_rows(scan, unknown, columns.item, "the id of an item in the list of items", ADD_ITEM)

@@ -293,9 +293,10 @@ def _cells(listed: Scan, column: str | None, flags: dict[str, str]) -> pl.Expr:
         return pl.concat_list(told).list.drop_nulls()
     if column is None:
         return pl.lit([], pl.List(pl.String))
-    if listed.schema[column] == pl.List(pl.String):
+    given = listed.schema[column]
+    if isinstance(given, pl.List) and (given.inner in (pl.String, pl.Categorical, pl.Enum) or given.inner.is_integer()):
         name = pl.element().str.strip_chars()
-        return pl.col(column).list.eval(name.filter(name.is_not_null() & (name != "")))
+        return pl.col(column).cast(pl.List(pl.String)).list.eval(name.filter(name.is_not_null() & (name != "")))
     return _text(listed, column)
 
 

@@ -1,7 +1,7 @@
 """When things happened: how a column of a log tells the time, decided by the whole column.
 
-No log is older than the web's shops nor from the future: a time outside 1995 to 2099 is refused, or said to be unknown.
-That range also tells the units apart: no number lies in it for more than one of them.
+No log is older than the web's shops, and none lies beyond 2037, where the seconds of 32 bits end: another time is refused,
+or said to be unknown. The range also tells units apart: no number lies in it in two of them.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ import polars as pl
 from lerl.envs.logs import DataError
 from lerl.envs.tables import refused_type
 
-FIRST_YEAR, LAST_YEAR = 1995, 2099
+FIRST_YEAR, LAST_YEAR = 1995, 2037
 EARLIEST = int(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp())
 LATEST = int(datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC).timestamp())
 """Seconds since 1970 from which on, and before which, a time is one that a log may have."""

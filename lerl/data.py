@@ -16,7 +16,6 @@ SETS = (
 
 LONGEST = 512  # numbers in an item vector
 LOGS = "logs"  # the recipe for any prepared folder
-CLUSTERS, TOPICS = 80, 20  # of the recipes on logs; a small catalogue, or one of like items, has fewer
 
 IMPORT = """\
 Make a log of your own ready to train on. FILE is CSV with a header, or Parquet. Columns that no flag names are guessed
@@ -178,11 +177,14 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
 
 
 def _say_next(out: Path, report: "PrepareReport", recipe: str, dense: bool = False) -> None:
-    """Commands that go on from a prepared folder, the last of which trains on it as it is."""
+    """Commands that go on from a prepared folder, the last of which trains on it as it is.
+
+    Where the recipes on logs need more items, or more different ones, than there are, the commands say how many.
+    """
     there = shlex.quote(str(out))
-    clusters, topics = (max(1, min(most, report.items // 4, report.directions // 2)) for most in (CLUSTERS, TOPICS))
-    fewer = f" --planner.clusters {clusters}" if clusters < CLUSTERS else ""
-    fewer += f" --env.topic_count {topics}" if topics < TOPICS else ""
+    most = min(report.items // 4, report.directions // 2)
+    needed = {"planner.clusters": (80, most), "env.topic_count": (20, most), "env.slate_size": (6, report.items)}
+    fewer = "".join(f" --{key} {max(1, few)}" for key, (usual, few) in needed.items() if few < usual)
     train = f"lerl train {recipe} --data.path {there}{fewer}"
     print(f"written to {out}; look at it with: lerl data describe {there}")
     if dense:

@@ -46,7 +46,7 @@ class Description:
         categories: names of the catalogue's categories.
         category_items: (C,) how many items are in each.
         category_counts: (C,) how many interactions their items have.
-        times: (N,) seconds since 1970 of the interactions whose time is known, from 1970 to 2099.
+        times: (N,) seconds since 1970 of the interactions whose time is known, from 1970 to 2037.
         strange_times: how many lie outside of that.
     """
 

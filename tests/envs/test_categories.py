@@ -161,6 +161,13 @@ def test_one_token_of_recbole_is_one_name(tmp_path: Path):
     assert data.log["click"].to_list() == [True, False, True]
 
 
+@pytest.mark.parametrize(("lists", "expected"), [([["War", " "], []], "War"), ([[27], None], "27")])
+def test_parquet_lists_are_categories(tmp_path: Path, lists: list[list[Any]], expected: str):
+    pl.DataFrame({"user": [1, 1], "item": [1, 2], "click": [1, 0]}).write_parquet(tmp_path / "log")
+    pl.DataFrame({"id": [1, 2], "genres": lists}).write_parquet(tmp_path / "items")
+    assert categories(read_own_logs(tmp_path / "log", tmp_path / "items")) == [{expected}, {"other"}]
+
+
 def test_parquet_flags_are_categories(tmp_path: Path):
     pl.DataFrame({"user": [1, 1], "item": [1, 2], "click": [1, 0]}).write_parquet(tmp_path / "log")
     pl.DataFrame({"id": [1, 2], "War": [True, False], "Drama": [False, False]}).write_parquet(tmp_path / "items")

@@ -235,7 +235,7 @@ def test_a_view_in_a_year_that_no_log_has_is_one_at_an_unknown_time(tmp_path: Pa
         (2, 1_600_000_000, 0),
         (3, None, None),
     ]
-    told = "2 views have no time from 1995 to 2099: they come after their user's others, in an order that is not known"
+    told = "2 views have no time from 1995 to 2037: they come after their user's others, in an order that is not known"
     assert told in data.notes
 
 
