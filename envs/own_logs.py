@@ -138,7 +138,7 @@ def _columns(events: Scan, choices: Choices) -> Columns:
 def _told(events: Scan, columns: Columns, read: Read) -> str:
     """A line that says which column was taken for what."""
     click = f"a click is a {columns.rating} of {columns.click_from:g} or more" if columns.click_from is not None else ""
-    times = f"times are {columns.time}, {read.time}" if columns.time else "there are no times"
+    times = f"times are {columns.time}: {read.time}" if columns.time else "there are no times"
     taken = [f"users are {columns.user}", f"items are {columns.item}", click or f"a click is {columns.click}", times]
     return f"{events.path.name}: {', '.join(taken)}"
 

@@ -1,7 +1,7 @@
 """When things happened: how a column of a log tells the time, decided by the whole column.
 
-No log is older than the web's shops, and none lies beyond 2037, where the seconds of 32 bits end: another time is refused,
-or said to be unknown. The range also tells units apart: no number lies in it in two of them.
+No log is older than the web's shops, and none lies beyond 2037, where the seconds of 32 bits end: another time is
+refused, or said to be unknown. The range also tells units apart: no number lies in it in two of them.
 """
 
 from collections.abc import Callable, Sequence

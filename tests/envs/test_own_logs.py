@@ -57,7 +57,7 @@ def test_columns_go_by_common_names_and_a_note_says_which(tmp_path: Path):
     assert data.catalog.categories.membership.tolist() == [[True, True, False], [False, False, True]]
     assert (data.name, data.dropped_items, data.merged) == ("log", 1, 0)
     assert data.notes == (
-        "log.csv: users are user_id, items are item_id, a click is a rating of 4 or more, times are timestamp, "
+        "log.csv: users are user_id, items are item_id, a click is a rating of 4 or more, times are timestamp: "
         "seconds since 1970",
         "items.csv: ids are item_id, titles are title, categories are categories, separated by '|'",
         "1 items have no category: they are 'other'",

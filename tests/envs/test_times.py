@@ -31,7 +31,7 @@ def log_of(folder: Path, cells: list[Any] | pl.Series, **choices: Any) -> DataSe
 
 
 def told(data: DataSet) -> str:
-    return data.notes[0].partition("times are time, ")[2]
+    return data.notes[0].partition("times are time: ")[2]
 
 
 READ: dict[str, tuple[list[Any], str, list[int]]] = {
@@ -181,5 +181,5 @@ def test_parquet_times_that_cannot_be_are_refused(tmp_path: Path, times: pl.Seri
 def test_a_timestamp_goes_before_a_date(tmp_path: Path):
     (tmp_path / "log.csv").write_text(f"user,item,click,date,time_ms\n1,2,1,2024-01-01,{T}000\n")
     data = read_own_logs(tmp_path / "log.csv")
-    assert "times are time_ms, milliseconds since 1970" in data.notes[0]
+    assert "times are time_ms: milliseconds since 1970" in data.notes[0]
     assert data.log["time"].to_list() == [T]
