@@ -5,16 +5,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 
 from lerl.envs.goodbooks import read_goodbooks
 from lerl.envs.kuairand import read_kuairand
 from lerl.envs.kuairec import read_kuairec, read_kuairec_dense
 from lerl.envs.layouts import DataSet
-from lerl.envs.logs import with_half
+from lerl.envs.logs import DataError, with_half
 from lerl.envs.movielens import read_movielens
 from lerl.envs.own_logs import Choices, read_own_logs
 from lerl.envs.population import INTERACTIONS_FILE, check_vacant, new_folder
+from lerl.envs.topics import unit_rows
 
 if TYPE_CHECKING:
     from lerl.envs.taste import FittedPopulation
@@ -29,6 +31,10 @@ READERS: dict[str, Callable[[Path], DataSet]] = {
 
 DENSE_READERS: dict[str, Callable[[Path], DataSet]] = {"kuairec": read_kuairec_dense}
 """The same for data sets with a matrix in which nearly everybody met everything."""
+
+
+SOME = 20_000
+"""So many items tell whether a catalogue's vectors differ enough to be clustered."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,8 @@ class PrepareReport:
         correlation: of the two sides' log-odds over all items, see `lerl.envs.taste.agreement`.
         merged: how many interactions were left out because the user met the item in another row too.
         kinds: chance that each kind of feedback beside the click is ranked above its absence, by name.
+        ordered: whether every interaction has its place in time, without which no dynamics can be fitted.
+        directions: how many different directions either side's item vectors have at least, of the first SOME items.
     """
 
     name: str
@@ -76,6 +84,8 @@ class PrepareReport:
     correlation: float
     merged: int = 0
     kinds: Mapping[str, float] = field(default_factory=dict)
+    ordered: bool = False
+    directions: int = 0
 
     def rows(self) -> list[tuple[str, str]]:
         """Label and value, one pair per line to print."""
@@ -191,6 +201,7 @@ def _write(
 ) -> PrepareReport:
     from lerl.envs.taste import fit_dense, fit_population
 
+    _refuse_one_kind(data)
     log = with_half(data.log)
     if data.known is None or data.numbers is None:
         fitted = fit_population(
@@ -199,7 +210,7 @@ def _write(
     else:
         log = log.with_columns(half=pl.lit("truth"))
         fitted = fit_dense(data.name, data.catalog, data.log, data.known, data.numbers, dim=dim, seed=seed)
-    report = _report(data, fitted)
+    report = _report(data, fitted, ordered=log["position"].null_count() == 0)
     with new_folder(out, overwrite=overwrite) as partial:
         fitted.population.write(partial, about={"settings": settings, "report": asdict(report)})
         log.write_parquet(partial / INTERACTIONS_FILE)
@@ -231,8 +242,26 @@ def _read_kinds(format: str, folder: Path, feedback: Mapping[str, float]) -> Dat
     return read_kuairand(folder, feedback)
 
 
-def _report(data: DataSet, fitted: "FittedPopulation") -> PrepareReport:
+def _refuse_one_kind(data: DataSet) -> None:
+    """Refuse a log of clicks alone, or of none."""
+    clicks, rows = int(data.log["click"].sum()), len(data.log)
+    if clicks == rows:
+        raise DataError(
+            f"all {rows:,} interactions of {data.name} are clicks; what people were shown and did not click is "
+            f"missing, and it is half of what tells their taste: add it as rows whose click is 0, or give ratings and "
+            f"a --click-from above the lowest"
+        )
+    if not clicks:
+        raise DataError(
+            f"none of the {rows:,} interactions of {data.name} is a click, and taste shows in what people click: take "
+            f"another column with --click, or give a lower --click-from"
+        )
+
+
+def _report(data: DataSet, fitted: "FittedPopulation", ordered: bool) -> PrepareReport:
     training = fitted.population.training
+    people = fitted.population
+    vectors = people.truth.item_vectors, people.knowledge.item_vectors[:, :-1]
     return PrepareReport(
         name=data.name,
         users=len(training),
@@ -253,6 +282,8 @@ def _report(data: DataSet, fitted: "FittedPopulation") -> PrepareReport:
         correlation=fitted.correlation,
         merged=data.merged,
         kinds={name: fit.auc for name, fit in fitted.kinds.items()},
+        ordered=ordered,
+        directions=min(len(np.unique(unit_rows(rows[:SOME]).round(3), axis=0)) for rows in vectors),
     )
 
 

@@ -7,8 +7,10 @@ those numbers, and so depend neither on the order of the rows nor on which other
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,19 +19,27 @@ from numpy.typing import NDArray
 from lerl.envs.logs import SCHEMA
 from lerl.envs.scans import ROW, Check, Scan
 from lerl.envs.tables import refused_type
+from lerl.envs.times import DAYS, MEND, SECOND, TIME, UNITS, ZONED, Form, form_of
 
 WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})$"
 USER, ITEM, TEXT = "\x00user", "\x00item", "\x00text"
 """Columns beside those of the file: no header can hold this character."""
 
 CLICKED, NOT_CLICKED = ("1", "true", "1.0"), ("0", "false", "0.0")
-FARTHEST = 100_000_000_000
-"""Seconds from 1970 to the year 5138, and milliseconds from 1970 to 1973: what lies beyond is in a smaller unit."""
+MISSING = ("", "null", "<null>", "(null)", "none", "nan", "na", "n/a", "#n/a", "<na>", "nil", "undefined", "\\n")
+"""What programs write where there is no value, in lower case; `\\N` is MySQL's, PostgreSQL's and IMDb's."""
 
-UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000}
-UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds"}
-DATES = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
-MEND = "correct or remove the row"
+ROUNDED = r"^-?[0-9]+(?:\.[0-9]+[eE]\+?[0-9]+|[eE]\+[0-9]+)$"
+"""A number such as 1.23457E+12, as spreadsheets write long ids: the digits that told them apart are gone."""
+
+FLOAT_WRITTEN = r"^-?[0-9]+(?:\.0)?$"
+EXACT = 2**53
+"""Whole numbers up to here are told apart when they are written as floats."""
+
+LONGEST_MISSING = max(map(len, MISSING))
+NO_TIMES = ", or take no times with --time ''"
+ADD_ITEM = "add the item there or remove the row"
+AN_ID = "a whole number with all its digits, or text in one line, but no sign for a missing value such as NULL or nan"
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class Columns:
         rating: any number; None where there is none.
         click_from: a rating of so much or more is a click; None where `click` tells.
         time: when, as a number or a date; None where it is not known.
-        unit: of a time that is a number: "s", "ms" or "us" since 1970.
+        unit: of a time that is a number, one of `lerl.envs.times.UNITS`; None where the numbers have to tell it.
         bounds: the lowest and the highest rating allowed; None for any number.
     """
 
@@ -53,13 +63,13 @@ class Columns:
     rating: str | None = None
     click_from: float | None = None
     time: str | None = None
-    unit: str = "s"
+    unit: str | None = None
     bounds: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.click is None and (self.rating is None or self.click_from is None):
             raise ValueError("clicks need a column of their own, or a rating and the number that a click begins at")
-        if self.unit not in UNITS:
+        if self.unit is not None and self.unit not in UNITS:
             raise ValueError(f"the unit of times must be one of {list(UNITS)}, given {self.unit!r}")
 
     @property
@@ -73,20 +83,26 @@ class Read:
     """A log, and what was left out of it.
 
     Attributes:
-        log: see `lerl.envs.logs.SCHEMA`, in order of user and item.
+        log: see `lerl.envs.logs.SCHEMA`, with `position`, in order of user and item.
         merged: how many rows met an item that the same user met in another row.
         item_ids: texts of item ids that are no whole numbers, by their number.
+        time: how the file tells times, to print; empty where it has none.
+        notes: what else was taken for what, one line each.
     """
 
     log: pl.DataFrame
     merged: int
     item_ids: dict[int, str]
+    time: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def read_interactions(scan: Scan, columns: Columns, known: NDArray[np.int64] | None = None) -> Read:
     """The checked log of a file.
 
-    Of rows with the same user and item one is kept: a click before what is none, and of those the latest.
+    Of rows with the same user and item one is kept: a click before what is none, and of those the latest. `position`
+    counts each user's rows in order of time, from 0, those of the same time in the file's order; it is null where there
+    are no times.
 
     Args:
         scan: the file.
@@ -97,18 +113,23 @@ def read_interactions(scan: Scan, columns: Columns, known: NDArray[np.int64] | N
         DataError: the file cannot be used as it is; the message names file, row, column and mend.
     """
     scan.need(*columns.used)
-    dates = columns.time is not None and _holds_dates(scan, columns.time)
-    ids = {"user": columns.user, "item": columns.item}
-    texts = {role: whole_of(scan, column).is_null().any() for role, column in ids.items()}
-    are_texts = scan.refuse(_checks(scan, columns, dates), **texts)
-    frame, _ = _numbered(scan, scan.frame, columns.user, USER, are_texts["user"])
-    frame, item_ids = _numbered(scan, frame, columns.item, ITEM, are_texts["item"])
-    log = scan.collect(
-        frame.select(ROW, pl.col(USER).alias("user"), pl.col(ITEM).alias("item"), *_values(scan, columns, dates))
-    )
+    form = None if columns.time is None else form_of(scan.path, scan.frame, columns.time, columns.unit, scan.collect)
+    users, items = ids_of(scan, columns.user), ids_of(scan, columns.item)
+    found = scan.refuse(_checks(scan, columns, users, items), **users.facts("user"), **items.facts("item"))
+    users, items = users.settled(scan, found, "user"), items.settled(scan, found, "item")
+    frame, _ = _numbered(scan, scan.frame if form is None else form.read(scan.frame), users, USER)
+    frame, item_ids = _numbered(scan, frame, items, ITEM)
+    values = _values(scan, columns, form)
+    log = scan.collect(frame.select(ROW, pl.col(USER).alias("user"), pl.col(ITEM).alias("item"), *values))
+    if columns.time is not None and form is not None:
+        _refuse_rows(scan, log.filter(pl.col("time").is_null()), columns.time, form.allowed, f"{form.mend}{NO_TIMES}")
     if known is not None:
-        _refuse_unknown(scan, log, columns.item, known)
-    return _one_row_per_pair(log, item_ids)
+        unknown = log.filter(~pl.col("item").is_in(pl.Series(known).implode()))
+        _refuse_rows(scan, unknown, columns.item, "the id of an item in the list of items", ADD_ITEM)
+    kept = _one_row_per_pair(log)
+    told = "" if form is None else form.note(log)
+    notes = tuple(f"ids of {ids.column} such as 12.0 are read as 12" for ids in (users, items) if ids.float_written)
+    return Read(kept, len(log) - len(kept), item_ids, told, notes)
 
 
 def number_of(identifier: str) -> int:
@@ -118,60 +139,102 @@ def number_of(identifier: str) -> int:
     return int.from_bytes(blake2b(identifier.encode(), digest_size=8).digest(), "little", signed=True)
 
 
-def id_text(scan: Scan, column: str) -> pl.Expr:
-    """A column of ids as text without surrounding blanks, null where there is none.
+@dataclass(frozen=True)
+class Ids:
+    """A column of ids.
+
+    Attributes:
+        column: its name.
+        text: an id without surrounding blanks, null where there is none or its digits are lost.
+        number: an id that is a whole number, Int64, null for others.
+        some_text: whether some are no whole numbers.
+        float_written: whether its whole numbers are written as 12.0, as pandas does where some are missing.
+    """
+
+    column: str
+    text: pl.Expr
+    number: pl.Expr
+    some_text: bool = False
+    float_written: bool = False
+
+    @property
+    def check(self) -> Check:
+        """An id that is missing, a fraction, or runs over a line's end, as it does where a quotation mark is open."""
+        return Check(self.column, self.text.is_null() | self.text.str.contains(r"[\r\n]"), AN_ID, MEND)
+
+    def facts(self, role: str) -> dict[str, pl.Expr]:
+        """What the whole column has to tell, by name."""
+        whole, written = self.text.str.contains(FLOAT_WRITTEN).all(), self.text.str.ends_with(".0").any()
+        return {f"{role} texts": self.number.is_null().any(), f"{role} floats": whole & written}
+
+    def settled(self, scan: Scan, found: Mapping[str, Any], role: str) -> "Ids":
+        """These ids as the whole column tells them; where each is a whole number, or one with `.0`, it holds numbers.
+
+        Raises:
+            DataError: such a number is so large that its last digits are lost.
+        """
+        if not found[f"{role} floats"]:
+            return replace(self, some_text=bool(found[f"{role} texts"]))
+        whole = self.text.str.strip_suffix(".0")
+        lost = (self.text != whole) & ~whole.cast(pl.Int64, strict=False).is_between(-EXACT, EXACT).fill_null(False)
+        text = pl.when(~lost).then(whole).otherwise(None)
+        ids = Ids(self.column, text, _whole_number(text), float_written=True)
+        return replace(ids, some_text=scan.refuse([ids.check], **ids.facts(role))[f"{role} texts"])
+
+
+def ids_of(scan: Scan, column: str) -> Ids:
+    """How a column tells ids, one by one; see `Ids.settled` for what the whole column tells.
 
     Raises:
         DataError: the column's type cannot be an id.
     """
     given = scan.schema[column]
     if given.is_integer():
-        return pl.col(column).cast(pl.String)
+        return Ids(column, pl.col(column).cast(pl.String), pl.col(column).cast(pl.Int64, strict=False))
     if given.is_float():
-        whole = pl.when(pl.col(column).floor() == pl.col(column)).then(pl.col(column).cast(pl.Int64, strict=False))
-        return whole.otherwise(None).cast(pl.String)
-    if given == pl.String or given == pl.Categorical or given == pl.Enum:
-        text = pl.col(column).cast(pl.String).str.strip_chars()
-        return pl.when(text != "").then(text).otherwise(None)
-    raise refused_type(scan.path, column, given, "text and whole numbers")
+        most = EXACT if given == pl.Float64 else 2**24
+        exact = (pl.col(column).floor() == pl.col(column)) & (pl.col(column).abs() <= most)
+        number = pl.when(exact).then(pl.col(column).cast(pl.Int64, strict=False)).otherwise(None)
+        return Ids(column, number.cast(pl.String), number)
+    if not (given == pl.String or given == pl.Categorical or given == pl.Enum):
+        raise refused_type(scan.path, column, given, "text and whole numbers")
+    text = pl.col(column).cast(pl.String).str.strip_chars()
+    missing = text.str.len_bytes() <= LONGEST_MISSING
+    bad = (missing & text.str.to_lowercase().is_in(MISSING)) | text.str.contains(ROUNDED)
+    text = pl.when(~bad).then(text).otherwise(None)
+    return Ids(column, text, _whole_number(text))
 
 
-def id_check(scan: Scan, column: str) -> Check:
-    """An id that is missing, is a fraction, or runs over a line's end, as it does where a quotation mark is open."""
-    text = id_text(scan, column)
-    return Check(column, text.is_null() | text.str.contains(r"[\r\n]"), "a whole number or text in one line", MEND)
-
-
-def whole_of(scan: Scan, column: str) -> pl.Expr:
-    """Ids that are whole numbers, Int64, null for others."""
-    if scan.schema[column].is_integer():
-        return pl.col(column).cast(pl.Int64, strict=False)
-    text = id_text(scan, column)
+def _whole_number(text: pl.Expr) -> pl.Expr:
     return pl.when(text.str.contains(WHOLE)).then(text).otherwise(None).cast(pl.Int64, strict=False)
 
 
-def _numbered(
-    scan: Scan, frame: pl.LazyFrame, column: str, name: str, some_text: bool
-) -> tuple[pl.LazyFrame, dict[int, str]]:
+def whole_of(scan: Scan, column: str) -> pl.Expr:
+    """Whole numbers, Int64, null where a cell is none.
+
+    Raises:
+        DataError: the column's type can hold none.
+    """
+    return ids_of(scan, column).number
+
+
+def _numbered(scan: Scan, frame: pl.LazyFrame, ids: Ids, name: str) -> tuple[pl.LazyFrame, dict[int, str]]:
     """The frame with the ids of a column as numbers, and the texts of those ids that are none."""
-    number, text = whole_of(scan, column), id_text(scan, column)
-    if not some_text:
-        return frame.with_columns(number.alias(name)), {}
-    texts = scan.collect(scan.frame.filter(number.is_null()).select(text=text).unique())["text"].to_list()
+    if not ids.some_text:
+        return frame.with_columns(ids.number.alias(name)), {}
+    texts = scan.collect(scan.frame.filter(ids.number.is_null()).select(text=ids.text).unique())["text"].to_list()
     hashed = {number_of(text): text for text in texts}
     table = pl.LazyFrame({TEXT: hashed.values(), name: hashed.keys()}, schema={TEXT: pl.String, name: pl.Int64})
-    joined = frame.with_columns(text.alias(TEXT)).join(table, on=TEXT, how="left").drop(TEXT)
-    return joined.with_columns(pl.coalesce(number, name).alias(name)), hashed
+    joined = frame.with_columns(ids.text.alias(TEXT)).join(table, on=TEXT, how="left").drop(TEXT)
+    return joined.with_columns(pl.coalesce(ids.number, name).alias(name)), hashed
 
 
-def _checks(scan: Scan, columns: Columns, dates: bool) -> list[Check]:
-    checks = [id_check(scan, columns.user), id_check(scan, columns.item)]
+def _checks(scan: Scan, columns: Columns, users: Ids, items: Ids) -> list[Check]:
+    checks = [users.check, items.check]
     if columns.click is not None:
         checks.append(Check(columns.click, flag_of(scan, columns.click).is_null(), "0 or 1, true or false", MEND))
     if columns.rating is not None:
         checks.append(_rating_check(scan, columns.rating, columns.bounds))
-    if columns.time is not None:
-        checks.append(_time_check(scan, columns.time, columns.unit, dates))
     return checks
 
 
@@ -182,21 +245,15 @@ def _rating_check(scan: Scan, column: str, bounds: tuple[float, float] | None) -
     return Check(column, ~rating.is_between(*bounds), f"a number from {bounds[0]:g} to {bounds[1]:g}", MEND)
 
 
-def _time_check(scan: Scan, column: str, unit: str, dates: bool) -> Check:
-    time = _seconds(scan, column, unit, dates)
-    if dates:
-        return Check(column, time.is_null(), "a date such as 2024-05-31 or 2024-05-31 18:30:00", MEND)
-    mend = f"{MEND}, or say with --time-unit whether it is s, ms or us"
-    return Check(column, ~time.is_between(-FARTHEST, FARTHEST), f"a number of {UNIT_NAMES[unit]} since 1970", mend)
-
-
-def _values(scan: Scan, columns: Columns, dates: bool) -> list[pl.Expr]:
-    """Click, rating and time, as a log has them."""
+def _values(scan: Scan, columns: Columns, form: Form | None) -> list[pl.Expr]:
+    """Click, rating and time, in nanoseconds, as a log has them."""
     none = pl.lit(None)
     rating = none if columns.rating is None else float_of(scan, columns.rating)
     click = rating >= columns.click_from if columns.click is None else flag_of(scan, columns.click)
-    time = none if columns.time is None else _seconds(scan, columns.time, columns.unit, dates).floor()
-    return [click.alias("click"), rating.cast(pl.Float32).alias("rating"), time.cast(pl.Int64).alias("time")]
+    values = [click.alias("click"), rating.cast(pl.Float32).alias("rating")]
+    if form is None:
+        return [*values, none.cast(pl.Int64).alias("time")]
+    return [*values, pl.col(TIME).alias("time"), pl.col(ZONED), pl.col(DAYS)]
 
 
 def float_of(scan: Scan, column: str) -> pl.Expr:
@@ -223,48 +280,18 @@ def flag_of(scan: Scan, column: str) -> pl.Expr:
     return pl.when(text.is_in(CLICKED)).then(True).when(text.is_in(NOT_CLICKED)).then(False).otherwise(None)
 
 
-def _seconds(scan: Scan, column: str, unit: str, dates: bool) -> pl.Expr:
-    """Seconds since 1970, Float64, null where it is no time."""
-    if not dates:
-        return float_of(scan, column) / UNITS[unit]
-    time = _parsed(pl.col(column)) if scan.schema[column] == pl.String else pl.col(column).cast(pl.Datetime("us"))
-    return time.dt.epoch("us") / 1e6
+def _refuse_rows(scan: Scan, bad: pl.DataFrame, column: str, allowed: str, mend: str) -> None:
+    """Refuse rows of the file that were read already, if there are any."""
+    if len(bad):
+        scan.refuse_row(int(bad[ROW].to_numpy().min()), len(bad) - 1, column, allowed, mend)
 
 
-def _parsed(text: pl.Expr) -> pl.Expr:
-    """Dates as ISO 8601 writes them, in UTC where they name no other zone."""
-    plain = text.str.strip_chars().str.replace("[Tt]", " ").str.replace_all("/", "-").str.replace(r"(?:Z| ?UTC)$", "")
-    zoned = plain.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%:z", strict=False, time_unit="us").dt.replace_time_zone(None)
-    return pl.coalesce(*(plain.str.to_datetime(form, strict=False, time_unit="us") for form in DATES), zoned)
-
-
-def _holds_dates(scan: Scan, column: str) -> bool:
-    """Whether a column holds dates instead of numbers: by its type, or else by its first cell."""
-    given = scan.schema[column]
-    if given in (pl.Date, pl.Datetime):
-        return True
-    if given != pl.String:
-        return False
-    first = scan.collect(scan.frame.select(date=_parsed(pl.col(column))).head(1))["date"]
-    return bool(len(first)) and first[0] is not None
-
-
-def _refuse_unknown(scan: Scan, log: pl.DataFrame, column: str, known: NDArray[np.int64]) -> None:
-    unknown = log.filter(~log["item"].is_in(pl.Series(known).implode()))
-    if len(unknown):
-        allowed = "the id of an item in the list of items"
-        scan.refuse_row(
-            int(unknown[ROW].to_numpy().min()),
-            len(unknown) - 1,
-            column,
-            allowed,
-            "add the item there or remove the row",
-        )
-
-
-def _one_row_per_pair(log: pl.DataFrame, item_ids: dict[int, str]) -> Read:
-    log = log.select(list(SCHEMA)).sort("user", "item", "click", "time", "rating")
+def _one_row_per_pair(log: pl.DataFrame) -> pl.DataFrame:
+    """From rows with times in nanoseconds a log with whole seconds and places."""
+    log = log.sort("user", "item", "click", "time", "rating", ROW)
     user, item = log["user"], log["item"]
     last = ((user != user.shift(-1)) | (item != item.shift(-1))).fill_null(True)
-    kept = log.filter(last)
-    return Read(kept, len(log) - len(kept), item_ids)
+    kept = log.filter(last).sort("user", "time", ROW)
+    place = pl.when(pl.col("time").is_not_null()).then(pl.int_range(pl.len(), dtype=pl.Int32).over("user"))
+    kept = kept.with_columns(position=place, time=pl.col("time") // SECOND).sort("user", "item")
+    return kept.select(*SCHEMA, "position")

@@ -117,7 +117,7 @@ def _views(path: Path, flags: Mapping[str, views.Flag]) -> pl.DataFrame:
         raise DataError(f"{path}: column {missing[0]} is missing, its kinds of feedback are {there}; choose among them")
     if path.name == HISTORY:
         return views.read_views(read, views.ViewColumns(flags, last="pos_from_end"))
-    return views.read_views(read, views.ViewColumns(flags, clock=views.Clock("time_ms", per_second=1_000)))
+    return views.read_views(read, views.ViewColumns(flags, clock=views.Clock("time_ms", "ms")))
 
 
 def _tags(path: Path) -> pl.DataFrame:

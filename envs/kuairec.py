@@ -38,8 +38,9 @@ def read_kuairec(folder: Path) -> DataSet:
     list such as [27, 9]), and kuairec_caption_category.csv where it is there.
 
     A click is a watch_ratio of 2 or more. The README says "> 2.0" where it suggests a like; there is no other signal.
-    The log's rating is the watch_ratio. Of a user's views of one video the first is kept. A row without a timestamp is
-    a view at an unknown time, after the others of its user.
+    The log's rating is the watch_ratio. Of a user's views of one video the first is kept. A row without a timestamp, or
+    with one that no log has (the matrices hold some long before 1970), is a view at an unknown time, after the others
+    of its user; such views are counted.
 
     With the captions, a title is a video's caption and its category the name of the first of three levels; without them
     titles are ids and the categories are feat, called "tag 27". Rows of the captions that broke (line breaks and
@@ -57,6 +58,7 @@ def read_kuairec(folder: Path) -> DataSet:
     items, dropped, unlisted = views.items_of(log, listed)
     items = or_other(or_id(items))
     notes = [_click_note(), *notes, *views.merged_note(merged), *views.unlisted_note(unlisted, TAGS_FILE)]
+    notes += views.untimed_note(log)
     return DataSet("kuairec", catalog_of(items), log, dropped, merged, items["item"].to_numpy(), tuple(notes))
 
 
@@ -86,6 +88,7 @@ def read_kuairec_dense(folder: Path) -> DataSet:
         *notes,
         *views.merged_note(merged + big_merged),
         *views.unlisted_note(unlisted, TAGS_FILE),
+        *views.untimed_note(log),
     ]
     numbers = items["item"].to_numpy()
     return DataSet("kuairec dense", catalog_of(items), log, dropped, merged, numbers, tuple(notes), known)

@@ -8,7 +8,8 @@ import polars as pl
 
 from lerl.envs.layouts import CLICK_FROM, DataSet, Layout, catalog_of, layout_of, or_id, or_other
 from lerl.envs.scans import scan
-from lerl.envs.tables import Table, parquet, refuse_twice, seconds, separated, strings, whole, within
+from lerl.envs.tables import Table, parquet, refuse_twice, separated, strings, whole, within
+from lerl.envs.times import SECOND, form_of
 
 NO_GENRE = ("", "unknown", "(no genres listed)")
 GENRES_100K = (
@@ -22,11 +23,10 @@ RATING_COLUMNS = ("user_id", "movie_id", "rating", "timestamp")
 
 
 class _Reader(NamedTuple):
-    """How a layout's files become tables of ITEM_COLUMNS and of RATING_COLUMNS, and its lowest rating."""
+    """How a layout's files become tables of ITEM_COLUMNS and of RATING_COLUMNS."""
 
     items: Callable[[Path], Table]
     ratings: Callable[[Path], Table]
-    lowest: float
 
 
 def _items_1m(path: Path) -> Table:
@@ -66,26 +66,27 @@ def _ratings_parquet(path: Path) -> Table:
     return parquet(path, RATING_COLUMNS)
 
 
-HIGHEST = 5
+LOWEST, HIGHEST = 0.5, 5
 READERS = {
-    Layout("MovieLens-1M", "movies.dat", "ratings.dat"): _Reader(_items_1m, _ratings_1m, 1),
-    Layout("MovieLens-100K", "u.item", "u.data"): _Reader(_items_100k, _ratings_100k, 1),
-    Layout("MovieLens-latest", "movies.csv", "ratings.csv"): _Reader(_items_latest, _ratings_latest, 0.5),
-    Layout("Parquet", "movies.parquet", "ratings.parquet"): _Reader(_items_parquet, _ratings_parquet, 1),
+    Layout("MovieLens-1M", "movies.dat", "ratings.dat"): _Reader(_items_1m, _ratings_1m),
+    Layout("MovieLens-100K", "u.item", "u.data"): _Reader(_items_100k, _ratings_100k),
+    Layout("MovieLens-latest", "movies.csv", "ratings.csv"): _Reader(_items_latest, _ratings_latest),
+    Layout("Parquet", "movies.parquet", "ratings.parquet"): _Reader(_items_parquet, _ratings_parquet),
 }
 
 
 def read_movielens(folder: Path) -> DataSet:
     """MovieLens as published, or its tables as Parquet files; which of them is told by the files in the folder.
 
-    - MovieLens-1M: movies.dat and ratings.dat, fields separated by `::`, ratings from 1 to 5;
-    - MovieLens-100K: u.item, separated by `|`, and u.data, separated by tabs, ratings from 1 to 5;
-    - MovieLens-latest: movies.csv (movieId, title, genres) and ratings.csv (userId, movieId, rating, timestamp), UTF-8,
-      ratings from 0.5 to 5;
+    - MovieLens-1M and -10M: movies.dat and ratings.dat, fields separated by `::`;
+    - MovieLens-100K: u.item, separated by `|`, and u.data, separated by tabs;
+    - MovieLens-latest, -20M, -25M and -32M: movies.csv (movieId, title, genres) and ratings.csv (userId, movieId,
+      rating, timestamp), UTF-8;
     - movies.parquet (movie_id, title, genres) and ratings.parquet (user_id, movie_id, rating, timestamp).
 
-    The text of the first two is UTF-8 where it is valid UTF-8 and Latin-1, as published, where it is not. A rating of 4
-    stars or more is a click. An item without a genre gets the category "other"; items that nobody rated are dropped.
+    The text of the .dat and u. files is UTF-8 where it is valid UTF-8 and Latin-1, as published, where it is not.
+    Ratings go from half a star to 5; of 4 stars or more they are a click. Of a user's ratings of one second the order
+    is the file's. An item without a genre gets the category "other"; items that nobody rated are dropped.
 
     Raises:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
@@ -93,7 +94,7 @@ def read_movielens(folder: Path) -> DataSet:
     layout = layout_of(folder, list(READERS), "MovieLens")
     reader = READERS[layout]
     items = _items(reader.items(folder / layout.items))
-    log = _log(reader.ratings(folder / layout.ratings), items, reader.lowest)
+    log = _log(reader.ratings(folder / layout.ratings), items)
     rated = items.filter(pl.col("item").is_in(log["item"].unique().to_list())).sort("item")
     return DataSet("movielens", catalog_of(rated), log, len(items) - len(rated))
 
@@ -112,14 +113,22 @@ def _known_genres() -> pl.Expr:
     return genre.filter(~genre.str.to_lowercase().is_in(NO_GENRE))
 
 
-def _log(table: Table, items: pl.DataFrame, lowest: float) -> pl.DataFrame:
+def _log(table: Table, items: pl.DataFrame) -> pl.DataFrame:
     """The checked log from a table of RATING_COLUMNS, in order of user and item."""
     user, item = whole(table, "user_id"), whole(table, "movie_id")
-    rating, time = within(table, "rating", lowest, HIGHEST), seconds(table, "timestamp")
+    rating, time = within(table, "rating", LOWEST, HIGHEST), _nanoseconds(table, "timestamp")
     known = "the id of a movie in the list of movies"
     table.refuse(~item.is_in(items["item"].to_list()), "movie_id", known, "add the movie there or remove the row")
     pairs = pl.DataFrame({"user_id": user, "movie_id": item})
     refuse_twice(table, pairs, "movie_id", "one rating of a movie per user")
     log = pl.DataFrame({"user": user, "item": item, "click": rating >= CLICK_FROM, "rating": rating, "time": time})
-    place = pl.col("time").rank("ordinal").over("user") - 1  # within a second the order of the file, a page's
-    return log.with_columns(position=place.cast(pl.Int32)).sort("user", "item")
+    place = pl.col("time").rank("ordinal").over("user") - 1  # at the same time the order of the file, a page's
+    return log.with_columns(pl.col("time") // SECOND, position=place.cast(pl.Int32)).sort("user", "item")
+
+
+def _nanoseconds(table: Table, column: str) -> pl.Series:
+    """A column of seconds since 1970, or of dates in a Parquet file, as Int64 nanoseconds."""
+    form = form_of(table.path, table.frame.lazy(), column, "s", pl.LazyFrame.collect)
+    time = table.frame.select(form.nanoseconds.alias(column))[column]
+    table.refuse(time.is_null(), column, form.allowed, "correct or remove the row")
+    return time

@@ -1,7 +1,7 @@
 """Logs of your own: which column is what, where nobody said it, and the catalogue from a file of items."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis, Catalog
-from lerl.envs.interactions import UNITS, Columns, Read, float_of, id_check, id_text, number_of, read_interactions
+from lerl.envs.categories import split_categories, unescaped
+from lerl.envs.interactions import Columns, Read, flag_of, float_of, ids_of, number_of, read_interactions
 from lerl.envs.layouts import CLICK_FROM, OTHER, DataSet, catalog_of, or_id, or_other
 from lerl.envs.logs import DataError
 from lerl.envs.scans import ROW, Scan, scan
 from lerl.envs.tables import Table, refuse_twice, refused_type
+from lerl.envs.times import UNITS
 
 THINGS = ("item", "movie", "book", "product", "video", "track", "song", "article", "game", "recipe", "business", "asin")
 NAMES: dict[str, tuple[str, ...]] = {
@@ -21,14 +23,27 @@ NAMES: dict[str, tuple[str, ...]] = {
     "item": (*(f"{thing}id" for thing in THINGS), *THINGS, "iid", "id"),
     "click": ("click", "clicked", "isclick", "liked", "islike", "label"),
     "rating": ("rating", "ratings", "stars", "score", "overall"),
-    "time": ("timestamp", "time", "datetime", "date", "unixreviewtime", "ts", "createdat", "timems"),
-    "title": ("title", "name", "itemtitle", "itemname", "originaltitle"),
-    "categories": ("categories", "category", "genres", "genre", "tags", "tag", "topics", "topic"),
+    "time": (
+        *("timestamp", "unixtimestamp", "timestampms", "timems", "unixtime", "unixreviewtime", "ts", "eventtime"),
+        *("datetime", "time", "createdat", "ratedat", "date", "reviewtime"),
+    ),
+    "title": ("title", "name", "itemtitle", "itemname", "movietitle", "originaltitle"),
+    "categories": ("categories", "category", "genres", "genre", "tags", "tag", "topics", "topic", "class"),
 }
 """Names that columns go by, in lower case without blanks and underscores, the most telling first."""
 
+EVENTS = ("event", "eventtype", "action", "behavior", "behaviour", "behaviortype", "interaction", "type")
+"""Names of columns that say in words what somebody did."""
+
+TYPED = re.compile(r":(?:token|float|token_seq|float_seq)$")
+"""How RecBole's atomic files end the names of their columns; one of several tokens has blanks between them."""
+
+FLAG_NAMES = re.compile(r"(?i)^(?:is|has|in|can|was)[_ ]")
+"""Columns of 0 and 1 whose names begin so tell what is true of an item, not what kind it is."""
+
 STARS = 5.0
-SEPARATORS = ("|", ";", ",")
+FEWEST_FLAGS = 2
+MOST_EVENTS = 12
 MOST_CATEGORIES = 500
 """More would be no axis to plan along: they are titles, or free text."""
 
@@ -44,7 +59,7 @@ class Choices:
         rating: the column of ratings.
         click_from: a rating of so much or more is a click.
         time: the column of times.
-        time_unit: of times that are numbers: "s", "ms" or "us".
+        time_unit: of times that are numbers, one of `lerl.envs.times.UNITS`; None where the numbers tell it.
         item_id: the items file's column of ids.
         title: the items file's column of titles.
         categories: the items file's column of categories.
@@ -59,7 +74,7 @@ class Choices:
     rating: str | None = None
     click_from: float | None = None
     time: str | None = None
-    time_unit: str = "s"
+    time_unit: str | None = None
     item_id: str | None = None
     title: str | None = None
     categories: str | None = None
@@ -72,7 +87,7 @@ class Choices:
             raise ValueError("give --click or --click-from, not both: a column says what a click is, or a rating does")
         if self.click_from is not None and not np.isfinite(self.click_from):
             raise ValueError(f"--click-from must be a number, given {self.click_from}")
-        if self.time_unit not in UNITS:
+        if self.time_unit is not None and self.time_unit not in UNITS:
             raise ValueError(f"--time-unit must be one of {', '.join(UNITS)}, given {self.time_unit!r}")
         if self.min_interactions < 1:
             raise ValueError(f"--min-interactions must be 1 or more, given {self.min_interactions}")
@@ -88,7 +103,7 @@ def read_own_logs(interactions: Path, items: Path | None = None, choices: Choice
     """
     choices = choices or Choices()
     events = scan(interactions, choices.delimiter)
-    columns, notes = _columns(events, choices)
+    columns = _columns(events, choices)
     if items is None:
         read = read_interactions(events, columns)
         log, left_out = _enough(read.log, choices.min_interactions)
@@ -100,28 +115,32 @@ def read_own_logs(interactions: Path, items: Path | None = None, choices: Choice
         log, left_out = _enough(read.log, choices.min_interactions)
         met = listed.filter(pl.col("item").is_in(log["item"].unique().implode())).sort("item")
         catalog, numbers, dropped = catalog_of(met), met["item"].to_numpy(), len(listed) - len(met)
-    notes += seen
+    notes = [_told(events, columns, read), *read.notes, *seen]
     if read.merged:
-        notes.append(
-            f"{read.merged:,} rows repeat a user and an item: kept was one each, a click first, then the latest"
-        )
+        last = ", then the latest" if columns.time else ", then the highest rating" if columns.rating else ""
+        notes.append(f"{read.merged:,} rows repeat a user and an item: kept was one each, a click first{last}")
     if left_out:
         notes.append(f"{left_out:,} users left out, with fewer than {choices.min_interactions} items")
     return DataSet(Path(interactions).stem, catalog, log, dropped, read.merged, numbers, tuple(notes))
 
 
-def _columns(events: Scan, choices: Choices) -> tuple[Columns, list[str]]:
-    """Which column is what, and a note that says it."""
+def _columns(events: Scan, choices: Choices) -> Columns:
+    """Which column is what."""
     user = _chosen(events, "user", choices.user, needed="--user")
     item = _chosen(events, "item", choices.item, needed="--item")
     rating = _chosen(events, "rating", choices.rating)
     time = _chosen(events, "time", choices.time)
     click = None if choices.click_from is not None else _chosen(events, "click", choices.click)
     click_from = None if click else _click_from(events, rating, choices.click_from)
-    columns = Columns(_name(user), _name(item), click, rating, click_from, time, choices.time_unit)
-    told = f"a click is {click}" if click else f"a click is a {rating} of {click_from:g} or more"
-    taken = [f"users are {user}", f"items are {item}", told, f"times are {time}" if time else "there are no times"]
-    return columns, [f"{events.path.name}: {', '.join(taken)}"]
+    return Columns(_name(user), _name(item), click, rating, click_from, time, choices.time_unit)
+
+
+def _told(events: Scan, columns: Columns, read: Read) -> str:
+    """A line that says which column was taken for what."""
+    click = f"a click is a {columns.rating} of {columns.click_from:g} or more" if columns.click_from is not None else ""
+    times = f"times are {columns.time}: {read.time}" if columns.time else "there are no times"
+    taken = [f"users are {columns.user}", f"items are {columns.item}", click or f"a click is {columns.click}", times]
+    return f"{events.path.name}: {', '.join(taken)}"
 
 
 def _name(column: str | None) -> str:
@@ -130,28 +149,41 @@ def _name(column: str | None) -> str:
 
 def _chosen(of: Scan, role: str, given: str | None, needed: str = "") -> str | None:
     """The column that plays a role: the one given, or else the first that goes by one of the role's names."""
+    untyped = {TYPED.sub("", column): column for column in reversed(of.columns)}
     if given:
-        of.need(given)
-        return given
+        column = given if given in of.columns else untyped.get(given, given)
+        of.need(column)
+        return column
     if given is None:
-        plain = {re.sub(r"[^a-z]", "", column.lower()): column for column in reversed(of.columns)}
+        plain = {re.sub(r"[^a-z]", "", name.lower()): column for name, column in untyped.items()}
         found = next((plain[name] for name in NAMES[role] if name in plain), None)
         if found is not None:
             return found
     if needed:
         raise DataError(
-            f"{of.path}: no column looks like the {role}s', given {of.columns}; name it with {needed}"
-            + ("" if of.delimiter is None or len(of.columns) > 1 else ", or give what separates cells with --delimiter")
+            f"{of.path}: no column looks like the {role}s', given {of.columns}; name it with {needed}{_hint(of)}"
         )
     return None
+
+
+def _hint(of: Scan) -> str:
+    """What may be wrong with a file's first row, to end an error with."""
+    if of.delimiter is None:
+        return ""
+    if len(of.columns) == 1:
+        return ", or give what separates cells with --delimiter"
+    if any(column.strip()[:1].isdecimal() for column in of.columns):
+        return ", and if the first row is data, write a row of names above it"
+    return ""
 
 
 def _click_from(events: Scan, rating: str | None, given: float | None) -> float:
     """The rating that a click begins at: 4 where all ratings lie within 0 to 5, and nowhere else without being told."""
     if rating is None:
         raise DataError(
-            f"{events.path}: nothing tells clicks from what is none, given {events.columns}; name a column of 0 and 1 "
-            f"with --click, or one of ratings with --rating and --click-from"
+            f"{events.path}: nothing tells clicks from what is none, given {events.columns}{_kinds(events)}; name a "
+            f"column of 0 and 1 with --click, or one of ratings with --rating and --click-from; where all rows are "
+            f"clicks, what was shown and not clicked is missing: add it as rows with 0"
         )
     if given is not None:
         return given
@@ -164,6 +196,18 @@ def _click_from(events: Scan, rating: str | None, given: float | None) -> float:
         f"{events.path}, column {rating}: ratings go from {low:g} to {high:g}, and which of them are clicks is not "
         f"plain; say it with --click-from"
     )
+
+
+def _kinds(events: Scan) -> str:
+    """The words that a column of events has, to say in an error; nothing where there is no such column."""
+    plain = {re.sub(r"[^a-z]", "", column.lower()): column for column in reversed(events.columns)}
+    column = next((plain[name] for name in EVENTS if name in plain), None)
+    if column is None or events.schema[column] != pl.String:
+        return ""
+    words = events.collect(events.frame.select(pl.col(column).drop_nulls().unique())).to_series().sort().to_list()
+    if not 1 <= len(words) <= MOST_EVENTS:
+        return ""
+    return f" (column {column} says {', '.join(map(repr, words))}: make a column of 0 and 1 of it)"
 
 
 def _enough(log: pl.DataFrame, least: int) -> tuple[pl.DataFrame, int]:
@@ -187,18 +231,50 @@ def _items(listed: Scan, choices: Choices) -> tuple[pl.DataFrame, list[str]]:
     id_column = _name(_chosen(listed, "item", choices.item_id, needed="--item-id"))
     title = _chosen(listed, "title", choices.title)
     category = _chosen(listed, "categories", choices.categories)
-    listed.refuse([id_check(listed, id_column)])
-    texts = {"id": id_text(listed, id_column), "title": _text(listed, title)}
-    lists, split = _categories(listed, category, choices.separator)
-    frame = listed.collect(listed.frame.select(pl.col(ROW).alias("row"), **texts, categories=lists))
-    table = Table(listed.path, frame, {"id": id_column}, listed.line)
+    flags = {} if category or choices.categories == "" else _flags(listed, id_column, title)
+    ids = ids_of(listed, id_column)
+    ids = ids.settled(listed, listed.refuse([ids.check], **ids.facts("item")), "item")
+    texts = {"id": ids.text, "title": _text(listed, title), "categories": _cells(listed, category, flags)}
+    frame = listed.collect(listed.frame.select(pl.col(ROW).alias("row"), **texts)).sort("row")
+    table = Table(listed.path, frame, {"id": id_column, "categories": category or ""}, listed.line)
     refuse_twice(table, frame.select("id"), "id", "an id that no other row has")
+    frame, told, entities = _listed(table, _typed_separator(category, choices.separator))
     numbers = pl.Series([number_of(text) for text in frame["id"]], dtype=pl.Int64)
     items = or_other(or_id(frame.with_columns(item=numbers)))
     _check_categories(listed, category, items)
-    told = f"categories are {category}{split}" if category else f"the only category is {OTHER!r}"
-    note = f"{listed.path.name}: ids are {id_column}, titles are {title or 'ids'}, {told}"
-    return items, [note]
+    if category:
+        told = f"categories are {category}{told}"
+    elif flags:
+        told = f"categories are the {len(flags)} columns of 0 and 1: {_short(list(flags.values()))}"
+    else:
+        told = f"the only category is {OTHER!r}"
+    notes = [f"{listed.path.name}: ids are {id_column}, titles are {title or 'ids'}, {told}"]
+    notes += [f"ids of {id_column} such as 12.0 are read as 12"] if ids.float_written else []
+    notes += ["entities of HTML, such as &amp;, are read as the characters they stand for"] if entities else []
+    bare = int((frame["categories"].list.len().fill_null(0) == 0).sum())
+    notes += [f"{bare:,} items have no category: they are {OTHER!r}"] if bare and (category or flags) else []
+    return items, notes
+
+
+def _listed(table: Table, separator: str | None) -> tuple[pl.DataFrame, str, bool]:
+    """The table's frame with lists of categories, how its cells were read, and whether it held entities of HTML."""
+    frame, told = table.frame, ""
+    title, in_titles = unescaped(frame["title"])
+    frame, in_categories = frame.with_columns(title), False
+    if frame["categories"].dtype == pl.String:
+        cells, in_categories = unescaped(frame["categories"])
+        cleaned = replace(table, frame=frame.with_columns(cells))
+        lists, told = split_categories(cleaned, "categories", separator)
+        frame = frame.with_columns(lists)
+    return frame, told, in_titles or in_categories
+
+
+def _typed_separator(category: str | None, given: str | None) -> str | None:
+    """What RecBole writes between several tokens of a column, where a column is of its types; else what is given."""
+    kind = TYPED.search(category or "")
+    if kind is None or given is not None:
+        return given
+    return " " if kind.group() == ":token_seq" else ""
 
 
 def _text(listed: Scan, column: str | None) -> pl.Expr:
@@ -210,30 +286,37 @@ def _text(listed: Scan, column: str | None) -> pl.Expr:
     return pl.col(column).cast(pl.String).str.replace_all(r"\s+", " ")
 
 
-def _categories(listed: Scan, column: str | None, separator: str | None) -> tuple[pl.Expr, str]:
-    """Lists of categories, and how cells were split, to print."""
+def _cells(listed: Scan, column: str | None, flags: dict[str, str]) -> pl.Expr:
+    """The cells of categories: text, or lists where a file's type or columns of 0 and 1 already say which."""
+    if flags:
+        told = [pl.when(flag_of(listed, flag)).then(pl.lit(name)) for flag, name in flags.items()]
+        return pl.concat_list(told).list.drop_nulls()
     if column is None:
-        return pl.lit([], pl.List(pl.String)), ""
+        return pl.lit([], pl.List(pl.String))
     given = listed.schema[column]
-    if given == pl.List(pl.String):
-        return _cleaned(pl.col(column)), ""
-    text = _text(listed, column).fill_null("")
-    mark = _separator(listed, text) if separator is None else separator
-    cells = text.str.split(mark) if mark else pl.concat_list(text)
-    return _cleaned(cells), f", separated by {mark!r}" if mark else ", one each"
+    if isinstance(given, pl.List) and (given.inner in (pl.String, pl.Categorical, pl.Enum) or given.inner.is_integer()):
+        name = pl.element().str.strip_chars()
+        return pl.col(column).cast(pl.List(pl.String)).list.eval(name.filter(name.is_not_null() & (name != "")))
+    return _text(listed, column)
 
 
-def _separator(listed: Scan, text: pl.Expr) -> str:
-    """The first of the usual separators that a cell holds; none if no cell holds one."""
-    found = listed.collect(
-        listed.frame.select(text.str.contains(mark, literal=True).any().alias(mark) for mark in SEPARATORS)
-    )
-    return next((mark for mark in SEPARATORS if found[mark][0]), "")
+def _flags(listed: Scan, *used: str | None) -> dict[str, str]:
+    """Columns that hold nothing but 0 and 1, by which some data sets tell genres, and the names of those genres."""
+    usable = [c for c, dtype in listed.schema.items() if dtype in (pl.String, pl.Boolean) or dtype.is_numeric()]
+    asked = [c for c in usable if c and c not in used and not FLAG_NAMES.match(c)]
+    if not asked:
+        return {}
+    found = listed.collect(listed.frame.select(flag_of(listed, c).is_not_null().all().alias(c) for c in asked))
+    flags = [c for c in asked if found[c][0] and len(found)]
+    if len(flags) < FEWEST_FLAGS:
+        return {}
+    head = flags[0].partition("_")[0] + "_"  # as pandas' get_dummies names them: genre_Action, genre_Comedy
+    cut = len(head) if all(flag.startswith(head) and flag != head for flag in flags) else 0
+    return {flag: TYPED.sub("", flag[cut:]) for flag in flags}
 
 
-def _cleaned(lists: pl.Expr) -> pl.Expr:
-    name = pl.element().str.strip_chars()
-    return lists.list.eval(name.filter(name.is_not_null() & (name != "")))
+def _short(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (" and others" if len(names) > 4 else "")
 
 
 def _check_categories(listed: Scan, column: str | None, items: pl.DataFrame) -> None:

@@ -51,6 +51,9 @@ FILES = frozenset(
 OWN_LOGS = "own logs"
 """The format of data sets that were imported."""
 
+ANY_FORMAT = ""
+"""Where nobody knows which format a data set should have."""
+
 ARRAYS: dict[str, tuple[type, int]] = {
     "truth.item_vectors": (np.float32, 2),
     "truth.item_offsets": (np.float32, 1),
@@ -276,7 +279,7 @@ class Population:
         (folder / ABOUT_FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path, *, format: str = "movielens") -> "Population":
+    def load(cls, folder: Path, *, format: str = ANY_FORMAT) -> "Population":
         """Read what `save` wrote; nothing in the files is executed.
 
         Args:
@@ -322,15 +325,17 @@ def _spoiled(path: Path, error: Exception) -> Exception:
     )
 
 
-def make_command(folder: Path, format: str) -> str:
-    """The command that makes a data set of a format in a folder."""
-    out = shlex.quote(str(folder))
+def make_command(folder: Path, format: str, more: str = "") -> str:
+    """The command that makes a data set of a format in a folder, with `more` flags; both where any format will do."""
+    out = f"--out {shlex.quote(str(folder))}{more}"
+    if format == ANY_FORMAT:
+        return f"{make_command(folder, 'FORMAT', more)}` or `{make_command(folder, OWN_LOGS, more)}"
     if format == OWN_LOGS:
-        return f"lerl data import --interactions FILE --items FILE --out {out}"
-    return f"lerl data prepare --format {format} FOLDER --out {out}"
+        return f"lerl data import --interactions FILE --items FILE {out}"
+    return f"lerl data prepare --format {format} FOLDER {out}"
 
 
-def read_about(folder: Path, format: str = "movielens") -> dict[str, Any]:
+def read_about(folder: Path, format: str = ANY_FORMAT) -> dict[str, Any]:
     """What a prepared folder says of itself: format version, name, settings and report.
 
     Args:
@@ -530,7 +535,7 @@ def unusable(folder: Path, why: str, format: str) -> Exception:
     """The error for a prepared data set that cannot be read: it has to be made again."""
     from lerl.envs.logs import DataError
 
-    again = f"make it again with `{make_command(folder, format)} --overwrite`"
+    again = f"make it again with `{make_command(folder, format, ' --overwrite')}`"
     return DataError(f"the prepared data set in {folder} {why}; {again}")
 
 

@@ -18,7 +18,9 @@ ROW = "\x00row"
 
 BLOCK = 1 << 22
 CONTROL_BYTES = bytes(code for code in range(32) if code not in b"\t\n\r")
-DELIMITERS = (",", "\t", ";", "|")
+TABBED = (".tsv", ".tab", ".inter", ".item", ".user")
+"""Endings of files whose cells are separated by tabs; the last three are those of RecBole's atomic files."""
+
 ARCHIVES = {b"PK\x03\x04": "a ZIP archive", b"\x1f\x8b": "a gzip archive", b"\x28\xb5\x2f\xfd": "a zstd archive"}
 FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
@@ -150,8 +152,8 @@ def scan(path: Path, delimiter: str | None = None) -> Scan:
 
     Args:
         path: of the file.
-        delimiter: between the cells of a CSV file, one character, or "tab"; None for a tab where the name ends in .tsv
-            or .tab, and a comma elsewhere.
+        delimiter: between the cells of a CSV file, one character, or "tab"; None for a tab where the name ends in one
+            of TABBED, and a comma elsewhere.
 
     Raises:
         DataError: there is no such file, it is empty, or it is neither UTF-8 text nor Parquet.
@@ -165,7 +167,9 @@ def scan(path: Path, delimiter: str | None = None) -> Scan:
     for magic, kind in ARCHIVES.items():
         if start.startswith(magic):
             raise DataError(f"{path} is {kind}; unpack it, and give the CSV or Parquet file inside")
-    usual = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    if start[:1] in (b"{", b"["):
+        raise DataError(f"{path} is JSON; write its fields as columns of CSV or Parquet, and give that")
+    usual = "\t" if path.suffix.lower() in TABBED else ","
     delimiter = "\t" if delimiter in ("\\t", "tab") else delimiter or usual
     if len(delimiter.encode()) != 1 or delimiter in '"\n\r':
         raise DataError(f"the delimiter between cells must be one ASCII character but no quote, given {delimiter!r}")

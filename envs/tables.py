@@ -124,17 +124,6 @@ def within(table: Table, column: str, low: float, high: float) -> pl.Series:
     return number
 
 
-def seconds(table: Table, column: str) -> pl.Series:
-    """A column of times as whole seconds since 1970, Int64; dates and times of a Parquet file are converted."""
-    given = table.frame[column]
-    if given.dtype == pl.Datetime:
-        time = given.dt.epoch("s")
-    else:
-        time = cast(table, column, pl.Float64).floor().cast(pl.Int64, strict=False)
-    table.refuse(time.is_null(), column, "a number of seconds since 1970", "correct or remove the row")
-    return time
-
-
 def cast(table: Table, column: str, dtype: type[pl.DataType]) -> pl.Series:
     """A column as numbers, null where it is none."""
     given = table.frame[column]

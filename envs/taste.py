@@ -165,7 +165,7 @@ def fit_population(
         truth=Truth(truth.item_vectors, truth.item_offsets, truth.user_vectors, truth.user_offsets),
         knowledge=_knowledge(guess, _popularity(known, training, len(catalog))),
         training=training,
-        history=np.stack([known.users, known.items, known.clicks], axis=1).astype(np.int32),
+        history=_history(known, log.filter(~in_truth)),
     )
     kinds, kind_fits = _fit_kinds(weights or {}, log.filter(in_truth), truth, rows.where(in_truth), training)
     population = replace(population, kinds=kinds)
@@ -368,6 +368,17 @@ def _in_order(log: pl.DataFrame) -> pl.DataFrame:
     """The log in order of time; of each user's `position` where it is there and some times are not known."""
     by = "position" if "position" in log.columns and log["time"].null_count() else "time"
     return log.sort(by, "item", "user", nulls_last=True)
+
+
+def _history(known: Interactions, log: pl.DataFrame) -> NDArray[np.int32]:
+    """(N, 3) rows of user, item and click from the log's rows, in their order; a user's at one time by `position`."""
+    rows = np.stack([known.users, known.items, known.clicks], axis=1).astype(np.int32)
+    if "position" not in log.columns or log["time"].null_count():
+        return rows
+    keys = log["time"].to_numpy(), known.users
+    moved = np.empty_like(rows)
+    moved[np.lexsort(keys)] = rows[np.lexsort((log["position"].to_numpy(), *keys))]
+    return moved
 
 
 def _check_settings(dim: int, seed: int) -> None:

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import polars as pl
 
-from lerl.envs.interactions import FARTHEST, MEND, flag_of, float_of, whole_of
+from lerl.envs.interactions import flag_of, float_of, whole_of
 from lerl.envs.layouts import OTHER
 from lerl.envs.logs import DataError
 from lerl.envs.scans import ROW, Check, Scan
 from lerl.envs.tables import Table, refuse_twice, whole
+from lerl.envs.times import MEND, SECOND, SPAN, Form, form_of
 
 ORDER = "order"
 """A user's views lie in order of this column, null where it is not known."""
@@ -41,29 +42,26 @@ class Flag(NamedTuple):
 
 @dataclass(frozen=True)
 class Clock:
-    """Which column tells when, and how many of its units a second has.
+    """Which column tells when, and in which unit.
 
     Attributes:
         column: a number since 1970.
-        per_second: of its units.
-        needed: whether every row must have a time; else a cell that holds no number is an unknown time.
+        unit: its unit, one of `lerl.envs.times.UNITS`.
+        needed: whether every row must have a time; else a cell that holds no time of a log is an unknown one.
     """
 
     column: str
-    per_second: int = 1
+    unit: str = "s"
     needed: bool = True
 
-    def seconds(self, scan: Scan) -> pl.Expr:
-        """Seconds since 1970, Float64, null where there is no such number."""
-        number = float_of(scan, self.column)
-        return pl.when(number.is_finite()).then(number / self.per_second)
+    def form(self, scan: Scan) -> Form:
+        """How the column tells the time."""
+        return form_of(scan.path, scan.frame, self.column, self.unit, scan.collect)
 
-    def check(self, scan: Scan) -> Check:
-        """A time that is missing though it is needed, or lies farther away than numbers of seconds do."""
-        seconds = self.seconds(scan)
-        bad = ~seconds.is_between(-FARTHEST, FARTHEST)
-        unit = {1: "seconds", 1_000: "milliseconds"}[self.per_second]
-        return Check(self.column, bad if self.needed else bad.fill_null(False), f"a number of {unit} since 1970", MEND)
+    def check(self, form: Form) -> Check:
+        """A cell that tells no time though one is needed."""
+        bad = form.nanoseconds.is_null() if self.needed else pl.lit(False)
+        return Check(self.column, bad, form.allowed, MEND)
 
 
 @dataclass(frozen=True)
@@ -106,16 +104,17 @@ def read_views(scan: Scan, columns: ViewColumns) -> pl.DataFrame:
     checks += [flag.check(scan) for flag in columns.flags.values()]
     time = order = rating = pl.lit(None)
     if columns.clock is not None:
-        checks.append(columns.clock.check(scan))
-        order = columns.clock.seconds(scan)
-        time = order.floor()
+        form = columns.clock.form(scan)
+        checks.append(columns.clock.check(form))
+        order = form.nanoseconds
+        time = order // SECOND
     if columns.last is not None:
         order = -whole_of(scan, columns.last)
         checks.append(Check(columns.last, order.is_null(), "a whole number", MEND))
     if columns.rating is not None:
         rating = float_of(scan, columns.rating)
     scan.refuse(checks)
-    views = {"rating": rating.cast(pl.Float32), "time": time.cast(pl.Int64), ORDER: order.cast(pl.Float64)}
+    views = {"rating": rating.cast(pl.Float32), "time": time.cast(pl.Int64), ORDER: order.cast(pl.Int64)}
     return scan.collect(scan.frame.select(ROW, user=user, item=item, **flags, **views)).sort(ROW).drop(ROW)
 
 
@@ -140,6 +139,13 @@ def first_views(parts: Sequence[pl.DataFrame]) -> tuple[pl.DataFrame, int]:
 def merged_note(merged: int) -> list[str]:
     """A line that says how many views were left out, if any."""
     return [f"{merged:,} rows repeat a user and a video: kept was the first view of each"] if merged else []
+
+
+def untimed_note(log: pl.DataFrame) -> list[str]:
+    """A line that says how many views have no time, if any."""
+    unknown = log["time"].null_count()
+    told = f"{unknown:,} views have no time {SPAN}: they come after their user's others, in an order that is not known"
+    return [told] if unknown else []
 
 
 def listed_categories(table: Table, lists: pl.Expr) -> pl.DataFrame:

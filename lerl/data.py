@@ -4,7 +4,10 @@ import argparse
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lerl.envs.datasets import PrepareReport
 
 FORMATS = "movielens, goodbooks, kuairand, kuairec"
 SETS = (
@@ -12,6 +15,7 @@ SETS = (
 )  # fmt: skip
 
 LONGEST = 512  # numbers in an item vector
+LOGS = "logs"  # the recipe for any prepared folder
 
 IMPORT = """\
 Make a log of your own ready to train on. FILE is CSV with a header, or Parquet. Columns that no flag names are guessed
@@ -55,12 +59,15 @@ def _add_import(commands: Any, name: str) -> None:
     add("--rating", metavar="COLUMN", help="the column of ratings")
     add("--click-from", metavar="R", type=float, help="a rating of R or more is a click (4 where ratings end at 5)")
     add("--time", metavar="COLUMN", help="the column of times, numbers or dates")
-    add("--time-unit", metavar="UNIT", default="s", help="of times that are numbers: s, ms or us since 1970 (s)")
+    help = "of times that are numbers: s, ms, us or ns since 1970, or from another start (told by the numbers)"
+    add("--time-unit", metavar="UNIT", help=help)
     add("--item-id", metavar="COLUMN", help="in --items, the column of ids")
     add("--title", metavar="COLUMN", help="in --items, the column of titles")
     add("--categories", metavar="COLUMN", help="in --items, the column of categories")
-    add("--separator", metavar="TEXT", help="between several categories in one cell (the first of | ; , that occurs)")
-    add("--delimiter", metavar="CHARACTER", help="between the cells of CSV files (a comma; a tab in .tsv)")
+    help = "between several categories in one cell, '' for one each (told by the cells, and printed)"
+    add("--separator", metavar="TEXT", help=help)
+    help = "between the cells of CSV files (a comma; a tab in .tsv and in RecBole's .inter and .item)"
+    add("--delimiter", metavar="CHARACTER", help=help)
     add("--min-interactions", metavar="N", type=int, default=1, help="leave out users who met fewer items (1)")
     _add_output(add)
 
@@ -125,7 +132,7 @@ def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> 
     options = {name: given.pop(name) for name in ("dim", "seed", "overwrite")}
     report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, **options)
     print_rows(report.rows())
-    _say_next(out)
+    _say_next(out, report, LOGS)
 
 
 def _get(name: str, out: Path | None, url: str | None) -> None:
@@ -142,9 +149,11 @@ def _get(name: str, out: Path | None, url: str | None) -> None:
 
 def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
     from lerl.envs.datasets import prepare
+    from lerl.settings import recipes
 
-    print_rows(prepare(format, folder, out, note=_note, **options).rows())
-    _say_next(out)
+    report = prepare(format, folder, out, note=_note, **options)
+    print_rows(report.rows())
+    _say_next(out, report, format if format in recipes() else LOGS, dense=options.get("dense", False))
 
 
 def _describe(folder: Path, out: Path | None) -> None:
@@ -167,8 +176,22 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
         print(f"{label:<{width}}  {value}")
 
 
-def _say_next(out: Path) -> None:
+def _say_next(out: Path, report: "PrepareReport", recipe: str, dense: bool = False) -> None:
+    """Commands that go on from a prepared folder, the last of which trains on it as it is.
+
+    Where the recipes on logs need more items, or more different ones, than there are, the commands say how many.
+    """
     there = shlex.quote(str(out))
-    print(f"written to {out}; where it has times, fit its users with: lerl fit {there} --model latent --dynamics")
-    print(f"then, or without that fit with --data.users assumed: lerl train RECIPE --data.path {there}")
-    print(f"look at it with: lerl data describe {there}")
+    most = min(report.items // 4, report.directions // 2)
+    needed = {"planner.clusters": (80, most), "env.topic_count": (20, most), "env.slate_size": (6, report.items)}
+    fewer = "".join(f" --{key} {max(1, few)}" for key, (usual, few) in needed.items() if few < usual)
+    train = f"lerl train {recipe} --data.path {there}{fewer}"
+    print(f"written to {out}; look at it with: lerl data describe {there}")
+    if dense:
+        print(f"train on it: {train} --data.users assumed --env.response lookup")
+        return
+    if report.ordered:
+        print(f"fit its users to its times, then train: lerl fit {there} --model latent --dynamics && {train}")
+    else:
+        print("it does not say when everything happened, so that boredom, fatigue and drift are assumed, not fitted")
+    print(f"train on it as it is: {train} --data.users assumed")

@@ -19,6 +19,7 @@ from lerl.envs.catalog import Catalog
 from lerl.envs.interactions import number_of
 from lerl.envs.population import OWN_LOGS, PICTURE, Population
 from lerl.envs.prepared import read_prepared_log
+from lerl.envs.times import LATEST
 from lerl.metrics import gini
 from lerl.plots import STYLE, save
 
@@ -45,7 +46,8 @@ class Description:
         categories: names of the catalogue's categories.
         category_items: (C,) how many items are in each.
         category_counts: (C,) how many interactions their items have.
-        times: (N,) seconds since 1970 of the interactions whose time is known.
+        times: (N,) seconds since 1970 of the interactions whose time is known, from 1970 to 2037.
+        strange_times: how many lie outside of that.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Description:
     category_items: NDArray[np.int64]
     category_counts: NDArray[np.int64]
     times: NDArray[np.int64]
+    strange_times: int = 0
 
     @property
     def density(self) -> float:
@@ -94,9 +97,10 @@ class Description:
         return ", ".join(f"{self.categories[c]} {shares[c]:.0%}" for c in first)
 
     def _span(self) -> str:
+        strange = f", and {self.strange_times:,} of years that no log has" if self.strange_times else ""
         if not len(self.times):
-            return "no times"
-        return f"{_day(self.times.min())} to {_day(self.times.max())}"
+            return f"no times{strange}"
+        return f"{_day(self.times.min())} to {_day(self.times.max())}{strange}"
 
 
 def describe(folder: Path) -> Description:
@@ -107,7 +111,8 @@ def describe(folder: Path) -> Description:
         DataError: it is damaged, or was saved without its interactions.
     """
     people, log = Population.load(folder, format=OWN_LOGS), read_prepared_log(folder)
-    counts = _per_item(people.catalog, log)
+    counts, times = _per_item(people.catalog, log), log["time"].drop_nulls()
+    inside = times.is_between(0, LATEST, closed="left")
     membership = people.catalog.categories.membership
     return Description(
         name=people.name,
@@ -120,7 +125,8 @@ def describe(folder: Path) -> Description:
         categories=people.catalog.categories.names,
         category_items=membership.sum(axis=0),
         category_counts=np.array([counts[members].sum() for members in membership.T]),
-        times=log["time"].drop_nulls().to_numpy(),
+        times=times.filter(inside).to_numpy(),
+        strange_times=int((~inside).sum()),
     )
 
 

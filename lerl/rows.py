@@ -11,7 +11,6 @@ from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.learners import LEARNERS
 from lerl.config import Config
 from lerl.envs.catalog import Axis
-from lerl.envs.datasets import READERS
 from lerl.envs.draws import seed_from
 from lerl.envs.plugins import PluginError, load_plugin
 from lerl.envs.population import MissingDataError, Population
@@ -187,8 +186,7 @@ def population_of(config: Config) -> Population:
     """The users as they were prepared or made up, before anything that was fitted to their log."""
     data = config.data
     if data.path is not None:
-        path = Path(data.path)
-        population = Population.load(path, format=next((name for name in READERS if name in path.name), "movielens"))
+        population = Population.load(Path(data.path))
         if config.env.response in ("latent", "lookup"):  # what they do not use shall not make a run's users others
             return replace(population, response=None)
         return population

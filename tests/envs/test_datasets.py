@@ -121,10 +121,11 @@ def test_parquet_layout_is_read(tmp_path: Path):
 
 
 def test_parquet_times_may_be_dates_and_ids_whole_floats(tmp_path: Path):
-    times = pl.Series([100_000, 90_000, 95_000]).cast(pl.Datetime("ms"))
+    times = pl.Series([1_500_000_000_999, 1_500_000_000_001, 1_500_000_000_000]).cast(pl.Datetime("ms"))
     data = read("movielens", write_parquet(tmp_path, user_id=[7.0, 7.0, 8.0], timestamp=times))
     assert data.log["user"].to_list() == [7, 7, 8]
-    assert data.log["time"].to_list() == [100, 90, 95]
+    assert data.log["time"].to_list() == [1_500_000_000] * 3
+    assert data.log["position"].to_list() == [1, 0, 0]
 
 
 LATEST = 'movieId,title,genres\n1,"Misérables, Les",Drama|War\n2,B,(no genres listed)\n'
@@ -142,6 +143,26 @@ def test_latest_layout_is_read_with_half_stars(tmp_path: Path):
     assert data.catalog.titles == ("Misérables, Les", "B")
     assert data.catalog.categories.names == ("Drama", "War", "other")
     assert data.log.rows() == [(7, 1, False, 3.5, 100, 1), (7, 2, False, 0.5, 90, 0), (8, 1, True, 4.0, 95, 0)]
+
+
+def test_half_stars_of_10m_are_read(tmp_path: Path):
+    data = read("movielens", write_1m(tmp_path, ratings=["7::1::0.5::1230768000", "7::2::4.5::1230768001"]))
+    assert data.log.select("rating", "click").rows() == [(0.5, False), (4.5, True)]
+
+
+def test_ratings_of_one_second_are_in_the_file_s_order_in_the_log_and_in_what_is_known(tmp_path: Path):
+    """User 7 rated all films in one second, the highest number first."""
+    movies, ratings = many()
+    mine = [f"7::{movie}::{1 + movie % 5}::500000" for movie in range(len(movies), 0, -1)]
+    folder = write_1m(tmp_path / "raw", movies, [row for row in ratings if not row.startswith("7::")] + mine)
+    assert read("movielens", folder).log.filter(pl.col("user") == 7).sort("position")["item"].is_sorted(descending=True)
+    prepare("movielens", folder, tmp_path / "out", dim=2)
+    people = Population.load(tmp_path / "out")
+    log = pl.read_parquet(tmp_path / "out" / "interactions.parquet").filter(pl.col("user") == 7)
+    known = log.filter(pl.col("half") == "knowledge").sort("position")["item"].to_list()
+    user = pl.read_parquet(tmp_path / "out" / "interactions.parquet")["user"].unique().sort().to_list().index(7)
+    assert [int(people.catalog.item_ids[item]) for item, _ in people.known(np.array([user]))[0]] == known
+    assert len(known) > 5
 
 
 @pytest.mark.parametrize(
@@ -189,10 +210,10 @@ NUMBER = "correct or remove the row"
 BAD = {
     "rating too high": (
         ratings_row("7::2::6::1"),
-        ["ratings.dat, row 2, column rating: given '6'", "from 1 to 5", NUMBER],
+        ["ratings.dat, row 2, column rating: given '6'", "from 0.5 to 5", NUMBER],
     ),
-    "rating zero": (ratings_row("7::2::0::1"), ["row 2, column rating: given '0', allowed is a number from 1 to 5"]),
-    "rating a word": (ratings_row("7::2::good::1"), ["row 2, column rating: given 'good'", "a number from 1 to 5"]),
+    "rating zero": (ratings_row("7::2::0::1"), ["row 2, column rating: given '0', allowed is a number from 0.5 to 5"]),
+    "rating a word": (ratings_row("7::2::good::1"), ["row 2, column rating: given 'good'", "a number from 0.5 to 5"]),
     "rating not a number": (ratings_row("7::2::nan::1"), ["row 2, column rating: given 'nan'"]),
     "rating infinite": (ratings_row("7::2::inf::1"), ["row 2, column rating: given 'inf'"]),
     "rating empty": (ratings_row("7::2::::1"), ["row 2, column rating: given ''"]),
@@ -397,7 +418,7 @@ def test_save_and_load_keep_everything(prepared: tuple[Path, PrepareReport], tmp
 
 def test_an_absent_or_unprepared_folder_names_the_command(tmp_path: Path):
     absent = tmp_path / "my data"
-    command = f"lerl data prepare --format movielens FOLDER --out '{absent}'"
+    command = f"lerl data prepare --format FORMAT FOLDER --out '{absent}'"
     with pytest.raises(MissingDataError, match="is not there") as caught:
         Population.load(absent)
     assert command in str(caught.value)

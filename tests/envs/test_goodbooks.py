@@ -34,7 +34,11 @@ def test_genres_are_tags_given_often_enough(tmp_path: Path):
     assert data.catalog.titles == ("Dune", "item 2")
     assert data.catalog.categories.names == ("fantasy", "science-fiction", "other")
     assert data.catalog.categories.membership.tolist() == [[True, True, False], [False, False, True]]
-    assert data.log.rows() == [(7, 1, True, 5.0, None), (7, 2, False, 3.0, None), (8, 2, True, 4.0, None)]
+    assert data.log.rows() == [
+        (7, 1, True, 5.0, None, None),
+        (7, 2, False, 3.0, None, None),
+        (8, 2, True, 4.0, None, None),
+    ]
     assert (data.dropped_items, data.merged) == (1, 1)
 
 

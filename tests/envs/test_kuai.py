@@ -226,6 +226,19 @@ def test_a_view_at_an_unknown_time_comes_last_and_has_no_position(tmp_path: Path
     assert data.log.select("item", "click", "time", "position").rows() == [(1, False, 9, 0), (2, True, None, None)]
 
 
+def test_a_view_in_a_year_that_no_log_has_is_one_at_an_unknown_time(tmp_path: Path):
+    """-62135625943 seconds since 1970 are in the year 0; public notebooks drop such rows of the matrices."""
+    rows = [watched(7, 1, -62135625943, 3), watched(7, 2, 1_600_000_000.5, 0), watched(7, 3, 0, 3)]
+    data = read("kuairec", kuairec(tmp_path, rows))
+    assert data.log.select("item", "time", "position").rows() == [
+        (1, None, None),
+        (2, 1_600_000_000, 0),
+        (3, None, None),
+    ]
+    told = "2 views have no time from 1995 to 2037: they come after their user's others, in an order that is not known"
+    assert told in data.notes
+
+
 def test_captions_give_titles_and_names_and_broken_rows_are_counted(tmp_path: Path):
     """Row 2 is broken over two lines without quotation marks; video 1 has a comma, a line break and quotation marks."""
     captions = (

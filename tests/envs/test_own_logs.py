@@ -24,7 +24,8 @@ from lerl.envs.own_logs import Choices, read_own_logs
 from lerl.envs.population import Population
 
 ROOT = Path(__file__).parents[2]
-LOG = "user_id,item_id,rating,timestamp\n7,1,5,100\n7,2,3,90\n8,2,4,95\n"
+T = 1_500_000_000
+LOG = f"user_id,item_id,rating,timestamp\n7,1,5,{T + 100}\n7,2,3,{T + 90}\n8,2,4,{T + 95}\n"
 ITEMS = "item_id,title,categories\n1,Toy Story,Animation|Comedy\n2,Heat,\n3,Unseen,War\n"
 
 
@@ -47,15 +48,19 @@ def rows(folder: Path, log: str, **choices: Any) -> list[tuple[Any, ...]]:
 
 def test_columns_go_by_common_names_and_a_note_says_which(tmp_path: Path):
     data = read_own_logs(*written(tmp_path))
-    assert data.log.rows() == [(7, 1, True, 5.0, 100), (7, 2, False, 3.0, 90), (8, 2, True, 4.0, 95)]
+    assert data.log.rows() == [
+        (7, 1, True, 5.0, T + 100, 1), (7, 2, False, 3.0, T + 90, 0), (8, 2, True, 4.0, T + 95, 0),
+    ]  # fmt: skip
     assert data.catalog.item_ids == ("1", "2")
     assert data.catalog.titles == ("Toy Story", "Heat")
     assert data.catalog.categories.names == ("Animation", "Comedy", "other")
     assert data.catalog.categories.membership.tolist() == [[True, True, False], [False, False, True]]
     assert (data.name, data.dropped_items, data.merged) == ("log", 1, 0)
     assert data.notes == (
-        "log.csv: users are user_id, items are item_id, a click is a rating of 4 or more, times are timestamp",
+        "log.csv: users are user_id, items are item_id, a click is a rating of 4 or more, times are timestamp: "
+        "seconds since 1970",
         "items.csv: ids are item_id, titles are title, categories are categories, separated by '|'",
+        "1 items have no category: they are 'other'",
     )
 
 
@@ -63,12 +68,12 @@ def test_columns_go_by_common_names_and_a_note_says_which(tmp_path: Path):
     "header", ["userId,movieId,Rating,ts", "USER,Item,stars,time", "customer_id,product id,score,date"]
 )
 def test_other_names_are_known_too(tmp_path: Path, header: str):
-    assert rows(tmp_path, LOG.replace("user_id,item_id,rating,timestamp", header))[0] == (7, 1, True, 5.0, 100)
+    assert rows(tmp_path, LOG.replace("user_id,item_id,rating,timestamp", header))[0] == (7, 1, True, 5.0, T + 100, 1)
 
 
 def test_flags_go_before_names(tmp_path: Path):
     log = "user_id,item_id,a,b,rating,c\n0,0,7,1,5,9\n"
-    assert rows(tmp_path, log, user="a", item="b", rating="c", click_from=9.5) == [(7, 1, False, 9.0, None)]
+    assert rows(tmp_path, log, user="a", item="b", rating="c", click_from=9.5) == [(7, 1, False, 9.0, None, None)]
 
 
 @pytest.mark.parametrize(
@@ -125,10 +130,22 @@ def test_times_are_numbers_or_dates(tmp_path: Path, cell: str, unit: str, second
 
 def test_of_a_repeated_pair_a_click_is_kept_and_then_the_latest(tmp_path: Path):
     log = "user,item,rating,time\n1,2,5,10\n1,2,4,20\n1,2,1,30\n1,3,1,5\n1,3,2,6\n"
-    data = read_own_logs(*written(tmp_path, log, None))
-    assert data.log.rows() == [(1, 2, True, 4.0, 20), (1, 3, False, 2.0, 6)]
+    data = read_own_logs(*written(tmp_path, log, None), Choices(time_unit="s"))
+    assert data.log.rows() == [(1, 2, True, 4.0, 20, 1), (1, 3, False, 2.0, 6, 0)]
     assert data.merged == 3
     assert "3 rows repeat a user and an item: kept was one each, a click first, then the latest" in data.notes
+
+
+@pytest.mark.parametrize(
+    ("log", "note"),
+    [
+        ("user,item,click\n1,2,0\n1,2,1\n", "a click first"),
+        ("user,item,rating\n1,2,5\n1,2,4\n", "a click first, then the highest rating"),
+    ],
+)
+def test_which_row_of_a_pair_is_kept_without_times_is_said(tmp_path: Path, log: str, note: str):
+    data = read_own_logs(*written(tmp_path, log, None))
+    assert f"1 rows repeat a user and an item: kept was one each, {note}" in data.notes
 
 
 def test_users_who_met_little_are_left_out(tmp_path: Path):
@@ -147,13 +164,12 @@ def test_without_an_items_file_titles_are_ids(tmp_path: Path):
 def test_parquet_is_read_like_csv(tmp_path: Path):
     log, items = written(tmp_path)
     pl.read_csv(log).with_columns(
-        pl.col("timestamp").cast(pl.Datetime("ms")), pl.col("user_id").cast(pl.Float64)
+        (1_000 * pl.col("timestamp")).cast(pl.Datetime("ms")), pl.col("user_id").cast(pl.Float64)
     ).write_parquet(tmp_path / "log")
     lists = pl.read_csv(items).with_columns(pl.col("categories").str.split("|"), pl.col("title").cast(pl.Categorical))
     lists.write_parquet(tmp_path / "items")
     csv, parquet = read_own_logs(log, items), read_own_logs(tmp_path / "log", tmp_path / "items")
-    assert parquet.log.drop("time").equals(csv.log.drop("time"))
-    assert parquet.log["time"].to_list() == [0, 0, 0]  # 100, 90 and 95 milliseconds
+    assert parquet.log.equals(csv.log)
     assert parquet.catalog.titles == csv.catalog.titles
     assert (parquet.catalog.categories.membership == csv.catalog.categories.membership).all()
 
@@ -178,7 +194,9 @@ def test_other_delimiters_line_ends_quotes_and_blank_lines(tmp_path: Path):
     tabs = LOG.replace(",", "\t").replace("\n", "\r\n\r\n")
     assert rows(tmp_path, tabs, delimiter="tab") == rows(tmp_path, LOG)
     assert rows(tmp_path, "\ufeff" + LOG.replace(",", ";"), delimiter=";") == rows(tmp_path, LOG)
-    assert rows(tmp_path, '"user","item","click"\n"a, ""b""","1","1"\n') == [(number_of('a, "b"'), 1, True, None, None)]
+    assert rows(tmp_path, '"user","item","click"\n"a, ""b""","1","1"\n') == [
+        (number_of('a, "b"'), 1, True, None, None, None)
+    ]
     (tmp_path / "log.tsv").write_text(tabs)
     assert len(read_own_logs(tmp_path / "log.tsv").log) == 3
 
@@ -228,13 +246,13 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     ),
     "time a word": (
         log_of(HEAD + "1,2,4,4\n1,3,4,noon\n"),
-        ["row 3, column time: given 'noon', allowed is a number of seconds"],
+        ["row 3, column time: given 'noon', allowed is a number of seconds since 1970"],
     ),
     "time nan": (log_of(HEAD + "1,2,4,nan\n"), ["row 2, column time: given 'nan'"]),
     "time in milliseconds": (log_of(HEAD + "1,2,4,1649421296000\n"), ["row 2, column time", "--time-unit"]),
-    "date among numbers": (log_of(HEAD + "1,2,4,4\n1,3,4,2022-04-08\n"), ["row 3, column time: given '2022-04-08'"]),
+    "date among numbers": (log_of(HEAD + f"1,2,4,{T}\n1,3,4,2022-04-08\n"), ["row 3, column time: given '2022-04-08'"]),
     "number among dates": (
-        log_of(HEAD + "1,2,4,2022-04-08\n1,3,4,4\n"),
+        log_of(HEAD + "1,2,4,2022-04-08\n1,3,4,4\n", time_unit=None),
         ["row 3, column time: given '4', allowed is a date"],
     ),
     "short row": (log_of(HEAD + "1,2\n"), ["row 2, column rating: given nothing"]),
@@ -261,7 +279,7 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     "gzip": (log_of(b"\x1f\x8b\x08 and so on"), ["is a gzip archive; unpack it"]),
     "broken parquet": (log_of(b"PAR1 and so on"), ["log.csv cannot be read as Parquet"]),
     "unknown item": (
-        log_of(LOG + "9,99,3,4\n9,x,3,4\n", ITEMS),
+        log_of(LOG + f"9,99,3,{T}\n9,x,3,{T}\n", ITEMS),
         ["log.csv, row 5, column item_id: given '99'", "add the item there", "(1 more such rows)"],
     ),
     "item twice": (
@@ -277,6 +295,15 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     ),
     "nobody left": (log_of(LOG, min_interactions=9), ["no user met 9 items or more"]),
     "delimiter too long": (log_of(LOG, delimiter="::"), ["must be one ASCII character", "'::'"]),
+    "clicks alone": (
+        log_of("user,item,click\n" + "".join(f"{n},{n},1\n" for n in range(40))),
+        [
+            "all 40 interactions of log are clicks",
+            "what people were shown and did not click is missing",
+            "--click-from",
+        ],
+    ),
+    "no click": (log_of("user,item,click\n1,2,0\n"), ["none of the 1 interactions of log is a click", "--click"]),
     "log too small": (log_of(LOG), ["too few interactions to calibrate and judge"]),
 }
 
@@ -286,7 +313,7 @@ def test_bad_input_is_one_clear_error_and_nothing_is_written(tmp_path: Path, mad
     text, items, choices = made
     files = written(tmp_path / "raw", text, items)
     with pytest.raises(DataError) as caught:
-        import_logs(*files, tmp_path / "out", choices=Choices(**choices))
+        import_logs(*files, tmp_path / "out", choices=Choices(**{"time_unit": "s"} | choices))
     for part in parts:
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -298,7 +325,7 @@ def test_bad_input_is_one_clear_error_and_nothing_is_written(tmp_path: Path, mad
     [
         ({"click": "c", "click_from": 3.0}, "--click or --click-from, not both"),
         ({"click_from": float("nan")}, "--click-from must be a number, given nan"),
-        ({"time_unit": "h"}, "--time-unit must be one of s, ms, us, given 'h'"),
+        ({"time_unit": "h"}, "--time-unit must be one of s, ms, us, ns, given 'h'"),
         ({"min_interactions": 0}, "--min-interactions must be 1 or more, given 0"),
     ],
 )
@@ -308,8 +335,8 @@ def test_choices_that_cannot_be_are_refused(choices: dict[str, Any], message: st
 
 
 def test_types_that_cannot_be_are_refused(tmp_path: Path):
-    good = {"user": [1, 2], "item": [1, 2], "rating": [1, 5], "time": [1, 2]}
-    for column, values in {"user": [1.5, 2], "item": [[1], [2]], "rating": [True, False], "time": [None, 1]}.items():
+    good = {"user": [1, 2], "item": [1, 2], "rating": [1, 5], "time": [T, T]}
+    for column, values in {"user": [1.5, 2], "item": [[1], [2]], "rating": [True, False], "time": [None, T]}.items():
         pl.DataFrame(good | {column: values}, strict=False).write_parquet(tmp_path / "log")
         with pytest.raises(DataError, match=rf"log.* column {column}: given "):
             read_own_logs(tmp_path / "log")
@@ -320,6 +347,82 @@ def test_missing_files_and_folders_are_named(tmp_path: Path):
         read_own_logs(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match=r"is no file; give a CSV or Parquet file"):
         read_own_logs(tmp_path)
+
+
+MISSING = ["NULL", "nan", "NaN", r"\N", "None", "N/A", "NA", "<null>", "<NA>", "#N/A", "", " "]
+
+
+@pytest.mark.parametrize("sign", MISSING)
+@pytest.mark.parametrize("column", ["user", "item", "id"])
+def test_a_missing_id_is_nobody_and_nothing(tmp_path: Path, column: str, sign: str):
+    user, item = sign if column == "user" else "9", sign if column == "item" else "1"
+    log = f'user,item,click\n1,1,1\n"{user}","{item}",0\n"{user}","{item}",1\n'
+    items = "id,title\n1,A\n" + (f'"{sign}",B\n' if column == "id" else "")
+    more = r"" if column == "id" else r".*\(1 more such rows\)"
+    with pytest.raises(
+        DataError, match=rf"row 3, column {column}: given .* no sign for a missing value such as NULL{more}"
+    ):
+        read_own_logs(*written(tmp_path, log, items))
+
+
+@pytest.mark.parametrize("rounded", ["1.23457E+12", "1e+05", "1.5e12"])
+def test_ids_whose_digits_are_lost_are_refused(tmp_path: Path, rounded: str):
+    with pytest.raises(DataError, match=r"row 2, column user: given .*, allowed is a whole number with all its digits"):
+        rows(tmp_path, f"user,item,click\n{rounded},1,1\n5,2,0\n")
+
+
+@pytest.mark.parametrize("identifier", ["12e5", "1E10", "123e4567-e89b", "1.5", "Nanette", "-"])
+def test_ids_that_only_look_like_that_are_kept(tmp_path: Path, identifier: str):
+    assert rows(tmp_path, f"user,item,click\n{identifier},1,1\n")[0][0] == number_of(identifier)
+
+
+@pytest.mark.parametrize("floats", ["log", "items"])
+def test_ids_written_as_12_and_as_12_point_0_meet(tmp_path: Path, floats: str):
+    log, items = "user,item,click\n1,12,1\n1,13,0\n", "id,title\n12,A\n13,B\n"
+    if floats == "log":
+        log = log.replace("12", "12.0")  # and 13 as it was
+    else:
+        items = items.replace("12", "12.0").replace("13", "13.0")
+    data = read_own_logs(*written(tmp_path, log, items))
+    assert data.log["item"].to_list() == [12, 13]
+    assert data.catalog.item_ids == ("12", "13")
+    assert f"ids of {'item' if floats == 'log' else 'id'} such as 12.0 are read as 12" in data.notes
+
+
+def test_versions_are_no_floats(tmp_path: Path):
+    found = rows(tmp_path, "user,item,click\n1,1.0,1\n1,1.1,0\n")
+    assert {row[1] for row in found} == {number_of("1.0"), number_of("1.1")}
+
+
+@pytest.mark.parametrize("ids", [["9007199254740993.0", "1.0"], pl.Series([2.0**54, 1.0])])
+def test_floats_too_large_to_be_told_apart_are_refused(tmp_path: Path, ids: list[str] | pl.Series):
+    frame = pl.DataFrame({"user": ids, "item": [1, 2], "click": [1, 0]})
+    frame.write_parquet(tmp_path / "log")
+    with pytest.raises(DataError, match=r"row 1, column user: given .* with all its digits"):
+        read_own_logs(tmp_path / "log")
+
+
+@pytest.mark.parametrize(
+    ("name", "log", "message"),
+    [
+        ("e.csv", "visitorid,event,itemid\n1,view,2\n1,addtocart,3\n", "event says 'addtocart', 'view': make a column"),
+        (
+            "l.csv",
+            "user,item,time\n1,2,1700000000\n",
+            "what was shown and not clicked is missing: add it as rows with 0",
+        ),
+        ("b.tsv", "1\tU1\t11/11/2019 9:05:58 AM\n", "if the first row is data, write a row of names above it"),
+        (
+            "r.json",
+            '{"reviewerID": "A", "asin": "B"}\n',
+            "r.json is JSON; write its fields as columns of CSV or Parquet",
+        ),
+    ],
+)
+def test_other_people_s_logs_say_what_they_lack(tmp_path: Path, name: str, log: str, message: str):
+    (tmp_path / name).write_text(log)
+    with pytest.raises(DataError, match=message):
+        read_own_logs(tmp_path / name)
 
 
 # importing
@@ -333,7 +436,7 @@ def many(users: int = 80, items: int = 60, each: int = 30) -> tuple[str, str]:
     for user in range(users):
         for item in draw.choice(items, size=each, replace=False):
             likes = (draw.random() < 0.8) == ((user + item) % 2 == 0)
-            log.append(f"u{user},i{item},{int(likes)},{draw.integers(1_000_000)}")
+            log.append(f"u{user},i{item},{int(likes)},{T + draw.integers(1_000_000)}")
     return "\n".join(log), "\n".join(listed)
 
 
@@ -350,7 +453,7 @@ def test_an_import_can_be_lived_in(tmp_path: Path):
     assert report.truth_auc > 0.6
     about = json.loads((tmp_path / "out" / "prepared.json").read_text())
     assert about["settings"]["notes"] == said
-    assert about["settings"]["choices"]["time_unit"] == "s"
+    assert about["settings"]["choices"]["time_unit"] is None
 
 
 def test_the_order_of_rows_changes_nothing(tmp_path: Path):

@@ -239,7 +239,8 @@ def test_data_prepare_hands_everything_on_and_prints_the_report(
     def prepare(*given: Any, **options: Any) -> types.SimpleNamespace:
         options.pop("note")("genres are tags")
         calls.append((*given, options))
-        return types.SimpleNamespace(rows=lambda: [("users", "6,040"), ("base rate", "0.575")])
+        rows = [("users", "6,040"), ("base rate", "0.575")]
+        return types.SimpleNamespace(rows=lambda: rows, items=3_706, ordered=True, directions=3_706)
 
     _replace(monkeypatch, "lerl.envs.datasets", prepare=prepare)
     options = ["--out", "data/ml", "--dim", "8", "--seed", "2", "--overwrite"]
@@ -247,7 +248,8 @@ def test_data_prepare_hands_everything_on_and_prints_the_report(
     assert calls == [("movielens", Path("ml-1m"), Path("data/ml"), {"dim": 8, "seed": 2, "overwrite": True})]
     printed = capsys.readouterr().out
     assert "genres are tags\nusers      6,040\nbase rate  0.575\n" in printed
-    assert "lerl train RECIPE --data.path data/ml" in printed
+    assert "lerl fit data/ml --model latent --dynamics && lerl train movielens --data.path data/ml\n" in printed
+    assert printed.endswith(": lerl train movielens --data.path data/ml --data.users assumed\n")
 
 
 def test_data_import_hands_on_what_was_chosen(
@@ -258,7 +260,7 @@ def test_data_import_hands_on_what_was_chosen(
     def import_logs(*given: Any, **options: Any) -> types.SimpleNamespace:
         options.pop("note")("users are who")
         calls.append((given, options))
-        return types.SimpleNamespace(rows=lambda: [("users", "6,040")])
+        return types.SimpleNamespace(rows=lambda: [("users", "6,040")], items=40, ordered=False, directions=40)
 
     _replace(monkeypatch, "lerl.envs.datasets", import_logs=import_logs)
     flags = ["--user", "who", "--click-from", "3.5", "--time-unit", "ms", "--separator", "", "--min-interactions", "5"]
@@ -271,7 +273,11 @@ def test_data_import_hands_on_what_was_chosen(
     assert (choices.item, choices.min_interactions) == (None, 5)
     printed = capsys.readouterr().out
     assert printed.startswith("users are who\nusers  6,040\n")
-    assert "lerl train RECIPE --data.path 'data/my own'\n" in printed
+    assert "lerl fit" not in printed
+    command = (
+        "lerl train logs --data.path 'data/my own' --planner.clusters 10 --env.topic_count 10 --data.users assumed\n"
+    )
+    assert printed.endswith(f": {command}")
 
 
 def test_data_get_shows_progress_and_the_next_command(

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from lerl.cli import main
@@ -12,6 +13,9 @@ from lerl.envs.datasets import import_logs
 from lerl.envs.logs import DataError
 from lerl.envs.population import MissingDataError, Population
 
+NEW_YEAR = 1_704_067_200
+"""Seconds from 1970 to 2024."""
+
 
 def _prepared(folder: Path, times: bool = True) -> Path:
     """40 users who each met 30 of 40 items, each user's items one place further; every even item is odd's equal."""
@@ -19,7 +23,7 @@ def _prepared(folder: Path, times: bool = True) -> Path:
     for user in range(40):
         for step in range(30):
             item = (user + step) % 40
-            end = f",{86400 * step}" if times else ""
+            end = f",{NEW_YEAR + 86400 * step}" if times else ""
             log.append(f"u{user},i{item},{int((user // 20 + item) % 2 == 0)}{end}")
     items = ["id,title,genre", *(f"i{n},Thing {n},{'all|half' if n % 2 else 'all'}" for n in range(40))]
     (folder / "log.csv").write_text("\n".join(log))
@@ -37,7 +41,7 @@ def test_numbers_are_those_of_the_log(tmp_path: Path) -> None:
     assert rows["base rate of clicks"] == "0.500"
     assert rows["interactions per user, 10 / 50 / 90 %"] == "30 / 30 / 30"
     assert (rows["categories"], rows["largest of them"]) == ("2", "all 100%, half 50%")
-    assert rows["time span"] == "1970-01-01 to 1970-01-30"
+    assert rows["time span"] == "2024-01-01 to 2024-01-30"
     assert found.category_counts.tolist() == [1200, 600]
 
 
@@ -80,3 +84,15 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
     (out / "interactions.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"cannot be read \(interactions.parquet"):
         describe(out)
+
+
+def test_times_of_years_that_no_log_has_are_counted_and_not_drawn(tmp_path: Path) -> None:
+    """As folders that were prepared before such times were refused may hold them: one in the year 0."""
+    folder = _prepared(tmp_path)
+    log = pl.read_parquet(folder / "interactions.parquet")
+    strange = log.with_columns(time=pl.when(pl.int_range(pl.len()) == 0).then(-62135625943).otherwise("time"))
+    strange.write_parquet(folder / "interactions.parquet")
+    found = describe(folder)
+    assert (len(found.times), found.strange_times) == (len(log) - 1, 1)
+    assert dict(found.rows())["time span"].endswith(", and 1 of years that no log has")
+    assert draw(found, tmp_path / "page")

@@ -1,6 +1,7 @@
 """The recipes that come with lerl, on a small made-up log."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lerl.rows import Task, parse_rows
 from lerl.settings import find_recipe, load, overlay, recipes
 from tests.envs.made_logs import made_up_dynamics, prepared_log
 
-ON_LOGS = {"movielens": "fitted", "goodbooks": "assumed", "kuairand": "fitted"}
+ON_LOGS = {"movielens": "fitted", "goodbooks": "assumed", "kuairand": "fitted", "logs": "fitted"}
 SMALL = [
     "--planner.clusters", "5", "--planner.sessions", "8", "--train.steps", "300", "--train.users", "4",
     "--train.validation", "4", "--train.evaluations", "1", "--evaluation.users", "6", "--evaluation.replicates", "1",
@@ -52,11 +53,13 @@ def test_the_published_experiment_has_its_rows_and_its_protocol() -> None:
         assert config.env.topics == ("hidden" if "hidden" in setting else "categories")
 
 
-@pytest.mark.parametrize(("name", "format"), [("whole_session", "kuairand"), ("whole_session_movielens", "movielens")])
-def test_a_recipe_whose_log_is_not_there_says_how_to_make_it(name: str, format: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["whole_session", "whole_session_movielens"])
+def test_a_recipe_whose_log_is_not_there_says_how_to_make_it(name: str, tmp_path: Path) -> None:
     config = load(find_recipe(name))
     folder = tmp_path / Path(str(config.data.path)).name
-    with pytest.raises(MissingDataError, match=f"lerl data prepare --format {format} FOLDER --out {folder}"):
+    with pytest.raises(
+        MissingDataError, match=f"prepare --format FORMAT .* --out {folder}` or `lerl data import .* --out {folder}`"
+    ):
         Task.load(overlay(config, {"data.path": str(folder)}))
 
 
@@ -121,3 +124,21 @@ def test_a_log_without_fitted_dynamics_names_the_command(
 def test_recipes_on_logs_need_a_folder(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", name]) == 2
     assert "this recipe needs real users: give --data.path FOLDER" in capsys.readouterr().err
+
+
+def test_import_ends_with_the_command_that_trains_on_this_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """40 items of few kinds are no 80 clusters, there are no times, and the folder's name has a blank."""
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{user},{(user + step) % 40},{(user // 20 + step) % 2}" for user in range(60) for step in range(30)]
+    Path("log.csv").write_text("\n".join(["user,item,click", *rows]))
+    assert main(["data", "import", "--interactions", "log.csv", "--out", "my shop", "--dim", "2"]) == 0
+    command = capsys.readouterr().out.splitlines()[-1].partition(": ")[2]
+    assert re.fullmatch(
+        r"lerl train logs --data.path 'my shop' --planner.clusters \d --env.topic_count \d --data.users assumed",
+        command,
+    )
+    few = ["--agents", "[boredom+greedy,random]", "--evaluation.users", "4", "--evaluation.bootstrap", "100"]
+    assert main([*shlex.split(command)[1:], *few, "--out", "run"]) == 0
+    assert "boredom+greedy" in capsys.readouterr().out
