@@ -29,7 +29,8 @@ REASONS = {
     "breaker": "the endpoint failed several times in a row and was left alone for a while",
     "timeout": "there was no whole answer within planner.timeout",
     "connection": "the endpoint could not be reached, or hung up",
-    "oversized": "the answer was larger than a plan can be, or compressed",
+    "oversized": "the answer was larger than a plan can be",
+    "compressed": "the answer was compressed, which nobody asked for",
     "no answer": "the endpoint sent what the client could not read",
 }
 

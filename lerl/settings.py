@@ -9,6 +9,7 @@ import functools
 import itertools
 import re
 import types
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,11 @@ class _Loader(yaml.SafeLoader):
                 raise SettingsError(f"{key.value} is given twice, the second time in line {line}; give it once")
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+
+RETIRED = {"planner.client": ("langchain", "every chat model is asked through LangChain now")}
+"""Keys that are gone but may stand in recipes and in config.yaml of earlier runs: the value that changes nothing, and
+what to say of others."""
 
 
 class SettingsError(ValueError):
@@ -155,6 +161,7 @@ def configure(recipe: Path, flags: Mapping[str, str | None]) -> Config:
     """
     config = load(recipe)
     known = known_keys(config)
+    flags = {name: value for name, value in flags.items() if not _retired(name, value)}
     given = {name.removesuffix("+"): value for name, value in flags.items()}
     for name in flags:
         if name.endswith("+") and (key := known.get(name[:-1])) and get_origin(key.type) not in (list, dict):
@@ -178,6 +185,7 @@ def overlay(config: Config, values: Mapping[str, Any]) -> Config:
         SettingsError: the message names the key, what was given and what is allowed.
     """
     known = known_keys(config)
+    values = {name: value for name, value in values.items() if not _retired(name, value)}
     for name in values:
         if name not in known:
             raise SettingsError(unknown(name, known))
@@ -234,6 +242,8 @@ def _flat(values: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "")
 
     for name, value in values.items():
         dotted = f"{prefix}{name}"
+        if _retired(dotted, value):
+            continue
         if dotted in known:
             add({dotted: value})
         elif not any(key.startswith(f"{dotted}.") for key in known):
@@ -243,6 +253,16 @@ def _flat(values: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "")
         elif value is not None:
             raise SettingsError(f"{dotted} is a section with keys of its own, given {value!r}")
     return flat
+
+
+def _retired(name: str, value: Any) -> bool:
+    """Whether a key is gone and left out, with a note where that may matter."""
+    if name not in RETIRED:
+        return False
+    usual, why = RETIRED[name]
+    if value != usual:
+        warnings.warn(f"{name} {value} is left out: {why}; remove it", stacklevel=2)
+    return True
 
 
 def unknown(name: str, known: Iterable[str], dashes: str = "") -> str:

@@ -41,7 +41,7 @@ def backwards(messages: Messages) -> str:
 def probe(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
     def run(answer: Any, *more: str) -> dict[str, Any]:
         with ChatServer(*([answer] if answer else [])) as server:
-            given = ["--model", "openai:m", "--base-url", server.url, "--client", "openai", *more]
+            given = ["--model", "openai:m", "--base-url", server.url, *more]
             assert main(["planner-probe", *given, "--json"]) == 0
         told: dict[str, Any] = json.loads(capsys.readouterr().out)
         return told
@@ -117,7 +117,7 @@ def test_what_is_printed_ends_with_a_verdict(capsys: pytest.CaptureFixture[str])
 
 def test_a_model_that_never_answers_is_an_error_that_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     with ChatServer(lambda messages: "no") as server:
-        given = ["--model", "openai:m", "--base-url", server.url, "--client", "openai", "--pairs", "2"]
+        given = ["--model", "openai:m", "--base-url", server.url, "--pairs", "2"]
         assert main(["planner-probe", *given]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
