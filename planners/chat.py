@@ -176,34 +176,36 @@ class _LangChainChat(ChatModel):
         # Said of an answer that is not as it should be; it would print what that holds.
         warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
         self.settings, self.dialect = settings, Dialect()
-        name = re.escape(settings.model.partition(":")[2])  # which may be system-2, and is no part of a request then
-        self._unnamed = re.compile(rf"(?<![\w-]){name}(?![\w-])")
         self.model = init_chat_model(settings.model, **options)
 
     async def reply(self, messages: Messages, schema: Schema) -> Reply:
+        sent = self._put(self.dialect, messages, schema)
         used = self.dialect
-        sent = self._put(messages, schema)
         try:
             raw: Any = await self._ask(*sent)
         except Exception as error:
             refusal = _refusal(error)
-            if refusal is not None and self.dialect == used:  # else others that were under way found out
-                self.dialect = self._after(self._unnamed.sub("", refusal))
-            if refusal is not None and self._put(messages, schema) != sent:
-                raise AdaptedError from error
-            raise
+            if refusal is None:
+                raise
+            after = self._after(*refusal) if self.dialect == used else self.dialect  # which others found meanwhile
+            if self._put(after, messages, schema) == sent:
+                raise
+            self.dialect = after
+            raise AdaptedError from error
         usage = raw.usage_metadata or {}
         return Reply(str(raw.text), usage.get("input_tokens", 0), usage.get("output_tokens", 0))
 
     def notes(self) -> list[str]:
         return self.dialect.notes()
 
-    def _put(self, messages: Messages, schema: Schema) -> tuple[Messages, Any]:
-        """The messages and all beside them, as the endpoint takes it."""
+    def _put(self, dialect: Dialect, messages: Messages, schema: Schema) -> tuple[Messages, Any]:
+        """The messages and all beside them."""
         raise NotImplementedError
 
-    def _after(self, refusal: str) -> Dialect:
-        raise NotImplementedError
+    def _after(self, refusal: str, plain: bool) -> Dialect:
+        """What to try after a refusal; plain: whether it is one although it may name nothing."""
+        name = re.escape(self.settings.model.partition(":")[2])  # it may be system-2, and is no part of a request then
+        return self.dialect.after(re.sub(rf"(?<![\w-]){name}(?![\w-])", "", refusal), plain)
 
     async def _ask(self, messages: Messages, beside: Any) -> Any:
         raise NotImplementedError
@@ -235,12 +237,8 @@ class _OpenAIChat(_LangChainChat):
             use_responses_api=None if settings.base_url is None else False,
         )
 
-    def _put(self, messages: Messages, schema: Schema) -> tuple[Messages, Any]:
-        settings = self.settings
-        return self.dialect.request(messages, schema, settings.temperature, settings.answer_tokens)
-
-    def _after(self, refusal: str) -> Dialect:
-        return self.dialect.after(refusal)
+    def _put(self, dialect: Dialect, messages: Messages, schema: Schema) -> tuple[Messages, Any]:
+        return dialect.request(messages, schema, self.settings.temperature, self.settings.answer_tokens)
 
     async def _ask(self, messages: Messages, beside: dict[str, Any]) -> Any:
         if "max_tokens" in beside:  # which LangChain would give the newer name
@@ -263,11 +261,11 @@ class _OtherChat(_LangChainChat):
         self._bound: dict[str, Any] = {}
         super().__init__(settings, **options)
 
-    def _put(self, messages: Messages, schema: Schema) -> tuple[Messages, Any]:
-        return messages, schema if self.dialect.limits else without_limits(schema)
+    def _put(self, dialect: Dialect, messages: Messages, schema: Schema) -> tuple[Messages, Any]:
+        return messages, schema if dialect.limits else without_limits(schema)
 
-    def _after(self, refusal: str) -> Dialect:
-        return replace(self.dialect, limits=False)
+    def _after(self, refusal: str, plain: bool) -> Dialect:
+        return replace(self.dialect, limits=self.dialect.limits and not plain)
 
     async def _ask(self, messages: Messages, beside: Schema) -> Any:
         """The answer without the parser behind it: on a long one that is no JSON it computes for hours, in a thread
@@ -317,12 +315,14 @@ def _kept(error: BaseException) -> tuple[bytes, bool] | None:
     return None
 
 
-def _refusal(error: BaseException) -> str | None:
-    """What an endpoint says of a request that it may take in another form; None where it is about something else."""
-    if status_code(error) not in REFUSALS:
+def _refusal(error: BaseException) -> tuple[str, bool] | None:
+    """What an endpoint says of a request that it may take in another form, and whether its status says so too; None
+    where it is about something else."""
+    status = status_code(error)
+    if status not in REFUSALS:
         return None
     body, _ = _kept(error) or (b"", True)
-    return words(body.decode("utf-8", "replace"))
+    return words(body.decode("utf-8", "replace")), status in (400, 422)
 
 
 async def _read_completion(response: Any) -> None:

@@ -72,8 +72,12 @@ class Dialect:
             first = question | {"content": f"{first['content']}\n\n{question['content']}"}
         return [first, *rest], options
 
-    def after(self, refusal: str) -> "Dialect":
-        """What to try next: without all that the refusal names; where it names nothing, without limits."""
+    def after(self, refusal: str, plain: bool = True) -> "Dialect":
+        """What to try next: without all that a refusal names.
+
+        Args:
+            refusal: in the endpoint's words. plain: whether it is one even where it names nothing; limits go then.
+        """
 
         def names(pattern: str) -> bool:
             return re.search(pattern, refusal, re.IGNORECASE | re.DOTALL) is not None
@@ -91,7 +95,9 @@ class Dialect:
             changed["strict"] = False
         elif self.form and names(FORMAT):
             changed["form"] = "json_object" if self.form == "json_schema" else ""
-        return replace(self, **(changed or {"limits": False}))
+        if plain and not changed:
+            changed["limits"] = False
+        return replace(self, **changed)
 
     def notes(self) -> list[str]:
         """What is done otherwise than OpenAI has it, in words."""

@@ -126,8 +126,11 @@ def test_an_endpoint_that_takes_no_limits_in_a_schema_is_asked_without_them(tmp_
         return limited
 
     with ChatServer(good, fault=strict) as server, asking(tmp_path, server.url, concurrency=1) as guard:
-        assert causes(guard.ask([question(name, schema=LIMITED) for name in "abc"])) == ["", "", ""]
-        assert len(server.requests) == 4
+        with pytest.warns(
+            UserWarning, match="m is asked as its endpoint takes it: a JSON schema without lengths and"
+        ) as told:
+            assert causes(guard.ask([question(name, schema=LIMITED) for name in "abc"])) == ["", "", ""]
+        assert (len(server.requests), len(told)) == (4, 1)
         schema = server.requests[-1]["response_format"]["json_schema"]["schema"]
         report = guard.report()
     ids = {"type": "array", "items": {"type": "integer"}}
@@ -501,8 +504,8 @@ WRONG = {
         send(b" " * (LARGEST + 1)),
         endless,
         send(b'{"choices": [' + b"{}," * 300_000 + b"{}]}"),
-        send(b"{}", {"Content-Encoding": "br"}),
     ],
+    "compressed": [send(b"{}", {"Content-Encoding": "br"})],
     "http 400": [send(b"9" * 300_000, ODD_LETTERS, 400), send(b"{}", {"Content-Encoding": "gzip"}, 400)],
     "timeout": [hanging, dripping],
     "connection": [half],
@@ -540,10 +543,12 @@ def test_an_answer_that_would_grow_is_never_unpacked(tmp_path: Path, times: int)
     assert len(body) < LARGEST
     bomb = send(body, {"Content-Encoding": ", ".join(["gzip"] * times)})
     with ChatServer(good, bomb) as server, asking(tmp_path, server.url) as guard:
-        with pytest.warns(UserWarning, match="oversized"):
+        with pytest.warns(
+            UserWarning, match=r'compressed, "the answer is compressed \((gzip|gzip, gzip)\), which nobody'
+        ):
             guard.ask([question("warm")])  # whatever is made once for the process
         tracemalloc.start()
-        assert causes(guard.ask([question()])) == ["oversized"]
+        assert causes(guard.ask([question()])) == ["compressed"]
         assert tracemalloc.get_traced_memory()[1] < 10_000_000
         tracemalloc.stop()
         assert server.headers[0]["accept-encoding"] == "identity"
@@ -1030,7 +1035,6 @@ def test_another_provider_is_asked_once_and_for_a_short_answer(monkeypatch: pyte
         ({"model": "gpt-4.1-mini"}, r"planner\.model must be PROVIDER:NAME.*given 'gpt-4.1-mini'"),
         ({"model": "openai:"}, r"planner\.model must be PROVIDER:NAME"),
         ({"model": ":m"}, r"planner\.model must be PROVIDER:NAME"),
-        ({"model": "ollama:m"}, r"planner\.client openai speaks to openai:NAME only, given planner\.model 'ollama:m'"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_before_anything_is_written(tmp_path: Path, settings: Any, message: str):
