@@ -8,7 +8,10 @@ from typing import Any
 Messages = list[dict[str, str]]
 Schema = dict[str, Any]
 
-LIMITS = r"\bpattern\b|(?:min|max)_?(?:items|length)|\bminimum\b|\bmaximum\b|invalid[ _](?:json[ _])?schema|\bkeyword"
+LIMITS = (
+    r"\bpattern\b|(?:min|max)_?(?:items|length)|\bminimum\b|\bmaximum\b"
+    r"|invalid[ _](?:json[ _])?schema|\bkeywords?\b(?! arg)"
+)
 STRICT = r"\bstrict\b"
 FORMAT = r"response[_ ]?format|json[_ ]?(?:schema|object|mode)|structured[_ ]?output|\bguided|\bgrammar|\bschema\b"
 TEMPERATURE = r"\btemperature\b"

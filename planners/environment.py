@@ -83,8 +83,8 @@ def _variable(scheme: str) -> str:
 
 
 def proxy_in_the_way(address: str) -> str:
-    """The proxy through which requests to an address go, and the variable that names it, without user and password;
-    empty where they go straight."""
+    """The proxy through which requests to an address go, the variable that names it, without user and password, and
+    how to go past it; empty where they go straight."""
     parts = urlsplit(address)
     given = getproxies()
     scheme = next((scheme for scheme in (parts.scheme, "all") if given.get(scheme)), "")
@@ -92,7 +92,7 @@ def proxy_in_the_way(address: str) -> str:
         return ""
     proxy = given[scheme]
     place = urlsplit(proxy if "://" in proxy else f"http://{proxy}").netloc.rpartition("@")[2]
-    return f"the proxy {place} of {_variable(scheme)}"
+    return f"the proxy {place} of {_variable(scheme)}; NO_PROXY={parts.hostname} goes past it"
 
 
 def certificates_hint(said: str) -> str:

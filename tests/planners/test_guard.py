@@ -623,6 +623,203 @@ def test_a_failure_holds_in_its_phase_and_is_asked_again_in_another(tmp_path: Pa
         assert server.requests == []
 
 
+# Endpoints that speak another dialect
+
+
+def refusing(**parts: str) -> Callable[[Any, int], bool]:
+    """Answers with 400 where the request holds a part, and says what is given for it."""
+
+    def fault(handler: Any, _: int) -> bool:
+        held = json.dumps(handler.body)
+        said = next((words for part, words in parts.items() if f'"{part}"' in held), "")
+        if said:
+            handler.send(400, json.dumps({"error": {"message": said}}).encode())
+        return bool(said)
+
+    return fault
+
+
+DIALECTS = {
+    "max_tokens in place of max_completion_tokens": {"max_completion_tokens": "unknown: max_completion_tokens"},
+    "the JSON schema told in words, with json_object": {"json_schema": "This response_format type is unavailable"},
+    "the JSON schema told in words, with no response_format": {"response_format": "unknown: response_format"},
+    "a JSON schema without strict": {"strict": "strict is not supported"},
+    "no temperature, so that its own holds": {"temperature": "Only the default temperature is supported"},
+    "the instructions in the question, for want of a system role": {"system": "System role not supported"},
+}
+
+
+@pytest.mark.parametrize("note", DIALECTS)
+def test_what_an_endpoint_refuses_by_name_is_left_out_and_said_once(tmp_path: Path, note: str):
+    with ChatServer(good, refusing(**DIALECTS[note])) as server, asking(tmp_path, server.url) as guard:
+        with pytest.warns(UserWarning, match="openai:m is asked as its endpoint takes it: ") as told:
+            assert causes(guard.ask(questions("abcdefgh"))) == [""] * 8
+        assert [str(warning.message).partition("it: ")[2] for warning in told] == [note]
+        refused = 2 if "no response_format" in note else 1
+        assert len(server.requests) == 8 + refused  # the first question found out for all that wait behind it
+        assert causes(guard.ask(questions("ij"))) == ["", ""]
+        assert len(server.requests) == 10 + refused
+        report = guard.report()
+    assert (report["calls"], report["faults"]) == (10 + refused, {"http 400": refused})
+
+
+def test_a_server_of_the_old_days_is_settled_with_once(tmp_path: Path):
+    fault = refusing(
+        max_completion_tokens="extra fields: max_completion_tokens",
+        response_format="extra fields: response_format",
+        temperature="temperature must be positive",
+        system="System role not supported",
+    )
+    noted = pytest.warns(UserWarning, match="max_tokens .*no response_format; no temperature.*; the instructions")
+    with ChatServer(good, fault) as server, asking(tmp_path, server.url, concurrency=1) as guard, noted:
+        assert causes(guard.ask(questions("ab"))) == ["", ""]
+    body = server.requests[-1]
+    assert (set(body) - {"stream"}, body["max_tokens"]) == ({"model", "messages", "max_tokens"}, 600)
+    (message,) = body["messages"]
+    assert message["role"] == "user"
+    assert message["content"].startswith("You plan.\n\nAnswer with one JSON object of this JSON schema")
+    assert message["content"].endswith("State b.")
+    assert len(server.requests) == 2 + 5  # json_schema, then json_object, are refused
+
+
+def test_questions_under_way_at_once_are_not_adapted_to_twice(tmp_path: Path):
+    fault = refusing(json_schema="json_schema is unavailable")
+    with ChatServer(good, fault) as server, asking(tmp_path, server.url) as guard:
+        guard._settled = True  # as where the first question failed for another reason
+        with pytest.warns(UserWarning, match="with json_object$"):
+            assert causes(guard.ask(questions("abcd"))) == [""] * 4
+        assert server.requests[-1]["response_format"] == {"type": "json_object"}
+
+
+def test_a_name_that_a_models_own_name_holds_is_none(tmp_path: Path):
+    with ChatServer(good, send(b'{"error": "temperature-1 is unknown"}', status=404)) as server:
+        named = asking(tmp_path, server.url, model="openai:temperature-1")
+        with named as guard, pytest.warns(UserWarning, match="http 404"):
+            guard.ask([question()])
+        assert len(server.requests) == 1
+
+
+def in_an_answer(error: Any, times: int = 10**9, headers: dict[str, str] | None = None) -> Callable[[Any, int], bool]:
+    def fault(handler: Any, number: int) -> bool:
+        if number <= times:
+            handler.send(200, json.dumps({"error": error}).encode(), headers)
+        return number <= times
+
+    return fault
+
+
+@pytest.mark.parametrize("code", [429, "503", "server_error"])
+def test_an_error_inside_an_answer_that_may_pass_is_asked_again(tmp_path: Path, code: Any):
+    fault = in_an_answer({"message": "busy", "code": code}, 1, {"Retry-After": "0.3"})
+    with ChatServer(good, fault) as server, asking(tmp_path, server.url) as guard:
+        begun = time.monotonic()
+        assert causes(guard.ask([question()])) == [""]
+        assert time.monotonic() - begun >= 0.3
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        ({"message": "no such key", "code": 401}, "http 401"),
+        ({"message": "pay first", "code": "402"}, "http 402"),
+        ({"message": "You exceeded your current quota, see billing.", "code": 429}, "http 429"),
+        ({"message": "empty", "code": "insufficient_balance"}, "http 402"),
+        ("out of luck", "no answer"),
+    ],
+)
+def test_an_error_inside_an_answer_that_will_not_pass_is_told(tmp_path: Path, error: Any, cause: str):
+    with ChatServer(good, in_an_answer(error)) as server, asking(tmp_path, server.url) as guard:
+        said = error if isinstance(error, str) else error["message"]
+        with pytest.warns(UserWarning, match=f'openai:m: {cause}, "{said}"; boredom plans'):
+            (answer,) = guard.ask([question()])
+        assert (answer.cause, len(server.requests)) == (cause, 1)
+        assert answer.completion_tokens == (0 if cause.startswith("http") else 600)
+
+
+def test_an_endpoint_whose_limit_is_by_the_minute_is_asked_again(tmp_path: Path):
+    said = b'{"error": {"message": "You exceeded your current quota of requests per minute. Please retry in 1 s."}}'
+    busy = send(said, status=429)
+    with ChatServer(good, lambda handler, number: number == 1 and busy(handler, number)) as server:
+        with asking(tmp_path, server.url) as guard:
+            assert causes(guard.ask([question()])) == [""]
+        assert len(server.requests) == 2
+
+
+def test_a_retry_waits_for_as_many_milliseconds_as_it_is_asked_to(tmp_path: Path):
+    headers = {"retry-after-ms": "700", "Retry-After": "60"}
+    with ChatServer(good, failing(429, 1, headers)) as server, asking(tmp_path, server.url) as guard:
+        begun = time.monotonic()
+        assert causes(guard.ask([question()])) == [""]
+        assert 0.7 <= time.monotonic() - begun < 3
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (send(b"data: {}\n\n", {"Content-Type": "text/event-stream"}), "a stream of events, which nobody asked for"),
+        (send(b"<html><b>Log in</b></html>", {"Content-Type": "text/html"}), "an HTML page: Log in"),
+        (
+            send(b"", {"Location": "https://me:pw@there.example/v1?key=k"}, 308),
+            "a redirect to https://there.example/v1, ",
+        ),
+        (send(b"", status=302), "a redirect to , which is not followed"),
+    ],
+)
+def test_what_comes_in_an_answers_place_is_named(tmp_path: Path, fault: Any, said: str):
+    with ChatServer(good, fault) as server, asking(tmp_path, server.url) as guard:
+        with pytest.warns(UserWarning, match="boredom plans") as told:
+            (answer,) = guard.ask([question()])
+        assert answer.text.startswith(said)
+        assert said in str(told[0].message)
+        assert len(server.requests) == 1
+
+
+def test_nothing_is_charged_where_nothing_was_sent(tmp_path: Path):
+    with asking(tmp_path, "http://127.0.0.1:1/v1", timeout=0.3) as guard:
+        with pytest.warns(UserWarning, match="connection"):
+            guard.ask([question()])
+        report = guard.report()
+    assert (report["calls"], report["prompt_tokens"], report["completion_tokens"]) == (0, 0, 0)
+    assert report["fallbacks"] == {"connection": 1}
+
+
+def test_a_proxy_in_the_way_is_named_without_its_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://me:secret@127.0.0.1:1")
+    monkeypatch.delenv("http_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.setenv("no_proxy", "")
+    with ChatServer(good) as server, asking(tmp_path, server.url, timeout=0.3) as guard:
+        with pytest.warns(
+            UserWarning, match=r"connection, .*through the proxy 127.0.0.1:1 of HTTP_PROXY; NO_PROXY="
+        ) as told:
+            guard.ask([question()])
+        assert "secret" not in str(told[0].message)
+        assert server.requests == []
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with ChatServer(good) as server, asking(tmp_path, server.url) as guard:
+        assert causes(guard.ask([question("b")])) == [""]
+
+
+def test_a_key_that_no_header_can_carry_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", f"\u201c{KEY}\u201d")
+    with pytest.raises(ChatError, match="OPENAI_API_KEY holds a typographic quotation mark") as raised:
+        guarding(tmp_path, "http://x/v1")
+    assert KEY not in str(raised.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gateway_of_langchains_own_is_never_sent_the_key(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LANGSMITH_GATEWAY", "http://127.0.0.1:1")
+    for name in ("OPENAI_API_BASE", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    chat: Any = module.open_chat(PlannerConfig(model="openai:m"))
+    assert str(chat.model.root_async_client.base_url) == "https://api.openai.com/v1/"
+    asyncio.run(chat.close())
+
+
 # Breaker and budget
 
 
