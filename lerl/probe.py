@@ -41,8 +41,8 @@ UNUSABLE = (
     "before it answers, give more --answer-tokens and a longer --timeout"
 )
 MENDS = {
-    "http": "see whether --base-url is the endpoint's, is up, and takes JSON schemas",
-    "http 400": "see whether --model is right and takes JSON schemas, or give --temperature null",
+    "http": "see whether --base-url is the endpoint's, and what that takes",
+    "http 400": "see whether --model is right, and takes --temperature and --answer-tokens as they are",
     "http 3": "give --base-url the address that it redirects to, if that is one that your key may go to",
     "http 401": "see whether the key in the environment is the endpoint's (OPENAI_API_KEY for openai:NAME)",
     "http 402": "the account behind the key has nothing left to pay with",
@@ -132,18 +132,20 @@ def probe(settings: PlannerConfig, pairs: int, seed: int) -> Probed:
     causes = Counter(answer.cause for answer in answers if answer.cause)
     if causes.total() == len(answers):
         told = ", ".join(f"{count} {fault}" for fault, count in report["faults"].items())
-        last = next((answer for answer in answers if answer.cause != "breaker"), answers[0])
+        often = max(report["faults"], key=report["faults"].get, default=answers[0].cause)
+        of_it = [answer for answer in answers if answer.cause == often] or answers
         raise ProbeError(
             f"{settings.model} gave no usable answer to any of {len(answers)} questions ({told})"
-            f"{_said(last)}; {_mend(last.cause)}"
+            f"{_said(of_it)}; {_mend(often)}"
         )
     example = next((answer.text for answer in answers if answer.cause and answer.text), "")
     return _judged(settings.model or "", treated, causes, report, example)
 
 
-def _said(answer: Asked) -> str:
+def _said(answers: Sequence[Asked]) -> str:
     """An answer that could not be used, or what an endpoint said of an error; empty where nothing came."""
-    return f", such as {quoted(answer.text, 200)}" if answer.text else ""
+    text = next((answer.text for answer in answers if answer.text), "")
+    return f", such as {quoted(text, 200)}" if text else ""
 
 
 def _mend(cause: str) -> str:

@@ -376,7 +376,8 @@ def _elsewhere(location: str) -> str:
         place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
     except ValueError:
         return "a redirect, which is not followed"
-    return f"a redirect to {place}{parts.path}, which is not followed: a key goes nowhere but where it was sent"
+    where = f" to {place}{parts.path}" if place or parts.path else ""
+    return f"a redirect{where}, which is not followed: a key goes nowhere but where it was sent"
 
 
 async def _beginning(response: Any) -> tuple[bytes, bool]:

@@ -253,7 +253,7 @@ class Guard:
                     await self._attempts(attempt, counts)
             except TimeoutError:
                 attempt.fails("timeout", counts)
-                attempt.text = self._with_proxy("")
+                attempt.text = attempt.text or self._with_proxy("")
             self._judge(attempt)
         return Asked(
             question.key,
@@ -279,7 +279,6 @@ class Guard:
                 reply = await self._reply(attempt, counts)
             except Exception as error:
                 attempt.cause = _cause(error)
-                attempt.text = self._with_proxy(reason_of(error))
                 self._closed_until = max(self._closed_until, time.monotonic() + min(_asked_for(error), LEFT_ALONE))
                 return
             attempt.text = _storable(reply.text)
@@ -323,6 +322,7 @@ class Guard:
                     reply = await self._request(attempt)
                 except Exception as error:
                     attempt.fails(_cause(error), counts)
+                    attempt.text = self._with_proxy(reason_of(error))
                     failed = error
                     raise
         return reply

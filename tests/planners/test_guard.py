@@ -763,7 +763,7 @@ def test_a_retry_waits_for_as_many_milliseconds_as_it_is_asked_to(tmp_path: Path
             send(b"", {"Location": "https://me:pw@there.example/v1?key=k"}, 308),
             "a redirect to https://there.example/v1, ",
         ),
-        (send(b"", status=302), "a redirect to , which is not followed"),
+        (send(b"", status=302), "a redirect, which is not followed"),
     ],
 )
 def test_what_comes_in_an_answers_place_is_named(tmp_path: Path, fault: Any, said: str):
