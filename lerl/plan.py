@@ -215,6 +215,8 @@ def _reason(question: Question, answer: Asked) -> str:
     if answer.cause.startswith("http "):
         reason = f", and said {quoted(answer.text, 200)}" if answer.text else ""
         said = f"the endpoint answered with status {answer.cause.removeprefix('http ')}{reason}"
+    elif said and answer.text:
+        said = f"{said}: {quoted(answer.text, 200)}"
     return f"{answer.cause}: {said}" if said else answer.cause
 
 

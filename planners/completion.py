@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-THOUGHTS = ("reasoning_content", "reasoning", "thinking")  # where some servers put what a model says
+THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")  # where some servers put what a model says
 STATUSES = {
     "rate_limit_exceeded": 429,
     "rate_limit_error": 429,
@@ -106,21 +106,21 @@ def _text(choice: dict[str, Any]) -> str | None:
     message = choice.get("message") or choice.get("delta") or {"content": choice.get("text")}
     if not isinstance(message, dict):
         return None
-    said = _joined(message.get("content"))
-    if said.strip():
-        return said
+    content = _joined(message.get("content"))
+    if content.strip():
+        return content
     called = message.get("tool_calls")
     calls = [call.get("function") for call in called if isinstance(call, dict)] if isinstance(called, list) else []
     calls = calls or [message.get("function_call")]
     if len(calls) == 1 and isinstance(calls[0], dict) and calls[0].get("arguments"):
         return _joined(calls[0]["arguments"])
-    thought = next((message[name] for name in THOUGHTS if isinstance(message.get(name), str) and message[name]), "")
+    thought = next((said for name in THOUGHTS if (said := _joined(message.get(name))).strip()), "")
     if thought:  # the answer, of a model that was told not to think, unless it never came to one
         return f"<think>{thought}" if choice.get("finish_reason") == "length" else thought
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
         return refusal
-    return said if "content" in message and choice.get("message") else None
+    return content if "content" in message and choice.get("message") else None
 
 
 def _joined(content: Any) -> str:

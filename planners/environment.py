@@ -1,6 +1,7 @@
 """What of the environment stands between lerl and an endpoint: keys, proxies, certificates. No secret is told."""
 
 import os
+import ssl
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,12 +48,18 @@ def _unsendable(name: str) -> str:
 
 
 def _lost_certificates() -> str:
-    """Which file of certificates is not there; HTTP clients would end with an error that names none."""
+    """Which certificates cannot be read; HTTP clients would end with an error that names no file."""
     for name, there in (("SSL_CERT_FILE", Path.is_file), ("SSL_CERT_DIR", Path.is_dir)):
         given = os.environ.get(name)
         if given and not there(Path(given)):
             kind = "file" if name == "SSL_CERT_FILE" else "folder"
             return f"{name} is {plain(given, 200)}, and there is no such {kind}; unset it, or name one that is there"
+    given = os.environ.get("SSL_CERT_FILE", "")
+    try:
+        if given:
+            ssl.create_default_context(cafile=given)
+    except OSError:  # one of SSL, too
+        return f"SSL_CERT_FILE is {plain(given, 200)}, which holds no certificates that can be read; unset it"
     return ""
 
 

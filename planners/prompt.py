@@ -342,7 +342,9 @@ def _wrong(text: str) -> str:
 
 
 def _unwrapped(answer: Any) -> dict[str, Any]:
-    """An object, also as the only entry of a list or of another object."""
+    """An object, also as the only entry of a list or of another object, or as JSON in a text of JSON."""
+    if isinstance(answer, str):
+        answer = json.loads(answer)
     if isinstance(answer, list) and len(answer) == 1:
         answer = answer[0]
     if isinstance(answer, dict) and len(answer) == 1:

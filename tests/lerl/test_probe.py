@@ -176,6 +176,7 @@ def test_thoughts_without_an_end_say_what_to_give(capsys: pytest.CaptureFixture[
     )
 
 
+@pytest.mark.filterwarnings("default:--client")  # which the command line prints
 @pytest.mark.parametrize(("client", "noted"), [("langchain", False), ("openai", True)])
 def test_the_client_that_is_gone_is_noted(client: str, noted: bool, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--model", "scripted:expert", "--pairs", "1", "--client", client]

@@ -33,6 +33,7 @@ def text_of(body: bytes) -> str:
         ({"content": " \n", "reasoning_content": None, "reasoning": "A"}, "A"),
         ({"content": "A", "reasoning_content": "hm"}, "A"),
         ({"reasoning_content": "A"}, "A"),
+        ({"content": None, "reasoning_details": [{"type": "reasoning.text", "text": "A"}]}, "A"),
         ({"content": None, "refusal": "I cannot."}, "I cannot."),
         ({"content": None, "tool_calls": [{"function": {"name": "plan", "arguments": "A"}}]}, "A"),
         ({"content": None, "tool_calls": [{"function": {"arguments": {"a": 1}}}]}, '{"a": 1}'),

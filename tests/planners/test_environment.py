@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import certifi
 import pytest
 
 from lerl.planners.environment import certificates_hint, obstacle, proxy_in_the_way
@@ -65,8 +66,10 @@ def test_certificates_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPat
         assert (
             obstacle("openai") == f"{name} is {gone}, and there is no such {kind}; unset it, or name one that is there"
         )
-        monkeypatch.setenv(name, str(tmp_path) if kind == "folder" else __file__)
+        monkeypatch.setenv(name, str(tmp_path) if kind == "folder" else certifi.where())
         assert obstacle("openai") == ""
+    monkeypatch.setenv("SSL_CERT_FILE", __file__)
+    assert obstacle("openai").startswith(f"SSL_CERT_FILE is {__file__}, which holds no certificates that can be read")
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])

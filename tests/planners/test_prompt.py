@@ -350,6 +350,10 @@ def test_thoughts_before_an_answer_and_what_is_around_it_are_left_out(wrapped: s
     assert read_answer(wrapped.format(answer()), "abc123", CANDIDATES, 2) == Choice((3, 0), (1,), "rested")
 
 
+def test_an_answer_may_be_written_as_json_of_json():
+    assert read_answer(json.dumps(answer()), "abc123", CANDIDATES, 2).allowed == (3, 0)
+
+
 def test_a_rationale_may_speak_of_thoughts():
     said = answer(rationale="behind </think> I stop, or {")
     for text in (said, f"<think>a</think>{said}"):
