@@ -58,6 +58,10 @@ MOST = {
 }
 """The most that a key takes: beyond, nothing useful happens, only memory errors and runs without end."""
 
+RETIRED = {"planner.client": ("langchain", "every chat model is asked through LangChain now")}
+"""Keys that are gone but may stand in recipes and in config.yaml of earlier runs: the value that changes nothing, and
+what to say of others."""
+
 
 def _within(owner: str, least: float, **values: float | None) -> None:
     """Refuse values below the least, and above what `MOST` says of their keys; None is no value."""

@@ -19,7 +19,7 @@ import yaml
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from lerl.config import MOST, Config
+from lerl.config import MOST, RETIRED, Config
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 
@@ -35,11 +35,6 @@ class _Loader(yaml.SafeLoader):
                 raise SettingsError(f"{key.value} is given twice, the second time in line {line}; give it once")
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
-
-
-RETIRED = {"planner.client": ("langchain", "every chat model is asked through LangChain now")}
-"""Keys that are gone but may stand in recipes and in config.yaml of earlier runs: the value that changes nothing, and
-what to say of others."""
 
 
 class SettingsError(ValueError):
