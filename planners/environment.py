@@ -2,6 +2,7 @@
 
 import os
 import ssl
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -55,12 +56,19 @@ def _lost_certificates() -> str:
             kind = "file" if name == "SSL_CERT_FILE" else "folder"
             return f"{name} is {plain(given, 200)}, and there is no such {kind}; unset it, or name one that is there"
     given = os.environ.get("SSL_CERT_FILE", "")
-    try:
-        if given:
-            ssl.create_default_context(cafile=given)
-    except OSError:  # one of SSL, too
+    if given and not _readable(given):
         return f"SSL_CERT_FILE is {plain(given, 200)}, which holds no certificates that can be read; unset it"
     return ""
+
+
+@cache
+def _readable(path: str) -> bool:
+    """Whether a file holds certificates; looked at once, as it takes a while."""
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError:  # that of SSL is one, too
+        return False
+    return True
 
 
 def _unusable_proxy(scheme: str) -> str:
@@ -108,4 +116,4 @@ def certificates_hint(said: str) -> str:
         return ""
     other = next((name for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") if os.environ.get(name)), "")
     aside = f"; {other} is not read" if other else ""
-    return f"; SSL_CERT_FILE must name a file with the certificate of whoever signed it{aside}"
+    return f"; SSL_CERT_FILE must name its signer's certificate{aside}"

@@ -345,10 +345,10 @@ class Guard:
             self._settle()
             return reply
         except Exception as error:
-            if _cause(error).startswith(FREE):
-                taken = Counter()
             if _unsent(error):
                 self._spend({"calls": -1})
+            if _unsent(error) or _cause(error).startswith(FREE):
+                taken = Counter()
             raise
         finally:
             attempt.tokens += taken

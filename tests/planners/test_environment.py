@@ -113,6 +113,6 @@ def test_the_proxy_that_a_request_goes_through_is_named(monkeypatch: pytest.Monk
 def test_a_certificate_that_is_not_believed_has_a_mend(monkeypatch: pytest.MonkeyPatch):
     said = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: self-signed certificate"
     assert certificates_hint("connection refused") == ""
-    assert certificates_hint(said) == "; SSL_CERT_FILE must name a file with the certificate of whoever signed it"
+    assert certificates_hint(said) == "; SSL_CERT_FILE must name its signer's certificate"
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/x")
-    assert certificates_hint(said).endswith("signed it; REQUESTS_CA_BUNDLE is not read")
+    assert certificates_hint(said).endswith("certificate; REQUESTS_CA_BUNDLE is not read")
