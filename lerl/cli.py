@@ -619,7 +619,7 @@ def _probe(arguments: list[str]) -> None:
     add = parser.add_argument
     add("--model", metavar="PROVIDER:NAME", required=True, help="such as openai:gpt-4.1-mini or ollama:llama3.1")
     add("--base-url", "--base_url", metavar="URL", help="of its endpoint, where that is not the provider's own")
-    add("--client", choices=("langchain", "openai"), default="langchain", help="what asks it (langchain)")
+    add("--client", choices=("langchain", "openai"), help=argparse.SUPPRESS)
     add("--prompts", metavar="FOLDER", help="with prompt texts of your own")
     add("--pairs", metavar="N", type=_whole(1, 10_000), default=20, help="of histories, two questions each (20)")
     add("--timeout", metavar="S", type=float, default=30.0, help="seconds that an answer may take (30)")
@@ -629,7 +629,9 @@ def _probe(arguments: list[str]) -> None:
     add("--seed", metavar="N", type=_whole(0, 2**32 - 1), default=0, help="of the users in the histories (0)")
     add("--json", action="store_true", help="print it for programs")
     given = vars(parser.parse_args(arguments))
-    pairs, seed, as_json = (given.pop(name) for name in ("pairs", "seed", "json"))
+    pairs, seed, as_json, client = (given.pop(name) for name in ("pairs", "seed", "json", "client"))
+    if client == "openai":
+        warnings.warn("--client openai is left out: every chat model is asked through LangChain now", stacklevel=2)
 
     from lerl import probe
     from lerl.config import PlannerConfig

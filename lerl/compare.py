@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lerl import metrics
+from lerl.config import RETIRED
 from lerl.envs.files import write_whole
 from lerl.planners.counts import fallbacks, in_order, percent
 from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
@@ -408,7 +409,8 @@ def _different_keys(one: _Run, other: _Run) -> list[str]:
         dict(_flat({key: value for key, value in run.config.items() if key not in ("tune", "experiment")}))
         for run in (one, other)
     )
-    keys = [key for key in sorted(a.keys() | b.keys()) if key != "seed" and a.get(key, ...) != b.get(key, ...)]
+    aside = {"seed", *RETIRED}
+    keys = [key for key in sorted(a.keys() | b.keys()) if key not in aside and a.get(key, ...) != b.get(key, ...)]
     differing = [f"{key} ({a.get(key, 'not set')} and {b.get(key, 'not set')})" for key in keys]
     if one.n_items != other.n_items:
         differing.append(f"number of items ({one.n_items} and {other.n_items})")

@@ -58,6 +58,10 @@ MOST = {
 }
 """The most that a key takes: beyond, nothing useful happens, only memory errors and runs without end."""
 
+RETIRED = {"planner.client": ("langchain", "every chat model is asked through LangChain now")}
+"""Keys that are gone but may stand in recipes and in config.yaml of earlier runs: the value that changes nothing, and
+what to say of others."""
+
 
 def _within(owner: str, least: float, **values: float | None) -> None:
     """Refuse values below the least, and above what `MOST` says of their keys; None is no value."""
@@ -170,7 +174,6 @@ class PlannerConfig:
         model: the chat model behind llm, as PROVIDER:NAME; keys come from the environment alone. scripted:expert is
             none: a rule that reads the questions and answers at no cost.
         base_url: its endpoint where it is not the provider's own, as http://HOST:PORT/v1.
-        client: "langchain" for any provider, or "openai" for the openai client alone.
         temperature: of its answers, in [0, 2]; none to send none, as some models refuse it.
         answer_tokens: most tokens of an answer; models that think before they answer need some thousand.
         timeout: seconds that one question may take once its turn has come, retries and a repair included.
@@ -199,7 +202,6 @@ class PlannerConfig:
     sessions: int = 3000
     model: str | None = None
     base_url: str | None = None
-    client: str = "langchain"
     temperature: float | None = 0.0
     answer_tokens: int = 600
     timeout: float = 30.0
@@ -220,7 +222,6 @@ class PlannerConfig:
     def __post_init__(self) -> None:
         for name, allowed in (
             ("axis", ("categories", "clusters")),
-            ("client", ("langchain", "openai")),
             ("detail", ("full", "coarse")),
         ):
             if getattr(self, name) not in allowed:

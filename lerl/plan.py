@@ -29,7 +29,8 @@ REASONS = {
     "breaker": "the endpoint failed several times in a row and was left alone for a while",
     "timeout": "there was no whole answer within planner.timeout",
     "connection": "the endpoint could not be reached, or hung up",
-    "oversized": "the answer was larger than a plan can be, or compressed",
+    "oversized": "the answer was larger than a plan can be",
+    "compressed": "the answer was compressed, which nobody asked for",
     "no answer": "the endpoint sent what the client could not read",
 }
 
@@ -214,6 +215,8 @@ def _reason(question: Question, answer: Asked) -> str:
     if answer.cause.startswith("http "):
         reason = f", and said {quoted(answer.text, 200)}" if answer.text else ""
         said = f"the endpoint answered with status {answer.cause.removeprefix('http ')}{reason}"
+    elif said and answer.text:
+        said = f"{said}: {quoted(answer.text, 200)}"
     return f"{answer.cause}: {said}" if said else answer.cause
 
 

@@ -41,15 +41,21 @@ UNUSABLE = (
     "before it answers, give more --answer-tokens and a longer --timeout"
 )
 MENDS = {
-    "http": "see whether --base-url is the endpoint's, is up, and takes JSON schemas",
-    "http 400": "see whether --model is right and takes JSON schemas, or give --temperature null",
+    "http": "see whether --base-url is the endpoint's, and what that takes",
+    "http 400": "see whether --model is right, and takes --temperature and --answer-tokens as they are",
+    "http 3": "give --base-url the address that it redirects to, if that is one that your key may go to",
     "http 401": "see whether the key in the environment is the endpoint's (OPENAI_API_KEY for openai:NAME)",
+    "http 402": "the account behind the key has nothing left to pay with",
     "http 403": "see whether the key in the environment may use --model",
     "http 404": "see whether --model is the endpoint's name for it, and --base-url its address",
+    "http 407": "a proxy asks who you are: give HTTP_PROXY or HTTPS_PROXY as http://USER:PASSWORD@HOST:PORT",
     "http 429": "the endpoint is busy, or its quota is spent; give a smaller --concurrency, or try again later",
+    "http 5": "the fault is the endpoint's; see its log, or try again later",
     "connection": "see whether the endpoint is up, and --base-url its address",
+    "compressed": "see whether a proxy in between compresses answers, and turn that off",
     "timeout": "give a longer --timeout",
     "oversized": "take another model or endpoint: its answers are larger than a plan can be",
+    "only thoughts": "it thinks before it answers: give more --answer-tokens and a longer --timeout",
     "no answer": "see whether --base-url is the address of an endpoint that speaks the protocol of --model",
 }
 """What to do about a cause, or about one that begins so."""
@@ -71,6 +77,7 @@ class Probed:
             them.
         sign_low: lower end of the 95 % interval of right among right and wrong, above 0.5 where the model reacts.
         calls, prompt_tokens, completion_tokens: that it took.
+        adapted: how the endpoint had to be asked otherwise than usual.
     """
 
     model: str
@@ -88,6 +95,7 @@ class Probed:
     calls: int
     prompt_tokens: int
     completion_tokens: int
+    adapted: tuple[str, ...] = ()
 
     @property
     def reacts(self) -> bool:
@@ -117,7 +125,7 @@ def probe(settings: PlannerConfig, pairs: int, seed: int) -> Probed:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a rule that plans in the model's place: here nothing does
                 answers = guard.ask(questions)
-            report = guard.report()
+            report = guard.report() | {"adapted": guard.adapted}
     treated = [
         _treatment(question, answer, made[number // 2][1])
         for number, (question, answer) in enumerate(zip(questions, answers, strict=True))
@@ -125,24 +133,26 @@ def probe(settings: PlannerConfig, pairs: int, seed: int) -> Probed:
     causes = Counter(answer.cause for answer in answers if answer.cause)
     if causes.total() == len(answers):
         told = ", ".join(f"{count} {fault}" for fault, count in report["faults"].items())
-        last = next((answer for answer in answers if answer.cause != "breaker"), answers[0])
+        often = max(report["faults"], key=report["faults"].get, default=answers[0].cause)
+        of_it = [answer for answer in answers if answer.cause == often] or answers
         raise ProbeError(
             f"{settings.model} gave no usable answer to any of {len(answers)} questions ({told})"
-            f"{_said(last)}; {_mend(last.cause)}"
+            f"{_said(of_it)}; {_mend(often)}"
         )
     example = next((answer.text for answer in answers if answer.cause and answer.text), "")
     return _judged(settings.model or "", treated, causes, report, example)
 
 
-def _said(answer: Asked) -> str:
+def _said(answers: Sequence[Asked]) -> str:
     """An answer that could not be used, or what an endpoint said of an error; empty where nothing came."""
-    return f", such as {quoted(answer.text, 200)}" if answer.text else ""
+    text = next((answer.text for answer in answers if answer.text), "")
+    return f", such as {quoted(text, 200)}" if text else ""
 
 
 def _mend(cause: str) -> str:
     """What to do where no answer could be used, by the cause of one."""
-    kind = cause if cause in MENDS else cause.partition(" ")[0]
-    return MENDS.get(kind, UNUSABLE)
+    kinds = (cause, cause[: len("http 5")], cause.partition(" ")[0])
+    return next((MENDS[kind] for kind in kinds if kind in MENDS), UNUSABLE)
 
 
 def _judged(
@@ -170,6 +180,7 @@ def _judged(
         report["calls"],
         report["prompt_tokens"],
         report["completion_tokens"],
+        tuple(report.get("adapted", ())),
     )
 
 
@@ -240,6 +251,7 @@ def rows(found: Probed) -> list[tuple[str, str]]:
         ("the wrong way", f"{found.wrong_share:.2f}, {found.wrong} pairs"),
         ("unusable answers", causes),
         *([("such as", quoted(found.example, 200))] if found.example else []),
+        *([("asked with", "; ".join(found.adapted))] if found.adapted else []),
         ("asked", f"{found.calls} calls, {found.prompt_tokens + found.completion_tokens:,} tokens"),
         ("verdict", "reacts: its plans follow feedback" if found.reacts else NO),
     ]

@@ -8,6 +8,7 @@ import functools
 import itertools
 import re
 import types
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import yaml
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from lerl.config import MOST, Config
+from lerl.config import MOST, RETIRED, Config
 from lerl.envs.checks import did_you_mean as did_you_mean
 from lerl.envs.checks import placed
 
@@ -156,6 +157,7 @@ def configure(recipe: Path, flags: Mapping[str, str | None]) -> Config:
     """
     config = load(recipe)
     known = known_keys(config)
+    flags = {name: value for name, value in flags.items() if not _retired(name, value)}
     given = {name.removesuffix("+"): value for name, value in flags.items()}
     for name in flags:
         if name.endswith("+") and (key := known.get(name[:-1])) and get_origin(key.type) not in (list, dict):
@@ -179,6 +181,7 @@ def overlay(config: Config, values: Mapping[str, Any]) -> Config:
         SettingsError: the message names the key, what was given and what is allowed.
     """
     known = known_keys(config)
+    values = {name: value for name, value in values.items() if not _retired(name, value)}
     for name in values:
         if name not in known:
             raise SettingsError(unknown(name, known))
@@ -235,6 +238,8 @@ def _flat(values: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "")
 
     for name, value in values.items():
         dotted = f"{prefix}{name}"
+        if _retired(dotted, value):
+            continue
         if dotted in known:
             add({dotted: value})
         elif not any(key.startswith(f"{dotted}.") for key in known):
@@ -244,6 +249,16 @@ def _flat(values: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "")
         elif value is not None:
             raise SettingsError(f"{dotted} is a section with keys of its own, given {value!r}")
     return flat
+
+
+def _retired(name: str, value: Any) -> bool:
+    """Whether a key is gone and left out, with a note where that may matter."""
+    if name not in RETIRED:
+        return False
+    usual, why = RETIRED[name]
+    if value != usual:
+        warnings.warn(f"{name} {value} is left out: {why}; remove it", stacklevel=2)
+    return True
 
 
 def unknown(name: str, known: Iterable[str], dashes: str = "") -> str:

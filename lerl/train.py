@@ -29,7 +29,7 @@ CURVES = "curves.parquet"
 ASIDE = (
     "tune.",
     "experiment.",
-    *(f"planner.{name}" for name in ("replay", "cache", "client", "timeout", "concurrency", "budget", "price")),
+    *(f"planner.{name}" for name in ("replay", "cache", "timeout", "concurrency", "budget", "price")),
 )
 """Settings that change no question to a chat model."""
 FITTED = ("planners/*.npz", "policies/*", "rows/*", "checkpoints/*")

@@ -1,4 +1,4 @@
-"""Chat models behind one call: messages in, raw text and token counts out; through LangChain or the openai client."""
+"""Chat models behind one call, through LangChain: messages in, raw text and token counts out."""
 
 import asyncio
 import base64
@@ -10,9 +10,13 @@ import threading
 import warnings
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
 
+from lerl.planners import environment
+from lerl.planners.completion import FaultError, StatusError, canonical, message_of, parsed, words
+from lerl.planners.dialect import Dialect, Messages, Schema, without_limits
 from lerl.planners.prompt import plain
 from lerl.planners.scripted import expert
 
@@ -25,16 +29,17 @@ REASON = 2_000
 
 PATIENCE = 1.0  # seconds to wait for them
 
-Messages = list[dict[str, str]]
-Schema = dict[str, Any]
+OPENAI = "https://api.openai.com/v1"
+REFUSALS = (400, 404, 415, 422, 500, 501)
+"""With which an endpoint may refuse a part of a request by name."""
 
 
 class ChatError(ValueError):
     """A model, an endpoint or a key that cannot be used; the message says what to do."""
 
 
-class OversizeError(Exception):
-    """An answer that is larger than `LARGEST`, or compressed, so that nobody knows how large it is."""
+class AdaptedError(Exception):
+    """A request that was refused for a part that the next one does without; ask again."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +55,20 @@ class Reply:
     completion_tokens: int
 
 
-def without_limits(schema: Schema) -> Schema:
-    """The schema without lengths, sizes and ranges, which not every endpoint takes."""
-    limits = ("pattern", "minItems", "maxItems", "minimum", "maximum")
-    return {
-        name: without_limits(part) if isinstance(part, dict) else part
-        for name, part in schema.items()
-        if name not in limits
-    }
-
-
-class ChatModel(Protocol):
+class ChatModel:
     """Anything that answers messages with text that should be JSON of a schema."""
 
     async def reply(self, messages: Messages, schema: Schema) -> Reply:
-        """One answer to messages, each {"role": ..., "content": ...}; schema: a JSON schema with a title."""
+        """One answer to messages, each {"role": ..., "content": ...}; schema: a JSON schema with a title.
+
+        Raises:
+            AdaptedError: the same question has to be asked again, which is now put in another way.
+        """
+        raise NotImplementedError
+
+    def notes(self) -> list[str]:
+        """What its endpoint was found not to take, in words."""
+        return []
 
     async def close(self) -> None:
         """Let go of all connections."""
@@ -74,7 +78,7 @@ def open_chat(settings: Any) -> ChatModel:
     """The chat model that settings name.
 
     Args:
-        settings: a `PlannerConfig`: client, model, base_url, temperature, answer_tokens, timeout.
+        settings: a `PlannerConfig`: model, base_url, temperature, answer_tokens, timeout.
 
     Raises:
         ChatError: there is no such model or package, or no key in the environment.
@@ -83,7 +87,7 @@ def open_chat(settings: Any) -> ChatModel:
     if settings.model == SCRIPTED:
         return _ScriptedChat()
     try:
-        return _OpenAIChat(settings) if settings.client == "openai" else _LangChainChat(settings)
+        return _OpenAIChat(settings) if settings.model.startswith("openai:") else _OtherChat(settings)
     except Exception as error:  # an integration raises whatever it does, of an option that it does not take, too
         raise ChatError(f"planner.model {settings.model!r} cannot be used: {redacted(str(error))}") from None
 
@@ -102,8 +106,9 @@ def check_chat(settings: Any) -> None:
             "planner.model must be PROVIDER:NAME, such as openai:gpt-4.1-mini or ollama:llama3.1, or "
             f"{SCRIPTED}, given {settings.model!r}"
         )
-    if settings.client == "openai" and provider != "openai":
-        raise ChatError(f"planner.client openai speaks to openai:NAME only, given planner.model {settings.model!r}")
+    wrong = environment.obstacle(provider)
+    if wrong:
+        raise ChatError(wrong)
     if provider == "openai" and settings.base_url is None and not _own_key():
         raise ChatError("OPENAI_API_KEY is not set; set it in the environment, or give planner.base_url")
 
@@ -150,147 +155,229 @@ def _base64(raw: bytes) -> list[str]:
     return found
 
 
-class _ScriptedChat:
+class _ScriptedChat(ChatModel):
     """The scripted expert, who counts four characters as a token."""
 
     async def reply(self, messages: Messages, schema: Schema) -> Reply:
         text = expert(messages)
         return Reply(text, sum(len(message["content"]) for message in messages) // 4, len(text) // 4)
 
-    async def close(self) -> None:
-        pass
 
+class _LangChainChat(ChatModel):
+    """A chat model that LangChain knows.
 
-class _LangChainChat:
-    """Any chat model that LangChain knows."""
+    Args:
+        settings: a `PlannerConfig`. options: of the model's own class.
+    """
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: Any, **options: Any) -> None:
         from langchain.chat_models import init_chat_model
 
         # Said of an answer that is not as it should be; it would print what that holds.
         warnings.filterwarnings("ignore", "Pydantic serializer warnings", UserWarning)
-        provider = settings.model.partition(":")[0]
-        options: dict[str, Any] = {} if settings.temperature is None else {"temperature": settings.temperature}
-        longest = settings.answer_tokens
-        if settings.base_url is not None:
-            options["base_url"] = settings.base_url
-        if provider == "openai":
-            options |= {"max_retries": 0, "timeout": settings.timeout, "max_tokens": longest, "api_key": _key()}
-            options |= {"http_async_client": _client(), "stream_usage": False}
-        elif provider == "ollama":
-            options |= {"num_predict": longest, "async_client_kwargs": HTTP}
-        else:
-            options |= {"max_retries": 0, "max_tokens": longest}
-        self._http = options.get("http_async_client")
-        self._strict = {"strict": True} if provider == "openai" else {}
-        self._bound: dict[str, Any] = {}
+        self.settings, self.dialect = settings, Dialect()
         self.model = init_chat_model(settings.model, **options)
 
     async def reply(self, messages: Messages, schema: Schema) -> Reply:
-        import openai
-
-        said = [(message["role"], message["content"]) for message in messages]
+        sent = self._put(self.dialect, messages, schema)
+        used = self.dialect
         try:
-            raw: Any = await self._asking_for(schema).ainvoke(said)
-        except openai.LengthFinishReasonError as error:
-            return _reply(error.completion)
+            raw: Any = await self._ask(*sent)
+        except Exception as error:
+            refusal = _refusal(error)
+            if refusal is None:
+                raise
+            after = self._after(*refusal) if self.dialect == used else self.dialect  # which others found meanwhile
+            if self._put(after, messages, schema) == sent:
+                raise
+            self.dialect = after
+            raise AdaptedError from error
         usage = raw.usage_metadata or {}
         return Reply(str(raw.text), usage.get("input_tokens", 0), usage.get("output_tokens", 0))
 
-    def _asking_for(self, schema: Schema) -> Any:
-        """The model that answers by the schema, without the parser behind it: on a long answer that is no JSON, that
-        one computes for hours, in a thread that cannot be ended."""
-        name = json.dumps(schema)
-        if name not in self._bound:
-            structured: Any = self.model.with_structured_output(schema, method="json_schema", **self._strict)
-            self._bound[name] = structured.first
-        return self._bound[name]
+    def notes(self) -> list[str]:
+        return self.dialect.notes()
+
+    def _put(self, dialect: Dialect, messages: Messages, schema: Schema) -> tuple[Messages, Any]:
+        """The messages and all beside them."""
+        raise NotImplementedError
+
+    def _after(self, refusal: str, plain: bool) -> Dialect:
+        """What to try after a refusal; plain: whether it is one although it may name nothing."""
+        name = re.escape(self.settings.model.partition(":")[2])  # it may be system-2, and is no part of a request then
+        return self.dialect.after(re.sub(rf"(?<![\w-]){name}(?![\w-])", "", refusal), plain)
+
+    async def _ask(self, messages: Messages, beside: Any) -> Any:
+        raise NotImplementedError
 
     async def close(self) -> None:
-        clients = (getattr(self.model, name, None) for name in ("_async_client", "async_client"))
-        for client in (self._http, *clients):
+        clients = (getattr(self.model, name, None) for name in ("_async_client", "async_client", "http_async_client"))
+        for client in clients:
             close = getattr(client, "aclose", None) or getattr(client, "close", None)
             if inspect.iscoroutinefunction(close):
                 await close()
 
 
-class _OpenAIChat:
-    """The openai client, for OpenAI and whatever speaks its protocol."""
+class _OpenAIChat(_LangChainChat):
+    """OpenAI, and whatever speaks its protocol more or less."""
 
     def __init__(self, settings: Any) -> None:
         import openai
 
-        self.name = settings.model.partition(":")[2]
-        self.options = {"max_completion_tokens": settings.answer_tokens}
-        if settings.temperature is not None:  # which some models refuse
-            self.options["temperature"] = settings.temperature
-        self.client = openai.AsyncOpenAI(
-            api_key=_key(),
-            base_url=settings.base_url,
+        reading = HTTP | {"event_hooks": {"response": [_read_completion]}}
+        super().__init__(
+            settings,
+            base_url=address_of(settings),  # or else LangChain may send the key to a gateway of its own
+            api_key=_own_key() or "none",  # servers of one's own ask for none
             timeout=settings.timeout,
             max_retries=0,
-            http_client=_client(),
+            stream_usage=False,
+            http_socket_options=(),
+            http_async_client=openai.DefaultAsyncHttpxClient(**reading),
+            use_responses_api=None if settings.base_url is None else False,
         )
 
-    async def reply(self, messages: Messages, schema: Schema) -> Reply:
-        create: Any = self.client.chat.completions.create  # plain dictionaries do for its many types
-        answer = await create(
-            model=self.name,
-            messages=messages,
-            response_format={
-                "type": "json_schema",
-                "json_schema": {"name": schema["title"], "schema": schema, "strict": True},
-            },
-            **self.options,
-        )
-        return _reply(answer)
+    def _put(self, dialect: Dialect, messages: Messages, schema: Schema) -> tuple[Messages, Any]:
+        return dialect.request(messages, schema, self.settings.temperature, self.settings.answer_tokens)
 
-    async def close(self) -> None:
-        await self.client.close()
+    async def _ask(self, messages: Messages, beside: dict[str, Any]) -> Any:
+        if "max_tokens" in beside:  # which LangChain would give the newer name
+            named = {name: value for name, value in beside.items() if name != "max_tokens"}
+            beside = named | {"extra_body": {"max_tokens": beside["max_tokens"]}}
+        return await self.model.ainvoke([(said["role"], said["content"]) for said in messages], **beside)
 
 
-def _reply(completion: Any) -> Reply:
-    """What an answer of OpenAI's protocol says."""
-    text, usage = completion.choices[0].message.content or "", completion.usage
-    return Reply(text, getattr(usage, "prompt_tokens", 0), getattr(usage, "completion_tokens", 0))
+class _OtherChat(_LangChainChat):
+    """A chat model of any other provider, asked as its LangChain integration does."""
+
+    def __init__(self, settings: Any) -> None:
+        options: dict[str, Any] = {} if settings.temperature is None else {"temperature": settings.temperature}
+        if settings.base_url is not None:
+            options["base_url"] = settings.base_url
+        if settings.model.startswith("ollama:"):
+            options |= {"num_predict": settings.answer_tokens, "async_client_kwargs": HTTP}
+        else:
+            options |= {"max_retries": 0, "max_tokens": settings.answer_tokens}
+        self._bound: dict[str, Any] = {}
+        super().__init__(settings, **options)
+
+    def _put(self, dialect: Dialect, messages: Messages, schema: Schema) -> tuple[Messages, Any]:
+        return messages, schema if dialect.limits else without_limits(schema)
+
+    def _after(self, refusal: str, plain: bool) -> Dialect:
+        return replace(self.dialect, limits=self.dialect.limits and not plain)
+
+    async def _ask(self, messages: Messages, beside: Schema) -> Any:
+        """The answer without the parser behind it: on a long one that is no JSON it computes for hours, in a thread
+        that cannot be ended."""
+        name = json.dumps(beside)
+        if name not in self._bound:
+            structured: Any = self.model.with_structured_output(beside, method="json_schema")
+            self._bound[name] = structured.first
+        return await self._bound[name].ainvoke([(said["role"], said["content"]) for said in messages])
+
+
+def address_of(settings: Any) -> str:
+    """Where a model of OpenAI's protocol is asked."""
+    given = (os.environ.get(name) for name in ("OPENAI_API_BASE", "OPENAI_BASE_URL"))
+    return settings.base_url or next(filter(None, given), OPENAI)
 
 
 def _own_key() -> str:
     return os.environ.get("OPENAI_API_KEY", "").strip()
 
 
-def _key() -> str:
-    return _own_key() or "none"  # servers of one's own ask for none
+def chain(error: BaseException) -> list[BaseException]:
+    """An error and those behind it; a client may raise its own in the place of another's."""
+    seen: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in seen:
+        seen.append(at)
+        at = at.__cause__ or at.__context__
+    return seen
 
 
-def _client() -> Any:
-    import openai
+def status_code(error: BaseException) -> int:
+    """The HTTP status that a request ended with; 0 where it came to none."""
+    for at in chain(error):
+        status = getattr(at, "status_code", None) or getattr(getattr(at, "response", None), "status_code", None)
+        if isinstance(status, int) and status >= 300:  # others: an answer that could not be read
+            return status
+    return 0
 
-    return openai.DefaultAsyncHttpxClient(**HTTP)
+
+def _kept(error: BaseException) -> tuple[bytes, bool] | None:
+    """The body of an HTTP error, and whether that is all of it."""
+    for at in chain(error):
+        kept: tuple[bytes, bool] | None = getattr(getattr(at, "response", None), "extensions", {}).get("lerl")
+        if kept is not None:
+            return kept
+    return None
+
+
+def _refusal(error: BaseException) -> tuple[str, bool] | None:
+    """What an endpoint says of a request that it may take in another form, and whether its status says so too; None
+    where it is about something else."""
+    status = status_code(error)
+    if status not in REFUSALS:
+        return None
+    body, _ = _kept(error) or (b"", True)
+    return words(body.decode("utf-8", "replace")), status in (400, 422)
+
+
+async def _read_completion(response: Any) -> None:
+    """Read an answer of OpenAI's protocol, so that the client is given one as OpenAI writes it, or the status that an
+    error should have had."""
+    kind = response.headers.get("Content-Type", "").lower()
+    await _read_whole(response)
+    if response.status_code >= 300:
+        return
+    body = response._content
+    try:
+        response._content = canonical(body, kind)
+    except StatusError as error:
+        response.status_code = error.status
+        response.extensions["lerl"] = (body[:REASON], len(body) <= REASON)
+    except RecursionError:
+        raise FaultError("no answer", "JSON that is nested too deeply") from None
 
 
 async def _read_whole(response: Any) -> None:
     """Read an HTTP answer, no more of it than an answer may have. Of one that is none a client is given the status
     alone; the beginning of an error is kept beside it, for `reason_of`."""
     response.headers["Content-Type"] = "application/json"  # a client would decode by whatever character set it names
-    packed = response.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
+    packing = response.headers.get("Content-Encoding", "").strip().lower()
+    packed = packing not in ("", "identity")
     if response.status_code >= 300:
         if response.status_code >= 400 and not packed:
             response.extensions["lerl"] = await _beginning(response)
+        elif response.status_code < 400:
+            response.extensions["lerl"] = (_elsewhere(response.headers.get("Location", "")).encode(), True)
         await response.aclose()
         response._content = b""
         return
     if packed:
         await response.aclose()
-        raise OversizeError("the answer is compressed, which nobody asked for")
+        raise FaultError("compressed", f"the answer is compressed ({packing}), which nobody asked for")
     parts, size = [], 0
     async for part in response.aiter_raw():
         size += len(part)
         if size > LARGEST:
             await response.aclose()
-            raise OversizeError(f"the answer has more than {LARGEST:,} bytes")
+            raise FaultError("oversized", f"the answer has more than {LARGEST:,} bytes")
         parts.append(part)
     response._content = b"".join(parts)
+
+
+def _elsewhere(location: str) -> str:
+    """Where a redirect leads to, without what may be a password."""
+    try:
+        parts = urlsplit(location)
+        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+    except ValueError:
+        return "a redirect, which is not followed"
+    where = f" to {place}{parts.path}" if place or parts.path else ""
+    return f"a redirect{where}, which is not followed: a key goes nowhere but where it was sent"
 
 
 async def _beginning(response: Any) -> tuple[bytes, bool]:
@@ -307,16 +394,17 @@ async def _beginning(response: Any) -> tuple[bytes, bool]:
 
 
 def reason_of(error: BaseException) -> str:
-    """What an endpoint said of an error, on one line without keys, at most 200 characters; empty where nothing."""
-    seen: list[BaseException] = []
-    at: BaseException | None = error
-    while at is not None and at not in seen:
-        kept = getattr(getattr(at, "response", None), "extensions", {}).get("lerl")
-        if kept is not None:
-            return plain(redacted(_message(*kept)), 200)
-        seen.append(at)
-        at = at.__cause__ or at.__context__  # a client may raise its own error in its place
-    return ""
+    """Why a request failed, in the endpoint's words where it has any, on one line without keys, at most 200
+    characters; empty where nothing is known."""
+    kept = _kept(error)
+    if kept is not None:
+        return plain(redacted(_message(*kept)), 200)
+    behind = chain(error)
+    said = next((at.said for at in behind if isinstance(at, FaultError)), "")
+    if not said:
+        said = next((text for at in reversed(behind) if isinstance(at, OSError) and (text := str(at))), "")
+        said += environment.certificates_hint(said)
+    return plain(redacted(said), 200)
 
 
 def _message(body: bytes, whole: bool) -> str:
@@ -325,14 +413,11 @@ def _message(body: bytes, whole: bool) -> str:
     if not whole:  # it may end in the middle of a key, which has six characters for each where it is escaped
         return text[: max(len(text) - 6 * max(map(len, secrets()), default=0), 0)]
     try:
-        told = json.loads(text)
-    except (ValueError, RecursionError):
+        told = parsed(text)
+        fault = told.get("error") or told if isinstance(told, dict) else told
+        return message_of(fault) or text
+    except RecursionError:
         return text
-    told = told.get("error", told) if isinstance(told, dict) else told
-    for name in ("message", "detail"):
-        if isinstance(told, dict) and isinstance(told.get(name), str):
-            return str(told[name])
-    return told if isinstance(told, str) else text
 
 
 HTTP: dict[str, Any] = {

@@ -7,6 +7,7 @@ import asyncio
 import hashlib
 import json
 import math
+import re
 import time
 import warnings
 from collections import Counter
@@ -22,18 +23,22 @@ import numpy as np
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
 from lerl.planners.chat import (
+    AdaptedError,
+    ChatModel,
     Loop,
-    Messages,
-    OversizeError,
     Reply,
-    Schema,
+    address_of,
+    chain,
     check_chat,
     open_chat,
     reason_of,
     redacted,
-    without_limits,
+    status_code,
 )
+from lerl.planners.completion import FaultError
 from lerl.planners.counts import fallbacks
+from lerl.planners.dialect import Messages, Schema
+from lerl.planners.environment import proxy_in_the_way
 from lerl.planners.prompt import AnswerError, quoted
 from lerl.planners.traffic import Asked, Traffic, TrafficError, planner_file
 
@@ -47,8 +52,11 @@ PATIENCE = 1.0  # seconds to wait for another process that writes planner.cache
 SHOWN = 2000  # characters of a wrong answer that a model is shown again, and that are kept
 RETRIED = ("http 408", "http 409", "http 429", "http 5", "connection")
 FREE = ("http", "connection")  # nothing was answered; of other faults nobody knows
-REFUSED = ("http 400", "http 401", "http 403", "http 404")  # as long as nobody changes the command
-ENDPOINT = ("timeout", "http", "connection", "oversized", "no answer")
+REFUSED = ("http 3", "http 400", "http 401", "http 402", "http 403", "http 404", "http 422")  # until somebody acts
+ENDPOINT = ("timeout", "http", "connection", "oversized", "compressed", "no answer")
+UNSENT = ("ConnectError", "ConnectTimeout", "ProxyError", "LocalProtocolError", "UnsupportedProtocol", "InvalidURL")
+SPENT = r"insufficient_quota|current quota|billing|balance|credit|spend(?:ing)? limit"  # which no waiting mends
+PASSING = r"retry in|again in|per[ -](?:second|minute|min\b)"
 
 
 class ReplayError(ValueError):
@@ -100,7 +108,7 @@ class Guard:
     """
 
     def __init__(
-        self, settings: Any, prompts: str, traffic: Path, open_model: Callable[[Any], Any] = open_chat
+        self, settings: Any, prompts: str, traffic: Path, open_model: Callable[[Any], ChatModel] = open_chat
     ) -> None:
         self.settings, self.prompts, self._open_model = settings, prompts, open_model
         self.phase = ""
@@ -122,7 +130,7 @@ class Guard:
         self._loop: Loop | None = None
         self._model: Any = None
         self._failed, self._closed_until = 0, 0.0
-        self._limits = True  # whether the endpoint is still believed to take them in a schema
+        self._settled = False  # whether it is known how the endpoint has to be asked
         self._spent = _total(self.traffic.counts().values())
         self._answered = self.traffic.answered()
 
@@ -227,7 +235,10 @@ class Guard:
             self._remember(entry)
             self._keep([entry], counts)  # at once: whatever ends the process, it was paid for
 
-        await asyncio.gather(*(one(question) for question in questions))
+        first = [] if self._settled else questions[:1]
+        for question in first:  # alone, so that what the endpoint does not take is refused once
+            await one(question)
+        await asyncio.gather(*(one(question) for question in questions[len(first) :]))
 
     def count(self, name: str, value: float) -> None:
         """Add to a count of the phase, such as "user_steps"."""
@@ -242,6 +253,7 @@ class Guard:
                     await self._attempts(attempt, counts)
             except TimeoutError:
                 attempt.fails("timeout", counts)
+                attempt.text = attempt.text or self._with_proxy("")
             self._judge(attempt)
         return Asked(
             question.key,
@@ -267,8 +279,6 @@ class Guard:
                 reply = await self._reply(attempt, counts)
             except Exception as error:
                 attempt.cause = _cause(error)
-                if attempt.cause.startswith("http"):
-                    attempt.text = reason_of(error)
                 self._closed_until = max(self._closed_until, time.monotonic() + min(_asked_for(error), LEFT_ALONE))
                 return
             attempt.text = _storable(reply.text)
@@ -287,13 +297,18 @@ class Guard:
                     return
                 counts["repairs"] += 1
 
+    def _with_proxy(self, said: str) -> str:
+        """What is said of a failure, with the proxy that stands between, which it may come from."""
+        settings = self.settings
+        own = settings.model.startswith("openai:")
+        proxy = proxy_in_the_way(address_of(settings) if own else settings.base_url or "")
+        return f"{said} (through {proxy})".strip() if proxy else said
+
     async def _reply(self, attempt: "_Attempt", counts: Counter[str]) -> Reply:
         """What the endpoint says, asked again after faults that may pass, while there is time."""
         left = attempt.begun + self.settings.timeout - time.monotonic()
         retrying = AsyncRetrying(
-            retry=retry_if_exception(
-                lambda error: self._may_pass(attempt, _cause(error)) and not self._refused(attempt)
-            ),
+            retry=retry_if_exception(lambda error: _may_pass(error) and not self._refused(attempt)),
             wait=_wait,
             stop=stop_before_delay(left),
             reraise=True,
@@ -307,6 +322,7 @@ class Guard:
                     reply = await self._request(attempt)
                 except Exception as error:
                     attempt.fails(_cause(error), counts)
+                    attempt.text = self._with_proxy(reason_of(error))
                     failed = error
                     raise
         return reply
@@ -317,22 +333,21 @@ class Guard:
         charged = attempt.expected()
         self._spend(Counter(calls=1) + charged)
         attempt.sent += 1
-        schema = without_limits(attempt.question.schema)
-        attempt.limits = self._limits and schema != attempt.question.schema
-        if attempt.limits:
-            schema = attempt.question.schema
         taken = charged
         try:
-            reply: Reply = await self._model.reply(attempt.messages, schema)
+            reply: Reply = await self._model.reply(attempt.messages, attempt.question.schema)
             if not isinstance(reply.text, str):  # clients believe whatever an endpoint sends
                 raise TypeError(f"the answer is no text but {type(reply.text).__name__}")
             taken = Counter(
                 prompt_tokens=_believed(reply.prompt_tokens, charged["prompt_tokens"]),
                 completion_tokens=_believed(reply.completion_tokens, _tokens(len(reply.text))),
             )
+            self._settle()
             return reply
         except Exception as error:
-            if _cause(error).startswith(FREE):
+            if _unsent(error):
+                self._spend({"calls": -1})
+            if _unsent(error) or _cause(error).startswith(FREE):
                 taken = Counter()
             raise
         finally:
@@ -344,12 +359,17 @@ class Guard:
         self.traffic.keep(self.phase, [], amounts)
         self._spent.update(amounts)
 
-    def _may_pass(self, attempt: "_Attempt", cause: str) -> bool:
-        """Whether to send a question again; not every endpoint takes a schema that limits lengths and sizes."""
-        if cause == "http 400" and attempt.limits:
-            self._limits = False
-            return True
-        return cause.startswith(RETRIED)
+    def _settle(self) -> None:
+        """Say once how the endpoint is asked otherwise than usual."""
+        self._settled = True
+        if self.adapted:
+            said = f"{self.settings.model} is asked as its endpoint takes it: {'; '.join(self.adapted)}"
+            self._tell(said, said)
+
+    @property
+    def adapted(self) -> list[str]:
+        """What the endpoint was found not to take, in words."""
+        return self._model.notes() if self._model is not None else []
 
     def _refused(self, attempt: "_Attempt") -> str:
         """Why it may not be sent now, empty when it may."""
@@ -374,8 +394,9 @@ class Guard:
         self._failed = self._failed + 1 if cause.startswith(ENDPOINT) else 0
         self._answered = self._answered or not cause
         if cause:
-            said = f", {quoted(attempt.text, 200)}" if cause.startswith("http") and attempt.text else ""
-            mend = f"; nothing was answered yet: {_mend(settings)}" if cause in REFUSED and not self._answered else ""
+            said = f", {quoted(attempt.text, 200)}" if cause.startswith(ENDPOINT) and attempt.text else ""
+            refused = cause.startswith(REFUSED) and not self._answered
+            mend = f"; nothing was answered yet: {_mend(settings)}" if refused else ""
             self._tell(cause, f"{settings.model}: {cause}{said}; {settings.fallback} plans in its place{mend}")
         if self._failed >= BREAK_AFTER:
             self._closed_until = time.monotonic() + PAUSE
@@ -439,7 +460,6 @@ class _Attempt:
         ]
         self.text, self.cause, self.sent = "", "", 0
         self.tokens: Counter[str] = Counter()
-        self.limits = True  # whether the schema that was sent last had them
 
     def expected(self) -> Counter[str]:
         """Tokens of the next request, as estimated."""
@@ -451,17 +471,19 @@ class _Attempt:
         counts[f"fault: {cause}"] += 1
 
 
+def _kinds(error: BaseException) -> set[str]:
+    return {kind.__name__ for cause in chain(error) for kind in type(cause).__mro__}
+
+
 def _cause(error: BaseException) -> str:
     """What went wrong with a request, in two words; every client has errors of its own."""
-    chain = [error]
-    while (cause := chain[-1].__cause__) is not None and cause not in chain:
-        chain.append(cause)
-    if any(isinstance(cause, OversizeError) for cause in chain):
-        return "oversized"
-    status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
-    if isinstance(status, int) and status >= 300:  # others: an answer that could not be read
+    for cause in chain(error):
+        if isinstance(cause, FaultError):
+            return cause.cause
+    status = status_code(error)
+    if status:
         return f"http {status}"
-    kinds = {kind.__name__ for cause in chain for kind in type(cause).__mro__}
+    kinds = _kinds(error)
     if any("Timeout" in kind for kind in kinds):
         return "timeout"
     if kinds & {"APIConnectionError", "ConnectionError", "ConnectError", "NetworkError", "TransportError", "OSError"}:
@@ -469,24 +491,46 @@ def _cause(error: BaseException) -> str:
     return "no answer"
 
 
+def _unsent(error: BaseException) -> bool:
+    """Whether nothing went out, so that nobody can have counted it."""
+    return bool(_kinds(error).intersection(UNSENT))
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether to send a question again."""
+    if isinstance(error, AdaptedError):
+        return True
+    cause = _cause(error)
+    if cause == "http 429" and not _asked_for(error):
+        said = reason_of(error)
+        if re.search(SPENT, said, re.IGNORECASE) and not re.search(PASSING, said, re.IGNORECASE):
+            return False
+    return cause.startswith(RETRIED)
+
+
 def _wait(state: RetryCallState) -> float:
-    """Seconds to wait: half a second, doubling, and as many as the endpoint asks for."""
+    """Seconds to wait: half a second, doubling, and as many as the endpoint asks for; none to ask in another way."""
     error = state.outcome.exception() if state.outcome is not None else None
+    if isinstance(error, AdaptedError):
+        return 0.0
     return max(_asked_for(error), BACKOFF * 2 ** (state.attempt_number - 1))
 
 
 def _asked_for(error: BaseException | None) -> float:
-    """Seconds that a Retry-After asks for, as a number or a date; 0 where it says nothing sensible."""
+    """Seconds that a Retry-After asks for, as a number, a date or milliseconds; 0 where it says nothing sensible."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
-    given = str(headers.get("retry-after", ""))
-    try:
-        seconds = float(given)
-    except ValueError:
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        given = str(headers.get(name, ""))
         try:
-            seconds = parsedate_to_datetime(given).timestamp() - time.time()
-        except (ValueError, TypeError, OverflowError):
-            return 0.0
-    return seconds if math.isfinite(seconds) else 0.0
+            seconds = float(given) * unit
+        except ValueError:
+            try:
+                seconds = parsedate_to_datetime(given).timestamp() - time.time()
+            except (ValueError, TypeError, OverflowError):
+                continue
+        if math.isfinite(seconds):
+            return seconds
+    return 0.0
 
 
 def _storable(text: str) -> str:

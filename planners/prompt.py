@@ -9,6 +9,8 @@ import hashlib
 import json
 import math
 import os
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +31,9 @@ ANSWER = 20_000  # characters of an answer that are looked at
 EXPOSURES = np.array([0.0, 0.7, 1.5, 3.0])  # slates' worth behind each word below
 WORDS = ("none", "light", "medium", "heavy")
 LIKINGS = ("best", "good", "fair", "poor")  # a step is one of log-odds below the user's best category
+
+BEGINNING = re.compile(r"<(?:\w+:)?(?:think|thinking|thoughts?|reasoning)>|\[THINK\]|\u25c1think\u25b7", re.IGNORECASE)
+END = re.compile(r"</(?:\w+:)?(?:think|thinking|thoughts?|reasoning)>|\[/THINK\]|\u25c1/think\u25b7", re.IGNORECASE)
 
 AVOIDED = 20  # most categories that a model is let name in avoid, of those that a plan leaves over
 LINE = 120  # characters of a rationale that a model is let write
@@ -290,8 +295,9 @@ def read_answer(text: str, code: str, candidates: NDArray[np.bool_], size: int) 
     Raises:
         AnswerError: it cannot be used; the message says why, in words for the model.
     """
-    answer = _parsed(text)
-    if answer.get("state") != code:
+    answer = read_object(text)
+    state = answer.get("state")
+    if not isinstance(state, str) or state.strip().lower() != code:
         raise AnswerError("other state", f"state must be {code!r}, copied from the question")
     allowed, avoid = (_ids(answer, part, candidates) for part in ("allowed", "avoid"))
     if not allowed:
@@ -305,34 +311,66 @@ def read_answer(text: str, code: str, candidates: NDArray[np.bool_], size: int) 
     return Choice(allowed, avoid, reason)
 
 
-def _parsed(text: str) -> dict[str, Any]:
+def read_object(text: str) -> dict[str, Any]:
+    """The JSON object that an answer is, or that stands alone in it, behind thoughts or between words.
+
+    Raises:
+        AnswerError: it holds none, or more than one.
+    """
     if len(text) > ANSWER:
         raise AnswerError("too long", f"the answer must have at most {ANSWER:,} characters, given {len(text):,}")
+    said = text.strip().lstrip("\ufeff")
+    # Of thoughts some servers leave out the beginning; one of them, or a rationale, may speak of their end.
+    behind = [END.split(said, 1)[-1], END.split(said)[-1]]
+    for part in (said, *behind):
+        with suppress(ValueError, RecursionError):
+            return _unwrapped(json.loads(part))
+    if BEGINNING.match(behind[-1].strip()):
+        raise AnswerError("only thoughts", "the answer must not end before its thoughts do")
+    for part in behind:
+        with suppress(ValueError, RecursionError):
+            return _unwrapped(json.loads(part[part.find("{") : part.rfind("}") + 1]))
+    raise AnswerError("not JSON", f"the answer must be one JSON object and nothing else ({_wrong(said)})")
+
+
+def _wrong(text: str) -> str:
+    """Why a text is no JSON object, in words for the model."""
     try:
-        answer = json.loads(bare(text))
+        return f"it is a JSON {type(json.loads(text)).__name__}"
     except (ValueError, RecursionError) as error:
-        raise AnswerError("not JSON", f"the answer must be one JSON object and nothing else ({error})") from None
+        return str(error)
+
+
+def _unwrapped(answer: Any) -> dict[str, Any]:
+    """An object, also as the only entry of a list or of another object, or as JSON in a text of JSON."""
+    if isinstance(answer, str):
+        answer = json.loads(answer)
+    if isinstance(answer, list) and len(answer) == 1:
+        answer = answer[0]
+    if isinstance(answer, dict) and len(answer) == 1:
+        (inner,) = answer.values()
+        answer = inner if isinstance(inner, dict) else answer
     if not isinstance(answer, dict):
-        raise AnswerError("not JSON", "the answer must be one JSON object and nothing else")
+        raise ValueError("no object")
     return answer
-
-
-def bare(text: str) -> str:
-    """An answer without what models put around it unasked: their thoughts before it, and a code fence."""
-    text = text.strip()
-    if text.startswith("<think>"):
-        _, _, text = text.partition("</think>")
-        text = text.strip()
-    if text.startswith("```") and text.endswith("```"):
-        text = text[3:-3].removeprefix("json")
-    return text
 
 
 def _ids(answer: dict[str, Any], part: str, candidates: NDArray[np.bool_]) -> tuple[int, ...]:
     given = answer.get(part)
-    if not isinstance(given, list) or not all(type(entry) is int for entry in given):
+    ids = [_id(entry) for entry in given] if isinstance(given, list) else [None]
+    known = [entry for entry in ids if entry is not None]
+    if len(known) < len(ids):
         raise AnswerError("wrong type", f"{part} must be a list of category ids, whole numbers")
-    wrong = [entry for entry in given if not 0 <= entry < len(candidates) or not candidates[entry]]
+    wrong = [entry for entry in known if not 0 <= entry < len(candidates) or not candidates[entry]]
     if wrong:
         raise AnswerError("unknown id", f"{part} names {wrong[0]}, which is none of the ids in the question")
-    return tuple(dict.fromkeys(given))
+    return tuple(dict.fromkeys(known))
+
+
+def _id(entry: Any) -> int | None:
+    """A whole number, also as "5" or 5.0; None where it is none."""
+    if isinstance(entry, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", entry, re.ASCII):
+        return int(entry)
+    if type(entry) is float and entry.is_integer():
+        return int(entry)
+    return entry if type(entry) is int else None

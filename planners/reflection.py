@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lerl.planners.base import Sessions
-from lerl.planners.prompt import ANSWER, AnswerError, bare, line_schema, plain
+from lerl.planners.prompt import ANSWER, AnswerError, line_schema, plain, read_object
 
 CAPACITY, SAMPLED, ALPHA = 200, 3, 0.1  # N_r, N_s and alpha of arXiv 2601.19585
 MOST_WORDS = 19
@@ -89,11 +89,7 @@ def read_reflection(text: str) -> str:
     Raises:
         AnswerError: it cannot be used; the message says why.
     """
-    try:
-        answer = json.loads(bare(text[:ANSWER]))
-    except (ValueError, RecursionError) as error:
-        raise AnswerError("not JSON", f"the answer must be one JSON object and nothing else ({error})") from None
-    said = answer.get("reflection") if isinstance(answer, dict) else None
+    said = read_object(text[:ANSWER]).get("reflection")
     line = one_line(said) if isinstance(said, str) else ""
     if not line:
         raise AnswerError("empty", "reflection must be a line of text")

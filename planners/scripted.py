@@ -28,7 +28,7 @@ def expert(messages: list[dict[str, str]]) -> str:
         ValueError: the question is not worded as lerl's own prompts are.
     """
     text = next(message["content"] for message in messages if message["role"] == "user")
-    if text.startswith("The session"):
+    if re.search(r"^The session lasted", text, re.MULTILINE):
         length = _found(r"lasted (\d+)", text)
         return json.dumps({"reflection": f"Lasted {length} slates; rotate categories before they tire."})
     code, size = _found(r"^State (\w+)\.", text), _found(r"Allow at most (\d+)", text)
@@ -58,7 +58,7 @@ def expert(messages: list[dict[str, str]]) -> str:
 
 
 def _found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text)
+    match = re.search(pattern, text, re.MULTILINE)  # instructions may stand before it
     if match is None:
         raise ValueError("the scripted expert reads questions of lerl's own prompts alone; leave out planner.prompts")
     return match[1]

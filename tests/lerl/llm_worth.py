@@ -21,7 +21,7 @@ CONFIG = Config(
     agents=["llm+ppo"],
     data=DataConfig(synthetic=SyntheticConfig(categories=5)),
     env=SimulatorConfig(slate_size=6, topics="categories"),
-    planner=PlannerConfig(size=2, sessions=0, model="openai:expert", client="openai", timeout=60, detail="coarse"),
+    planner=PlannerConfig(size=2, sessions=0, model="openai:expert", timeout=60, detail="coarse"),
     train=TrainConfig(steps=100_000, evaluations=1),
 )
 

@@ -147,6 +147,12 @@ def test_different_settings_are_refused_by_their_dotted_keys(make_run: RunMaker)
     assert load_runs(runs, allow_different=True).seeds == [0, 1]
 
 
+def test_a_key_that_is_gone_makes_no_difference(make_run: RunMaker) -> None:
+    planners = ({"size": 3, "client": "openai"}, {"size": 3})
+    runs = [make_run(seed=seed, agents=THREE, users=3, planner=planner) for seed, planner in enumerate(planners)]
+    assert load_runs(runs).seeds == [0, 1]
+
+
 def test_rows_that_some_run_lacks_are_refused_or_left_out(make_run: RunMaker) -> None:
     runs = [make_run(seed=0, agents=THREE, users=3), make_run(seed=1, agents=["random", "greedy"], users=3)]
     for run in runs:

@@ -41,7 +41,7 @@ def backwards(messages: Messages) -> str:
 def probe(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
     def run(answer: Any, *more: str) -> dict[str, Any]:
         with ChatServer(*([answer] if answer else [])) as server:
-            given = ["--model", "openai:m", "--base-url", server.url, "--client", "openai", *more]
+            given = ["--model", "openai:m", "--base-url", server.url, *more]
             assert main(["planner-probe", *given, "--json"]) == 0
         told: dict[str, Any] = json.loads(capsys.readouterr().out)
         return told
@@ -117,7 +117,7 @@ def test_what_is_printed_ends_with_a_verdict(capsys: pytest.CaptureFixture[str])
 
 def test_a_model_that_never_answers_is_an_error_that_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     with ChatServer(lambda messages: "no") as server:
-        given = ["--model", "openai:m", "--base-url", server.url, "--client", "openai", "--pairs", "2"]
+        given = ["--model", "openai:m", "--base-url", server.url, "--pairs", "2"]
         assert main(["planner-probe", *given]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
@@ -131,10 +131,10 @@ def test_a_model_that_never_answers_is_an_error_that_says_why(capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("status", "mend"),
     [
-        (400, "see whether --model is right and takes JSON schemas, or give --temperature null"),
+        (400, "see whether --model is right, and takes --temperature and --answer-tokens as they are"),
         (401, "see whether the key in the environment is the endpoint's (OPENAI_API_KEY for openai:NAME)"),
         (404, "see whether --model is the endpoint's name for it, and --base-url its address"),
-        (422, "see whether --base-url is the endpoint's, is up, and takes JSON schemas"),
+        (422, "see whether --base-url is the endpoint's, and what that takes"),
         (0, "see whether the endpoint is up, and --base-url its address"),
     ],
 )
@@ -149,6 +149,40 @@ def test_what_to_do_depends_on_why_there_was_no_answer(
     printed = capsys.readouterr().err
     assert printed.endswith(f"; {mend}\n")
     assert (', such as "no model [2J"; see' in printed) == bool(status)
+
+
+def test_what_an_endpoint_does_not_take_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    def old(handler: Any, _: int) -> bool:
+        refused = "max_completion_tokens" in handler.body
+        if refused:
+            handler.send(422, b'{"detail": [{"loc": ["body", "max_completion_tokens"], "msg": "not permitted"}]}')
+        return refused
+
+    with ChatServer(fault=old) as server:
+        given = ["--model", "openai:m", "--base-url", server.url, "--pairs", "2"]
+        assert main(["planner-probe", *given]) == 0
+        assert len(server.requests) == 4 + 1
+    printed = capsys.readouterr()
+    assert "\nasked with        max_tokens in place of max_completion_tokens\n" in printed.out
+    assert printed.err == ""
+
+
+def test_thoughts_without_an_end_say_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
+    with ChatServer(lambda _: "<think>\nlet me see") as server:
+        assert main(["planner-probe", "--model", "openai:m", "--base-url", server.url, "--pairs", "1"]) == 2
+    assert capsys.readouterr().err == (
+        "lerl: error: openai:m gave no usable answer to any of 2 questions (4 only thoughts), such as "
+        '"<think> let me see"; it thinks before it answers: give more --answer-tokens and a longer --timeout\n'
+    )
+
+
+@pytest.mark.filterwarnings("default:--client")  # which the command line prints
+@pytest.mark.parametrize(("client", "noted"), [("langchain", False), ("openai", True)])
+def test_the_client_that_is_gone_is_noted(client: str, noted: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--model", "scripted:expert", "--pairs", "1", "--client", client]
+    assert main(["planner-probe", *given]) == 0
+    note = "lerl: warning: --client openai is left out: every chat model is asked through LangChain now\n"
+    assert capsys.readouterr().err == (note if noted else "")
 
 
 def test_an_unusable_answer_among_others_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,6 +215,17 @@ def test_a_bad_recipe_is_one_line_that_names_file_and_key(recipe: RecipeMaker, t
     assert str(raised.value) == f"{path}: {message}"
 
 
+def test_a_key_that_is_gone_is_left_out_with_a_note_where_it_matters(recipe: RecipeMaker) -> None:
+    note = r"^planner.client openai is left out: every chat model is asked through LangChain now; remove it$"
+    with pytest.warns(UserWarning, match=note):
+        assert settings.load(recipe("planner: {client: openai, size: 3}")).planner.size == 3
+    with pytest.warns(UserWarning, match=note):
+        assert settings.configure(recipe(""), {"planner.client": "openai"}) == Config()
+    with pytest.warns(UserWarning, match=note):
+        assert settings.overlay(Config(), {"planner.client": "openai"}) == Config()
+    assert settings.load(recipe("planner: {client: langchain}")) == Config()  # as earlier runs wrote it, all of them
+
+
 def test_broken_yaml_is_one_line_with_its_place(recipe: RecipeMaker) -> None:
     with pytest.raises(SettingsError, match=r"mine\.yaml: no valid YAML: .*line 2") as raised:
         settings.load(recipe("seed: 1\nagents: [random"))

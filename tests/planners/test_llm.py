@@ -28,7 +28,7 @@ LIKING = [[0.9, 0.5, 0.1, 0.4], [0.2, 0.8, 0.3, 0.6], [0.2, 0.8, 0.3, 0.6], [0.1
 
 
 def settings(url: str = "http://127.0.0.1:1/v1", **changed: Any) -> PlannerConfig:
-    given = {"model": "openai:m", "base_url": url, "client": "openai", "size": 2, "timeout": 10.0, "reflections": 2}
+    given = {"model": "openai:m", "base_url": url, "size": 2, "timeout": 10.0, "reflections": 2}
     return PlannerConfig(**(given | changed))
 
 
@@ -195,7 +195,7 @@ def test_keys_are_those_of_all_that_decides_a_question(tmp_path: Path, contexts:
         key(state=contexts([[0.9, 0.5, 0.1, 0.4]], items=[[0]], feedback=[[1]])),
     ]
     assert len({key(), *others}) == 10
-    same = [key(concurrency=1), key(timeout=1.0), key(client="langchain"), key(fallback="random"), key(seed=5)]
+    same = [key(concurrency=1), key(timeout=1.0), key(fallback="random"), key(seed=5)]
     same.append(key(state=contexts([[0.9, 0.5, 0.1, 0.4]], keys=[99], steps=7)))  # neither who it is nor when
     assert {key(), *same} == {key()}
 
@@ -359,7 +359,7 @@ def test_a_replay_plans_the_same(tmp_path: Path, contexts: MakeContexts):
 def test_settings_that_fit_are_checked_without_asking(tmp_path: Path):
     with ChatServer() as server:
         check_model("llm", settings(server.url), 4)
-        check_model("llm", settings(server.url, client="langchain"), 4)
+        check_model("llm", settings(server.url), 4)
         assert server.requests == []
 
 
@@ -367,7 +367,7 @@ def test_settings_that_fit_are_checked_without_asking(tmp_path: Path):
     ("name", "changed", "kind", "message"),
     [
         ("llm", {"model": None}, ChatError, r"planner\.model must be"),
-        ("llm", {"model": "nobody:m", "client": "langchain"}, ChatError, r"'nobody:m' cannot be used"),
+        ("llm", {"model": "nobody:m"}, ChatError, r"'nobody:m' cannot be used"),
         ("llm", {"prompts": "nowhere"}, PromptError, r"planner\.prompts is nowhere"),
         ("llm", {"fallback": "boredm"}, PluginError, r"planner\.fallback is 'boredm'.*Did you mean 'boredom'"),
         ("distilled", {}, DistilledError, r"planner\.distilled is missing"),

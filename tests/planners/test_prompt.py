@@ -330,10 +330,43 @@ def test_a_proper_answer():
         "```json {} ```",
         "<think>The user tires of 1. {{}}</think>\n\n{}",
         "\n<think>\n```json\n{{}}\n```\n</think>\n```json\n{}\n```",
+        "the user tires of 1, {{1: 2}}\n</think>\n\n{}",  # the beginning is in the prompt of some models
+        "<think>a</think><think>b</think>{}",
+        "<thinking>a {{}}</thinking>{}",
+        "[THINK]a {{}}[/THINK]{}",
+        "\u25c1think\u25b7a\u25c1/think\u25b7{}",
+        "Well. <think>a</think>{}",
+        "Here is the plan:\n```json\n{}\n```\nLet me know!",
+        "```\n{}",
+        "```json\n```json\n{}\n```\n```",
+        "{}<|im_end|>",
+        "\ufeff{}",
+        "[{}]",
+        '{{"plan": {}}}',
+        "Sure! {}",
     ],
 )
-def test_thoughts_before_an_answer_and_a_fence_around_it_are_left_out(wrapped: str):
+def test_thoughts_before_an_answer_and_what_is_around_it_are_left_out(wrapped: str):
     assert read_answer(wrapped.format(answer()), "abc123", CANDIDATES, 2) == Choice((3, 0), (1,), "rested")
+
+
+def test_an_answer_may_be_written_as_json_of_json():
+    assert read_answer(json.dumps(answer()), "abc123", CANDIDATES, 2).allowed == (3, 0)
+
+
+def test_a_rationale_may_speak_of_thoughts():
+    said = answer(rationale="behind </think> I stop, or {")
+    for text in (said, f"<think>a</think>{said}"):
+        assert read_answer(text, "abc123", CANDIDATES, 2).rationale == "behind </think> I stop, or {"
+
+
+@pytest.mark.parametrize("ids", [["3", " 0 "], [3.0, 0.0], ["3", 0]])
+def test_ids_may_be_written_as_text_or_with_a_point(ids: list[Any]):
+    assert read_answer(answer(allowed=ids), "abc123", CANDIDATES, 2).allowed == (3, 0)
+
+
+def test_a_state_may_be_written_in_capitals():
+    assert read_answer(answer(state="ABC123 "), "abc123", CANDIDATES, 2).allowed == (3, 0)
 
 
 def test_duplicates_are_folded_before_they_are_counted():
@@ -371,8 +404,12 @@ def test_reasons_are_not_needed(rationale: Any):
         (answer(avoid=[-4]), "unknown id"),
         (answer(allowed=[10**400]), "unknown id"),
         (answer(allowed=[True]), "wrong type"),
-        (answer(allowed=[0.0]), "wrong type"),
-        (answer(allowed=["0"]), "wrong type"),
+        (answer(allowed=[0.5]), "wrong type"),
+        (answer(allowed=["-1"]), "wrong type"),
+        (answer(allowed=["0,1"]), "wrong type"),
+        (answer(allowed=[""]), "wrong type"),
+        (answer(allowed=["2"]), "unknown id"),
+        (answer(allowed=[1e300]), "unknown id"),
         (answer(allowed=[None]), "wrong type"),
         (answer(allowed=[[0]]), "wrong type"),
         (answer(allowed="0"), "wrong type"),
@@ -388,15 +425,16 @@ def test_reasons_are_not_needed(rationale: Any):
         (answer(state=None), "other state"),
         (answer(state=["abc123"]), "other state"),
         ("{}", "other state"),
-        (f"```json\n{answer()}\n```\nDone.", "not JSON"),
-        (f"```\n{answer()}", "not JSON"),
-        (f"```json\n```json\n{answer()}\n```\n```", "not JSON"),
-        (f"<think>hm {answer()}", "not JSON"),  # whose end never came
-        (f"<think>a</think><think>b</think>{answer()}", "not JSON"),
-        (f"Well. <think>a</think>{answer()}", "not JSON"),
+        (f"Of {{0, 1}} I take 0: {answer()}", "not JSON"),
+        (f"{answer()} or {answer()}", "not JSON"),
+        (f"[{answer()}, {answer()}]", "not JSON"),
+        (answer()[:-1] + ",}", "not JSON"),
+        (f"<think>hm {answer()}", "only thoughts"),  # whose end never came
+        (f"[THINK]hm {answer()}", "only thoughts"),
+        (f"<think>a</think><think>b {answer()}", "only thoughts"),
+        (f"a, then {answer()}</think>", "not JSON"),
         (f"```json\n{answer(allowed=[2])}\n```", "unknown id"),
         ("<think>" + "x" * 20_000 + f"</think>{answer()}", "too long"),
-        (f"Sure! {answer()}", "not JSON"),
         (answer() + answer(), "not JSON"),
         ("", "not JSON"),
         ("null", "not JSON"),

@@ -186,7 +186,7 @@ def test_a_fenced_reflection_behind_thoughts_is_read():
         ("[" * 100_000, "not JSON"),
         ('{"reflection": "' + "x" * 2_000_000 + '"}', "not JSON"),
         ("{}", "empty"),
-        ("[]", "empty"),
+        ("[]", "not JSON"),
         ('{"reflection": ""}', "empty"),
         ('{"reflection": " \\n\\u0000"}', "empty"),
         ('{"reflection": 5}', "empty"),
