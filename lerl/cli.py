@@ -267,6 +267,10 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _dispatch(arguments: list[str]) -> None:
+    for word in arguments:
+        if word != word.encode(errors="ignore").decode():
+            given = repr(os.fsencode(word))[1:]
+            raise UsageError(f"{given} is no UTF-8, as names of files have to be; give another name")
     first = arguments[0] if arguments else ""
     if first in COMMANDS:
         COMMANDS[first](arguments[1:])

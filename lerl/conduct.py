@@ -21,8 +21,9 @@ from lerl.config import Config
 from lerl.envs.files import write_whole
 from lerl.experiment import AGAIN, TUNED, WORDS, Experiment, Unit, read_tuned
 from lerl.fit import check_rows
+from lerl.locks import locked
 from lerl.rows import Task
-from lerl.runs import holds_other, locked
+from lerl.runs import holds_other
 from lerl.tune import SEARCH, differing, tune
 from lerl.units import ROWS, do, done, finished, keep_for, kept, populations, work
 from lerl.workers import busy, ended, workers
@@ -49,21 +50,33 @@ def run(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tu
         RunError: another process is at work in the folder, or a process was killed.
     """
     experiment = Experiment.read(config, quick)
-    done_before = any((out / ROWS).rglob("*.parquet"))
-    if done_before and not resume:
-        raise FileExistsError(f"{out} holds rows of an experiment; go on with them by --resume, or give another --out")
-    if not done_before and holds_other(out, ROWS, WORK, f"{TUNED}.json", ".rows"):
-        raise FileExistsError(f"{out} holds something else than an experiment; give another folder with --out")
+    _check_folder(out, resume)
     _check(experiment)
     users = _users(experiment, out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), workers(experiment.base.experiment.jobs, AGAIN) as pool:
+        _check_folder(out, resume)  # another experiment may have been at work there since
+        _refuse_other_users(users, out)
         return experiment, _Work(experiment, users, out, pool, say).do()
+
+
+def _check_folder(out: Path, resume: bool) -> None:
+    """Refuse a folder that holds rows, unless they are gone on with, or something else."""
+    done_before = any((out / ROWS).rglob("*.parquet"))
+    if done_before and not resume:
+        raise FileExistsError(f"{out} holds rows of an experiment; go on with them by --resume, or give another --out")
+    if not done_before and holds_other(out, ROWS, WORK, f"{TUNED}.json"):
+        raise FileExistsError(f"{out} holds something else than an experiment; give another folder with --out")
 
 
 def _users(experiment: Experiment, out: Path) -> dict[str, str]:
     """The digest of each setting's users; refuses a folder that holds rows of others, whatever made them."""
     users = populations(experiment)
+    _refuse_other_users(users, out)
+    return users
+
+
+def _refuse_other_users(users: Mapping[str, str], out: Path) -> None:
     for setting, now in users.items():
         for path in sorted((out / ROWS / setting).glob("*.parquet")):
             before = {str(about["population"]) for about in done(path).about.values()}
@@ -74,7 +87,6 @@ def _users(experiment: Experiment, out: Path) -> dict[str, str]:
                     "their last digits: go on with the data folder that the rows were made from, or give another "
                     f"--out, or remove {out / ROWS} to do all of them again"
                 )
-    return users
 
 
 def _check(experiment: Experiment) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from scipy.stats import t as student_t
 
 from lerl.compare import Interval, Results, Summary, by_reward, check_reference, load_runs, ratios, summarize
 from lerl.envs.files import write_whole
+from lerl.fonts import fit_fonts, one_warning
 
 Floats = NDArray[np.float64]
 
@@ -441,13 +443,22 @@ def _figure(height: float, left: float, right: float, bottom: float, top: float)
 
 def _margin(rows: Sequence[str]) -> float:
     """Width in inches that the row names take."""
-    return max(len(_name(row)) for row in rows) * 0.6 * _SMALL / 72 + 0.15
+    return max(_width(_name(row)) for row in rows) * 0.6 * _SMALL / 72 + 0.15
+
+
+def _width(name: str) -> int:
+    """How many letters wide a name is; those of East Asia are two wide."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
 
 
 def _name(row: str) -> str:
     """A row's name at a length that leaves room for the picture: my_package.my_module:MyAgent is MyAgent."""
     last = row.rsplit(":", 1)[-1]
-    return last if len(last) <= _LONGEST else f"{last[: _LONGEST - 1]}…"
+    if _width(last) <= _LONGEST:
+        return last
+    while _width(last) >= _LONGEST:
+        last = last[:-1]
+    return f"{last}…"
 
 
 def _ink(colour: str) -> tuple[float, float, float]:
@@ -505,9 +516,18 @@ def _caption(figure: Figure, text: str) -> None:
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write both formats without date or version, so that equal pictures are equal files."""
-    files = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
-    for file, metadata in zip(files, ({"Software": None}, {"Date": None, "Creator": None}), strict=True):
-        stream = io.BytesIO()
-        figure.savefig(stream, format=file.suffix[1:], metadata=metadata)
-        write_whole(file, stream.getvalue())
+    kinds: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    with one_warning():
+        drawn = {kind: _drawn(figure, kind, metadata) for kind, metadata in kinds.items()}
+        if fit_fonts(figure):
+            drawn = {kind: _drawn(figure, kind, metadata) for kind, metadata in kinds.items()}
+    files = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]
+    for file, content in zip(files, drawn.values(), strict=True):
+        write_whole(file, content)
     return files
+
+
+def _drawn(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format=kind, metadata=metadata)
+    return stream.getvalue()

@@ -30,11 +30,12 @@ from lerl.envs.plugins import PluginError
 from lerl.envs.topics import ClusterError
 from lerl.evaluate import write_table
 from lerl.fit import DivergedError, Fitter, check_rows
+from lerl.locks import locked
 from lerl.progress import Progress
 from lerl.reading import read_table, reading
 from lerl.rollout import Played
 from lerl.rows import PLANNED, SASREC, Row, Task, parse_row, parse_rows
-from lerl.runs import holds_other, locked
+from lerl.runs import holds_other
 from lerl.settings import Key, SettingsError
 
 Floats = NDArray[np.float64]
@@ -105,6 +106,7 @@ def tune(config: Config, out: Path) -> list[Trial]:
     _check_folder(config, out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Progress() as progress:
+        _check_folder(config, out)  # another search may have begun there since
         write_whole(out / SEARCH, settings.dump(config))
         with _opened(out) as study:
             grid = _grid(space, config.tune.trials)
