@@ -287,7 +287,7 @@ def _short(unit: Unit) -> Unit:
         "train.validation": 16,
         "evaluation.users": min(config.evaluation.users or 1000, 64),
         "evaluation.replicates": 1,
-        "planner.sessions": min(config.planner.sessions, 64),
+        "planner.sessions": min(config.planner.sessions, 60),
     }
     short = settings.overlay(config, small)
     return dataclasses.replace(unit, config=short, fitted=short, teacher=_short(unit.teacher) if unit.teacher else None)

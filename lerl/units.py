@@ -24,6 +24,7 @@ from lerl.envs.files import write_whole
 from lerl.evaluate import episodes, judged
 from lerl.experiment import AGAIN, Experiment, Unit
 from lerl.fit import Fitter
+from lerl.lessons import mark
 from lerl.locks import locked
 from lerl.planners.distilled import distil, recorded, save
 from lerl.planners.llm import MODELS
@@ -150,14 +151,15 @@ def work(unit: Unit, folder: Path, taught: Path | None = None) -> tuple[pl.DataF
             played = stage.play(fitter.agent(row), users, how.replicates, task.seed("evaluation"))
             sessions = episodes(unit.label, played, task).select(KEPT)
             judging = time.process_time() - begun
-            curve = fitter.curves([row])
-    steps = max((point["steps"] for point in curve), default=0)
+            curve = [point["steps"] for point in fitter.curves([row])]
+    steps, train = max(curve, default=0), fitted.train
     return sessions, {
         "digest": unit.digest,
         "population": _users(task),
         "prompts": _prompts(unit),
         "lerl": lerl.__version__,
         "steps": steps,
+        "mark": mark(steps - min(curve), train.users, train.rollout) if curve else "",
         "fitting": None if fitting is None else round(fitting, 2),
         "judging": round(judging, 2),
     }
