@@ -32,12 +32,15 @@ WORK = "work"
 Say = Callable[[str], object]
 
 
-def run(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tuple[Experiment, str]:
+def run(
+    config: Config, out: Path, *, quick: bool, resume: bool, say: Say, given: Collection[str] = ()
+) -> tuple[Experiment, str]:
     """Do what is left to do of an experiment.
 
     Args:
         config: the recipe. out: its folder. quick: whether only `experiment.quick` is done.
         resume: whether to go on with what the folder holds. say: called with a line for each unit that is done.
+        given: keys of the recipe that were given as flags, which go over `experiment.quick`.
 
     Returns:
         The experiment, and a line about units and searches that failed, empty where none did; the others are done.
@@ -49,7 +52,7 @@ def run(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tu
         MissingDataError: the data of a setting are not there.
         RunError: another process is at work in the folder, or a process was killed.
     """
-    experiment = Experiment.read(config, quick)
+    experiment = Experiment.read(config, quick, given)
     _check_folder(out, resume)
     _check(experiment)
     users = _users(experiment, out)
@@ -231,9 +234,9 @@ def _folder(experiment: Experiment, unit: Unit, out: Path) -> Path:
     return out / WORK / str(own) / unit.label / f"seed{unit.config.seed}"
 
 
-def cost(config: Config, out: Path, quick: bool) -> Table:
+def cost(config: Config, out: Path, quick: bool, given: Collection[str] = ()) -> Table:
     """What is left to do, in hours: units times the seconds that finished ones took, or that a short run takes."""
-    experiment = Experiment.read(config, quick)
+    experiment = Experiment.read(config, quick, given)
     users = _users(experiment, out)
     tuned = experiment.tuned(out, users[next(iter(experiment.settings))])
     table = Table("setting", "row", "units", "done", "seconds each", "hours left")

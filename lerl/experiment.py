@@ -8,7 +8,8 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,8 +107,12 @@ class Experiment:
     _made: dict[tuple[str, str, str], tuple[Config, Config]] = dataclasses.field(default_factory=dict, repr=False)
 
     @staticmethod
-    def read(config: Config, quick: bool = False) -> "Experiment":
+    def read(config: Config, quick: bool = False, given: Collection[str] = ()) -> "Experiment":
         """The experiment of a recipe.
+
+        Args:
+            config: the recipe. quick: whether only `experiment.quick` is wanted. given: keys that were given as flags,
+                which go over what is quick; where rows or settings say them for themselves, a warning tells.
 
         Raises:
             SettingsError: the recipe holds none, or a part of it cannot be used; the message names it.
@@ -116,19 +121,25 @@ class Experiment:
         if not chosen.rows or not chosen.settings:
             raise SettingsError(
                 "the recipe holds no experiment: it names rows under experiment.rows and settings under "
-                "experiment.settings; see whole_session, the one that comes with lerl"
+                f"experiment.settings, as {' and '.join(settings.recipes('experiment'))} do, which come with lerl"
             )
         worlds, rows = _named(chosen.settings, "settings"), _named(chosen.rows, "rows")
         _check_words(worlds, rows)
         known = settings.known_keys(config)
         rows = {name: row for name, row in rows.items() if "when" not in row or known[row["when"]].default}
         if quick:
-            over = dict(chosen.quick)
-            worlds, names = dict([next(iter(worlds.items()))]), over.pop("rows", list(rows)[:2])
+            if not chosen.quick:
+                raise SettingsError(
+                    "the recipe holds no experiment.quick, which says what --quick does; leave out --quick, or write "
+                    "it into the recipe, such as quick: {rows: [random], experiment.seeds: 1}"
+                )
+            over = {name: value for name, value in chosen.quick.items() if name not in given}
+            worlds, names = dict([next(iter(worlds.items()))]), over.pop("rows", list(rows))
             if not isinstance(names, list):
                 raise SettingsError(f"experiment.quick: rows must be a list such as {list(rows)[:2]}, given {names!r}")
             rows = {name: rows[name] for name in _known(names, rows, "experiment.quick: rows")}
             config = settings.overlay(config, over)
+        _note_overridden(given, worlds, rows)
         few = [row for row in _known(chosen.few or rows, chosen.rows, "experiment.few") if row in rows]
         made = Experiment(config, worlds, rows, few)
         made._check_teachers()
@@ -254,6 +265,16 @@ def _named(given: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
             )
         found[str(name)] = dict(values or {})
     return found
+
+
+def _note_overridden(given: Collection[str], worlds: Mapping[str, Any], rows: Mapping[str, Any]) -> None:
+    """Say which flags settings or rows of the recipe go over."""
+    for flag in given:
+        own = [name for part in (worlds, rows) for name, values in part.items() if flag in values]
+        if own:
+            warnings.warn(
+                f"--{flag} does not count for {', '.join(own)}, where the recipe says it under experiment", stacklevel=3
+            )
 
 
 def _check_words(worlds: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]]) -> None:
