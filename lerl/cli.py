@@ -404,7 +404,7 @@ def _note_idle(config: "Config", flags: Iterable[str]) -> None:
     from lerl.rows import idle
 
     for flag, why in idle(config, flags).items():
-        warnings.warn(f"--{flag} changes nothing here, since {why}", stacklevel=2)
+        print(f"lerl: note: --{flag} changes nothing here, since {why}", file=sys.stderr)
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
@@ -611,8 +611,11 @@ def _experiment(arguments: list[str]) -> None:
 
     from lerl import conduct, verdict
     from lerl.compare import show
+    from lerl.experiment import overridden
     from lerl.reading import RunError
 
+    for flag, names in overridden(config, flags).items():
+        print(f"lerl: note: --{flag} does not count for {', '.join(names)}; the recipe says it there", file=sys.stderr)
     if options.pop("plan"):
         show(conduct.cost(config, folder, options["quick"], flags))
         return

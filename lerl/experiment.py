@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,7 +111,7 @@ class Experiment:
 
         Args:
             config: the recipe. quick: whether only `experiment.quick` is wanted. given: keys that were given as flags,
-                which go over what is quick; where rows or settings say them for themselves, a warning tells.
+                which go over what is quick.
 
         Raises:
             SettingsError: the recipe holds none, or a part of it cannot be used; the message names it.
@@ -139,7 +138,6 @@ class Experiment:
                 raise SettingsError(f"experiment.quick: rows must be a list such as {list(rows)[:2]}, given {names!r}")
             rows = {name: rows[name] for name in _known(names, rows, "experiment.quick: rows")}
             config = settings.overlay(config, over)
-        _note_overridden(given, worlds, rows)
         few = [row for row in _known(chosen.few or rows, chosen.rows, "experiment.few") if row in rows]
         made = Experiment(config, worlds, rows, few)
         made._check_teachers()
@@ -267,16 +265,6 @@ def _named(given: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _note_overridden(given: Collection[str], worlds: Mapping[str, Any], rows: Mapping[str, Any]) -> None:
-    """Say which flags settings or rows of the recipe go over."""
-    for flag in given:
-        own = [name for part in (worlds, rows) for name, values in part.items() if flag in values]
-        if own:
-            warnings.warn(
-                f"--{flag} does not count for {', '.join(own)}, where the recipe says it under experiment", stacklevel=3
-            )
-
-
 def _check_words(worlds: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse what rows and settings cannot hold."""
     known = settings.known_keys()
@@ -324,6 +312,15 @@ def _alone(base: Config, values: Mapping[str, Any], row: str) -> Config:
     """The recipe with other values, for one row."""
     config = settings.overlay(base, values)
     return dataclasses.replace(config, agents=[row], tune=TuneConfig(), experiment=ExperimentConfig())
+
+
+def overridden(config: Config, given: Collection[str]) -> dict[str, list[str]]:
+    """Of keys that were given as flags, those that settings or rows say for themselves, and which."""
+    parts = config.experiment.settings, config.experiment.rows
+    own = {
+        key: [str(name) for part in parts for name, values in part.items() if key in (values or {})] for key in given
+    }
+    return {key: names for key, names in own.items() if names}
 
 
 def read_tuned(out: Path) -> dict[str, dict[str, Any]]:

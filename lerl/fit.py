@@ -231,18 +231,17 @@ class Fitter:
 
     def _tell_lessons(self, name: str) -> None:
         """Say where a planner's lessons are fewer than was asked for."""
-        config, given = self.task.config, self._lessons
-        if given == config.planner.sessions:
-            return
-        if not given:
-            said = f"has no lessons and stays as it begins, since train.steps is {config.train.steps:,}"
-        else:
-            share = f"{SHARE[0]}/{SHARE[1]} of train.steps {config.train.steps:,}"
-            said = (
-                f"learns from {given:,} sessions in place of planner.sessions {config.planner.sessions:,}, which could "
-                f"take more than {share}"
+        wanted, given, steps = self.task.config.planner.sessions, self._lessons, self.task.config.train.steps
+        if wanted and not given:
+            warnings.warn(
+                f"the planner {name} has no lessons and stays as it begins, since train.steps is {steps:,}; give more "
+                "train.steps",
+                stacklevel=2,
             )
-        warnings.warn(f"the planner {name} {said}; give more train.steps", stacklevel=2)
+        elif given < wanted:
+            share = f"{SHARE[0]}/{SHARE[1]} of train.steps {steps:,}"
+            said = f"{given:,} sessions, as planner.sessions {wanted:,} could take more than {share}"
+            self.report(f"{name} planner", 0, given, said)
 
     def _teach(self, planner: Any, name: str) -> int:
         """Give whole sessions to a planner in lots: it explores each time with what it learned from those before."""

@@ -53,7 +53,7 @@ def fit_fonts(figure: Figure) -> bool:
 def lacked(text: str, families: Sequence[str]) -> set[str]:
     """The letters of a text that the first of these fonts does not have."""
     letters = {letter for letter in text if letter.isprintable() and not "\ufe00" <= letter <= "\ufe0f"}
-    return letters - _held(findfont(FontProperties([families[0]]))) if not text.isascii() else set()
+    return letters - _held(findfont(FontProperties(family=[families[0]]))) if not text.isascii() else set()
 
 
 def chosen(letters: Iterable[str]) -> tuple[list[str], set[str]]:
@@ -88,7 +88,7 @@ def _installed() -> dict[str, frozenset[str]]:
     held = {}
     for name in sorted(names, key=lambda name: ("Sans" not in name, "Mono" in name, name)):
         with suppress(Exception):
-            held[name] = _held(findfont(FontProperties([name]), fallback_to_default=False))
+            held[name] = _held(findfont(FontProperties(family=[name]), fallback_to_default=False))
     return held
 
 

@@ -19,9 +19,9 @@ from lerl.cli import main
 from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig, TuneConfig
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 from lerl.fit import Fitter
+from lerl.locks import locked
 from lerl.reading import RunError
 from lerl.rows import Task, parse_row
-from lerl.runs import locked
 from lerl.settings import SettingsError
 from lerl.train import train
 from lerl.tune import Trial, differing, interval, search_space, table, tune
