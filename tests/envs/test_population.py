@@ -121,8 +121,13 @@ def test_kinds_without_their_names_are_refused(small: Population, tmp_path: Path
 
 def test_a_place_that_was_taken_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
     place = tmp_path / "out"
-    with pytest.raises(FileExistsError, match="is not empty"), new_folder(place):
-        place.mkdir()
-        (place / "letter.txt").write_text("dear")
+
+    def write() -> None:
+        with new_folder(place):
+            place.mkdir()
+            (place / "letter.txt").write_text("dear")
+
+    with pytest.raises(FileExistsError, match="is not empty"):
+        write()
     assert (place / "letter.txt").read_text() == "dear"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
