@@ -91,7 +91,7 @@ def test_an_experiment_goes_on_where_it_was_stopped(recipe: Path, capfd: pytest.
     said = capfd.readouterr().out
     assert "tuned flat+ppo" in said
     assert "10 units of work, 0 done" in said
-    assert "| from nothing | flat learner |" in said
+    assert "| from nothing (too few steps) | flat learner |" in said  # 128, and four rollouts are 512
     files = {path: pl.read_parquet(path) for path in sorted((out / "rows").rglob("*.parquet"))}
     assert [path.stem for path in files] == ["flat+ppo", "from nothing", "random", "flat+ppo", "random"]
     again, plain = (pl.read_parquet(out / "rows" / name / "flat+ppo.parquet") for name in ("with repeats", "plain"))
