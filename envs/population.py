@@ -46,8 +46,9 @@ CALIBRATIONS = ("calibration-latent", "calibration-sequence")
 FILES = frozenset(
     {CATALOG_FILE, ARRAYS_FILE, ABOUT_FILE, INTERACTIONS_FILE, RESPONSE_FILE, CHECKPOINT_FILE, DYNAMICS_FILE}
     | {f"{name}.{ending}" for name in (PICTURE, FIDELITY, *CALIBRATIONS) for ending in ("png", "svg")}
-    | {f"{FIDELITY}.json"}
+    | {f"{FIDELITY}.json", ".lock"}
 )
+"""What a prepared folder may hold: what it was prepared to, what was made of it, and the lock of who makes it."""
 OWN_LOGS = "own logs"
 """The format of data sets that were imported."""
 
@@ -379,6 +380,7 @@ def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
         partial.mkdir()
         with disk_errors(place):
             yield partial
+        check_vacant(folder, overwrite=overwrite)  # another process may have taken the place since
         _replace(place, partial, holder / "old")
     finally:
         shutil.rmtree(holder, ignore_errors=True)

@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -152,6 +152,18 @@ MENDS = (
 """What to do about errors of the system."""
 
 
+OF_RECIPES = {"tune": "tune", "experiment": "experiment"}
+"""The section that a recipe has to hold for a command."""
+
+UNREAD = {
+    "train": {"tune.": "lerl tune", "experiment.": "lerl experiment"},
+    "tune": {"experiment.": "lerl experiment"},
+    "experiment": {"tune.row": "lerl tune", "agents": "lerl train"},
+    "plan --estimate": {"tune.": "lerl tune", "experiment.": "lerl experiment"},
+}
+"""Keys that a command does not read, by what they begin with, and the command that reads them."""
+
+
 class UsageError(ValueError):
     """A command line that cannot be used."""
 
@@ -266,6 +278,10 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _dispatch(arguments: list[str]) -> None:
+    for word in arguments:
+        if word != word.encode(errors="ignore").decode():
+            given = repr(os.fsencode(word))[1:]
+            raise UsageError(f"{given} is no UTF-8, as names of files have to be; give another name")
     first = arguments[0] if arguments else ""
     if first in COMMANDS:
         COMMANDS[first](arguments[1:])
@@ -286,7 +302,8 @@ def _train(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print(_recipe_help("train", TRAIN_HELP, arguments), end="")
         return
-    recipe, out, config = _configured("train", arguments)
+    recipe, out, config, given = _configured("train", arguments)
+    _note_idle(config, given)
     folder = out or Path(f"runs/{recipe.stem}-seed{config.seed}")
 
     from lerl.train import train
@@ -338,7 +355,7 @@ def _tune(arguments: list[str]) -> None:
     if {"-h", "--help"} & set(arguments):
         print(_recipe_help("tune", TUNE_HELP, arguments), end="")
         return
-    recipe, out, config = _configured("tune", arguments)
+    recipe, out, config, _ = _configured("tune", arguments)
     folder = out or Path(f"runs/{recipe.stem}-tune-seed{config.seed}")
 
     from lerl import calls
@@ -355,21 +372,38 @@ def _tune(arguments: list[str]) -> None:
     print(f"the best as a recipe: lerl train {quote(str(folder / 'best.yaml'))}")
 
 
-def _configured(command: str, arguments: list[str]) -> tuple[Path, Path | None, "Config"]:
-    """The recipe's file, the folder for output where one is given, and the recipe with the flags over it."""
+def _configured(command: str, arguments: list[str]) -> tuple[Path, Path | None, "Config", list[str]]:
+    """The recipe's file, the folder for output where one is given, the recipe with flags over it, and their keys."""
     from lerl import settings
 
     words, flags = _split(arguments)
     if len(words) != 1:
         given = " and ".join(words) or "none"
-        raise UsageError(
-            f"give one recipe, such as lerl {command} quickstart, given {given}; see lerl {command} --help"
-        )
-    recipe = settings.find_recipe(words[0])
+        example = "whole_session --quick" if command == "experiment" else "quickstart"
+        raise UsageError(f"give one recipe, such as lerl {command} {example}, given {given}; see lerl {command} --help")
+    recipe = settings.find_recipe(words[0], OF_RECIPES.get(command, ""))
     out = flags.pop("out", "")
     if out is None:
         raise UsageError("--out needs a folder")
-    return recipe, Path(out) if out else None, settings.configure(recipe, flags)
+    config = settings.configure(recipe, flags)
+    _refuse_unread(command, flags)
+    return recipe, Path(out) if out else None, config, [name.removesuffix("+") for name in flags]
+
+
+def _refuse_unread(command: str, flags: Iterable[str]) -> None:
+    """Refuse flags that the command would take no notice of."""
+    for flag in flags:
+        for start, reader in UNREAD[command].items():
+            if flag.startswith(start):
+                raise UsageError(f"--{flag} does nothing for lerl {command}, only for {reader}; leave it out")
+
+
+def _note_idle(config: "Config", flags: Iterable[str]) -> None:
+    """Say which flags change nothing beside the other settings."""
+    from lerl.rows import idle
+
+    for flag, why in idle(config, flags).items():
+        print(f"lerl: note: --{flag} changes nothing here, since {why}", file=sys.stderr)
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
@@ -398,12 +432,16 @@ def _recipe_help(command: str, text: str, arguments: Sequence[str], options: str
     from lerl import settings
 
     words, _ = _split([argument for argument in arguments if argument not in ("-h", "--help")])
-    config = settings.load(settings.find_recipe(words[0])) if words else None
-    parser = settings.flag_parser(settings.known_keys(config))
+    holding = OF_RECIPES.get(command, "")
+    config = settings.load(settings.find_recipe(words[0], holding)) if words else None
+    keys = settings.known_keys(config).items()
+    flags = {name: key for name, key in keys if not key.nested and not name.startswith(tuple(UNREAD[command]))}
+    parser = settings.flag_parser(flags)
     parser.usage = f"lerl {command} RECIPE [--any.key VALUE ...] [--seed N] {options}"
+    values = f"of {words[0]}" if words else "before the recipe"
     parser.description = (
-        f"{text} RECIPE is one of {', '.join(settings.recipes())}, or a path that ends in .yaml. Every key of the "
-        f"configuration is a flag; defaults are those {f'of {words[0]}' if words else 'before the recipe'}."
+        f"{text} RECIPE is one of {', '.join(settings.recipes(holding))}, or a path that ends in .yaml. Every key of "
+        f"the configuration that the command reads is a flag; defaults are those {values}."
     )
     return parser.format_help()
 
@@ -534,7 +572,10 @@ def _estimate(arguments: list[str]) -> None:
     from lerl import estimate, settings
     from lerl.compare import show
 
-    found = estimate.estimate(settings.configure(settings.find_recipe(recipes[0]), flags))
+    config = settings.configure(settings.find_recipe(recipes[0]), flags)
+    _refuse_unread("plan --estimate", flags)
+    _note_idle(config, flags)
+    found = estimate.estimate(config)
     if as_json:
         print(estimate.as_json(found))
         return
@@ -564,18 +605,21 @@ def _experiment(arguments: list[str]) -> None:
         usage = "[--out FOLDER] [--plan] [--quick] [--resume]"
         print(_recipe_help("experiment", EXPERIMENT_HELP, rest, usage), end="")
         return
-    recipe, out, config = _configured("experiment", rest)
+    recipe, out, config, flags = _configured("experiment", rest)
     folder = out or Path(f"runs/{recipe.stem}-{'quick' if options['quick'] else 'experiment'}")
 
     from lerl import conduct, verdict
     from lerl.compare import show
+    from lerl.experiment import overridden
     from lerl.reading import RunError
 
+    for flag, names in overridden(config, flags).items():
+        print(f"lerl: note: --{flag} does not count for {', '.join(names)}; the recipe says it there", file=sys.stderr)
     if options.pop("plan"):
-        show(conduct.cost(config, folder, options["quick"]))
+        show(conduct.cost(config, folder, options["quick"], flags))
         return
     try:
-        whole, failed = conduct.run(config, folder, **options, say=lambda line: print(line, flush=True))
+        whole, failed = conduct.run(config, folder, **options, say=lambda line: print(line, flush=True), given=flags)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command with --resume goes on") from None
     if found := verdict.judge(whole, folder):

@@ -24,8 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from lerl import metrics
-from lerl.config import RETIRED
+from lerl.config import RETIRED, TrainConfig
 from lerl.envs.files import write_whole
+from lerl.lessons import ROLLOUTS, UNTRAINED, mark, marked
 from lerl.planners.counts import fallbacks, in_order, percent
 from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
 
@@ -100,13 +101,27 @@ class Fallback(TypedDict):
     causes: dict[str, int]
 
 
+class Short(TypedDict):
+    """A row whose policy had too few steps to have learned anything.
+
+    mark: "untrained" or "too few steps". steps: that its policy learned for, in the run where that is least. lessons:
+    that its planner's lessons took there. enough: the fewest steps of a policy without a mark."""
+
+    mark: str
+    steps: int
+    lessons: int
+    enough: int
+
+
 class Summary(TypedDict):
-    """The content of summary.json: metrics per row, paired differences for every two rows, and, of rows for which a
-    rule planned in a chat model's place, how often."""
+    """The content of summary.json: metrics per row, paired differences for every two rows, of rows for which a rule
+    planned in a chat model's place, how often, rows that had too few steps to learn, and other notes."""
 
     agents: dict[str, dict[str, Interval]]
     differences: list[Difference]
     fallbacks: NotRequired[dict[str, Fallback]]
+    untrained: NotRequired[dict[str, Short]]
+    notes: NotRequired[list[str]]
 
 
 @dataclass(frozen=True)
@@ -114,7 +129,8 @@ class Results:
     """Evaluated runs of one recipe, read together. Every frame has a ``seed`` column besides its own.
 
     ``agents`` are the rows in the order of the configuration, ``seeds`` ascend, ``n_items`` is the size of the
-    catalogue, ``fallbacks`` says of which rows a rule planned in a chat model's place.
+    catalogue, ``fallbacks`` says of which rows a rule planned in a chat model's place, ``untrained`` which rows had too
+    few steps to learn, ``notes`` what else to know.
     """
 
     agents: list[str]
@@ -127,6 +143,8 @@ class Results:
     exposure: pl.DataFrame
     curves: pl.DataFrame
     fallbacks: dict[str, Fallback] = field(default_factory=dict)
+    untrained: dict[str, Short] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class _Run(NamedTuple):
@@ -169,6 +187,8 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
         max(run.n_items for run in runs),
         runs[0].config,
         fallbacks=_fallbacks(runs, agents),
+        untrained=_untrained(runs, agents),
+        notes=_notes(runs, agents),
         **kept,
     )
 
@@ -210,7 +230,13 @@ def summarize(results: Results, bootstrap: int = 2000, seed: int = 0) -> Summary
         for name in DIFFERENCE_METRICS
     ]
     made: Summary = {"agents": agents, "differences": differences}
-    return made | {"fallbacks": results.fallbacks} if results.fallbacks else made
+    if results.fallbacks:
+        made["fallbacks"] = results.fallbacks
+    if results.untrained:
+        made["untrained"] = results.untrained
+    if results.notes:
+        made["notes"] = results.notes
+    return made
 
 
 def compare(
@@ -333,6 +359,11 @@ def by_reward(summary: Summary) -> list[str]:
     return sorted(summary["agents"], key=lambda row: -_number(summary["agents"][row]["R_cum"]["mean"], -np.inf))
 
 
+def said_of(row: str, untrained: Mapping[str, Short], name: str = "") -> str:
+    """A row's name, or a shorter one, as it is printed: marked where its policy had too few steps to learn."""
+    return marked(name or row, untrained[row]["mark"] if row in untrained else "")
+
+
 def _read(path: Path) -> _Run:
     if not (path / "config.yaml").is_file():
         raise RunError(f"{path} is not a run folder: it has no config.yaml. Give the folder that `lerl train` wrote")
@@ -374,6 +405,32 @@ def _fallbacks(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Fallbac
             share = _plain(sum(causes.values()) / max(total["requests"], 1))
             found[row] = {"share": share or 0.0, "rule": rule, "causes": causes}
     return found
+
+
+def _untrained(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Short]:
+    """The rows whose policy had too few steps to learn, in one run at least."""
+    found: dict[str, Short] = {}
+    usual = TrainConfig()
+    for row in agents:
+        policy = row.partition("@")[0].removesuffix("+mmr")  # a row that is re-ranked shares the policy of the other
+        for run in runs:
+            steps = run.frames["curves"].filter(pl.col("agent") == policy)["steps"]
+            if steps.is_empty():
+                continue
+            train = run.config.get("train") or {}
+            users, rollout = (int(train.get(name, getattr(usual, name))) for name in ("users", "rollout"))
+            first, last = int(steps.to_numpy().min()), int(steps.to_numpy().max())
+            said, own = mark(last - first, users, rollout), last - first
+            if said and (row not in found or own < found[row]["steps"]):
+                found[row] = {"mark": said, "steps": own, "lessons": first, "enough": ROLLOUTS * users * rollout}
+    return found
+
+
+def _notes(runs: Sequence[_Run], agents: Sequence[str]) -> list[str]:
+    """What to know of all rows: that nothing was learned where train.steps is 0."""
+    none = any((run.config.get("train") or {}).get("steps") == 0 for run in runs)
+    planned = any("+" in row and not row.startswith(("flat+", "sasrec+")) for row in agents)
+    return ["train.steps is 0: planners that learn had no lessons either"] if none and planned else []
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -629,12 +686,20 @@ def _caption(summary: Summary) -> str:
 
 
 def _footnotes(summary: Summary) -> list[str]:
-    """A line for each row that is not a chat model's alone."""
-    lines = []
+    """A line for each row that is not a chat model's alone, or had too few steps to learn, and other notes."""
+    lines = [_shortage(row, short) for row, short in summary.get("untrained", {}).items()]
+    lines += summary.get("notes", [])
     for row, found in summary.get("fallbacks", {}).items():
         causes = ", ".join(in_order(found["causes"]))
         lines.append(f"{row}: {percent(found['share'])} of its plans by {found['rule']} ({causes})")
     return lines
+
+
+def _shortage(row: str, short: Short) -> str:
+    lessons = f", its planner's lessons took {short['lessons']:,}" if short["lessons"] else ""
+    if short["mark"] == UNTRAINED:
+        return f"{row}: untrained, its policy took no steps{lessons}"
+    return f"{row}: too few steps, its policy took {short['steps']:,} of the {short['enough']:,} that it needs{lessons}"
 
 
 def _columns(summary: Summary) -> list[_Column]:
@@ -650,7 +715,10 @@ def _known(value: Interval | None) -> bool:
 def _cells(summary: Summary) -> list[list[str]]:
     columns = _columns(summary)
     return [
-        [row, *(_cell(summary["agents"][row].get(column.metric), column) for column in columns)]
+        [
+            said_of(row, summary.get("untrained", {})),
+            *(_cell(summary["agents"][row].get(column.metric), column) for column in columns),
+        ]
         for row in by_reward(summary)
     ]
 
@@ -674,7 +742,8 @@ def _ratio_cells(summary: Summary, reference: str, metric: str) -> list[list[str
         raise RunError(f"no ratios of {metric!r}, there are {', '.join(DIFFERENCE_METRICS)}")
     found = ratios(summary, reference, metric)
     order = sorted(found, key=lambda row: _number(found[row]["mean"], np.inf))
-    return [[row, _cell(found[row], _Column("", metric, 3)), bracket(found[row], 3)] for row in order]
+    short = summary.get("untrained", {})
+    return [[said_of(row, short), _cell(found[row], _Column("", metric, 3)), bracket(found[row], 3)] for row in order]
 
 
 def rich_table(title: str, first: str, headings: Sequence[str], cells: list[list[str]], caption: str | None) -> Table:

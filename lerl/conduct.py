@@ -21,8 +21,9 @@ from lerl.config import Config
 from lerl.envs.files import write_whole
 from lerl.experiment import AGAIN, TUNED, WORDS, Experiment, Unit, read_tuned
 from lerl.fit import check_rows
+from lerl.locks import locked
 from lerl.rows import Task
-from lerl.runs import holds_other, locked
+from lerl.runs import holds_other
 from lerl.tune import SEARCH, differing, tune
 from lerl.units import ROWS, do, done, finished, keep_for, kept, populations, work
 from lerl.workers import busy, ended, workers
@@ -31,12 +32,15 @@ WORK = "work"
 Say = Callable[[str], object]
 
 
-def run(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tuple[Experiment, str]:
+def run(
+    config: Config, out: Path, *, quick: bool, resume: bool, say: Say, given: Collection[str] = ()
+) -> tuple[Experiment, str]:
     """Do what is left to do of an experiment.
 
     Args:
         config: the recipe. out: its folder. quick: whether only `experiment.quick` is done.
         resume: whether to go on with what the folder holds. say: called with a line for each unit that is done.
+        given: keys of the recipe that were given as flags, which go over `experiment.quick`.
 
     Returns:
         The experiment, and a line about units and searches that failed, empty where none did; the others are done.
@@ -48,22 +52,34 @@ def run(config: Config, out: Path, *, quick: bool, resume: bool, say: Say) -> tu
         MissingDataError: the data of a setting are not there.
         RunError: another process is at work in the folder, or a process was killed.
     """
-    experiment = Experiment.read(config, quick)
-    done_before = any((out / ROWS).rglob("*.parquet"))
-    if done_before and not resume:
-        raise FileExistsError(f"{out} holds rows of an experiment; go on with them by --resume, or give another --out")
-    if not done_before and holds_other(out, ROWS, WORK, f"{TUNED}.json", ".rows"):
-        raise FileExistsError(f"{out} holds something else than an experiment; give another folder with --out")
+    experiment = Experiment.read(config, quick, given)
+    _check_folder(out, resume)
     _check(experiment)
     users = _users(experiment, out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), workers(experiment.base.experiment.jobs, AGAIN) as pool:
+        _check_folder(out, resume)  # another experiment may have been at work there since
+        _refuse_other_users(users, out)
         return experiment, _Work(experiment, users, out, pool, say).do()
+
+
+def _check_folder(out: Path, resume: bool) -> None:
+    """Refuse a folder that holds rows, unless they are gone on with, or something else."""
+    done_before = any((out / ROWS).rglob("*.parquet"))
+    if done_before and not resume:
+        raise FileExistsError(f"{out} holds rows of an experiment; go on with them by --resume, or give another --out")
+    if not done_before and holds_other(out, ROWS, WORK, f"{TUNED}.json"):
+        raise FileExistsError(f"{out} holds something else than an experiment; give another folder with --out")
 
 
 def _users(experiment: Experiment, out: Path) -> dict[str, str]:
     """The digest of each setting's users; refuses a folder that holds rows of others, whatever made them."""
     users = populations(experiment)
+    _refuse_other_users(users, out)
+    return users
+
+
+def _refuse_other_users(users: Mapping[str, str], out: Path) -> None:
     for setting, now in users.items():
         for path in sorted((out / ROWS / setting).glob("*.parquet")):
             before = {str(about["population"]) for about in done(path).about.values()}
@@ -74,7 +90,6 @@ def _users(experiment: Experiment, out: Path) -> dict[str, str]:
                     "their last digits: go on with the data folder that the rows were made from, or give another "
                     f"--out, or remove {out / ROWS} to do all of them again"
                 )
-    return users
 
 
 def _check(experiment: Experiment) -> None:
@@ -219,9 +234,9 @@ def _folder(experiment: Experiment, unit: Unit, out: Path) -> Path:
     return out / WORK / str(own) / unit.label / f"seed{unit.config.seed}"
 
 
-def cost(config: Config, out: Path, quick: bool) -> Table:
+def cost(config: Config, out: Path, quick: bool, given: Collection[str] = ()) -> Table:
     """What is left to do, in hours: units times the seconds that finished ones took, or that a short run takes."""
-    experiment = Experiment.read(config, quick)
+    experiment = Experiment.read(config, quick, given)
     users = _users(experiment, out)
     tuned = experiment.tuned(out, users[next(iter(experiment.settings))])
     table = Table("setting", "row", "units", "done", "seconds each", "hours left")
@@ -275,7 +290,7 @@ def _short(unit: Unit) -> Unit:
         "train.validation": 16,
         "evaluation.users": min(config.evaluation.users or 1000, 64),
         "evaluation.replicates": 1,
-        "planner.sessions": min(config.planner.sessions, 64),
+        "planner.sessions": min(config.planner.sessions, 60),
     }
     short = settings.overlay(config, small)
     return dataclasses.replace(unit, config=short, fitted=short, teacher=_short(unit.teacher) if unit.teacher else None)

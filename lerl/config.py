@@ -126,8 +126,8 @@ class BudgetConfig:
 
     Args:
         calls: requests that are sent, retries and repairs included; no limit when none.
-        tokens: of questions and answers, as the endpoint counts them, or estimated at four characters a token where it
-            does not; what is under way counts as if answered at length. No limit when none.
+        tokens: tokens of questions and answers, as the endpoint counts them, or estimated at four characters a token
+            where it does not; what is under way counts as if answered at length. No limit when none.
         money: in the currency of planner.price, for these tokens; no limit when none.
     """
 
@@ -144,7 +144,8 @@ class PriceConfig:
     """What the chat model's endpoint asks for a million tokens, for costs and planner.budget.money.
 
     Args:
-        input: of questions. output: of answers.
+        input: for questions, in the currency of planner.budget.money; 0 for nothing.
+        output: for answers, in the same.
     """
 
     input: float = 0.0
@@ -166,15 +167,15 @@ class PlannerConfig:
         size: how many categories a plan allows.
         replan_every: steps a plan is kept.
         replan_below: a plan is replaced before that when the last slate brought less than this share of the clicks that
-            known history promised, from 0 (never) to 10.
+            known history promised; 0 for never.
         avoidance: whether what a plan says to avoid is kept away; without, it is what it allows.
         sessions: training sessions that a planner which learns from whole sessions is given before a policy is trained
             under it, in two lots (rotation: three); their steps are taken off the row's training steps. 0, or at least
-            2; none where train.steps is 0.
+            2; fewer where so many could take more than three quarters of train.steps, at env.max_steps each.
         model: the chat model behind llm, as PROVIDER:NAME; keys come from the environment alone. scripted:expert is
             none: a rule that reads the questions and answers at no cost.
         base_url: its endpoint where it is not the provider's own, as http://HOST:PORT/v1.
-        temperature: of its answers, in [0, 2]; none to send none, as some models refuse it.
+        temperature: of its answers, from 0; none to send none, as some models refuse it.
         answer_tokens: most tokens of an answer; models that think before they answer need some thousand.
         timeout: seconds that one question may take once its turn has come, retries and a repair included.
         concurrency: questions that are under way at once.
@@ -447,7 +448,8 @@ class ExperimentConfig:
         settings: by name; under it what differs from the recipe by dotted key, and `again`, the name of another
             setting whose fitted agents are judged here. In the recipe file only.
         few: the rows of all settings but the first, which has all; all where none is named.
-        quick: for --quick, on the first setting: `rows`, and other settings by dotted key. In the recipe file only.
+        quick: for --quick, on the first setting: `rows`, all where it names none, and other settings by dotted key,
+            over which flags go. In the recipe file only.
     """
 
     seeds: int = 5

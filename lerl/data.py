@@ -2,7 +2,8 @@
 
 import argparse
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +131,8 @@ def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> 
     from lerl.envs.own_logs import Choices
 
     options = {name: given.pop(name) for name in ("dim", "seed", "overwrite")}
-    report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, **options)
+    with _alone(out, options["overwrite"]):
+        report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, **options)
     print_rows(report.rows())
     _say_next(out, report, LOGS)
 
@@ -151,7 +153,8 @@ def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
     from lerl.envs.datasets import prepare
     from lerl.settings import recipes
 
-    report = prepare(format, folder, out, note=_note, **options)
+    with _alone(out, options["overwrite"]):
+        report = prepare(format, folder, out, note=_note, **options)
     print_rows(report.rows())
     _say_next(out, report, format if format in recipes() else LOGS, dense=options.get("dense", False))
 
@@ -163,6 +166,16 @@ def _describe(folder: Path, out: Path | None) -> None:
     print_rows(found.rows())
     page = draw(found, out or folder)[0]
     print(f"pictures: {page}, and as .svg besides")
+
+
+@contextmanager
+def _alone(out: Path, overwrite: bool) -> Iterator[None]:
+    """Keep a data set that is to be replaced from other commands that work in it."""
+    from lerl.envs.population import ABOUT_FILE
+    from lerl.locks import locked
+
+    with locked(out) if overwrite and (out / ABOUT_FILE).is_file() else nullcontext():
+        yield
 
 
 def _note(line: str) -> None:

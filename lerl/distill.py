@@ -9,12 +9,13 @@ from shlex import quote
 import numpy as np
 
 from lerl.envs.draws import seed_from
+from lerl.locks import locked
 from lerl.planners.counts import fallbacks, told
 from lerl.planners.distilled import Lesson, distil, recorded, save
 from lerl.planners.traffic import Traffic
 from lerl.reading import RunError
 from lerl.rows import parse_rows
-from lerl.runs import check_run, locked
+from lerl.runs import check_run
 from lerl.settings import load
 
 DRAWS = 2000

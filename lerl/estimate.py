@@ -11,6 +11,7 @@ from rich.table import Table
 
 from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.config import Config, PlannerConfig
+from lerl.lessons import lessons
 from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.guard import CHARACTERS
 from lerl.planners.llm import MODELS, LLMPlanner
@@ -231,8 +232,8 @@ class _Ledger:
 def _costs(config: Config, rows: list[Row], task: Task, sample: Sample) -> list[Cost]:
     """In the order of a run: lessons of each planner, then training under it, and evaluation at the end."""
     ledger, planner, train = _Ledger(sample), config.planner, config.train
-    lot = planner.sessions // 2 if train.steps else 0
-    lessons = 2 * lot * sample.length
+    lot = lessons(planner.sessions, train.steps, config.env.max_steps) // 2
+    lived = 2 * lot * sample.length
     version = 0
     if lot and any(row.planner == "llm" for row in rows):
         written = min(planner.reflections, lot)
@@ -244,10 +245,10 @@ def _costs(config: Config, rows: list[Row], task: Task, sample: Sample) -> list[
             ledger.add("learn llm: reflections", 0.0, 2 * written, 2 * written, sample.session, answer)
     if lot and any(row.planner == "distilled" for row in rows):
         asked = 2.0 * min(planner.refresh, lot * sample.length)
-        ledger.add("learn distilled", lessons, asked, asked, sample.prompt, sample.answer)
+        ledger.add("learn distilled", lived, asked, asked, sample.prompt, sample.answer)
     llm = [row for row in rows if row.planner == "llm"]
     for name in dict.fromkeys(row.learner for row in llm if row.learner is not None):
-        steps = max(train.steps - lessons, 0.0)
+        steps = max(train.steps - lived, 0.0)
         points = train.evaluations + 1 if steps else 1
         ledger.plan(f"train llm+{name}", steps, version)
         ledger.plan(f"train llm+{name}: learning curve", points * train.validation * sample.length, version)

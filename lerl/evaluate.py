@@ -16,11 +16,12 @@ from lerl.config import Config
 from lerl.envs.files import write_whole
 from lerl.envs.simulator import UserSimulator
 from lerl.fit import Fitter
+from lerl.locks import locked
 from lerl.progress import Progress
 from lerl.reading import RunError, read_table, resume_command
 from lerl.rollout import Played, Stage
 from lerl.rows import Row, Task, parse_rows
-from lerl.runs import check_run, check_same, locked
+from lerl.runs import check_run, check_same
 from lerl.settings import load
 
 TABLES = ("episodes", "steps", "items", "exposure")
@@ -34,8 +35,8 @@ def evaluate(run: Path) -> Config:
         RunError: the folder is no run, was not trained to its end, or another process is at work there.
     """
     about = check_run(run)
-    config = load(run / "config.yaml")
     with locked(run), Progress() as progress:
+        config = load(run / "config.yaml")
         task = Task.load(config)
         check_same(run, about, task)
         with closing(Fitter(task, run, progress.report)) as fitter:

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,8 +106,12 @@ class Experiment:
     _made: dict[tuple[str, str, str], tuple[Config, Config]] = dataclasses.field(default_factory=dict, repr=False)
 
     @staticmethod
-    def read(config: Config, quick: bool = False) -> "Experiment":
+    def read(config: Config, quick: bool = False, given: Collection[str] = ()) -> "Experiment":
         """The experiment of a recipe.
+
+        Args:
+            config: the recipe. quick: whether only `experiment.quick` is wanted. given: keys that were given as flags,
+                which go over what is quick.
 
         Raises:
             SettingsError: the recipe holds none, or a part of it cannot be used; the message names it.
@@ -116,15 +120,20 @@ class Experiment:
         if not chosen.rows or not chosen.settings:
             raise SettingsError(
                 "the recipe holds no experiment: it names rows under experiment.rows and settings under "
-                "experiment.settings; see whole_session, the one that comes with lerl"
+                f"experiment.settings, as {' and '.join(settings.recipes('experiment'))} do, which come with lerl"
             )
         worlds, rows = _named(chosen.settings, "settings"), _named(chosen.rows, "rows")
         _check_words(worlds, rows)
         known = settings.known_keys(config)
         rows = {name: row for name, row in rows.items() if "when" not in row or known[row["when"]].default}
         if quick:
-            over = dict(chosen.quick)
-            worlds, names = dict([next(iter(worlds.items()))]), over.pop("rows", list(rows)[:2])
+            if not chosen.quick:
+                raise SettingsError(
+                    "the recipe holds no experiment.quick, which says what --quick does; leave out --quick, or write "
+                    "it into the recipe, such as quick: {rows: [random], experiment.seeds: 1}"
+                )
+            over = {name: value for name, value in chosen.quick.items() if name not in given}
+            worlds, names = dict([next(iter(worlds.items()))]), over.pop("rows", list(rows))
             if not isinstance(names, list):
                 raise SettingsError(f"experiment.quick: rows must be a list such as {list(rows)[:2]}, given {names!r}")
             rows = {name: rows[name] for name in _known(names, rows, "experiment.quick: rows")}
@@ -303,6 +312,15 @@ def _alone(base: Config, values: Mapping[str, Any], row: str) -> Config:
     """The recipe with other values, for one row."""
     config = settings.overlay(base, values)
     return dataclasses.replace(config, agents=[row], tune=TuneConfig(), experiment=ExperimentConfig())
+
+
+def overridden(config: Config, given: Collection[str]) -> dict[str, list[str]]:
+    """Of keys that were given as flags, those that settings or rows say for themselves, and which."""
+    parts = config.experiment.settings, config.experiment.rows
+    own = {
+        key: [str(name) for part in parts for name, values in part.items() if key in (values or {})] for key in given
+    }
+    return {key: names for key, names in own.items() if names}
 
 
 def read_tuned(out: Path) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold  # type: ignore[import-untyped, u
 from lerl.envs.exposure import Exposure, fit_exposure
 from lerl.envs.fitting import Estimate, Fitted, Halves, configured, fit_dynamics, told, with_spread, with_truth
 from lerl.envs.logs import DataError
-from lerl.envs.population import FIDELITY, Population
+from lerl.envs.population import FIDELITY, OWN_LOGS, Population
 from lerl.envs.prepared import read_prepared_log
 from lerl.envs.relive import item_by_item, relive
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
@@ -105,7 +105,7 @@ class Log:
         Raises:
             MissingDataError, DataError: there is none, it is damaged, or its log has no order.
         """
-        population, log = Population.load(folder), read_prepared_log(folder)
+        population, log = Population.load(folder, format=OWN_LOGS), read_prepared_log(folder)
         if "position" not in log.columns:
             raise DataError(
                 f"{folder} was prepared by an older lerl, without the order of interactions; prepare it again"
@@ -279,15 +279,17 @@ def tell_apart(real: Sequences, simulated: Sequences, background: Background, se
     features = np.concatenate([part for part, _ in sides])
     users = np.concatenate([owner for _, owner in sides])
     label = np.repeat([0, 1], [len(part) for part, _ in sides])
-    guess, lost = np.zeros(len(label)), np.zeros(features.shape[1])
-    for train, test in GroupKFold(5).split(features, label, users):
+    guess, lost, folds = np.zeros(len(label)), np.zeros(features.shape[1]), min(5, len(np.unique(users)))
+    if folds < 2:
+        raise DataError("too few held-out users to tell them apart from simulated ones; use more of them")
+    for train, test in GroupKFold(folds).split(features, label, users):
         trees = HistGradientBoostingClassifier(max_iter=100, learning_rate=0.06, random_state=seed)
         trees.fit(features[train], label[train])
         guess[test] = trees.predict_proba(features[test])[:, 1]
         found = permutation_importance(
             trees, features[test], label[test], scoring="roc_auc", n_repeats=3, random_state=seed
         )
-        lost += found.importances_mean / 5
+        lost += found.importances_mean / folds
     draw = np.random.default_rng(seed)
     count, drawn = int(users.max()) + 1, []
     for _ in range(200):

@@ -37,6 +37,7 @@ from lerl.agents.view import SessionsView
 from lerl.envs.files import write_whole
 from lerl.envs.plugins import blamed, load_plugin
 from lerl.envs.session import SessionVectorEnv
+from lerl.lessons import SHARE, lessons
 from lerl.planners.base import Planner, Sessions
 from lerl.planners.distilled import DistilledPlanner
 from lerl.planners.guard import Guard
@@ -75,7 +76,7 @@ class Fitter:
         self.task, self.folder, self.report = task, folder, report
         self.how = how or f"go on with: {resume_command(folder)}"
         self._taught: dict[str, tuple[Planner, int]] = {}
-        self._untaught: set[str] = set()
+        self._told: set[str] = set()
         self._stage: Stage | None = None
         self._guard: Guard | None = None
 
@@ -183,10 +184,15 @@ class Fitter:
             return build_model(name, settings, seed, lambda: self.guard)
         return build_planner(name, settings.size, seed)
 
-    def _learns(self, planner: Any) -> bool:
-        """Whether a planner has lessons; their steps are training steps, of which there may be none."""
+    @property
+    def _lessons(self) -> int:
+        """How many sessions a planner is given to learn from; their steps are training steps."""
         config = self.task.config
-        return hasattr(planner, "session_ended") and config.planner.sessions > 0 and config.train.steps > 0
+        return lessons(config.planner.sessions, config.train.steps, config.env.max_steps)
+
+    def _learns(self, planner: Any) -> bool:
+        """Whether a planner has lessons."""
+        return hasattr(planner, "session_ended") and self._lessons > 0
 
     def _keeps(self, planner: Any) -> bool:
         """Whether what a planner learned is kept in a file."""
@@ -202,13 +208,9 @@ class Fitter:
         if name is None:
             return None, 0
         built = self._new_planner(name)
-        if hasattr(built, "session_ended") and not self.task.config.train.steps and name not in self._untaught:
-            self._untaught.add(name)
-            warnings.warn(
-                f"the planner {self._name(name)} has no lessons and stays as it begins, since train.steps is 0; give "
-                "more train.steps",
-                stacklevel=2,
-            )
+        if hasattr(built, "session_ended") and name not in self._told:
+            self._told.add(name)
+            self._tell_lessons(self._name(name))
         if not self._keeps(built):
             if not self._learns(built):
                 return built, 0
@@ -227,6 +229,20 @@ class Fitter:
             built.restore({key: kept[key] for key in kept.files if key != "steps"})
             return built, int(kept["steps"])
 
+    def _tell_lessons(self, name: str) -> None:
+        """Say where a planner's lessons are fewer than was asked for."""
+        wanted, given, steps = self.task.config.planner.sessions, self._lessons, self.task.config.train.steps
+        if wanted and not given:
+            warnings.warn(
+                f"the planner {name} has no lessons and stays as it begins, since train.steps is {steps:,}; give more "
+                "train.steps",
+                stacklevel=2,
+            )
+        elif given < wanted:
+            share = f"{SHARE[0]}/{SHARE[1]} of train.steps {steps:,}"
+            said = f"{given:,} sessions, as planner.sessions {wanted:,} could take more than {share}"
+            self.report(f"{name} planner", 0, given, said)
+
     def _teach(self, planner: Any, name: str) -> int:
         """Give whole sessions to a planner in lots: it explores each time with what it learned from those before."""
         rounds: list[Sessions] = []
@@ -234,7 +250,7 @@ class Fitter:
         self.enter(f"learn {self._name(name)}", planner)
         lots = getattr(planner, "lots", LOTS)
         for number in range(lots):
-            played = self._explore(planner, number, max(self.task.config.planner.sessions // lots, 1))
+            played = self._explore(planner, number, max(self._lessons // lots, 1))
             rounds.append(sessions_of(played, self.task.population, self.task.axis))
             steps += int(played.lengths.sum())
             self.lived(int(played.lengths.sum()))

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from lerl.click_baselines import boosted_baseline, means_baseline
 from lerl.envs.fitting import fit_dynamics, told, write_fitted
 from lerl.envs.learned import learned, write_learned
-from lerl.envs.population import CALIBRATIONS, CHECKPOINT_FILE, OWN_LOGS, RESPONSE_FILE, Population
+from lerl.envs.population import CALIBRATIONS, CHECKPOINT_FILE, OWN_LOGS, RESPONSE_FILE, Population, read_about
 from lerl.events import Events, read_events
 from lerl.fidelity import Log
 from lerl.judge_users import REFERENCE, Judgement, as_json, draw, judge
+from lerl.locks import locked
 
 MODELS = ("latent", "sequence")
 Report = Callable[[str, int, int, str | None], None]
@@ -78,11 +79,18 @@ def fit_users(
         MissingDataError: there is no prepared data set in the folder.
         DataError: its log has no order, or is damaged.
         ValueError: the model is none of these, or the log is too small.
+        RunError: another process is at work in the folder.
     """
     if model not in MODELS:
         raise ValueError(f"model must be one of {', '.join(MODELS)}, given {model!r}")
     if dynamics and model != "latent":
         raise ValueError("dynamics are fitted to the latent-factor model only: give --model latent with --dynamics")
+    read_about(folder, OWN_LOGS)  # so that no lock is left where there is no data set
+    with locked(folder):
+        return _fit(folder, model, seed, epochs, dynamics, report)
+
+
+def _fit(folder: Path, model: str, seed: int, epochs: int | None, dynamics: bool, report: Report | None) -> FittedUsers:
     population = Population.load(folder, format=OWN_LOGS)
     events = read_events(folder, population)
     losses: tuple[float, ...] = ()

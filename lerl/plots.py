@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import textwrap
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,20 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import t as student_t
 
-from lerl.compare import Interval, Results, Summary, by_reward, check_reference, load_runs, ratios, summarize
+from lerl.compare import (
+    Interval,
+    Results,
+    Summary,
+    by_reward,
+    check_reference,
+    load_runs,
+    ratios,
+    said_of,
+    summarize,
+)
 from lerl.envs.files import write_whole
+from lerl.fonts import fit_fonts, one_warning
+from lerl.lessons import UNTRAINED
 
 Floats = NDArray[np.float64]
 
@@ -60,10 +73,11 @@ STYLE: Any = {
 
 @dataclass(frozen=True)
 class _Look:
-    """How rows look, the same in every picture: best R_cum first, a colour each, which stand out, which learn."""
+    """How rows look, the same in every picture: best R_cum first, a colour and a name each, which learned."""
 
     order: list[str]
     colours: Mapping[str, str]
+    names: Mapping[str, str]
     learned: frozenset[str]
     reference: str
 
@@ -122,7 +136,9 @@ def plot(
 
 def _learning_curves(results: Results, summary: Summary, look: _Look) -> Figure | None:
     curves = _curves(results)
-    if all(len(steps) < 2 for steps, _, _ in curves.values()):
+    apart = [look.names[row] for row, (steps, _, _) in curves.items() if not len(steps)]
+    curves = {row: curve for row, curve in curves.items() if len(curve[0]) > 1}
+    if not curves:
         return None
     figure, axes = _axes(look)
     ends = []
@@ -141,9 +157,11 @@ def _learning_curves(results: Results, summary: Summary, look: _Look) -> Figure 
     _label(axes, ends, look)
     seeds = len(results.seeds)
     band = f"Mean of {seeds} seeds with 95 % t interval" if seeds > 1 else "One seed, hence no interval"
+    note = f" Left out, as no steps are common to all seeds: {', '.join(apart)}." if apart else ""
     _caption(
         figure,
-        f"{band}; validation sessions of training users. Dashed: rows without a curve of their own, evaluation users.",
+        f"{band}; validation sessions of training users. Dashed: rows without a curve of their own, evaluation users."
+        + note,
     )
     return figure
 
@@ -202,7 +220,7 @@ def _exposure(results: Results, look: _Look, axis: str) -> Figure | None:
     last = max(2, int(shares["step"].to_numpy().max()))
     for panel, row in zip(panels, look.order, strict=False):
         _stack(panel, shares.filter(pl.col("agent") == row), names)
-        panel.set_title(_name(row), color=_ink(look.colours[row]), pad=3)
+        panel.set_title(look.names[row], color=_ink(look.colours[row]), pad=3)
         _scale_panel(panel, last)
     for panel in panels[len(look.order) :]:
         panel.set_visible(False)
@@ -215,12 +233,12 @@ def _differences(results: Results, summary: Summary, look: _Look) -> Figure | No
     rows = [row for row in look.order if row in found and found[row]["mean"] is not None]
     if not rows:
         return None
-    figure, axes = _figure(0.19 * len(rows) + 1.0, left=_margin(look.order) + 0.1, right=1.15, bottom=0.74, top=0.05)
+    figure, axes = _figure(0.19 * len(rows) + 1.0, left=_margin(look) + 0.1, right=1.15, bottom=0.74, top=0.05)
     axes.axvline(1.0, color=_BLACK, lw=0.8)
     for place, row in enumerate(rows):
         _interval_mark(axes, place, found[row], look.colours[row])
-    axes.set_yticks(range(len(rows)), [_name(row) for row in rows])
-    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"R_cum of {_name(look.reference)} / R_cum of row")
+    axes.set_yticks(range(len(rows)), [look.names[row] for row in rows])
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=f"R_cum of {look.names[look.reference]} / R_cum of row")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     ratio_scale(axes, [found[row] for row in rows])
@@ -231,13 +249,15 @@ def _differences(results: Results, summary: Summary, look: _Look) -> Figure | No
 def _look(results: Results, summary: Summary, reference: str | None) -> _Look:
     order = by_reward(summary)
     trained = set(results.curves["agent"].unique().to_list())
+    trained -= {row for row, short in results.untrained.items() if short["mark"] == UNTRAINED}
     learned = frozenset(row for row in order if row.split("@")[0] in trained)
     chosen = _reference(results.agents, learned, order) if reference is None else reference
     check_reference(chosen, results.agents)
     shown = _highlighted(order, learned, chosen)
     free = iter([colour for colour in _COLOURS[1:] if not _reserved(colour, shown)])
     colours = {row: _colour(row, chosen, free) if row in shown else _GREY for row in results.agents}
-    return _Look(order, colours, learned, chosen)
+    names = {row: said_of(row, results.untrained, _name(row)) for row in results.agents}
+    return _Look(order, colours, names, learned, chosen)
 
 
 def _reference(agents: Sequence[str], learned: frozenset[str], order: Sequence[str]) -> str:
@@ -288,11 +308,14 @@ def _curves(results: Results) -> dict[str, tuple[Floats, Floats, Floats]]:
 
 
 def _mean_curve(curves: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats, Floats]:
-    """Steps, mean and half the 95 % t interval (0 with one) of curves, linear between points, where all of them are.
+    """Steps, mean and half the 95 % t interval (0 with one) of curves, linear between points, where all of them are,
+    which may be nowhere.
 
     Curves of one row need not have their points at the same steps: a planner's lessons take more or fewer.
     """
     first, last = max(steps[0] for steps, _ in curves), min(steps[-1] for steps, _ in curves)
+    if first > last:
+        return np.zeros(0), np.zeros(0), np.zeros(0)
     steps = np.unique(np.concatenate([steps for steps, _ in curves])).astype(np.float64)
     steps = steps[(steps >= first) & (steps <= last)]
     values = np.stack([np.interp(steps, *curve) for curve in curves])  # (S, n)
@@ -428,7 +451,7 @@ def _band(axes: Axes, steps: Floats, mean: Floats, half: Floats, row: str, look:
 def _axes(look: _Look) -> tuple[Figure, Axes]:
     """A figure with room for labels right of the axes and a caption below."""
     height = max(3.1, 0.125 * len(look.order) + 1.2)
-    return _figure(height, left=0.66, right=_margin(look.order) + 0.25, bottom=0.78, top=0.2)
+    return _figure(height, left=0.66, right=_margin(look) + 0.25, bottom=0.78, top=0.2)
 
 
 def _figure(height: float, left: float, right: float, bottom: float, top: float) -> tuple[Figure, Axes]:
@@ -439,15 +462,24 @@ def _figure(height: float, left: float, right: float, bottom: float, top: float)
     return figure, figure.add_subplot()
 
 
-def _margin(rows: Sequence[str]) -> float:
+def _margin(look: _Look) -> float:
     """Width in inches that the row names take."""
-    return max(len(_name(row)) for row in rows) * 0.6 * _SMALL / 72 + 0.15
+    return max(map(_width, look.names.values())) * 0.6 * _SMALL / 72 + 0.15
+
+
+def _width(name: str) -> int:
+    """How many letters wide a name is; those of East Asia are two wide."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in name)
 
 
 def _name(row: str) -> str:
     """A row's name at a length that leaves room for the picture: my_package.my_module:MyAgent is MyAgent."""
     last = row.rsplit(":", 1)[-1]
-    return last if len(last) <= _LONGEST else f"{last[: _LONGEST - 1]}…"
+    if _width(last) <= _LONGEST:
+        return last
+    while _width(last) >= _LONGEST:
+        last = last[:-1]
+    return f"{last}…"
 
 
 def _ink(colour: str) -> tuple[float, float, float]:
@@ -470,7 +502,7 @@ def _label(axes: Axes, ends: Sequence[_End], look: _Look) -> None:
         colour = look.colours[end.row]
         axes.plot([end.x, right], [end.y, end.y], color=colour, lw=0.4, alpha=0.6)
         axes.annotate(
-            _name(end.row),
+            look.names[end.row],
             (right, end.y),
             (1.08, height),
             textcoords="axes fraction",
@@ -505,9 +537,18 @@ def _caption(figure: Figure, text: str) -> None:
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write both formats without date or version, so that equal pictures are equal files."""
-    files = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
-    for file, metadata in zip(files, ({"Software": None}, {"Date": None, "Creator": None}), strict=True):
-        stream = io.BytesIO()
-        figure.savefig(stream, format=file.suffix[1:], metadata=metadata)
-        write_whole(file, stream.getvalue())
+    kinds: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+    with one_warning():
+        drawn = {kind: _drawn(figure, kind, metadata) for kind, metadata in kinds.items()}
+        if fit_fonts(figure):
+            drawn = {kind: _drawn(figure, kind, metadata) for kind, metadata in kinds.items()}
+    files = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]
+    for file, content in zip(files, drawn.values(), strict=True):
+        write_whole(file, content)
     return files
+
+
+def _drawn(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format=kind, metadata=metadata)
+    return stream.getvalue()

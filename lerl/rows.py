@@ -1,6 +1,7 @@
 """The rows of a comparison: what a name such as boredom+ppo stands for, and the task that all rows share."""
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,16 @@ SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr")
 SASREC = "sasrec"
 PLANNED = tuple(f"planner.{name}" for name in ("size", "replan_every", "replan_below", "avoidance", "sessions"))
 """Settings of every planner, which mean nothing to a row without one."""
+CHAT = tuple(
+    f"planner.{name}"
+    for name in (
+        "base_url", "client", "temperature", "answer_tokens", "timeout", "concurrency", "fallback", "prompts", "detail",
+        "candidates", "reflections", "distilled", "refresh", "budget.", "price.",
+    )
+)  # fmt: skip
+"""Settings of a chat model, or of what learned from one."""
+FITTED_PARTS = ("boredom", "fatigue", "mood", "drift")
+"""Of env, what is fitted to a log."""
 RANKED = (SASREC, "sasrec+mmr")
 """Rows that rank the next item by what is known of training users; see `lerl.agents.sasrec`."""
 
@@ -197,3 +208,26 @@ def population_of(config: Config) -> Population:
         )
     sizes = data.synthetic
     return synthetic_population(sizes.users, sizes.items, sizes.categories, sizes.dim, sizes.seed)
+
+
+def idle(config: Config, given: Iterable[str]) -> dict[str, str]:
+    """Of keys that were given, those that change nothing beside the other settings, and why."""
+    rows, data, env, planner = parse_rows(config), config.data, config.env, config.planner
+    off_policy = any(row.learner is not None and LEARNERS[row.learner].off_policy for row in rows)
+    planned = any(row.planner is not None for row in rows)
+    asking = any(row.planner in MODELS for row in rows)
+    reasons = {
+        "data.synthetic.": "data.path is given" if data.path is not None else "",
+        **{f"env.{part}.": "data.users is fitted" if data.users == "fitted" else "" for part in FITTED_PARTS},
+        "env.topic_count": f"env.topics is {env.topics}" if env.topics != "hidden" else "",
+        **{
+            f"env.leave.{rule}.": f"env.leave.rule is {env.leave.rule}" if env.leave.rule != rule else ""
+            for rule in ("satisfaction", "window", "budget")
+        },
+        "planner.clusters": f"planner.axis is {planner.axis}" if planner.axis != "clusters" else "",
+        **dict.fromkeys(PLANNED, "" if planned else "no row of agents has a planner"),
+        "planner.name": "" if any("planner+" in name for name in config.agents) else "no row of agents is planner+...",
+        **dict.fromkeys(CHAT, "" if asking else "no row of agents is planned by a chat model"),
+        "train.off_policy.": "" if off_policy else "no row of agents learns with a replay buffer",
+    }
+    return {name: why for name in given for start, why in reasons.items() if why and name.startswith(start)}

@@ -12,9 +12,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from lerl.agents.checkpoint import read_checkpoint, write_checkpoint
+from lerl.locks import LOCK
 from lerl.planners.llm import MODELS
 from lerl.planners.prompt import Prompts
 from lerl.reading import AFRESH, RunError, read_about, reading, resume_command
@@ -23,7 +22,6 @@ from lerl.rows import Task, parse_rows
 FORMAT = 1
 """Of run folders; a later lerl that lays them out in another way counts it up."""
 
-LOCK = ".lock"
 PACKAGES = (
     "numpy",
     "numba",
@@ -38,26 +36,6 @@ PACKAGES = (
 )
 STOPPING = b"\nlerl: stopping after this rollout; Ctrl-C again stops at once, and loses what is not in a checkpoint\n"
 SHARE = 20  # writing a checkpoint takes at most one part in so many of the time between two
-
-
-@contextmanager
-def locked(run: Path) -> Iterator[None]:
-    """Keep other processes out of a run's folder; the system frees it when this one ends, however it ends.
-
-    Raises:
-        RunError: another process is at work there.
-    """
-    lock = FileLock(run / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RunError(
-            f"another lerl is at work in {run}; wait until it is done, or give another folder with --out"
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def check_vacant(run: Path) -> None:

@@ -35,12 +35,13 @@ from lerl.envs.fitting import PARAMETERS, SPREAD_SEED, Fitted, configured, read_
 from lerl.envs.population import Population
 from lerl.evaluate import TRAINED, episodes, evaluated, judged, write_table
 from lerl.fit import Fitter
+from lerl.locks import locked
 from lerl.planners.llm import MODELS
 from lerl.progress import Progress
 from lerl.reading import RunError, read_table, resume_command
 from lerl.rollout import Stage
 from lerl.rows import Row, Task, population_of
-from lerl.runs import check_run, check_same, locked
+from lerl.runs import check_run, check_same
 from lerl.settings import load
 
 TOPICS = ("hidden", "categories")

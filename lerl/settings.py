@@ -109,13 +109,17 @@ def recipe_folder() -> Path:
     return here / "recipes" if (here / "recipes").is_dir() else here.parent / "runs"
 
 
-def recipes() -> list[str]:
-    """Names of the recipes that come with lerl."""
-    return sorted(path.stem for path in recipe_folder().glob("*.yaml"))
+def recipes(holding: str = "") -> list[str]:
+    """Names of the recipes that come with lerl, where `holding` names a section ("tune", say) of those that hold it."""
+    paths = recipe_folder().glob("*.yaml")
+    return sorted(path.stem for path in paths if not holding or _read_yaml(path).get(holding))
 
 
-def find_recipe(name: str) -> Path:
+def find_recipe(name: str, holding: str = "") -> Path:
     """The file of a recipe, given as the name of one that comes with lerl or as a path that ends in .yaml.
+
+    Args:
+        name: or path. holding: a section that the recipes hold which the error lists.
 
     Raises:
         SettingsError: there is no such recipe; the message lists those there are.
@@ -126,7 +130,8 @@ def find_recipe(name: str) -> Path:
     if path.parent != recipe_folder():
         raise SettingsError(f"there is no recipe file {name}")
     raise SettingsError(
-        f"there is no recipe {name!r}.{did_you_mean(name, recipes())} There are: {', '.join(recipes()) or 'none'}. "
+        f"there is no recipe {name!r}.{did_you_mean(name, recipes(holding))} There are: "
+        f"{', '.join(recipes(holding)) or 'none'}. "
         "Your own is given as a path that ends in .yaml."
     )
 

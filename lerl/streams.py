@@ -6,7 +6,7 @@ from typing import Any, TextIO
 
 
 class Lasting:
-    """A stream that drops what it cannot write, and remembers why.
+    """A stream that drops what it cannot write, and remembers why; letters that its encoding lacks become escapes.
 
     Args:
         stream: what is written to; None, as Python has it for a closed descriptor, for nothing at all.
@@ -19,6 +19,8 @@ class Lasting:
     def write(self, text: str) -> int:
         try:
             self._stream.write(text)
+        except UnicodeEncodeError as error:
+            self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
         except OSError as error:
             self._lose(error)
         return len(text)

@@ -16,13 +16,14 @@ from lerl.config import Config
 from lerl.envs.files import write_whole
 from lerl.evaluate import TABLES, TRAINED, judge, write_table
 from lerl.fit import CURVE, Fitter, check_rows
+from lerl.locks import locked
 from lerl.planners.guard import ReplayError
 from lerl.planners.llm import MODELS
 from lerl.planners.prompt import Prompts
 from lerl.planners.traffic import planner_file
 from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
-from lerl.runs import FORMAT, check_run, check_same, check_vacant, locked, packages
+from lerl.runs import FORMAT, check_run, check_same, check_vacant, packages
 from lerl.settings import dump, known_keys, load
 
 CURVES = "curves.parquet"
@@ -54,15 +55,16 @@ def train(config: Config, out: Path) -> None:
     task = Task.load(config)
     check_rows(task, rows)
     out.mkdir(parents=True, exist_ok=True)
-    try:
-        with locked(out):
+    with locked(out):
+        check_vacant(out)  # another run may have begun, and ended, there since
+        try:
             write_whole(out / "run.json", json.dumps(_about(task), indent=1))
             write_whole(out / "config.yaml", dump(config))
             _work(task, rows, out)
-    except ReplayError:
-        if not any(path.is_file() for part in FITTED for path in out.glob(part)):
-            shutil.rmtree(out)  # so that the corrected command may take it
-        raise
+        except ReplayError:
+            if not any(path.is_file() for part in FITTED for path in out.glob(part)):
+                shutil.rmtree(out)  # so that the corrected command may take it
+            raise
 
 
 def _refuse_idle_model(config: Config, rows: list[Row]) -> None:
@@ -86,12 +88,12 @@ def resume(run: Path) -> Config:
         RunError: there is no run, another process is at work on it, or it cannot go on here.
     """
     about = check_run(run)
-    config = load(run / "config.yaml")
-    rows = parse_rows(config)
-    task = Task.load(config)
-    check_rows(task, rows)
-    check_same(run, about, task)
     with locked(run):
+        config = load(run / "config.yaml")
+        rows = parse_rows(config)
+        task = Task.load(config)
+        check_rows(task, rows)
+        check_same(run, about, task)
         _work(task, rows, run)
     return config
 

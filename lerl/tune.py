@@ -30,11 +30,12 @@ from lerl.envs.plugins import PluginError
 from lerl.envs.topics import ClusterError
 from lerl.evaluate import write_table
 from lerl.fit import DivergedError, Fitter, check_rows
+from lerl.locks import locked
 from lerl.progress import Progress
 from lerl.reading import read_table, reading
 from lerl.rollout import Played
 from lerl.rows import PLANNED, SASREC, Row, Task, parse_row, parse_rows
-from lerl.runs import holds_other, locked
+from lerl.runs import holds_other
 from lerl.settings import Key, SettingsError
 
 Floats = NDArray[np.float64]
@@ -55,6 +56,7 @@ STUDY = "study.db"
 AGAIN = "give the same command again"
 UNLIMITED = ("tune.trials", "agents", "evaluation.bootstrap")  # may change while a search goes on
 SESSIONS = {"user": pl.Int64, "replicate": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
+NO_EFFECT = "No gain: all trials score the same for every user, so none of these settings had an effect on the row."
 SHOWN = 10  # trials in the table
 BRIEF = 200  # characters of a setting in an error
 SPACE_EXAMPLE = "such as train.gamma: {low: 0.8, high: 0.99} or planner.size: {choices: [4, 6, 8]}"
@@ -105,6 +107,7 @@ def tune(config: Config, out: Path) -> list[Trial]:
     _check_folder(config, out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Progress() as progress:
+        _check_folder(config, out)  # another search may have begun there since
         write_whole(out / SEARCH, settings.dump(config))
         with _opened(out) as study:
             grid = _grid(space, config.tune.trials)
@@ -406,7 +409,14 @@ def _write_best(trials: list[Trial], config: Config, out: Path) -> None:
         found = dataclasses.replace(found, agents=[found.tune.row, *found.agents])
     tried = ", ".join(f"{name} {value}" for name, value in best.values.items())
     head = f"# The best of {len(trials)} trials by {config.tune.metric} of {row.label} on training users: {tried}\n"
+    head = f"# {NO_EFFECT}\n{head}" if idle(trials) else head
     write_whole(out / "best.yaml", head + settings.dump(found))
+
+
+def idle(trials: Sequence[Trial]) -> bool:
+    """Whether several trials were scored, and every user of every trial lived the same."""
+    scored = [trial.scores for trial in trials if len(trial.scores)]
+    return len(scored) > 1 and all(np.array_equal(scores, scored[0]) for scores in scored)
 
 
 def table(trials: list[Trial], config: Config) -> Table:
@@ -428,6 +438,8 @@ def table(trials: list[Trial], config: Config) -> Table:
 def _caption(trials: list[Trial], whole: bool) -> str:
     refused = [trial for trial in trials if trial.refused]
     lines = ["95 % intervals over users. The best of many trials looks better than it is: judge it with lerl train."]
+    if idle(trials):
+        lines = [NO_EFFECT]
     if whole:
         lines.append(f"These {len(trials)} are all settings of the space.")
     if refused:

@@ -10,8 +10,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, redirect_stderr
+from contextlib import closing, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from lerl.envs.files import write_whole
 from lerl.evaluate import episodes, judged
 from lerl.experiment import AGAIN, Experiment, Unit
 from lerl.fit import Fitter
+from lerl.lessons import mark
+from lerl.locks import locked
 from lerl.planners.distilled import distil, recorded, save
 from lerl.planners.llm import MODELS
 from lerl.planners.prompt import Prompts
@@ -124,11 +125,7 @@ def work(unit: Unit, folder: Path, taught: Path | None = None) -> tuple[pl.DataF
         Sessions, and what they were made from: digest, population, version, steps, seconds of processor time.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (
-        _one_at_a_time(folder / ".lock"),
-        (folder / "log.txt").open("w", encoding="utf-8") as log,
-        redirect_stderr(log),
-    ):
+    with locked(folder, wait=True), (folder / "log.txt").open("w", encoding="utf-8") as log, redirect_stderr(log):
         config, fitted, row = unit.config, unit.fitted, unit.row
         if unit.teacher is not None and taught is not None:
             network = {"planner.distilled": str(_distil(unit.teacher, taught, folder))}
@@ -154,14 +151,15 @@ def work(unit: Unit, folder: Path, taught: Path | None = None) -> tuple[pl.DataF
             played = stage.play(fitter.agent(row), users, how.replicates, task.seed("evaluation"))
             sessions = episodes(unit.label, played, task).select(KEPT)
             judging = time.process_time() - begun
-            curve = fitter.curves([row])
-    steps = max((point["steps"] for point in curve), default=0)
+            curve = [point["steps"] for point in fitter.curves([row])]
+    steps, train = max(curve, default=0), fitted.train
     return sessions, {
         "digest": unit.digest,
         "population": _users(task),
         "prompts": _prompts(unit),
         "lerl": lerl.__version__,
         "steps": steps,
+        "mark": mark(steps - min(curve), train.users, train.rollout) if curve else "",
         "fitting": None if fitting is None else round(fitting, 2),
         "judging": round(judging, 2),
     }
@@ -188,16 +186,8 @@ def do(unit: Unit, folder: Path, taught: Path | None, out: Path) -> dict[str, An
     """Fit and judge a unit in a process of its own, and keep what came of it; that, and mean T_int and R_cum."""
     with busy():
         sessions, about = work(unit, folder, taught)
-    with _one_at_a_time(out / ".rows"):
+    (out / ROWS).mkdir(exist_ok=True)
+    with locked(out / ROWS, wait=True):  # seeds of a row are in one file
         keep(unit, sessions, about, out)
     means = sessions.select(pl.col("T_int", "R_cum").mean()).row(0, named=True)
     return {**about, **means}
-
-
-@contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Wait until no other process of this experiment holds the lock, and keep the others out."""
-    from filelock import FileLock
-
-    with FileLock(path):
-        yield

@@ -27,6 +27,7 @@ from scipy.stats import t, trim_mean  # type: ignore[import-untyped, unused-igno
 from lerl.compare import bootstrap_weights
 from lerl.envs.files import write_whole
 from lerl.experiment import KINDS, Experiment
+from lerl.lessons import marked
 from lerl.reading import RunError
 from lerl.units import Done, done, finished, row_path
 
@@ -61,6 +62,7 @@ class Scores:
     Attributes:
         row, kind: its name and what it stands for. metrics: by name, 95 % intervals.
         steps: that it was trained for. fitting: mean seconds of processor time that took, None where it is not known.
+        mark: "untrained" or "too few steps" where a seed's policy had too few to learn anything.
     """
 
     row: str
@@ -68,6 +70,12 @@ class Scores:
     metrics: dict[str, Estimate]
     steps: int
     fitting: float | None
+    mark: str = ""
+
+    @property
+    def name(self) -> str:
+        """As it is printed."""
+        return marked(self.row, self.mark)
 
 
 @dataclass(frozen=True)
@@ -234,6 +242,7 @@ def _judged(setting: str, world: _World, held: list[_Held], draws: int, tail: fl
             {name: estimates[row] for name, estimates in found.items()},
             max(about["steps"] for about in world.about[row]),
             _mean_seconds(world.about[row]),
+            max(str(about.get("mark", "")) for about in world.about[row]),
         )
         for row, label in enumerate(world.labels)
     ]
@@ -379,7 +388,7 @@ def markdown(verdicts: Sequence[Verdict]) -> list[str]:
         lines += [f"|---|---|{'---:|' * (len(names) + 2)}"]
         for one in verdict.scores:
             cells = [one.metrics[name].text(DECIMALS[name]) for name in names]
-            lines.append(f"| {one.row} | {one.kind} | {' | '.join(cells)} | {one.steps:,} | {_seconds(one)} |")
+            lines.append(f"| {one.name} | {one.kind} | {' | '.join(cells)} | {one.steps:,} | {_seconds(one)} |")
         if verdict.ratios:
             lines += ["", f"| R_cum of {verdict.best} over | row | ratio, {verdict.level:.2f} % interval |"]
             lines += ["|---|---|---:|"]
@@ -402,7 +411,7 @@ def latex(verdicts: Sequence[Verdict]) -> list[str]:
         lines += [f"row & kind & {' & '.join(heads)} " + r"\\", r"\midrule"]
         for one in verdict.scores:
             cells = [one.metrics[name].text(DECIMALS[name]) for name in names]
-            lines.append(f"{_escaped(one.row)} & {one.kind} & {' & '.join(cells)} " + r"\\")
+            lines.append(f"{_escaped(one.name)} & {one.kind} & {' & '.join(cells)} " + r"\\")
         lines += [r"\bottomrule", r"\end{tabular}"]
         lines += [rf"\caption{{{_escaped(verdict.line)}. {verdict.seen}.}}"]
         lines += [r"\end{table}", ""]
@@ -420,7 +429,7 @@ def _csv(verdicts: Sequence[Verdict]) -> str:
     for verdict in verdicts:
         for one in verdict.scores:
             for name, value in one.metrics.items():
-                table.writerow([verdict.setting, one.row, one.kind, name, value.mean, value.low, value.high])
+                table.writerow([verdict.setting, one.name, one.kind, name, value.mean, value.low, value.high])
         for ratio in verdict.ratios:
             value = ratio.ratio
             table.writerow([verdict.setting, verdict.best, ratio.row, "ratio", value.mean, value.low, value.high])
@@ -477,7 +486,7 @@ def _forest(axes: Any, verdict: Verdict) -> None:
         value = one.metrics["normalised"]
         axes.plot([value.low, value.high], [place, place], color=COLOURS[one.kind], lw=1.2)
         axes.plot(value.mean, place, "o", color=COLOURS[one.kind], ms=3)
-    axes.set_yticks(range(len(verdict.scores)), [one.row for one in reversed(verdict.scores)], fontsize=6.5)
+    axes.set_yticks(range(len(verdict.scores)), [one.name for one in reversed(verdict.scores)], fontsize=6.5)
     axes.set_ylim(-0.6, len(verdict.scores) - 0.4)
     axes.axvline(0, color="#dcdcdc", lw=0.6, zorder=0)
     axes.axvline(1, color="#dcdcdc", lw=0.6, zorder=0)
@@ -490,11 +499,11 @@ def _profiles(axes: Any, world: _World, verdict: Verdict) -> None:
     low, high = (score[world.labels.index(row)].mean() for row in (FLOOR, CEILING))
     levels = np.linspace(-0.5, 1.5, 201)
     for kind in KINDS:
-        rows = [one.row for one in verdict.scores if one.kind == kind]
+        rows = [one for one in verdict.scores if one.kind == kind]
         if rows:
-            scaled = (score[world.labels.index(rows[0])] - low) / (high - low)
+            scaled = (score[world.labels.index(rows[0].row)] - low) / (high - low)
             above = (scaled[None] > levels[:, None]).mean(axis=1)
-            axes.plot(levels, above, color=COLOURS[kind], lw=1.3, label=f"{rows[0]} ({kind})")
+            axes.plot(levels, above, color=COLOURS[kind], lw=1.3, label=f"{rows[0].name} ({kind})")
     axes.set(xlabel="normalised score of a user, mean over seeds", ylabel="share of users above", ylim=(0, 1))
     axes.legend(frameon=False, fontsize=6.5)
     axes.set_title(verdict.setting, loc="left")

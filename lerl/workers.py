@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnContext
 from typing import Any
 
 from lerl.reading import RunError
@@ -29,12 +30,12 @@ def workers(jobs: int, again: str) -> Iterator[ProcessPoolExecutor]:
         jobs: how many. again: how to go on where one of them was killed, such as "give the same command again".
 
     Raises:
-        RunError: one of them was killed.
+        RunError: one of them was killed, or the system has no semaphores for them.
     """
     context = get_context("spawn")
     alive, closing_ends_them = context.Pipe(duplex=False)
     others = set(active_children())
-    with ProcessPoolExecutor(jobs, context, _begin, (alive,)) as pool:
+    with _pool(jobs, context, alive) as pool:
         try:
             yield pool
         except BrokenProcessPool:
@@ -52,6 +53,17 @@ def workers(jobs: int, again: str) -> Iterator[ProcessPoolExecutor]:
                 for child in set(active_children()) - others:
                     child.terminate()
                 raise
+
+
+def _pool(jobs: int, context: SpawnContext, alive: Connection) -> ProcessPoolExecutor:
+    try:
+        return ProcessPoolExecutor(jobs, context, _begin, (alive,))
+    except (OSError, ImportError, NotImplementedError) as error:  # ImportError: Python was built without semaphores
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RunError(
+            f"/dev/shm: no semaphore can be made there ({reason}), which processes side by side need; give it room and "
+            "the right to write, in a container with --shm-size=64m for example"
+        ) from error
 
 
 def ended(futures: Iterable[Future[Any]]) -> set[Future[Any]]:

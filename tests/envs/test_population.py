@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lerl.envs.logs import DataError
-from lerl.envs.population import Kinds, Population
+from lerl.envs.population import Kinds, Population, new_folder
 from lerl.envs.session import SessionVectorEnv
 
 
@@ -117,3 +117,17 @@ def test_kinds_without_their_names_are_refused(small: Population, tmp_path: Path
     about.write_text(about.read_text().replace('"kinds"', '"sorts"'))
     with pytest.raises(DataError, match=r"prepared\.json does not name the kinds"):
         Population.load(tmp_path / "nameless")
+
+
+def test_a_place_that_was_taken_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
+    place = tmp_path / "out"
+
+    def write() -> None:
+        with new_folder(place):
+            place.mkdir()
+            (place / "letter.txt").write_text("dear")
+
+    with pytest.raises(FileExistsError, match="is not empty"):
+        write()
+    assert (place / "letter.txt").read_text() == "dear"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

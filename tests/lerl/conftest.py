@@ -78,7 +78,9 @@ def chat_config(url: str | None, **planner: Any) -> Config:
         data=DataConfig(synthetic=SyntheticConfig(users=40, items=80, categories=5, dim=4)),
         env=SimulatorConfig(slate_size=3, max_steps=15),
         planner=PlannerConfig("llm", size=2, model="openai:m", base_url=url, **settings),
-        train=TrainConfig(steps=64, users=4, rollout=8, batch_size=32, epochs=1, hidden=8, evaluations=1, validation=4),
+        train=TrainConfig(
+            steps=256, users=4, rollout=8, batch_size=32, epochs=1, hidden=8, evaluations=1, validation=4
+        ),
         evaluation=EvaluationConfig(replicates=1, batch_size=8, bootstrap=100),
     )
 

@@ -20,9 +20,11 @@ from lerl import __version__, settings
 from lerl.cli import HELP, main
 from lerl.config import Config
 from lerl.runs import check_vacant
+from lerl.streams import Lasting
 
 AGENTS = ["boredom+ppo", "random", "privileged"]
 TRAIN = ["train", "quickstart"]
+NOT_TUNED = "--experiment.jobs does nothing for lerl tune, only for lerl experiment; leave it out"
 COMMANDS = "train, tune, evaluate, compare, plot, plan, distill, experiment, fidelity, planner-probe, fit, bench, data"
 
 
@@ -123,6 +125,29 @@ def test_train_uses_an_empty_folder_but_not_one_with_other_things(
             "argument --dim: must be a whole number from 1 to 512, given '99999'; see lerl data prepare --help",
         ),
         (["train", "no.yaml"], "there is no recipe file no.yaml"),
+        ([*TRAIN, "--out", "r\udcff"], "'r\\xff' is no UTF-8, as names of files have to be; give another name"),
+        (
+            [*TRAIN, "--experiment.seeds", "2"],
+            "--experiment.seeds does nothing for lerl train, only for lerl experiment; leave it out",
+        ),
+        (["tune", "quickstart", "--experiment.jobs", "2"], NOT_TUNED),
+        (
+            ["plan", "--estimate", "quickstart", "--tune.trials", "2"],
+            "--tune.trials does nothing for lerl plan --estimate, only for lerl tune; leave it out",
+        ),
+        (
+            ["experiment", "whole_session", "--agents", "[random]"],
+            "--agents does nothing for lerl experiment, only for lerl train; leave it out",
+        ),
+        (
+            ["experiment"],
+            "give one recipe, such as lerl experiment whole_session --quick, given none; see lerl experiment --help",
+        ),
+        (
+            ["experiment", "quickstar"],
+            "there is no recipe 'quickstar'. There are: whole_session, whole_session_movielens. Your own is given as a "
+            "path that ends in .yaml.",
+        ),
         (["evaluate"], "the following arguments are required: RUN; see lerl evaluate --help"),
         (["compare", "a", "--frob"], "unrecognized arguments: --frob; see lerl compare --help"),
         (["plot", "a", "b"], "say with --out where pictures of several runs go"),
@@ -390,7 +415,8 @@ def test_train_help_lists_every_key_with_the_defaults_of_the_recipe(
     (tmp_path / "mine.yaml").write_text("train: {steps: 123454321}\n")
     assert main(["train", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert set(settings.known_keys()) <= set(re.findall(r"--([\w.]+)[ ,]", printed))
+    read = {name for name in settings.known_keys() if not name.startswith(("tune.", "experiment."))}
+    assert set(re.findall(r"^  --([\w.]+)[ ,]", printed, re.MULTILINE)) == {*read}
     assert "quickstart" in printed
     assert "123454321" not in printed
     assert main(["train", str(tmp_path / "mine.yaml"), "-h"]) == 0
@@ -478,3 +504,41 @@ def test_an_interruption_while_modules_are_imported_is_one_line(tmp_path: Path, 
         ["lerl: interrupted"],
         ["lerl: interrupted; the same command goes on with the search"],
     )
+
+
+def test_flags_that_change_nothing_are_noted(
+    trained: list[tuple[Config, Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [
+        "--agents",
+        "[random,flat+ppo]",
+        "--planner.size",
+        "3",
+        "--env.leave.window.most",
+        "2",
+        "--train.gamma",
+        "0",
+    ]
+    assert main([*TRAIN, *flags, "--evaluation.bootstrap", "100"]) == 0
+    assert _lines(capsys.readouterr().err) == [
+        "lerl: note: --planner.size changes nothing here, since no row of agents has a planner",
+        "lerl: note: --env.leave.window.most changes nothing here, since env.leave.rule is satisfaction",
+    ]
+
+
+@pytest.mark.parametrize(("command", "lacking"), [("experiment", "quickstart"), ("tune", "goodbooks")])
+def test_help_lists_the_recipes_that_a_command_takes(
+    command: str, lacking: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--help"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "whole_session, whole_session_movielens, or a path" in printed
+    assert lacking not in printed
+
+
+def test_letters_that_a_stream_cannot_hold_become_escapes() -> None:
+    kept = io.BytesIO()
+    stream = Lasting(io.TextIOWrapper(kept, encoding="latin-1"))
+    stream.write("\u7f8e\xe9\n")
+    stream.flush()
+    assert kept.getvalue() == b"\\u7f8e\xe9\n"

@@ -418,3 +418,28 @@ def test_markdown_is_a_table_and_the_ratios_on_request() -> None:
 
 def test_rows_by_reward() -> None:
     assert by_reward(made_up(a=(1.0, 1.0, 1.0), b=(3.0, 3.0, 3.0), c=(2.0, 2.0, 2.0))) == ["b", "c", "a"]
+
+
+def test_rows_whose_policy_had_too_few_steps_are_marked_everywhere(make_run: RunMaker, tmp_path: Path) -> None:
+    run = make_run(agents=["boredom+ppo", "flat+ppo", "random"], train={"steps": 20_000, "users": 10, "rollout": 5})
+    curves = {"agent": ["boredom+ppo", "flat+ppo", "flat+ppo"], "steps": [20_000, 0, 199]}
+    made = curves | dict.fromkeys(("T_int", "R_cum", "R_sin"), [1.0] * 3) | {"sessions": [1] * 3}
+    pl.DataFrame(made).write_parquet(run / "curves.parquet")
+    compare([run], tmp_path / "out", bootstrap=100, reference="flat+ppo")
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["untrained"] == {
+        "boredom+ppo": {"mark": "untrained", "steps": 0, "lessons": 20_000, "enough": 200},  # 4 x 10 x 5
+        "flat+ppo": {"mark": "too few steps", "steps": 199, "lessons": 0, "enough": 200},
+    }
+    page = (tmp_path / "out" / "summary.md").read_text()
+    assert page.count("| boredom+ppo (untrained) | ") == 2
+    assert "| flat+ppo (too few steps) | " in page
+    assert "boredom+ppo: untrained, its policy took no steps, its planner's lessons took 20,000\n" in page
+    assert "flat+ppo: too few steps, its policy took 199 of the 200 that it needs\n" in page
+
+
+def test_a_run_without_training_says_so_of_planners_too(make_run: RunMaker) -> None:
+    said = "train.steps is 0: planners that learn had no lessons either"
+    none = make_run(agents=["boredom+greedy", "random"], learning=False, train={"steps": 0})
+    assert said in markdown(summarize(load_runs([none]), 100))
+    some = make_run(seed=1, agents=["boredom+greedy", "random"], learning=False, train={"steps": 1})
+    assert said not in markdown(summarize(load_runs([some]), 100))

@@ -16,7 +16,7 @@ import pytest
 from lerl.cli import main
 from lerl.conduct import run
 from lerl.envs.population import MissingDataError
-from lerl.experiment import TUNED, Experiment, read_tuned
+from lerl.experiment import TUNED, Experiment, overridden, read_tuned
 from lerl.settings import SettingsError, load, overlay
 from lerl.units import KEPT, done, finished, keep, keep_for, populations, row_path
 from lerl.verdict import _estimates, _means, _weights, judge, latex, markdown, write
@@ -91,7 +91,7 @@ def test_an_experiment_goes_on_where_it_was_stopped(recipe: Path, capfd: pytest.
     said = capfd.readouterr().out
     assert "tuned flat+ppo" in said
     assert "10 units of work, 0 done" in said
-    assert "| from nothing | flat learner |" in said
+    assert "| from nothing (too few steps) | flat learner |" in said  # 128, and four rollouts are 512
     files = {path: pl.read_parquet(path) for path in sorted((out / "rows").rglob("*.parquet"))}
     assert [path.stem for path in files] == ["flat+ppo", "from nothing", "random", "flat+ppo", "random"]
     again, plain = (pl.read_parquet(out / "rows" / name / "flat+ppo.parquet") for name in ("with repeats", "plain"))
@@ -548,3 +548,30 @@ def test_the_report_is_written_in_every_form(recipe: Path, tmp_path: Path):
     assert r"round\_robin+greedy & floor &" in "\n".join(latex(found))
     table = pl.read_csv(out / "report.csv")
     assert set(table["metric"]) == {"R_cum", "T_int", "R_sin", "normalised", "iqm", "ratio"}
+
+
+def test_flags_go_over_what_is_quick(recipe: Path):
+    config = overlay(load(recipe), {"experiment.seeds": 2})
+    assert Experiment.read(config, quick=True).seeds("plain") == [0]
+    assert Experiment.read(config, quick=True, given=["experiment.seeds"]).seeds("plain") == [0, 1]
+
+
+def test_what_is_not_quick_is_refused_and_without_rows_all_are(recipe: Path):
+    quick = "  quick: {rows: [random, flat+ppo], experiment.seeds: 1}\n"
+    every = read(recipe, quick, "  quick: {experiment.seeds: 1}\n").base
+    assert list(Experiment.read(every, quick=True).rows) == ["random", "flat+ppo", "from nothing"]
+    with pytest.raises(SettingsError, match=r"holds no experiment.quick, which says what --quick does; leave out"):
+        Experiment.read(read(recipe, "  quick: {experiment.seeds: 1}\n").base, quick=True)
+
+
+def test_flags_that_settings_and_rows_say_for_themselves_are_known(recipe: Path):
+    config = read(recipe, "plain: {}", "plain: {experiment.seeds: 3}").base
+    found = overridden(config, ["experiment.seeds", "train.start", "train.gamma"])
+    assert found == {"experiment.seeds": ["plain"], "train.start": ["from nothing"]}
+
+
+def test_rows_whose_policy_had_too_few_steps_are_marked_in_every_report(recipe: Path, tmp_path: Path):
+    whole = planted(recipe, tmp_path / "out", ROWS, mark="too few steps")
+    found = judge(whole, tmp_path / "out", 100)
+    assert "| flat+ppo (too few steps) | flat learner |" in "\n".join(markdown(found))
+    assert "flat+ppo (too few steps) & flat learner" in "\n".join(latex(found))

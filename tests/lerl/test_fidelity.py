@@ -11,6 +11,7 @@ import pytest
 from lerl import fidelity
 from lerl.cli import main
 from lerl.envs import exposure, fitting
+from lerl.envs.logs import DataError
 from lerl.envs.population import DYNAMICS_FILE, Population
 from lerl.envs.statistics import Background, Sequences
 from lerl.fidelity import compare, session_features, tell_apart
@@ -111,6 +112,13 @@ def test_a_classifier_cannot_tell_what_is_alike_and_can_tell_what_is_not() -> No
     assert same.low < 0.5 < same.high
     assert other.low > 0.9
     assert next(iter(other.features)) == "click rate"
+
+
+def test_a_classifier_needs_two_users_and_no_more() -> None:
+    few = tell_apart(made(0, 0.0, users=2), made(1, 1.0, users=2), FLAT, 0)
+    assert few.auc == 0.5  # a leaf of a tree has twenty rows, and there are fewer: every guess is the same
+    with pytest.raises(DataError, match="too few held-out users"):
+        tell_apart(made(0, 0.5, users=1), made(1, 0.5, users=1), FLAT, 0)
 
 
 def test_features_of_a_session_by_hand() -> None:

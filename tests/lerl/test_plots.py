@@ -282,3 +282,32 @@ def test_curves_of_one_point_are_no_picture_and_no_warning(make_run: RunMaker, t
     names = {path.name for path in plots.plot([run], tmp_path / "out", bootstrap=100)}
     assert "session_lengths.png" in names
     assert "learning_curves.png" not in names
+
+
+def curve_at(run: Path, agent: str, *steps: int) -> None:
+    """Put points of a row's curve at these steps in the place of its own."""
+    curves = pl.read_parquet(run / "curves.parquet")
+    points = curves.filter(pl.col("agent") == agent).head(len(steps))
+    points = points.with_columns(pl.Series("steps", steps, dtype=curves["steps"].dtype))
+    pl.concat([curves.filter(pl.col("agent") != agent), points]).write_parquet(run / "curves.parquet")
+
+
+def test_curves_without_steps_in_common_are_left_out_and_named(make_run: RunMaker, tmp_path: Path, style: None) -> None:
+    runs = [make_run(seed=seed, agents=THREE) for seed in (0, 1)]
+    curve_at(runs[0], "boredom+ppo", 100, 90_000)
+    curve_at(runs[1], "boredom+ppo", 90_001, 180_000)
+    said = " ".join(" ".join(text.get_text() for text in figures(runs)["learning_curves"].texts).split())
+    assert said.endswith("Left out, as no steps are common to all seeds: boredom+ppo.")
+    for run in runs:
+        curves = pl.read_parquet(run / "curves.parquet")
+        curves.filter(pl.col("agent") == "boredom+ppo").write_parquet(run / "curves.parquet")
+    assert "learning_curves" not in stems(plots.plot(runs, tmp_path / "out", bootstrap=100))
+
+
+def test_a_row_that_did_not_learn_is_marked_and_no_reference(make_run: RunMaker, style: None) -> None:
+    run = make_run(agents=THREE)
+    curve_at(run, "boredom+ppo", 20_000)
+    drawn = figures([run])
+    titles = [axes.get_title() for axes in drawn["exposure"].axes]
+    assert set(titles) == {"boredom+ppo (untrained)", "flat+ppo", "random"}
+    assert drawn["differences"].axes[0].get_xlabel() == "R_cum of flat+ppo / R_cum of row"

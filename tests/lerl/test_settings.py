@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -293,3 +294,13 @@ def test_a_dump_reads_back_as_the_same_configuration(
     assert (config.seed, config.agents, config.data.path) == (seed, agents, path)
     file.write_text(settings.dump(config), encoding="utf-8")
     assert settings.load(file) == config
+
+
+def test_every_key_has_a_help_of_its_own() -> None:
+    """A docstring that describes two keys in one line leaves one of them without a text."""
+    keys = settings.known_keys()
+    for name, key in keys.items():
+        siblings = {other.rpartition(".")[2] for other in keys if other.rpartition(".")[0] == name.rpartition(".")[0]}
+        assert key.help.rstrip().endswith("."), name
+        assert not key.help.startswith("At most"), name
+        assert not [other for other in siblings if re.search(rf"(^|[.;] ){other}: ", key.help)], name

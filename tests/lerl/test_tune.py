@@ -19,12 +19,12 @@ from lerl.cli import main
 from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig, TuneConfig
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 from lerl.fit import Fitter
+from lerl.locks import locked
 from lerl.reading import RunError
 from lerl.rows import Task, parse_row
-from lerl.runs import locked
 from lerl.settings import SettingsError
 from lerl.train import train
-from lerl.tune import Trial, differing, interval, search_space, table, tune
+from lerl.tune import Trial, differing, idle, interval, search_space, table, tune
 
 ROOT = Path(__file__).parents[2]
 SPACE = {
@@ -455,3 +455,19 @@ def test_the_search_spaces_that_come_with_lerl_can_be_searched(name: str) -> Non
     config = settings.load(settings.find_recipe(name))
     assert search_space(config, parse_row(config.tune.row, config.planner.name)).keys() == config.tune.space.keys()
     assert yaml.safe_load(settings.dump(config))["tune"]["space"] == config.tune.space
+
+
+def test_settings_without_effect_are_no_gain(tmp_path: Path) -> None:
+    """Nothing is learned in no steps, whatever the rate."""
+    space = {"train.learning_rate": {"choices": [0.001, 0.01]}}
+    none = dataclasses.replace(SMALL.train, steps=0)
+    config = dataclasses.replace(changed(row="flat+ppo", trials=2, space=space), train=none)
+    trials = tune(config, tmp_path)
+    assert str(table(trials, config).caption).startswith("No gain: all trials score the same for every user")
+    assert (tmp_path / "best.yaml").read_text().startswith("# No gain: ")
+    assert trials[0].number == 0
+
+
+def test_searches_with_an_effect_do_not_say_that_there_is_none(searched: tuple[Path, list[Trial]]) -> None:
+    assert "No gain" not in str(table(searched[1], SMALL).caption)
+    assert not idle(searched[1][:1])  # one trial shows nothing

@@ -1,0 +1,33 @@
+"""How a row's training steps are shared between its planner's lessons and its policy, and what is too few to learn."""
+
+SHARE = 3, 4
+"""Of train.steps, what a planner's lessons may take at most, did all of their sessions last env.max_steps."""
+ROLLOUTS = 4
+"""Of train.users for train.rollout steps each; a policy that had fewer has hardly moved from where it starts."""
+UNTRAINED, FEW = "untrained", "too few steps"
+
+
+def lessons(sessions: int, steps: int, max_steps: int) -> int:
+    """How many sessions a planner is given to learn from: those wanted, fewer where the steps are few; 0 below two.
+
+    Args:
+        sessions: planner.sessions. steps: train.steps. max_steps: env.max_steps.
+    """
+    given = min(sessions, SHARE[0] * steps // (SHARE[1] * max_steps))
+    return given if given >= 2 else 0
+
+
+def mark(own: int, users: int, rollout: int) -> str:
+    """What tables and pictures say beside a row whose policy learned for `own` user-steps; empty where it is enough.
+
+    Args:
+        own: without the planner's lessons. users: train.users. rollout: train.rollout.
+    """
+    if own <= 0:
+        return UNTRAINED
+    return FEW if own < ROLLOUTS * users * rollout else ""
+
+
+def marked(row: str, said: str) -> str:
+    """A row's name with its mark."""
+    return f"{row} ({said})" if said else row
