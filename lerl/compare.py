@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lerl import metrics
-from lerl.envs.files import write_whole
+from lerl.envs.files import refuse_links, write_whole
 from lerl.planners.counts import fallbacks, in_order, percent
 from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
 
@@ -333,6 +333,7 @@ def by_reward(summary: Summary) -> list[str]:
 
 
 def _read(path: Path) -> _Run:
+    refuse_links(path)
     if not (path / "config.yaml").is_file():
         raise RunError(f"{path} is not a run folder: it has no config.yaml. Give the folder that `lerl train` wrote")
     config = _read_config(path / "config.yaml")

@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from lerl.agents.checkpoint import read_checkpoint, write_checkpoint
+from lerl.envs.files import refuse_links
 from lerl.planners.llm import MODELS
 from lerl.planners.prompt import Prompts
 from lerl.reading import AFRESH, RunError, read_about, reading, resume_command
@@ -24,6 +25,7 @@ FORMAT = 1
 """Of run folders; a later lerl that lays them out in another way counts it up."""
 
 LOCK = ".lock"
+SIGNATURE = "signature"
 PACKAGES = (
     "numpy",
     "numba",
@@ -46,7 +48,9 @@ def locked(run: Path) -> Iterator[None]:
 
     Raises:
         RunError: another process is at work there.
+        LinkError: the folder holds a link, through which something outside of it would be written.
     """
+    refuse_links(run)
     lock = FileLock(run / LOCK)
     try:
         lock.acquire(timeout=0)
@@ -71,7 +75,7 @@ def check_vacant(run: Path) -> None:
             f"{run} already holds a run; go on with it by {resume_command(run)}, remove it, or give another folder "
             "with --out"
         )
-    if holds_other(run, "run.json"):
+    if holds_other(run, "run.json", SIGNATURE):
         raise FileExistsError(f"{run} is taken; remove it, or give another folder with --out")
 
 
@@ -99,6 +103,7 @@ def check_run(run: Path) -> dict[str, Any]:
     Raises:
         RunError: there is no run, or it was laid out by a lerl that this one does not understand.
     """
+    refuse_links(run)
     if not (run / "config.yaml").is_file():
         raise RunError(f"{run} holds no run; begin one with: lerl train RECIPE --out {quote(str(run))}")
     about = read_about(run)
@@ -166,8 +171,10 @@ class Checkpoint:
         return read_checkpoint(self.path) if self.path.is_file() else None
 
     def remove(self) -> None:
-        """Nothing is left to go on with."""
+        """Nothing is left to go on with, nor the folder where it was the last in it."""
         self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()
 
 
 @contextmanager
