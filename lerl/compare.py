@@ -18,7 +18,6 @@ from typing import IO, Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import polars as pl
-import yaml
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +26,7 @@ from lerl import metrics
 from lerl.envs.files import refuse_links, write_whole
 from lerl.planners.counts import fallbacks, in_order, percent
 from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
+from lerl.settings import read_yaml
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -378,7 +378,7 @@ def _fallbacks(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Fallbac
 
 def _read_config(path: Path) -> dict[str, Any]:
     with reading(path, AFRESH):
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
         if not isinstance(config, dict) or not isinstance(config.get("agents"), list | None):
             raise TypeError("no configuration")
         return config

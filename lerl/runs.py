@@ -70,6 +70,7 @@ def check_vacant(run: Path) -> None:
     Raises:
         FileExistsError: the folder holds a run, or something else.
     """
+    refuse_links(run)
     if (run / "config.yaml").is_file():
         raise FileExistsError(
             f"{run} already holds a run; go on with it by {resume_command(run)}, remove it, or give another folder "

@@ -168,7 +168,9 @@ def _homes() -> list[Path]:
     """Where lerl, Python and what is installed for it lie, whatever folder that is in."""
     own = [package.__path__[0] for package in (lerl, agents, envs, planners)]
     of_python = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-    return [Path(folder).resolve() for folder in (*own, *of_python, *site.getsitepackages(), site.getusersitepackages())]
+    return [
+        Path(folder).resolve() for folder in (*own, *of_python, *site.getsitepackages(), site.getusersitepackages())
+    ]
 
 
 def _inside(place: Path, folder: Path) -> bool:
@@ -216,8 +218,8 @@ def _answered_yes(run: Path, address: str) -> bool:
     if not (address and sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print(
-        f"lerl: {quote(str(run))} sends the questions of its chat model, with the key where there is one, to {address}; "
-        "is that what you want? [y/N] ",
+        f"lerl: {quote(str(run))} sends the questions of its chat model, with the key where there is one, to "
+        f"{address}; is that what you want? [y/N] ",
         end="",
         file=sys.stderr,
         flush=True,
