@@ -1,5 +1,6 @@
 """Run folders that somebody else made: they run no code, get no key and write nothing outside, until --trust."""
 
+import dataclasses
 import io
 import os
 import shutil
@@ -10,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from lerl import settings
 from lerl.cli import main
 from lerl.config import Config
 from lerl.envs.files import LinkError
+from lerl.evaluate import evaluate
 from lerl.runs import SIGNATURE, check_run, check_vacant, locked
-from lerl.settings import dump, overlay
+from lerl.settings import overlay
 from lerl.start import state_folder
-from lerl.trust import UntrustedError, read_config, sign
+from lerl.train import resume, train
+from lerl.trust import UntrustedError, check_trust, read_config, sign
 
 CODE = """
 from pathlib import Path
@@ -64,14 +66,22 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "mine", raising=False)
 
 
-def write(run: Path, signed: bool = False, **values: Any) -> Path:
-    """A run folder that says so, with `__` for the dots of its keys."""
-    config = overlay(Config(), {name.replace("__", "."): value for name, value in values.items()})
+def write(run: Path, signed: bool = False, **values: Any) -> tuple[Path, Config]:
+    """A run folder whose configuration says so, with `__` for the dots of its keys; its text matters to nobody here."""
+    config = Config()
+    for name, value in values.items():
+        *sections, last = name.split("__")
+        owners = [config]
+        for section in sections:
+            owners.append(getattr(owners[-1], section))
+        for owner, key in zip(reversed(owners), (last, *reversed(sections)), strict=True):
+            value = dataclasses.replace(owner, **{key: value})
+        config = value
     run.mkdir(parents=True, exist_ok=True)
+    (run / "config.yaml").write_text(repr(config))
     if signed:
-        sign(run, config, dump(config))
-    (run / "config.yaml").write_text(dump(config))
-    return run
+        sign(run, config, repr(config))
+    return run, config
 
 
 def ran() -> bool:
@@ -79,11 +89,10 @@ def ran() -> bool:
 
 
 def test_a_run_made_here_goes_on_without_a_flag_wherever_it_is_moved(tmp_path: Path, capsys: Any) -> None:
-    (tmp_path / "small.yaml").write_text(dump(overlay(Config(), SMALL)))
-    assert main(["train", "small.yaml", "--out", "runs/own"]) == 0
+    train(overlay(Config(), SMALL), Path("runs/own"))
     shutil.move("runs/own", "moved")
-    assert main(["evaluate", "moved"]) == 0
-    assert main(["train", "--resume", "moved"]) == 0
+    evaluate(Path("moved"))
+    resume(Path("moved"))
     key = state_folder() / "key"
     assert key.is_relative_to(tmp_path / "state")
     assert (key.stat().st_mode & 0o777, key.stat().st_size) == (0o600, 32)
@@ -104,7 +113,7 @@ def test_a_run_made_here_goes_on_without_a_flag_wherever_it_is_moved(tmp_path: P
         assert "--trust" in said
         assert said.count("\n") == 1
     assert not ran()
-    assert main(["train", "--resume", "--trust", "moved"]) == 0
+    evaluate(Path("moved"), trust=True)
     assert ran()
 
 
@@ -127,16 +136,16 @@ def test_a_run_made_here_goes_on_without_a_flag_wherever_it_is_moved(tmp_path: P
 def test_code_that_is_not_installed_is_named_and_not_run(
     values: dict[str, Any], in_path: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = write(Path("theirs"), **values)
+    run, config = write(Path("theirs"), **values)
     (run / "package").mkdir()
     for module in ("mine.py", "package/__init__.py", "package/module.py"):
         (run / module).write_text(CODE)
     if in_path:  # as by PYTHONPATH=. or python -m lerl
         monkeypatch.syspath_prepend(os.getcwd())
     with pytest.raises(UntrustedError, match=r"theirs was not made here .* is not installed, '.*:Mine.*--trust"):
-        read_config(run, trust=False)
+        check_trust(run, config, trust=False)
     assert not ran()
-    assert read_config(run, trust=True) == settings.load(run / "config.yaml")
+    check_trust(run, config, trust=True)
     assert not ran()
 
 
@@ -145,50 +154,52 @@ def test_what_ships_with_lerl_or_is_installed_elsewhere_needs_no_flag(
 ) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    run = write(Path("theirs"), planner__name="mine:Mine", env__response="lerl.envs.response:LatentFactorResponse")
+    run, config = write(
+        Path("theirs"), planner__name="mine:Mine", env__response="lerl.envs.response:LatentFactorResponse"
+    )
     with pytest.raises(UntrustedError, match="'mine:Mine'"):
-        read_config(run, trust=False)
+        check_trust(run, config, trust=False)
     monkeypatch.syspath_prepend(str(tmp_path))  # outside of the run and of the working directory
-    read_config(run, trust=False)
+    check_trust(run, config, trust=False)
     assert not (run / SIGNATURE).exists()
 
 
 def test_a_signature_holds_for_its_own_config_and_modules_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = write(Path("own"), signed=True, planner__name="mine:Mine")
-    read_config(own, trust=False)
-    other = write(Path("other"), planner__name="other.mine:Mine")
+    own, config = write(Path("own"), signed=True, planner__name="mine:Mine")
+    check_trust(own, config, trust=False)
+    other, changed = write(Path("other"), planner__name="other.mine:Mine")
     shutil.copy(own / SIGNATURE, other / SIGNATURE)
     with pytest.raises(UntrustedError, match=r"other\.mine:Mine"):
-        read_config(other, trust=False)
+        check_trust(other, changed, trust=False)
     (tmp_path / "elsewhere").mkdir()
     shutil.copy("mine.py", "elsewhere/mine.py")
     monkeypatch.chdir(tmp_path / "elsewhere")
     with pytest.raises(UntrustedError, match=r"elsewhere/mine\.py"):
-        read_config(tmp_path / "own", trust=False)
+        check_trust(tmp_path / "own", config, trust=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "another user"))
     with pytest.raises(UntrustedError):
-        read_config(own, trust=False)
+        check_trust(own, config, trust=False)
 
 
 def test_what_was_trusted_once_goes_on_but_a_module_in_the_run_never_does() -> None:
-    run = write(Path("theirs"), planner__name="mine:Mine")
-    read_config(run, trust=True)
-    read_config(run, trust=False)
-    inside = write(Path("inside"), planner__name="inside.mine:Mine")
+    run, config = write(Path("theirs"), planner__name="mine:Mine")
+    check_trust(run, config, trust=True)
+    check_trust(run, config, trust=False)
+    inside, config = write(Path("inside"), planner__name="inside.mine:Mine")
     shutil.copy("mine.py", "inside/mine.py")
-    read_config(inside, trust=True)
+    check_trust(inside, config, trust=True)
     with pytest.raises(UntrustedError):
-        read_config(inside, trust=False)
+        check_trust(inside, config, trust=False)
 
 
 def test_a_key_that_others_can_read_signs_nothing() -> None:
-    write(Path("own"), signed=True, planner__name="mine:Mine")
+    own = write(Path("own"), signed=True, planner__name="mine:Mine")
     (state_folder() / "key").chmod(0o644)
     with pytest.raises(UntrustedError):
-        read_config(Path("own"), trust=False)
+        check_trust(*own, trust=False)
     with pytest.warns(UserWarning, match=r"could not be signed as your own .*key is no key that only you can read"):
         write(Path("next"), signed=True, planner__name="mine:Mine")
 
@@ -213,15 +224,15 @@ def test_an_address_is_refused_that_the_user_did_not_give(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    run = write(Path("theirs"), planner__base_url=address, **ASKING)
-    read_config(run, trust=False, asks=False)
+    run, config = write(Path("theirs"), planner__base_url=address, **ASKING)
+    check_trust(run, config, trust=False, asks=False)
     if refused:
         with pytest.raises(UntrustedError, match=rf"sends its questions, with the key .*, to {address}; .* --trust"):
-            read_config(run, trust=False)
+            check_trust(run, config, trust=False)
         assert not (run / SIGNATURE).exists()
-        read_config(run, trust=True)
-    read_config(run, trust=False)
-    read_config(write(Path("own"), signed=True, planner__base_url=address, **ASKING), trust=False)
+        check_trust(run, config, trust=True)
+    check_trust(run, config, trust=False)
+    check_trust(*write(Path("own"), signed=True, planner__base_url=address, **ASKING), trust=False)
 
 
 @pytest.mark.parametrize(
@@ -234,24 +245,24 @@ def test_on_a_terminal_an_address_is_asked_about_once(
         def isatty(self) -> bool:
             return True
 
-    run = write(Path("theirs"), planner__base_url="https://evil.example/v1", **ASKING)
+    run, config = write(Path("theirs"), planner__base_url="https://evil.example/v1", **ASKING)
     said = Terminal()
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
     monkeypatch.setattr(sys, "stderr", said)
     if not goes_on:
         with pytest.raises(UntrustedError):
-            read_config(run, trust=False)
+            check_trust(run, config, trust=False)
         return
-    read_config(run, trust=False)
-    read_config(run, trust=False)
+    check_trust(run, config, trust=False)
+    check_trust(run, config, trust=False)
     assert said.getvalue().count("to https://evil.example/v1; is that what you want? [y/N]") == 1
 
 
 def test_a_cache_outside_of_the_run_is_named(tmp_path: Path) -> None:
     model = {**ASKING, "planner__model": "scripted:expert"}
-    read_config(write(Path("a"), planner__cache="a/cache.sqlite", **model), trust=False)
+    check_trust(*write(Path("a"), planner__cache="a/cache.sqlite", **model), trust=False)
     with pytest.raises(UntrustedError, match=r"planner.cache writes answers to \.\./victim"):
-        read_config(write(Path("b"), planner__cache="../victim", **model), trust=False)
+        check_trust(*write(Path("b"), planner__cache="../victim", **model), trust=False)
 
 
 def link_to_file(run: Path) -> None:
@@ -278,7 +289,7 @@ def pipe(run: Path) -> None:
 @pytest.mark.parametrize("lay", [link_to_file, link_to_folder, link_to_lock, deep_link, pipe])
 def test_a_run_folder_that_leads_elsewhere_is_refused(lay: Callable[[Path], None], tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
-    run = write(tmp_path / "theirs")
+    run, _ = write(tmp_path / "theirs")
     lay(run)
     before = sorted(tmp_path.rglob("*"))
     for command in (["evaluate", "theirs"], ["train", "--resume", "theirs"], ["compare", "theirs"], ["plot", "theirs"]):
@@ -299,6 +310,8 @@ def test_a_new_run_does_not_go_into_a_folder_with_a_link(tmp_path: Path) -> None
 
 
 def test_a_run_may_itself_be_behind_a_link(tmp_path: Path) -> None:
-    run = write(tmp_path / "run")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("seed: 3")
     (tmp_path / "latest").symlink_to(run)
-    assert read_config(tmp_path / "latest", trust=False).seed == 0
+    assert read_config(tmp_path / "latest", trust=False).seed == 3
