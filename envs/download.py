@@ -174,13 +174,13 @@ def _fetch(address: str, partial: _Partial, most: int, patience: Patience, repor
         if answer.status == 416:
             partial.drop()
             raise _Failed("the server has no bytes where the last download stopped")
-        if answer.status not in (200, 206):
+        if answer.status not in (200, 203, 206):
             raise _Refused(f"the server answered {answer.status}, where 200 or 206 comes with a file")
         begin = partial.size if answer.status == 206 else 0
         total = _length(answer.headers)
         if answer.status == 206:
-            part = _part(answer.headers)
-            changed = version != (_version(answer.headers) or version)
+            part, tag = _part(answer.headers), answer.headers.get("ETag")
+            changed = str(version).startswith('"') and tag not in (None, version)
             if not asked or changed or part is None or part[0] != begin:
                 partial.drop()
                 raise _Failed("the server answered with another part than was asked for")
