@@ -375,19 +375,18 @@ class Fitter:
     def _fit_sasrec(self) -> None:
         """What training users are known to have clicked makes the network; nothing is simulated for it."""
         task, train = self.task, self.task.config.train
-        checkpoint = self.folder / "checkpoints" / f"{SASREC}.pt"
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = Checkpoint(self.folder / "checkpoints" / f"{SASREC}.pt", train.checkpoint)
         network = fit_sasrec(
             clicked(task.population.known(task.population.users("train"))),
             len(task.population.catalog),
             train.hidden,
             train.learning_rate,
             seed=task.seed(SASREC),
-            checkpoint=checkpoint,
+            checkpoint=checkpoint.path,
             report=lambda done, total, newest: self.report(SASREC, done, total, newest),
         )
         save_policy(network, self._sasrec_path)
-        checkpoint.unlink(missing_ok=True)
+        checkpoint.remove()
 
     def _sasrec(self, row: Row, weight: float) -> Agent:
         config, items = self.task.config, len(self.task.population.catalog)
