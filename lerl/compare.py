@@ -26,7 +26,9 @@ from lerl import metrics
 from lerl.envs.files import refuse_links, write_whole
 from lerl.planners.counts import fallbacks, in_order, percent
 from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
+from lerl.screen import Screen
 from lerl.settings import read_yaml
+from lerl.streams import one_line
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -293,8 +295,8 @@ def markdown(summary: Summary, reference: str | None = None) -> str:
 
 def console(file: IO[str] | None = None) -> Console:
     """A Console for :func:`table`: as wide as the terminal, or wide enough for all columns where there is none."""
-    there = Console(file=file)
-    return there if there.is_terminal else Console(file=file, width=200)
+    there = Screen(file)
+    return there if there.is_terminal else Screen(file, width=200)
 
 
 def show(made: Table, file: IO[str] | None = None) -> None:
@@ -686,10 +688,10 @@ def rich_table(title: str, first: str, headings: Sequence[str], cells: list[list
         wide = any(" " in row[place + 1] for row in cells)  # an interval may go on below; a number is never broken
         made.add_column(heading, justify="right", no_wrap=not wide, overflow="fold")
     for row in cells:
-        made.add_row(*(cell.replace("[", r"\[") for cell in row))
+        made.add_row(*(one_line(cell).replace("[", r"\[") for cell in row))
     return made
 
 
 def _markdown_table(first: str, headings: Sequence[str], cells: list[list[str]]) -> list[str]:
     head = [f"| {first} | {' | '.join(headings)} |", f"|---|{'---:|' * len(headings)}"]
-    return head + [f"| {' | '.join(row)} |" for row in cells]
+    return head + [f"| {' | '.join(one_line(cell).replace('|', '&#124;') for cell in row)} |" for row in cells]

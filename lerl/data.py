@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lerl.streams import one_line
+
 FORMATS = "movielens, goodbooks, kuairand, kuairec"
 SETS = (
     "movielens-100k", "movielens-1m", "movielens-latest-small", "goodbooks-10k", "kuairand-pure", "kuairec",
@@ -164,7 +166,7 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     """Print labels and values as two columns."""
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
-        print(f"{label:<{width}}  {value}")
+        print(f"{label:<{width}}  {one_line(value)}")
 
 
 def _say_next(out: Path) -> None:

@@ -21,6 +21,7 @@ from lerl.reading import RunError, reading, resume_command
 from lerl.rollout import Stage
 from lerl.rows import Task, parse_rows
 from lerl.runs import check_run, check_same
+from lerl.streams import visible
 from lerl.trust import check_trust, read_config
 
 SHOWN = 8  # users judged that are named
@@ -237,9 +238,9 @@ def show(explained: Explained) -> None:
     print(f"allowed    {_named(plan.allowed, explained.names)}")
     print(f"avoided    {_named(plan.avoid, explained.names)}")
     if explained.fallback:
-        print(f"fallback   {explained.fallback} planned, because of {_printable(explained.reason)}")
+        print(f"fallback   {explained.fallback} planned, because of {visible(explained.reason)}")
         if explained.refusal:
-            print(f"before     the endpoint had answered {_printable(explained.refusal)}")
+            print(f"before     the endpoint had answered {visible(explained.refusal)}")
     else:
         print(f"rationale  {quoted(plan.rationale, 200)}")
     for phase, cause in explained.recorded.items():
@@ -255,12 +256,7 @@ def _effort(answers: Sequence[Asked]) -> str:
 
 
 def _section(title: str, text: str) -> None:
-    print(f"\n--- {title} ---\n{_printable(text).rstrip()}")
-
-
-def _printable(text: str) -> str:
-    """Text without what could steer a terminal."""
-    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+    print(f"\n--- {title} ---\n{visible(text).rstrip()}")
 
 
 def _named(categories: tuple[int, ...], names: tuple[str, ...]) -> str:

@@ -17,13 +17,23 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.text import Text
+from matplotlib.ticker import (
+    EngFormatter,
+    FixedFormatter,
+    FixedLocator,
+    FuncFormatter,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+)
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import t as student_t
 
 from lerl.compare import Interval, Results, Summary, by_reward, check_reference, load_runs, ratios, summarize
 from lerl.envs.files import write_whole
+from lerl.streams import visible
 
 Floats = NDArray[np.float64]
 
@@ -503,8 +513,19 @@ def _caption(figure: Figure, text: str) -> None:
     figure.text(0.02, below, wrapped, fontsize=_SMALL, color="#555555", va="top")
 
 
+def _show_names(figure: Figure) -> None:
+    """Draw names of others without what no picture can show, and what makes an SVG file unreadable."""
+    for text in figure.findobj(Text):
+        text.set_text(visible(text.get_text()))
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        words = axis.get_major_formatter()
+        if isinstance(words, FixedFormatter | FuncFormatter):  # they write the ticks' texts anew
+            axis.set_major_formatter(FuncFormatter(lambda x, place, words=words: visible(words(x, place))))
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write both formats without date or version, so that equal pictures are equal files."""
+    _show_names(figure)
     files = [stem.with_name(f"{stem.name}.{suffix}") for suffix in ("png", "svg")]
     for file, metadata in zip(files, ({"Software": None}, {"Date": None, "Creator": None}), strict=True):
         stream = io.BytesIO()
