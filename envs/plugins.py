@@ -141,7 +141,11 @@ def checked_chances(
         PluginError: they are no numbers, of another shape, or outside [0, 1].
     """
     with blamed(f"{what}, read as an array of numbers,"):
-        chances = np.array(given, np.float64)
+        read = np.asanyarray(given)
+        if read.dtype.kind not in "biuf" or np.ma.is_masked(read):
+            kind = "masked numbers" if np.ma.is_masked(read) else f"an array of type {read.dtype}"
+            raise PluginError(f"{what} must give chances as numbers, given {kind}")
+        chances = np.array(read, np.float64, subok=False)
     if chances.shape != shape:
         raise PluginError(f"{what} must give one chance per {each}, {shape}, given an array of shape {chances.shape}")
     wrong = counts & ~((chances >= 0) & (chances <= 1))

@@ -27,7 +27,7 @@ from lerl.envs.files import refuse_links, write_whole
 from lerl.planners.counts import fallbacks, in_order, percent
 from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
 from lerl.screen import Screen
-from lerl.settings import read_yaml
+from lerl.settings import brief, read_yaml
 from lerl.streams import one_line
 
 Floats = NDArray[np.float64]
@@ -340,10 +340,10 @@ def _read(path: Path) -> _Run:
         raise RunError(f"{path} is not a run folder: it has no config.yaml. Give the folder that `lerl train` wrote")
     config = _read_config(path / "config.yaml")
     seed, n_items = config.get("seed"), read_about(path).get("n_items")
-    if not isinstance(seed, int):
-        raise RunError(f"{path / 'config.yaml'} has no whole number under `seed`, given {seed!r}")
-    if not isinstance(n_items, int):
-        raise RunError(f"{path / 'run.json'} has no whole number under n_items, given {n_items!r}")
+    if not _whole(seed, 0, 2**32 - 1):
+        raise RunError(f"{path / 'config.yaml'} has no whole number under `seed`, given {brief(repr(seed))}")
+    if not _whole(n_items, 1, 2**31 - 1):
+        raise RunError(f"{path / 'run.json'} has no whole number under n_items, given {brief(repr(n_items))}")
     missing = [f"{name}.parquet" for name in _EVALUATED if not (path / f"{name}.parquet").is_file()]
     how = f"go on with: {resume_command(path)}"
     if missing:
@@ -352,6 +352,10 @@ def _read(path: Path) -> _Run:
     curves = path / "curves.parquet"
     frames["curves"] = read_table(curves, how, _CURVES) if curves.is_file() else pl.DataFrame(schema=_CURVES)
     return _Run(path, seed, config, n_items, frames, _phases(path / "planners" / "traffic.json", how))
+
+
+def _whole(value: Any, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _phases(path: Path, how: str) -> dict[str, dict[str, float]]:

@@ -182,7 +182,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixt
 def test_a_warning_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path]
 ) -> None:
-    def evaluate(run: Path) -> Config:
+    def evaluate(run: Path, trust: bool) -> Config:
         warnings.simplefilter("always")
         warnings.warn("two rows\nwere left out", stacklevel=2)
         return Config()
@@ -196,7 +196,7 @@ def test_evaluate_evaluates_again_and_prints_the_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path]
 ) -> None:
     calls: list[Path] = []
-    _replace(monkeypatch, "lerl.evaluate", evaluate=lambda run: calls.append(run) or Config())
+    _replace(monkeypatch, "lerl.evaluate", evaluate=lambda run, trust: calls.append(run) or Config())
     run = make_run(agents=AGENTS)
     assert main(["evaluate", str(run)]) == 0
     assert calls == [run]
