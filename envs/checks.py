@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ WORDS: dict[Any, tuple[Any, str]] = {
     bool: ((bool, np.bool_), "True or False"),
     str: (str, "text"),
 }
+
+
+LARGEST = sys.float_info.max
 
 
 def check_type(name: str, value: object, kind: Any) -> None:
@@ -35,6 +39,9 @@ def check_types(owner: Any, section: str = "") -> None:
 def check_range(owner: object, name: str, low: float, high: float = math.inf) -> None:
     """Refuse a strength that is not finite or outside [low, high] with an error that names it."""
     value = getattr(owner, name)
-    if not low <= value <= high or math.isinf(value):
+    if not low <= value <= min(high, LARGEST):
+        shown = (
+            f"an integer of {value.bit_length():,} bits" if isinstance(value, int) and abs(value) > LARGEST else value
+        )
         allowed = f"finite and at least {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
-        raise ValueError(f"{type(owner).__name__.lower()}.{name} must be {allowed}, given {value}")
+        raise ValueError(f"{type(owner).__name__.lower()}.{name} must be {allowed}, given {shown}")

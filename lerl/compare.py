@@ -340,9 +340,9 @@ def _read(path: Path) -> _Run:
         raise RunError(f"{path} is not a run folder: it has no config.yaml. Give the folder that `lerl train` wrote")
     config = _read_config(path / "config.yaml")
     seed, n_items = config.get("seed"), read_about(path).get("n_items")
-    if not _whole(seed, 0, 2**32 - 1):
+    if not isinstance(seed, int) or not _whole(seed, 0, 2**32 - 1):
         raise RunError(f"{path / 'config.yaml'} has no whole number under `seed`, given {brief(repr(seed))}")
-    if not _whole(n_items, 1, 2**31 - 1):
+    if not isinstance(n_items, int) or not _whole(n_items, 1, 2**31 - 1):
         raise RunError(f"{path / 'run.json'} has no whole number under n_items, given {brief(repr(n_items))}")
     missing = [f"{name}.parquet" for name in _EVALUATED if not (path / f"{name}.parquet").is_file()]
     how = f"go on with: {resume_command(path)}"
@@ -354,8 +354,8 @@ def _read(path: Path) -> _Run:
     return _Run(path, seed, config, n_items, frames, _phases(path / "planners" / "traffic.json", how))
 
 
-def _whole(value: Any, least: int, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+def _whole(value: int, least: int, most: int) -> bool:
+    return not isinstance(value, bool) and least <= value <= most
 
 
 def _phases(path: Path, how: str) -> dict[str, dict[str, float]]:

@@ -8,6 +8,7 @@ import difflib
 import functools
 import itertools
 import re
+import sys
 import types
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -355,6 +356,8 @@ def _shielded(values: Mapping[str, Any], known: Mapping[str, Key]) -> dict[str, 
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and "\0" in text:
                 raise SettingsError(f"{name} holds a NUL character, which no name and no path has; leave it out")
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise SettingsError(f"{name} must be a number up to {sys.float_info.max:g}, given a larger one")
         if isinstance(value, str) and not _is_text(value, known[name]):
             with suppress(yaml.YAMLError):  # which is told as a value of a wrong type
                 _Loader(value).get_single_node()
