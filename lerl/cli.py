@@ -215,11 +215,19 @@ def _run(arguments: list[str], debug: bool) -> int:
     try:
         catch_interrupts()
         collect_seldom()
+        _refuse_nul(arguments)
         with suppress(_HelpShown):
             _dispatch(arguments)
     except BaseException as error:  # a sys.exit() in somebody's own code and a panic of Polars are no Exceptions
         return _report(error, debug)
     return 0
+
+
+def _refuse_nul(arguments: Sequence[str]) -> None:
+    """Refuse what no file and no name can be called, before a library stumbles over it."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise UsageError(f"{argument!r} holds a NUL character, which no name and no path has; leave it out")
 
 
 def _report(error: BaseException, debug: bool) -> int:
@@ -372,8 +380,9 @@ def _configured(command: str, arguments: list[str]) -> tuple[Path, Path | None, 
             f"give one recipe, such as lerl {command} quickstart, given {given}; see lerl {command} --help"
         )
     recipe = settings.find_recipe(words[0])
-    out = flags.pop("out", "")
-    if out is None:
+    given = "out" in flags
+    out = flags.pop("out", None)
+    if given and not out:
         raise UsageError("--out needs a folder")
     return recipe, Path(out) if out else None, settings.configure(recipe, flags)
 

@@ -11,7 +11,6 @@ import re
 import sys
 import types
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Union, cast, get_args, get_origin, get_type_hints
@@ -359,8 +358,12 @@ def _shielded(values: Mapping[str, Any], known: Mapping[str, Key]) -> dict[str, 
         if isinstance(value, int) and abs(value) > sys.float_info.max:
             raise SettingsError(f"{name} must be a number up to {sys.float_info.max:g}, given a larger one")
         if isinstance(value, str) and not _is_text(value, known[name]):
-            with suppress(yaml.YAMLError):  # which is told as a value of a wrong type
+            try:
                 _Loader(value).get_single_node()
+            except SettingsError as error:
+                raise SettingsError(f"{name}: {str(error).removeprefix('line 1 ')}") from None
+            except (yaml.YAMLError, RecursionError):
+                pass  # which is told as a value of a wrong type
     return {name: "text" if _is_text(value, known[name]) else value for name, value in values.items()}
 
 

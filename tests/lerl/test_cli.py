@@ -472,3 +472,22 @@ def test_an_interruption_while_modules_are_imported_is_one_line(tmp_path: Path, 
         ["lerl: interrupted"],
         ["lerl: interrupted; the same command goes on with the search"],
     )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "a\0b"],
+        ["train", "quickstart", "--out", "a\0b"],
+        ["data", "import", "--interactions", "log.csv", "--out", "a\0b"],
+        ["fit", "a\0b", "--model", "latent"],
+    ],
+)
+def test_a_nul_in_a_path_is_no_bug(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert "'a\\x00b' holds a NUL character, which no name and no path has; leave it out" in capsys.readouterr().err
+
+
+def test_an_empty_folder_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "quickstart", "--out", ""]) == 2
+    assert "--out needs a folder" in capsys.readouterr().err

@@ -412,3 +412,14 @@ def test_markdown_is_a_table_and_the_ratios_on_request() -> None:
 
 def test_rows_by_reward() -> None:
     assert by_reward(made_up(a=(1.0, 1.0, 1.0), b=(3.0, 3.0, 3.0), c=(2.0, 2.0, 2.0))) == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize("given", ["true", "1e400", str(10**400), "-1", '"1"'])
+def test_counts_that_are_none_are_refused(make_run: RunMaker, given: str) -> None:
+    run = make_run(agents=["random"])
+    (run / "run.json").write_text(f'{{"n_items": {given}}}')
+    with pytest.raises(RunError, match="no whole number under n_items, given"):
+        load_runs([run])
+    (run / "config.yaml").write_text("agents: [random]\nseed: true\n")
+    with pytest.raises(RunError, match="no whole number under `seed`, given True"):
+        load_runs([run])

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lerl import cli, runs
 from lerl.agents import checkpoint
@@ -414,3 +415,13 @@ def test_checkpoints_cost_at_most_a_twentieth(tmp_path: Path, monkeypatch: pytes
     assert not kept.due()
     now[0] = 13.0 + 60.0
     assert kept.due()
+
+
+def test_weights_that_are_no_numbers_are_damage(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 1)
+    torch.save({**network.state_dict(), "bias": torch.full((1,), torch.nan)}, tmp_path / "nan.pt")
+    with pytest.raises(ValueError, match="holds weights that are no finite numbers"):
+        checkpoint.read_weights(network, tmp_path / "nan.pt")
+    torch.save({"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, tmp_path / "good.pt")
+    checkpoint.read_weights(network, tmp_path / "good.pt")
+    assert network.weight.tolist() == [[1.0, 1.0]]

@@ -13,6 +13,7 @@ import optuna
 import polars as pl
 import pytest
 import yaml
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from lerl import fit, settings
 from lerl.cli import main
@@ -24,7 +25,7 @@ from lerl.rows import Task, parse_row
 from lerl.runs import locked
 from lerl.settings import SettingsError
 from lerl.train import train
-from lerl.tune import Trial, differing, interval, search_space, table, tune
+from lerl.tune import Trial, check_found, differing, interval, search_space, table, tune
 
 ROOT = Path(__file__).parents[2]
 SPACE = {
@@ -455,3 +456,11 @@ def test_the_search_spaces_that_come_with_lerl_can_be_searched(name: str) -> Non
     config = settings.load(settings.find_recipe(name))
     assert search_space(config, parse_row(config.tune.row, config.planner.name)).keys() == config.tune.space.keys()
     assert yaml.safe_load(settings.dump(config))["tune"]["space"] == config.tune.space
+
+
+def test_settings_that_no_search_found_are_refused() -> None:
+    space = {"planner.name": CategoricalDistribution(["boredom", "greedy"]), "train.gamma": FloatDistribution(0.5, 0.9)}
+    check_found({"planner.name": "greedy", "train.gamma": 0.5}, space, Path("study.db"))
+    for wrong in ({"planner.name": "evil:Planner"}, {"planner.base_url": "http://evil"}, {"train.gamma": 0.95}):
+        with pytest.raises(RunError, match=r"study.db says that .* was found to be .*, which is not in tune\.space"):
+            check_found(wrong, space, Path("study.db"))
