@@ -380,9 +380,9 @@ def _configured(command: str, arguments: list[str]) -> tuple[Path, Path | None, 
             f"give one recipe, such as lerl {command} quickstart, given {given}; see lerl {command} --help"
         )
     recipe = settings.find_recipe(words[0])
-    given = "out" in flags
+    named = "out" in flags
     out = flags.pop("out", None)
-    if given and not out:
+    if named and not out:
         raise UsageError("--out needs a folder")
     return recipe, Path(out) if out else None, settings.configure(recipe, flags)
 

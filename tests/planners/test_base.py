@@ -40,7 +40,6 @@ def test_a_proper_plan_comes_back_as_it_was(contexts: MakeContexts):
         (np.ones((2, 3), bool), None, r"avoid is a bool array of .*, given NoneType"),
         (np.ma.masked_all((2, 3), bool), np.zeros((2, 3), bool), r"allowed is a bool array of .*, given MaskedArray"),
         (np.ones((2, 3), bool), np.ma.masked_all((2, 3), bool), r"avoid is a bool array of .*, given MaskedArray"),
-        (np.asmatrix(np.ones((2, 3), bool)), np.zeros((2, 3), bool), r"allowed is a bool array of .*, given matrix"),
         (np.array([[True] * 3, [False] * 3]), np.zeros((2, 3), bool), "allowed no category for session 1; every plan"),
     ],
 )
