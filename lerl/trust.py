@@ -27,7 +27,6 @@ from lerl.config import Config
 from lerl.envs.files import refuse_links, write_whole
 from lerl.envs.plugins import executed
 from lerl.planners.chat import secrets as keys
-from lerl.planners.llm import MODELS
 from lerl.reading import RunError
 from lerl.runs import SIGNATURE
 from lerl.settings import load
@@ -190,8 +189,8 @@ def _asks(config: Config) -> bool:
     """Whether some row may ask a chat model."""
     heads = {name.partition("+")[0] for name in config.agents}
     named = {config.planner.name if head == "planner" else head for head in heads}
-    teaches = "distilled" in named and config.planner.refresh
-    return bool(not config.planner.replay and ("llm" in named or teaches) and named & set(MODELS))
+    teaches = "distilled" in named and config.planner.refresh > 0
+    return not config.planner.replay and ("llm" in named or teaches)
 
 
 def _address(config: Config) -> str:
