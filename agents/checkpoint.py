@@ -88,6 +88,17 @@ def read_checkpoint(path: Path) -> Tree:
     return tree
 
 
+def read_weights(network: torch.nn.Module, path: Path) -> None:
+    """Give a network the weights in a file; loading executes nothing from it.
+
+    Raises:
+        ValueError: a weight is no finite number. Other errors where the file is none of ours, many kinds of them.
+    """
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+        raise ValueError("it holds weights that are no finite numbers")
+
+
 def _packed(value: Any) -> Any:
     """Arrays become tensors, marked as arrays."""
     if isinstance(value, dict):

@@ -22,6 +22,7 @@ from stable_baselines3.td3.policies import TD3Policy
 
 from lerl.agents.base import Setting
 from lerl.agents.bounded import BoundedPolicy
+from lerl.agents.checkpoint import read_weights
 from lerl.agents.discrete import DiscreteAgent, DiscreteItemEnv, ItemChooser, check_discrete, discrete_spaces
 from lerl.agents.encoders import EXTRACTORS, CategoryEncoder, layout_of
 from lerl.agents.hac import HAC, HyperActionEnv, HyperPolicy
@@ -274,7 +275,7 @@ def load_policy(path: Path, name: str, encoder: CategoryEncoder, settings: Any) 
     )
     options = _network(name, encoder, settings) | IDLE
     policy = learner.policy(*spaces, lambda _: 0.0, **options)
-    policy.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    read_weights(policy, path)
     policy.set_training_mode(False)
     return policy
 

@@ -23,6 +23,7 @@ from torch.nn.functional import cross_entropy
 
 from lerl.agents.base import Observation, Setting
 from lerl.agents.causal import CausalLayer, Training, alone, distance_bias, distance_slopes
+from lerl.agents.checkpoint import read_weights
 from lerl.agents.memory import Memory
 from lerl.agents.retrieval import ItemIndex, diverse_items
 from lerl.envs.draws import seed_from
@@ -205,7 +206,7 @@ def load_sasrec(path: Path, items: int, width: int) -> SASRec:
     """A network from its weights; loading executes nothing from the file. Sizes as in `SASRec`."""
     with alone(0):
         network = SASRec(items, width)
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    read_weights(network, path)
     return network.eval()
 
 

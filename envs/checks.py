@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ WORDS: dict[Any, tuple[Any, str]] = {
 }
 
 Section = TypeVar("Section")
+LARGEST = sys.float_info.max
 
 
 def check_type(name: str, value: object, kind: Any) -> None:
@@ -40,13 +42,12 @@ def check_types(owner: Any, section: str = "") -> None:
 def check_range(owner: object, name: str, low: float, high: float = math.inf) -> None:
     """Refuse a strength that is not finite or outside [low, high] with an error that names it."""
     value = getattr(owner, name)
-    try:
-        finite = math.isfinite(value)
-    except OverflowError:  # a whole number that no float can hold
-        finite = False
-    if not finite or not low <= value <= high:
+    if not low <= value <= min(high, LARGEST):
+        shown = (
+            f"an integer of {value.bit_length():,} bits" if isinstance(value, int) and abs(value) > LARGEST else value
+        )
         allowed = f"finite and at least {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
-        raise ValueError(f"{type(owner).__name__.lower()}.{name} must be {allowed}, given {value}")
+        raise ValueError(f"{type(owner).__name__.lower()}.{name} must be {allowed}, given {shown}")
 
 
 def did_you_mean(name: str, known: Sequence[str], dashes: str = "") -> str:

@@ -6,6 +6,7 @@ download asks for the rest only (RFC 9110, Range with If-Range), and begins anew
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from lerl.envs.population import FULL, disk_errors
 
 BLOCK = 1 << 16
+MOST_TRIES = 1000
+"""Tries of one download in all, however little each of them brings."""
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Answers after which it is worth to ask again."""
 
@@ -35,14 +38,16 @@ class Patience:
     """How long a download puts up with a server.
 
     Attributes:
-        seconds: without a byte, after which the server counts as stalled.
-        tries: in a row that bring no byte, after which it is given up.
+        seconds: without a byte, or with fewer than `least` bytes, after which the server counts as stalled.
+        tries: in a row that bring no byte more than one before did, after which it is given up.
         pause: seconds before the second try; each further pause is twice as long, and none longer than a minute.
+        least: bytes in `seconds` seconds of a server that sends and sends.
     """
 
     seconds: float = 30.0
     tries: int = 5
     pause: float = 1.0
+    least: int = 4096
 
 
 class _Refused(Exception):
@@ -51,6 +56,10 @@ class _Refused(Exception):
 
 class _Failed(Exception):
     """A try that failed for a reason that may pass."""
+
+
+class _Stalled(_Failed):
+    """A try that was given up since too little came, which is none to count on."""
 
 
 def download(
@@ -71,18 +80,20 @@ def download(
     patience = patience or Patience()
     partial = _Partial(place.with_name(place.name + ".partial"))
     place.parent.mkdir(parents=True, exist_ok=True)
-    pause, left = patience.pause, patience.tries
-    while True:
-        before = partial.size
+    pause, left, best = patience.pause, patience.tries, partial.size
+    for number in range(MOST_TRIES):
         try:
-            _fetch(address, partial, most, patience.seconds, report or (lambda done, total: None))
+            _fetch(address, partial, most, patience, report or (lambda done, total: None))
             break
         except _Refused as error:
             raise DownloadError(f"{address}: {error}") from error
         except _Failed as error:
-            pause, left = (patience.pause, patience.tries) if partial.size > before else (pause * 2, left - 1)
-            if not left:
-                raise DownloadError(f"{address}: {error}, {patience.tries} times; {_go_on(partial)}") from error
+            further = partial.size > best and not (isinstance(error, _Stalled) and partial.size < best + patience.least)
+            pause, left = (patience.pause, patience.tries) if further else (pause * 2, left - 1)
+            best = max(best, partial.size)
+            if not left or number == MOST_TRIES - 1:
+                times = patience.tries if not left else MOST_TRIES
+                raise DownloadError(f"{address}: {error}, {times:,} times; {_go_on(partial)}") from error
             time.sleep(min(pause, 60.0))
     partial.data.replace(place)
     partial.about.unlink(missing_ok=True)
@@ -100,8 +111,12 @@ def text_at(address: str, *, most: int = 4096, patience: Patience | None = None)
         if attempt:
             time.sleep(min(patience.pause * 2 ** (attempt - 1), 60.0))
         try:
-            with _opened(address, _headers(), patience.seconds) as answer, _failures():
-                text = answer.read(most + 1)
+            text = b""
+            with _opened(address, _headers(), patience.seconds) as answer:
+                for block in _blocks(answer, patience):
+                    text += block
+                    if len(text) > most:
+                        break
             if len(text) > most:
                 raise DownloadError(f"{address}: more than {most} bytes, where a line of text was expected")
             return str(text.decode("utf-8", errors="replace"))
@@ -149,33 +164,43 @@ class _Partial:
         self.about.unlink(missing_ok=True)
 
 
-def _fetch(address: str, partial: _Partial, most: int, seconds: float, report: Report) -> None:
+def _fetch(address: str, partial: _Partial, most: int, patience: Patience, report: Report) -> None:
     """One try: ask for what is missing and write it behind what is there."""
     headers, version = _headers(), partial.version(address)
-    if partial.size and version is not None:
-        headers |= {"Range": f"bytes={partial.size}-", "If-Range": version}
-    with _opened(address, headers, seconds) as answer:
+    asked = bool(partial.size) and version is not None
+    if asked:
+        headers |= {"Range": f"bytes={partial.size}-", "If-Range": str(version)}
+    with _opened(address, headers, patience.seconds) as answer:
         if answer.status == 416:
             partial.drop()
             raise _Failed("the server has no bytes where the last download stopped")
+        if answer.status not in (200, 203, 206):
+            raise _Refused(f"the server answered {answer.status}, where 200 or 206 comes with a file")
         begin = partial.size if answer.status == 206 else 0
-        if answer.status == 206 and _first(answer.headers) != begin:
-            partial.drop()
-            raise _Failed("the server answered with another part than was asked for")
-        if answer.status != 206:
+        total = _length(answer.headers)
+        if answer.status == 206:
+            part, tag = _part(answer.headers), answer.headers.get("ETag")
+            changed = str(version).startswith('"') and tag not in (None, version)
+            if not asked or changed or part is None or part[0] != begin:
+                partial.drop()
+                raise _Failed("the server answered with another part than was asked for")
+            total = part[1]
+        else:
             with _full_disk(partial):
                 partial.begin(address, _version(answer.headers))
-        total = _total(answer.headers, begin)
         if total is not None and total > most:
             raise _Refused(f"the server announces {total:,} bytes, allowed are {most:,}; it is not the data set")
-        _write(answer, partial, begin, total, most, report)
+        _write(answer, partial, (begin, total, most), patience, report)
 
 
-def _write(answer: Any, partial: _Partial, begin: int, total: int | None, most: int, report: Report) -> None:
-    done = begin
+def _write(
+    answer: Any, partial: _Partial, bounds: tuple[int, int | None, int], patience: Patience, report: Report
+) -> None:
+    """Write what comes from a place on; bounds: that place, bytes of the whole file where known, and most bytes."""
+    done, total, most = bounds
     with _full_disk(partial), partial.data.open("ab") as stream:
         report(done, total)
-        while block := _block(answer):
+        for block in _blocks(answer, patience):
             done += len(block)
             if done > most:
                 break
@@ -184,13 +209,27 @@ def _write(answer: Any, partial: _Partial, begin: int, total: int | None, most: 
     if done > most:
         partial.drop()
         raise _Refused(f"the server sends more than {most:,} bytes; it is not the data set")
+    if total is not None and done > total:
+        partial.drop()
+        raise _Failed(f"the server sent {done:,} bytes of a file of {total:,}")
     if total is not None and done != total:
         raise _Failed(f"the connection ended after {done:,} of {total:,} bytes")
 
 
-def _block(answer: Any) -> bytes:
-    with _failures():
-        return bytes(answer.read1(BLOCK))  # not read, which would lose the last bytes before a stall
+def _blocks(answer: Any, patience: Patience) -> Iterator[bytes]:
+    """What comes, as long as enough of it comes."""
+    since, came = time.monotonic(), 0
+    while True:
+        with _failures():
+            block = bytes(answer.read1(BLOCK))  # not read, which would lose the last bytes before a stall
+        if not block:
+            return
+        yield block
+        came += len(block)
+        if time.monotonic() - since > patience.seconds:
+            if came < patience.least:
+                raise _Stalled(f"the server sent {came:,} bytes in {patience.seconds:g} seconds")
+            since, came = time.monotonic(), 0
 
 
 @contextlib.contextmanager
@@ -211,7 +250,7 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise _Failed("the server stalled") from error
+        raise _Stalled("the server stalled") from error
     except (HTTPException, OSError) as error:
         raise _Failed(f"the connection broke ({error})") from error
 
@@ -270,13 +309,17 @@ def _version(headers: Message) -> str | None:
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
 
 
-def _first(headers: Message) -> int:
-    """The first byte of a part, -1 where the server does not say."""
-    first = headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
-    return int(first) if first.isdigit() else -1
+def _part(headers: Message) -> tuple[int, int] | None:
+    """The first byte of a part and the length of the whole file, None where the server does not say both clearly."""
+    found = re.fullmatch(r"\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18})\s*", headers.get("Content-Range", ""), re.ASCII)
+    if found is None:
+        return None
+    first, last, whole = map(int, found.groups())
+    length = _length(headers)
+    return (first, whole) if first <= last < whole and length in (None, last - first + 1) else None
 
 
-def _total(headers: Message, begin: int) -> int | None:
-    """How many bytes the whole file has, where the server says so."""
-    length = headers.get("Content-Length", "")
-    return begin + int(length) if length.isdigit() else None
+def _length(headers: Message) -> int | None:
+    """How many bytes an answer has, where the server says so."""
+    length = headers.get("Content-Length", "").strip()
+    return int(length) if re.fullmatch(r"\d{1,18}", length, re.ASCII) else None

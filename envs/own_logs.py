@@ -91,6 +91,8 @@ class Choices:
             raise ValueError(f"--time-unit must be one of {', '.join(UNITS)}, given {self.time_unit!r}")
         if self.min_interactions < 1:
             raise ValueError(f"--min-interactions must be 1 or more, given {self.min_interactions}")
+        if self.min_interactions > 2**31:  # more than any log has
+            raise ValueError(f"--min-interactions must be at most {2**31:,}, given a larger number")
 
 
 def read_own_logs(interactions: Path, items: Path | None = None, choices: Choices | None = None) -> DataSet:

@@ -7,7 +7,9 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,8 +57,8 @@ def load_plugin(name: str, key: str, known: Iterable[str], methods: Sequence[str
             f"{key} is {name!r}, which is not one of {', '.join(known)}.{hint} "
             "Your own class is named as 'my_package.my_module:MyClass'."
         )
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    if executed(module_name) is None and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # only then: whatever is imported later would be looked for here too
     with blamed(f"{key} is {name!r}, but the import of module {module_name!r}"):
         try:
             module = importlib.import_module(module_name)
@@ -77,6 +79,41 @@ def load_plugin(name: str, key: str, known: Iterable[str], methods: Sequence[str
     for method in offered:
         setattr(made, method, _blamed_method(made, method, name))
     return made
+
+
+def executed(module: str, *folders: str) -> list[Path] | None:
+    """The files that an import of a module would execute, its packages' first; nothing is imported to find out.
+
+    Args:
+        module: dotted. folders: where it is looked for last, after `sys.path`.
+
+    Returns:
+        None where the module is not found.
+    """
+    places: list[Path] = []
+    search = [*sys.path, *folders]
+    names = module.split(".")
+    for depth in range(1, len(names) + 1):
+        name = ".".join(names[:depth])
+        spec = _spec(name, search) or (_spec(name, None) if depth == 1 else None)
+        if spec is None:
+            return None
+        if spec.origin is not None:  # a namespace package has no code
+            places.append(Path(spec.origin).absolute())
+        locations: Any = spec.submodule_search_locations or ()
+        search = list(getattr(locations, "_path", locations))  # a namespace's own iterator imports its parents
+    return places
+
+
+def _spec(name: str, search: Sequence[str] | None) -> ModuleSpec | None:
+    """What a module is, as Python's own import would find it; see `importlib.util.find_spec`, which imports parents."""
+    for finder in sys.meta_path:
+        find = getattr(finder, "find_spec", None)
+        with suppress(ImportError, ValueError):  # a name that no module can have
+            spec: ModuleSpec | None = find(name, search) if find else None
+            if spec is not None:
+                return spec
+    return None
 
 
 def _blamed_method(made: Any, method: str, name: str) -> Callable[..., Any]:
@@ -104,7 +141,11 @@ def checked_chances(
         PluginError: they are no numbers, of another shape, or outside [0, 1].
     """
     with blamed(f"{what}, read as an array of numbers,"):
-        chances = np.array(given, np.float64)
+        read = np.asanyarray(given)
+        if read.dtype.kind not in "biuf" or np.ma.is_masked(read):
+            kind = "masked numbers" if np.ma.is_masked(read) else f"an array of type {read.dtype}"
+            raise PluginError(f"{what} must give chances as numbers, given {kind}")
+        chances = np.array(read, np.float64, subok=False)
     if chances.shape != shape:
         raise PluginError(f"{what} must give one chance per {each}, {shape}, given an array of shape {chances.shape}")
     wrong = counts & ~((chances >= 0) & (chances <= 1))

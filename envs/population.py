@@ -3,11 +3,12 @@
 import errno
 import json
 import os
+import re
 import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -39,6 +40,9 @@ CHECKPOINT_FILE = "response-unfinished.pt"
 
 PICTURE = "description"
 """Of the pictures that `lerl data describe` leaves in a prepared folder, the name without ending."""
+
+OLD = "old"
+"""What a replaced folder is called until the new one is in its place."""
 
 CALIBRATIONS = ("calibration-latent", "calibration-sequence")
 """Of the pictures that `lerl fit` leaves there, the names without ending."""
@@ -349,6 +353,8 @@ def read_about(folder: Path, format: str = ANY_FORMAT) -> dict[str, Any]:
     """
     path = Path(folder) / ABOUT_FILE
     if not path.is_file():
+        recover(folder)
+    if not path.is_file():
         what = "is not there" if not Path(folder).exists() else f"has no {ABOUT_FILE}"
         raise MissingDataError(f"no prepared data set: {folder} {what}; make it with `{make_command(folder, format)}`")
     try:
@@ -376,14 +382,47 @@ def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     place.parent.mkdir(parents=True, exist_ok=True)
     holder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=place.parent))
     try:
-        partial = holder / "new"
-        partial.mkdir()
-        with disk_errors(place):
-            yield partial
-        check_vacant(folder, overwrite=overwrite)  # another process may have taken the place since
-        _replace(place, partial, holder / "old")
+        with _held(holder):
+            partial = holder / "new"
+            partial.mkdir()
+            with disk_errors(place):
+                yield partial
+            check_vacant(folder, overwrite=overwrite)  # another process may have taken the place since
+            _replace(place, partial, holder / OLD)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+@contextmanager
+def _held(holder: Path) -> Iterator[bool]:
+    """Whether this process alone works in a folder; False too where the file system knows no locks."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(holder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError, NotImplementedError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def recover(folder: Path) -> None:
+    """Clear away what processes left behind that were killed while they replaced a folder, and put it back in its place
+    where one had taken it out."""
+    place = Path(folder).resolve()
+    left = re.compile(rf"\.{re.escape(place.name)}\.\w{{8}}\.partial")
+    for holder in sorted(place.parent.iterdir()) if place.parent.is_dir() else ():
+        if not left.fullmatch(holder.name) or holder.is_symlink() or not holder.is_dir():
+            continue
+        with suppress(OSError), _held(holder) as alone:
+            if alone and (holder / OLD).exists() and not place.exists():
+                (holder / OLD).rename(place)
+            if alone:
+                shutil.rmtree(holder, ignore_errors=True)
 
 
 @contextmanager
@@ -420,9 +459,10 @@ def check_vacant(folder: Path, *, overwrite: bool = False) -> None:
         FileExistsError: the message says what is there and what to do.
     """
     folder = Path(folder)
+    recover(folder)
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file, and the output is a folder; give another path")
-    held = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    held = {path.name for path in folder.iterdir() if path.suffix != ".partial"} if folder.exists() else set()
     if not held:
         return
     if ABOUT_FILE not in held or not held <= FILES:

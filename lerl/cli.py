@@ -32,7 +32,7 @@ Find out whether a recommender keeps people satisfied over a whole session, and 
 
 commands:
   train RECIPE [--any.key VALUE ...]    fit and evaluate every agent that a recipe lists
-  train --resume RUN                    go on with a run that was interrupted
+  train --resume RUN                    go on with a run that was interrupted (--trust: one that somebody else made)
   tune RECIPE [--any.key VALUE ...]     search better settings for one row of a recipe
   evaluate RUN                          evaluate a trained run again
   compare RUN...                        a table of runs that differ in their seed
@@ -226,11 +226,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str], debug: bool) -> int:
     try:
         collect_seldom()
+        _refuse_nul(arguments)
         with suppress(_HelpShown):
             _dispatch(arguments)
     except BaseException as error:  # a sys.exit() in somebody's own code and a panic of Polars are no Exceptions
         return _report(error, debug)
     return 0
+
+
+def _refuse_nul(arguments: Sequence[str]) -> None:
+    """Refuse what no file and no name can be called, before a library stumbles over it."""
+    for argument in arguments:
+        if "\0" in argument:
+            raise UsageError(f"{argument!r} holds a NUL character, which no name and no path has; leave it out")
 
 
 def _report(error: BaseException, debug: bool) -> int:
@@ -314,14 +322,19 @@ def _train(arguments: list[str]) -> None:
 
 
 def _resume(words: list[str], flags: dict[str, str | None]) -> None:
-    run = flags.pop("resume")
-    if run is None or words or flags:
-        raise UsageError("--resume takes a run and nothing else, such as lerl train --resume runs/quickstart-seed0")
+    run, trust = flags.pop("resume"), "trust" in flags
+    given = [run, flags.pop("trust", None), *words]  # --trust may stand in front of the run's name, or of --resume's
+    runs = [word for word in given if word is not None]
+    if len(runs) != 1 or flags:
+        raise UsageError(
+            "--resume takes a run and nothing else but --trust, such as lerl train --resume runs/quickstart-seed0"
+        )
+    run = runs[0]
 
     from lerl.train import resume
 
     with _resumable(Path(run)):
-        _print_results(Path(run), resume(Path(run)).evaluation.bootstrap)
+        _print_results(Path(run), resume(Path(run), trust).evaluation.bootstrap)
 
 
 @contextmanager
@@ -382,8 +395,9 @@ def _configured(command: str, arguments: list[str]) -> tuple[Path, Path | None, 
         example = "whole_session --quick" if command == "experiment" else "quickstart"
         raise UsageError(f"give one recipe, such as lerl {command} {example}, given {given}; see lerl {command} --help")
     recipe = settings.find_recipe(words[0], OF_RECIPES.get(command, ""))
-    out = flags.pop("out", "")
-    if out is None:
+    named = "out" in flags
+    out = flags.pop("out", None)
+    if named and not out:
         raise UsageError("--out needs a folder")
     config = settings.configure(recipe, flags)
     _refuse_unread(command, flags)
@@ -449,23 +463,34 @@ def _recipe_help(command: str, text: str, arguments: Sequence[str], options: str
 def _evaluate(arguments: list[str]) -> None:
     parser = _Parser("lerl evaluate", description="Evaluate a trained run again, as it was trained.")
     parser.add_argument("run", metavar="RUN", type=Path, help="a folder that lerl train wrote")
-    run = parser.parse_args(arguments).run
+    _add_trust(parser)
+    given = parser.parse_args(arguments)
+    run = given.run
 
     from lerl.evaluate import evaluate
 
-    config = evaluate(run)
+    config = evaluate(run, given.trust)
     _print_comparison([run], out=run, bootstrap=config.evaluation.bootstrap)
     _print_calls(run)
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trust", action="store_true", help="let the run use code and addresses that its config.yaml names"
+    )
 
 
 def _compare(arguments: list[str]) -> None:
     parser = _runs_parser("compare", f"Print a table of runs that differ in nothing but the seed. {SENSITIVITY_HELP}")
     parser.add_argument("--sensitivity", action="store_true", help="play the agents among other users, as said above")
     parser.add_argument("--json", action="store_true", help="with --sensitivity: print it for programs")
+    _add_trust(parser)
     given = parser.parse_intermixed_args(arguments)  # options may stand between runs
     if given.sensitivity:
         _sensitivity(given)
         return
+    if given.trust:
+        raise UsageError("--trust goes with --sensitivity; a comparison runs nothing of what runs hold")
     if given.json:
         raise UsageError("--json goes with --sensitivity; a comparison's JSON is summary.json in --out FOLDER")
     _print_comparison(
@@ -484,7 +509,7 @@ def _sensitivity(given: argparse.Namespace) -> None:
     from lerl.compare import show
 
     try:
-        found = sensitivity.sensitivity(given.runs, out, given.reference, given.bootstrap)
+        found = sensitivity.sensitivity(given.runs, out, given.reference, given.bootstrap, trust=given.trust)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on") from None
     if given.json:
@@ -549,11 +574,12 @@ def _plan(arguments: list[str]) -> None:
         "--user", metavar="N", type=int, help="an evaluation or training user's number (the first user judged)"
     )
     parser.add_argument("--steps", metavar="M", type=int, default=0, help="slates shown before the plan (0)")
+    _add_trust(parser)
     given = parser.parse_args(arguments)
 
     from lerl import plan
 
-    plan.show(plan.explain(given.run, given.user, given.steps))
+    plan.show(plan.explain(given.run, given.user, given.steps, given.trust))
 
 
 def _estimate(arguments: list[str]) -> None:
@@ -589,12 +615,14 @@ def _distill(arguments: list[str]) -> None:
     parser.add_argument(
         "run", metavar="RUN", type=Path, help="a folder that lerl train wrote, with a chat model's plans"
     )
-    run = parser.parse_args(arguments).run
+    _add_trust(parser)
+    given = parser.parse_args(arguments)
+    run = given.run
 
     from lerl import distill
     from lerl.data import print_rows
 
-    print_rows(distill.rows(distill.distill(run)))
+    print_rows(distill.rows(distill.distill(run, given.trust)))
     print(f"plan with it: {distill.next_command(run)}")
 
 

@@ -18,17 +18,19 @@ from typing import IO, Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 import polars as pl
-import yaml
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from lerl import metrics
 from lerl.config import RETIRED, TrainConfig
-from lerl.envs.files import write_whole
+from lerl.envs.files import refuse_links, write_whole
 from lerl.lessons import ROLLOUTS, UNTRAINED, mark, marked
 from lerl.planners.counts import fallbacks, in_order, percent
 from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
+from lerl.screen import Screen
+from lerl.settings import brief, read_yaml
+from lerl.streams import one_line
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -320,8 +322,8 @@ def markdown(summary: Summary, reference: str | None = None) -> str:
 
 def console(file: IO[str] | None = None) -> Console:
     """A Console for :func:`table`: as wide as the terminal, or wide enough for all columns where there is none."""
-    there = Console(file=file)
-    return there if there.is_terminal else Console(file=file, width=200)
+    there = Screen(file)
+    return there if there.is_terminal else Screen(file, width=200)
 
 
 def show(made: Table, file: IO[str] | None = None) -> None:
@@ -365,14 +367,15 @@ def said_of(row: str, untrained: Mapping[str, Short], name: str = "") -> str:
 
 
 def _read(path: Path) -> _Run:
+    refuse_links(path)
     if not (path / "config.yaml").is_file():
         raise RunError(f"{path} is not a run folder: it has no config.yaml. Give the folder that `lerl train` wrote")
     config = _read_config(path / "config.yaml")
     seed, n_items = config.get("seed"), read_about(path).get("n_items")
-    if not isinstance(seed, int):
-        raise RunError(f"{path / 'config.yaml'} has no whole number under `seed`, given {seed!r}")
-    if not isinstance(n_items, int):
-        raise RunError(f"{path / 'run.json'} has no whole number under n_items, given {n_items!r}")
+    if not isinstance(seed, int) or not _whole(seed, 0, 2**32 - 1):
+        raise RunError(f"{path / 'config.yaml'} has no whole number under `seed`, given {brief(repr(seed))}")
+    if not isinstance(n_items, int) or not _whole(n_items, 1, 2**31 - 1):
+        raise RunError(f"{path / 'run.json'} has no whole number under n_items, given {brief(repr(n_items))}")
     missing = [f"{name}.parquet" for name in _EVALUATED if not (path / f"{name}.parquet").is_file()]
     how = f"go on with: {resume_command(path)}"
     if missing:
@@ -381,6 +384,10 @@ def _read(path: Path) -> _Run:
     curves = path / "curves.parquet"
     frames["curves"] = read_table(curves, how, _CURVES) if curves.is_file() else pl.DataFrame(schema=_CURVES)
     return _Run(path, seed, config, n_items, frames, _phases(path / "planners" / "traffic.json", how))
+
+
+def _whole(value: int, least: int, most: int) -> bool:
+    return not isinstance(value, bool) and least <= value <= most
 
 
 def _phases(path: Path, how: str) -> dict[str, dict[str, float]]:
@@ -435,7 +442,7 @@ def _notes(runs: Sequence[_Run], agents: Sequence[str]) -> list[str]:
 
 def _read_config(path: Path) -> dict[str, Any]:
     with reading(path, AFRESH):
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
         if not isinstance(config, dict) or not isinstance(config.get("agents"), list | None):
             raise TypeError("no configuration")
         return config
@@ -756,10 +763,10 @@ def rich_table(title: str, first: str, headings: Sequence[str], cells: list[list
         wide = any(" " in row[place + 1] for row in cells)  # an interval may go on below; a number is never broken
         made.add_column(heading, justify="right", no_wrap=not wide, overflow="fold")
     for row in cells:
-        made.add_row(*(cell.replace("[", r"\[") for cell in row))
+        made.add_row(*(one_line(cell).replace("[", r"\[") for cell in row))
     return made
 
 
 def _markdown_table(first: str, headings: Sequence[str], cells: list[list[str]]) -> list[str]:
     head = [f"| {first} | {' | '.join(headings)} |", f"|---|{'---:|' * len(headings)}"]
-    return head + [f"| {' | '.join(row)} |" for row in cells]
+    return head + [f"| {' | '.join(one_line(cell).replace('|', '&#124;') for cell in row)} |" for row in cells]

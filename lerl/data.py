@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lerl.envs.datasets import PrepareReport
 
+from lerl.streams import one_line
+
 FORMATS = "movielens, goodbooks, kuairand, kuairec"
 SETS = (
     "movielens-100k", "movielens-1m", "movielens-latest-small", "goodbooks-10k", "kuairand-pure", "kuairec",
@@ -186,7 +188,7 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     """Print labels and values as two columns."""
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
-        print(f"{label:<{width}}  {value}")
+        print(f"{label:<{width}}  {one_line(value)}")
 
 
 def _say_next(out: Path, report: "PrepareReport", recipe: str, dense: bool = False) -> None:

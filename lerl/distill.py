@@ -16,7 +16,7 @@ from lerl.planners.traffic import Traffic
 from lerl.reading import RunError
 from lerl.rows import parse_rows
 from lerl.runs import check_run
-from lerl.settings import load
+from lerl.trust import read_config
 
 DRAWS = 2000
 
@@ -35,8 +35,11 @@ class Distilled:
     high: float
 
 
-def distill(run: Path) -> Distilled:
+def distill(run: Path, trust: bool = False) -> Distilled:
     """Train the network and write planners/distilled.npz into the run's folder, whole or not at all.
+
+    Args:
+        run: its folder. trust: whether what it wants is allowed, see `lerl.trust.read_config`.
 
     Raises:
         RunError: there is no such run, it recorded no plans, another process is at work there, or its own planner is a
@@ -44,7 +47,7 @@ def distill(run: Path) -> Distilled:
         DistilledError: there are too few plans, or the record is of different catalogues.
     """
     check_run(run)
-    config = load(run / "config.yaml")
+    config = read_config(run, trust, asks=False)
     if any(row.planner == "distilled" for row in parse_rows(config)):
         raise RunError(
             f"{run} keeps the network that its own rows were planned by under planners/distilled.npz; distil the run "

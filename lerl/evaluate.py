@@ -22,21 +22,24 @@ from lerl.reading import RunError, read_table, resume_command
 from lerl.rollout import Played, Stage
 from lerl.rows import Row, Task, parse_rows
 from lerl.runs import check_run, check_same
-from lerl.settings import load
+from lerl.trust import read_config
 
 TABLES = ("episodes", "steps", "items", "exposure")
 TRAINED = "trained.json"
 
 
-def evaluate(run: Path) -> Config:
+def evaluate(run: Path, trust: bool = False) -> Config:
     """Judge every row of a trained run on the evaluation users and write its tables; the run's configuration.
+
+    Args:
+        run: its folder. trust: whether what it wants is allowed, see `lerl.trust.read_config`.
 
     Raises:
         RunError: the folder is no run, was not trained to its end, or another process is at work there.
     """
     about = check_run(run)
     with locked(run), Progress() as progress:
-        config = load(run / "config.yaml")
+        config = read_config(run, trust)
         task = Task.load(config)
         check_same(run, about, task)
         with closing(Fitter(task, run, progress.report)) as fitter:

@@ -20,7 +20,7 @@ from lerl.planners.llm import MODELS
 from lerl.reading import reading
 from lerl.rows import PLANNED, SASREC, Row, parse_row
 from lerl.settings import SettingsError
-from lerl.tune import RANKING, search_space
+from lerl.tune import RANKING, check_found, search_space
 
 TUNED = "tuned"
 ASIDE = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
@@ -215,13 +215,16 @@ class Experiment:
     def tuned(self, out: Path, population: str | None = None) -> dict[str, dict[str, Any]]:
         """What finished searches found, by label; (where given) those on these users alone."""
         kept = read_tuned(out)
-        return {
+        found = {
             label: kept[label]["values"]
             for label in self.searched()
             if label in kept
             and kept[label]["digest"] == self.search(label)[1]
             and population in (None, kept[label].get("population", population))
         }
+        for label, values in found.items():
+            check_found(values, search_space(self.search(label)[0], self.row(label)), out / f"{TUNED}.json")
+        return found
 
     def tuned_by(self, label: str) -> str:
         """The row whose search, where there is one, found a row's settings."""

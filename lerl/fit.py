@@ -38,7 +38,7 @@ from lerl.envs.files import write_whole
 from lerl.envs.plugins import blamed, load_plugin
 from lerl.envs.session import SessionVectorEnv
 from lerl.lessons import SHARE, lessons
-from lerl.planners.base import Planner, Sessions
+from lerl.planners.base import Planner, Sessions, check_state
 from lerl.planners.distilled import DistilledPlanner
 from lerl.planners.guard import Guard
 from lerl.planners.llm import MODELS, LLMPlanner, build_model, check_model
@@ -223,10 +223,13 @@ class Fitter:
             if isinstance(built, LLMPlanner):
                 write_whole(path.with_name("pool.json"), built.pool.dump())
             stream = io.BytesIO()
-            np.savez(stream, steps=steps, **built.state())
+            np.savez(stream, steps=steps, **check_state(built.state(), built))  # type: ignore[arg-type]
             write_whole(path, stream.getvalue())
         with reading(path, self.how), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
-            built.restore({key: kept[key] for key in kept.files if key != "steps"})
+            state = {key: kept[key] for key in kept.files if key != "steps"}
+            if ":" not in name and not all(np.isfinite(array).all() for array in state.values()):
+                raise ValueError("it holds what is no finite number")
+            built.restore(state)
             return built, int(kept["steps"])
 
     def _tell_lessons(self, name: str) -> None:
@@ -391,19 +394,18 @@ class Fitter:
     def _fit_sasrec(self) -> None:
         """What training users are known to have clicked makes the network; nothing is simulated for it."""
         task, train = self.task, self.task.config.train
-        checkpoint = self.folder / "checkpoints" / f"{SASREC}.pt"
-        checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = Checkpoint(self.folder / "checkpoints" / f"{SASREC}.pt", train.checkpoint)
         network = fit_sasrec(
             clicked(task.population.known(task.population.users("train"))),
             len(task.population.catalog),
             train.hidden,
             train.learning_rate,
             seed=task.seed(SASREC),
-            checkpoint=checkpoint,
+            checkpoint=checkpoint.path,
             report=lambda done, total, newest: self.report(SASREC, done, total, newest),
         )
         save_policy(network, self._sasrec_path)
-        checkpoint.unlink(missing_ok=True)
+        checkpoint.remove()
 
     def _sasrec(self, row: Row, weight: float) -> Agent:
         config, items = self.task.config, len(self.task.population.catalog)
@@ -429,6 +431,8 @@ class Fitter:
         if row.diverse:
             with reading(self._weight_path(row), self.how):
                 weight = float(json.loads(self._weight_path(row).read_text(encoding="utf-8"))["weight"])
+                if not 0 <= weight < np.inf:
+                    raise ValueError("its weight is no number of at least 0")
         if row.baseline == SASREC:
             return self._sasrec(row, weight)
         planner, _ = self._planner(row.planner)

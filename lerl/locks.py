@@ -6,6 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from lerl.envs.files import refuse_links
 from lerl.reading import RunError
 
 LOCK = ".lock"
@@ -22,7 +23,9 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
 
     Raises:
         RunError: another process is at work there, or the folder's file system has no locks.
+        LinkError: the folder holds a link, through which something outside of it would be written.
     """
+    refuse_links(folder)
     lock = FileLock(folder / LOCK, fallback_to_soft=False)  # a soft lock would outlive a process that was killed
     try:
         lock.acquire(timeout=-1 if wait else 0)

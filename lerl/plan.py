@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,8 @@ from lerl.reading import RunError, reading, resume_command
 from lerl.rollout import Stage
 from lerl.rows import Task, parse_rows
 from lerl.runs import check_run, check_same
-from lerl.settings import load
+from lerl.streams import visible
+from lerl.trust import check_trust, read_config
 
 SHOWN = 8  # users judged that are named
 REASONS = {
@@ -66,7 +67,7 @@ class Explained:
     sent: tuple[Asked, ...]
 
 
-def explain(run: Path, user: int | None, steps: int) -> Explained:
+def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Explained:
     """The plan for one user of a run whose planner is a chat model.
 
     The session is the first one that the user lives in the run's evaluation, with items chosen by taste, as in the row
@@ -77,13 +78,14 @@ def explain(run: Path, user: int | None, steps: int) -> Explained:
     Args:
         run: its folder. user: a training or evaluation user, the first one that the run judged when none.
         steps: slates shown before the plan.
+        trust: whether what the run wants is allowed, see `lerl.trust.read_config`.
 
     Raises:
         RunError: there is no such run or user, the run has no chat model, or the session ended before.
         ChatError: the model has to be asked and cannot be.
     """
     about = check_run(run)
-    config = load(run / "config.yaml")
+    config = read_config(run, trust, asks=False)
     if not any(row.planner == "llm" for row in parse_rows(config)):
         raise RunError(
             f"no row of {run} is planned by a chat model; train one with: lerl train RECIPE --planner.name llm "
@@ -98,7 +100,8 @@ def explain(run: Path, user: int | None, steps: int) -> Explained:
     if steps < 0:
         raise RunError(f"--steps must be at least 0, given {steps}")
     with ExitStack() as opened:
-        witness = _Witness(run, config.planner, "" if split == "train" else "evaluate llm+greedy", opened)
+        phase = "" if split == "train" else "evaluate llm+greedy"
+        witness = _Witness(run, config.planner, phase, opened, lambda: check_trust(run, config, trust))
         planner = LLMPlanner(config.planner.size, task.seed("planner"), config.planner, witness)  # type: ignore[arg-type]
         _restore(planner, run)
         witness.prompts = planner.prompts.digest
@@ -149,16 +152,19 @@ class _Witness:
 
     Args:
         run: its folder. settings: its `PlannerConfig`. phase: whose failures hold. opened: closes what is opened here.
+        check: called before the model is asked.
 
     Attributes:
         prompts: digest of the prompt texts. last: question, answer, and where that is from. sent: what was asked now.
     """
 
-    def __init__(self, run: Path, settings: Any, phase: str, opened: ExitStack) -> None:
+    def __init__(
+        self, run: Path, settings: Any, phase: str, opened: ExitStack, check: Callable[[], object] = lambda: None
+    ) -> None:
         self.settings, self.prompts, self.phase = settings, "", phase
         self.sent: list[Asked] = []
         self.last: tuple[Question, Asked, str]
-        self._opened = opened
+        self._opened, self._check = opened, check
         self._guard: Guard | None = None
         self._record = self._open(run / "planners" / "traffic.sqlite")
         said = f", replayed from {settings.replay}" if settings.replay else ""
@@ -188,6 +194,7 @@ class _Witness:
 
     def _model(self) -> Guard:
         if self._guard is None:
+            self._check()
             folder = self._opened.enter_context(tempfile.TemporaryDirectory())
             settings = replace(self.settings, replay=None)
             self._guard = Guard(settings, self.prompts, Path(folder) / "traffic.sqlite")
@@ -234,9 +241,9 @@ def show(explained: Explained) -> None:
     print(f"allowed    {_named(plan.allowed, explained.names)}")
     print(f"avoided    {_named(plan.avoid, explained.names)}")
     if explained.fallback:
-        print(f"fallback   {explained.fallback} planned, because of {_printable(explained.reason)}")
+        print(f"fallback   {explained.fallback} planned, because of {visible(explained.reason)}")
         if explained.refusal:
-            print(f"before     the endpoint had answered {_printable(explained.refusal)}")
+            print(f"before     the endpoint had answered {visible(explained.refusal)}")
     else:
         print(f"rationale  {quoted(plan.rationale, 200)}")
     for phase, cause in explained.recorded.items():
@@ -252,12 +259,7 @@ def _effort(answers: Sequence[Asked]) -> str:
 
 
 def _section(title: str, text: str) -> None:
-    print(f"\n--- {title} ---\n{_printable(text).rstrip()}")
-
-
-def _printable(text: str) -> str:
-    """Text without what could steer a terminal."""
-    return "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+    print(f"\n--- {title} ---\n{visible(text).rstrip()}")
 
 
 def _named(categories: tuple[int, ...], names: tuple[str, ...]) -> str:

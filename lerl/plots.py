@@ -18,7 +18,16 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.text import Text
+from matplotlib.ticker import (
+    EngFormatter,
+    FixedFormatter,
+    FixedLocator,
+    FuncFormatter,
+    MaxNLocator,
+    NullLocator,
+    PercentFormatter,
+)
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import t as student_t
@@ -37,6 +46,7 @@ from lerl.compare import (
 from lerl.envs.files import write_whole
 from lerl.fonts import fit_fonts, one_warning
 from lerl.lessons import UNTRAINED
+from lerl.streams import visible
 
 Floats = NDArray[np.float64]
 
@@ -535,8 +545,19 @@ def _caption(figure: Figure, text: str) -> None:
     figure.text(0.02, below, wrapped, fontsize=_SMALL, color="#555555", va="top")
 
 
+def _show_names(figure: Figure) -> None:
+    """Draw names of others without what no picture can show, and what makes an SVG file unreadable."""
+    for text in figure.findobj(Text):
+        text.set_text(visible(text.get_text()))
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        words = axis.get_major_formatter()
+        if isinstance(words, FixedFormatter | FuncFormatter):  # they write the ticks' texts anew
+            axis.set_major_formatter(FuncFormatter(lambda x, place, words=words: visible(words(x, place))))
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write both formats without date or version, so that equal pictures are equal files."""
+    _show_names(figure)
     kinds: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
     with one_warning():
         drawn = {kind: _drawn(figure, kind, metadata) for kind, metadata in kinds.items()}

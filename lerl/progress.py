@@ -4,9 +4,10 @@ import sys
 import time
 from typing import Any
 
-from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
+
+from lerl.screen import Screen
 
 EVERY = 5.0  # seconds between plain lines
 
@@ -15,7 +16,7 @@ class Progress:
     """Shows phase, steps, speed, time left and the newest T_int, R_cum, R_sin."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True)
+        self._console = Screen(sys.stderr)
         self._live = self._console.is_terminal
         columns = (TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.fields[speed]}"))
         self._bars = Bars(*columns, TimeRemainingColumn(), TextColumn("{task.fields[latest]}"), console=self._console)
@@ -59,7 +60,7 @@ class Transfer:
     """Shows how much of a file has come."""
 
     def __init__(self, name: str) -> None:
-        self._name, console = name, Console(stderr=True)
+        self._name, console = name, Screen(sys.stderr)
         self._live = console.is_terminal
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         self._bars = Bars(*columns, TimeRemainingColumn(), console=console)

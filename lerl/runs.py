@@ -13,6 +13,7 @@ from shlex import quote
 from typing import Any
 
 from lerl.agents.checkpoint import read_checkpoint, write_checkpoint
+from lerl.envs.files import refuse_links
 from lerl.locks import LOCK
 from lerl.planners.llm import MODELS
 from lerl.planners.prompt import Prompts
@@ -22,6 +23,7 @@ from lerl.rows import Task, parse_rows
 FORMAT = 1
 """Of run folders; a later lerl that lays them out in another way counts it up."""
 
+SIGNATURE = "signature"
 PACKAGES = (
     "numpy",
     "numba",
@@ -44,12 +46,13 @@ def check_vacant(run: Path) -> None:
     Raises:
         FileExistsError: the folder holds a run, or something else.
     """
+    refuse_links(run)
     if (run / "config.yaml").is_file():
         raise FileExistsError(
             f"{run} already holds a run; go on with it by {resume_command(run)}, remove it, or give another folder "
             "with --out"
         )
-    if holds_other(run, "run.json"):
+    if holds_other(run, "run.json", SIGNATURE):
         raise FileExistsError(f"{run} is taken; remove it, or give another folder with --out")
 
 
@@ -77,6 +80,7 @@ def check_run(run: Path) -> dict[str, Any]:
     Raises:
         RunError: there is no run, or it was laid out by a lerl that this one does not understand.
     """
+    refuse_links(run)
     if not (run / "config.yaml").is_file():
         raise RunError(f"{run} holds no run; begin one with: lerl train RECIPE --out {quote(str(run))}")
     about = read_about(run)
@@ -144,8 +148,10 @@ class Checkpoint:
         return read_checkpoint(self.path) if self.path.is_file() else None
 
     def remove(self) -> None:
-        """Nothing is left to go on with."""
+        """Nothing is left to go on with, nor the folder where it was the last in it."""
         self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()
 
 
 @contextmanager

@@ -42,7 +42,7 @@ from lerl.reading import RunError, read_table, resume_command
 from lerl.rollout import Stage
 from lerl.rows import Row, Task, population_of
 from lerl.runs import check_run, check_same
-from lerl.settings import load
+from lerl.trust import read_config
 
 TOPICS = ("hidden", "categories")
 ENDS = ("low", "high")
@@ -136,6 +136,7 @@ def sensitivity(
     reference: str | None = None,
     bootstrap: int = 2000,
     seed: int = 0,
+    trust: bool = False,
 ) -> Sensitivity:
     """Play the agents of trained runs in every world, hold their rankings against the one as judged, and write both.
 
@@ -148,13 +149,14 @@ def sensitivity(
         out: folder for sensitivity.json, and sensitivity.png and .svg.
         reference: the row that the best other one is held against; the recipe's first where None.
         bootstrap, seed: see `lerl.compare.summarize`.
+        trust: whether what the runs want is allowed, see `lerl.trust.read_config`.
 
     Raises:
         RunError: runs that cannot be compared or were not trained to their end, or on users without a log.
         MissingDataError: nothing was fitted to the log. DataError: what was fitted cannot be used.
     """
     results = load_runs(paths)
-    runs = [_Run(Path(path)) for path in paths]
+    runs = [_Run(Path(path), trust) for path in paths]
     config, rows, notes = runs[0].config, runs[0].rows, _left_out(runs[0].config)
     if len(rows) < 2:
         given = "; ".join([" and ".join(rows) or "none", *notes])
@@ -198,9 +200,9 @@ class _Run:
         RunError: it cannot be used here.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, trust: bool = False) -> None:
         about = check_run(path)
-        self.path, self.config = path, load(path / "config.yaml")
+        self.path, self.config = path, read_config(path, trust, asks=False)
         if self.config.data.path is None:
             raise RunError(
                 f"{path} is on made-up users, to which nothing was fitted; --sensitivity needs runs on a prepared log "

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import itertools
 import re
+import sys
 import types
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -25,8 +26,19 @@ from lerl.envs.checks import placed
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 
 
+LARGEST, MOST_VALUES, DEEPEST, LONGEST = 1 << 18, 20_000, 40, 100
+"""Bytes of a YAML file, values and levels that it may stand for, characters of a number: lerl's own need a tenth."""
+BRIEF = 200  # characters of a value in an error
+
+
 class _Loader(yaml.SafeLoader):
-    """Refuses a mapping that gives a key twice, where YAML would take the last."""
+    """Refuses what would make YAML work without end, and a mapping that gives a key twice, where it takes the last."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _count(node, {}, 0)
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -36,6 +48,28 @@ class _Loader(yaml.SafeLoader):
                 raise SettingsError(f"{key.value} is given twice, the second time in line {line}; give it once")
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+
+def _count(node: yaml.Node, known: dict[int, int], depth: int) -> int:
+    """How many values a node stands for, each alias as often as it is named.
+
+    Raises:
+        SettingsError: there are too many, they lie too deep, or a number is too long to be one.
+    """
+    line = node.start_mark.line + 1
+    if known.get(id(node), 1) == 0 or depth > DEEPEST:
+        raise SettingsError(f"line {line} lies more than {DEEPEST} levels deep; write it flatter")
+    if isinstance(node, yaml.ScalarNode):
+        if len(node.value) > LONGEST and node.tag != "tag:yaml.org,2002:str":
+            raise SettingsError(f"line {line} holds a number of {len(node.value):,} characters; give a shorter one")
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 0  # under way: an alias to itself has no end
+        inside = [one for pair in node.value for one in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_count(one, known, depth + 1) for one in inside)
+    if known[id(node)] > MOST_VALUES:
+        raise SettingsError(f"line {line} stands for more than {MOST_VALUES:,} values; use fewer aliases (*name)")
+    return known[id(node)]
 
 
 class SettingsError(ValueError):
@@ -112,7 +146,7 @@ def recipe_folder() -> Path:
 def recipes(holding: str = "") -> list[str]:
     """Names of the recipes that come with lerl, where `holding` names a section ("tune", say) of those that hold it."""
     paths = recipe_folder().glob("*.yaml")
-    return sorted(path.stem for path in paths if not holding or _read_yaml(path).get(holding))
+    return sorted(path.stem for path in paths if not holding or _sections(path).get(holding))
 
 
 def find_recipe(name: str, holding: str = "") -> Path:
@@ -144,8 +178,8 @@ def load(path: Path) -> Config:
     """
     known = known_keys()
     try:
-        values = _flat(_read_yaml(path), known)
-        return _build(lambda: flag_parser(known).parse_object(values), known, values)
+        values = _flat(_sections(path), known)
+        return _build(lambda: flag_parser(known).parse_object(_shielded(values, known)), known, values)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
 
@@ -175,8 +209,13 @@ def configure(recipe: Path, flags: Mapping[str, str | None]) -> Config:
             raise SettingsError(unknown(name, known, "--"))
         if value is None:
             raise SettingsError(f"--{name} needs a value: {known[name].allowed}")
-    arguments = [f"--{name}={value}" for name, value in flags.items()]
-    return _build(lambda: flag_parser(known).parse_args(arguments), known, given)
+
+    def parse() -> Namespace:
+        shielded = _shielded(given, known)
+        arguments = [f"--{name}={shielded[name.removesuffix('+')]}" for name in flags]
+        return _completed(_parser_of(given, known).parse_args(arguments), given, known)
+
+    return _build(parse, known, given)
 
 
 def overlay(config: Config, values: Mapping[str, Any]) -> Config:
@@ -192,13 +231,24 @@ def overlay(config: Config, values: Mapping[str, Any]) -> Config:
             raise SettingsError(unknown(name, known))
 
     def parse() -> Namespace:
-        read = flag_parser({name: known[name] for name in values}).parse_object(dict(values))
-        whole = Namespace()  # type: ignore[no-untyped-call]
-        for name, key in known.items():
-            whole[name] = read[name] if name in values else key.default
-        return whole
+        return _completed(_parser_of(values, known).parse_object(_shielded(values, known)), values, known)
 
     return _build(parse, known, values)
+
+
+def _parser_of(names: Iterable[str], known: Mapping[str, Key]) -> ArgumentParser:
+    """A parser of some keys, whose defaults it does not read as YAML."""
+    keys = {name: known[name] for name in names}
+    text = {name: dataclasses.replace(key, default="text") for name, key in keys.items() if _is_text(key.default, key)}
+    return flag_parser(keys | text)
+
+
+def _completed(read: Namespace, names: Iterable[str], known: Mapping[str, Key]) -> Namespace:
+    """What was read of some keys, and the defaults of the others."""
+    whole = Namespace()  # type: ignore[no-untyped-call]
+    for name, key in known.items():
+        whole[name] = read[name] if name in names else key.default
+    return whole
 
 
 def flag_parser(known: Mapping[str, Key]) -> ArgumentParser:
@@ -216,9 +266,16 @@ def dump(config: Config) -> str:
     return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
 
 
-def _read_yaml(path: Path) -> Mapping[str, Any]:
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds, plain values alone.
+
+    Raises:
+        SettingsError: it cannot be read, or would take too much time and memory.
+    """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        if path.stat().st_size > LARGEST:
+            raise SettingsError(f"has more than {LARGEST:,} bytes, which no recipe needs; give a smaller file")
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except SettingsError:
         raise
     except yaml.YAMLError as error:
@@ -227,9 +284,18 @@ def _read_yaml(path: Path) -> Mapping[str, Any]:
         raise SettingsError(f"cannot be read: {error}") from None
     except (ValueError, RecursionError) as error:
         raise SettingsError(f"holds a value that YAML cannot read: {error}") from None
+
+
+def _sections(path: Path) -> Mapping[str, Any]:
+    content = read_yaml(path)
     if not isinstance(content, Mapping | None):
-        raise SettingsError(f"must hold keys and values such as 'seed: 1', given {content!r}")
+        raise SettingsError(f"must hold keys and values such as 'seed: 1', given {brief(repr(content))}")
     return content or {}
+
+
+def brief(told: str) -> str:
+    """A value, in words, as an error shows it."""
+    return told if len(told) <= BRIEF else f"{told[:BRIEF]}..."
 
 
 def _flat(values: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "") -> dict[str, Any]:
@@ -252,7 +318,7 @@ def _flat(values: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "")
         elif isinstance(value, Mapping):
             add(_flat(value, known, f"{dotted}."))
         elif value is not None:
-            raise SettingsError(f"{dotted} is a section with keys of its own, given {value!r}")
+            raise SettingsError(f"{dotted} is a section with keys of its own, given {brief(repr(value))}")
     return flat
 
 
@@ -282,12 +348,38 @@ def _build(parse: Callable[[], Namespace], known: Mapping[str, Key], given: Mapp
     except ArgumentError as error:
         raise SettingsError(_wrong_type(str(error), known, given)) from None
     for name, value in given.items():
-        if isinstance(value, str) and value != "null" and str in known[name].choices:
-            parsed[name] = value  # jsonargparse reads text that may be null as YAML, so that "#1" is null to it
+        if _is_text(value, known[name]):
+            parsed[name] = value
     for key in known.values():
         if parsed[key.name] is None and type(None) not in key.choices:
             raise SettingsError(f"{key.name} must be {key.allowed}, given null")
     return cast(Config, _make(Config, parsed.as_dict(), ""))
+
+
+def _is_text(value: Any, key: Key) -> bool:
+    return isinstance(value, str) and value != "null" and str in key.choices
+
+
+def _shielded(values: Mapping[str, Any], known: Mapping[str, Key]) -> dict[str, Any]:
+    """Values as jsonargparse may see them: it reads text that may be null as YAML, so that "#1" would be null to it.
+
+    Raises:
+        SettingsError: a text holds what no name or path can, or is YAML that cannot be read in a short time.
+    """
+    for name, value in values.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and "\0" in text:
+                raise SettingsError(f"{name} holds a NUL character, which no name and no path has; leave it out")
+        if isinstance(value, int) and abs(value) > sys.float_info.max:
+            raise SettingsError(f"{name} must be a number up to {sys.float_info.max:g}, given a larger one")
+        if isinstance(value, str) and not _is_text(value, known[name]):
+            try:
+                _Loader(value).get_single_node()
+            except SettingsError as error:
+                raise SettingsError(f"{name}: {str(error).removeprefix('line 1 ')}") from None
+            except (yaml.YAMLError, RecursionError):
+                pass  # which is told as a value of a wrong type
+    return {name: "text" if _is_text(value, known[name]) else value for name, value in values.items()}
 
 
 def _wrong_type(message: str, known: Mapping[str, Key], given: Mapping[str, Any]) -> str:
@@ -295,7 +387,7 @@ def _wrong_type(message: str, known: Mapping[str, Key], given: Mapping[str, Any]
     if not found:
         return " ".join(message.split())
     name = found.group(1)
-    return f"{name} must be {known[name].allowed}, given {given[name]!r}"
+    return f"{name} must be {known[name].allowed}, given {brief(repr(given[name]))}"
 
 
 def _make(owner: Any, values: Mapping[str, Any], prefix: str) -> Any:

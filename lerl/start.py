@@ -45,6 +45,12 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "lerl"
 
 
+def state_folder() -> Path:
+    """The user's own folder for what has to be kept and belongs to no run."""
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (given if given.is_absolute() else Path(os.path.expanduser("~/.local/state"))) / "lerl"
+
+
 def _writable(folder: Path) -> bool:
     cache = folder / "__pycache__"
     return os.access(cache if cache.is_dir() else folder, os.W_OK | os.X_OK)

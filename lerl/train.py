@@ -25,6 +25,7 @@ from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
 from lerl.runs import FORMAT, check_run, check_same, check_vacant, packages
 from lerl.settings import dump, known_keys, load
+from lerl.trust import read_config, sign
 
 CURVES = "curves.parquet"
 ASIDE = (
@@ -59,7 +60,9 @@ def train(config: Config, out: Path) -> None:
         check_vacant(out)  # another run may have begun, and ended, there since
         try:
             write_whole(out / "run.json", json.dumps(_about(task), indent=1))
-            write_whole(out / "config.yaml", dump(config))
+            text = dump(config)
+            sign(out, config, text)
+            write_whole(out / "config.yaml", text)
             _work(task, rows, out)
         except ReplayError:
             if not any(path.is_file() for part in FITTED for path in out.glob(part)):
@@ -81,15 +84,18 @@ def _refuse_idle_model(config: Config, rows: list[Row]) -> None:
         )
 
 
-def resume(run: Path) -> Config:
+def resume(run: Path, trust: bool = False) -> Config:
     """Go on with a run that was interrupted, to the same end; nothing is left to do for one that has ended.
+
+    Args:
+        run: its folder. trust: whether what it wants is allowed, see `lerl.trust.read_config`.
 
     Raises:
         RunError: there is no run, another process is at work on it, or it cannot go on here.
     """
     about = check_run(run)
     with locked(run):
-        config = load(run / "config.yaml")
+        config = read_config(run, trust)
         rows = parse_rows(config)
         task = Task.load(config)
         check_rows(task, rows)

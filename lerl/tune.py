@@ -32,11 +32,11 @@ from lerl.evaluate import write_table
 from lerl.fit import DivergedError, Fitter, check_rows
 from lerl.locks import locked
 from lerl.progress import Progress
-from lerl.reading import read_table, reading
+from lerl.reading import RunError, read_table, reading
 from lerl.rollout import Played
 from lerl.rows import PLANNED, SASREC, Row, Task, parse_row, parse_rows
 from lerl.runs import holds_other
-from lerl.settings import Key, SettingsError
+from lerl.settings import Key, SettingsError, brief
 
 Floats = NDArray[np.float64]
 Space = dict[str, BaseDistribution]
@@ -58,7 +58,6 @@ UNLIMITED = ("tune.trials", "agents", "evaluation.bootstrap")  # may change whil
 SESSIONS = {"user": pl.Int64, "replicate": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
 NO_EFFECT = "No gain: all trials score the same for every user, so none of these settings had an effect on the row."
 SHOWN = 10  # trials in the table
-BRIEF = 200  # characters of a setting in an error
 SPACE_EXAMPLE = "such as train.gamma: {low: 0.8, high: 0.99} or planner.size: {choices: [4, 6, 8]}"
 
 
@@ -110,6 +109,8 @@ def tune(config: Config, out: Path) -> list[Trial]:
         _check_folder(config, out)  # another search may have begun there since
         write_whole(out / SEARCH, settings.dump(config))
         with _opened(out) as study:
+            for trial in _counted(study):
+                check_found(trial.params, space, out / STUDY)
             grid = _grid(space, config.tune.trials)
             while (done := len(_counted(study))) < config.tune.trials:
                 tried = [trial.params for trial in _counted(study)]
@@ -231,14 +232,9 @@ def _refuse_other(mine: Config, theirs: Config, out: Path) -> None:
     if name := differing(mine, theirs):
         now, before = (settings.known_keys(one)[name].default for one in (mine, theirs))
         raise SettingsError(
-            f"{out} holds a search with other settings: {name} was {_brief(before)} and is now {_brief(now)}; go on "
-            "with the same, or give another folder with --out"
+            f"{out} holds a search with other settings: {name} was {brief(str(before))} and is now "
+            f"{brief(str(now))}; go on with the same, or give another folder with --out"
         )
-
-
-def _brief(value: Any) -> str:
-    told = str(value)
-    return told if len(told) <= BRIEF else f"{told[:BRIEF]}..."
 
 
 def differing(mine: Config, theirs: Config) -> str:
@@ -313,10 +309,25 @@ def _own(config: Config, space: Space) -> dict[str, Any] | None:
     return values if inside else None
 
 
+def check_found(values: Mapping[str, Any], space: Space, path: Path) -> None:
+    """Refuse settings that a search could not have found: its folder may be somebody else's.
+
+    Raises:
+        RunError: the file that names them says something else than the search space.
+    """
+    for name, value in values.items():
+        if name not in space or not _contains(space[name], value):
+            raise RunError(
+                f"{path} says that {name} was found to be {brief(repr(value))}, which is not in tune.space; give "
+                "another folder with --out"
+            )
+
+
 def _contains(range_: BaseDistribution, value: Any) -> bool:
     if isinstance(range_, CategoricalDistribution):
         return value in range_.choices
-    return isinstance(range_, IntDistribution | FloatDistribution) and bool(range_.low <= value <= range_.high)
+    number = isinstance(value, int | float)
+    return number and isinstance(range_, IntDistribution | FloatDistribution) and range_.low <= value <= range_.high
 
 
 def _numbered(report: Report, number: int, trials: int) -> Report:

@@ -6,9 +6,9 @@ be.
 """
 
 import hashlib
+import io
 import json
 import shutil
-import tempfile
 import time
 from contextlib import closing, redirect_stderr
 from dataclasses import dataclass
@@ -108,10 +108,9 @@ def keep(unit: Unit, sessions: pl.DataFrame, about: dict[str, Any], out: Path) -
     table = pl.concat([before.sessions.filter(pl.col("seed") != seed).cast(pl.Float64), sessions.cast(pl.Float64)])
     table = table.sort("seed", "user", "replicate").cast({name: kinds.get(name, pl.Float32) for name in KEPT})
     words = dict(sorted({**before.about, str(seed): about}.items()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as aside:
-        table.write_parquet(Path(aside) / "row", compression="zstd", metadata={ABOUT: json.dumps(words)})
-        write_whole(path, (Path(aside) / "row").read_bytes())
+    stream = io.BytesIO()
+    table.write_parquet(stream, compression="zstd", metadata={ABOUT: json.dumps(words)})
+    write_whole(path, stream.getvalue())
 
 
 def work(unit: Unit, folder: Path, taught: Path | None = None) -> tuple[pl.DataFrame, dict[str, Any]]:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis
+from lerl.envs.plugins import PluginError, blamed
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,11 @@ def check_plans(plans: Plans, contexts: PlanContexts, planner: object) -> Plans:
     """The plans, or an error that says what a planner got wrong."""
     name, shape = type(planner).__name__, (len(contexts), len(contexts.names))
     for part in ("allowed", "avoid"):
-        mask = getattr(plans, part, None)
-        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != shape:
-            given = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        with blamed(f"{part} of what {name}.plan returned"):
+            mask: Any = getattr(plans, part, None)
+        plain = type(mask) is np.ndarray  # a masked array, say, has values that it does not mean
+        if not plain or mask.dtype != np.bool_ or mask.shape != shape:
+            given = f"{mask.dtype} {mask.shape}" if plain else type(mask).__name__
             raise PlanError(
                 f"{name}.plan must return Plans whose {part} is a bool array of shape {shape}, given {given}"
             )
@@ -148,3 +151,23 @@ def check_plans(plans: Plans, contexts: PlanContexts, planner: object) -> Plans:
         row = int(np.flatnonzero(~plans.allowed.any(axis=1))[0])
         raise PlanError(f"{name}.plan allowed no category for session {row}; every plan needs at least one")
     return plans
+
+
+def check_state(state: Any, planner: object) -> dict[str, NDArray[Any]]:
+    """What a planner of somebody's own gave to be kept: arrays by name, with numbers or text in them.
+
+    Raises:
+        PluginError: it is something else, which could not be read back.
+    """
+    who = f"{type(planner).__name__}.state"
+    if not isinstance(state, dict):
+        raise PluginError(f"{who} must give a dictionary of arrays, given {type(state).__name__}")
+    kept = {}
+    for name, value in state.items():
+        if not isinstance(name, str) or name in ("steps", "file"):
+            raise PluginError(f"{who} must give arrays by names other than 'steps' and 'file', given the name {name!r}")
+        with blamed(f"{who}, whose {name!r} is read as an array,"):
+            kept[name] = np.array(value)
+        if kept[name].dtype.hasobject or np.ma.isMaskedArray(value):
+            raise PluginError(f"{who} must give arrays of numbers or text, given {type(value).__name__} for {name!r}")
+    return kept

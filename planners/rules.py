@@ -257,6 +257,10 @@ RULES: dict[str, Callable[..., Planner]] = {
 }
 
 
+MOST_LOTS = 10_000
+"""In which a planner can be given its sessions."""
+
+
 def build_planner(name: str, size: int, seed: int, key: str = "planner.name") -> Planner:
     """A planner by its name or as "my_package.my_module:MyPlanner"; key: where the name was given, for errors.
 
@@ -268,7 +272,8 @@ def build_planner(name: str, size: int, seed: int, key: str = "planner.name") ->
     made = load_plugin(name, key, RULES, ("plan",), ("session_ended", "state", "restore"))
     with blamed(f"{key} is {name!r}, but {made.__name__}(size=..., seed=...)"):
         own: Planner = made(size=size, seed=seed)
-    lots = getattr(own, "lots", 1)
-    if not isinstance(lots, int) or lots < 1:
-        raise PluginError(f"{key} is {name!r}, whose lots must be a whole number of at least 1, given {lots!r}")
+    with blamed(f"{key} is {name!r}, but its lots"):
+        lots = getattr(own, "lots", 1)
+    if not isinstance(lots, int) or isinstance(lots, bool) or not 1 <= lots <= MOST_LOTS:
+        raise PluginError(f"{key} is {name!r}, whose lots must be a whole number from 1 to {MOST_LOTS:,}")
     return own

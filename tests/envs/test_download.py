@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,8 +30,16 @@ ETAG = '"one"'
 class Answer:
     """What the server says to one request, written out."""
 
-    def __init__(self, status: int, body: bytes = b"", say: int | None = None, stall: bool = False, **headers: str):
-        self.status, self.body, self.stall = status, body, stall
+    def __init__(
+        self,
+        status: int,
+        body: bytes = b"",
+        say: int | None = None,
+        stall: bool = False,
+        drip: float = 0,
+        **headers: str,
+    ):
+        self.status, self.body, self.stall, self.drip = status, body, stall, drip
         self.headers = {"Content-Length": str(len(body) if say is None else say)} | {
             name.replace("_", "-"): value for name, value in headers.items()
         }
@@ -70,8 +79,13 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(answer.body)
-        self.wfile.flush()
+        for part in [answer.body[n : n + 1] for n in range(len(answer.body))] if answer.drip else [answer.body]:
+            time.sleep(answer.drip)
+            try:
+                self.wfile.write(part)
+                self.wfile.flush()
+            except OSError:
+                return  # the other side had enough of it
         if answer.stall:
             self.rfile.read(1)  # until the other side gives up
 
@@ -184,6 +198,86 @@ def test_a_date_is_a_version_too(server: Server, tmp_path: Path):
 def test_another_part_than_asked_for_is_not_glued_on(server: Server, tmp_path: Path):
     wrong = Answer(206, CONTENT[7:], Content_Range=f"bytes 7-{len(CONTENT) - 1}/{len(CONTENT)}", ETag=ETAG)
     assert fetched(server.say("/f", cut(1000), wrong, whole), tmp_path) == CONTENT
+
+
+def part(first: int, last: int, whole: object = len(CONTENT), **headers: str) -> Answer:
+    """A part of the file as a server names it."""
+    return Answer(
+        206, CONTENT[first : last + 1], Content_Range=f"bytes {first}-{last}/{whole}", **{"ETag": ETAG} | headers
+    )
+
+
+END = len(CONTENT) - 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        part(7, END),
+        part(1000, END, "*"),
+        part(1000, END, END),
+        part(1000, END, ETag='"two"'),
+        Answer(206, CONTENT[1000:], ETag=ETAG),
+        Answer(206, CONTENT[1000:], ETag=ETAG, Content_Range=f"items 1000-{END}/{END + 1}"),
+        Answer(206, CONTENT[1000:], ETag=ETAG, Content_Range="bytes \u00b2-\u00b2/\u00b2"),
+        Answer(206, CONTENT[1000:2000], ETag=ETAG, Content_Range=f"bytes 1000-{END}/{END + 1}"),
+        Answer(416),
+    ],
+)
+def test_a_server_that_always_gives_a_wrong_part_is_given_up(server: Server, tmp_path: Path, wrong: Answer):
+    def turns(headers: dict[str, str]) -> Answer:
+        return wrong if "Range" in headers else cut(1000)
+
+    with pytest.raises(DownloadError, match=r", 3 times; "):
+        fetched(server.say("/f", turns), tmp_path)
+    # further with the first, and then not with three: a wrong part, the same bytes again, a wrong part
+    assert server.ranges() == [None, "bytes=1000-", None, "bytes=1000-"]
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_part_that_nobody_asked_for_is_not_taken(server: Server, tmp_path: Path):
+    with pytest.raises(DownloadError, match=r"another part than was asked for, 3 times; nothing came"):
+        fetched(server.say("/f", part(0, END)), tmp_path)
+
+
+def test_a_server_that_gives_a_piece_at_a_time_is_asked_for_the_next(server: Server, tmp_path: Path):
+    def piece(headers: dict[str, str]) -> Answer:
+        first = int(headers["Range"].removeprefix("bytes=").removesuffix("-")) if "Range" in headers else 0
+        return part(first, min(first + 99_999, END)) if first else cut(100_000)
+
+    assert fetched(server.say("/f", piece), tmp_path) == CONTENT  # 256,000 bytes
+    assert server.ranges() == [None, "bytes=100000-", "bytes=200000-"]
+
+
+def test_a_server_that_drips_is_given_up(server: Server, tmp_path: Path):
+    slow = Answer(200, CONTENT[:40], say=len(CONTENT), drip=0.01, ETag=ETAG)
+    with pytest.raises(DownloadError, match=r"the server sent \d+ bytes in 0\.05 seconds, 3 times; "):
+        fetched(server.say("/f", slow), tmp_path, patience=replace(QUICK, seconds=0.05))
+    server.say("/ml.zip.md5", Answer(200, b"0" * 40, drip=0.01))
+    with pytest.raises(DownloadError, match=r"\.md5: the server sent \d+ bytes in 0\.05 seconds, 3 times"):
+        module.text_at(server.at("/ml.zip.md5"), patience=replace(QUICK, seconds=0.05))
+
+
+def test_a_server_that_breaks_off_after_every_byte_is_given_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def byte(headers: dict[str, str]) -> Answer:
+        first = int(headers["Range"].removeprefix("bytes=").removesuffix("-")) if "Range" in headers else 0
+        return part(first, first) if first else cut(1)
+
+    monkeypatch.setattr(module, "MOST_TRIES", 6)
+    with pytest.raises(DownloadError, match=r"ended after 6 of 256,000 bytes, 6 times; 6 bytes are kept"):
+        fetched(server.say("/f", byte), tmp_path)
+
+
+@pytest.mark.parametrize("length", ["\u00b2", "-5", "9" * 5000, "many", ""])
+def test_a_length_that_is_no_number_is_no_length(server: Server, tmp_path: Path, length: str):
+    assert fetched(server.say("/f", Answer(200, b"whole", Content_Length=length)), tmp_path) == b"whole"
+
+
+def test_an_answer_without_a_file_is_refused(server: Server, tmp_path: Path):
+    with pytest.raises(DownloadError, match=r"answered 204, where 200 or 206 comes with a file"):
+        fetched(server.say("/f", Answer(204)), tmp_path)
 
 
 def test_a_partial_file_longer_than_the_file_is_dropped(server: Server, tmp_path: Path):

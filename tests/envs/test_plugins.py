@@ -9,7 +9,7 @@ import pytest
 
 from lerl.envs.dynamics import Boredom, Drift, Fatigue
 from lerl.envs.leave import Leave
-from lerl.envs.plugins import PluginError, blamed, load_plugin
+from lerl.envs.plugins import PluginError, blamed, executed, load_plugin
 from lerl.envs.population import Population
 from lerl.envs.session import SessionEnv, SessionVectorEnv
 
@@ -88,6 +88,26 @@ class Likely(Lookup):
 class Words(Lookup):
     def score(self, state, items):
         return np.full(items.shape, "often")
+
+
+class Digits(Lookup):
+    def score(self, state, items):
+        return np.full(items.shape, "0.5")
+
+
+class Masked(Lookup):
+    def score(self, state, items):
+        return np.ma.masked_all(items.shape)
+
+
+class Complex(Lookup):
+    def score(self, state, items):
+        return np.full(items.shape, 0.5 + 0j)
+
+
+class Huge(Lookup):
+    def score(self, state, items):
+        return [[10**400] * items.shape[1]] * len(items)
 
 
 class OneRow(Lookup):
@@ -248,7 +268,11 @@ def test_a_leave_rule_that_fails_is_named(small: Population, rule: str, message:
     ("model", "message"),
     [
         ("Likely", r"my_users:Likely\.score must give chances in \[0, 1\], given 1\.5"),
-        ("Words", r"my_users:Words\.score, read as an array of numbers, fails: ValueError: could not convert"),
+        ("Words", r"my_users:Words\.score must give chances as numbers, given an array of type <U5"),
+        ("Digits", r"my_users:Digits\.score must give chances as numbers, given an array of type <U3"),
+        ("Masked", r"my_users:Masked\.score must give chances as numbers, given masked numbers"),
+        ("Complex", r"my_users:Complex\.score must give chances as numbers, given an array of type complex128"),
+        ("Huge", r"my_users:Huge\.score must give chances as numbers, given an array of type object"),
         ("OneRow", r"my_users:OneRow\.init must give arrays with one row per user, 2, but 'rows' has other rows"),
         ("Stateless", r"my_users:Stateless\.init must give a dictionary of arrays, given NoneType"),
         ("Forgetful", r"my_users:Forgetful\.advance must give every entry of the state, but left out 'slates'"),
@@ -281,3 +305,24 @@ def test_a_method_may_be_static_and_a_plugin_can_be_copied(small: Population):
 def test_an_interruption_stays_one():
     with pytest.raises(KeyboardInterrupt), blamed("my_users:Rule.probability"):
         raise KeyboardInterrupt
+
+
+def test_what_an_import_would_execute_is_known_without_it(tmp_path: Path):
+    (tmp_path / "space" / "pack").mkdir(parents=True)
+    for file in ("space/pack/__init__.py", "space/pack/inner.py"):
+        (tmp_path / file).write_text("raise SystemExit('executed')")
+    folder, pack = str(tmp_path), tmp_path / "space" / "pack"
+    assert executed("space.pack.inner", folder) == [pack / "__init__.py", pack / "inner.py"]
+    assert executed("space.pack", folder) == [pack / "__init__.py"]
+    assert executed("space", folder) == []  # a namespace has no code
+    assert executed("space.pack.inner") is executed("space.nothing", folder) is executed("..", folder) is None
+    assert [place.name for place in executed("lerl.envs.plugins") or []] == ["__init__.py", "__init__.py", "plugins.py"]
+
+
+def test_the_working_directory_is_searched_for_what_is_not_installed_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry or ".").resolve() != Path.cwd()])
+    before = sys.path.copy()
+    load_plugin("lerl.envs.leave:StepBudget", "env.leave.rule", ("never",), ("probability",))
+    assert sys.path == before
+    load_plugin("my_users:AfterThree", "env.leave.rule", ("never",), ("probability",))
+    assert sys.path == [*before, str(Path.cwd())]

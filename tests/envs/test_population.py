@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from lerl.envs.logs import DataError
-from lerl.envs.population import Kinds, Population, new_folder
+from lerl.envs.population import Kinds, Population, check_vacant, new_folder
 from lerl.envs.session import SessionVectorEnv
 
 
@@ -131,3 +132,43 @@ def test_a_place_that_was_taken_meanwhile_is_left_as_it_is(tmp_path: Path) -> No
         write()
     assert (place / "letter.txt").read_text() == "dear"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def killed(place: Path) -> Path:
+    """What a process leaves that is killed after it took the old folder out of its place, before the new one was in."""
+    holder = place.with_name(f".{place.name}.abcd_123.partial")
+    (holder / "new").mkdir(parents=True)
+    (holder / "lock").touch()
+    place.rename(holder / "old")
+    return holder
+
+
+def test_a_folder_that_was_taken_out_of_its_place_is_put_back_at_its_next_use(small: Population, tmp_path: Path):
+    place = tmp_path / "people"
+    small.save(place)
+    killed(place)
+    assert Population.load(place).digest() == small.digest()
+    killed(place)
+    with pytest.raises(FileExistsError, match="already holds a prepared data set"):
+        check_vacant(place)
+    small.save(place, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["people"]
+
+
+def test_leftovers_of_a_process_at_work_and_of_other_folders_stay(small: Population, tmp_path: Path):
+    place = tmp_path / "people"
+    small.save(place)
+    holder = killed(place)
+    (tmp_path / ".people.2.abcdefgh.partial").mkdir()  # of the folder people.2
+    with FileLock(holder / "lock"):
+        check_vacant(place)
+        assert (holder / "old").is_dir()
+    check_vacant(tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".people.2.abcdefgh.partial", holder.name]
+
+
+def test_an_unfinished_file_does_not_keep_a_folder_from_being_replaced(small: Population, tmp_path: Path):
+    small.save(tmp_path / "people")
+    (tmp_path / "people" / ".response.npz.partial").touch()
+    small.save(tmp_path / "people", overwrite=True)
+    assert not (tmp_path / "people" / ".response.npz.partial").exists()

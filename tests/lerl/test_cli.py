@@ -207,7 +207,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixt
 def test_a_warning_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path]
 ) -> None:
-    def evaluate(run: Path) -> Config:
+    def evaluate(run: Path, trust: bool) -> Config:
         warnings.simplefilter("always")
         warnings.warn("two rows\nwere left out", stacklevel=2)
         return Config()
@@ -221,7 +221,7 @@ def test_evaluate_evaluates_again_and_prints_the_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path]
 ) -> None:
     calls: list[Path] = []
-    _replace(monkeypatch, "lerl.evaluate", evaluate=lambda run: calls.append(run) or Config())
+    _replace(monkeypatch, "lerl.evaluate", evaluate=lambda run, trust: calls.append(run) or Config())
     run = make_run(agents=AGENTS)
     assert main(["evaluate", str(run)]) == 0
     assert calls == [run]
@@ -542,3 +542,22 @@ def test_letters_that_a_stream_cannot_hold_become_escapes() -> None:
     stream.write("\u7f8e\xe9\n")
     stream.flush()
     assert kept.getvalue() == b"\\u7f8e\xe9\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "a\0b"],
+        ["train", "quickstart", "--out", "a\0b"],
+        ["data", "import", "--interactions", "log.csv", "--out", "a\0b"],
+        ["fit", "a\0b", "--model", "latent"],
+    ],
+)
+def test_a_nul_in_a_path_is_no_bug(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert "'a\\x00b' holds a NUL character, which no name and no path has; leave it out" in capsys.readouterr().err
+
+
+def test_an_empty_folder_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "quickstart", "--out", ""]) == 2
+    assert "--out needs a folder" in capsys.readouterr().err

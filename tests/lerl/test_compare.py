@@ -443,3 +443,14 @@ def test_a_run_without_training_says_so_of_planners_too(make_run: RunMaker) -> N
     assert said in markdown(summarize(load_runs([none]), 100))
     some = make_run(seed=1, agents=["boredom+greedy", "random"], learning=False, train={"steps": 1})
     assert said not in markdown(summarize(load_runs([some]), 100))
+
+
+@pytest.mark.parametrize("given", ["true", "1e400", str(10**400), "-1", '"1"'])
+def test_counts_that_are_none_are_refused(make_run: RunMaker, given: str) -> None:
+    run = make_run(agents=["random"])
+    (run / "run.json").write_text(f'{{"n_items": {given}}}')
+    with pytest.raises(RunError, match="no whole number under n_items, given"):
+        load_runs([run])
+    (run / "config.yaml").write_text("agents: [random]\nseed: true\n")
+    with pytest.raises(RunError, match="no whole number under `seed`, given True"):
+        load_runs([run])

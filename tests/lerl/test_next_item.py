@@ -59,7 +59,7 @@ def test_both_rows_get_to_the_table_and_judge_the_same_again(recipe: Config, tmp
     tried = json.loads((run / "rows" / "sasrec+mmr.json").read_text())
     assert tried["weight"] in map(float, tried["tried"])
     assert sorted(path.name for path in (run / "policies").iterdir()) == ["sasrec.pt"]
-    assert not list((run / "checkpoints").iterdir())
+    assert not (run / "checkpoints").exists()
     judged = (run / "episodes.parquet").read_bytes()
     evaluate(run)
     assert (run / "episodes.parquet").read_bytes() == judged

@@ -22,6 +22,7 @@ from lerl.evaluate import evaluate
 from lerl.plan import explain, show
 from lerl.planners.traffic import Asked, Traffic
 from lerl.rows import Task
+from lerl.trust import sign
 
 Run = Callable[..., str]
 
@@ -56,6 +57,7 @@ def change(run: Path, **planner: Any) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["planner"] |= planner
     (run / "config.yaml").write_text(yaml.safe_dump(config))
+    sign(run, settings.load(run / "config.yaml"), (run / "config.yaml").read_text())
 
 
 def test_what_the_run_recorded_is_shown_without_asking(

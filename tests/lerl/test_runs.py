@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lerl import cli, runs
 from lerl.agents import checkpoint
@@ -62,7 +63,7 @@ def ending(run: Path, policies: Sequence[str] = ("boredom+ppo", "flat+ppo")) -> 
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("runs") / "undisturbed"
     train(dataclasses.replace(SMALL, train=dataclasses.replace(SMALL.train, checkpoint=3600.0)), out)
-    assert not list(out.glob("checkpoints/*"))
+    assert not (out / "checkpoints").exists()
     (out / "config.yaml").write_text(dump(SMALL))
     return ending(out)
 
@@ -334,7 +335,7 @@ def test_an_evaluation_starts_afresh(tmp_path: Path) -> None:
 def test_resume_takes_no_other_settings(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train", "--resume", "x", "--seed", "3"]) == 2
     assert cli.main(["train", "quickstart", "--resume"]) == 2
-    assert "--resume takes a run and nothing else, such as lerl train --resume runs/quickstart-seed0" in (
+    assert "--resume takes a run and nothing else but --trust, such as lerl train --resume runs/quickstart-seed0" in (
         capsys.readouterr().err
     )
 
@@ -415,3 +416,13 @@ def test_checkpoints_cost_at_most_a_twentieth(tmp_path: Path, monkeypatch: pytes
     assert not kept.due()
     now[0] = 13.0 + 60.0
     assert kept.due()
+
+
+def test_weights_that_are_no_numbers_are_damage(tmp_path: Path) -> None:
+    network = torch.nn.Linear(2, 1)
+    torch.save({**network.state_dict(), "bias": torch.full((1,), torch.nan)}, tmp_path / "nan.pt")
+    with pytest.raises(ValueError, match="holds weights that are no finite numbers"):
+        checkpoint.read_weights(network, tmp_path / "nan.pt")
+    torch.save({"weight": torch.ones(1, 2), "bias": torch.zeros(1)}, tmp_path / "good.pt")
+    checkpoint.read_weights(network, tmp_path / "good.pt")
+    assert network.weight.tolist() == [[1.0, 1.0]]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from lerl import settings
 from lerl.config import MOST, Config
-from lerl.settings import SettingsError
+from lerl.settings import SettingsError, configure, find_recipe, load, overlay
 
 RecipeMaker = Callable[[str], Path]
 
@@ -304,3 +305,53 @@ def test_every_key_has_a_help_of_its_own() -> None:
         assert key.help.rstrip().endswith("."), name
         assert not key.help.startswith("At most"), name
         assert not [other for other in siblings if re.search(rf"(^|[.;] ){other}: ", key.help)], name
+
+
+BOMB = "a: &a0 [x, x]\n" + "".join(f"k{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BOMB, r"line \d+ stands for more than 20,000 values; use fewer aliases"),
+        ("agents: &a [*a]", r"line 1 lies more than 40 levels deep; write it flatter"),
+        ("agents: " + "[" * 50 + "]" * 50, r"line 1 lies more than 40 levels deep"),
+        ("agents: " + "[" * 5000 + "]" * 5000, "recursion"),
+        ("seed:\n  <<: {x: 1}\n  <<: {y: 1}", "<< is given twice, the second time in line 3"),
+        ("seed: " + "9" * 400, "line 1 holds a number of 400 characters"),
+        ("seed: 0x" + "f" * 10_000, "line 1 holds a number of 10,002 characters"),
+        ("seed: 1" + ":1" * 10_000, "line 1 holds a number of 20,001 characters"),
+        ("agents:\n" + "- random\n" * 40_000, r"has more than 262,144 bytes, which no recipe needs"),
+        ('data: {path: "a\\0b"}', r"data\.path holds a NUL character, which no name and no path has"),
+        ('agents: ["a\\0b:C"]', r"agents holds a NUL character"),
+        (f"agents: '{{{BOMB.replace(chr(10), ', ')}}}'", r"agents: stands for more than 20,000 values"),
+    ],
+)
+def test_yaml_that_would_take_for_ever_is_refused_at_once(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=message) as error:
+        load(tmp_path / "recipe.yaml")
+    assert len(str(error.value)) < 400 + len(str(tmp_path))
+
+
+def test_text_is_no_yaml_even_where_it_may_be_null(tmp_path: Path) -> None:
+    """A name that reads as nested aliases is kept as it is; reading it would take minutes."""
+    name = f"{{{BOMB.replace(chr(10), ', ')}}}"
+    (tmp_path / "recipe.yaml").write_text(json.dumps({"planner": {"model": name}}))
+    config = configure(tmp_path / "recipe.yaml", {"seed": "3"})
+    assert (config.planner.model, config.seed) == (name, 3)
+    assert overlay(config, {"seed": 4}).planner.model == name
+
+
+def test_some_aliases_and_merges_are_read(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("train: &t {steps: 7}\nexperiment: {rows: {a: {<<: *t, gamma: 1}, b: *t}}\n")
+    rows = load(tmp_path / "recipe.yaml").experiment.rows
+    assert rows == {"a": {"steps": 7, "gamma": 1}, "b": {"steps": 7}}
+
+
+@pytest.mark.parametrize("key", ["env.boredom.weight", "train.learning_rate", "data.synthetic.seed"])
+def test_a_number_beyond_all_floats_is_refused(key: str) -> None:
+    with pytest.raises(SettingsError, match=rf"{key} must be a number up to 1\.79769e\+308, given a larger one"):
+        overlay(Config(), {key: 10**400})
+    with pytest.raises(SettingsError, match=rf"{key}: holds a number of 400 characters"):
+        configure(find_recipe("quickstart"), {key: "9" * 400})

@@ -13,6 +13,7 @@ import optuna
 import polars as pl
 import pytest
 import yaml
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from lerl import fit, settings
 from lerl.cli import main
@@ -24,7 +25,7 @@ from lerl.reading import RunError
 from lerl.rows import Task, parse_row
 from lerl.settings import SettingsError
 from lerl.train import train
-from lerl.tune import Trial, differing, idle, interval, search_space, table, tune
+from lerl.tune import Trial, check_found, differing, idle, interval, search_space, table, tune
 
 ROOT = Path(__file__).parents[2]
 SPACE = {
@@ -471,3 +472,11 @@ def test_settings_without_effect_are_no_gain(tmp_path: Path) -> None:
 def test_searches_with_an_effect_do_not_say_that_there_is_none(searched: tuple[Path, list[Trial]]) -> None:
     assert "No gain" not in str(table(searched[1], SMALL).caption)
     assert not idle(searched[1][:1])  # one trial shows nothing
+
+
+def test_settings_that_no_search_found_are_refused() -> None:
+    space = {"planner.name": CategoricalDistribution(["boredom", "greedy"]), "train.gamma": FloatDistribution(0.5, 0.9)}
+    check_found({"planner.name": "greedy", "train.gamma": 0.5}, space, Path("study.db"))
+    for wrong in ({"planner.name": "evil:Planner"}, {"planner.base_url": "http://evil"}, {"train.gamma": 0.95}):
+        with pytest.raises(RunError, match=r"study.db says that .* was found to be .*, which is not in tune\.space"):
+            check_found(wrong, space, Path("study.db"))

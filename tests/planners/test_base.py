@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.planners.base import PlanContexts, PlanError, Plans, check_plans
+from lerl.envs.plugins import PluginError
+from lerl.planners.base import PlanContexts, PlanError, Plans, check_plans, check_state
 
 MakeContexts = Callable[..., PlanContexts]
 
@@ -37,6 +38,8 @@ def test_a_proper_plan_comes_back_as_it_was(contexts: MakeContexts):
         (np.ones((2, 3), int), np.zeros((2, 3), bool), r"allowed is a bool array of .*, given int64 \(2, 3\)"),
         ([[True] * 3] * 2, np.zeros((2, 3), bool), r"allowed is a bool array of .*, given list"),
         (np.ones((2, 3), bool), None, r"avoid is a bool array of .*, given NoneType"),
+        (np.ma.masked_all((2, 3), bool), np.zeros((2, 3), bool), r"allowed is a bool array of .*, given MaskedArray"),
+        (np.ones((2, 3), bool), np.ma.masked_all((2, 3), bool), r"avoid is a bool array of .*, given MaskedArray"),
         (np.array([[True] * 3, [False] * 3]), np.zeros((2, 3), bool), "allowed no category for session 1; every plan"),
     ],
 )
@@ -72,3 +75,24 @@ def test_replacing_a_session_leaves_the_others(contexts: MakeContexts):
     assert new.steps.tolist() == [4, 0, 6]
     assert new.session_key.tolist() == [0, 99, 2]
     np.testing.assert_allclose(new.liking, [[0.1], [0.9], [0.3]])
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (None, "a dictionary of arrays, given NoneType"),
+        ({1: np.zeros(1)}, "names other than 'steps' and 'file', given the name 1"),
+        ({"steps": np.zeros(1)}, "given the name 'steps'"),
+        ({"a": object()}, "arrays of numbers or text, given object for 'a'"),
+        ({"a": [[1], [1, 2]]}, "'a' is read as an array, fails: ValueError"),
+        ({"a": np.ma.masked_all(2)}, "given MaskedArray for 'a'"),
+    ],
+)
+def test_a_state_that_cannot_be_kept_is_refused(state: Any, message: str):
+    with pytest.raises(PluginError, match=rf"MyPlanner\.state.*{message}"):
+        check_state(state, MyPlanner())
+
+
+def test_a_state_of_arrays_is_kept_as_it_is():
+    kept = check_state({"a": np.arange(3), "b": 1.5, "c": "text"}, MyPlanner())
+    assert {name: value.tolist() for name, value in kept.items()} == {"a": [0, 1, 2], "b": 1.5, "c": "text"}
