@@ -131,7 +131,7 @@ def _dynamics(folder: Path, seed: int, report: Report | None) -> tuple[list[str]
         fitted, _ = fit_dynamics(log.population, log.halves, log.background, topics, dim=dim, seed=seed, report=say)
         found.append(fitted)
     lines = [line for fitted in found for line in (f"topics {fitted.topics}, in units of one item:", *told(fitted))]
-    lines.append(f"train on these users with: lerl train RECIPE --data.path {quote(str(folder))} --data.users fitted")
+    lines.append(f"train on these users with: lerl train logs --data.path {quote(str(folder))} --data.users fitted")
     return lines, write_fitted(folder, found)
 
 
@@ -146,7 +146,7 @@ _LATENT_NOTE = (
 
 def _next_command(folder: Path) -> str:
     return (
-        f"simulate with it: lerl train RECIPE --data.path {quote(str(folder))} --data.users assumed "
+        f"simulate with it: lerl train logs --data.path {quote(str(folder))} --data.users assumed "
         "--env.response sequence --env.drift.enabled false"
     )
 

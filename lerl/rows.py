@@ -204,7 +204,7 @@ def population_of(config: Config) -> Population:
     if data.needed:
         raise ValueError(
             "this recipe needs real users: give --data.path FOLDER, made by lerl data import from your own log, or "
-            "by lerl data prepare --format movielens DOWNLOADED --out FOLDER"
+            "by lerl data prepare --format FORMAT DOWNLOADED --out FOLDER"
         )
     sizes = data.synthetic
     return synthetic_population(sizes.users, sizes.items, sizes.categories, sizes.dim, sizes.seed)
