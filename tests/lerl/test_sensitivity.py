@@ -299,8 +299,10 @@ def test_runs_that_cannot_be_used_are_refused(log: Path, runs: list[Path], tmp_p
     other = Path(shutil.copytree(runs[0], tmp_path / "other"))
     settings = (other / "config.yaml").read_text()
     (other / "config.yaml").write_text(settings.replace("response: latent", "response: sequence"))
-    with pytest.raises(RunError, match=r"has env.response sequence, but dynamics are fitted with users of"):
+    with pytest.raises(RunError, match=r"was changed since, and agents names code that is not installed"):
         sensitivity([other], tmp_path / "out")
+    with pytest.raises(RunError, match=r"has env.response sequence, but dynamics are fitted with users of"):
+        sensitivity([other], tmp_path / "out", trust=True)
     broken = Path(shutil.copytree(runs[0], tmp_path / "broken"))
     (broken / "trained.json").unlink()
     with pytest.raises(RunError, match=r"was not trained to its end.* lerl train --resume"):
