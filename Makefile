@@ -1,17 +1,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# Neighbours share what their file makes once, so that each process takes them in one piece.
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 # The matrices here are small: one thread each is as fast and leaves the cores to processes.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test lint types unit smoke bench-plans clean
+.PHONY: demo test test-all lint types unit unit-all coverage smoke bench-plans clean
 
 demo: .venv/installed
 	rm -rf runs/demo
 	$(BIN)/lerl train quickstart --out runs/demo
 
+# Without the tests marked slow; test-all has them.
 test: lint types smoke unit
+
+test-all: lint types smoke unit-all
 
 lint: .venv/installed-test
 	$(BIN)/ruff check
@@ -21,7 +26,13 @@ types: .venv/installed-test
 	$(BIN)/mypy
 
 unit: .venv/installed-test
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --cov --cov-report term
+	$(PYTEST) -m "not slow"
+
+unit-all: .venv/installed-test
+	$(PYTEST)
+
+coverage: .venv/installed-test
+	$(PYTEST) --cov --cov-report term
 
 smoke: .venv/installed-test
 	tests/smoke.sh $(BIN)/python
