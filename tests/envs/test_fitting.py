@@ -29,6 +29,7 @@ from tests.envs.made_logs import PAUSE, made_log
 AS_ASSUMED = Fitted({p.name: Estimate(p.assumed, p.least, p.most, False) for p in PARAMETERS}, "categories", 0.0)
 
 
+@pytest.mark.slow
 def test_boredom_is_found_where_it_is_and_not_where_it_is_not():
     """What is shown depends on tastes and stays in a category for a while, whether people are bored or not.
 

@@ -169,6 +169,7 @@ def test_a_unit_that_fails_does_not_stop_the_others(
     assert (recipe.parent / "out" / "rows" / "plain" / "flat+greedy.parquet").is_file()
 
 
+@pytest.mark.slow
 def test_a_network_learns_the_plans_of_another_rows_units(recipe: Path, capfd: pytest.CaptureFixture[str]):
     rows = (
         "    asks: {row: llm+greedy, planner.model: 'scripted:expert'}\n"
@@ -247,6 +248,7 @@ class BreaksLate:
 """
 
 
+@pytest.mark.slow
 def test_a_search_that_fails_stops_the_rows_that_need_it_alone(
     recipe: Path, capfd: pytest.CaptureFixture[str], plug: Callable[[str, str], None]
 ):

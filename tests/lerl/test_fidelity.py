@@ -35,6 +35,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fidelity, "REPLICATES", 2)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_report_says_all_that_was_found(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(path.name for path in folder.iterdir())

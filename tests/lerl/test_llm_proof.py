@@ -16,6 +16,8 @@ from lerl.planners.distilled import distil, recorded, save
 from tests.lerl.llm_worth import Worth, fitter, lower
 from tests.planners.chat_server import ChatServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[ChatServer]:

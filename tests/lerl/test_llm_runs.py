@@ -539,6 +539,7 @@ class Killer:
         self.process = None
 
 
+@pytest.mark.slow
 def test_killed_for_good_while_asking_it_ends_as_if_it_had_not_been(
     tmp_path: Path, recipe: Path, calm: tuple[Path, float]
 ) -> None:
@@ -584,6 +585,7 @@ def test_a_budget_is_never_exceeded(tmp_path: Path, recipe: Path, monkeypatch: p
     assert fails or len(said) == 1
 
 
+@pytest.mark.slow
 def test_a_budget_outlives_its_process(tmp_path: Path, recipe: Path) -> None:
     run, killer = tmp_path / "run", Killer()
     with ChatServer(fault=killer) as server:
@@ -659,6 +661,7 @@ def test_a_local_model_keeps_to_the_schema(local_model: str) -> None:
     assert reply.prompt_tokens > 0 < reply.completion_tokens
 
 
+@pytest.mark.slow
 def test_a_run_through_a_local_model(local_model: str, tmp_path: Path) -> None:
     """At most 40 calls; nothing is said of how good its plans are."""
     config = replace(

@@ -79,6 +79,7 @@ def test_movielens_has_the_same_protocol() -> None:
     assert [*rows.settings, "slot, categories, repeats"] == list(whole.settings)
 
 
+@pytest.mark.slow
 def test_the_published_experiment_in_little(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["experiment", "whole_session", "--quick", "--out", str(tmp_path / "quick")]) == 0
     said = capfd.readouterr().out

@@ -115,6 +115,7 @@ def test_a_run_stopped_at_any_write_ends_as_if_it_had_not_been(
     assert ending(tmp_path / "run") == undisturbed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
 def test_every_learner_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: float) -> None:
     rows = ["flat+a2c", "flat+pg", "boredom+sac", "flat+td3", "boredom+hac", "boredom+maskable_ppo", "flat+dqn"]
@@ -138,6 +139,7 @@ def test_every_learner_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_killed_for_good_again_and_again(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     (tmp_path / "mine.yaml").write_text(dump(SMALL))
     command = [sys.executable, "-m", "lerl", "train"]

@@ -318,6 +318,7 @@ def test_rows_are_named_by_what_they_are() -> None:
     assert rows == [Row("boredom+ppo", "boredom", learner="ppo"), Row("flat+mmr", diverse=True)]
 
 
+@pytest.mark.slow
 def test_learners_share_no_policy_and_only_what_samples_is_evaluated_without_sampling_too(tmp_path: Path) -> None:
     rows = ["flat+ppo", "flat+sac", "boredom+td3", "boredom+maskable_ppo", "flat+dqn", "flat+ppo+mmr"]
     rows += ["flat+dnair", "boredom+sac4ir", "flat+slateq"]

@@ -133,6 +133,7 @@ def test_the_same_settings_get_the_same_score_in_every_trial(tmp_path: Path) -> 
 # going on
 
 
+@pytest.mark.slow
 def test_a_search_killed_in_the_middle_of_a_trial_ends_as_one_that_was_not(
     searched: tuple[Path, list[Trial]], tmp_path: Path
 ) -> None:

@@ -284,7 +284,7 @@ def test_a_planner_of_ones_own_is_made_with_size_and_seed(contexts: MakeContexts
         ),
         ("my_planners:Missing", "module 'my_planners' has no class 'Missing'"),
         ("my_planners:planner", "module 'my_planners' has no class 'planner'"),
-        ("my_planners:NoLots", "lots must be a whole number of at least 1, given 0"),
+        ("my_planners:NoLots", "whose lots must be a whole number from 1 to 10,000"),
         ("my_planners:NoPlan", "lacks the method 'plan'"),
         ("my_planners:NoSeed", r"NoSeed\(size=\.\.\., seed=\.\.\.\) fails: .*unexpected keyword argument 'seed'"),
     ],
