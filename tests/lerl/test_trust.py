@@ -15,7 +15,8 @@ from lerl.cli import main
 from lerl.config import Config
 from lerl.envs.files import LinkError
 from lerl.evaluate import evaluate
-from lerl.runs import SIGNATURE, check_run, check_vacant, locked
+from lerl.locks import locked
+from lerl.runs import SIGNATURE, check_run, check_vacant
 from lerl.settings import overlay
 from lerl.start import state_folder
 from lerl.train import resume, train
