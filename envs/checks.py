@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -50,10 +50,18 @@ def check_range(owner: object, name: str, low: float, high: float = math.inf) ->
         raise ValueError(f"{type(owner).__name__.lower()}.{name} must be {allowed}, given {shown}")
 
 
-def did_you_mean(name: str, known: Sequence[str], dashes: str = "") -> str:
-    """A hint at the known name that was likely meant: one that ends in what was given, or else the one most alike."""
+def did_you_mean(name: str, known: Iterable[str], before: str = "", *, quotes: bool = False) -> str:
+    """A hint at the known name that was likely meant: one that ends in what was given, or else the one most alike.
+
+    Args:
+        name: what was given. known: what could have been. before: what stands in front of the known name, such as "--".
+        quotes: whether the known name is quoted.
+    """
+    known = list(known)
     close = [key for key in known if key.endswith(f".{name}")] + difflib.get_close_matches(name, known, 1)
-    return f" Did you mean {dashes}{close[0]}?" if close else ""
+    if not close:
+        return ""
+    return f" Did you mean {before}{repr(close[0]) if quotes else close[0]}?"
 
 
 def placed(message: str, prefix: str, names: Iterable[str]) -> str:

@@ -20,8 +20,7 @@ from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from lerl.config import MOST, RETIRED, Config
-from lerl.envs.checks import did_you_mean as did_you_mean
-from lerl.envs.checks import placed
+from lerl.envs.checks import did_you_mean, placed
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 

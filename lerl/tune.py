@@ -24,6 +24,7 @@ from rich.table import Table
 
 from lerl import settings
 from lerl.config import Config
+from lerl.envs.checks import did_you_mean
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
 from lerl.envs.plugins import PluginError
@@ -150,7 +151,7 @@ def _range(name: str, given: Any, config: Config, row: Row, known: Mapping[str, 
     allowed = ("choices",) if "choices" in given else ("low", "high", "log")
     for word in given:
         if word not in allowed:
-            hint = settings.did_you_mean(str(word), allowed)
+            hint = did_you_mean(str(word), allowed)
             raise SettingsError(f"tune.space: {name} knows {' and '.join(allowed)}, given {word!r}.{hint}")
     return _choices(name, given["choices"], config) if "choices" in given else _interval(name, given, config, known)
 
