@@ -25,12 +25,12 @@ from rich.table import Table
 from lerl import metrics
 from lerl.config import RETIRED, TrainConfig
 from lerl.envs.files import refuse_links, write_whole
+from lerl.envs.text import one_line
 from lerl.lessons import ROLLOUTS, UNTRAINED, mark, marked
 from lerl.planners.counts import fallbacks, in_order, percent
 from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
 from lerl.screen import Screen
 from lerl.settings import brief, read_yaml
-from lerl.streams import one_line
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -7,10 +7,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lerl.envs.text import one_line
+
 if TYPE_CHECKING:
     from lerl.envs.datasets import PrepareReport
-
-from lerl.streams import one_line
 
 FORMATS = "movielens, goodbooks, kuairand, kuairec"
 SETS = (

@@ -12,16 +12,16 @@ import numpy as np
 
 from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.envs.population import Population
+from lerl.envs.text import quoted, visible
 from lerl.evaluate import judged
 from lerl.planners.guard import Guard, Question
 from lerl.planners.llm import LLMPlanner
-from lerl.planners.prompt import AnswerError, Choice, quoted
+from lerl.planners.prompt import AnswerError, Choice
 from lerl.planners.traffic import Asked, Traffic
 from lerl.reading import RunError, reading, resume_command
 from lerl.rollout import Stage
 from lerl.rows import Task, parse_rows
 from lerl.runs import check_run, check_same
-from lerl.streams import visible
 from lerl.trust import check_trust, read_config
 
 SHOWN = 8  # users judged that are named

@@ -44,9 +44,9 @@ from lerl.compare import (
     summarize,
 )
 from lerl.envs.files import write_whole
+from lerl.envs.text import visible
 from lerl.fonts import fit_fonts, one_warning
 from lerl.lessons import UNTRAINED
-from lerl.streams import visible
 
 Floats = NDArray[np.float64]
 

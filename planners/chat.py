@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from lerl.envs.text import plain
 from lerl.planners import environment
 from lerl.planners.completion import FaultError, StatusError, canonical, message_of, parsed, words
 from lerl.planners.dialect import Dialect, Messages, Schema, without_limits
-from lerl.planners.prompt import plain
 from lerl.planners.scripted import expert
 
 SCRIPTED = "scripted:expert"
