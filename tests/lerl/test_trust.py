@@ -316,3 +316,12 @@ def test_a_run_may_itself_be_behind_a_link(tmp_path: Path) -> None:
     (run / "config.yaml").write_text("seed: 3")
     (tmp_path / "latest").symlink_to(run)
     assert read_config(tmp_path / "latest", trust=False).seed == 3
+
+
+def test_all_that_a_run_wants_is_named_before_it_is_allowed() -> None:
+    wants = {**ASKING, "planner__fallback": "mine:Mine", "planner__base_url": "https://evil.example/v1"}
+    run, config = write(Path("theirs"), planner__cache="../victim", **wants)
+    with pytest.raises(UntrustedError) as refused:
+        check_trust(run, config, trust=False)
+    for wanted in ("'mine:Mine'", "writes answers to ../victim", "to https://evil.example/v1"):
+        assert wanted in str(refused.value)
