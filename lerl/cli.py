@@ -310,7 +310,7 @@ def _train(arguments: list[str]) -> None:
         print(_recipe_help("train", TRAIN_HELP, arguments), end="")
         return
     recipe, out, config, given = _configured("train", arguments)
-    _note_idle(config, given)
+    _note_ineffective(config, given)
     folder = out or Path(f"runs/{recipe.stem}-seed{config.seed}")
 
     from lerl.train import train
@@ -411,11 +411,11 @@ def _refuse_unread(command: str, flags: Iterable[str]) -> None:
                 raise UsageError(f"--{flag} does nothing for lerl {command}, only for {reader}; leave it out")
 
 
-def _note_idle(config: "Config", flags: Iterable[str]) -> None:
+def _note_ineffective(config: "Config", flags: Iterable[str]) -> None:
     """Say which flags change nothing beside the other settings."""
-    from lerl.rows import idle
+    from lerl.rows import ineffective
 
-    for flag, why in idle(config, flags).items():
+    for flag, why in ineffective(config, flags).items():
         print(f"lerl: note: --{flag} changes nothing here, since {why}", file=sys.stderr)
 
 
@@ -599,7 +599,7 @@ def _estimate(arguments: list[str]) -> None:
 
     config = settings.configure(settings.find_recipe(recipes[0]), flags)
     _refuse_unread("plan --estimate", flags)
-    _note_idle(config, flags)
+    _note_ineffective(config, flags)
     found = estimate.estimate(config)
     if as_json:
         print(estimate.as_json(found))

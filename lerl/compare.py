@@ -103,7 +103,7 @@ class Fallback(TypedDict):
     causes: dict[str, int]
 
 
-class Short(TypedDict):
+class Undertrained(TypedDict):
     """A row whose policy had too few steps to have learned anything.
 
     mark: "untrained" or "too few steps". steps: that its policy learned for, in the run where that is least. lessons:
@@ -122,7 +122,7 @@ class Summary(TypedDict):
     agents: dict[str, dict[str, Interval]]
     differences: list[Difference]
     fallbacks: NotRequired[dict[str, Fallback]]
-    untrained: NotRequired[dict[str, Short]]
+    untrained: NotRequired[dict[str, Undertrained]]
     notes: NotRequired[list[str]]
 
 
@@ -145,7 +145,7 @@ class Results:
     exposure: pl.DataFrame
     curves: pl.DataFrame
     fallbacks: dict[str, Fallback] = field(default_factory=dict)
-    untrained: dict[str, Short] = field(default_factory=dict)
+    untrained: dict[str, Undertrained] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -361,7 +361,7 @@ def by_reward(summary: Summary) -> list[str]:
     return sorted(summary["agents"], key=lambda row: -_number(summary["agents"][row]["R_cum"]["mean"], -np.inf))
 
 
-def said_of(row: str, untrained: Mapping[str, Short], name: str = "") -> str:
+def said_of(row: str, untrained: Mapping[str, Undertrained], name: str = "") -> str:
     """A row's name, or a shorter one, as it is printed: marked where its policy had too few steps to learn."""
     return marked(name or row, untrained[row]["mark"] if row in untrained else "")
 
@@ -414,9 +414,9 @@ def _fallbacks(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Fallbac
     return found
 
 
-def _untrained(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Short]:
+def _untrained(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Undertrained]:
     """The rows whose policy had too few steps to learn, in one run at least."""
-    found: dict[str, Short] = {}
+    found: dict[str, Undertrained] = {}
     usual = TrainConfig()
     for row in agents:
         policy = row.partition("@")[0].removesuffix("+mmr")  # a row that is re-ranked shares the policy of the other
@@ -702,7 +702,7 @@ def _footnotes(summary: Summary) -> list[str]:
     return lines
 
 
-def _shortage(row: str, short: Short) -> str:
+def _shortage(row: str, short: Undertrained) -> str:
     lessons = f", its planner's lessons took {short['lessons']:,}" if short["lessons"] else ""
     if short["mark"] == UNTRAINED:
         return f"{row}: untrained, its policy took no steps{lessons}"

@@ -209,7 +209,7 @@ def population_of(config: Config) -> Population:
     return synthetic_population(sizes.users, sizes.items, sizes.categories, sizes.dim, sizes.seed)
 
 
-def idle(config: Config, given: Iterable[str]) -> dict[str, str]:
+def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
     """Of keys that were given, those that change nothing beside the other settings, and why."""
     rows, data, env, planner = parse_rows(config), config.data, config.env, config.planner
     off_policy = any(row.learner is not None and LEARNERS[row.learner].off_policy for row in rows)

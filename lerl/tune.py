@@ -421,12 +421,12 @@ def _write_best(trials: list[Trial], config: Config, out: Path) -> None:
         found = dataclasses.replace(found, agents=[found.tune.row, *found.agents])
     tried = ", ".join(f"{name} {value}" for name, value in best.values.items())
     head = f"# The best of {len(trials)} trials by {config.tune.metric} of {row.label} on training users: {tried}\n"
-    head = f"# {NO_EFFECT}\n{head}" if idle(trials) else head
+    head = f"# {NO_EFFECT}\n{head}" if without_effect(trials) else head
     write_whole(out / "best.yaml", head + settings.dump(found))
 
 
-def idle(trials: Sequence[Trial]) -> bool:
-    """Whether several trials were scored, and every user of every trial lived the same."""
+def without_effect(trials: Sequence[Trial]) -> bool:
+    """Whether several trials were scored, and every user had the same sessions in each."""
     scored = [trial.scores for trial in trials if len(trial.scores)]
     return len(scored) > 1 and all(np.array_equal(scores, scored[0]) for scores in scored)
 
@@ -450,7 +450,7 @@ def table(trials: list[Trial], config: Config) -> Table:
 def _caption(trials: list[Trial], whole: bool) -> str:
     refused = [trial for trial in trials if trial.refused]
     lines = ["95 % intervals over users. The best of many trials looks better than it is: judge it with lerl train."]
-    if idle(trials):
+    if without_effect(trials):
         lines = [NO_EFFECT]
     if whole:
         lines.append(f"These {len(trials)} are all settings of the space.")

@@ -413,8 +413,8 @@ def _message(body: bytes, whole: bool) -> str:
     if not whole:  # it may end in the middle of a key, which has six characters for each where it is escaped
         return text[: max(len(text) - 6 * max(map(len, secrets()), default=0), 0)]
     try:
-        told = parsed(text)
-        fault = told.get("error") or told if isinstance(told, dict) else told
+        answer = parsed(text)
+        fault = answer.get("error") or answer if isinstance(answer, dict) else answer
         return message_of(fault) or text
     except RecursionError:
         return text
