@@ -42,8 +42,8 @@ def check_types(owner: Any, section: str = "") -> None:
 def check_range(owner: object, name: str, low: float, high: float = math.inf) -> None:
     """Refuse a strength that is not finite or outside [low, high] with an error that names it."""
     value = getattr(owner, name)
-    if not low <= value <= min(high, LARGEST_FLOAT):
-        huge = isinstance(value, int) and abs(value) > LARGEST_FLOAT
+    huge = isinstance(value, int) and abs(value) > LARGEST_FLOAT
+    if huge or not low <= value <= high or math.isinf(value):
         shown = f"an integer of {value.bit_length():,} bits" if huge else value
         allowed = f"finite and at least {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
         raise ValueError(f"{type(owner).__name__.lower()}.{name} must be {allowed}, given {shown}")
