@@ -417,20 +417,24 @@ def _fallbacks(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Fallbac
 def _untrained(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Undertrained]:
     """The rows whose policy had too few steps to learn, in one run at least."""
     found: dict[str, Undertrained] = {}
-    usual = TrainConfig()
     for row in agents:
         policy = row.partition("@")[0].removesuffix("+mmr")  # a row that is re-ranked shares the policy of the other
         for run in runs:
             steps = run.frames["curves"].filter(pl.col("agent") == policy)["steps"]
             if steps.is_empty():
                 continue
-            train = run.config.get("train") or {}
-            users, rollout = (int(train.get(name, getattr(usual, name))) for name in ("users", "rollout"))
+            users, rollout = _rollout(run.config)
             first, last = int(steps.to_numpy().min()), int(steps.to_numpy().max())
             said, own = mark(last - first, users, rollout), last - first
             if said and (row not in found or own < found[row]["steps"]):
                 found[row] = {"mark": said, "steps": own, "lessons": first, "enough": ROLLOUTS * users * rollout}
     return found
+
+
+def _rollout(config: Mapping[str, Any]) -> tuple[int, int]:
+    """A run's train.users and train.rollout."""
+    train, usual = config.get("train") or {}, TrainConfig()
+    return train.get("users", usual.users), train.get("rollout", usual.rollout)
 
 
 def _notes(runs: Sequence[_Run], agents: Sequence[str]) -> list[str]:
@@ -445,6 +449,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = read_yaml(path)
         if not isinstance(config, dict) or not isinstance(config.get("agents"), list | None):
             raise TypeError("no configuration")
+        if not all(isinstance(config.get(section), dict | None) for section in ("planner", "train")):
+            raise TypeError("a section without keys")
+        if not all(isinstance(count, int) for count in _rollout(config)):
+            raise TypeError("no whole numbers")
         return config
 
 
