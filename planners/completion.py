@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-THOUGHTS = (
-    "reasoning_content",
-    "reasoning",
-    "thinking",
-    "reasoning_details",
-)  # where some servers put what a model says
+THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+"""Where some servers put what a model says."""
+
 STATUSES = {
     "rate_limit_exceeded": 429,
     "rate_limit_error": 429,
