@@ -181,7 +181,7 @@ def _inside(place: Path, folder: Path) -> bool:
 def _files(run: Path, config: Config) -> list[str]:
     """Files outside of the run that it would write, in words."""
     cache = config.planner.cache
-    if cache is None or not _asks(config) or _inside(Path(cache).absolute(), run.resolve()):
+    if cache is None or not _asks(config) or Path(cache).resolve().is_relative_to(run.resolve()):
         return []
     return [f"planner.cache writes answers to {cache}"]
 

@@ -262,8 +262,9 @@ def test_on_a_terminal_an_address_is_asked_about_once(
 def test_a_cache_outside_of_the_run_is_named(tmp_path: Path) -> None:
     model = {**ASKING, "planner__model": "scripted:expert"}
     check_trust(*write(Path("a"), planner__cache="a/cache.sqlite", **model), trust=False)
-    with pytest.raises(UntrustedError, match=r"planner.cache writes answers to \.\./victim"):
-        check_trust(*write(Path("b"), planner__cache="../victim", **model), trust=False)
+    for name, cache in (("b", "../victim"), ("c", "c/../victim"), ("d", f"{tmp_path}/d/../victim")):
+        with pytest.raises(UntrustedError, match=rf"planner.cache writes answers to {cache}"):
+            check_trust(*write(Path(name), planner__cache=cache, **model), trust=False)
 
 
 def link_to_file(run: Path) -> None:
