@@ -602,6 +602,8 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         if self.render_mode is None:
             _no_render_mode(self)
             return None
+        if len(self.plans) != self.num_envs:
+            raise ValueError(f"plans must hold one for each of the {self.num_envs} slots, given {len(self.plans)}")
         return tuple(self._session.render(self.render_mode, slot, plan) for slot, plan in enumerate(self.plans))
 
     def action_masks(self) -> NDArray[np.bool_]:
