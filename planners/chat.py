@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from lerl.envs.text import plain
 from lerl.planners import environment
@@ -373,10 +373,10 @@ def _elsewhere(location: str) -> str:
     """Where a redirect leads to, without what may be a password."""
     try:
         parts = urlsplit(location)
-        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+        place = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     except ValueError:
-        return "a redirect, which is not followed"
-    where = f" to {place}{parts.path}" if place or parts.path else ""
+        place = ""
+    where = f" to {place}" if place else ""
     return f"a redirect{where}, which is not followed: a key goes nowhere but where it was sent"
 
 
