@@ -20,7 +20,7 @@ BRACKETS = {"[": "]", "{": "}", "(": ")"}
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 NAME_KEYS = ("name", "title", "label", "genre", "category")
-LONGEST = 100_000
+LONGEST_LIST = 100_000
 """Characters of a cell that is looked at as a list."""
 
 A_LIST = "a list such as ['Action', 'Drama'], as other rows have it"
@@ -44,10 +44,10 @@ def split_categories(table: Table, column: str, separator: str | None) -> tuple[
         lists = _all_lists(table, column, cells, distinct)
         if lists is not None:
             return _mapped(cells, lists), ", lists"
-        mark, told = _separator(distinct)
+        mark, note = _separator(distinct)
     else:
-        mark, told = separator, f", separated by {separator!r}" if separator else ", one each"
-    return _mapped(cells, {cell: cell.split(mark) if mark else [cell] for cell in distinct}), told
+        mark, note = separator, f", separated by {separator!r}" if separator else ", one each"
+    return _mapped(cells, {cell: cell.split(mark) if mark else [cell] for cell in distinct}), note
 
 
 def unescaped(text: pl.Series) -> tuple[pl.Series, bool]:
@@ -88,7 +88,7 @@ def _all_lists(table: Table, column: str, cells: pl.Series, distinct: list[str])
 
 
 def _bracketed(cell: str) -> bool:
-    return len(cell) <= LONGEST and len(cell) > 1 and BRACKETS.get(cell[0]) == cell[-1]
+    return len(cell) <= LONGEST_LIST and len(cell) > 1 and BRACKETS.get(cell[0]) == cell[-1]
 
 
 def _literal(cell: str) -> list[str] | None:
@@ -159,8 +159,8 @@ def _separator(distinct: list[str]) -> tuple[str, str]:
         parts = {part.strip() for cell in distinct for part in cell.split(mark) if part.strip()}
         if not any(mark in cell for cell in distinct):
             continue
-        alone = len(parts.intersection(distinct))
-        if len(parts) <= whole if mark == "," else (len(parts) < whole and 2 * alone >= len(parts)):
+        own_cells = len(parts.intersection(distinct))
+        if len(parts) <= whole if mark == "," else (len(parts) < whole and 2 * own_cells >= len(parts)):
             return mark, f", separated by {mark!r}: {len(parts)} names (one each they would be {whole})"
         more = f"{whole} names; split at {mark!r} they would be {len(parts)}, which --separator {mark!r} does"
         return "", f", one each: {more}"

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,7 +17,7 @@ WORDS: dict[Any, tuple[Any, str]] = {
 }
 
 Section = TypeVar("Section")
-LARGEST = sys.float_info.max
+LARGEST_FLOAT = sys.float_info.max
 
 
 def check_type(name: str, value: object, kind: Any) -> None:
@@ -42,18 +42,25 @@ def check_types(owner: Any, section: str = "") -> None:
 def check_range(owner: object, name: str, low: float, high: float = math.inf) -> None:
     """Refuse a strength that is not finite or outside [low, high] with an error that names it."""
     value = getattr(owner, name)
-    number = value if isinstance(value, int) else float(value)  # NumPy's small floats cannot be compared with LARGEST
-    if not low <= number <= min(high, LARGEST):
-        huge = isinstance(number, int) and abs(number) > LARGEST
-        shown = f"an integer of {number.bit_length():,} bits" if huge else value
+    huge = isinstance(value, int) and abs(value) > LARGEST_FLOAT
+    if huge or not low <= value <= high or math.isinf(value):
+        shown = f"an integer of {value.bit_length():,} bits" if huge else value
         allowed = f"finite and at least {low:g}" if math.isinf(high) else f"in [{low:g}, {high:g}]"
         raise ValueError(f"{type(owner).__name__.lower()}.{name} must be {allowed}, given {shown}")
 
 
-def did_you_mean(name: str, known: Sequence[str], dashes: str = "") -> str:
-    """A hint at the known name that was likely meant: one that ends in what was given, or else the one most alike."""
+def did_you_mean(name: str, known: Iterable[str], before: str = "", *, quotes: bool = False) -> str:
+    """A hint at the known name that was likely meant: one that ends in what was given, or else the one most alike.
+
+    Args:
+        name: what was given. known: what could have been. before: what stands in front of the known name, such as "--".
+        quotes: whether the known name is quoted.
+    """
+    known = list(known)
     close = [key for key in known if key.endswith(f".{name}")] + difflib.get_close_matches(name, known, 1)
-    return f" Did you mean {dashes}{close[0]}?" if close else ""
+    if not close:
+        return ""
+    return f" Did you mean {before}{repr(close[0]) if quotes else close[0]}?"
 
 
 def placed(message: str, prefix: str, names: Iterable[str]) -> str:

@@ -33,7 +33,7 @@ DENSE_READERS: dict[str, Callable[[Path], DataSet]] = {"kuairec": read_kuairec_d
 """The same for data sets with a matrix in which nearly everybody met everything."""
 
 
-SOME = 20_000
+SAMPLED_ITEMS = 20_000
 """So many items tell whether a catalogue's vectors differ enough to be clustered."""
 
 
@@ -62,7 +62,7 @@ class PrepareReport:
         merged: how many interactions were left out because the user met the item in another row too.
         kinds: chance that each kind of feedback beside the click is ranked above its absence, by name.
         ordered: whether every interaction has its place in time, without which no dynamics can be fitted.
-        directions: how many different directions either side's item vectors have at least, of the first SOME items.
+        directions: how many different directions either side's item vectors have at least, of the first SAMPLED_ITEMS.
     """
 
     name: str
@@ -259,8 +259,8 @@ def _refuse_one_kind(data: DataSet) -> None:
 
 
 def _report(data: DataSet, fitted: "FittedPopulation", ordered: bool) -> PrepareReport:
-    training = fitted.population.training
     people = fitted.population
+    training = people.training
     vectors = people.truth.item_vectors, people.knowledge.item_vectors[:, :-1]
     return PrepareReport(
         name=data.name,
@@ -283,7 +283,7 @@ def _report(data: DataSet, fitted: "FittedPopulation", ordered: bool) -> Prepare
         merged=data.merged,
         kinds={name: fit.auc for name, fit in fitted.kinds.items()},
         ordered=ordered,
-        directions=min(len(np.unique(unit_rows(rows[:SOME]).round(3), axis=0)) for rows in vectors),
+        directions=min(len(np.unique(unit_rows(rows[:SAMPLED_ITEMS]).round(3), axis=0)) for rows in vectors),
     )
 
 

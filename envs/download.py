@@ -190,14 +190,14 @@ def _fetch(address: str, partial: _Partial, most: int, patience: Patience, repor
                 partial.begin(address, _version(answer.headers))
         if total is not None and total > most:
             raise _Refused(f"the server announces {total:,} bytes, allowed are {most:,}; it is not the data set")
-        _write(answer, partial, (begin, total, most), patience, report)
+        _write(answer, partial, begin, total, most, patience, report)
 
 
 def _write(
-    answer: Any, partial: _Partial, bounds: tuple[int, int | None, int], patience: Patience, report: Report
+    answer: Any, partial: _Partial, begin: int, total: int | None, most: int, patience: Patience, report: Report
 ) -> None:
-    """Write what comes from a place on; bounds: that place, bytes of the whole file where known, and most bytes."""
-    done, total, most = bounds
+    """Write what comes behind the first `begin` bytes of a file, which has `total` where that is known."""
+    done = begin
     with _full_disk(partial), partial.data.open("ab") as stream:
         report(done, total)
         for block in _blocks(answer, patience):

@@ -127,9 +127,9 @@ def read_interactions(scan: Scan, columns: Columns, known: NDArray[np.int64] | N
         unknown = log.filter(~pl.col("item").is_in(pl.Series(known).implode()))
         _refuse_rows(scan, unknown, columns.item, "the id of an item in the list of items", ADD_ITEM)
     kept = _one_row_per_pair(log)
-    told = "" if form is None else form.note(log)
+    time = "" if form is None else form.note(log)
     notes = tuple(f"ids of {ids.column} such as 12.0 are read as 12" for ids in (users, items) if ids.float_written)
-    return Read(kept, len(log) - len(kept), item_ids, told, notes)
+    return Read(kept, len(log) - len(kept), item_ids, time, notes)
 
 
 def number_of(identifier: str) -> int:

@@ -9,7 +9,7 @@ import polars as pl
 from lerl.envs.layouts import CLICK_FROM, DataSet, Layout, catalog_of, layout_of, or_id, or_other
 from lerl.envs.scans import scan
 from lerl.envs.tables import Table, parquet, refuse_twice, separated, strings, whole, within
-from lerl.envs.times import SECOND, form_of
+from lerl.envs.times import SECOND, TIME, form_of
 
 NO_GENRE = ("", "unknown", "(no genres listed)")
 GENRES_100K = (
@@ -127,8 +127,8 @@ def _log(table: Table, items: pl.DataFrame) -> pl.DataFrame:
 
 
 def _nanoseconds(table: Table, column: str) -> pl.Series:
-    """A column of seconds since 1970, or of dates in a Parquet file, as Int64 nanoseconds."""
+    """A column of seconds since 1970, or of dates, as Int64 nanoseconds."""
     form = form_of(table.path, table.frame.lazy(), column, "s", pl.LazyFrame.collect)
-    time = table.frame.select(form.nanoseconds.alias(column))[column]
+    time = form.read(table.frame.lazy()).select(pl.col(TIME).alias(column)).collect()[column]
     table.refuse(time.is_null(), column, form.allowed, "correct or remove the row")
     return time

@@ -117,7 +117,7 @@ def read_own_logs(interactions: Path, items: Path | None = None, choices: Choice
         log, left_out = _enough(read.log, choices.min_interactions)
         met = listed.filter(pl.col("item").is_in(log["item"].unique().implode())).sort("item")
         catalog, numbers, dropped = catalog_of(met), met["item"].to_numpy(), len(listed) - len(met)
-    notes = [_told(events, columns, read), *read.notes, *seen]
+    notes = [_columns_note(events, columns, read), *read.notes, *seen]
     if read.merged:
         last = ", then the latest" if columns.time else ", then the highest rating" if columns.rating else ""
         notes.append(f"{read.merged:,} rows repeat a user and an item: kept was one each, a click first{last}")
@@ -137,7 +137,7 @@ def _columns(events: Scan, choices: Choices) -> Columns:
     return Columns(_name(user), _name(item), click, rating, click_from, time, choices.time_unit)
 
 
-def _told(events: Scan, columns: Columns, read: Read) -> str:
+def _columns_note(events: Scan, columns: Columns, read: Read) -> str:
     """A line that says which column was taken for what."""
     click = f"a click is a {columns.rating} of {columns.click_from:g} or more" if columns.click_from is not None else ""
     times = f"times are {columns.time}: {read.time}" if columns.time else "there are no times"
@@ -240,17 +240,17 @@ def _items(listed: Scan, choices: Choices) -> tuple[pl.DataFrame, list[str]]:
     frame = listed.collect(listed.frame.select(pl.col(ROW).alias("row"), **texts)).sort("row")
     table = Table(listed.path, frame, {"id": id_column, "categories": category or ""}, listed.line)
     refuse_twice(table, frame.select("id"), "id", "an id that no other row has")
-    frame, told, entities = _listed(table, _typed_separator(category, choices.separator))
+    frame, split, entities = _listed(table, _typed_separator(category, choices.separator))
     numbers = pl.Series([number_of(text) for text in frame["id"]], dtype=pl.Int64)
     items = or_other(or_id(frame.with_columns(item=numbers)))
     _check_categories(listed, category, items)
     if category:
-        told = f"categories are {category}{told}"
+        taken = f"categories are {category}{split}"
     elif flags:
-        told = f"categories are the {len(flags)} columns of 0 and 1: {_short(list(flags.values()))}"
+        taken = f"categories are the {len(flags)} columns of 0 and 1: {_short(list(flags.values()))}"
     else:
-        told = f"the only category is {OTHER!r}"
-    notes = [f"{listed.path.name}: ids are {id_column}, titles are {title or 'ids'}, {told}"]
+        taken = f"the only category is {OTHER!r}"
+    notes = [f"{listed.path.name}: ids are {id_column}, titles are {title or 'ids'}, {taken}"]
     notes += [f"ids of {id_column} such as 12.0 are read as 12"] if ids.float_written else []
     notes += ["entities of HTML, such as &amp;, are read as the characters they stand for"] if entities else []
     bare = int((frame["categories"].list.len().fill_null(0) == 0).sum())
@@ -260,15 +260,15 @@ def _items(listed: Scan, choices: Choices) -> tuple[pl.DataFrame, list[str]]:
 
 def _listed(table: Table, separator: str | None) -> tuple[pl.DataFrame, str, bool]:
     """The table's frame with lists of categories, how its cells were read, and whether it held entities of HTML."""
-    frame, told = table.frame, ""
+    frame, split = table.frame, ""
     title, in_titles = unescaped(frame["title"])
     frame, in_categories = frame.with_columns(title), False
     if frame["categories"].dtype == pl.String:
         cells, in_categories = unescaped(frame["categories"])
         cleaned = replace(table, frame=frame.with_columns(cells))
-        lists, told = split_categories(cleaned, "categories", separator)
+        lists, split = split_categories(cleaned, "categories", separator)
         frame = frame.with_columns(lists)
-    return frame, told, in_titles or in_categories
+    return frame, split, in_titles or in_categories
 
 
 def _typed_separator(category: str | None, given: str | None) -> str | None:
@@ -291,8 +291,8 @@ def _text(listed: Scan, column: str | None) -> pl.Expr:
 def _cells(listed: Scan, column: str | None, flags: dict[str, str]) -> pl.Expr:
     """The cells of categories: text, or lists where a file's type or columns of 0 and 1 already say which."""
     if flags:
-        told = [pl.when(flag_of(listed, flag)).then(pl.lit(name)) for flag, name in flags.items()]
-        return pl.concat_list(told).list.drop_nulls()
+        names = [pl.when(flag_of(listed, flag)).then(pl.lit(name)) for flag, name in flags.items()]
+        return pl.concat_list(names).list.drop_nulls()
     if column is None:
         return pl.lit([], pl.List(pl.String))
     given = listed.schema[column]
@@ -309,7 +309,7 @@ def _flags(listed: Scan, *used: str | None) -> dict[str, str]:
     if not asked:
         return {}
     found = listed.collect(listed.frame.select(flag_of(listed, c).is_not_null().all().alias(c) for c in asked))
-    flags = [c for c in asked if found[c][0] and len(found)]
+    flags = [c for c in asked if found[c][0]]
     if len(flags) < FEWEST_FLAGS:
         return {}
     head = flags[0].partition("_")[0] + "_"  # as pandas' get_dummies names them: genre_Action, genre_Comedy

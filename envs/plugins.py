@@ -1,6 +1,5 @@
 """Your own classes by name: "my_package.my_module:MyClass"."""
 
-import difflib
 import functools
 import importlib
 import os
@@ -14,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lerl.envs.checks import did_you_mean
 
 
 class PluginError(ValueError):
@@ -51,10 +52,8 @@ def load_plugin(name: str, key: str, known: Iterable[str], methods: Sequence[str
     known = list(known)
     module_name, _, class_name = name.partition(":")
     if not module_name or module_name.startswith(".") or not class_name:
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise PluginError(
-            f"{key} is {name!r}, which is not one of {', '.join(known)}.{hint} "
+            f"{key} is {name!r}, which is not one of {', '.join(known)}.{did_you_mean(name, known, quotes=True)} "
             "Your own class is named as 'my_package.my_module:MyClass'."
         )
     if executed(module_name) is None and os.getcwd() not in sys.path:

@@ -1,9 +1,9 @@
 """Who the users are (truth) and what a recommender may know of them (knowledge)."""
 
 import errno
+import glob
 import json
 import os
-import re
 import shlex
 import shutil
 import tempfile
@@ -398,7 +398,7 @@ def _held(holder: Path) -> Iterator[bool]:
     """Whether this process alone works in a folder; False too where the file system knows no locks."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(holder / "lock")
+    lock = FileLock(holder / "lock", fallback_to_soft=False)
     try:
         lock.acquire(timeout=0)
     except (Timeout, OSError, NotImplementedError):
@@ -414,9 +414,8 @@ def recover(folder: Path) -> None:
     """Clear away what processes left behind that were killed while they replaced a folder, and put it back in its place
     where one had taken it out."""
     place = Path(folder).resolve()
-    left = re.compile(rf"\.{re.escape(place.name)}\.\w{{8}}\.partial")
-    for holder in sorted(place.parent.iterdir()) if place.parent.is_dir() else ():
-        if not left.fullmatch(holder.name) or holder.is_symlink() or not holder.is_dir():
+    for holder in sorted(place.parent.glob(f".{glob.escape(place.name)}.{'?' * 8}.partial")):
+        if holder.is_symlink() or not holder.is_dir():
             continue
         with suppress(OSError), _held(holder) as alone:
             if alone and (holder / OLD).exists() and not place.exists():

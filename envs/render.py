@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.simulator import CLICK_FROM, State, UserSimulator
+from lerl.envs.text import plain
 
 MODES = ("ansi", "rgb_array")
 FPS = 2
@@ -16,7 +17,7 @@ FPS = 2
 
 HEIGHT, WIDTH = 384, 640  # multiples of 16, as video codecs want
 LINE = 22  # pixels
-LONGEST = 80
+LONGEST_NAME = 80
 """Characters of a title, of a category's name and of a plan."""
 
 INK, CLICKED, PALE, PAPER = (32, 32, 32), (0, 114, 60), (140, 140, 140), (255, 255, 255)
@@ -63,7 +64,7 @@ def scene_of(simulator: UserSimulator, state: State, row: int, reveal_hidden: bo
     if reveal_hidden:
         head.append(f"user {state.user[row]}, satisfaction {state.satisfaction[row]:.2f}")
     if plan is not None:
-        head.append(f"plan: {one_line(str(plan))}")
+        head.append(f"plan: {plain(str(plan), LONGEST_NAME)}")
     felt = np.maximum(state.feedback[row, : steps * k], 0)
     foot = [f"reward {felt[-k:].mean():.2f}, so far {felt.sum() / k:.2f}"] if steps else []
     newest = slice((steps - 1) * k, steps * k) if steps else slice(0, 0)
@@ -76,8 +77,8 @@ def _slot(simulator: UserSimulator, number: int, item: int, feedback: float) -> 
     if item < 0:
         return f"{number:3}  empty"
     names = simulator.axis.names
-    groups = ", ".join(one_line(names[group]) for group in simulator.groups[item].tolist() if group >= 0)
-    title = one_line(simulator.population.catalog.titles[item])
+    groups = ", ".join(plain(names[group], LONGEST_NAME) for group in simulator.groups[item].tolist() if group >= 0)
+    title = plain(simulator.population.catalog.titles[item], LONGEST_NAME)
     return f"{number:3}  {_reaction(simulator, feedback):8} {title} ({groups})"
 
 
@@ -88,12 +89,6 @@ def _reaction(simulator: UserSimulator, feedback: float) -> str:
     if kind == "rating":
         return f"{1 + round(4 * feedback)} of 5"
     return f"{feedback:.2f}"
-
-
-def one_line(text: str) -> str:
-    """Text that others wrote, safe to print: no line breaks, no terminal's escapes, at most LONGEST characters."""
-    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text[: 4 * LONGEST]).split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,6 @@
 """The two Gymnasium views of the simulator: one user, and many side by side."""
 
 import dataclasses
-import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis
-from lerl.envs.checks import check_type
+from lerl.envs.checks import check_type, did_you_mean
 from lerl.envs.population import OWN_LOGS, Population, make_command
 from lerl.envs.render import FPS, MODES, check_render_mode, draw, scene_of
 from lerl.envs.simulator import Outcome, SimulatorConfig, State, UserSimulator, configured
@@ -210,13 +209,9 @@ def _check_options(options: Any, known: tuple[str, ...]) -> None:
     for name in options or ():
         if name not in known:
             raise ValueError(
-                f"unknown option {name!r}; this environment's reset knows {' and '.join(known)}.{_hint(name, known)}"
+                f"unknown option {name!r}; this environment's reset knows {' and '.join(known)}."
+                f"{did_you_mean(str(name), known, quotes=True)}"
             )
-
-
-def _hint(name: Any, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(str(name), known, 1)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _check_keywords(given: Iterable[str], known: Sequence[str], view: type) -> None:
@@ -224,8 +219,8 @@ def _check_keywords(given: Iterable[str], known: Sequence[str], view: type) -> N
     for name in given:
         if name not in known:
             raise TypeError(
-                f"{view.__name__}.__init__() got an unexpected keyword argument {name!r}.{_hint(name, known)} "
-                f"The environment knows {', '.join(known)}"
+                f"{view.__name__}.__init__() got an unexpected keyword argument {name!r}."
+                f"{did_you_mean(name, known, quotes=True)} The environment knows {', '.join(known)}"
             )
 
 
@@ -607,6 +602,8 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         if self.render_mode is None:
             _no_render_mode(self)
             return None
+        if len(self.plans) != self.num_envs:
+            raise ValueError(f"plans must hold one for each of the {self.num_envs} slots, given {len(self.plans)}")
         return tuple(self._session.render(self.render_mode, slot, plan) for slot, plan in enumerate(self.plans))
 
     def action_masks(self) -> NDArray[np.bool_]:

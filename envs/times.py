@@ -63,7 +63,7 @@ class Form:
     """One way in which cells tell a time.
 
     Attributes:
-        told: what it is, to print.
+        name: what it is, to print.
         nanoseconds: since 1970, Int64, null where a cell is no time of this form.
         allowed: what a cell must be.
         mend: what to do where it is not.
@@ -72,7 +72,7 @@ class Form:
         parts: what these are made of, as a struct called PARTS; None where they need no such thing.
     """
 
-    told: str
+    name: str
     nanoseconds: pl.Expr
     allowed: str
     mend: str = MEND
@@ -100,7 +100,7 @@ class Form:
             bare = len(read) - zoned
             zone = ", in the zones they name" + (f", {bare:,} that name none in UTC" if bare else "")
         order = f", {days:,} of the day alone, within which the order is the file's" if days else ""
-        return f"{self.told}{zone}{order}"
+        return f"{self.name}{zone}{order}"
 
 
 def form_of(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, collect: Collect) -> Form:
@@ -124,7 +124,7 @@ def form_of(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, coll
     if len(likely) > 1:
         counts = [_reads(frame, form, collect) for form in likely]
         likely = [form for form, count in zip(likely, counts, strict=True) if count == max(counts)]
-    if {DAY_FIRST, MONTH_FIRST} <= {form.told for form in likely}:
+    if {DAY_FIRST, MONTH_FIRST} <= {form.name for form in likely}:
         _refuse_either(path, frame, column, likely, collect)
     return likely[0] if max(counts) else _smaller(path, frame, column, unit, likely[0], collect)
 
@@ -138,7 +138,7 @@ def _forms(path: Path, column: str, dtype: pl.DataType, unit: str | None) -> lis
     if dtype == pl.Date or dtype == pl.Datetime:
         return [_typed(column, dtype)]
     if dtype == pl.String:
-        return [*_number_forms(column, dtype, unit), *(_date_form(column, told) for told in DATES)]
+        return [*_number_forms(column, dtype, unit), *(_date_form(column, name) for name in DATES)]
     if dtype.is_numeric() and dtype != pl.Float32:  # which knows times since 1970 to two minutes
         return _number_forms(column, dtype, unit)
     raise refused_type(path, column, dtype, "numbers and dates")
@@ -193,11 +193,11 @@ def _eight_digits(number: pl.Expr) -> Form:
     return Form("dates of eight digits, year, month, day", nanoseconds, allowed, days=nanoseconds.is_not_null())
 
 
-def _date_form(column: str, told: str) -> Form:
-    found = pl.col(column).str.strip_chars().str.extract_groups(f"(?i)^{DATES[told]}{CLOCK}$")
+def _date_form(column: str, name: str) -> Form:
+    found = pl.col(column).str.strip_chars().str.extract_groups(f"(?i)^{DATES[name]}{CLOCK}$")
     return Form(
-        told,
-        _nanoseconds(named=MONTH_NAME in DATES[told]),
+        name,
+        _nanoseconds(named=MONTH_NAME in DATES[name]),
         A_DATE,
         zoned=_part("zone").is_not_null(),
         days=_part("year").is_not_null() & _part("hour").is_null(),
@@ -236,7 +236,7 @@ def _nanoseconds(named: bool) -> pl.Expr:
 
 def _refuse_either(path: Path, frame: pl.LazyFrame, column: str, forms: Sequence[Form], collect: Collect) -> None:
     """Refuse a column whose every date has another meaning with the month first, for which no row decides."""
-    one, other = (next(form for form in forms if form.told == told) for told in (DAY_FIRST, MONTH_FIRST))
+    one, other = (next(form for form in forms if form.name == name) for name in (DAY_FIRST, MONTH_FIRST))
     both = other.read(one.read(frame.select(column)).select(column, first=TIME)).filter(pl.col("first") != pl.col(TIME))
     differing = collect(both.select(column).head(1))
     if len(differing):
@@ -265,7 +265,7 @@ def _smaller(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, unr
     if unit is not None:
         allowed = f"a number of {UNIT_NAMES[unit]} since 1970 or another start, 0 or more"
         own = _unit_form(column, dtype, unit, first=0)
-        return replace(own, told=f"{UNIT_NAMES[unit]} from a start of their own", allowed=allowed)
+        return replace(own, name=f"{UNIT_NAMES[unit]} from a start of their own", allowed=allowed)
     raise DataError(
         f"{path}, column {column}: given numbers from {_shown(low)} to {_shown(high)}, which are times {SPAN} in no "
         f"unit since 1970 ({', '.join(UNITS)}); write dates such as 2024-05-31 (a spreadsheet's days and years too), "

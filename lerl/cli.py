@@ -226,7 +226,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str], debug: bool) -> int:
     try:
         collect_seldom()
-        _refuse_nul(arguments)
+        _refuse_nameless(arguments)
         with suppress(_HelpShown):
             _dispatch(arguments)
     except BaseException as error:  # a sys.exit() in somebody's own code and a panic of Polars are no Exceptions
@@ -234,11 +234,14 @@ def _run(arguments: list[str], debug: bool) -> int:
     return 0
 
 
-def _refuse_nul(arguments: Sequence[str]) -> None:
+def _refuse_nameless(arguments: Sequence[str]) -> None:
     """Refuse what no file and no name can be called, before a library stumbles over it."""
     for argument in arguments:
         if "\0" in argument:
             raise UsageError(f"{argument!r} holds a NUL character, which no name and no path has; leave it out")
+        if argument != argument.encode(errors="ignore").decode():
+            given = repr(os.fsencode(argument))[1:]
+            raise UsageError(f"{given} is no UTF-8, as names of files have to be; give another name")
 
 
 def _report(error: BaseException, debug: bool) -> int:
@@ -286,10 +289,6 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def _dispatch(arguments: list[str]) -> None:
-    for word in arguments:
-        if word != word.encode(errors="ignore").decode():
-            given = repr(os.fsencode(word))[1:]
-            raise UsageError(f"{given} is no UTF-8, as names of files have to be; give another name")
     first = arguments[0] if arguments else ""
     if first in COMMANDS:
         COMMANDS[first](arguments[1:])
@@ -311,7 +310,7 @@ def _train(arguments: list[str]) -> None:
         print(_recipe_help("train", TRAIN_HELP, arguments), end="")
         return
     recipe, out, config, given = _configured("train", arguments)
-    _note_idle(config, given)
+    _note_ineffective(config, given)
     folder = out or Path(f"runs/{recipe.stem}-seed{config.seed}")
 
     from lerl.train import train
@@ -322,19 +321,19 @@ def _train(arguments: list[str]) -> None:
 
 
 def _resume(words: list[str], flags: dict[str, str | None]) -> None:
-    run, trust = flags.pop("resume"), "trust" in flags
-    given = [run, flags.pop("trust", None), *words]  # --trust may stand in front of the run's name, or of --resume's
+    trust = "trust" in flags
+    given = [flags.pop("resume"), flags.pop("trust", None), *words]  # --trust may stand in front of the run's name
     runs = [word for word in given if word is not None]
     if len(runs) != 1 or flags:
         raise UsageError(
             "--resume takes a run and nothing else but --trust, such as lerl train --resume runs/quickstart-seed0"
         )
-    run = runs[0]
+    run = Path(runs[0])
 
     from lerl.train import resume
 
-    with _resumable(Path(run)):
-        _print_results(Path(run), resume(Path(run), trust).evaluation.bootstrap)
+    with _resumable(run):
+        _print_results(run, resume(run, trust).evaluation.bootstrap)
 
 
 @contextmanager
@@ -412,11 +411,11 @@ def _refuse_unread(command: str, flags: Iterable[str]) -> None:
                 raise UsageError(f"--{flag} does nothing for lerl {command}, only for {reader}; leave it out")
 
 
-def _note_idle(config: "Config", flags: Iterable[str]) -> None:
+def _note_ineffective(config: "Config", flags: Iterable[str]) -> None:
     """Say which flags change nothing beside the other settings."""
-    from lerl.rows import idle
+    from lerl.rows import ineffective
 
-    for flag, why in idle(config, flags).items():
+    for flag, why in ineffective(config, flags).items():
         print(f"lerl: note: --{flag} changes nothing here, since {why}", file=sys.stderr)
 
 
@@ -600,7 +599,7 @@ def _estimate(arguments: list[str]) -> None:
 
     config = settings.configure(settings.find_recipe(recipes[0]), flags)
     _refuse_unread("plan --estimate", flags)
-    _note_idle(config, flags)
+    _note_ineffective(config, flags)
     found = estimate.estimate(config)
     if as_json:
         print(estimate.as_json(found))

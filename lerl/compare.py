@@ -25,12 +25,12 @@ from rich.table import Table
 from lerl import metrics
 from lerl.config import RETIRED, TrainConfig
 from lerl.envs.files import refuse_links, write_whole
+from lerl.envs.text import one_line
 from lerl.lessons import ROLLOUTS, UNTRAINED, mark, marked
 from lerl.planners.counts import fallbacks, in_order, percent
 from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
 from lerl.screen import Screen
 from lerl.settings import brief, read_yaml
-from lerl.streams import one_line
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -103,7 +103,7 @@ class Fallback(TypedDict):
     causes: dict[str, int]
 
 
-class Short(TypedDict):
+class Undertrained(TypedDict):
     """A row whose policy had too few steps to have learned anything.
 
     mark: "untrained" or "too few steps". steps: that its policy learned for, in the run where that is least. lessons:
@@ -122,7 +122,7 @@ class Summary(TypedDict):
     agents: dict[str, dict[str, Interval]]
     differences: list[Difference]
     fallbacks: NotRequired[dict[str, Fallback]]
-    untrained: NotRequired[dict[str, Short]]
+    untrained: NotRequired[dict[str, Undertrained]]
     notes: NotRequired[list[str]]
 
 
@@ -145,7 +145,7 @@ class Results:
     exposure: pl.DataFrame
     curves: pl.DataFrame
     fallbacks: dict[str, Fallback] = field(default_factory=dict)
-    untrained: dict[str, Short] = field(default_factory=dict)
+    untrained: dict[str, Undertrained] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -361,7 +361,7 @@ def by_reward(summary: Summary) -> list[str]:
     return sorted(summary["agents"], key=lambda row: -_number(summary["agents"][row]["R_cum"]["mean"], -np.inf))
 
 
-def said_of(row: str, untrained: Mapping[str, Short], name: str = "") -> str:
+def said_of(row: str, untrained: Mapping[str, Undertrained], name: str = "") -> str:
     """A row's name, or a shorter one, as it is printed: marked where its policy had too few steps to learn."""
     return marked(name or row, untrained[row]["mark"] if row in untrained else "")
 
@@ -414,23 +414,27 @@ def _fallbacks(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Fallbac
     return found
 
 
-def _untrained(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Short]:
+def _untrained(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Undertrained]:
     """The rows whose policy had too few steps to learn, in one run at least."""
-    found: dict[str, Short] = {}
-    usual = TrainConfig()
+    found: dict[str, Undertrained] = {}
     for row in agents:
         policy = row.partition("@")[0].removesuffix("+mmr")  # a row that is re-ranked shares the policy of the other
         for run in runs:
             steps = run.frames["curves"].filter(pl.col("agent") == policy)["steps"]
             if steps.is_empty():
                 continue
-            train = run.config.get("train") or {}
-            users, rollout = (int(train.get(name, getattr(usual, name))) for name in ("users", "rollout"))
+            users, rollout = _rollout(run.config)
             first, last = int(steps.to_numpy().min()), int(steps.to_numpy().max())
             said, own = mark(last - first, users, rollout), last - first
             if said and (row not in found or own < found[row]["steps"]):
                 found[row] = {"mark": said, "steps": own, "lessons": first, "enough": ROLLOUTS * users * rollout}
     return found
+
+
+def _rollout(config: Mapping[str, Any]) -> tuple[int, int]:
+    """A run's train.users and train.rollout."""
+    train, usual = config.get("train") or {}, TrainConfig()
+    return train.get("users", usual.users), train.get("rollout", usual.rollout)
 
 
 def _notes(runs: Sequence[_Run], agents: Sequence[str]) -> list[str]:
@@ -445,6 +449,10 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = read_yaml(path)
         if not isinstance(config, dict) or not isinstance(config.get("agents"), list | None):
             raise TypeError("no configuration")
+        if not all(isinstance(config.get(section), dict | None) for section in ("planner", "train")):
+            raise TypeError("a section without keys")
+        if not all(isinstance(count, int) for count in _rollout(config)):
+            raise TypeError("no whole numbers")
         return config
 
 
@@ -702,7 +710,7 @@ def _footnotes(summary: Summary) -> list[str]:
     return lines
 
 
-def _shortage(row: str, short: Short) -> str:
+def _shortage(row: str, short: Undertrained) -> str:
     lessons = f", its planner's lessons took {short['lessons']:,}" if short["lessons"] else ""
     if short["mark"] == UNTRAINED:
         return f"{row}: untrained, its policy took no steps{lessons}"

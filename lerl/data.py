@@ -7,10 +7,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lerl.envs.text import one_line
+
 if TYPE_CHECKING:
     from lerl.envs.datasets import PrepareReport
-
-from lerl.streams import one_line
 
 FORMATS = "movielens, goodbooks, kuairand, kuairec"
 SETS = (
@@ -133,7 +133,7 @@ def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> 
     from lerl.envs.own_logs import Choices
 
     options = {name: given.pop(name) for name in ("dim", "seed", "overwrite")}
-    with _alone(out, options["overwrite"]):
+    with _locked_where_replaced(out, options["overwrite"]):
         report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, **options)
     print_rows(report.rows())
     _say_next(out, report, LOGS)
@@ -155,7 +155,7 @@ def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
     from lerl.envs.datasets import prepare
     from lerl.settings import recipes
 
-    with _alone(out, options["overwrite"]):
+    with _locked_where_replaced(out, options["overwrite"]):
         report = prepare(format, folder, out, note=_note, **options)
     print_rows(report.rows())
     _say_next(out, report, format if format in recipes() else LOGS, dense=options.get("dense", False))
@@ -171,7 +171,7 @@ def _describe(folder: Path, out: Path | None) -> None:
 
 
 @contextmanager
-def _alone(out: Path, overwrite: bool) -> Iterator[None]:
+def _locked_where_replaced(out: Path, overwrite: bool) -> Iterator[None]:
     """Keep a data set that is to be replaced from other commands that work in it."""
     from lerl.envs.population import ABOUT_FILE
     from lerl.locks import locked

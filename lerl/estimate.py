@@ -233,7 +233,7 @@ def _costs(config: Config, rows: list[Row], task: Task, sample: Sample) -> list[
     """In the order of a run: lessons of each planner, then training under it, and evaluation at the end."""
     ledger, planner, train = _Ledger(sample), config.planner, config.train
     lot = lessons(planner.sessions, train.steps, config.env.max_steps) // 2
-    lived = 2 * lot * sample.length
+    lesson_steps = 2 * lot * sample.length
     version = 0
     if lot and any(row.planner == "llm" for row in rows):
         written = min(planner.reflections, lot)
@@ -245,10 +245,10 @@ def _costs(config: Config, rows: list[Row], task: Task, sample: Sample) -> list[
             ledger.add("learn llm: reflections", 0.0, 2 * written, 2 * written, sample.session, answer)
     if lot and any(row.planner == "distilled" for row in rows):
         asked = 2.0 * min(planner.refresh, lot * sample.length)
-        ledger.add("learn distilled", lived, asked, asked, sample.prompt, sample.answer)
+        ledger.add("learn distilled", lesson_steps, asked, asked, sample.prompt, sample.answer)
     llm = [row for row in rows if row.planner == "llm"]
     for name in dict.fromkeys(row.learner for row in llm if row.learner is not None):
-        steps = max(train.steps - lived, 0.0)
+        steps = max(train.steps - lesson_steps, 0.0)
         points = train.evaluations + 1 if steps else 1
         ledger.plan(f"train llm+{name}", steps, version)
         ledger.plan(f"train llm+{name}: learning curve", points * train.validation * sample.length, version)

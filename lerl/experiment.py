@@ -16,6 +16,7 @@ from typing import Any
 from lerl import settings, train
 from lerl.agents.baselines import BASELINES
 from lerl.config import Config, ExperimentConfig, TuneConfig
+from lerl.envs.checks import did_you_mean
 from lerl.planners.llm import MODELS
 from lerl.reading import reading
 from lerl.rows import PLANNED, SASREC, Row, parse_row
@@ -306,7 +307,7 @@ def _check_words(worlds: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Map
 def _known(names: Any, allowed: Mapping[str, Any], where: str) -> list[str]:
     for name in names:
         if name not in allowed:
-            hint = settings.did_you_mean(str(name), list(allowed))
+            hint = did_you_mean(str(name), list(allowed))
             raise SettingsError(f"{where} names {name!r}, which is not there.{hint} There are {', '.join(allowed)}")
     return list(names)
 

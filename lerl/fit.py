@@ -76,7 +76,7 @@ class Fitter:
         self.task, self.folder, self.report = task, folder, report
         self.how = how or f"go on with: {resume_command(folder)}"
         self._taught: dict[str, tuple[Planner, int]] = {}
-        self._told: set[str] = set()
+        self._announced: set[str] = set()
         self._stage: Stage | None = None
         self._guard: Guard | None = None
 
@@ -208,8 +208,8 @@ class Fitter:
         if name is None:
             return None, 0
         built = self._new_planner(name)
-        if hasattr(built, "session_ended") and name not in self._told:
-            self._told.add(name)
+        if hasattr(built, "session_ended") and name not in self._announced:
+            self._announced.add(name)
             self._tell_lessons(self._name(name))
         if not self._keeps(built):
             if not self._learns(built):

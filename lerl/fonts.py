@@ -20,7 +20,7 @@ BOXES = "Last Resort"
 
 
 @contextmanager
-def one_warning() -> Iterator[None]:
+def no_warning_per_letter() -> Iterator[None]:
     """Keep Matplotlib from a warning for each letter, and for each font that has no regular weight."""
     log = logging.getLogger("matplotlib.font_manager")
     before = log.level

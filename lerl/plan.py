@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from lerl.agents.hierarchical import HierarchicalAgent
+from lerl.config import Config
 from lerl.envs.population import Population
+from lerl.envs.text import quoted, visible
 from lerl.evaluate import judged
 from lerl.planners.guard import Guard, Question
 from lerl.planners.llm import LLMPlanner
-from lerl.planners.prompt import AnswerError, Choice, quoted
+from lerl.planners.prompt import AnswerError, Choice
 from lerl.planners.traffic import Asked, Traffic
 from lerl.reading import RunError, reading, resume_command
 from lerl.rollout import Stage
 from lerl.rows import Task, parse_rows
 from lerl.runs import check_run, check_same
-from lerl.streams import visible
 from lerl.trust import check_trust, read_config
 
 SHOWN = 8  # users judged that are named
@@ -77,8 +78,7 @@ def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Exp
 
     Args:
         run: its folder. user: a training or evaluation user, the first one that the run judged when none.
-        steps: slates shown before the plan.
-        trust: whether what the run wants is allowed, see `lerl.trust.read_config`.
+        steps: slates shown before the plan. trust: see `lerl.trust.read_config`.
 
     Raises:
         RunError: there is no such run or user, the run has no chat model, or the session ended before.
@@ -86,11 +86,7 @@ def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Exp
     """
     about = check_run(run)
     config = read_config(run, trust, asks=False)
-    if not any(row.planner == "llm" for row in parse_rows(config)):
-        raise RunError(
-            f"no row of {run} is planned by a chat model; train one with: lerl train RECIPE --planner.name llm "
-            "--planner.model PROVIDER:NAME"
-        )
+    _refuse_unplanned(run, config)
     task = Task.load(config)
     config = task.config
     check_same(run, about, task)
@@ -128,6 +124,14 @@ def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Exp
             witness.failures(question),
             witness.refusal() if answer.cause == "breaker" else "",
             tuple(witness.sent),
+        )
+
+
+def _refuse_unplanned(run: Path, config: Config) -> None:
+    if not any(row.planner == "llm" for row in parse_rows(config)):
+        raise RunError(
+            f"no row of {run} is planned by a chat model; train one with: lerl train RECIPE --planner.name llm "
+            "--planner.model PROVIDER:NAME"
         )
 
 

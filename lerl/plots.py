@@ -44,9 +44,9 @@ from lerl.compare import (
     summarize,
 )
 from lerl.envs.files import write_whole
-from lerl.fonts import fit_fonts, one_warning
+from lerl.envs.text import visible
+from lerl.fonts import fit_fonts, no_warning_per_letter
 from lerl.lessons import UNTRAINED
-from lerl.streams import visible
 
 Floats = NDArray[np.float64]
 
@@ -559,7 +559,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     """Write both formats without date or version, so that equal pictures are equal files."""
     _show_names(figure)
     kinds: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
-    with one_warning():
+    with no_warning_per_letter():
         drawn = {kind: _drawn(figure, kind, metadata) for kind, metadata in kinds.items()}
         if fit_fonts(figure):
             drawn = {kind: _drawn(figure, kind, metadata) for kind, metadata in kinds.items()}

@@ -19,10 +19,11 @@ import numpy as np
 
 from lerl.config import PlannerConfig
 from lerl.envs.catalog import Axis
+from lerl.envs.text import quoted
 from lerl.planners.base import PlanContexts
 from lerl.planners.guard import Guard, Question
 from lerl.planners.llm import LLMPlanner
-from lerl.planners.prompt import Choice, Prompts, quoted
+from lerl.planners.prompt import Choice, Prompts
 from lerl.planners.traffic import Asked
 
 NAMES = (

@@ -1,6 +1,5 @@
 """The rows of a comparison: what a name such as boredom+ppo stands for, and the task that all rows share."""
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.learners import LEARNERS
 from lerl.config import Config
 from lerl.envs.catalog import Axis
+from lerl.envs.checks import did_you_mean
 from lerl.envs.draws import seed_from
 from lerl.envs.plugins import PluginError, load_plugin
 from lerl.envs.population import MissingDataError, Population
@@ -81,8 +81,7 @@ def parse_row(name: str, main_planner: str) -> Row:
     head, _, scorer = name.partition("+")
     planner = main_planner if head == "planner" else head
     if scorer not in SCORERS:
-        close = difflib.get_close_matches(name, _examples(), 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
+        hint = did_you_mean(name, _examples(), quotes=True)
         raise PluginError(
             f"agents names {name!r}, which is no row.{hint} Rows are PLANNER+LEARNER, PLANNER+greedy, "
             f"PLANNER+mmr, PLANNER+ppo+mmr, flat in a planner's place, {', '.join((*RANKED, *BASELINES))}, or your own "
@@ -210,7 +209,7 @@ def population_of(config: Config) -> Population:
     return synthetic_population(sizes.users, sizes.items, sizes.categories, sizes.dim, sizes.seed)
 
 
-def idle(config: Config, given: Iterable[str]) -> dict[str, str]:
+def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
     """Of keys that were given, those that change nothing beside the other settings, and why."""
     rows, data, env, planner = parse_rows(config), config.data, config.env, config.planner
     off_policy = any(row.learner is not None and LEARNERS[row.learner].off_policy for row in rows)

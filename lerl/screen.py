@@ -7,7 +7,8 @@ from typing import IO, Any
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from lerl.streams import Lasting, visible
+from lerl.envs.text import visible
+from lerl.streams import Lasting
 
 
 class Screen(Console):

@@ -148,8 +148,7 @@ def sensitivity(
         paths: run folders of one recipe that differ in their seed.
         out: folder for sensitivity.json, and sensitivity.png and .svg.
         reference: the row that the best other one is held against; the recipe's first where None.
-        bootstrap, seed: see `lerl.compare.summarize`.
-        trust: whether what the runs want is allowed, see `lerl.trust.read_config`.
+        bootstrap, seed: see `lerl.compare.summarize`. trust: see `lerl.trust.read_config`.
 
     Raises:
         RunError: runs that cannot be compared or were not trained to their end, or on users without a log.

@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import itertools
 import re
-import sys
 import types
 import warnings
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
@@ -20,14 +19,12 @@ from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from lerl.config import MOST, RETIRED, Config
-from lerl.envs.checks import did_you_mean as did_you_mean
-from lerl.envs.checks import placed
+from lerl.envs.checks import LARGEST_FLOAT, did_you_mean, placed
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 
-
-LARGEST, MOST_VALUES, DEEPEST, LONGEST = 1 << 18, 20_000, 40, 100
-"""Bytes of a YAML file, values and levels that it may stand for, characters of a number: lerl's own need a tenth."""
+MOST_BYTES, MOST_VALUES, MOST_LEVELS, MOST_DIGITS = 1 << 18, 20_000, 40, 100
+"""Of a YAML file, of what it may stand for, and of a number in it: lerl's own need a tenth."""
 BRIEF = 200  # characters of a value in an error
 
 
@@ -57,10 +54,10 @@ def _count(node: yaml.Node, known: dict[int, int], depth: int) -> int:
         SettingsError: there are too many, they lie too deep, or a number is too long to be one.
     """
     line = node.start_mark.line + 1
-    if known.get(id(node), 1) == 0 or depth > DEEPEST:
-        raise SettingsError(f"line {line} lies more than {DEEPEST} levels deep; write it flatter")
+    if known.get(id(node), 1) == 0 or depth > MOST_LEVELS:
+        raise SettingsError(f"line {line} lies more than {MOST_LEVELS} levels deep; write it flatter")
     if isinstance(node, yaml.ScalarNode):
-        if len(node.value) > LONGEST and node.tag != "tag:yaml.org,2002:str":
+        if len(node.value) > MOST_DIGITS and node.tag != "tag:yaml.org,2002:str":
             raise SettingsError(f"line {line} holds a number of {len(node.value):,} characters; give a shorter one")
         return 1
     if id(node) not in known:
@@ -273,8 +270,8 @@ def read_yaml(path: Path) -> Any:
         SettingsError: it cannot be read, or would take too much time and memory.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise SettingsError(f"has more than {LARGEST:,} bytes, which no recipe needs; give a smaller file")
+        if path.stat().st_size > MOST_BYTES:
+            raise SettingsError(f"has more than {MOST_BYTES:,} bytes, which no recipe needs; give a smaller file")
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except SettingsError:
         raise
@@ -293,9 +290,9 @@ def _sections(path: Path) -> Mapping[str, Any]:
     return content or {}
 
 
-def brief(told: str) -> str:
+def brief(value: str) -> str:
     """A value, in words, as an error shows it."""
-    return told if len(told) <= BRIEF else f"{told[:BRIEF]}..."
+    return value if len(value) <= BRIEF else f"{value[:BRIEF]}..."
 
 
 def _flat(values: Mapping[str, Any], known: Mapping[str, Key], prefix: str = "") -> dict[str, Any]:
@@ -370,15 +367,15 @@ def _shielded(values: Mapping[str, Any], known: Mapping[str, Key]) -> dict[str, 
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and "\0" in text:
                 raise SettingsError(f"{name} holds a NUL character, which no name and no path has; leave it out")
-        if isinstance(value, int) and abs(value) > sys.float_info.max:
-            raise SettingsError(f"{name} must be a number up to {sys.float_info.max:g}, given a larger one")
+        if isinstance(value, int) and abs(value) > LARGEST_FLOAT:
+            raise SettingsError(f"{name} must be a number up to {LARGEST_FLOAT:g}, given a larger one")
         if isinstance(value, str) and not _is_text(value, known[name]):
             try:
                 _Loader(value).get_single_node()
             except SettingsError as error:
                 raise SettingsError(f"{name}: {str(error).removeprefix('line 1 ')}") from None
             except (yaml.YAMLError, RecursionError):
-                pass  # which is told as a value of a wrong type
+                pass  # which is refused as a value of a wrong type
     return {name: "text" if _is_text(value, known[name]) else value for name, value in values.items()}
 
 

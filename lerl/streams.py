@@ -1,28 +1,10 @@
-"""What is printed and drawn: on streams that outlive their readers, and without what could command a terminal.
-
-Names of categories, reasons of servers and much else that is printed was written by others.
-"""
+"""Standard streams that outlive their readers, and that write nothing which could command a terminal."""
 
 import os
-import re
 from contextlib import suppress
 from typing import Any, TextIO
 
-UNSEEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
-)
-"""Characters that no page shows, and that a terminal or an SVG file takes for something else: control characters but
-line feed and tab, marks that turn the direction of reading, halves of characters."""
-
-
-def visible(text: str) -> str:
-    """A text as it may be printed or drawn, U+FFFD in the place of each character of `UNSEEN`."""
-    return UNSEEN.sub("\ufffd", text)
-
-
-def one_line(text: str) -> str:
-    """The same without line breaks and tabs, for a name in a table."""
-    return visible(re.sub(r"[\t\n]", " ", text))
+from lerl.envs.text import visible
 
 
 class Lasting:
@@ -45,9 +27,10 @@ class Lasting:
     def command(self, text: str) -> None:
         """Write a text as it is."""
         try:
-            self._stream.write(text)
-        except UnicodeEncodeError as error:
-            self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+            try:
+                self._stream.write(text)
+            except UnicodeEncodeError as error:
+                self._stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
         except OSError as error:
             self._lose(error)
 

@@ -65,7 +65,8 @@ def check_trust(run: Path, config: Config, trust: bool, asks: bool = True) -> No
     if trust or (not code and not paths and _answered_yes(run, address)):
         sign(run, config, (run / "config.yaml").read_text(encoding="utf-8"))
         return
-    what = code or paths or [f"planner.base_url sends its questions, with the key where there is one, to {address}"]
+    sends = [f"planner.base_url sends its questions, with the key where there is one, to {address}"] if address else []
+    what = code + paths + sends
     raise UntrustedError(
         f"{run} was not made here by you, or was changed since, and {'; '.join(what)}; look at its config.yaml, and "
         "give the command again with --trust to allow this"
@@ -146,7 +147,7 @@ def _code(run: Path, config: Config) -> list[str]:
 def _classes(config: Config) -> Iterator[tuple[str, str]]:
     """All that a configuration names as "module:Class", with its key."""
     named = [("planner.name", config.planner.name), ("planner.fallback", config.planner.fallback)]
-    named += [("agents", name.partition("+")[0] if "+" in name else name) for name in config.agents]
+    named += [("agents", name.partition("+")[0]) for name in config.agents]
     named += [("env.response", config.env.response), ("env.leave.rule", config.env.leave.rule)]
     named += [("tune.row", config.tune.row.partition("+")[0])]
     yield from dict.fromkeys((key, name) for key, name in named if ":" in name)
@@ -180,7 +181,7 @@ def _inside(place: Path, folder: Path) -> bool:
 def _files(run: Path, config: Config) -> list[str]:
     """Files outside of the run that it would write, in words."""
     cache = config.planner.cache
-    if cache is None or not _asks(config) or _inside(Path(cache).absolute(), run.resolve()):
+    if cache is None or not _asks(config) or Path(cache).resolve().is_relative_to(run.resolve()):
         return []
     return [f"planner.cache writes answers to {cache}"]
 

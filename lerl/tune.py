@@ -24,6 +24,7 @@ from rich.table import Table
 
 from lerl import settings
 from lerl.config import Config
+from lerl.envs.checks import did_you_mean
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
 from lerl.envs.plugins import PluginError
@@ -150,7 +151,7 @@ def _range(name: str, given: Any, config: Config, row: Row, known: Mapping[str, 
     allowed = ("choices",) if "choices" in given else ("low", "high", "log")
     for word in given:
         if word not in allowed:
-            hint = settings.did_you_mean(str(word), allowed)
+            hint = did_you_mean(str(word), allowed)
             raise SettingsError(f"tune.space: {name} knows {' and '.join(allowed)}, given {word!r}.{hint}")
     return _choices(name, given["choices"], config) if "choices" in given else _interval(name, given, config, known)
 
@@ -420,12 +421,12 @@ def _write_best(trials: list[Trial], config: Config, out: Path) -> None:
         found = dataclasses.replace(found, agents=[found.tune.row, *found.agents])
     tried = ", ".join(f"{name} {value}" for name, value in best.values.items())
     head = f"# The best of {len(trials)} trials by {config.tune.metric} of {row.label} on training users: {tried}\n"
-    head = f"# {NO_EFFECT}\n{head}" if idle(trials) else head
+    head = f"# {NO_EFFECT}\n{head}" if without_effect(trials) else head
     write_whole(out / "best.yaml", head + settings.dump(found))
 
 
-def idle(trials: Sequence[Trial]) -> bool:
-    """Whether several trials were scored, and every user of every trial lived the same."""
+def without_effect(trials: Sequence[Trial]) -> bool:
+    """Whether several trials were scored, and every user had the same sessions in each."""
     scored = [trial.scores for trial in trials if len(trial.scores)]
     return len(scored) > 1 and all(np.array_equal(scores, scored[0]) for scores in scored)
 
@@ -449,7 +450,7 @@ def table(trials: list[Trial], config: Config) -> Table:
 def _caption(trials: list[Trial], whole: bool) -> str:
     refused = [trial for trial in trials if trial.refused]
     lines = ["95 % intervals over users. The best of many trials looks better than it is: judge it with lerl train."]
-    if idle(trials):
+    if without_effect(trials):
         lines = [NO_EFFECT]
     if whole:
         lines.append(f"These {len(trials)} are all settings of the space.")

@@ -242,7 +242,7 @@ def _judged(setting: str, world: _World, held: list[_Held], draws: int, tail: fl
             {name: estimates[row] for name, estimates in found.items()},
             max(about["steps"] for about in world.about[row]),
             _mean_seconds(world.about[row]),
-            max(str(about.get("mark", "")) for about in world.about[row]),
+            max(str(about.get("mark", "")) for about in world.about[row]),  # "" < "too few steps" < "untrained"
         )
         for row, label in enumerate(world.labels)
     ]

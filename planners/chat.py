@@ -12,12 +12,12 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
+from lerl.envs.text import plain
 from lerl.planners import environment
 from lerl.planners.completion import FaultError, StatusError, canonical, message_of, parsed, words
 from lerl.planners.dialect import Dialect, Messages, Schema, without_limits
-from lerl.planners.prompt import plain
 from lerl.planners.scripted import expert
 
 SCRIPTED = "scripted:expert"
@@ -373,10 +373,10 @@ def _elsewhere(location: str) -> str:
     """Where a redirect leads to, without what may be a password."""
     try:
         parts = urlsplit(location)
-        place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+        place = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
     except ValueError:
-        return "a redirect, which is not followed"
-    where = f" to {place}{parts.path}" if place or parts.path else ""
+        place = ""
+    where = f" to {place}" if place else ""
     return f"a redirect{where}, which is not followed: a key goes nowhere but where it was sent"
 
 
@@ -413,8 +413,8 @@ def _message(body: bytes, whole: bool) -> str:
     if not whole:  # it may end in the middle of a key, which has six characters for each where it is escaped
         return text[: max(len(text) - 6 * max(map(len, secrets()), default=0), 0)]
     try:
-        told = parsed(text)
-        fault = told.get("error") or told if isinstance(told, dict) else told
+        answer = parsed(text)
+        fault = answer.get("error") or answer if isinstance(answer, dict) else answer
         return message_of(fault) or text
     except RecursionError:
         return text

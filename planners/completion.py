@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-THOUGHTS = (
-    "reasoning_content",
-    "reasoning",
-    "thinking",
-    "reasoning_details",
-)  # where some servers put what a model says
+THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
+"""Where some servers put what a model says."""
+
 STATUSES = {
     "rate_limit_exceeded": 429,
     "rate_limit_error": 429,
@@ -78,24 +75,24 @@ def canonical(body: bytes, kind: str) -> bytes:
         StatusError: it is an error with a status. FaultError: it is no answer.
     """
     read = body.decode("utf-8", "replace")
-    told = parsed(read)
-    if not isinstance(told, dict):
+    answer = parsed(read)
+    if not isinstance(answer, dict):
         raise FaultError("no answer", _described(read, kind))
-    if told.get("object") == "response":  # OpenAI's newer protocol, which its own client reads
+    if answer.get("object") == "response":  # OpenAI's newer protocol, which its own client reads
         return body
-    choices = told.get("choices")
+    choices = answer.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     text = None if choice.get("error") else _text(choice)
     if text is None:
-        fault = choice.get("error") or told.get("error") or told
+        fault = choice.get("error") or answer.get("error") or answer
         status = status_of(fault)
         if status:
             raise StatusError(status)
         raise FaultError("no answer", message_of(fault) or f"JSON without an answer: {read}")
     message = {"role": "assistant", "content": text}
-    answer = {"id": "", "object": "chat.completion", "created": 0, "model": ""}
-    answer |= {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
-    return json.dumps(answer | _usage(told.get("usage"))).encode()
+    written = {"id": "", "object": "chat.completion", "created": 0, "model": ""}
+    written |= {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    return json.dumps(written | _usage(answer.get("usage"))).encode()
 
 
 def parsed(text: str) -> Any:
@@ -133,13 +130,13 @@ def _joined(content: Any) -> str:
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "".join(_joined(part) for part in content if isinstance(part, str) or _told(part))
+        return "".join(_joined(part) for part in content if isinstance(part, str) or _is_text(part))
     if isinstance(content, dict):
         return content["text"] if isinstance(content.get("text"), str) else json.dumps(content)
     return ""
 
 
-def _told(part: Any) -> bool:
+def _is_text(part: Any) -> bool:
     return isinstance(part, dict) and isinstance(part.get("text"), str) and "think" not in str(part.get("type"))
 
 
@@ -210,19 +207,19 @@ def _placed(entry: Any) -> str:
 
 def words(body: str) -> str:
     """Everything that an error says, but for what it repeats of the request; the body where it is no JSON."""
-    told = parsed(body)
-    return "\n".join(_words(told)) if isinstance(told, dict | list) else body
+    error = parsed(body)
+    return "\n".join(_words(error)) if isinstance(error, dict | list) else body
 
 
-def _words(told: Any) -> Iterator[str]:
-    if isinstance(told, str):
-        inner = parsed(told) if told[:1] in "{[" else None
-        yield from _words(inner) if isinstance(inner, dict | list) else (told,)
-    elif isinstance(told, list):
-        for part in told:
+def _words(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        inner = parsed(value) if value[:1] in "{[" else None
+        yield from _words(inner) if isinstance(inner, dict | list) else (value,)
+    elif isinstance(value, list):
+        for part in value:
             yield from _words(part)
-    elif isinstance(told, dict):
-        for name, part in told.items():
+    elif isinstance(value, dict):
+        for name, part in value.items():
             if name not in ECHOES:
                 yield from _words(part)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from lerl.planners.prompt import plain
+from lerl.envs.text import plain
 
 QUOTES = "\u2018\u2019\u201c\u201d\u00ab\u00bb\u201e\u201a"
 SCHEMES = ("http", "https", "socks5", "socks5h")

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
+from lerl.envs.text import quoted
 from lerl.planners.chat import (
     AdaptedError,
     ChatModel,
@@ -39,7 +40,7 @@ from lerl.planners.completion import FaultError
 from lerl.planners.counts import fallbacks
 from lerl.planners.dialect import Messages, Schema
 from lerl.planners.environment import proxy_in_the_way
-from lerl.planners.prompt import AnswerError, quoted
+from lerl.planners.prompt import AnswerError
 from lerl.planners.traffic import Asked, Traffic, TrafficError, planner_file
 
 BREAK_AFTER = 5  # questions in a row that failed for the endpoint's sake

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lerl.envs.text import plain, quoted
 from lerl.planners.base import PlanContexts
 from lerl.planners.satiation import Satiation, tiredness
 
 TEXTS = Path(__file__).resolve().parent / "prompts"
 FILES = {"plan.txt": ("slate_size", "size", "categories", "reflections"), "reflect.txt": ("categories",)}
 SLATES = 5  # of the history, as in the source method
-NAME = 60  # characters of a category's name that are shown
 ANSWER = 20_000  # characters of an answer that are looked at
 EXPOSURES = np.array([0.0, 0.7, 1.5, 3.0])  # slates' worth behind each word below
 WORDS = ("none", "light", "medium", "heavy")
@@ -131,19 +131,6 @@ def _text(name: str, folder: str | None) -> str:
         allowed = ", ".join(f"${part}" for part in FILES[name])
         raise PromptError(f"{path} must hold $categories, may hold {allowed}, and needs $$ for a dollar sign")
     return text
-
-
-def quoted(text: str, length: int = NAME) -> str:
-    """Somebody else's text as a JSON string of at most so many characters: no line breaks, no way out of its quotes."""
-    return json.dumps(plain(text, length), ensure_ascii=False)
-
-
-def plain(text: str, length: int) -> str:
-    """A text on one line, of at most so many characters, without any that command a terminal or cannot be stored."""
-    if not text.isprintable():
-        text = "".join(character if character.isprintable() else " " for character in text)
-    line = " ".join(text.split())
-    return line if len(line) <= length else line[: length - 1] + "\u2026"
 
 
 def listed(names: tuple[str, ...]) -> str:

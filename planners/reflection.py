@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from lerl.envs.text import plain
 from lerl.planners.base import Sessions
-from lerl.planners.prompt import ANSWER, AnswerError, line_schema, plain, read_object
+from lerl.planners.prompt import ANSWER, AnswerError, line_schema, read_object
 
 CAPACITY, SAMPLED, ALPHA = 200, 3, 0.1  # N_r, N_s and alpha of arXiv 2601.19585
 MOST_WORDS = 19
@@ -75,10 +76,10 @@ class Pool:
         if version < 0 or not np.isfinite([reward for _, reward in entries]).all():
             raise ValueError("no pool of reflections: its version is negative or a reward is not finite")
         kept = entries[-CAPACITY:]
-        return Pool(tuple(one_line(entry) for entry, _ in kept), tuple(reward for _, reward in kept), version)
+        return Pool(tuple(first_words(entry) for entry, _ in kept), tuple(reward for _, reward in kept), version)
 
 
-def one_line(text: str) -> str:
+def first_words(text: str) -> str:
     """The first words of a text, fewer than twenty, on one line."""
     return plain(" ".join(plain(text, ANSWER).split()[:MOST_WORDS]), 400)
 
@@ -90,7 +91,7 @@ def read_reflection(text: str) -> str:
         AnswerError: it cannot be used; the message says why.
     """
     said = read_object(text[:ANSWER]).get("reflection")
-    line = one_line(said) if isinstance(said, str) else ""
+    line = first_words(said) if isinstance(said, str) else ""
     if not line:
         raise AnswerError("empty", "reflection must be a line of text")
     return line

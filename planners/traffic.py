@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from lerl.planners.prompt import plain, quoted
+from lerl.envs.text import plain, quoted
 
 FORMAT = 1
 

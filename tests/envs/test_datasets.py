@@ -145,6 +145,12 @@ def test_latest_layout_is_read_with_half_stars(tmp_path: Path):
     assert data.log.rows() == [(7, 1, False, 3.5, 100, 1), (7, 2, False, 0.5, 90, 0), (8, 1, True, 4.0, 95, 0)]
 
 
+def test_times_of_text_files_may_be_dates(tmp_path: Path):
+    data = read("movielens", write_1m(tmp_path, ratings=["7::1::5::2000-12-31", "7::2::3::2000-12-30 18:30:00"]))
+    assert data.log["time"].to_list() == [978_220_800, 978_201_000]  # 11,322 days from 1970, and 5.5 hours less
+    assert data.log["position"].to_list() == [1, 0]
+
+
 def test_half_stars_of_10m_are_read(tmp_path: Path):
     data = read("movielens", write_1m(tmp_path, ratings=["7::1::0.5::1230768000", "7::2::4.5::1230768001"]))
     assert data.log.select("rating", "click").rows() == [(0.5, False), (4.5, True)]

@@ -105,6 +105,12 @@ def test_the_parts_of_kuairand_27k_are_one_log(tmp_path: Path):
     assert data.notes[0] == "logs: log_standard_4_08_to_4_21_27k_part1.csv, log_standard_4_08_to_4_21_27k_part2.csv"
 
 
+def test_times_of_views_may_be_dates(tmp_path: Path):
+    dates = [view(7, 1, "2022-04-08 18:30:01"), view(7, 2, "2022-04-08 18:30:00")]
+    data = read("kuairand", kuairand(tmp_path, early=dates, late=[view(7, 3, "2022-04-08 18:29:59.5")]))
+    assert data.log.select("item", "position").rows() == [(1, 2), (2, 1), (3, 0)]
+
+
 def test_views_within_a_second_keep_the_order_of_their_milliseconds(tmp_path: Path):
     data = read("kuairand", kuairand(tmp_path, early=[view(7, 1, 1_900), view(7, 2, 1_100)], late=[view(7, 3, 1_500)]))
     assert data.log.select("item", "time", "position").rows() == [(1, 1, 2), (2, 1, 0), (3, 1, 1)]

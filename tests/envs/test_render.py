@@ -98,6 +98,9 @@ def test_a_vector_renders_what_each_of_its_users_would(films: Population):
     assert texts is not None
     assert texts[1] == one.render()
     assert "plan: Horror\n" in str(texts[0])
+    many.plans = ["Horror"]
+    with pytest.raises(ValueError, match="plans must hold one for each of the 2 slots, given 1"):
+        many.render()
 
 
 def test_frames_have_one_size_and_show_what_changed(films: Population):

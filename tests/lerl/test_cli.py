@@ -544,6 +544,13 @@ def test_letters_that_a_stream_cannot_hold_become_escapes() -> None:
     assert kept.getvalue() == b"\\u7f8e\xe9\n"
 
 
+def test_letters_that_a_lost_stream_cannot_hold_are_lost_too() -> None:
+    with open("/dev/full", "w", encoding="latin-1", buffering=1) as full:
+        stream = Lasting(full)
+        stream.write("\u7f8e\n")
+        assert isinstance(stream.lost, OSError)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

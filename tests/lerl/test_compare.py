@@ -454,3 +454,11 @@ def test_counts_that_are_none_are_refused(make_run: RunMaker, given: str) -> Non
     (run / "config.yaml").write_text("agents: [random]\nseed: true\n")
     with pytest.raises(RunError, match="no whole number under `seed`, given True"):
         load_runs([run])
+
+
+@pytest.mark.parametrize("section", ["train: [1]", "planner: 3", "train: {users: many}", "train: {rollout: .inf}"])
+def test_sections_that_are_none_are_damage(make_run: RunMaker, section: str) -> None:
+    run = make_run(agents=["random"])
+    (run / "config.yaml").write_text(f"agents: [random]\nseed: 0\n{section}\n")
+    with pytest.raises(RunError, match=r"config\.yaml is damaged"):
+        load_runs([run])

@@ -262,8 +262,9 @@ def test_on_a_terminal_an_address_is_asked_about_once(
 def test_a_cache_outside_of_the_run_is_named(tmp_path: Path) -> None:
     model = {**ASKING, "planner__model": "scripted:expert"}
     check_trust(*write(Path("a"), planner__cache="a/cache.sqlite", **model), trust=False)
-    with pytest.raises(UntrustedError, match=r"planner.cache writes answers to \.\./victim"):
-        check_trust(*write(Path("b"), planner__cache="../victim", **model), trust=False)
+    for name, cache in (("b", "../victim"), ("c", "c/../victim"), ("d", f"{tmp_path}/d/../victim")):
+        with pytest.raises(UntrustedError, match=rf"planner.cache writes answers to {cache}"):
+            check_trust(*write(Path(name), planner__cache=cache, **model), trust=False)
 
 
 def link_to_file(run: Path) -> None:
@@ -316,3 +317,12 @@ def test_a_run_may_itself_be_behind_a_link(tmp_path: Path) -> None:
     (run / "config.yaml").write_text("seed: 3")
     (tmp_path / "latest").symlink_to(run)
     assert read_config(tmp_path / "latest", trust=False).seed == 3
+
+
+def test_all_that_a_run_wants_is_named_before_it_is_allowed() -> None:
+    wants = {**ASKING, "planner__fallback": "mine:Mine", "planner__base_url": "https://evil.example/v1"}
+    run, config = write(Path("theirs"), planner__cache="../victim", **wants)
+    with pytest.raises(UntrustedError) as refused:
+        check_trust(run, config, trust=False)
+    for wanted in ("'mine:Mine'", "writes answers to ../victim", "to https://evil.example/v1"):
+        assert wanted in str(refused.value)

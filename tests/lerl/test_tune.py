@@ -25,7 +25,7 @@ from lerl.reading import RunError
 from lerl.rows import Task, parse_row
 from lerl.settings import SettingsError
 from lerl.train import train
-from lerl.tune import Trial, check_found, differing, idle, interval, search_space, table, tune
+from lerl.tune import Trial, check_found, differing, interval, search_space, table, tune, without_effect
 
 ROOT = Path(__file__).parents[2]
 SPACE = {
@@ -472,7 +472,7 @@ def test_settings_without_effect_are_no_gain(tmp_path: Path) -> None:
 
 def test_searches_with_an_effect_do_not_say_that_there_is_none(searched: tuple[Path, list[Trial]]) -> None:
     assert "No gain" not in str(table(searched[1], SMALL).caption)
-    assert not idle(searched[1][:1])  # one trial shows nothing
+    assert not without_effect(searched[1][:1])  # one trial shows nothing
 
 
 def test_settings_that_no_search_found_are_refused() -> None:

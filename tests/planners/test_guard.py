@@ -776,7 +776,7 @@ def test_what_comes_in_an_answers_place_is_named(tmp_path: Path, fault: Any, sai
 
 
 def test_nothing_is_charged_where_nothing_was_sent(tmp_path: Path):
-    with asking(tmp_path, "http://127.0.0.1:1/v1", timeout=0.3) as guard:
+    with asking(tmp_path, "http://127.0.0.1:1/v1", timeout=1.0) as guard:
         with pytest.warns(UserWarning, match="connection"):
             guard.ask([question()])
         report = guard.report()
@@ -789,7 +789,7 @@ def test_a_proxy_in_the_way_is_named_without_its_password(tmp_path: Path, monkey
     monkeypatch.delenv("http_proxy", raising=False)
     monkeypatch.setenv("NO_PROXY", "")
     monkeypatch.setenv("no_proxy", "")
-    with ChatServer(good) as server, asking(tmp_path, server.url, timeout=0.3) as guard:
+    with ChatServer(good) as server, asking(tmp_path, server.url, timeout=1.0) as guard:
         with pytest.warns(
             UserWarning, match=r"connection, .*through the proxy 127.0.0.1:1 of HTTP_PROXY; NO_PROXY="
         ) as told:

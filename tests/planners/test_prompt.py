@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lerl.envs.catalog import Axis
+from lerl.envs.text import plain, quoted
 from lerl.planners.base import PlanContexts, Plans, check_plans
 from lerl.planners.guard import key_of
 from lerl.planners.prompt import (
@@ -24,9 +25,7 @@ from lerl.planners.prompt import (
     Prompts,
     listed,
     look,
-    plain,
     plan_schema,
-    quoted,
     read_answer,
 )
 

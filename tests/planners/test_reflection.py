@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lerl.planners.base import Sessions
 from lerl.planners.prompt import AnswerError
-from lerl.planners.reflection import CAPACITY, Pool, one_line, read_reflection, session_rewards, session_text
+from lerl.planners.reflection import CAPACITY, Pool, first_words, read_reflection, session_rewards, session_text
 
 
 def sessions(items: Any, feedback: Any, membership: Any = None) -> Sessions:
@@ -105,7 +105,7 @@ TEXTS = st.lists(st.tuples(st.text(min_size=1), st.floats(-1e9, 1e9)), max_size=
 
 @given(TEXTS, st.integers(0, 10))
 def test_a_pool_is_read_as_it_was_written(entries: list[tuple[str, float]], version: int):
-    pool = Pool(tuple(one_line(text) for text, _ in entries), tuple(reward for _, reward in entries), version)
+    pool = Pool(tuple(first_words(text) for text, _ in entries), tuple(reward for _, reward in entries), version)
     pool.dump().encode()
     assert Pool.parse(pool.dump()) == pool
 
@@ -150,7 +150,7 @@ def test_a_damaged_pool_is_refused(text: str):
         Pool.parse(text)
 
 
-def test_reflections_have_fewer_than_twenty_words_on_one_line():
+def test_reflections_have_fewer_than_twenty_words_on_first_words():
     said = read_reflection(json.dumps({"reflection": "one\ntwo\t" + "more " * 40}))
     assert said.split() == ["one", "two", *["more"] * 17]
     assert "\n" not in said
@@ -168,10 +168,10 @@ def test_a_reflection_can_be_shown_and_stored():
 
 @given(st.text(st.characters(codec=None)))
 def test_any_reflection_is_short_printable_and_stays_as_it_is(text: str):
-    line = one_line(text)
+    line = first_words(text)
     assert line.isprintable()
     assert len(line.split()) < 20
-    assert one_line(line) == line
+    assert first_words(line) == line
 
 
 def test_a_fenced_reflection_behind_thoughts_is_read():
