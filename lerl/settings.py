@@ -31,6 +31,11 @@ BRIEF = 200  # characters of a value in an error
 class _Loader(yaml.SafeLoader):
     """Refuses what would make YAML work without end, and a mapping that gives a key twice, where it takes the last."""
 
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        if self.flow_level > MOST_LEVELS:  # the scanner takes the square of the time for brackets in brackets
+            raise _too_deep(self.line + 1)
+        super().fetch_flow_collection_start(token)
+
     def get_single_node(self) -> yaml.Node | None:
         node: yaml.Node | None = super().get_single_node()
         if node is not None:
@@ -55,7 +60,7 @@ def _count(node: yaml.Node, known: dict[int, int], depth: int) -> int:
     """
     line = node.start_mark.line + 1
     if known.get(id(node), 1) == 0 or depth > MOST_LEVELS:
-        raise SettingsError(f"line {line} lies more than {MOST_LEVELS} levels deep; write it flatter")
+        raise _too_deep(line)
     if isinstance(node, yaml.ScalarNode):
         if len(node.value) > MOST_DIGITS and node.tag != "tag:yaml.org,2002:str":
             raise SettingsError(f"line {line} holds a number of {len(node.value):,} characters; give a shorter one")
@@ -67,6 +72,10 @@ def _count(node: yaml.Node, known: dict[int, int], depth: int) -> int:
     if known[id(node)] > MOST_VALUES:
         raise SettingsError(f"line {line} stands for more than {MOST_VALUES:,} values; use fewer aliases (*name)")
     return known[id(node)]
+
+
+def _too_deep(line: int) -> "SettingsError":
+    return SettingsError(f"line {line} lies more than {MOST_LEVELS} levels deep; write it flatter")
 
 
 class SettingsError(ValueError):

@@ -316,7 +316,7 @@ BOMB = "a: &a0 [x, x]\n" + "".join(f"k{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10
         (BOMB, r"line \d+ stands for more than 20,000 values; use fewer aliases"),
         ("agents: &a [*a]", r"line 1 lies more than 40 levels deep; write it flatter"),
         ("agents: " + "[" * 50 + "]" * 50, r"line 1 lies more than 40 levels deep"),
-        ("agents: " + "[" * 5000 + "]" * 5000, "recursion"),
+        ("agents: " + "[" * 5000 + "]" * 5000, r"line 1 lies more than 40 levels deep"),
         ("seed:\n  <<: {x: 1}\n  <<: {y: 1}", "<< is given twice, the second time in line 3"),
         ("seed: " + "9" * 400, "line 1 holds a number of 400 characters"),
         ("seed: 0x" + "f" * 10_000, "line 1 holds a number of 10,002 characters"),
