@@ -3,11 +3,12 @@
 import functools
 import importlib
 import os
+import pkgutil
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -107,12 +108,28 @@ def executed(module: str, *folders: str) -> list[Path] | None:
 def _spec(name: str, search: Sequence[str] | None) -> ModuleSpec | None:
     """What a module is, as Python's own import would find it; see `importlib.util.find_spec`, which imports parents."""
     for finder in sys.meta_path:
-        find = getattr(finder, "find_spec", None)
         with suppress(ImportError, ValueError):  # a name that no module can have
-            spec: ModuleSpec | None = find(name, search) if find else None
+            if finder is PathFinder and search is not None:
+                spec = _on_path(name, search)
+            else:
+                find = getattr(finder, "find_spec", None)
+                spec = find(name, search) if find else None
             if spec is not None:
                 return spec
     return None
+
+
+def _on_path(name: str, search: Sequence[str]) -> ModuleSpec | None:
+    """As `PathFinder` has it, which fails for a folder without __init__.py in another one that was not imported."""
+    namespace = ModuleSpec(name, None)
+    portions = namespace.submodule_search_locations = list[str]()
+    for entry in search:
+        finder = pkgutil.get_importer(entry or os.getcwd())
+        spec = finder.find_spec(name) if finder else None
+        if spec is not None and spec.loader is not None:
+            return spec
+        portions += (spec and spec.submodule_search_locations) or ()
+    return namespace if portions else None
 
 
 def _blamed_method(made: Any, method: str, name: str) -> Callable[..., Any]:

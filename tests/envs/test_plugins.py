@@ -319,6 +319,18 @@ def test_what_an_import_would_execute_is_known_without_it(tmp_path: Path):
     assert [place.name for place in executed("lerl.envs.plugins") or []] == ["__init__.py", "__init__.py", "plugins.py"]
 
 
+def test_a_module_in_folders_without_code_is_found_in_each_of_them(tmp_path: Path):
+    for number, file in enumerate(("outer/inner/here.py", "outer/inner/both.py", "outer/inner/both.py")):
+        place = tmp_path / ("b" if number == 2 else "a") / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("raise SystemExit('executed')")
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    assert executed("outer.inner.here", b, a) == [tmp_path / "a" / "outer" / "inner" / "here.py"]
+    assert executed("outer.inner.both", b, a) == [tmp_path / "b" / "outer" / "inner" / "both.py"]
+    assert executed("outer.inner", b, a) == []
+    assert executed("outer.inner.neither", b, a) is None
+
+
 def test_the_working_directory_is_searched_for_what_is_not_installed_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry or ".").resolve() != Path.cwd()])
     before = sys.path.copy()
