@@ -50,6 +50,7 @@ MENDS = {
     "http 403": "see whether the key in the environment may use --model",
     "http 404": "see whether --model is the endpoint's name for it, and --base-url its address",
     "http 407": "a proxy asks who you are: give HTTP_PROXY or HTTPS_PROXY as http://USER:PASSWORD@HOST:PORT",
+    "http 413": "its questions are too long for the endpoint, or for a proxy in between",
     "http 429": "the endpoint is busy, or its quota is spent; give a smaller --concurrency, or try again later",
     "http 5": "the fault is the endpoint's; see its log, or try again later",
     "connection": "see whether the endpoint is up, and --base-url its address",

@@ -16,7 +16,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 from lerl.envs.text import plain
 from lerl.planners import environment
-from lerl.planners.completion import FaultError, StatusError, canonical, message_of, parsed, words
+from lerl.planners.completion import (
+    FaultError,
+    StatusError,
+    canonical,
+    fault_of,
+    message_of,
+    parsed,
+    without_tags,
+    words,
+)
 from lerl.planners.dialect import Dialect, Messages, Schema, without_limits
 from lerl.planners.scripted import expert
 
@@ -411,11 +420,9 @@ def _message(body: bytes, whole: bool) -> str:
     """The message in the body of an error, or else the body."""
     text = redacted(body.decode("utf-8", "replace"))
     if not whole:  # it may end in the middle of a key, which has six characters for each where it is escaped
-        return text[: max(len(text) - 6 * max(map(len, secrets()), default=0), 0)]
+        return without_tags(text[: max(len(text) - 6 * max(map(len, secrets()), default=0), 0)])
     try:
-        answer = parsed(text)
-        fault = answer.get("error") or answer if isinstance(answer, dict) else answer
-        return message_of(fault) or text
+        return message_of(fault_of(parsed(text))) or without_tags(text)
     except RecursionError:
         return text
 

@@ -36,6 +36,7 @@ STATUSES = {
 """What errors are called, with the status that goes with them."""
 PHRASES = {HTTPStatus(status).phrase.lower(): status for status in (401, 402, 429, 500, 502, 503, 504)}
 PHRASES |= {"rate limit": 429, "rate-limit": 429, "overloaded": 503}
+GZIP = b"\x1f\x8b"
 TAGS = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 MESSAGES = ("message", "msg", "detail", "error_msg", "status_msg", "error_description", "error")
 ECHOES = ("input", "ctx", "body", "request", "url")  # where validators repeat what they were sent
@@ -74,25 +75,44 @@ def canonical(body: bytes, kind: str) -> bytes:
     Raises:
         StatusError: it is an error with a status. FaultError: it is no answer.
     """
+    if body.startswith(GZIP):
+        raise FaultError("compressed", "the answer is compressed (gzip), and does not say so")
     read = body.decode("utf-8", "replace")
     answer = parsed(read)
     if not isinstance(answer, dict):
-        raise FaultError("no answer", _described(read, kind))
+        _raise_status(answer)
+        raise FaultError("no answer", message_of(fault_of(answer)) or _described(read, kind))
     if answer.get("object") == "response":  # OpenAI's newer protocol, which its own client reads
         return body
-    choices = answer.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    choice = _choice(answer)
     text = None if choice.get("error") else _text(choice)
     if text is None:
-        fault = choice.get("error") or answer.get("error") or answer
-        status = status_of(fault)
-        if status:
-            raise StatusError(status)
-        raise FaultError("no answer", message_of(fault) or f"JSON without an answer: {read}")
+        _raise_status(answer)
+        ended = choice.get("finish_reason")
+        nothing = f"an answer without text, of finish_reason {ended}" if isinstance(ended, str) else ""
+        raise FaultError("no answer", message_of(fault_of(answer)) or nothing or f"JSON without an answer: {read}")
     message = {"role": "assistant", "content": text}
     written = {"id": "", "object": "chat.completion", "created": 0, "model": ""}
     written |= {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
     return json.dumps(written | _usage(answer.get("usage"))).encode()
+
+
+def _choice(answer: dict[str, Any]) -> dict[str, Any]:
+    """The first choice of an answer, empty where there is none."""
+    choices = answer.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def fault_of(answer: Any) -> Any:
+    """The error that JSON holds: beside its answer, inside of it, or as the only entry of a list; or else the JSON."""
+    answer = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
+    return (_choice(answer).get("error") or answer.get("error") or answer) if isinstance(answer, dict) else answer
+
+
+def _raise_status(answer: Any) -> None:
+    status = status_of(fault_of(answer))
+    if status:
+        raise StatusError(status)
 
 
 def parsed(text: str) -> Any:
@@ -117,8 +137,10 @@ def _text(choice: dict[str, Any]) -> str | None:
     if len(calls) == 1 and isinstance(calls[0], dict) and calls[0].get("arguments"):
         return _joined(calls[0]["arguments"])
     thought = next((said for name in THOUGHTS if (said := _joined(message.get(name))).strip()), "")
-    if thought:  # the answer, of a model that was told not to think, unless it never came to one
-        return f"<think>{thought}" if choice.get("finish_reason") == "length" else thought
+    if choice.get("finish_reason") == "length":  # it never came to an answer; some servers keep its thoughts
+        return f"<think>{thought}"
+    if thought:  # the answer, of a model that was told not to think
+        return thought
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
         return refusal
@@ -224,6 +246,11 @@ def _words(value: Any) -> Iterator[str]:
                 yield from _words(part)
 
 
+def without_tags(text: str) -> str:
+    """What a page says, of HTML, and other texts as they are."""
+    return TAGS.sub(" ", text) if text.lstrip().startswith("<") else text
+
+
 def _described(text: str, kind: str) -> str:
     """What came in place of JSON."""
     text = text.strip()
@@ -232,5 +259,5 @@ def _described(text: str, kind: str) -> str:
     if "event-stream" in kind or re.match(r"(?:data|event|id|retry)?: ?", text):
         return "a stream of events, which nobody asked for"
     if "html" in kind or text.startswith("<"):
-        return f"an HTML page: {TAGS.sub(' ', text)}"
+        return f"an HTML page: {without_tags(text)}"
     return f"no JSON: {text}"

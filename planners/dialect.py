@@ -13,7 +13,10 @@ LIMITS = (
     r"|invalid[ _](?:json[ _])?schema|\bkeywords?\b(?! arg)"
 )
 STRICT = r"\bstrict\b"
-FORMAT = r"response[_ ]?format|json[_ ]?(?:schema|object|mode)|structured[_ ]?output|\bguided|\bgrammar|\bschema\b"
+FORMAT = (
+    r"response[_ ]?(?:format|schema)|additional_?properties"
+    r"|json[_ ]?(?:schema|object|mode)|structured[_ ]?output|\bguided|\bgrammar|\bschema\b"
+)
 TEMPERATURE = r"\btemperature\b"
 TOKENS = {"max_completion_tokens": r"max[_ ]?completion[_ ]?tokens", "max_tokens": r"\bmax[_ ]?tokens\b"}
 TOO_MANY = r"too (?:large|long|big|high|many)|context (?:length|window|size)|exceed"  # a number, not a name

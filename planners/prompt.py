@@ -32,8 +32,16 @@ EXPOSURES = np.array([0.0, 0.7, 1.5, 3.0])  # slates' worth behind each word bel
 WORDS = ("none", "light", "medium", "heavy")
 LIKINGS = ("best", "good", "fair", "poor")  # a step is one of log-odds below the user's best category
 
-BEGINNING = re.compile(r"<(?:\w+:)?(?:think|thinking|thoughts?|reasoning)>|\[THINK\]|\u25c1think\u25b7", re.IGNORECASE)
-END = re.compile(r"</(?:\w+:)?(?:think|thinking|thoughts?|reasoning)>|\[/THINK\]|\u25c1/think\u25b7", re.IGNORECASE)
+BEGINNING = re.compile(
+    r"<(?:\w+:)?(?:think|thinking|thoughts?|reasoning)>|\[THINK\]|\u25c1think\u25b7|<\|START_THINKING\|>"
+    r"|(?:<\|start\|>assistant)?<\|channel\|>analysis",
+    re.IGNORECASE,
+)
+END = re.compile(
+    r"</(?:\w+:)?(?:think|thinking|thoughts?|reasoning)>|\[/THINK\]|\u25c1/think\u25b7|<\|END_THINKING\|>"
+    r"|<\|channel\|>final[^{]{0,99}<\|message\|>",
+    re.IGNORECASE,
+)
 
 AVOIDED = 20  # most categories that a model is let name in avoid, of those that a plan leaves over
 LINE = 120  # characters of a rationale that a model is let write
@@ -355,9 +363,9 @@ def _ids(answer: dict[str, Any], part: str, candidates: NDArray[np.bool_]) -> tu
 
 
 def _id(entry: Any) -> int | None:
-    """A whole number, also as "5" or 5.0; None where it is none."""
-    if isinstance(entry, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", entry, re.ASCII):
-        return int(entry)
+    """A whole number, also as "5", 5.0 or "5.0"; None where it is none."""
+    if isinstance(entry, str) and re.fullmatch(r"\s*[0-9]{1,9}(?:\.0+)?\s*", entry, re.ASCII):
+        return int(float(entry))
     if type(entry) is float and entry.is_integer():
         return int(entry)
     return entry if type(entry) is int else None

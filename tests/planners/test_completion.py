@@ -1,11 +1,12 @@
 """What is read of the answers that servers give."""
 
+import gzip
 import json
 from typing import Any
 
 import pytest
 
-from lerl.planners.completion import FaultError, StatusError, canonical, message_of, words
+from lerl.planners.completion import FaultError, StatusError, canonical, fault_of, message_of, without_tags, words
 
 
 def answered(message: Any, finish: str = "stop", **more: Any) -> bytes:
@@ -50,6 +51,7 @@ def test_an_answer_is_found_wherever_it_stands(message: Any, text: str):
 def test_thoughts_that_ended_the_answer_are_none():
     assert text_of(answered({"content": None, "reasoning": '{"draft": 1}'}, "length")) == '<think>{"draft": 1}'
     assert text_of(answered({"content": "A", "reasoning": "hm"}, "length")) == "A"
+    assert text_of(answered({"role": "assistant"}, "length")) == "<think>"  # of a server that keeps thoughts to itself
 
 
 @pytest.mark.parametrize("choice", [{"text": "A"}, {"delta": {"content": "A"}}])
@@ -101,6 +103,7 @@ def test_tokens_are_whole_numbers_or_unknown(usage: Any, counts: tuple[int, int]
         ({"object": "error", "message": "no", "code": 400}, 400),
         ({"detail": "Too Many Requests"}, 429),
         ({"choices": [{"error": {"code": 502, "message": "no"}, "message": {"content": "half"}}]}, 502),
+        ([{"error": {"code": 503, "message": "overloaded", "status": "UNAVAILABLE"}}], 503),
     ],
 )
 def test_an_error_inside_an_answer_has_the_status_that_it_names(body: Any, status: int):
@@ -129,6 +132,8 @@ def test_an_error_inside_an_answer_has_the_status_that_it_names(body: Any, statu
         (b'{"error": "out of luck"}', "", "out of luck"),
         (b'{"error": true, "message": "out of luck"}', "", 'JSON without an answer: {"error": true, '),
         (b"[" * 5000, "", "no JSON: [["),
+        (b'[{"error": {"message": "out of luck"}}]', "", "out of luck"),
+        (answered({}, "content_filter"), "", "an answer without text, of finish_reason content_filter"),
     ],
 )
 def test_what_is_no_answer_is_called_by_its_name(body: bytes, kind: str, said: str):
@@ -136,6 +141,32 @@ def test_what_is_no_answer_is_called_by_its_name(body: bytes, kind: str, said: s
         canonical(body, kind)
     assert raised.value.cause == "no answer"
     assert raised.value.said.startswith(said)
+
+
+def test_a_packed_answer_that_does_not_say_so_is_called_one():
+    with pytest.raises(FaultError) as raised:
+        canonical(gzip.compress(answered({"content": "A"})), "application/json")
+    assert (raised.value.cause, raised.value.said[:27]) == ("compressed", "the answer is compressed (g")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"error": {"message": "no"}},
+        [{"error": {"message": "no"}}],
+        {"choices": [{"error": {"message": "no"}}]},
+        {"message": "no"},
+        "no",
+    ],
+)
+def test_an_error_is_found_wherever_it_stands(told: Any):
+    assert message_of(fault_of(told)) == "no"
+
+
+def test_of_a_page_its_words_are_told():
+    page = "<html><style>a{}</style><head><title>502 Bad Gateway</title></head></html>"
+    assert without_tags(page).split() == ["502", "Bad", "Gateway"]
+    assert without_tags("a < b, c > d") == "a < b, c > d"
 
 
 def test_openais_newer_protocol_is_left_to_its_client():

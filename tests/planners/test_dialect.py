@@ -23,6 +23,7 @@ REFUSALS = {
     "response_format.type: unknown variant `json_schema`, expected `text` or `json_object`": {"form": "json_object"},
     "Structured outputs are not supported by this model": {"form": "json_object"},
     "Failed to parse grammar": {"form": "json_object"},
+    'Unknown name "additionalProperties" at generation_config.response_schema': {"form": "json_object"},
     "strict is not supported": {"strict": False},
     "In response_format, strict must be false": {"strict": False},
     "Invalid schema for response_format 'plan': 'pattern' is not permitted in strict mode": {"limits": False},

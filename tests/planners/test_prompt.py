@@ -335,6 +335,8 @@ def test_a_proper_answer():
         "[THINK]a {{}}[/THINK]{}",
         "\u25c1think\u25b7a\u25c1/think\u25b7{}",
         "Well. <think>a</think>{}",
+        "<|channel|>analysis<|message|>a {{}}<|end|><|start|>assistant<|channel|>final<|message|>{}<|return|>",
+        "<|START_THINKING|>a {{}}<|END_THINKING|>{}",
         "Here is the plan:\n```json\n{}\n```\nLet me know!",
         "```\n{}",
         "```json\n```json\n{}\n```\n```",
@@ -359,7 +361,7 @@ def test_a_rationale_may_speak_of_thoughts():
         assert read_answer(text, "abc123", CANDIDATES, 2).rationale == "behind </think> I stop, or {"
 
 
-@pytest.mark.parametrize("ids", [["3", " 0 "], [3.0, 0.0], ["3", 0]])
+@pytest.mark.parametrize("ids", [["3", " 0 "], [3.0, 0.0], ["3", 0], ["3.0", "0.0"]])
 def test_ids_may_be_written_as_text_or_with_a_point(ids: list[Any]):
     assert read_answer(answer(allowed=ids), "abc123", CANDIDATES, 2).allowed == (3, 0)
 
