@@ -28,6 +28,19 @@ def write_whole(path: Path, content: bytes | str) -> None:
         raise
 
 
+def refuse_endless(path: Path, most: int = 1 << 22) -> None:
+    """Refuse to read what somebody else may have made so that reading it never ends.
+
+    Raises:
+        OSError: it is not there, has more than so many bytes, or is a pipe or a device.
+    """
+    size = path.stat().st_size
+    if not path.is_file():
+        raise OSError("it is no regular file")
+    if size > most:
+        raise OSError(f"it has {size:,} bytes, at most {most:,} are read")
+
+
 def refuse_links(folder: Path) -> None:
     """Refuse a folder with anything in it, however deep, but files and folders; it may itself be behind a link.
 

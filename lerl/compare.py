@@ -30,7 +30,7 @@ from lerl.lessons import ROLLOUTS, UNTRAINED, mark, marked
 from lerl.planners.counts import fallbacks, in_order, percent
 from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
 from lerl.screen import Screen
-from lerl.settings import brief, read_yaml
+from lerl.settings import SettingsError, brief, read_yaml
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -446,7 +446,10 @@ def _notes(runs: Sequence[_Run], agents: Sequence[str]) -> list[str]:
 
 def _read_config(path: Path) -> dict[str, Any]:
     with reading(path, AFRESH):
-        config = read_yaml(path)
+        try:
+            config = read_yaml(path)
+        except SettingsError as error:  # which says more than that it is damaged
+            raise RunError(f"{path}: {error}") from error
         if not isinstance(config, dict) or not isinstance(config.get("agents"), list | None):
             raise TypeError("no configuration")
         if not all(isinstance(config.get(section), dict | None) for section in ("planner", "train")):

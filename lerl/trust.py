@@ -139,7 +139,7 @@ def _code(run: Path, config: Config) -> list[str]:
     for key, name in _classes(config):
         places = _places(name)
         if not places or not all(_installed(place, run) for place in places):
-            where = f" in {places[-1]}" if places else ""
+            where = f" in {places[-1]}" if places else ", and is not found from this folder"
             found.append(f"{key} names code that is not installed, {name!r}{where}")
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.envs.files import write_whole
+from lerl.envs.files import refuse_endless, write_whole
 from lerl.planners.base import PlanContexts, Plans, Sessions
 from lerl.planners.prompt import read_answer
 from lerl.planners.satiation import Satiation, tiredness
@@ -311,6 +311,7 @@ def load(path: Path) -> Arrays:
     }
     shapes |= {"0.bias": (HIDDEN,), "2.bias": (HIDDEN,), "4.bias": (2,), "size": ()}
     try:
+        refuse_endless(path)
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             found = {name: kept[name] for name in shapes}
     except Exception as error:  # NumPy raises whatever its readers of archives do

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lerl.envs.files import refuse_endless
 from lerl.planners.base import PlanContexts, Plans, Sessions, check_plans
 from lerl.planners.chat import open_chat, redacted
 from lerl.planners.distilled import (
@@ -216,6 +217,7 @@ def _first_pool(settings: Any) -> Pool:
             "its planners/pool.json"
         )
     try:
+        refuse_endless(path)
         return replace(Pool.parse(path.read_text(encoding="utf-8")), version=0)
     except (OSError, ValueError) as error:
         raise ValueError(f"planner.pool is {settings.pool}, but {path} cannot be read: {error}") from error

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lerl.envs.files import refuse_endless
 from lerl.envs.text import plain, quoted
 from lerl.planners.base import PlanContexts
 from lerl.planners.satiation import Satiation, tiredness
@@ -130,6 +131,7 @@ def _own(name: str, folder: str) -> bool:
 def _text(name: str, folder: str | None) -> str:
     path = Path(folder) / name if folder is not None and _own(name, folder) else TEXTS / name
     try:
+        refuse_endless(path)
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise PromptError(f"{path} cannot be read: {error}") from error

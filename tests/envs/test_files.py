@@ -1,10 +1,11 @@
 """Files are written whole, and never through a link that somebody else laid."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from lerl.envs.files import LinkError, refuse_links, write_whole
+from lerl.envs.files import LinkError, refuse_endless, refuse_links, write_whole
 
 
 def test_links_in_the_place_of_a_file_are_replaced_and_not_followed(tmp_path: Path):
@@ -24,6 +25,18 @@ def test_what_a_killed_process_left_is_replaced(tmp_path: Path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "file"]
     (tmp_path / "plain").touch()
     assert (tmp_path / "file").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_what_has_no_end_is_not_read(tmp_path: Path):
+    (tmp_path / "file").write_bytes(b"1234")
+    refuse_endless(tmp_path / "file", most=4)
+    with pytest.raises(OSError, match="has 4 bytes, at most 3 are read"):
+        refuse_endless(tmp_path / "file", most=3)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zeros").symlink_to("/dev/zero")
+    for name in ("pipe", "zeros"):
+        with pytest.raises(OSError, match="it is no regular file"):
+            refuse_endless(tmp_path / name)
 
 
 def test_a_folder_of_files_is_no_danger_and_one_with_a_link_is(tmp_path: Path):

@@ -251,6 +251,12 @@ def test_a_claim_of_endless_numbers_is_refused(weights: Arrays, tmp_path: Path):
         load(path)
 
 
+def test_a_file_without_an_end_is_refused(tmp_path: Path):
+    (tmp_path / "distilled.npz").symlink_to("/dev/zero")
+    with pytest.raises(DistilledError, match="is no distilled planner"):
+        load(tmp_path / "distilled.npz")
+
+
 def test_a_single_array_or_a_folder_is_refused(tmp_path: Path):
     np.save(tmp_path / "one.npy", np.zeros(3))
     for path in (tmp_path / "one.npy", tmp_path):

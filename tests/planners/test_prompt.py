@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -292,7 +293,13 @@ def test_a_text_that_cannot_be_read_is_refused_by_name(tmp_path: Path):
         Prompts(str(tmp_path))
     (tmp_path / "plan.txt").unlink()
     (tmp_path / "plan.txt").mkdir()
-    with pytest.raises(PromptError, match=r"plan\.txt cannot be read: .*directory"):
+    with pytest.raises(PromptError, match=r"plan\.txt cannot be read: it is no regular file"):
+        Prompts(str(tmp_path))
+
+
+def test_a_prompt_without_an_end_is_refused(tmp_path: Path):
+    os.mkfifo(tmp_path / "plan.txt")
+    with pytest.raises(PromptError, match=r"plan\.txt cannot be read: it is no regular file"):
         Prompts(str(tmp_path))
 
 
