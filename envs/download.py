@@ -77,14 +77,25 @@ def download(
     Raises:
         DownloadError: it cannot be finished. What came stays in the partial file, unless the disk is full.
     """
-    patience = patience or Patience()
     partial = _Partial(place.with_name(place.name + ".partial"))
     place.parent.mkdir(parents=True, exist_ok=True)
+    partial.drop_links()
+    try:
+        _fetch_whole(address, partial, most, patience or Patience(), report or (lambda done, total: None))
+        partial.data.replace(place)
+    finally:
+        if not partial.size:
+            partial.drop()
+    return place
+
+
+def _fetch_whole(address: str, partial: "_Partial", most: int, patience: Patience, report: Report) -> None:
+    """Try until all of it is there, or patience is at an end."""
     pause, left, best = patience.pause, patience.tries, partial.size
     for number in range(MOST_TRIES):
         try:
-            _fetch(address, partial, most, patience, report or (lambda done, total: None))
-            break
+            _fetch(address, partial, most, patience, report)
+            return
         except _Refused as error:
             raise DownloadError(f"{address}: {error}") from error
         except _Failed as error:
@@ -95,9 +106,6 @@ def download(
                 times = patience.tries if not left else MOST_TRIES
                 raise DownloadError(f"{address}: {error}, {times:,} times; {_go_on(partial)}") from error
             time.sleep(min(pause, 60.0))
-    partial.data.replace(place)
-    partial.about.unlink(missing_ok=True)
-    return place
 
 
 def text_at(address: str, *, most: int = 4096, patience: Patience | None = None) -> str:
@@ -158,6 +166,11 @@ class _Partial:
         """Forget what came, and note what comes."""
         self.drop()
         self.about.write_text(json.dumps({"address": address, "version": version}), encoding="utf-8")
+
+    def drop_links(self) -> None:
+        """Forget what leads elsewhere, which nothing may be written behind."""
+        if any(path.is_symlink() or path.is_fifo() for path in (self.data, self.about)):
+            self.drop()
 
     def drop(self) -> None:
         self.data.unlink(missing_ok=True)

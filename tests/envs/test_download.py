@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import json
 import tarfile
 import time
 import zipfile
@@ -286,6 +287,24 @@ def test_a_partial_file_longer_than_the_file_is_dropped(server: Server, tmp_path
     (tmp_path / "file.partial.json").write_text(f'{{"address": "{address}", "version": "\\"one\\""}}')
     assert fetched(address, tmp_path) == CONTENT
     assert server.ranges() == [f"bytes={len(CONTENT) + 4}-", None]
+
+
+def test_a_download_goes_on_behind_no_link(server: Server, tmp_path: Path):
+    victim, address = tmp_path / "victim", server.say("/file", whole)
+    victim.write_bytes(CONTENT[:100])
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "file.partial").symlink_to(victim)
+    (folder / "file.partial.json").write_text(json.dumps({"address": address, "version": ETAG}))
+    assert fetched(address, folder) == CONTENT
+    assert victim.read_bytes() == CONTENT[:100]
+
+
+@pytest.mark.parametrize("answer", [Answer(200, say=1 << 30), Answer(200, say=5), Answer(206)])
+def test_a_download_of_which_nothing_came_leaves_nothing(server: Server, tmp_path: Path, answer: Answer):
+    with pytest.raises(DownloadError):
+        fetched(server.say("/file", answer), tmp_path)
+    assert names(tmp_path) == []
 
 
 def test_a_partial_file_of_another_address_is_dropped(server: Server, tmp_path: Path):
