@@ -778,7 +778,10 @@ def _bench(arguments: list[str]) -> None:
 
 
 def _temperature(text: str) -> float | None:
-    return None if text == "null" else float(text)
+    try:
+        return None if text == "null" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 2, or null, given {text!r}") from None
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

@@ -226,3 +226,9 @@ def test_errors_are_one_line(
     assert printed.out == ""
     assert printed.err.startswith(f"lerl: error: {message}")
     assert printed.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("given", ["warm", "", "0,5"])
+def test_a_temperature_that_is_no_number_is_named(given: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["planner-probe", "--model", "openai:m", f"--temperature={given}"]) == 2
+    assert f"must be a number from 0 to 2, or null, given {given!r}" in capsys.readouterr().err
