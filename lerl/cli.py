@@ -321,8 +321,8 @@ def _train(arguments: list[str]) -> None:
 
 
 def _resume(words: list[str], flags: dict[str, str | None]) -> None:
-    trust = "trust" in flags
-    given = [flags.pop("resume"), flags.pop("trust", None), *words]  # --trust may stand in front of the run's name
+    trust = _trusted(words, flags)  # it may stand in front of the run's name
+    given = [flags.pop("resume"), *words]
     runs = [word for word in given if word is not None]
     if len(runs) != 1 or flags:
         raise UsageError(
@@ -387,8 +387,10 @@ def _tune(arguments: list[str]) -> None:
 def _configured(command: str, arguments: list[str]) -> tuple[Path, Path | None, "Config", list[str]]:
     """The recipe's file, the folder for output where one is given, the recipe with flags over it, and their keys."""
     from lerl import settings
+    from lerl.trust import check_recipe
 
     words, flags = _split(arguments)
+    trust = _trusted(words, flags)
     if len(words) != 1:
         given = " and ".join(words) or "none"
         example = "whole_session --quick" if command == "experiment" else "quickstart"
@@ -400,7 +402,16 @@ def _configured(command: str, arguments: list[str]) -> tuple[Path, Path | None, 
         raise UsageError("--out needs a folder")
     config = settings.configure(recipe, flags)
     _refuse_unread(command, flags)
+    check_recipe(recipe, trust)
     return recipe, Path(out) if out else None, config, [name.removesuffix("+") for name in flags]
+
+
+def _trusted(words: list[str], flags: dict[str, str | None]) -> bool:
+    """Whether --trust is among the flags, which loses it; a word that follows it is none of its own."""
+    if "trust" not in flags:
+        return False
+    words += filter(None, [flags.pop("trust")])
+    return True
 
 
 def _refuse_unread(command: str, flags: Iterable[str]) -> None:
@@ -583,7 +594,7 @@ def _plan(arguments: list[str]) -> None:
 
 def _estimate(arguments: list[str]) -> None:
     words, flags = _split([argument for argument in arguments if argument not in ("-h", "--help")])
-    as_json = "json" in flags
+    as_json, trust = "json" in flags, _trusted(words, flags)
     recipes = [*words, *filter(None, (flags.pop("estimate"), flags.pop("json", None)))]
     if {"-h", "--help"} & set(arguments):
         print(_recipe_help("plan --estimate", ESTIMATE_HELP, recipes, "[--json]"), end="")
@@ -596,9 +607,12 @@ def _estimate(arguments: list[str]) -> None:
 
     from lerl import estimate, settings
     from lerl.compare import show
+    from lerl.trust import check_recipe
 
-    config = settings.configure(settings.find_recipe(recipes[0]), flags)
+    recipe = settings.find_recipe(recipes[0])
+    config = settings.configure(recipe, flags)
     _refuse_unread("plan --estimate", flags)
+    check_recipe(recipe, trust)
     _note_ineffective(config, flags)
     found = estimate.estimate(config)
     if as_json:

@@ -56,6 +56,12 @@ def read_config(run: Path, trust: bool, asks: bool = True) -> Config:
     return config
 
 
+def check_recipe(recipe: Path, trust: bool) -> None:
+    """The same for a recipe that is the config.yaml of a run; any other recipe is the user's own word."""
+    if recipe.name == "config.yaml" and (recipe.parent / "run.json").is_file():
+        read_config(recipe.parent, trust)
+
+
 def check_trust(run: Path, config: Config, trust: bool, asks: bool = True) -> None:
     """Refuse what a run wants and this user did not choose; see `read_config`."""
     code, paths = _code(run, config), _files(run, config)

@@ -107,6 +107,8 @@ def test_a_run_made_here_goes_on_without_a_flag_wherever_it_is_moved(tmp_path: P
         ["train", "--resume", "moved"],
         ["plan", "--run", "moved"],
         ["distill", "moved"],
+        ["train", "moved/config.yaml", "--out", "again"],
+        ["plan", "--estimate", "moved/config.yaml"],
     ):
         assert main(command) == 2
         said = capsys.readouterr().err
@@ -114,6 +116,7 @@ def test_a_run_made_here_goes_on_without_a_flag_wherever_it_is_moved(tmp_path: P
         assert "--trust" in said
         assert said.count("\n") == 1
     assert not ran()
+    assert not Path("again").exists()
     evaluate(Path("moved"), trust=True)
     assert ran()
 
