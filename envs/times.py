@@ -261,9 +261,10 @@ def _smaller(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, unr
     if not count:
         neither = f"{A_DATE}, or a number of seconds since 1970 with all its digits"
         is_text = dtype == pl.String and unit is None
-        return replace(_date_form(column, next(iter(DATES))), allowed=neither) if is_text else unread
+        dates = _date_form(column, next(iter(DATES)))
+        return replace(dates, allowed=neither, mend="write times so") if is_text else unread
     if unit is not None:
-        allowed = f"a number of {UNIT_NAMES[unit]} since 1970 or another start, 0 or more"
+        allowed = f"a number of {UNIT_NAMES[unit]} since 1970 or another start, from 0 to {LAST_YEAR}"
         own = _unit_form(column, dtype, unit, first=0)
         return replace(own, told=f"{UNIT_NAMES[unit]} from a start of their own", allowed=allowed)
     raise DataError(

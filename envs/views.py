@@ -4,7 +4,7 @@ A file is read in streams: once to check every cell, once to take what is needed
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from lerl.envs.layouts import OTHER
 from lerl.envs.logs import DataError
 from lerl.envs.scans import ROW, Check, Scan
 from lerl.envs.tables import Table, refuse_twice, whole
-from lerl.envs.times import MEND, SECOND, SPAN, Form, form_of
+from lerl.envs.times import MEND, SECOND, SPAN, TIME, Form, form_of
 
 ORDER = "order"
 """A user's views lie in order of this column, null where it is not known."""
@@ -59,8 +59,8 @@ class Clock:
         return form_of(scan.path, scan.frame, self.column, self.unit, scan.collect)
 
     def check(self, form: Form) -> Check:
-        """A cell that tells no time though one is needed."""
-        bad = form.nanoseconds.is_null() if self.needed else pl.lit(False)
+        """A cell of a frame that `form` read that tells no time though one is needed."""
+        bad = pl.col(TIME).is_null() if self.needed else pl.lit(False)
         return Check(self.column, bad, form.allowed, MEND)
 
 
@@ -106,7 +106,8 @@ def read_views(scan: Scan, columns: ViewColumns) -> pl.DataFrame:
     if columns.clock is not None:
         form = columns.clock.form(scan)
         checks.append(columns.clock.check(form))
-        order = form.nanoseconds
+        scan = replace(scan, frame=form.read(scan.frame))
+        order = pl.col(TIME)
         time = order // SECOND
     if columns.last is not None:
         order = -whole_of(scan, columns.last)

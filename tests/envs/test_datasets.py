@@ -145,6 +145,17 @@ def test_latest_layout_is_read_with_half_stars(tmp_path: Path):
     assert data.log.rows() == [(7, 1, False, 3.5, 100, 1), (7, 2, False, 0.5, 90, 0), (8, 1, True, 4.0, 95, 0)]
 
 
+def test_dates_and_lists_of_genres_in_latest_are_read(tmp_path: Path):
+    """1,112,484,580 seconds after 1970 it was 23:29:40 on 2 April 2005."""
+    movies = "movieId,title,genres\n1,A,\"['Drama', 'War']\"\n2,B,[]\n"
+    ratings = ("7,1,3.5,2005-04-02 23:29:40", "7,2,4,2005-04-02 23:29:38")
+    data = read("movielens", write_latest(tmp_path, *ratings, movies=movies))
+    assert data.log.select("item", "time", "position").rows() == [(1, 1_112_484_580, 1), (2, 1_112_484_578, 0)]
+    assert data.catalog.categories.names == ("Drama", "War", "other")
+    with pytest.raises(DataError, match=r"row 3, column timestamp: given '2 April', allowed is a date such as"):
+        read("movielens", write_latest(tmp_path, ratings[0], "7,2,4,2 April"))
+
+
 def test_half_stars_of_10m_are_read(tmp_path: Path):
     data = read("movielens", write_1m(tmp_path, ratings=["7::1::0.5::1230768000", "7::2::4.5::1230768001"]))
     assert data.log.select("rating", "click").rows() == [(0.5, False), (4.5, True)]

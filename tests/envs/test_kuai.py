@@ -226,6 +226,15 @@ def test_a_view_at_an_unknown_time_comes_last_and_has_no_position(tmp_path: Path
     assert data.log.select("item", "click", "time", "position").rows() == [(1, False, 9, 0), (2, True, None, None)]
 
 
+def test_dates_tell_the_time_of_a_view_too(tmp_path: Path):
+    """1,593,907,703 seconds after 1970 it was 00:08:23 on 5 July 2020."""
+    rows = [watched(7, 1, "2020-07-05 00:08:23", 3), watched(7, 2, "2020-07-05 00:08:22.5", 0), watched(7, 3, "", 3)]
+    data = read("kuairec", kuairec(tmp_path, rows))
+    assert data.log.select("item", "time", "position").rows() == [
+        (1, 1_593_907_703, 1), (2, 1_593_907_702, 0), (3, None, None),
+    ]  # fmt: skip
+
+
 def test_a_view_in_a_year_that_no_log_has_is_one_at_an_unknown_time(tmp_path: Path):
     """-62135625943 seconds since 1970 are in the year 0; public notebooks drop such rows of the matrices."""
     rows = [watched(7, 1, -62135625943, 3), watched(7, 2, 1_600_000_000.5, 0), watched(7, 3, 0, 3)]
