@@ -132,7 +132,7 @@ def _literal(cell: str) -> list[str] | None:
 
 
 def _names(value: Any) -> list[str]:
-    """The names in a literal: its texts and numbers, the `name` of a dictionary, or its keys, where it counts them.
+    """The names in a literal: its texts and numbers, the `name` or `id` of a dictionary, or the keys of counts.
 
     Raises:
         ValueError: there is something else in it.
@@ -148,8 +148,8 @@ def _names(value: Any) -> list[str]:
         return sorted(inner) if isinstance(value, set) else inner
     if isinstance(value, dict):
         named = [value[key] for key in NAME_KEYS if isinstance(value.get(key), str)]
-        if named:
-            return named[:1]
+        if named or "id" in value:
+            return named[:1] or _names(value["id"])
         if value and all(isinstance(count, int | float) for count in value.values()):
             return [str(key) for key, count in value.items() if count]
     raise ValueError(f"no name in {value!r}")

@@ -40,6 +40,7 @@ LISTS: dict[str, tuple[list[str], list[set[str]]]] = {
     "Python": (["['Action', \"Children's\"]", "['Sci-Fi']"], [{"Action", "Children's"}, {"Sci-Fi"}]),
     "JSON": (['["Action", "\\u00c9tude"]', "[]"], [{"Action", "Étude"}, {"other"}]),
     "TMDB": (["[{'id': 1, 'name': 'Science Fiction'}, {'id': 2, 'name': 'War'}]"], [{"Science Fiction", "War"}]),
+    "ids without names": (["[{'id': 28}, {'id': 12}]", "[{'id': 28}]"], [{"28", "12"}, {"28"}]),
     "PostgreSQL": (['{Action,"Sci Fi"}', "{War}"], [{"Action", "Sci Fi"}, {"War"}]),
     "NumPy": (["['Action' 'Sci Fi']", "['War']"], [{"Action", "Sci Fi"}, {"War"}]),
     "numbers": (["[27, 9]", "[8]"], [{"27", "9"}, {"8"}]),
