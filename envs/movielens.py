@@ -131,7 +131,7 @@ def _log(table: Table, items: pl.DataFrame) -> pl.DataFrame:
 
 def _nanoseconds(table: Table, column: str) -> pl.Series:
     """A column of seconds since 1970, or of dates, as Int64 nanoseconds."""
-    form = form_of(table.path, table.frame.lazy(), column, "s", pl.LazyFrame.collect)
+    form = form_of(table.path, table.frame.lazy(), column, "s", pl.LazyFrame.collect, said=False)
     time = form.read(table.frame.lazy()).collect()[TIME]
     table.refuse(time.is_null(), column, form.allowed, "correct or remove the row")
     return time

@@ -56,7 +56,7 @@ class Clock:
 
     def form(self, scan: Scan) -> Form:
         """How the column tells the time."""
-        return form_of(scan.path, scan.frame, self.column, self.unit, scan.collect)
+        return form_of(scan.path, scan.frame, self.column, self.unit, scan.collect, said=False)
 
     def check(self, form: Form) -> Check:
         """A cell of a frame that `form` read that tells no time though one is needed."""

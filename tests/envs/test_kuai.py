@@ -206,6 +206,14 @@ def kuairec(folder: Path, big: list[str] = BIG, tags: list[str] = TAGS, captions
     return folder
 
 
+def test_seconds_are_no_milliseconds(tmp_path: Path):
+    """1,600,000,000 thousandths of a second would be the 19th of January 1970."""
+    with pytest.raises(
+        DataError, match=r"column time_ms: given numbers .*, which look like seconds since 1970; write mill"
+    ):
+        read("kuairand", kuairand(tmp_path, early=[view(7, 1, 1_600_000_000, 1)]))
+
+
 def test_kuairec_is_read_with_twice_watched_as_a_click(tmp_path: Path):
     """Half a second decides the order of user 7; of user 8's views of video 1 the one at 4 s is the first."""
     data = read("kuairec", kuairec(tmp_path))
