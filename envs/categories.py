@@ -20,19 +20,30 @@ BRACKETS = {"[": "]", "{": "}", "(": ")"}
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
 QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"")
 NAME_KEYS = ("name", "title", "label", "genre", "category")
+WRAPPED = re.compile(r"(?:np\.|numpy\.)?(?:array|list|tuple|set|frozenset)\((.*?)(?:, *dtype=[^(),]*)?\)", re.DOTALL)
+"""A list with its type around it, as Python prints arrays and some sets."""
+QUOTED_NAMES = re.compile(rf"(?:{QUOTED.pattern})(?:\s*,\s*(?:{QUOTED.pattern}))*")
+NOT_A_NUMBER = re.compile(r"(?<![\w'\"])nan(?![\w'\"])")
 LONGEST_LIST = 100_000
 """Characters of a cell that is looked at as a list."""
+
+CERTAIN = ("|", ";", "\uff5c", "\uff1b")
+LIKELY = (",", "\uff0c", "、", "/", ">", " ")
+"""Marks between names, and marks that may be part of one, in the order in which they are tried; some are Chinese."""
 
 A_LIST = "a list such as ['Action', 'Drama'], as other rows have it"
 
 
-def split_categories(table: Table, column: str, separator: str | None) -> tuple[pl.Series, str]:
+def split_categories(
+    table: Table, column: str, separator: str | None = None, usual: str | None = None
+) -> tuple[pl.Series, str]:
     """The list of categories of every row of a table, and how cells were read, to print.
 
     Args:
         table: read whole.
         column: of text, without entities; see `unescaped`.
         separator: what lies between several categories, "" for nothing; None where the cells have to tell it.
+        usual: what lies between them where cells are no lists; None where the cells have to tell that too.
 
     Raises:
         DataError: some cells are lists and another is none.
@@ -44,6 +55,8 @@ def split_categories(table: Table, column: str, separator: str | None) -> tuple[
         lists = _all_lists(table, column, cells, distinct)
         if lists is not None:
             return _mapped(cells, lists), ", lists"
+        separator = usual
+    if separator is None:
         mark, note = _separator(distinct)
     else:
         mark, note = separator, f", separated by {separator!r}" if separator else ", one each"
@@ -91,8 +104,19 @@ def _bracketed(cell: str) -> bool:
     return len(cell) <= LONGEST_LIST and len(cell) > 1 and BRACKETS.get(cell[0]) == cell[-1]
 
 
+def _unwrapped(cell: str) -> str:
+    """A list without its type around it, and names in quotation marks alone as a list of them."""
+    if len(cell) > LONGEST_LIST:
+        return cell
+    if QUOTED_NAMES.fullmatch(cell):
+        return f"[{cell}]"
+    wrapped = WRAPPED.fullmatch(cell)
+    return (wrapped[1].strip() or "[]") if wrapped else cell
+
+
 def _literal(cell: str) -> list[str] | None:
     """The names in a list, set, tuple or dictionary as JSON, Python and NumPy write them."""
+    cell = _unwrapped(cell)
     if not _bracketed(cell):
         return None
     inside = cell[1:-1]
@@ -101,14 +125,14 @@ def _literal(cell: str) -> list[str] | None:
         return quoted  # NumPy writes no commas, and Python would join the names
     for read in (json.loads, ast.literal_eval):
         try:
-            return _names(read(cell))
+            return _names(read(NOT_A_NUMBER.sub("None", cell) if read is ast.literal_eval else cell))
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
             continue
     return None
 
 
 def _names(value: Any) -> list[str]:
-    """The names in a literal: its texts and numbers, the `name` of a dictionary, or its keys, where it counts them.
+    """The names in a literal: its texts and numbers, the `name` or `id` of a dictionary, or the keys of counts.
 
     Raises:
         ValueError: there is something else in it.
@@ -124,8 +148,8 @@ def _names(value: Any) -> list[str]:
         return sorted(inner) if isinstance(value, set) else inner
     if isinstance(value, dict):
         named = [value[key] for key in NAME_KEYS if isinstance(value.get(key), str)]
-        if named:
-            return named[:1]
+        if named or "id" in value:
+            return named[:1] or _names(value["id"])
         if value and all(isinstance(count, int | float) for count in value.values()):
             return [str(key) for key, count in value.items() if count]
     raise ValueError(f"no name in {value!r}")
@@ -148,20 +172,20 @@ def _separator(distinct: list[str]) -> tuple[str, str]:
     """What lies between several categories, and how it is said.
 
     A bar or a semicolon is a separator. A comma may be part of a name, and splitting at it then makes more names than
-    there are cells: it separates where it makes no more. A blank separates where most of what it makes stands in a
-    cell of its own too, and it makes fewer.
+    there are cells: it separates where it makes no more. Another mark separates where most of what it makes stands in
+    a cell of its own too, and it makes fewer.
     """
-    for mark in ("|", ";"):
+    for mark in CERTAIN:
         if any(mark in cell for cell in distinct):
             return mark, f", separated by {mark!r}"
-    whole = len(distinct)
-    for mark in (",", " "):
+    whole, hint = len(distinct), ""
+    for mark in LIKELY:
         parts = {part.strip() for cell in distinct for part in cell.split(mark) if part.strip()}
         if not any(mark in cell for cell in distinct):
             continue
         own_cells = len(parts.intersection(distinct))
         if len(parts) <= whole if mark == "," else (len(parts) < whole and 2 * own_cells >= len(parts)):
             return mark, f", separated by {mark!r}: {len(parts)} names (one each they would be {whole})"
-        more = f"{whole} names; split at {mark!r} they would be {len(parts)}, which --separator {mark!r} does"
-        return "", f", one each: {more}"
-    return "", ", one each"
+        more = f": {whole} names; split at {mark!r} they would be {len(parts)}, which --separator {mark!r} does"
+        hint = hint or more
+    return "", f", one each{hint}"

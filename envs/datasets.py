@@ -15,7 +15,7 @@ from lerl.envs.layouts import DataSet
 from lerl.envs.logs import DataError, with_half
 from lerl.envs.movielens import read_movielens
 from lerl.envs.own_logs import Choices, read_own_logs
-from lerl.envs.population import INTERACTIONS_FILE, check_vacant, new_folder
+from lerl.envs.population import INTERACTIONS_FILE, Population, check_vacant, new_folder
 from lerl.envs.topics import unit_rows
 
 if TYPE_CHECKING:
@@ -261,7 +261,6 @@ def _refuse_one_kind(data: DataSet) -> None:
 def _report(data: DataSet, fitted: "FittedPopulation", ordered: bool) -> PrepareReport:
     people = fitted.population
     training = people.training
-    vectors = people.truth.item_vectors, people.knowledge.item_vectors[:, :-1]
     return PrepareReport(
         name=data.name,
         users=len(training),
@@ -283,8 +282,14 @@ def _report(data: DataSet, fitted: "FittedPopulation", ordered: bool) -> Prepare
         merged=data.merged,
         kinds={name: fit.auc for name, fit in fitted.kinds.items()},
         ordered=ordered,
-        directions=min(len(np.unique(unit_rows(rows[:SAMPLED_ITEMS]).round(3), axis=0)) for rows in vectors),
+        directions=directions(people),
     )
+
+
+def directions(people: Population) -> int:
+    """How many different directions the item vectors of either side have at least, of the first SAMPLED_ITEMS items."""
+    sides = people.truth.item_vectors, people.knowledge.item_vectors[:, :-1]
+    return min(len(np.unique(unit_rows(rows[:SAMPLED_ITEMS]).round(3), axis=0)) for rows in sides)
 
 
 def _fit_rows(side: str, auc: float, error: float) -> tuple[tuple[str, str], ...]:

@@ -26,7 +26,7 @@ USER, ITEM, TEXT = "\x00user", "\x00item", "\x00text"
 """Columns beside those of the file: no header can hold this character."""
 
 CLICKED, NOT_CLICKED = ("1", "true", "1.0"), ("0", "false", "0.0")
-MISSING = ("", "null", "<null>", "(null)", "none", "nan", "na", "n/a", "#n/a", "<na>", "nil", "undefined", "\\n")
+MISSING = ("", "null", "<null>", "(null)", "none", "nan", "nat", "na", "n/a", "#n/a", "<na>", "nil", "undefined", "\\n")
 """What programs write where there is no value, in lower case; `\\N` is MySQL's, PostgreSQL's and IMDb's."""
 
 ROUNDED = r"^-?[0-9]+(?:\.[0-9]+[eE]\+?[0-9]+|[eE]\+[0-9]+)$"

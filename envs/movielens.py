@@ -1,11 +1,13 @@
 """MovieLens as GroupLens publishes it (Harper and Konstan 2015, The MovieLens datasets: history and context)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
+from lerl.envs.categories import split_categories
 from lerl.envs.layouts import CLICK_FROM, DataSet, Layout, catalog_of, layout_of, or_id, or_other
 from lerl.envs.scans import scan
 from lerl.envs.tables import Table, parquet, refuse_twice, separated, strings, whole, within
@@ -103,7 +105,8 @@ def _items(table: Table) -> pl.DataFrame:
     """Columns item, id, title and categories, a list of at least one, from a table of ITEM_COLUMNS."""
     item = whole(table, "movie_id")
     refuse_twice(table, pl.DataFrame({"movie_id": item}), "movie_id", "an id that no other row has")
-    genres, title = strings(table, "genres").fill_null("").str.split("|"), strings(table, "title")
+    title, cells = strings(table, "title"), table.frame.with_columns(strings(table, "genres"))
+    genres, _ = split_categories(replace(table, frame=cells), "genres", usual="|")
     frame = pl.DataFrame({"item": item, "id": item.cast(pl.String), "title": title, "categories": genres})
     return or_other(or_id(frame).with_columns(pl.col("categories").list.eval(_known_genres())))
 
@@ -128,7 +131,7 @@ def _log(table: Table, items: pl.DataFrame) -> pl.DataFrame:
 
 def _nanoseconds(table: Table, column: str) -> pl.Series:
     """A column of seconds since 1970, or of dates, as Int64 nanoseconds."""
-    form = form_of(table.path, table.frame.lazy(), column, "s", pl.LazyFrame.collect)
+    form = form_of(table.path, table.frame.lazy(), column, "s", pl.LazyFrame.collect, said=False)
     time = form.read(table.frame.lazy()).select(pl.col(TIME).alias(column)).collect()[column]
     table.refuse(time.is_null(), column, form.allowed, "correct or remove the row")
     return time

@@ -1,6 +1,7 @@
 """Logs of your own: which column is what, where nobody said it, and the catalogue from a file of items."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis, Catalog
 from lerl.envs.categories import split_categories, unescaped
-from lerl.envs.interactions import Columns, Read, flag_of, float_of, ids_of, number_of, read_interactions
+from lerl.envs.interactions import MISSING, Columns, Read, flag_of, float_of, ids_of, number_of, read_interactions
 from lerl.envs.layouts import CLICK_FROM, OTHER, DataSet, catalog_of, or_id, or_other
 from lerl.envs.logs import DataError
 from lerl.envs.scans import ROW, Scan, scan
@@ -20,7 +21,7 @@ from lerl.envs.times import UNITS
 THINGS = ("item", "movie", "book", "product", "video", "track", "song", "article", "game", "recipe", "business", "asin")
 NAMES: dict[str, tuple[str, ...]] = {
     "user": ("userid", "user", "uid", "customerid", "customer", "visitorid", "memberid", "reviewerid"),
-    "item": (*(f"{thing}id" for thing in THINGS), *THINGS, "iid", "id"),
+    "item": (*(f"{thing}id" for thing in THINGS), *THINGS, "iid"),
     "click": ("click", "clicked", "isclick", "liked", "islike", "label"),
     "rating": ("rating", "ratings", "stars", "score", "overall"),
     "time": (
@@ -149,8 +150,8 @@ def _name(column: str | None) -> str:
     return column or ""
 
 
-def _chosen(of: Scan, role: str, given: str | None, needed: str = "") -> str | None:
-    """The column that plays a role: the one given, or else the first that goes by one of the role's names."""
+def _chosen(of: Scan, role: str, given: str | None, needed: str = "", also: Sequence[str] = ()) -> str | None:
+    """The column that plays a role: the one given, else the first that goes by one of the role's names or `also`."""
     untyped = {TYPED.sub("", column): column for column in reversed(of.columns)}
     if given:
         column = given if given in of.columns else untyped.get(given, given)
@@ -158,7 +159,7 @@ def _chosen(of: Scan, role: str, given: str | None, needed: str = "") -> str | N
         return column
     if given is None:
         plain = {re.sub(r"[^a-z]", "", name.lower()): column for name, column in untyped.items()}
-        found = next((plain[name] for name in NAMES[role] if name in plain), None)
+        found = next((plain[name] for name in (*NAMES[role], *also) if name in plain), None)
         if found is not None:
             return found
     if needed:
@@ -230,17 +231,17 @@ def _bare_catalog(log: pl.DataFrame, read: Read) -> tuple[Catalog, NDArray[np.in
 
 def _items(listed: Scan, choices: Choices) -> tuple[pl.DataFrame, list[str]]:
     """Columns item (the number), id, title and categories, and notes that say what was taken for what."""
-    id_column = _name(_chosen(listed, "item", choices.item_id, needed="--item-id"))
+    id_column = _name(_chosen(listed, "item", choices.item_id, needed="--item-id", also=["id"]))
     title = _chosen(listed, "title", choices.title)
     category = _chosen(listed, "categories", choices.categories)
-    flags = {} if category or choices.categories == "" else _flags(listed, id_column, title)
+    flags, empty = ({}, 0) if category or choices.categories == "" else _flags(listed, id_column, title)
     ids = ids_of(listed, id_column)
     ids = ids.settled(listed, listed.refuse([ids.check], **ids.facts("item")), "item")
     texts = {"id": ids.text, "title": _text(listed, title), "categories": _cells(listed, category, flags)}
     frame = listed.collect(listed.frame.select(pl.col(ROW).alias("row"), **texts)).sort("row")
     table = Table(listed.path, frame, {"id": id_column, "categories": category or ""}, listed.line)
     refuse_twice(table, frame.select("id"), "id", "an id that no other row has")
-    frame, split, entities = _listed(table, _typed_separator(category, choices.separator))
+    frame, split, entities = _listed(table, choices.separator, _typed_separator(category))
     numbers = pl.Series([number_of(text) for text in frame["id"]], dtype=pl.Int64)
     items = or_other(or_id(frame.with_columns(item=numbers)))
     _check_categories(listed, category, items)
@@ -248,6 +249,7 @@ def _items(listed: Scan, choices: Choices) -> tuple[pl.DataFrame, list[str]]:
         taken = f"categories are {category}{split}"
     elif flags:
         taken = f"categories are the {len(flags)} columns of 0 and 1: {_short(list(flags.values()))}"
+        taken += f"; {empty:,} empty cells in them are read as 0" if empty else ""
     else:
         taken = f"the only category is {OTHER!r}"
     notes = [f"{listed.path.name}: ids are {id_column}, titles are {title or 'ids'}, {taken}"]
@@ -258,7 +260,7 @@ def _items(listed: Scan, choices: Choices) -> tuple[pl.DataFrame, list[str]]:
     return items, notes
 
 
-def _listed(table: Table, separator: str | None) -> tuple[pl.DataFrame, str, bool]:
+def _listed(table: Table, separator: str | None, usual: str | None) -> tuple[pl.DataFrame, str, bool]:
     """The table's frame with lists of categories, how its cells were read, and whether it held entities of HTML."""
     frame, split = table.frame, ""
     title, in_titles = unescaped(frame["title"])
@@ -266,16 +268,16 @@ def _listed(table: Table, separator: str | None) -> tuple[pl.DataFrame, str, boo
     if frame["categories"].dtype == pl.String:
         cells, in_categories = unescaped(frame["categories"])
         cleaned = replace(table, frame=frame.with_columns(cells))
-        lists, split = split_categories(cleaned, "categories", separator)
+        lists, split = split_categories(cleaned, "categories", separator, usual)
         frame = frame.with_columns(lists)
     return frame, split, in_titles or in_categories
 
 
-def _typed_separator(category: str | None, given: str | None) -> str | None:
-    """What RecBole writes between several tokens of a column, where a column is of its types; else what is given."""
+def _typed_separator(category: str | None) -> str | None:
+    """What RecBole writes between several tokens of a column, where a column is of its types."""
     kind = TYPED.search(category or "")
-    if kind is None or given is not None:
-        return given
+    if kind is None:
+        return None
     return " " if kind.group() == ":token_seq" else ""
 
 
@@ -302,19 +304,23 @@ def _cells(listed: Scan, column: str | None, flags: dict[str, str]) -> pl.Expr:
     return _text(listed, column)
 
 
-def _flags(listed: Scan, *used: str | None) -> dict[str, str]:
-    """Columns that hold nothing but 0 and 1, by which some data sets tell genres, and the names of those genres."""
+def _flags(listed: Scan, *used: str | None) -> tuple[dict[str, str], int]:
+    """Columns of 0 and 1, by which some data sets tell genres, with the genres' names, and how many cells are empty."""
     usable = [c for c, dtype in listed.schema.items() if dtype in (pl.String, pl.Boolean) or dtype.is_numeric()]
     asked = [c for c in usable if c and c not in used and not FLAG_NAMES.match(c)]
     if not asked:
-        return {}
-    found = listed.collect(listed.frame.select(flag_of(listed, c).is_not_null().all().alias(c) for c in asked))
-    flags = [c for c in asked if found[c][0]]
+        return {}, 0
+    told = {c: flag_of(listed, c).is_not_null() for c in asked}
+    empty = {c: pl.col(c).cast(pl.String).str.strip_chars().str.to_lowercase().is_in(MISSING) for c in asked}
+    empty = {c: empty[c].fill_null(True) & ~told[c] for c in asked}
+    counts = [pl.struct(a=told[c].sum(), b=empty[c].sum(), rows=pl.len()).alias(c) for c in asked]
+    found = listed.collect(listed.frame.select(counts)).row(0, named=True)
+    flags = [c for c in asked if found[c]["a"] and found[c]["a"] + found[c]["b"] == found[c]["rows"]]
     if len(flags) < FEWEST_FLAGS:
-        return {}
+        return {}, 0
     head = flags[0].partition("_")[0] + "_"  # as pandas' get_dummies names them: genre_Action, genre_Comedy
     cut = len(head) if all(flag.startswith(head) and flag != head for flag in flags) else 0
-    return {flag: TYPED.sub("", flag[cut:]) for flag in flags}
+    return {flag: TYPED.sub("", flag[cut:]) for flag in flags}, sum(found[flag]["b"] for flag in flags)
 
 
 def _short(names: list[str]) -> str:

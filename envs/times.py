@@ -24,6 +24,9 @@ UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": 
 SECOND = 1_000_000_000
 """Nanoseconds of a second: times are Int64 nanoseconds until they are written, so that none are reordered."""
 
+SHEET_START = datetime(1899, 12, 30, tzinfo=UTC)
+"""Day 0 of spreadsheets."""
+
 SAMPLE = 1_000
 """Rows that rule out the forms of which none of them is."""
 
@@ -103,7 +106,9 @@ class Form:
         return f"{self.name}{zone}{order}"
 
 
-def form_of(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, collect: Collect) -> Form:
+def form_of(
+    path: Path, frame: pl.LazyFrame, column: str, unit: str | None, collect: Collect, said: bool = True
+) -> Form:
     """The form that reads most cells of a column, the first of several that read as many.
 
     Args:
@@ -113,6 +118,8 @@ def form_of(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, coll
         unit: one of UNITS for numbers in it since 1970, or since another start where they are too small for that; None
             where the numbers themselves have to tell it.
         collect: runs a query.
+        said: whether somebody said the unit of this very column; else it is what such columns usually hold, and numbers
+            that look like seconds, days or years are refused instead of taken for times from another start.
 
     Raises:
         DataError: the column's type is no time, no form reads any cell, or day and month cannot be told apart.
@@ -126,6 +133,8 @@ def form_of(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, coll
         likely = [form for form, count in zip(likely, counts, strict=True) if count == max(counts)]
     if {DAY_FIRST, MONTH_FIRST} <= {form.name for form in likely}:
         _refuse_either(path, frame, column, likely, collect)
+    if not (max(counts) or said):
+        _refuse_others(path, frame, column, unit, collect)
     return likely[0] if max(counts) else _smaller(path, frame, column, unit, likely[0], collect)
 
 
@@ -246,6 +255,26 @@ def _refuse_either(path: Path, frame: pl.LazyFrame, column: str, forms: Sequence
         )
 
 
+def _refuse_others(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, collect: Collect) -> None:
+    """Refuse numbers each of which is a time in a coarser unit, a date, a year, or a spreadsheet's day."""
+    dtype = frame.collect_schema()[column]
+    if not (dtype == pl.String or dtype.is_numeric()):
+        return
+    number = _numbers(column, dtype)
+    low, high, count = collect(frame.select(low=number.min(), high=number.max(), count=number.count())).row(0)
+    first, last = (datetime(year, 1, 1, tzinfo=UTC) - SHEET_START for year in (FIRST_YEAR, LAST_YEAR + 1))
+    spans = {"years": (FIRST_YEAR, LAST_YEAR + 1), "a spreadsheet's days": (first.days, last.days)}
+    found = [name for name, (start, end) in spans.items() if count and start <= low <= high < end]
+    coarser = [_unit_form(column, dtype, name) for name in UNITS if UNITS[name] < UNITS[unit or "s"]]
+    others = (*coarser, _eight_digits(number))
+    found += [form.name for form in others if count and _reads(frame, form, collect) == count]
+    if found:
+        raise DataError(
+            f"{path}, column {column}: given numbers from {_shown(low)} to {_shown(high)}, which look like {found[0]}; "
+            f"write {UNIT_NAMES[unit or 's']} since 1970, or dates such as 2024-05-31"
+        )
+
+
 def _shown(number: float) -> str:
     return f"{number:.6f}".rstrip("0").rstrip(".")
 
@@ -261,9 +290,10 @@ def _smaller(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, unr
     if not count:
         neither = f"{A_DATE}, or a number of seconds since 1970 with all its digits"
         is_text = dtype == pl.String and unit is None
-        return replace(_date_form(column, next(iter(DATES))), allowed=neither) if is_text else unread
+        dates = _date_form(column, next(iter(DATES)))
+        return replace(dates, allowed=neither, mend="write times so") if is_text else unread
     if unit is not None:
-        allowed = f"a number of {UNIT_NAMES[unit]} since 1970 or another start, 0 or more"
+        allowed = f"a number of {UNIT_NAMES[unit]} since 1970 or another start, from 0 to {LAST_YEAR}"
         own = _unit_form(column, dtype, unit, first=0)
         return replace(own, name=f"{UNIT_NAMES[unit]} from a start of their own", allowed=allowed)
     raise DataError(

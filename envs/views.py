@@ -56,10 +56,10 @@ class Clock:
 
     def form(self, scan: Scan) -> Form:
         """How the column tells the time."""
-        return form_of(scan.path, scan.frame, self.column, self.unit, scan.collect)
+        return form_of(scan.path, scan.frame, self.column, self.unit, scan.collect, said=False)
 
     def check(self, form: Form) -> Check:
-        """A cell that tells no time though one is needed, in a frame that the form has read."""
+        """A cell of a frame that `form` read that tells no time though one is needed."""
         bad = pl.col(TIME).is_null() if self.needed else pl.lit(False)
         return Check(self.column, bad, form.allowed, MEND)
 

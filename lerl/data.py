@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lerl.envs.text import one_line
+from lerl.next_command import LOGS, train_command
 
 if TYPE_CHECKING:
     from lerl.envs.datasets import PrepareReport
@@ -18,7 +19,6 @@ SETS = (
 )  # fmt: skip
 
 LONGEST = 512  # numbers in an item vector
-LOGS = "logs"  # the recipe for any prepared folder
 
 IMPORT = """\
 Make a log of your own ready to train on. FILE is CSV with a header, or Parquet. Columns that no flag names are guessed
@@ -192,15 +192,8 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
 
 
 def _say_next(out: Path, report: "PrepareReport", recipe: str, dense: bool = False) -> None:
-    """Commands that go on from a prepared folder, the last of which trains on it as it is.
-
-    Where the recipes on logs need more items, or more different ones, than there are, the commands say how many.
-    """
-    there = shlex.quote(str(out))
-    most = min(report.items // 4, report.directions // 2)
-    needed = {"planner.clusters": (80, most), "env.topic_count": (20, most), "env.slate_size": (6, report.items)}
-    fewer = "".join(f" --{key} {max(1, few)}" for key, (usual, few) in needed.items() if few < usual)
-    train = f"lerl train {recipe} --data.path {there}{fewer}"
+    """Commands that go on from a prepared folder, the last of which trains on it as it is."""
+    there, train = shlex.quote(str(out)), train_command(out, report.items, report.directions, recipe)
     print(f"written to {out}; look at it with: lerl data describe {there}")
     if dense:
         print(f"train on it: {train} --data.users assumed --env.response lookup")

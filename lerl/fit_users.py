@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lerl.click_baselines import boosted_baseline, means_baseline
+from lerl.envs.datasets import directions
 from lerl.envs.fitting import fit_dynamics, told, write_fitted
 from lerl.envs.learned import learned, write_learned
 from lerl.envs.population import CALIBRATIONS, CHECKPOINT_FILE, OWN_LOGS, RESPONSE_FILE, Population, read_about
@@ -16,6 +16,7 @@ from lerl.events import Events, read_events
 from lerl.fidelity import Log
 from lerl.judge_users import REFERENCE, Judgement, as_json, draw, judge
 from lerl.locks import locked
+from lerl.next_command import train_command
 
 MODELS = ("latent", "sequence")
 Report = Callable[[str, int, int, str | None], None]
@@ -101,7 +102,7 @@ def _fit(folder: Path, model: str, seed: int, epochs: int | None, dynamics: bool
         hidden, notes = None, (_LATENT_NOTE,)
     else:
         chances, unmet, losses = _sequence(folder, population, events, seed, epochs, report)
-        rows, notes = ~events.to_train, (_next_command(folder),)
+        rows, notes = ~events.to_train, (_next_command(folder, population),)
         files.append(folder / RESPONSE_FILE)
         hidden = {**_baselines(events, hidden=True), model: unmet}
     if report is not None:
@@ -131,7 +132,7 @@ def _dynamics(folder: Path, seed: int, report: Report | None) -> tuple[list[str]
         fitted, _ = fit_dynamics(log.population, log.halves, log.background, topics, dim=dim, seed=seed, report=say)
         found.append(fitted)
     lines = [line for fitted in found for line in (f"topics {fitted.topics}, in units of one item:", *told(fitted))]
-    lines.append(f"train on these users with: lerl train logs --data.path {quote(str(folder))} --data.users fitted")
+    lines.append(f"train on these users with: {_train(folder, log.population)} --data.users fitted")
     return lines, write_fitted(folder, found)
 
 
@@ -144,11 +145,13 @@ _LATENT_NOTE = (
 )
 
 
-def _next_command(folder: Path) -> str:
-    return (
-        f"simulate with it: lerl train logs --data.path {quote(str(folder))} --data.users assumed "
-        "--env.response sequence --env.drift.enabled false"
-    )
+def _next_command(folder: Path, population: Population) -> str:
+    train = _train(folder, population)
+    return f"simulate with it: {train} --data.users assumed --env.response sequence --env.drift.enabled false"
+
+
+def _train(folder: Path, population: Population) -> str:
+    return train_command(folder, len(population.catalog), directions(population))
 
 
 def _latent(population: Population, events: Events) -> tuple[Floats, NDArray[np.bool_]]:

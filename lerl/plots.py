@@ -264,8 +264,7 @@ def _look(results: Results, summary: Summary, reference: str | None) -> _Look:
     chosen = _reference(results.agents, learned, order) if reference is None else reference
     check_reference(chosen, results.agents)
     shown = _highlighted(order, learned, chosen)
-    free = iter([colour for colour in _COLOURS[1:] if not _reserved(colour, shown)])
-    colours = {row: _colour(row, chosen, free) if row in shown else _GREY for row in results.agents}
+    colours = {row: _GREY for row in results.agents} | _colours([row for row in results.agents if row in shown], chosen)
     names = {row: said_of(row, results.untrained, _name(row)) for row in results.agents}
     return _Look(order, colours, names, learned, chosen)
 
@@ -288,13 +287,12 @@ def _highlighted(order: Sequence[str], learned: frozenset[str], reference: str) 
     return set(list(dict.fromkeys(row for row in wanted if row in order))[:HIGHLIGHTED])
 
 
-def _reserved(colour: str, shown: set[str]) -> bool:
-    return (colour == _BLACK and "privileged" in shown) or (colour == _WINE and "random" in shown)
-
-
-def _colour(row: str, reference: str, free: Any) -> str:
-    fixed = {"privileged": _BLACK, "random": _WINE, reference: _COLOURS[0]}
-    return fixed[row] if row in fixed else str(next(free))
+def _colours(rows: Sequence[str], reference: str) -> dict[str, str]:
+    """A colour of its own for each of at most HIGHLIGHTED rows; ceiling and floor keep theirs as the reference too."""
+    kept = {reference: _COLOURS[0], "privileged": _BLACK, "random": _WINE}
+    fixed = {row: colour for row, colour in kept.items() if row in rows}
+    free = iter([colour for colour in _COLOURS if colour not in fixed.values()])
+    return {row: fixed[row] if row in fixed else next(free) for row in rows}
 
 
 def _mark_cap(axes: Axes, results: Results) -> None:

@@ -40,6 +40,7 @@ LISTS: dict[str, tuple[list[str], list[set[str]]]] = {
     "Python": (["['Action', \"Children's\"]", "['Sci-Fi']"], [{"Action", "Children's"}, {"Sci-Fi"}]),
     "JSON": (['["Action", "\\u00c9tude"]', "[]"], [{"Action", "Étude"}, {"other"}]),
     "TMDB": (["[{'id': 1, 'name': 'Science Fiction'}, {'id': 2, 'name': 'War'}]"], [{"Science Fiction", "War"}]),
+    "ids without names": (["[{'id': 28}, {'id': 12}]", "[{'id': 28}]"], [{"28", "12"}, {"28"}]),
     "PostgreSQL": (['{Action,"Sci Fi"}', "{War}"], [{"Action", "Sci Fi"}, {"War"}]),
     "NumPy": (["['Action' 'Sci Fi']", "['War']"], [{"Action", "Sci Fi"}, {"War"}]),
     "numbers": (["[27, 9]", "[8]"], [{"27", "9"}, {"8"}]),
@@ -47,6 +48,10 @@ LISTS: dict[str, tuple[list[str], list[set[str]]]] = {
     "a tuple": (["('a', 'b')", "('c',)"], [{"a", "b"}, {"c"}]),
     "names alone": (["[Action, War]", "[Comedy]"], [{"Action", "War"}, {"Comedy"}]),
     "counts": (["{'Action': 55, 'Indie': 3, 'RPG': 0}"], [{"Action", "Indie"}]),
+    "arrays": (["array(['Action', 'War'], dtype=object)", "array([], dtype=object)"], [{"Action", "War"}, {"other"}]),
+    "sets, one of them empty": (["{'Action'}", "set()", "frozenset({'War'})"], [{"Action"}, {"other"}, {"War"}]),
+    "nan in a list": (["['Action', nan]", "['nan', 'Banana']"], [{"Action"}, {"Banana"}]),
+    "names in quotation marks": (["'Books', 'Home, Kitchen'", "'Books'"], [{"Books", "Home, Kitchen"}, {"Books"}]),
     "lists of lists": (["[['Books', 'Fiction']]", "nan"], [{"Books", "Fiction"}, {"other"}]),
 }
 
@@ -95,6 +100,21 @@ SEPARATED: dict[str, tuple[list[str], str, list[set[str]]]] = {
         "one each: 2 names; split at ' ' they would be 4, which --separator ' ' does",
         [{"Science Fiction"}, {"Home Kitchen"}],
     ),
+    "slashes between names": (
+        ["R&B / Soul", "R&B", "Soul"],
+        "separated by '/': 2 names (one each they would be 3)",
+        [{"R&B", "Soul"}, {"R&B"}, {"Soul"}],
+    ),
+    "a slash in a name": (
+        ["Action/Adventure", "War"],
+        "one each: 2 names; split at '/' they would be 3, which --separator '/' does",
+        [{"Action/Adventure"}, {"War"}],
+    ),
+    "commas as Chinese has them": (
+        ["剧情、犯罪", "剧情", "犯罪"],
+        "separated by '、': 2 names (one each they would be 3)",
+        [{"剧情", "犯罪"}, {"剧情"}, {"犯罪"}],
+    ),
     "a bracket in a name": (
         ["[Official] War", "War"],
         "one each: 2 names; split at ' '",
@@ -132,6 +152,13 @@ def test_columns_of_0_and_1_are_categories(tmp_path: Path, head: str):
     assert categories(read(tmp_path, f"id,{head}\n0,1,0\n", 1, categories="")) == [{"other"}]
 
 
+def test_empty_cells_among_0_and_1_are_counted(tmp_path: Path):
+    """Item 1's empty cell takes War from nobody else; a column of other numbers, and an empty one, are none."""
+    data = read(tmp_path, "id,Action,War,price,note\n0,1,0,3,\n1,1,,4,\n2,0,1.0,5,\n", 3)
+    assert categories(data) == [{"Action"}, {"Action"}, {"War"}]
+    assert "the 2 columns of 0 and 1: Action, War; 1 empty cells in them are read as 0" in data.notes[1]
+
+
 def test_flags_of_an_item_are_no_categories(tmp_path: Path):
     assert categories(read(tmp_path, "id,title,is_new,in_stock\n0,A,1,0\n", 1)) == [{"other"}]
 
@@ -151,6 +178,15 @@ def test_atomic_files_of_recbole_are_read(tmp_path: Path):
     assert "separated by ' '" in data.notes[1]
     again = read_own_logs(tmp_path / "ml.inter", tmp_path / "ml.item", Choices(user="user_id", categories=""))
     assert again.log.equals(data.log)
+
+
+def test_names_in_quotation_marks_in_recbole_s_files_are_no_pieces(tmp_path: Path):
+    (tmp_path / "x.item").write_text("item_id:token\tcategories:token_seq\n0\t'Books', 'Home & Kitchen'\n1\t'Books'\n")
+    (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\tlabel:float\n1\t0\t1\n1\t1\t0\n")
+    assert categories(read_own_logs(tmp_path / "x.inter", tmp_path / "x.item")) == [
+        {"Books", "Home & Kitchen"},
+        {"Books"},
+    ]
 
 
 def test_one_token_of_recbole_is_one_name(tmp_path: Path):

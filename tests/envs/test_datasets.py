@@ -151,6 +151,30 @@ def test_times_of_text_files_may_be_dates(tmp_path: Path):
     assert data.log["position"].to_list() == [1, 0]
 
 
+def test_dates_and_lists_of_genres_in_latest_are_read(tmp_path: Path):
+    """1,112,484,580 seconds after 1970 it was 23:29:40 on 2 April 2005."""
+    movies = "movieId,title,genres\n1,A,\"['Drama', 'War']\"\n2,B,[]\n"
+    ratings = ("7,1,3.5,2005-04-02 23:29:40", "7,2,4,2005-04-02 23:29:38")
+    data = read("movielens", write_latest(tmp_path, *ratings, movies=movies))
+    assert data.log.select("item", "time", "position").rows() == [(1, 1_112_484_580, 1), (2, 1_112_484_578, 0)]
+    assert data.catalog.categories.names == ("Drama", "War", "other")
+    with pytest.raises(DataError, match=r"row 3, column timestamp: given '2 April', allowed is a date such as"):
+        read("movielens", write_latest(tmp_path, ratings[0], "7,2,4,2 April"))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("20200102", "20200103.0", "from 20200102 to 20200103, which look like dates of eight digits"),
+        ("43832.5", "43833", "from 43832.5 to 43833, which look like a spreadsheet's days"),
+        ("1999", "2003", "from 1999 to 2003, which look like years"),
+    ],
+)
+def test_numbers_that_are_no_seconds_are_refused(tmp_path: Path, first: str, second: str, told: str):
+    with pytest.raises(DataError, match=f"{told}.*; write seconds since 1970, or dates such as 2024-05-31"):
+        read("movielens", write_latest(tmp_path, f"7,1,3,{first}", f"7,2,4,{second}"))
+
+
 def test_half_stars_of_10m_are_read(tmp_path: Path):
     data = read("movielens", write_1m(tmp_path, ratings=["7::1::0.5::1230768000", "7::2::4.5::1230768001"]))
     assert data.log.select("rating", "click").rows() == [(0.5, False), (4.5, True)]

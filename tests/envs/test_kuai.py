@@ -212,6 +212,14 @@ def kuairec(folder: Path, big: list[str] = BIG, tags: list[str] = TAGS, captions
     return folder
 
 
+def test_seconds_are_no_milliseconds(tmp_path: Path):
+    """1,600,000,000 thousandths of a second would be the 19th of January 1970."""
+    with pytest.raises(
+        DataError, match=r"column time_ms: given numbers .*, which look like seconds since 1970; write mill"
+    ):
+        read("kuairand", kuairand(tmp_path, early=[view(7, 1, 1_600_000_000, 1)]))
+
+
 def test_kuairec_is_read_with_twice_watched_as_a_click(tmp_path: Path):
     """Half a second decides the order of user 7; of user 8's views of video 1 the one at 4 s is the first."""
     data = read("kuairec", kuairec(tmp_path))
@@ -230,6 +238,15 @@ def test_kuairec_is_read_with_twice_watched_as_a_click(tmp_path: Path):
 def test_a_view_at_an_unknown_time_comes_last_and_has_no_position(tmp_path: Path):
     data = read("kuairec", kuairec(tmp_path, [watched(7, 1, "", 3), watched(7, 1, 9, 0), watched(7, 2, "", 3)]))
     assert data.log.select("item", "click", "time", "position").rows() == [(1, False, 9, 0), (2, True, None, None)]
+
+
+def test_dates_tell_the_time_of_a_view_too(tmp_path: Path):
+    """1,593,907,703 seconds after 1970 it was 00:08:23 on 5 July 2020."""
+    rows = [watched(7, 1, "2020-07-05 00:08:23", 3), watched(7, 2, "2020-07-05 00:08:22.5", 0), watched(7, 3, "", 3)]
+    data = read("kuairec", kuairec(tmp_path, rows))
+    assert data.log.select("item", "time", "position").rows() == [
+        (1, 1_593_907_703, 1), (2, 1_593_907_702, 0), (3, None, None),
+    ]  # fmt: skip
 
 
 def test_a_view_in_a_year_that_no_log_has_is_one_at_an_unknown_time(tmp_path: Path):

@@ -46,6 +46,12 @@ def rows(folder: Path, log: str, **choices: Any) -> list[tuple[Any, ...]]:
 # what is taken
 
 
+def test_numbers_of_rows_are_no_items(tmp_path: Path):
+    with pytest.raises(DataError, match=r"no column looks like the items', given .*; name it with --item"):
+        rows(tmp_path, "id,user_id,sku,click\n1,7,5,1\n2,7,6,0\n")
+    assert rows(tmp_path, "id,user_id,sku,click\n1,7,5,1\n", item="id") == [(7, 1, True, None, None, None)]
+
+
 def test_columns_go_by_common_names_and_a_note_says_which(tmp_path: Path):
     data = read_own_logs(*written(tmp_path))
     assert data.log.rows() == [
@@ -349,7 +355,7 @@ def test_missing_files_and_folders_are_named(tmp_path: Path):
         read_own_logs(tmp_path)
 
 
-MISSING = ["NULL", "nan", "NaN", r"\N", "None", "N/A", "NA", "<null>", "<NA>", "#N/A", "", " "]
+MISSING = ["NULL", "nan", "NaN", "NaT", r"\N", "None", "N/A", "NA", "<null>", "<NA>", "#N/A", "", " "]
 
 
 @pytest.mark.parametrize("sign", MISSING)

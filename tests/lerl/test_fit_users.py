@@ -1,6 +1,7 @@
 """`lerl fit` from a prepared folder to a table, a picture and users that can be simulated."""
 
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +70,9 @@ def test_a_fit_is_judged_drawn_and_can_be_simulated(
     assert population.response is not None
     assert json.loads(str(population.response["about"]))["seed"] == 3
     out = tmp_path / "run"
-    flags = ["--data.path", str(folder), "--env.response", "sequence", "--env.drift.enabled", "false"]
-    small = ["--agents", "[privileged,flat+greedy,random]", "--evaluation.users", "8", "--evaluation.replicates", "1"]
-    assert main(["train", "quickstart", "--out", str(out), *flags, *small]) == 0
+    command = shlex.split(printed.partition("simulate with it: ")[2].splitlines()[0])  # 60 films make no 80 clusters
+    small = ["--agents", "[privileged,boredom+greedy]", "--evaluation.users", "8", "--evaluation.replicates", "1"]
+    assert main([*command[1:], "--out", str(out), *small]) == 0
     assert "privileged" in capsys.readouterr().out
 
 

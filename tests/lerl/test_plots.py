@@ -129,6 +129,16 @@ def test_eight_rows_have_a_colour_of_their_own_and_the_rest_is_grey(make_run: Ru
     assert {"boredom+ppo", "boredom+greedy", "privileged", "random", "flat+ppo"} <= set(coloured)
 
 
+@pytest.mark.parametrize("best", ["privileged", "random", "boredom+greedy"])
+def test_eight_rows_are_in_colour_whichever_the_others_are_held_against(make_run: RunMaker, best: str) -> None:
+    """Where nothing learned the best row is the reference, the ceiling or the floor perhaps, and both stay in sight."""
+    results = load_runs([make_run(users=60, learning=False)])
+    look = plots._look(results, summarize(results, 5), best)
+    coloured = {row: colour for row, colour in look.colours.items() if look.stands_out(row)}
+    assert len(set(coloured.values())) == len(coloured) == 8
+    assert (coloured["privileged"], coloured["random"]) == (plots._BLACK, plots._WINE)
+
+
 def test_a_row_has_the_same_colour_in_every_picture(make_run: RunMaker, style: None) -> None:
     drawn = figures([make_run(agents=THREE)])
     look = {name: {} for name in ("learning_curves", "session_lengths", "satisfaction")}
