@@ -13,8 +13,8 @@ demo: .venv/installed
 	rm -rf runs/demo
 	$(BIN)/lerl train quickstart --out runs/demo
 
-# Without the tests marked slow; test-all has them.
-test: lint types smoke unit
+# What takes long is left out, the tests marked slow and the wheel; test-all has it.
+test: lint types unit
 
 test-all: lint types smoke unit-all
 
