@@ -57,7 +57,7 @@ def load_plugin(name: str, key: str, known: Iterable[str], methods: Sequence[str
             f"{key} is {name!r}, which is not one of {', '.join(known)}.{did_you_mean(name, known, quotes=True)} "
             "Your own class is named as 'my_package.my_module:MyClass'."
         )
-    if executed(module_name) is None and os.getcwd() not in sys.path:
+    if not executed(module_name) and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # only then: whatever is imported later would be looked for here too
     with blamed(f"{key} is {name!r}, but the import of module {module_name!r}"):
         try:

@@ -137,8 +137,8 @@ def test_importing_lerl_registers_environments_without_torch_or_langchain() -> N
 
 def test_importing_lerl_leaves_ctrl_c_alone_whatever_the_program_is_called() -> None:
     ran = _python(
-        "import signal, sys; sys.argv = ['lerl']; import lerl, lerl.envs.session; "
-        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+        "import signal, sys; sys.argv = ['lerl']; before = signal.getsignal(signal.SIGINT)\n"
+        "import lerl, lerl.envs.session; print(signal.getsignal(signal.SIGINT) is before)"
     )
     assert ran.stdout == "True\n", ran.stderr
 

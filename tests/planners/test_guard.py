@@ -290,7 +290,7 @@ REFUSALS = {
     b'{"error": {"message": "The model m\\n does not exist", "code": 4}}': '"The model m does not exist"',
     b'{"error": "no \\"such\\" model"}': r'"no \"such\" model"',
     b'{"detail": "wrong"}': '"wrong"',
-    b"<h1>\xff Not\x1b[2J here</h1>": '"<h1>\ufffd Not [2J here</h1>"',
+    b"<h1>\xff Not\x1b[2J here</h1>": '"\ufffd Not [2J here"',
     b"[" * 1_900: '"' + "[" * 199 + '\u2026"',
     b"y" * 300_000: '"' + "y" * 199 + '\u2026"',
 }
