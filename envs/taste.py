@@ -430,20 +430,22 @@ def fit_raw(
     seen = rows.where(training[rows.users])
     if not len(seen):
         raise DataError("no training user has an interaction to fit; use a larger log")
-    als = AlternatingLeastSquares(
-        factors=dim,
-        regularization=REGULARIZATION,
-        iterations=ITERATIONS,
-        use_cg=False,
-        random_state=seed,
-        num_threads=1,
-    )
-    als.fit(_signed(seen, len(training), items)[training], show_progress=False)
     base = (seen.clicks.sum() + 1) / (len(seen) + 2)
+    with threadpool_limits(limits=1):  # the same bits on any number of cores
+        als = AlternatingLeastSquares(
+            factors=dim,
+            regularization=REGULARIZATION,
+            iterations=ITERATIONS,
+            use_cg=False,
+            random_state=seed,
+            num_threads=1,
+        )
+        als.fit(_signed(seen, len(training), items)[training], show_progress=False)
+        user_vectors = als.recalculate_user(np.arange(len(training)), _signed(told, len(training), items))
     return TasteModel(
         item_vectors=als.item_factors,
         item_offsets=_offsets(seen.items, seen.clicks, items, ITEM_PRIOR, base),
-        user_vectors=als.recalculate_user(np.arange(len(training)), _signed(told, len(training), items)),
+        user_vectors=user_vectors,
         user_offsets=_offsets(told.users, told.clicks, len(training), USER_PRIOR, base),
     )
 

@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lerl.envs import taste
 from lerl.envs.catalog import Axis, Catalog
@@ -162,6 +164,23 @@ def test_catalogues_in_any_order_are_matched_by_item_id(fitted: FittedPopulation
     np.testing.assert_array_equal(people.knowledge.popularity[::-1], fitted.population.knowledge.popularity)
     offsets = people.truth.item_offsets[::-1], fitted.population.truth.item_offsets
     assert np.corrcoef(*offsets)[0, 1] == pytest.approx(1)  # their scale follows the vectors, which start elsewhere
+
+
+def test_vectors_are_fitted_in_one_thread_however_many_there_are(monkeypatch: pytest.MonkeyPatch):
+    """Sums of several threads would depend on how many a machine has."""
+    threads: list[int] = []
+
+    class Watched(taste.AlternatingLeastSquares):
+        def __init__(self, **settings: Any) -> None:
+            threads.append(max(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"))
+            super().__init__(**settings)
+
+    monkeypatch.setattr(taste, "AlternatingLeastSquares", Watched)
+    users, items = np.divmod(np.arange(200), 10)
+    rows = taste.Interactions(users, items, (users + items) % 2 == 0)
+    with threadpool_limits(2):
+        taste.fit_raw(rows, np.ones(20, bool), 10, dim=2, seed=0)
+    assert threads == [1]
 
 
 def test_an_item_outside_the_catalogue_is_refused():
