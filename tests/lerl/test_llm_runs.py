@@ -674,7 +674,7 @@ def test_a_run_through_a_local_model(local_model: str, tmp_path: Path) -> None:
             model="openai:smollm2",
             base_url=local_model,
             timeout=120.0,
-            answer_tokens=120,
+            answer_tokens=100,
             concurrency=1,
             detail="coarse",
             replan_every=3,
@@ -682,7 +682,7 @@ def test_a_run_through_a_local_model(local_model: str, tmp_path: Path) -> None:
             reflections=1,
             budget=BudgetConfig(calls=40),
         ),
-        train=replace(SMALL.train, steps=16, users=2, rollout=3, batch_size=6, validation=2),
+        train=replace(SMALL.train, steps=12, users=2, rollout=3, batch_size=6, validation=2),
         evaluation=replace(SMALL.evaluation, users=2, batch_size=2),
     )
     (tmp_path / "local.yaml").write_text(dump(config))
