@@ -5,7 +5,7 @@ Importing lerl registers its Gymnasium environments and needs neither torch nor 
 
 from importlib.metadata import PackageNotFoundError, version
 
-from lerl.start import keep_compiled
+from lerl.startup import keep_compiled
 
 keep_compiled()
 

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from lerl.measured import REPEATS, Burst, Measured, Spread, duel, machine
 from lerl.peers import ONE_THREAD, Peer, PeerError, install
-from lerl.start import cache_folder
+from lerl.startup import cache_folder
 
 MECHANISMS = "drift, shifts, boredom, fatigue, satisfaction, patience and leaving on, moods off"
 

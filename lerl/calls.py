@@ -6,10 +6,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from lerl.files import reading, resume_command
 from lerl.planners.counts import percent, told
 from lerl.planners.guard import BREAK_AFTER, summary
 from lerl.planners.traffic import Traffic
-from lerl.reading import reading, resume_command
 from lerl.settings import load
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from lerl import __version__
 from lerl.envs.plugins import PluginError
-from lerl.start import collect_seldom
+from lerl.startup import collect_seldom
 from lerl.streams import Lasting
 
 if TYPE_CHECKING:
@@ -652,7 +652,7 @@ def _experiment(arguments: list[str]) -> None:
     from lerl import conduct, verdict
     from lerl.compare import show
     from lerl.experiment import overridden
-    from lerl.reading import RunError
+    from lerl.files import RunError
 
     for flag, names in overridden(config, flags).items():
         print(f"lerl: note: --{flag} does not count for {', '.join(names)}; the recipe says it there", file=sys.stderr)

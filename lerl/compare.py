@@ -26,9 +26,9 @@ from lerl import metrics
 from lerl.config import RETIRED, TrainConfig
 from lerl.envs.files import refuse_links, write_whole
 from lerl.envs.text import one_line
+from lerl.files import AFRESH, RunError, read_about, read_table, reading, resume_command
 from lerl.lessons import ROLLOUTS, UNTRAINED, mark, marked
 from lerl.planners.counts import fallbacks, in_order, percent
-from lerl.reading import AFRESH, RunError, read_about, read_table, reading, resume_command
 from lerl.screen import Screen
 from lerl.settings import SettingsError, brief, read_yaml
 

@@ -15,10 +15,10 @@ from lerl import metrics
 from lerl.config import Config
 from lerl.envs.files import write_whole
 from lerl.envs.simulator import UserSimulator
+from lerl.files import RunError, read_table, resume_command
 from lerl.fit import Fitter
 from lerl.locks import locked
 from lerl.progress import Progress
-from lerl.reading import RunError, read_table, resume_command
 from lerl.rollout import Played, Stage
 from lerl.rows import Row, Task, parse_rows
 from lerl.runs import check_run, check_same

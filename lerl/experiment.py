@@ -17,8 +17,8 @@ from lerl import settings, train
 from lerl.agents.baselines import BASELINES
 from lerl.config import Config, ExperimentConfig, TuneConfig
 from lerl.envs.checks import did_you_mean
+from lerl.files import reading
 from lerl.planners.llm import MODELS
-from lerl.reading import reading
 from lerl.rows import PLANNED, SASREC, Row, parse_row
 from lerl.settings import SettingsError
 from lerl.tune import RANKING, check_found, search_space

@@ -37,6 +37,7 @@ from lerl.agents.view import SessionsView
 from lerl.envs.files import write_whole
 from lerl.envs.plugins import blamed, load_plugin
 from lerl.envs.session import SessionVectorEnv
+from lerl.files import reading, resume_command
 from lerl.lessons import SHARE, lessons
 from lerl.planners.base import Planner, Sessions, check_state
 from lerl.planners.distilled import DistilledPlanner
@@ -44,7 +45,6 @@ from lerl.planners.guard import Guard
 from lerl.planners.llm import MODELS, LLMPlanner, build_model, check_model
 from lerl.planners.prompt import Prompts
 from lerl.planners.rules import build_planner
-from lerl.reading import reading, resume_command
 from lerl.rollout import Played, Stage, sessions_of
 from lerl.rows import SASREC, Row, Task
 from lerl.runs import Checkpoint, patient

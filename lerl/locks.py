@@ -7,7 +7,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lerl.envs.files import refuse_links
-from lerl.reading import RunError
+from lerl.files import RunError
 
 LOCK = ".lock"
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from lerl.agents.checkpoint import read_checkpoint, write_checkpoint
 from lerl.envs.files import refuse_links
+from lerl.files import AFRESH, RunError, read_about, reading, resume_command
 from lerl.locks import LOCK
 from lerl.planners.llm import MODELS
 from lerl.planners.prompt import Prompts
-from lerl.reading import AFRESH, RunError, read_about, reading, resume_command
 from lerl.rows import Task, parse_rows
 
 FORMAT = 1

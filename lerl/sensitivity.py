@@ -34,11 +34,11 @@ from lerl.envs.files import write_whole
 from lerl.envs.fitting import PARAMETERS, SPREAD_SEED, Fitted, configured, read_fitted, with_spread
 from lerl.envs.population import Population
 from lerl.evaluate import TRAINED, episodes, evaluated, judged, write_table
+from lerl.files import RunError, read_table, resume_command
 from lerl.fit import Fitter
 from lerl.locks import locked
 from lerl.planners.llm import MODELS
 from lerl.progress import Progress
-from lerl.reading import RunError, read_table, resume_command
 from lerl.rollout import Stage
 from lerl.rows import Row, Task, population_of
 from lerl.runs import check_run, check_same

@@ -26,11 +26,11 @@ from lerl import agents, envs, planners
 from lerl.config import Config
 from lerl.envs.files import refuse_links, write_whole
 from lerl.envs.plugins import executed
+from lerl.files import RunError
 from lerl.planners.chat import secrets as keys
-from lerl.reading import RunError
 from lerl.runs import SIGNATURE
 from lerl.settings import load
-from lerl.start import state_folder
+from lerl.startup import state_folder
 
 KEY_BYTES = 32
 

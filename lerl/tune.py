@@ -30,10 +30,10 @@ from lerl.envs.files import write_whole
 from lerl.envs.plugins import PluginError
 from lerl.envs.topics import ClusterError
 from lerl.evaluate import write_table
+from lerl.files import RunError, read_table, reading
 from lerl.fit import DivergedError, Fitter, check_rows
 from lerl.locks import locked
 from lerl.progress import Progress
-from lerl.reading import RunError, read_table, reading
 from lerl.rollout import Played
 from lerl.rows import PLANNED, SASREC, Row, Task, parse_row, parse_rows
 from lerl.runs import holds_other

@@ -23,6 +23,7 @@ from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
 from lerl.evaluate import episodes, judged
 from lerl.experiment import AGAIN, Experiment, Unit
+from lerl.files import reading
 from lerl.fit import Fitter
 from lerl.lessons import mark
 from lerl.locks import locked
@@ -30,7 +31,6 @@ from lerl.planners.distilled import distil, recorded, save
 from lerl.planners.llm import MODELS
 from lerl.planners.prompt import Prompts
 from lerl.planners.traffic import Traffic
-from lerl.reading import reading
 from lerl.rollout import Stage
 from lerl.rows import Task
 from lerl.tune import reuse

@@ -27,8 +27,8 @@ from scipy.stats import t, trim_mean  # type: ignore[import-untyped, unused-igno
 from lerl.compare import bootstrap_weights
 from lerl.envs.files import write_whole
 from lerl.experiment import KINDS, Experiment
+from lerl.files import RunError
 from lerl.lessons import marked
-from lerl.reading import RunError
 from lerl.units import Done, done, finished, row_path
 
 Floats = NDArray[np.float64]

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
 from typing import Any
 
-from lerl.reading import RunError
+from lerl.files import RunError
 
 
 class _State:

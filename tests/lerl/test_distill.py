@@ -11,8 +11,8 @@ import pytest
 from lerl import settings
 from lerl.cli import main
 from lerl.distill import _interval, distill
+from lerl.files import RunError
 from lerl.planners.distilled import DistilledError, Lesson, load
-from lerl.reading import RunError
 from lerl.train import train
 from tests.lerl.conftest import chat_config
 

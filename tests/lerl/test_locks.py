@@ -15,9 +15,9 @@ from lerl import train as training
 from lerl.cli import main
 from lerl.config import Config, DataConfig, SyntheticConfig, TuneConfig
 from lerl.envs.simulator import SimulatorConfig
+from lerl.files import RunError
 from lerl.fit_users import fit_users
 from lerl.locks import locked
-from lerl.reading import RunError
 
 SMALL = Config(
     agents=["random"],

@@ -16,8 +16,8 @@ from lerl.envs.population import Population
 from lerl.envs.simulator import SimulatorConfig
 from lerl.envs.synthetic import synthetic_population
 from lerl.evaluate import evaluate
+from lerl.files import RunError
 from lerl.fit import check_rows
-from lerl.reading import RunError
 from lerl.rows import Task, parse_rows
 from lerl.settings import SettingsError
 from lerl.train import resume, train

@@ -32,9 +32,9 @@ from lerl.config import (
 )
 from lerl.envs.simulator import SimulatorConfig
 from lerl.evaluate import evaluate
+from lerl.files import RunError
 from lerl.locks import locked
 from lerl.planners.base import PlanContexts, Plans, Sessions
-from lerl.reading import RunError
 from lerl.runs import check_run
 from lerl.settings import dump
 from lerl.train import resume, train

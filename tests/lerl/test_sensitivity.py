@@ -19,7 +19,7 @@ from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, Tra
 from lerl.envs.dynamics import Boredom
 from lerl.envs.population import DYNAMICS_FILE
 from lerl.envs.simulator import SimulatorConfig
-from lerl.reading import RunError
+from lerl.files import RunError
 from lerl.sensitivity import sensitivity
 from lerl.train import train
 from tests.envs.made_logs import made_up_dynamics, prepared_log

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lerl import start
+from lerl import startup as start
 
 
 @pytest.fixture

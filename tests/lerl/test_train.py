@@ -18,8 +18,8 @@ from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, Syn
 from lerl.envs.plugins import PluginError
 from lerl.envs.simulator import SimulatorConfig
 from lerl.evaluate import evaluate
+from lerl.files import RunError
 from lerl.fit import Fitter
-from lerl.reading import RunError
 from lerl.rollout import Stage, sessions_of
 from lerl.rows import Row, Task, parse_row, parse_rows
 from lerl.train import train

@@ -18,7 +18,7 @@ from lerl.evaluate import evaluate
 from lerl.locks import locked
 from lerl.runs import SIGNATURE, check_run, check_vacant
 from lerl.settings import overlay
-from lerl.start import state_folder
+from lerl.startup import state_folder
 from lerl.train import resume, train
 from lerl.trust import UntrustedError, check_trust, read_config, sign
 

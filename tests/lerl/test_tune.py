@@ -19,9 +19,9 @@ from lerl import fit, settings
 from lerl.cli import main
 from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig, TuneConfig
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
+from lerl.files import RunError
 from lerl.fit import Fitter
 from lerl.locks import locked
-from lerl.reading import RunError
 from lerl.rows import Task, parse_row
 from lerl.settings import SettingsError
 from lerl.train import train

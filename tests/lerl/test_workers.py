@@ -6,7 +6,7 @@ import os
 import pytest
 
 from lerl import workers
-from lerl.reading import RunError
+from lerl.files import RunError
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOSYS, errno.EACCES])
