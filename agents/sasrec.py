@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lerl.agents.base import Observation, Setting
-from lerl.agents.causal import CausalLayer, Training, alone, distance_bias, distance_slopes
 from lerl.agents.checkpoint import read_weights
 from lerl.agents.memory import Memory
 from lerl.agents.retrieval import ItemIndex, diverse_items
+from lerl.agents.transformer import CausalLayer, Training, alone, distance_bias, distance_slopes
 from lerl.envs.draws import seed_from
 from lerl.envs.topics import unit_rows
 

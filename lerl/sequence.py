@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from lerl.agents.causal import CausalLayer, Training, alone, distance_bias, distance_slopes
+from lerl.agents.transformer import CausalLayer, Training, alone, distance_bias, distance_slopes
 from lerl.envs.draws import seed_from
 from lerl.events import USER_PRIOR, Events
 
