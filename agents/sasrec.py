@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lerl.agents.base import Observation, Setting
-from lerl.agents.checkpoint import read_weights
+from lerl.agents.learners.checkpoint import read_weights
 from lerl.agents.memory import Memory
 from lerl.agents.retrieval import ItemIndex, diverse_items
 from lerl.agents.transformer import CausalLayer, Training, alone, distance_bias, distance_slopes

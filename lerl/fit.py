@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Agent
 from lerl.agents.baselines import BASELINES
-from lerl.agents.checkpoint import freeze, thaw
-from lerl.agents.encoders import CategoryEncoder, build_encoder
 from lerl.agents.hierarchical import HierarchicalAgent
-from lerl.agents.learners import (
+from lerl.agents.learners.callback import Report
+from lerl.agents.learners.checkpoint import freeze, thaw
+from lerl.agents.learners.encoders import CategoryEncoder, build_encoder
+from lerl.agents.learners.registry import (
     Scorer,
     check_device,
     check_learner,
@@ -31,9 +32,8 @@ from lerl.agents.learners import (
     new_view,
     save_policy,
 )
-from lerl.agents.report import Report
+from lerl.agents.learners.vec_env import SessionsView
 from lerl.agents.sasrec import SASRecAgent, clicked, fit_sasrec, load_sasrec
-from lerl.agents.view import SessionsView
 from lerl.envs.files import write_whole
 from lerl.envs.plugins import blamed, load_plugin
 from lerl.envs.session import SessionVectorEnv

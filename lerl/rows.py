@@ -8,7 +8,7 @@ from typing import Any
 from lerl.agents.base import Setting
 from lerl.agents.baselines import BASELINES
 from lerl.agents.hierarchical import Hierarchy
-from lerl.agents.learners import LEARNERS
+from lerl.agents.learners.registry import LEARNERS
 from lerl.config import Config
 from lerl.envs.catalog import Axis
 from lerl.envs.checks import did_you_mean

@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from lerl.agents.checkpoint import read_checkpoint, write_checkpoint
+from lerl.agents.learners.checkpoint import read_checkpoint, write_checkpoint
 from lerl.envs.files import refuse_links
 from lerl.files import AFRESH, RunError, read_about, reading, resume_command
 from lerl.locks import LOCK

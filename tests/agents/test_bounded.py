@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lerl.agents.bounded import Bounds
+from lerl.agents.learners.td3 import Bounds
 
 
 @pytest.mark.parametrize(

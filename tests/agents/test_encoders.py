@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from lerl.agents.base import Setting
-from lerl.agents.encoders import (
+from lerl.agents.hierarchical import Hierarchy
+from lerl.agents.learners.encoders import (
     EXTRACTORS,
     CategoryEncoder,
     HistoryEncoder,
@@ -18,7 +19,6 @@ from lerl.agents.encoders import (
     build_encoder,
     layout_of,
 )
-from lerl.agents.hierarchical import Hierarchy
 from lerl.envs.population import Population
 from lerl.planners.base import PlanContexts, Plans
 

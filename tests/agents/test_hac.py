@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from lerl.agents.base import Setting
-from lerl.agents.encoders import Layout, SessionFeatures, build_encoder
-from lerl.agents.hac import HAC, HyperPolicy, Samples
 from lerl.agents.hierarchical import Hierarchy
-from lerl.agents.learners import new_model, new_view
+from lerl.agents.learners.encoders import Layout, SessionFeatures, build_encoder
+from lerl.agents.learners.hac import HAC, HyperPolicy, Samples
+from lerl.agents.learners.registry import new_model, new_view
 from lerl.config import OffPolicyConfig, TrainConfig
 from lerl.envs.leave import Leave
 from lerl.envs.session import SessionVectorEnv

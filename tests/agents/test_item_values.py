@@ -12,13 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lerl.agents.base import Setting
-from lerl.agents.encoders import build_encoder, layout_of
 from lerl.agents.hierarchical import Hierarchy
-from lerl.agents.learners import LEARNERS, check_learner, new_agent, new_model, new_scorer, new_view, set_spread
-from lerl.agents.masked import eligible_in
-from lerl.agents.masks import best_eligible, drawn, explored, packed
-from lerl.agents.report import Report
-from lerl.agents.slate_learners import dnair_bonus, popularity_of, sac4ir_bonus
+from lerl.agents.learners.callback import Report
+from lerl.agents.learners.encoders import build_encoder, layout_of
+from lerl.agents.learners.masked import eligible_in
+from lerl.agents.learners.masks import best_eligible, drawn, explored, packed
+from lerl.agents.learners.registry import (
+    LEARNERS,
+    check_learner,
+    new_agent,
+    new_model,
+    new_scorer,
+    new_view,
+    set_spread,
+)
+from lerl.agents.learners.slates import dnair_bonus, popularity_of, sac4ir_bonus
 from lerl.config import OffPolicyConfig, TrainConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue
 from lerl.envs.leave import Leave

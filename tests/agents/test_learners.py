@@ -14,9 +14,10 @@ import pytest
 import torch
 
 from lerl.agents.base import Setting
-from lerl.agents.encoders import build_encoder
 from lerl.agents.hierarchical import Hierarchy
-from lerl.agents.learners import (
+from lerl.agents.learners.callback import Report
+from lerl.agents.learners.encoders import build_encoder
+from lerl.agents.learners.registry import (
     LEARNERS,
     check_device,
     check_learner,
@@ -27,8 +28,7 @@ from lerl.agents.learners import (
     new_view,
     save_policy,
 )
-from lerl.agents.report import Report
-from lerl.agents.virtual_items import NEAR
+from lerl.agents.learners.virtual_items import NEAR
 from lerl.config import OffPolicyConfig, TrainConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue
 from lerl.envs.leave import Leave, SatisfactionHazard

@@ -6,7 +6,7 @@ import pytest
 import torch
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from lerl.agents.policy_gradient import ActorPolicy, PolicyGradient, ReturnsBuffer
+from lerl.agents.learners.reinforce import ActorPolicy, PolicyGradient, ReturnsBuffer
 
 SEEN = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
 

@@ -9,7 +9,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from lerl.agents.ppo import FasterPPO
+from lerl.agents.learners.ppo import FasterPPO
 
 SETTINGS: dict[str, Any] = {"n_steps": 32, "batch_size": 24, "n_epochs": 3, "seed": 0, "device": "cpu"}
 

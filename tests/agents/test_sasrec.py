@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lerl.agents import sasrec
 from lerl.agents.base import Setting
-from lerl.agents.learners import save_policy
+from lerl.agents.learners.registry import save_policy
 from lerl.agents.sasrec import LENGTH, SASRec, SASRecAgent, clicked, fit_sasrec, load_sasrec
 from lerl.envs.leave import Leave
 from lerl.envs.population import Population

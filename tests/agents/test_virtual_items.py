@@ -13,11 +13,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 from lerl.agents.base import Setting
-from lerl.agents.encoders import CategoryEncoder
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
-from lerl.agents.learners import load_policy, new_model, save_policy
-from lerl.agents.report import Report
-from lerl.agents.virtual_items import PolicyScorer, VirtualItemEnv, virtual_items
+from lerl.agents.learners.callback import Report
+from lerl.agents.learners.encoders import CategoryEncoder
+from lerl.agents.learners.registry import load_policy, new_model, save_policy
+from lerl.agents.learners.virtual_items import PolicyScorer, VirtualItemEnv, virtual_items
 from lerl.config import TrainConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue
 from lerl.envs.leave import Leave, SatisfactionHazard

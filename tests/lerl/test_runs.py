@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from lerl import cli, runs
-from lerl.agents import checkpoint
+from lerl.agents.learners.registry import checkpoint
 from lerl.compare import compare
 from lerl.config import (
     Config,

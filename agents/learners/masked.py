@@ -11,8 +11,8 @@ from stable_baselines3 import DQN
 from stable_baselines3.dqn.policies import DQNPolicy, QNetwork
 from torch import nn
 
-from lerl.agents.encoders import Layout
-from lerl.agents.masks import BITS
+from lerl.agents.learners.encoders import Layout
+from lerl.agents.learners.masks import BITS
 
 
 def known_in(observations: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,9 +17,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_
 from torch import nn
 
 from lerl.agents.base import Setting
-from lerl.agents.encoders import Layout
-from lerl.agents.masked import eligible_in, known_in, words_in
-from lerl.agents.masks import best_eligible, put_where_barred
+from lerl.agents.learners.encoders import Layout
+from lerl.agents.learners.masked import eligible_in, known_in, words_in
+from lerl.agents.learners.masks import best_eligible, put_where_barred
 
 RANK = 16  # length of phi and psi
 ROWS = 32  # sessions whose items are valued at once: their values stay in the processor's cache

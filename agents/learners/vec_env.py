@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from lerl.agents.encoders import CategoryEncoder
 from lerl.agents.hierarchical import Hierarchy
+from lerl.agents.learners.encoders import CategoryEncoder
 from lerl.envs.session import SessionVectorEnv
 
 

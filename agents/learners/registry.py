@@ -21,19 +21,19 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
 from lerl.agents.base import Setting
-from lerl.agents.bounded import BoundedPolicy
-from lerl.agents.checkpoint import read_weights
-from lerl.agents.discrete import DiscreteAgent, DiscreteItemEnv, ItemChooser, check_discrete, discrete_spaces
-from lerl.agents.encoders import EXTRACTORS, CategoryEncoder, layout_of
-from lerl.agents.hac import HAC, HyperActionEnv, HyperPolicy
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
-from lerl.agents.item_values import DNaIRPolicy, ItemValuePolicy, SAC4IRPolicy, SlateQPolicy, item_features
-from lerl.agents.masked import MaskedDQN, MaskedPolicy, MaskedQPolicy
-from lerl.agents.policy_gradient import ActorPolicy, PolicyGradient
-from lerl.agents.ppo import FasterPPO
-from lerl.agents.slate_learners import SAC4IR, DNaIR, SlateQ, dnair_bonus, sac4ir_bonus
-from lerl.agents.view import SessionsView
-from lerl.agents.virtual_items import NEAR, REACH, PolicyScorer, VirtualItemEnv, virtual_spaces
+from lerl.agents.learners.checkpoint import read_weights
+from lerl.agents.learners.discrete import DiscreteAgent, DiscreteItemEnv, ItemChooser, check_discrete, discrete_spaces
+from lerl.agents.learners.encoders import EXTRACTORS, CategoryEncoder, layout_of
+from lerl.agents.learners.hac import HAC, HyperActionEnv, HyperPolicy
+from lerl.agents.learners.item_values import DNaIRPolicy, ItemValuePolicy, SAC4IRPolicy, SlateQPolicy, item_features
+from lerl.agents.learners.masked import MaskedDQN, MaskedPolicy, MaskedQPolicy
+from lerl.agents.learners.ppo import FasterPPO
+from lerl.agents.learners.reinforce import ActorPolicy, PolicyGradient
+from lerl.agents.learners.slates import SAC4IR, DNaIR, SlateQ, dnair_bonus, sac4ir_bonus
+from lerl.agents.learners.td3 import BoundedPolicy
+from lerl.agents.learners.vec_env import SessionsView
+from lerl.agents.learners.virtual_items import NEAR, REACH, PolicyScorer, VirtualItemEnv, virtual_spaces
 from lerl.envs.files import write_whole
 from lerl.envs.session import SessionVectorEnv
 

@@ -11,9 +11,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
-from lerl.agents.encoders import CategoryEncoder
 from lerl.agents.hierarchical import Hierarchy
-from lerl.agents.view import SessionsView
+from lerl.agents.learners.encoders import CategoryEncoder
+from lerl.agents.learners.vec_env import SessionsView
 from lerl.envs import draws
 from lerl.envs.session import SessionVectorEnv
 

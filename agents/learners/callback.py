@@ -5,7 +5,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from lerl.agents.learners import set_spread
+from lerl.agents.learners.registry import set_spread
 
 
 class Report(BaseCallback):

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 
 from lerl.agents.base import Observation
-from lerl.agents.encoders import CategoryEncoder
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
-from lerl.agents.item_values import ItemValuePolicy, SAC4IRPolicy
-from lerl.agents.masked import MaskedPolicy
-from lerl.agents.masks import BITS, drawn, own_uniform, packed
-from lerl.agents.view import SessionsView
+from lerl.agents.learners.encoders import CategoryEncoder
+from lerl.agents.learners.item_values import ItemValuePolicy, SAC4IRPolicy
+from lerl.agents.learners.masked import MaskedPolicy
+from lerl.agents.learners.masks import BITS, drawn, own_uniform, packed
+from lerl.agents.learners.vec_env import SessionsView
 from lerl.envs.session import SessionVectorEnv
 
 MOST_ITEMS = 2000  # every item is an output of the network, and is only learned about when it is shown

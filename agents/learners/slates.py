@@ -12,7 +12,7 @@ from stable_baselines3.common.utils import polyak_update
 from torch.nn import functional
 
 from lerl.agents.base import Setting
-from lerl.agents.item_values import (
+from lerl.agents.learners.item_values import (
     DNaIRPolicy,
     ItemNetwork,
     ItemValuePolicy,
@@ -21,8 +21,8 @@ from lerl.agents.item_values import (
     chunks,
     values_by,
 )
-from lerl.agents.masked import words_in
-from lerl.agents.masks import drawn, explored
+from lerl.agents.learners.masked import words_in
+from lerl.agents.learners.masks import drawn, explored
 
 MOST_GRADIENT = 10.0  # norm at which gradients are cut off, as DQN's are
 

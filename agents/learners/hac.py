@@ -15,8 +15,8 @@ from stable_baselines3.common.utils import polyak_update
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from lerl.agents.bounded import BoundedPolicy
-from lerl.agents.virtual_items import VirtualItemEnv
+from lerl.agents.learners.td3 import BoundedPolicy
+from lerl.agents.learners.virtual_items import VirtualItemEnv
 
 SUPERVISED = 0.1
 """The supervised loss's learning rate, as a share of the others': clicks of the moment are not all that counts."""
