@@ -776,7 +776,8 @@ def _bench(arguments: list[str]) -> None:
     add("--json", action="store_true", help="print it for programs")
     given = parser.parse_args(arguments)
 
-    from lerl import bench, measured
+    from lerl.bench.cases import cases as bench
+    from lerl.bench.cases import timing as measured
     from lerl.envs.files import write_whole
 
     def say(line: str) -> None:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl import bench, peers
-from lerl.bench import RetrievalCase
+from lerl.bench.cases import RetrievalCase
+from lerl.bench.cases import cases as bench
+from lerl.bench.cases import sardine as peers
+from lerl.bench.sardine import READY, SARDINE, Peer, PeerError
+from lerl.bench.timing import Measured, Spread, as_json, duel, lines
 from lerl.cli import main
-from lerl.measured import Measured, Spread, as_json, duel, lines
-from lerl.peers import READY, SARDINE, Peer, PeerError
 
 FIELDS = {
     "name", "what", "against", "unit", "ours", "peer", "ratio", "target", "at_most", "cpu_seconds", "note", "met",

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
-from lerl.bench_sequence import Reader, SequenceCase, random_model
+from lerl.bench.sequence import Reader, SequenceCase, random_model
 from lerl.click_baselines import means_baseline
 from lerl.envs import sequence as envs_sequence
 from lerl.envs.sequence import PARTS, SequenceResponse, _advance, _exponentials, _read

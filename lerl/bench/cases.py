@@ -17,8 +17,8 @@ import gymnasium
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from lerl.measured import REPEATS, Burst, Measured, Spread, duel, machine
-from lerl.peers import ONE_THREAD, Peer, PeerError, install
+from lerl.bench.sardine import ONE_THREAD, Peer, PeerError, install
+from lerl.bench.timing import REPEATS, Burst, Measured, Spread, duel, machine
 from lerl.startup import cache_folder
 
 MECHANISMS = "drift, shifts, boredom, fatigue, satisfaction, patience and leaving on, moods off"
@@ -125,7 +125,7 @@ def stepping(env: Any, steps: int) -> Callable[[], float]:
 
 def _training(bench: Bench) -> Iterator[Measured]:
     bench.report("training")
-    from lerl.bench_training import learners
+    from lerl.bench.training import learners
 
     with learners() as (steps, ours, ceiling):
         yield Measured(
@@ -141,7 +141,7 @@ def _training(bench: Bench) -> Iterator[Measured]:
 
 def _sequence(bench: Bench) -> Iterator[Measured]:
     bench.report("a sequence model")
-    from lerl.bench_sequence import SequenceCase
+    from lerl.bench.sequence import SequenceCase
     from lerl.sequence import SequenceSettings
 
     users, calls = 32, {"step": 2000, "again": 150}
@@ -344,7 +344,7 @@ def _gpu(bench: Bench) -> Iterator[Measured]:
         yield Measured("gpu", "PPO on a GPU", "the same on the CPU", "user-steps/s", note="no GPU is seen here")
         return
     bench.report("training on a GPU")
-    from lerl.bench_training import learners
+    from lerl.bench.training import learners
 
     with learners("cuda") as (steps, ours, _), learners("cpu") as (_, theirs, _):
         yield Measured(
