@@ -6,11 +6,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from lerl.config.parse import load
 from lerl.files import reading, resume_command
 from lerl.planners.counts import percent, told
 from lerl.planners.guard import BREAK_AFTER, summary
 from lerl.planners.traffic import Traffic
-from lerl.settings import load
 
 
 def lines(run: Path) -> list[str]:

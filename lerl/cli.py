@@ -22,7 +22,7 @@ from lerl.startup import collect_seldom
 from lerl.streams import Lasting
 
 if TYPE_CHECKING:
-    from lerl.config import Config
+    from lerl.config.schema import Config
 
 HELP = """\
 usage: lerl COMMAND ... [--debug]
@@ -386,7 +386,7 @@ def _tune(arguments: list[str]) -> None:
 
 def _configured(command: str, arguments: list[str]) -> tuple[Path, Path | None, "Config", list[str]]:
     """The recipe's file, the folder for output where one is given, the recipe with flags over it, and their keys."""
-    from lerl import settings
+    from lerl.config.schema import parse as settings
     from lerl.trust import check_recipe
 
     words, flags = _split(arguments)
@@ -453,7 +453,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
 
 
 def _recipe_help(command: str, text: str, arguments: Sequence[str], options: str = "[--out FOLDER]") -> str:
-    from lerl import settings
+    from lerl.config.schema import parse as settings
 
     words, _ = _split([argument for argument in arguments if argument not in ("-h", "--help")])
     holding = OF_RECIPES.get(command, "")
@@ -605,8 +605,9 @@ def _estimate(arguments: list[str]) -> None:
             f"give one recipe, such as lerl plan --estimate quickstart, given {given}; see lerl plan --help"
         )
 
-    from lerl import estimate, settings
+    from lerl import estimate
     from lerl.compare import show
+    from lerl.config.schema import parse as settings
     from lerl.trust import check_recipe
 
     recipe = settings.find_recipe(recipes[0])
@@ -719,7 +720,7 @@ def _probe(arguments: list[str]) -> None:
         warnings.warn("--client openai is left out: every chat model is asked through LangChain now", stacklevel=2)
 
     from lerl import probe
-    from lerl.config import PlannerConfig
+    from lerl.config.schema import PlannerConfig
     from lerl.data import print_rows
 
     found = probe.probe(PlannerConfig(name="llm", fallback="random", **given), pairs, seed)

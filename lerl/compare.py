@@ -23,14 +23,14 @@ from rich.console import Console
 from rich.table import Table
 
 from lerl import metrics
-from lerl.config import RETIRED, TrainConfig
+from lerl.config.parse import SettingsError, brief, read_yaml
+from lerl.config.schema import RETIRED, TrainConfig
 from lerl.envs.files import refuse_links, write_whole
 from lerl.envs.text import one_line
 from lerl.files import AFRESH, RunError, read_about, read_table, reading, resume_command
 from lerl.lessons import ROLLOUTS, UNTRAINED, mark, marked
 from lerl.planners.counts import fallbacks, in_order, percent
 from lerl.screen import Screen
-from lerl.settings import SettingsError, brief, read_yaml
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

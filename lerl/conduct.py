@@ -16,8 +16,8 @@ from typing import Any
 
 from rich.table import Table
 
-from lerl import settings
-from lerl.config import Config
+from lerl.config.schema import Config
+from lerl.config.schema import parse as settings
 from lerl.envs.files import write_whole
 from lerl.experiment import AGAIN, TUNED, WORDS, Experiment, Unit, read_tuned
 from lerl.fit import check_rows

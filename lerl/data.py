@@ -152,8 +152,8 @@ def _get(name: str, out: Path | None, url: str | None) -> None:
 
 
 def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
+    from lerl.config.parse import recipes
     from lerl.envs.datasets import prepare
-    from lerl.settings import recipes
 
     with _locked_where_replaced(out, options["overwrite"]):
         report = prepare(format, folder, out, note=_note, **options)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lerl.agents.hierarchical import HierarchicalAgent
-from lerl.config import Config, PlannerConfig
+from lerl.config.schema import Config, PlannerConfig
 from lerl.lessons import lessons
 from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.guard import CHARACTERS

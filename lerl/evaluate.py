@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lerl import metrics
-from lerl.config import Config
+from lerl.config.schema import Config
 from lerl.envs.files import write_whole
 from lerl.envs.simulator import UserSimulator
 from lerl.files import RunError, read_table, resume_command

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lerl import settings, train
+from lerl import train
 from lerl.agents.baselines import BASELINES
-from lerl.config import Config, ExperimentConfig, TuneConfig
+from lerl.config.parse import SettingsError
+from lerl.config.schema import Config, ExperimentConfig, TuneConfig
+from lerl.config.schema import parse as settings
 from lerl.envs.checks import did_you_mean
 from lerl.files import reading
 from lerl.planners.llm import MODELS
 from lerl.rows import PLANNED, SASREC, Row, parse_row
-from lerl.settings import SettingsError
 from lerl.tune import RANKING, check_found, search_space
 
 TUNED = "tuned"

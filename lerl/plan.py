@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lerl.agents.hierarchical import HierarchicalAgent
-from lerl.config import Config
+from lerl.config.schema import Config
 from lerl.envs.population import Population
 from lerl.envs.text import quoted, visible
 from lerl.evaluate import judged

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lerl.config import PlannerConfig
+from lerl.config.schema import PlannerConfig
 from lerl.envs.catalog import Axis
 from lerl.envs.text import quoted
 from lerl.planners.base import PlanContexts

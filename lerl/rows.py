@@ -9,7 +9,7 @@ from lerl.agents.base import Setting
 from lerl.agents.baselines import BASELINES
 from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.learners.registry import LEARNERS
-from lerl.config import Config
+from lerl.config.schema import Config
 from lerl.envs.catalog import Axis
 from lerl.envs.checks import did_you_mean
 from lerl.envs.draws import seed_from

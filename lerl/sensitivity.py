@@ -29,7 +29,7 @@ from lerl.compare import (
     rich_table,
     summarize,
 )
-from lerl.config import Config
+from lerl.config.schema import Config
 from lerl.envs.files import write_whole
 from lerl.envs.fitting import PARAMETERS, SPREAD_SEED, Fitted, configured, read_fitted, with_spread
 from lerl.envs.population import Population

@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 
 import lerl
-from lerl.config import Config
+from lerl.config.parse import dump, known_keys, load
+from lerl.config.schema import Config
 from lerl.envs.files import write_whole
 from lerl.evaluate import TABLES, TRAINED, judge, write_table
 from lerl.fit import CURVE, Fitter, check_rows
@@ -24,7 +25,6 @@ from lerl.planners.traffic import planner_file
 from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
 from lerl.runs import FORMAT, check_run, check_same, check_vacant, packages
-from lerl.settings import dump, known_keys, load
 from lerl.trust import read_config, sign
 
 CURVES = "curves.parquet"

@@ -23,13 +23,13 @@ from urllib.parse import urlsplit
 
 import lerl
 from lerl import agents, envs, planners
-from lerl.config import Config
+from lerl.config.parse import load
+from lerl.config.schema import Config
 from lerl.envs.files import refuse_links, write_whole
 from lerl.envs.plugins import executed
 from lerl.files import RunError
 from lerl.planners.chat import secrets as keys
 from lerl.runs import SIGNATURE
-from lerl.settings import load
 from lerl.startup import state_folder
 
 KEY_BYTES = 32

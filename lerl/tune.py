@@ -22,8 +22,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.table import Table
 
-from lerl import settings
-from lerl.config import Config
+from lerl.config.parse import Key, SettingsError, brief
+from lerl.config.schema import Config
+from lerl.config.schema import parse as settings
 from lerl.envs.checks import did_you_mean
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
@@ -37,7 +38,6 @@ from lerl.progress import Progress
 from lerl.rollout import Played
 from lerl.rows import PLANNED, SASREC, Row, Task, parse_row, parse_rows
 from lerl.runs import holds_other
-from lerl.settings import Key, SettingsError, brief
 
 Floats = NDArray[np.float64]
 Space = dict[str, BaseDistribution]

@@ -10,7 +10,7 @@ import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from lerl.config import Config, DataConfig, PlannerConfig, SyntheticConfig, TrainConfig
+from lerl.config.schema import Config, DataConfig, PlannerConfig, SyntheticConfig, TrainConfig
 from lerl.envs.simulator import SimulatorConfig
 from lerl.fit import Fitter
 from lerl.planners.rules import build_planner

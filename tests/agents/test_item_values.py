@@ -27,7 +27,7 @@ from lerl.agents.learners.registry import (
     set_spread,
 )
 from lerl.agents.learners.slates import dnair_bonus, popularity_of, sac4ir_bonus
-from lerl.config import OffPolicyConfig, TrainConfig
+from lerl.config.schema import OffPolicyConfig, TrainConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue
 from lerl.envs.leave import Leave
 from lerl.envs.population import Population

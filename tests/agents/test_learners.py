@@ -29,7 +29,7 @@ from lerl.agents.learners.registry import (
     save_policy,
 )
 from lerl.agents.learners.virtual_items import NEAR
-from lerl.config import OffPolicyConfig, TrainConfig
+from lerl.config.schema import OffPolicyConfig, TrainConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue
 from lerl.envs.leave import Leave, SatisfactionHazard
 from lerl.envs.population import Population

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 import yaml
 
-from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
+from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
 from lerl.envs.simulator import SimulatorConfig
 from tests.planners.chat_server import ChatServer, expert
 

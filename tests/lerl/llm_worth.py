@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.config import Config, DataConfig, PlannerConfig, SyntheticConfig, TrainConfig
+from lerl.config.schema import Config, DataConfig, PlannerConfig, SyntheticConfig, TrainConfig
 from lerl.envs.simulator import SimulatorConfig
 from lerl.fit import Fitter
 from lerl.rollout import Stage

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from lerl import calls, settings
+from lerl import calls
 from lerl.cli import main
 from lerl.compare import compare, show, table
-from lerl.config import TuneConfig
+from lerl.config.schema import TuneConfig
+from lerl.config.schema import parse as settings
 from lerl.evaluate import evaluate
 from lerl.planners.traffic import Traffic
 from tests.lerl.conftest import RunMaker, chat_config

@@ -16,9 +16,10 @@ from typing import Any
 import polars
 import pytest
 
-from lerl import __version__, settings
+from lerl import __version__
 from lerl.cli import HELP, main
-from lerl.config import Config
+from lerl.config.schema import Config
+from lerl.config.schema import parse as settings
 from lerl.runs import check_vacant
 from lerl.streams import Lasting
 

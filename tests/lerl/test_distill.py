@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl import settings
 from lerl.cli import main
+from lerl.config.schema import parse as settings
 from lerl.distill import _interval, distill
 from lerl.files import RunError
 from lerl.planners.distilled import DistilledError, Lesson, load

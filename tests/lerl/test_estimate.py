@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl import settings
 from lerl.cli import main
-from lerl.config import BudgetConfig, PriceConfig
+from lerl.config.schema import BudgetConfig, PriceConfig
+from lerl.config.schema import parse as settings
 from lerl.estimate import Cost, Estimate, EstimateError, Sample, _different, estimate, notes
 from lerl.rows import Task
 from tests.lerl.conftest import chat_config

@@ -15,9 +15,9 @@ import pytest
 
 from lerl.cli import main
 from lerl.conduct import run
+from lerl.config.parse import SettingsError, load, overlay
 from lerl.envs.population import MissingDataError
 from lerl.experiment import TUNED, Experiment, overridden, read_tuned
-from lerl.settings import SettingsError, load, overlay
 from lerl.units import KEPT, done, finished, keep, keep_for, populations, row_path
 from lerl.verdict import _estimates, _means, _weights, judge, latex, markdown, write
 

@@ -10,13 +10,13 @@ import pytest
 
 from lerl import fidelity
 from lerl.cli import main
+from lerl.config.parse import load
 from lerl.envs import exposure, fitting
 from lerl.envs.logs import DataError
 from lerl.envs.population import DYNAMICS_FILE, Population
 from lerl.envs.statistics import Background, Sequences
 from lerl.fidelity import compare, session_features, tell_apart
 from lerl.rows import Task
-from lerl.settings import load
 from tests.envs.made_logs import prepared_log
 
 NAMES = {"statistics", "classifier", "assumptions", "estimates", "users", "without"}

@@ -2,8 +2,8 @@
 
 import pytest
 
+from lerl.config.parse import find_recipe, load, recipes
 from lerl.lessons import lessons, mark, marked
-from lerl.settings import find_recipe, load, recipes
 
 
 @pytest.mark.parametrize(

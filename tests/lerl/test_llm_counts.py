@@ -10,14 +10,14 @@ import pytest
 
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.cli import main
-from lerl.config import Config, DataConfig, PlannerConfig, SyntheticConfig
+from lerl.config.parse import dump
+from lerl.config.schema import Config, DataConfig, PlannerConfig, SyntheticConfig
 from lerl.fit import Fitter
 from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.prompt import TEXTS
 from lerl.planners.rules import build_planner
 from lerl.rollout import Played, Stage
 from lerl.rows import Task, parse_row
-from lerl.settings import dump
 from lerl.train import _about
 
 CONFIG = Config(

@@ -26,13 +26,21 @@ from typing import Any
 import pytest
 
 from lerl import cli
-from lerl.config import BudgetConfig, Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
+from lerl.config.parse import dump
+from lerl.config.schema import (
+    BudgetConfig,
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    PlannerConfig,
+    SyntheticConfig,
+    TrainConfig,
+)
 from lerl.envs.simulator import SimulatorConfig
 from lerl.planners import guard
 from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.chat import Reply, open_chat
 from lerl.planners.llm import LLMPlanner
-from lerl.settings import dump
 from lerl.train import train
 from tests.planners.chat_server import ChatServer, completion, expert
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from lerl import conduct, settings, tune
+from lerl import conduct, tune
 from lerl import train as training
 from lerl.cli import main
-from lerl.config import Config, DataConfig, SyntheticConfig, TuneConfig
+from lerl.config.schema import Config, DataConfig, SyntheticConfig, TuneConfig
+from lerl.config.schema import parse as settings
 from lerl.envs.simulator import SimulatorConfig
 from lerl.files import RunError
 from lerl.fit_users import fit_users

@@ -11,7 +11,8 @@ import pytest
 
 from lerl.agents import sasrec
 from lerl.compare import compare
-from lerl.config import Config, DataConfig, EvaluationConfig, TrainConfig, TuneConfig
+from lerl.config.parse import SettingsError
+from lerl.config.schema import Config, DataConfig, EvaluationConfig, TrainConfig, TuneConfig
 from lerl.envs.population import Population
 from lerl.envs.simulator import SimulatorConfig
 from lerl.envs.synthetic import synthetic_population
@@ -19,7 +20,6 @@ from lerl.evaluate import evaluate
 from lerl.files import RunError
 from lerl.fit import check_rows
 from lerl.rows import Task, parse_rows
-from lerl.settings import SettingsError
 from lerl.train import resume, train
 from lerl.tune import tune
 

@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 import yaml
 
-from lerl import settings
 from lerl.cli import main
+from lerl.config.schema import parse as settings
 from lerl.evaluate import evaluate
 from lerl.plan import explain, show
 from lerl.planners.traffic import Asked, Traffic

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from lerl.cli import main
+from lerl.config.parse import find_recipe, load, overlay, recipes
 from lerl.envs.population import DYNAMICS_FILE, MissingDataError
 from lerl.experiment import Experiment
 from lerl.rows import Task, parse_rows
-from lerl.settings import find_recipe, load, overlay, recipes
 from tests.envs.made_logs import made_up_dynamics, prepared_log
 
 ON_LOGS = {"movielens": "fitted", "goodbooks": "assumed", "kuairand": "fitted", "logs": "fitted"}

@@ -21,7 +21,8 @@ import torch
 from lerl import cli, runs
 from lerl.agents.learners.registry import checkpoint
 from lerl.compare import compare
-from lerl.config import (
+from lerl.config.parse import dump
+from lerl.config.schema import (
     Config,
     DataConfig,
     EvaluationConfig,
@@ -36,7 +37,6 @@ from lerl.files import RunError
 from lerl.locks import locked
 from lerl.planners.base import PlanContexts, Plans, Sessions
 from lerl.runs import check_run
-from lerl.settings import dump
 from lerl.train import resume, train
 
 SMALL = Config(

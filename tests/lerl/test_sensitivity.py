@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lerl import sensitivity as module
 from lerl.agents.base import Observation, Setting
 from lerl.cli import main
-from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, TrainConfig
+from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConfig, TrainConfig
 from lerl.envs.dynamics import Boredom
 from lerl.envs.population import DYNAMICS_FILE
 from lerl.envs.simulator import SimulatorConfig

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from hypothesis import strategies as st
 
-from lerl import settings
-from lerl.config import MOST, Config
-from lerl.settings import SettingsError, configure, find_recipe, load, overlay
+from lerl.config.parse import SettingsError, configure, find_recipe, load, overlay
+from lerl.config.schema import MOST, Config
+from lerl.config.schema import parse as settings
 
 RecipeMaker = Callable[[str], Path]
 
@@ -30,7 +30,7 @@ def recipe(tmp_path: Path) -> RecipeMaker:
 
 
 def leaves(owner: Any, prefix: str = "") -> dict[str, Any]:
-    """Values of a configuration by dotted key, found without lerl.settings."""
+    """Values of a configuration by dotted key, found without lerl.config.parse."""
     found: dict[str, Any] = {}
     for entry in fields(owner):
         value = getattr(owner, entry.name)

@@ -14,7 +14,7 @@ import yaml
 
 from lerl.cli import main
 from lerl.compare import summarize
-from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
+from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
 from lerl.envs.plugins import PluginError
 from lerl.envs.simulator import SimulatorConfig
 from lerl.evaluate import evaluate

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from lerl.cli import main
-from lerl.config import Config
+from lerl.config.parse import overlay
+from lerl.config.schema import Config
 from lerl.envs.files import LinkError
 from lerl.evaluate import evaluate
 from lerl.locks import locked
 from lerl.runs import SIGNATURE, check_run, check_vacant
-from lerl.settings import overlay
 from lerl.startup import state_folder
 from lerl.train import resume, train
 from lerl.trust import UntrustedError, check_trust, read_config, sign

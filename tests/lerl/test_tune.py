@@ -15,15 +15,24 @@ import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from lerl import fit, settings
+from lerl import fit
 from lerl.cli import main
-from lerl.config import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig, TuneConfig
+from lerl.config.parse import SettingsError
+from lerl.config.schema import (
+    Config,
+    DataConfig,
+    EvaluationConfig,
+    PlannerConfig,
+    SyntheticConfig,
+    TrainConfig,
+    TuneConfig,
+)
+from lerl.config.schema import parse as settings
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 from lerl.files import RunError
 from lerl.fit import Fitter
 from lerl.locks import locked
 from lerl.rows import Task, parse_row
-from lerl.settings import SettingsError
 from lerl.train import train
 from lerl.tune import Trial, check_found, differing, interval, search_space, table, tune, without_effect
 

@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lerl.config import PlannerConfig
+from lerl.config.schema import PlannerConfig
 from lerl.planners.base import PlanContexts, Plans, Sessions, check_plans
 from lerl.planners.distilled import (
     Arrays,

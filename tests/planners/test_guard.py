@@ -24,7 +24,7 @@ from urllib.parse import quote
 import pytest
 
 import lerl.planners.guard as module
-from lerl.config import BudgetConfig, PlannerConfig, PriceConfig
+from lerl.config.schema import BudgetConfig, PlannerConfig, PriceConfig
 from lerl.planners.chat import LARGEST, ChatError, ChatModel, Reply, check_chat, redacted
 from lerl.planners.completion import FaultError
 from lerl.planners.dialect import without_limits

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.config import PlannerConfig
+from lerl.config.schema import PlannerConfig
 from lerl.envs.plugins import PluginError
 from lerl.planners.base import PlanContexts, PlanError, Plans, Sessions, check_plans
 from lerl.planners.chat import ChatError

@@ -1,6 +1,6 @@
 """Recipes and dotted flags to a `Config`, and a `Config` back to YAML.
 
-What a flag says goes over what the recipe says, and that over the defaults of `lerl.config`.
+What a flag says goes over what the recipe says, and that over the defaults of `lerl.config.schema`.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ import yaml
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from lerl.config import MOST, RETIRED, Config
+from lerl.config.schema import MOST, RETIRED, Config
 from lerl.envs.checks import LARGEST_FLOAT, did_you_mean, placed
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
