@@ -6,7 +6,7 @@ import sys
 def main() -> int:
     """Run the command that was given; Ctrl-C ends it in one line while its modules are still being imported, too."""
     try:
-        from lerl.cli import main as run
+        from lerl.cli.main import main as run
     except KeyboardInterrupt:
         print("lerl: interrupted", file=sys.stderr)
         return 130

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 import lerl  # noqa: F401 - registers the environments
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.envs.datasets import prepare, read
 from lerl.envs.leave import Leave
 from lerl.envs.logs import DataError

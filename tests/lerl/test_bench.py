@@ -17,7 +17,7 @@ from lerl.bench.cases import cases as bench
 from lerl.bench.cases import sardine as peers
 from lerl.bench.sardine import READY, SARDINE, Peer, PeerError
 from lerl.bench.timing import Measured, Spread, as_json, duel, lines
-from lerl.cli import main
+from lerl.cli.main import main
 
 FIELDS = {
     "name", "what", "against", "unit", "ours", "peer", "ratio", "target", "at_most", "cpu_seconds", "note", "met",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lerl import calls
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.compare import compare, show, table
 from lerl.config.schema import TuneConfig
 from lerl.config.schema import parse as settings

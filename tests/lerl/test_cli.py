@@ -17,7 +17,7 @@ import polars
 import pytest
 
 from lerl import __version__
-from lerl.cli import HELP, main
+from lerl.cli.main import HELP, main
 from lerl.config.schema import Config
 from lerl.config.schema import parse as settings
 from lerl.runs import check_vacant
@@ -404,7 +404,7 @@ def test_help_of_a_command_is_no_error(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_the_names_to_get_are_the_sources() -> None:
-    from lerl.data import SETS
+    from lerl.cli.data import SETS
     from lerl.envs.fetch import SOURCES
 
     assert set(SETS) == set(SOURCES)
@@ -487,7 +487,7 @@ def test_closed_and_full_streams_are_no_bug(closed: str, code: int) -> None:
     assert "AttributeError" not in ran.stderr
 
 
-@pytest.mark.parametrize("where", ["lerl.cli", "lerl.tune", "optuna"])
+@pytest.mark.parametrize("where", ["lerl.cli.main", "lerl.tune", "optuna"])
 def test_an_interruption_while_modules_are_imported_is_one_line(tmp_path: Path, where: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"

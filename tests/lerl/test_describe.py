@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.describe import describe, draw
 from lerl.envs.datasets import import_logs
 from lerl.envs.logs import DataError

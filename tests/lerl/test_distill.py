@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.config.schema import parse as settings
 from lerl.distill import _interval, distill
 from lerl.files import RunError

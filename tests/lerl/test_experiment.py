@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.conduct import run
 from lerl.config.parse import SettingsError, load, overlay
 from lerl.envs.population import MissingDataError

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from lerl import fidelity
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.config.parse import load
 from lerl.envs import exposure, fitting
 from lerl.envs.logs import DataError

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from lerl import fit_users as module
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.envs.datasets import prepare
 from lerl.envs.population import CHECKPOINT_FILE, INTERACTIONS_FILE, RESPONSE_FILE, Population
 from lerl.events import read_events

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.config.parse import dump
 from lerl.config.schema import Config, DataConfig, PlannerConfig, SyntheticConfig
 from lerl.fit import Fitter

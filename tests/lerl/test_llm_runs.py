@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from lerl import cli
+from lerl.cli.main import main as cli
 from lerl.config.parse import dump
 from lerl.config.schema import (
     BudgetConfig,

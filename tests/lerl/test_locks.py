@@ -12,7 +12,7 @@ import pytest
 
 from lerl import conduct, tune
 from lerl import train as training
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.config.schema import Config, DataConfig, SyntheticConfig, TuneConfig
 from lerl.config.schema import parse as settings
 from lerl.envs.simulator import SimulatorConfig

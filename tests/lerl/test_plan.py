@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 import yaml
 
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.config.schema import parse as settings
 from lerl.evaluate import evaluate
 from lerl.plan import explain, show
@@ -264,7 +264,7 @@ def test_errors_are_one_line_that_says_what_to_do(
 
 def test_help_loads_no_network_and_no_client() -> None:
     for command in ("plan", "distill", "planner-probe"):
-        code = f"import sys; from lerl.cli import main; main([{command!r}, '--help']); print(sorted(sys.modules))"
+        code = f"import sys; from lerl.cli.main import main; main([{command!r}, '--help']); print(sorted(sys.modules))"
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert ran.stdout.startswith(f"usage: lerl {command} ")
         assert not {"'torch'", "'openai'", "'langchain'", "'scipy'"} & set(ran.stdout.strip("[]\n").split(", "))

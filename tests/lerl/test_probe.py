@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.planners.prompt import look
 from lerl.probe import SIZE, _judged, _pair
 from tests.planners.chat_server import ChatServer

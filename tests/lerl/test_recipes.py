@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.config.parse import find_recipe, load, overlay, recipes
 from lerl.envs.population import DYNAMICS_FILE, MissingDataError
 from lerl.experiment import Experiment

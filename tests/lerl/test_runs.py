@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 import torch
 
-from lerl import cli, runs
+from lerl import runs
 from lerl.agents.learners.registry import checkpoint
+from lerl.cli.main import main as cli
 from lerl.compare import compare
 from lerl.config.parse import dump
 from lerl.config.schema import (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lerl import sensitivity as module
 from lerl.agents.base import Observation, Setting
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConfig, TrainConfig
 from lerl.envs.dynamics import Boredom
 from lerl.envs.population import DYNAMICS_FILE

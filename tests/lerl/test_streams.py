@@ -10,9 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from lerl.cli import main
+from lerl.cli.data import print_rows
+from lerl.cli.main import main
 from lerl.compare import _markdown_table
-from lerl.data import print_rows
 from lerl.envs.text import UNSEEN, one_line, visible
 from lerl.plots import STYLE, save
 from lerl.screen import Screen

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 import yaml
 
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.compare import summarize
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
 from lerl.envs.plugins import PluginError

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.config.parse import overlay
 from lerl.config.schema import Config
 from lerl.envs.files import LinkError

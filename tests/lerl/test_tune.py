@@ -16,7 +16,7 @@ import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from lerl import fit
-from lerl.cli import main
+from lerl.cli.main import main
 from lerl.config.parse import SettingsError
 from lerl.config.schema import (
     Config,

@@ -634,7 +634,7 @@ def _distill(arguments: list[str]) -> None:
     run = given.run
 
     from lerl import distill
-    from lerl.data import print_rows
+    from lerl.cli.data import print_rows
 
     print_rows(distill.rows(distill.distill(run, given.trust)))
     print(f"plan with it: {distill.next_command(run)}")
@@ -720,8 +720,8 @@ def _probe(arguments: list[str]) -> None:
         warnings.warn("--client openai is left out: every chat model is asked through LangChain now", stacklevel=2)
 
     from lerl import probe
+    from lerl.cli.data import print_rows
     from lerl.config.schema import PlannerConfig
-    from lerl.data import print_rows
 
     found = probe.probe(PlannerConfig(name="llm", fallback="random", **given), pairs, seed)
     if as_json:
@@ -810,7 +810,7 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def _data(arguments: list[str]) -> None:
-    from lerl.data import run
+    from lerl.cli.data import run
 
     run(_Parser("lerl data", description="Make data sets ready to train on.", allow_abbrev=False), arguments)
 
