@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
-from lerl.envs.logs import DataError
+from lerl.envs.schema import DataError
 
 MOST_BYTES = 2 << 30
 MOST_MEMBERS = 10_000

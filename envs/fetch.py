@@ -10,9 +10,9 @@ import polars as pl
 
 from lerl.envs.archives import MOST_BYTES, unpack
 from lerl.envs.download import DownloadError, Patience, Report, download, text_at
-from lerl.envs.logs import DataError
 from lerl.envs.population import new_folder
 from lerl.envs.scans import scan
+from lerl.envs.schema import DataError
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 ZENODO = "https://zenodo.org/records"
@@ -29,7 +29,7 @@ class Source:
 
     Attributes:
         address: of a ZIP archive, or of a gzipped tar file.
-        format: what `lerl.envs.datasets.prepare` calls its layout.
+        format: what `lerl.envs.prepare.prepare` calls its layout.
         checksum: whether the publisher keeps the archive's MD5 beside it, in a file that ends in .md5.
         most: bytes that the archive may have.
         check: looks at the unpacked files, where no checksum is published, and says what it looked at.

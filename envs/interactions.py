@@ -16,8 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lerl.envs.logs import SCHEMA
 from lerl.envs.scans import ROW, Check, Scan
+from lerl.envs.schema import SCHEMA
 from lerl.envs.tables import refused_type
 from lerl.envs.times import DAYS, MEND, SECOND, TIME, UNITS, ZONED, Form, form_of
 
@@ -83,7 +83,7 @@ class Read:
     """A log, and what was left out of it.
 
     Attributes:
-        log: see `lerl.envs.logs.SCHEMA`, with `position`, in order of user and item.
+        log: see `lerl.envs.schema.SCHEMA`, with `position`, in order of user and item.
         merged: how many rows met an item that the same user met in another row.
         item_ids: texts of item ids that are no whole numbers, by their number.
         time: how the file tells times, to print; empty where it has none.

@@ -11,8 +11,8 @@ import polars as pl
 
 from lerl.envs import views
 from lerl.envs.layouts import DataSet, catalog_of, or_id, or_other
-from lerl.envs.logs import KIND_PREFIX, DataError
 from lerl.envs.scans import scan
+from lerl.envs.schema import KIND_PREFIX, DataError
 from lerl.envs.tables import strings
 
 SUFFIXES = ("pure", "1k", "27k")

@@ -12,8 +12,8 @@ import polars as pl
 
 from lerl.envs import views
 from lerl.envs.layouts import DataSet, catalog_of, or_id, or_other
-from lerl.envs.logs import DataError
 from lerl.envs.scans import scan
+from lerl.envs.schema import DataError
 from lerl.envs.tables import strings
 
 BIG, SMALL = "big_matrix.csv", "small_matrix.csv"

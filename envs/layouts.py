@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis, Catalog
-from lerl.envs.logs import DataError
+from lerl.envs.schema import DataError
 
 CLICK_FROM = 4.0
 """Of ratings up to five stars, so many or more are a click."""
@@ -25,7 +25,7 @@ class DataSet:
     Attributes:
         name: of the data set.
         catalog: the items that somebody met, in order of their numbers in the log.
-        log: see `lerl.envs.logs.SCHEMA`, in order of user and item.
+        log: see `lerl.envs.schema.SCHEMA`, in order of user and item.
         dropped_items: how many items nobody met.
         merged: how many interactions were left out because the same user met the same item in another row.
         numbers: (I,) int64, the catalogue's items as the log numbers them; their ids as numbers where None.

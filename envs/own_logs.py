@@ -13,8 +13,8 @@ from lerl.envs.catalog import Axis, Catalog
 from lerl.envs.categories import split_categories, unescaped
 from lerl.envs.interactions import MISSING, Columns, Read, flag_of, float_of, ids_of, number_of, read_interactions
 from lerl.envs.layouts import CLICK_FROM, OTHER, DataSet, catalog_of, or_id, or_other
-from lerl.envs.logs import DataError
 from lerl.envs.scans import ROW, Scan, scan
+from lerl.envs.schema import DataError
 from lerl.envs.tables import Table, refuse_twice, refused_type
 from lerl.envs.times import UNITS
 

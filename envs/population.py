@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis, Catalog, read_only
-from lerl.envs.learned import Learned, check_learned, read_learned, write_learned
+from lerl.envs.sequence_weights import Learned, check_learned, read_learned, write_learned
 
 if TYPE_CHECKING:
     import polars
@@ -182,7 +182,7 @@ class Population:
         training: (U,) bool, users to train on; the others are for evaluation only.
         history: (N, 3) int32 rows (user, item, clicked 0/1), the known interactions, in order of time, or of
             each user's place in it, where there is one.
-        response: of the truth half, a sequence model as `lerl fit` makes it (see `lerl.envs.learned`); None where there
+        response: of the truth half, a sequence model as `lerl fit` makes it (see `lerl.envs.sequence_weights`); None where there
             is none.
     """
 
@@ -322,7 +322,7 @@ class Population:
 
 
 def _spoiled(path: Path, error: Exception) -> Exception:
-    from lerl.envs.logs import DataError
+    from lerl.envs.schema import DataError
 
     again = f"lerl fit {shlex.quote(str(path.parent))} --model sequence"
     return DataError(
@@ -574,7 +574,7 @@ def format_of(about: Mapping[str, Any], wanted: str) -> str:
 
 def unusable(folder: Path, why: str, format: str) -> Exception:
     """The error for a prepared data set that cannot be read: it has to be made again."""
-    from lerl.envs.logs import DataError
+    from lerl.envs.schema import DataError
 
     again = f"make it again with `{make_command(folder, format, ' --overwrite')}`"
     return DataError(f"the prepared data set in {folder} {why}; {again}")

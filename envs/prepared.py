@@ -4,12 +4,12 @@ from pathlib import Path
 
 import polars as pl
 
-from lerl.envs.logs import check_log
 from lerl.envs.population import INTERACTIONS_FILE, OWN_LOGS, damage, format_of, read_about, unusable
+from lerl.envs.schema import check_log
 
 
 def read_prepared_log(folder: Path) -> pl.DataFrame:
-    """The log of a prepared folder, see `lerl.envs.logs.SCHEMA`, with the columns `half` and `position`.
+    """The log of a prepared folder, see `lerl.envs.schema.SCHEMA`, with the columns `half` and `position`.
 
     Raises:
         MissingDataError: there is no prepared data set in the folder.

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from lerl.envs.logs import DataError
+from lerl.envs.schema import DataError
 from lerl.envs.tables import Table, refusal, refuse_empty, refuse_missing
 
 ROW = "\x00row"

@@ -17,9 +17,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.envs.learned import check_learned
 from lerl.envs.population import Population
 from lerl.envs.response import Arrays, _score
+from lerl.envs.sequence_weights import check_learned
 
 EPSILON = 1e-5
 """What layer normalisation adds to a variance."""

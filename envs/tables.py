@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lerl.envs.logs import DataError
+from lerl.envs.schema import DataError
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 WIDEST = 80

@@ -21,8 +21,8 @@ from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped, unused
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.envs.catalog import Catalog
-from lerl.envs.logs import KIND_PREFIX, DataError, check_log, held_out, training_users, truth_half
 from lerl.envs.population import Kinds, Knowledge, Population, Truth
+from lerl.envs.schema import KIND_PREFIX, DataError, check_log, held_out, training_users, truth_half
 
 CONFIDENCE = 40.0
 REGULARIZATION = 30.0
@@ -137,7 +137,7 @@ def fit_population(
     Args:
         name: the data set's name.
         catalog: its items.
-        log: see `lerl.envs.logs.SCHEMA`.
+        log: see `lerl.envs.schema.SCHEMA`.
         numbers: (I,) the catalogue's items as the log numbers them; `item_ids` as numbers if None.
         weights: of several kinds of feedback, the click's first; the log has a column `feedback.NAME` for the others.
         dim: length of the vectors, 1 or more.
@@ -225,7 +225,7 @@ def fit_dense(
     Args:
         name: the data set's name.
         catalog: the items of `log`.
-        log: see `lerl.envs.logs.SCHEMA`.
+        log: see `lerl.envs.schema.SCHEMA`.
         known: the same; it has no pair of a user and an item that `log` has.
         numbers: (I,) the catalogue's items as the logs number them.
         dim: length of the vectors, 1 or more.

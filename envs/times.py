@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lerl.envs.logs import DataError
+from lerl.envs.schema import DataError
 from lerl.envs.tables import refused_type
 
 FIRST_YEAR, LAST_YEAR = 1995, 2037

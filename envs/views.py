@@ -12,8 +12,8 @@ import polars as pl
 
 from lerl.envs.interactions import flag_of, float_of, whole_of
 from lerl.envs.layouts import OTHER
-from lerl.envs.logs import DataError
 from lerl.envs.scans import ROW, Check, Scan
+from lerl.envs.schema import DataError
 from lerl.envs.tables import Table, refuse_twice, whole
 from lerl.envs.times import MEND, SECOND, SPAN, TIME, Form, form_of
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from lerl.envs.draws import seed_from
 from lerl.envs.interactions import number_of
-from lerl.envs.logs import DataError, held_out
 from lerl.envs.population import OWN_LOGS, Population, format_of, read_about, unusable
 from lerl.envs.prepared import read_prepared_log
+from lerl.envs.schema import DataError, held_out
 
 FOLDS = 5
 USER_PRIOR = 5.0

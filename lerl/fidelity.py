@@ -15,10 +15,10 @@ from sklearn.model_selection import GroupKFold  # type: ignore[import-untyped, u
 
 from lerl.envs.exposure import Exposure, fit_exposure
 from lerl.envs.fitting import Estimate, Fitted, Halves, configured, fit_dynamics, told, with_spread, with_truth
-from lerl.envs.logs import DataError
 from lerl.envs.population import FIDELITY, OWN_LOGS, Population
 from lerl.envs.prepared import read_prepared_log
 from lerl.envs.relive import item_by_item, relive
+from lerl.envs.schema import DataError
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 from lerl.envs.statistics import Background, Sequences, Statistics, background_of, side
 

@@ -389,7 +389,7 @@ def _digest(events: Events) -> str:
 
 
 def export(fitted: Fitted, events: Events) -> dict[str, NDArray[Any]]:
-    """The network's numbers and the users' pasts, as `lerl.envs.learned.LEARNED` says."""
+    """The network's numbers and the users' pasts, as `lerl.envs.sequence_weights.LEARNED` says."""
     network, scaling = fitted.network, fitted.scaling
     features = torch.from_numpy(scaling.apply(events.catalogue, 2))
     with torch.no_grad():

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lerl.envs.learned import learned
 from lerl.envs.population import Population
 from lerl.envs.sequence import SequenceResponse
+from lerl.envs.sequence_weights import learned
 from lerl.envs.synthetic import synthetic_population
 from lerl.events import Events, history_features
 from lerl.sequence import Fitted, Scaling, SequenceNetwork, SequenceSettings, export

@@ -11,7 +11,7 @@ from lerl.envs.text import one_line
 from lerl.next_command import LOGS, train_command
 
 if TYPE_CHECKING:
-    from lerl.envs.datasets import PrepareReport
+    from lerl.envs.prepare import PrepareReport
 
 FORMATS = "movielens, goodbooks, kuairand, kuairec"
 SETS = (
@@ -129,8 +129,8 @@ def _weights(text: str) -> dict[str, float]:
 
 
 def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> None:
-    from lerl.envs.datasets import import_logs
     from lerl.envs.own_logs import Choices
+    from lerl.envs.prepare import import_logs
 
     options = {name: given.pop(name) for name in ("dim", "seed", "overwrite")}
     with _locked_where_replaced(out, options["overwrite"]):
@@ -153,7 +153,7 @@ def _get(name: str, out: Path | None, url: str | None) -> None:
 
 def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
     from lerl.config.parse import recipes
-    from lerl.envs.datasets import prepare
+    from lerl.envs.prepare import prepare
 
     with _locked_where_replaced(out, options["overwrite"]):
         report = prepare(format, folder, out, note=_note, **options)

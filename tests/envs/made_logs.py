@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from lerl.envs.datasets import prepare
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood
 from lerl.envs.fitting import PARAMETERS, Estimate, Fitted, Halves, write_fitted
 from lerl.envs.population import Population
+from lerl.envs.prepare import prepare
 from lerl.envs.relive import item_by_item, relive
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 from lerl.envs.statistics import Background, Sequences, background_of

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from lerl.envs.layouts import DataSet
-from lerl.envs.logs import DataError
 from lerl.envs.own_logs import Choices, read_own_logs
+from lerl.envs.schema import DataError
 
 
 def items_of(folder: Path, cells: list[str], **choices: Any) -> DataSet:

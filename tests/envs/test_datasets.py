@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 
 from lerl.envs import movielens, population
-from lerl.envs.datasets import PrepareReport, prepare, read
-from lerl.envs.logs import DataError, truth_half
 from lerl.envs.population import MissingDataError, Population
+from lerl.envs.prepare import PrepareReport, prepare, read
+from lerl.envs.schema import DataError, truth_half
 
 ROOT = Path(__file__).parents[2]
 MOVIES = ["1::Toy Story (1995)::Animation|Comedy", "2::Les Misérables (1995)::Drama", "3::Unseen (1999)::War"]

@@ -18,10 +18,10 @@ import pytest
 from lerl.envs import download as module
 from lerl.envs import fetch as sources
 from lerl.envs.archives import unpack
-from lerl.envs.datasets import read
 from lerl.envs.download import DownloadError, Patience, download
 from lerl.envs.fetch import fetch
-from lerl.envs.logs import DataError
+from lerl.envs.prepare import read
+from lerl.envs.schema import DataError
 
 QUICK = Patience(seconds=10.0, tries=3, pause=0.01)  # a busy machine may be slow to answer
 CONTENT = bytes(range(256)) * 1000

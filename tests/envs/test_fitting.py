@@ -19,9 +19,9 @@ from lerl.envs.fitting import (
     with_spread,
     write_fitted,
 )
-from lerl.envs.logs import DataError
 from lerl.envs.population import MissingDataError
 from lerl.envs.relive import BEFORE, item_by_item, relive, session_breaks
+from lerl.envs.schema import DataError
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 from lerl.envs.synthetic import synthetic_population
 from tests.envs.made_logs import PAUSE, made_log

@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lerl.envs.datasets import prepare, read
-from lerl.envs.logs import DataError
 from lerl.envs.population import Population
+from lerl.envs.prepare import prepare, read
+from lerl.envs.schema import DataError
 
 GOODBOOKS = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "goodbooks"
 FILES = {

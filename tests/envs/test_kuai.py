@@ -11,10 +11,10 @@ import pytest
 
 import lerl  # noqa: F401 - registers the environments
 from lerl.cli.main import main
-from lerl.envs.datasets import prepare, read
 from lerl.envs.leave import Leave
-from lerl.envs.logs import DataError
 from lerl.envs.population import Population, format_of, read_about
+from lerl.envs.prepare import prepare, read
+from lerl.envs.schema import DataError
 
 KUAIRAND = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "kuairand_pure"
 

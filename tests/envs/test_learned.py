@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.envs.learned import check_learned, learned, read_learned, write_learned
-from lerl.envs.logs import DataError
 from lerl.envs.population import RESPONSE_FILE, Population
+from lerl.envs.schema import DataError
+from lerl.envs.sequence_weights import check_learned, learned, read_learned, write_learned
 
 WIDTH, INNER = 4, 8
 

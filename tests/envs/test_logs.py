@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lerl.envs.logs import DataError, _splitmix, check_log, held_out, training_users, truth_half, with_half
+from lerl.envs.schema import DataError, _splitmix, check_log, held_out, training_users, truth_half, with_half
 
 ROOT = Path(__file__).parents[2]
 PAIRS = np.stack(np.meshgrid(np.arange(200), np.arange(100)), axis=-1).reshape(-1, 2).astype(np.int64)
@@ -71,7 +71,7 @@ def test_splits_never_change_between_releases():
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_splits_ignore_the_hash_seed_of_python(hash_seed: str):
     code = (
-        "import numpy as np; from lerl.envs.logs import truth_half, training_users; x = np.arange(64);"
+        "import numpy as np; from lerl.envs.schema import truth_half, training_users; x = np.arange(64);"
         "print(np.packbits(truth_half(x, x + 7)).tobytes().hex(), np.packbits(training_users(x)).tobytes().hex())"
     )
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}

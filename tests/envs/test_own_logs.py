@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lerl.envs import population
-from lerl.envs.datasets import import_logs
 from lerl.envs.interactions import number_of
 from lerl.envs.layouts import DataSet
-from lerl.envs.logs import DataError
 from lerl.envs.own_logs import Choices, read_own_logs
 from lerl.envs.population import Population
+from lerl.envs.prepare import import_logs
+from lerl.envs.schema import DataError
 
 ROOT = Path(__file__).parents[2]
 T = 1_500_000_000

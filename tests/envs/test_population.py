@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from lerl.envs.logs import DataError
 from lerl.envs.population import Kinds, Population, check_vacant, new_folder
+from lerl.envs.schema import DataError
 from lerl.envs.session import SessionVectorEnv
 
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lerl.envs.datasets import read
-from lerl.envs.logs import DataError
+from lerl.envs.prepare import read
+from lerl.envs.schema import DataError
 
 CELLS = st.one_of(
     st.sampled_from(["1", "2", "11", "3", "5", "0.5", "", "nan", "inf", "x", '"', "::", "|", "\t", "9" * 25, "-1"]),

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from lerl.envs import sequence
 from lerl.envs.dynamics import Drift
-from lerl.envs.learned import LEARNED, learned
 from lerl.envs.population import Population
 from lerl.envs.sequence import SequenceResponse
+from lerl.envs.sequence_weights import LEARNED, learned
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 
 WINDOW, REACH = 4, 7  # two layers of 4 events each see 2 * 3 + 1 events

@@ -27,10 +27,10 @@ from stable_baselines3.common.env_util import make_vec_env
 import lerl  # noqa: F401 - registers the environments
 from lerl.envs import session
 from lerl.envs.catalog import Axis
-from lerl.envs.datasets import prepare
 from lerl.envs.dynamics import Boredom, Drift
 from lerl.envs.leave import Leave, StepBudget
 from lerl.envs.population import MissingDataError, Population
+from lerl.envs.prepare import prepare
 from lerl.envs.session import HISTORY, SessionEnv, SessionVectorEnv
 from lerl.envs.simulator import SimulatorConfig
 

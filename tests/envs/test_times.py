@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from lerl.envs.layouts import DataSet
-from lerl.envs.logs import DataError
 from lerl.envs.own_logs import Choices, read_own_logs
+from lerl.envs.schema import DataError
 
 T = 1_700_000_000
 NANOSECOND = 10**9

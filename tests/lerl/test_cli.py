@@ -268,7 +268,7 @@ def test_data_prepare_hands_everything_on_and_prints_the_report(
         rows = [("users", "6,040"), ("base rate", "0.575")]
         return types.SimpleNamespace(rows=lambda: rows, items=3_706, ordered=True, directions=3_706)
 
-    _replace(monkeypatch, "lerl.envs.datasets", prepare=prepare)
+    _replace(monkeypatch, "lerl.envs.prepare", prepare=prepare)
     options = ["--out", "data/ml", "--dim", "8", "--seed", "2", "--overwrite"]
     assert main(["data", "prepare", "--format", "movielens", "ml-1m", *options]) == 0
     assert calls == [("movielens", Path("ml-1m"), Path("data/ml"), {"dim": 8, "seed": 2, "overwrite": True})]
@@ -288,7 +288,7 @@ def test_data_import_hands_on_what_was_chosen(
         calls.append((given, options))
         return types.SimpleNamespace(rows=lambda: [("users", "6,040")], items=40, ordered=False, directions=40)
 
-    _replace(monkeypatch, "lerl.envs.datasets", import_logs=import_logs)
+    _replace(monkeypatch, "lerl.envs.prepare", import_logs=import_logs)
     flags = ["--user", "who", "--click-from", "3.5", "--time-unit", "ms", "--separator", "", "--min-interactions", "5"]
     assert main(["data", "import", "--interactions", "log.csv", "--out", "data/my own", *flags]) == 0
     ((given, options),) = calls

@@ -9,9 +9,9 @@ import pytest
 
 from lerl.cli.main import main
 from lerl.describe import describe, draw
-from lerl.envs.datasets import import_logs
-from lerl.envs.logs import DataError
 from lerl.envs.population import MissingDataError, Population
+from lerl.envs.prepare import import_logs
+from lerl.envs.schema import DataError
 
 NEW_YEAR = 1_704_067_200
 """Seconds from 1970 to 2024."""

@@ -12,8 +12,8 @@ from lerl import fidelity
 from lerl.cli.main import main
 from lerl.config.parse import load
 from lerl.envs import exposure, fitting
-from lerl.envs.logs import DataError
 from lerl.envs.population import DYNAMICS_FILE, Population
+from lerl.envs.schema import DataError
 from lerl.envs.statistics import Background, Sequences
 from lerl.fidelity import compare, session_features, tell_apart
 from lerl.rows import Task

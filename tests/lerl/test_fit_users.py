@@ -10,8 +10,8 @@ import pytest
 
 from lerl import fit_users as module
 from lerl.cli.main import main
-from lerl.envs.datasets import prepare
 from lerl.envs.population import CHECKPOINT_FILE, INTERACTIONS_FILE, RESPONSE_FILE, Population
+from lerl.envs.prepare import prepare
 from lerl.events import read_events
 from lerl.fit_users import fit_users
 
