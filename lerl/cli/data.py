@@ -140,7 +140,7 @@ def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> 
 
 
 def _get(name: str, out: Path | None, url: str | None) -> None:
-    from lerl.envs.fetch import SOURCES, fetch
+    from lerl.envs.download.sources import SOURCES, fetch
     from lerl.progress import Transfer
 
     folder = out or Path("data/raw") / name

@@ -315,7 +315,7 @@ def test_data_get_shows_progress_and_the_next_command(
         return f"what {address} says"
 
     sources = {"movielens-1m": types.SimpleNamespace(format="movielens")}
-    _replace(monkeypatch, "lerl.envs.fetch", fetch=fetch, SOURCES=sources)
+    _replace(monkeypatch, "lerl.envs.download.sources", fetch=fetch, SOURCES=sources)
     assert main(["data", "get", "movielens-1m", "--url", "http://mirror"]) == 0
     printed = capsys.readouterr()
     assert "unpacked to data/raw/movielens-1m, verified by: what http://mirror says\n" in printed.out
@@ -405,7 +405,7 @@ def test_help_of_a_command_is_no_error(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_the_names_to_get_are_the_sources() -> None:
     from lerl.cli.data import SETS
-    from lerl.envs.fetch import SOURCES
+    from lerl.envs.download.sources import SOURCES
 
     assert set(SETS) == set(SOURCES)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import polars as pl
 
-from lerl.envs.archives import MOST_BYTES, unpack
-from lerl.envs.download import DownloadError, Patience, Report, download, text_at
+from lerl.envs.download.archives import MOST_BYTES, unpack
+from lerl.envs.download.http import DownloadError, Patience, Report, download, text_at
 from lerl.envs.population import new_folder
 from lerl.envs.scans import scan
 from lerl.envs.schema import DataError
@@ -103,7 +103,7 @@ def fetch(
         folder: where its files go; absent or empty.
         address: of a mirror of the archive; a checksum is looked for beside it, as the publisher keeps it.
         patience: with the server.
-        report: see `lerl.envs.download.download`.
+        report: see `lerl.envs.download.http.download`.
 
     Raises:
         DataError: what came is not what was published; it was removed.

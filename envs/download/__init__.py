@@ -1,0 +1,1 @@
+"""Published logs, downloaded and unpacked."""
