@@ -19,7 +19,7 @@ from lerl.envs.schema import DataError, with_half
 from lerl.envs.topics import unit_rows
 
 if TYPE_CHECKING:
-    from lerl.envs.taste import FittedPopulation
+    from lerl.envs.fitting.latent import FittedPopulation
 
 READERS: dict[str, Callable[[Path], DataSet]] = {
     "movielens": read_movielens,
@@ -52,13 +52,13 @@ class PrepareReport:
         evaluation_users: how many users for evaluation only.
         truth_auc: chance that the truth ranks a held-out click above a held-out non-click.
         knowledge_auc: the same for what a recommender may know.
-        truth_calibration_error: see `lerl.envs.taste.calibration_error`.
+        truth_calibration_error: see `lerl.envs.fitting.latent.calibration_error`.
         knowledge_calibration_error: the same for what a recommender may know.
         truth_mean_predicted: mean probability that the truth gives to held-out interactions.
         truth_held_out_rate: share of clicks among them.
         knowledge_mean_predicted: the same for what a recommender may know.
         knowledge_held_out_rate: share of clicks among its held-out interactions.
-        correlation: of the two sides' log-odds over all items, see `lerl.envs.taste.agreement`.
+        correlation: of the two sides' log-odds over all items, see `lerl.envs.fitting.latent.agreement`.
         merged: how many interactions were left out because the user met the item in another row too.
         kinds: chance that each kind of feedback beside the click is ranked above its absence, by name.
         ordered: whether every interaction has its place in time, without which no dynamics can be fitted.
@@ -199,7 +199,7 @@ def _noted(data: DataSet, note: Callable[[str], object] | None) -> DataSet:
 def _write(
     data: DataSet, out: Path, settings: Mapping[str, Any], dim: int, seed: int, overwrite: bool
 ) -> PrepareReport:
-    from lerl.envs.taste import fit_dense, fit_population
+    from lerl.envs.fitting.latent import fit_dense, fit_population
 
     _refuse_one_kind(data)
     log = with_half(data.log)

@@ -13,14 +13,14 @@ from sklearn.inspection import permutation_importance  # type: ignore[import-unt
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped, unused-ignore]
 from sklearn.model_selection import GroupKFold  # type: ignore[import-untyped, unused-ignore]
 
-from lerl.envs.exposure import Exposure, fit_exposure
-from lerl.envs.fitting import Estimate, Fitted, Halves, configured, fit_dynamics, told, with_spread, with_truth
+from lerl.envs.fitting.dynamics import Estimate, Fitted, Halves, configured, fit_dynamics, told, with_spread, with_truth
+from lerl.envs.fitting.exposure import Exposure, fit_exposure
+from lerl.envs.fitting.replay import item_by_item, relive
+from lerl.envs.fitting.statistics import Background, Sequences, Statistics, background_of, side
 from lerl.envs.population import FIDELITY, OWN_LOGS, Population
 from lerl.envs.prepared import read_prepared_log
-from lerl.envs.relive import item_by_item, relive
 from lerl.envs.schema import DataError
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
-from lerl.envs.statistics import Background, Sequences, Statistics, background_of, side
 
 LEAST = 8  # interactions of a held-out user
 LONGEST = 1000  # interactions of a second half that are compared

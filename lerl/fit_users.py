@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.click_baselines import boosted_baseline, means_baseline
-from lerl.envs.fitting import fit_dynamics, told, write_fitted
+from lerl.envs.fitting.dynamics import fit_dynamics, told, write_fitted
 from lerl.envs.population import CALIBRATIONS, CHECKPOINT_FILE, OWN_LOGS, RESPONSE_FILE, Population, read_about
 from lerl.envs.prepare import directions
 from lerl.envs.sequence_weights import learned, write_learned

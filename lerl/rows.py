@@ -181,7 +181,7 @@ class Task:
 
 
 def _fitted(population: Population, config: Config) -> tuple[Population, SimulatorConfig]:
-    from lerl.envs.fitting import fitted_users, read_fitted
+    from lerl.envs.fitting.dynamics import fitted_users, read_fitted
 
     if config.data.path is None:
         raise ValueError("data.users is fitted, which needs a log: give --data.path FOLDER, or set it to assumed")

@@ -31,7 +31,7 @@ from lerl.compare import (
 )
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
-from lerl.envs.fitting import PARAMETERS, SPREAD_SEED, Fitted, configured, read_fitted, with_spread
+from lerl.envs.fitting.dynamics import PARAMETERS, SPREAD_SEED, Fitted, configured, read_fitted, with_spread
 from lerl.envs.population import Population
 from lerl.evaluate import TRAINED, episodes, evaluated, judged, write_table
 from lerl.files import RunError, read_table, resume_command
@@ -63,7 +63,7 @@ class World:
 
     Attributes:
         topics: what bores them, see `SimulatorConfig`.
-        parameter: which of `lerl.envs.fitting.PARAMETERS` is at an end of its interval; "fitted" where none is, "as
+        parameter: which of `lerl.envs.fitting.dynamics.PARAMETERS` is at an end of its interval; "fitted" where none is, "as
             judged" for the run's own users.
         end: "low", "high", or empty.
         value: the parameter's there, in units of one item shown; None where there is none.

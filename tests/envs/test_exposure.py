@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lerl.envs import exposure
-from lerl.envs.exposure import Exposure, fit_exposure
-from lerl.envs.statistics import Sequences, Statistics
+from lerl.envs.fitting.dynamics import exposure
+from lerl.envs.fitting.exposure import Exposure, fit_exposure
+from lerl.envs.fitting.statistics import Sequences, Statistics
 from tests.envs.made_logs import made_log
 
 

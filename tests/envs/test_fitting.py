@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lerl.envs.dynamics import Boredom, Drift
-from lerl.envs.fitting import (
+from lerl.envs.fitting.dynamics import (
     PARAMETERS,
     Estimate,
     Fitted,
@@ -19,8 +19,8 @@ from lerl.envs.fitting import (
     with_spread,
     write_fitted,
 )
+from lerl.envs.fitting.replay import BEFORE, item_by_item, relive, session_breaks
 from lerl.envs.population import MissingDataError
-from lerl.envs.relive import BEFORE, item_by_item, relive, session_breaks
 from lerl.envs.schema import DataError
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 from lerl.envs.synthetic import synthetic_population

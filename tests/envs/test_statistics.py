@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.envs.statistics import (
+from lerl.envs.fitting.statistics import (
     Background,
     Sequences,
     Statistics,

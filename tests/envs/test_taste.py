@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lerl.envs import taste
 from lerl.envs.catalog import Axis, Catalog
+from lerl.envs.fitting.dynamics import latent as taste
+from lerl.envs.fitting.latent import FittedPopulation, TasteModel, agreement, calibration_error, fit_population
 from lerl.envs.population import Knowledge, Population, Truth
 from lerl.envs.prepare import PrepareReport, prepare
 from lerl.envs.schema import DataError, held_out, training_users, truth_half
-from lerl.envs.taste import FittedPopulation, TasteModel, agreement, calibration_error, fit_population
 
 LOGS = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "ml1m"
 USERS, ITEMS, EACH = 150, 80, 50

@@ -11,10 +11,11 @@ import pytest
 from lerl import fidelity
 from lerl.cli.main import main
 from lerl.config.parse import load
-from lerl.envs import exposure, fitting
+from lerl.envs.fitting.dynamics import dynamics as fitting
+from lerl.envs.fitting.dynamics import exposure
+from lerl.envs.fitting.statistics import Background, Sequences
 from lerl.envs.population import DYNAMICS_FILE, Population
 from lerl.envs.schema import DataError
-from lerl.envs.statistics import Background, Sequences
 from lerl.fidelity import compare, session_features, tell_apart
 from lerl.rows import Task
 from tests.envs.made_logs import prepared_log

@@ -19,7 +19,7 @@ from scipy.optimize import minimize  # type: ignore[import-untyped, unused-ignor
 from scipy.sparse import csr_matrix  # type: ignore[import-untyped, unused-ignore]
 from sklearn.decomposition import TruncatedSVD  # type: ignore[import-untyped, unused-ignore]
 
-from lerl.envs.statistics import LAGS, WINDOW_LAGS, Background, Sequences, Statistics
+from lerl.envs.fitting.statistics import LAGS, WINDOW_LAGS, Background, Sequences, Statistics
 
 SPANS = (1.0, 4.0, 20.0)  # interactions in which a memory fades to 1/e
 DIM = 24  # of item vectors

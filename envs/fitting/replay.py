@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lerl.envs.fitting.statistics import HALF_HOUR, Sequences
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
-from lerl.envs.statistics import HALF_HOUR, Sequences
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -20,12 +20,12 @@ from scipy.optimize import least_squares  # type: ignore[import-untyped, unused-
 
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood
 from lerl.envs.files import write_whole
+from lerl.envs.fitting.latent import Interactions, TasteModel, calibrated, calibration, fit_raw
+from lerl.envs.fitting.replay import item_by_item, relive
+from lerl.envs.fitting.statistics import Background, Sequences, Statistics
 from lerl.envs.population import DYNAMICS_FILE, MissingDataError, Population, Truth
-from lerl.envs.relive import item_by_item, relive
 from lerl.envs.schema import DataError
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
-from lerl.envs.statistics import Background, Sequences, Statistics
-from lerl.envs.taste import Interactions, TasteModel, calibrated, calibration, fit_raw
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -1,0 +1,1 @@
+"""What users' parameters are fitted with."""
