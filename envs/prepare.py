@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from lerl.envs.goodbooks import read_goodbooks
-from lerl.envs.kuairand import read_kuairand
-from lerl.envs.kuairec import read_kuairec, read_kuairec_dense
-from lerl.envs.layouts import DataSet
-from lerl.envs.movielens import read_movielens
-from lerl.envs.own_logs import Choices, read_own_logs
+from lerl.envs.logs.custom import Choices, read_own_logs
+from lerl.envs.logs.dataset import DataSet
+from lerl.envs.logs.goodbooks import read_goodbooks
+from lerl.envs.logs.kuairand import read_kuairand
+from lerl.envs.logs.kuairec import read_kuairec, read_kuairec_dense
+from lerl.envs.logs.movielens import read_movielens
 from lerl.envs.population import INTERACTIONS_FILE, Population, check_vacant, new_folder
 from lerl.envs.schema import DataError, with_half
 from lerl.envs.topics import unit_rows

@@ -16,10 +16,10 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFo
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Catalog
-from lerl.envs.interactions import number_of
+from lerl.envs.logs.interactions import number_of
+from lerl.envs.logs.prepared import read_prepared_log
+from lerl.envs.logs.times import LATEST
 from lerl.envs.population import OWN_LOGS, PICTURE, Population
-from lerl.envs.prepared import read_prepared_log
-from lerl.envs.times import LATEST
 from lerl.metrics import gini
 from lerl.plots import STYLE, save
 

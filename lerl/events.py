@@ -9,9 +9,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lerl.envs.draws import seed_from
-from lerl.envs.interactions import number_of
+from lerl.envs.logs.interactions import number_of
+from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.population import OWN_LOGS, Population, format_of, read_about, unusable
-from lerl.envs.prepared import read_prepared_log
 from lerl.envs.schema import DataError, held_out
 
 FOLDS = 5

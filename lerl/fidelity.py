@@ -17,8 +17,8 @@ from lerl.envs.fitting.dynamics import Estimate, Fitted, Halves, configured, fit
 from lerl.envs.fitting.exposure import Exposure, fit_exposure
 from lerl.envs.fitting.replay import item_by_item, relive
 from lerl.envs.fitting.statistics import Background, Sequences, Statistics, background_of, side
+from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.population import FIDELITY, OWN_LOGS, Population
-from lerl.envs.prepared import read_prepared_log
 from lerl.envs.schema import DataError
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 

@@ -129,7 +129,7 @@ def _weights(text: str) -> dict[str, float]:
 
 
 def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> None:
-    from lerl.envs.own_logs import Choices
+    from lerl.envs.logs.custom import Choices
     from lerl.envs.prepare import import_logs
 
     options = {name: given.pop(name) for name in ("dim", "seed", "overwrite")}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from lerl.envs.catalog import Axis, Catalog
-from lerl.envs.movielens import GENRES_100K
+from lerl.envs.logs.movielens import GENRES_100K
 from lerl.envs.population import Knowledge, Population, Truth
 from lerl.envs.prepare import prepare
 from lerl.envs.synthetic import synthetic_population

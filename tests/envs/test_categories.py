@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lerl.envs.layouts import DataSet
-from lerl.envs.own_logs import Choices, read_own_logs
+from lerl.envs.logs.custom import Choices, read_own_logs
+from lerl.envs.logs.dataset import DataSet
 from lerl.envs.schema import DataError
 
 

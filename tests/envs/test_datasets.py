@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lerl.envs import movielens, population
+from lerl.envs import population
+from lerl.envs.logs import movielens
 from lerl.envs.population import MissingDataError, Population
 from lerl.envs.prepare import PrepareReport, prepare, read
 from lerl.envs.schema import DataError, truth_half

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lerl.envs import population
-from lerl.envs.interactions import number_of
-from lerl.envs.layouts import DataSet
-from lerl.envs.own_logs import Choices, read_own_logs
+from lerl.envs.logs.custom import Choices, read_own_logs
+from lerl.envs.logs.dataset import DataSet
+from lerl.envs.logs.interactions import number_of
 from lerl.envs.population import Population
 from lerl.envs.prepare import import_logs
 from lerl.envs.schema import DataError

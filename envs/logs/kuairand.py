@@ -9,11 +9,11 @@ from pathlib import Path
 
 import polars as pl
 
-from lerl.envs import views
-from lerl.envs.layouts import DataSet, catalog_of, or_id, or_other
-from lerl.envs.scans import scan
+from lerl.envs.logs import views
+from lerl.envs.logs.dataset import DataSet, catalog_of, or_id, or_other
+from lerl.envs.logs.scan import scan
+from lerl.envs.logs.table import strings
 from lerl.envs.schema import KIND_PREFIX, DataError
-from lerl.envs.tables import strings
 
 SUFFIXES = ("pure", "1k", "27k")
 HISTORY, LOG, VIDEOS = "history.parquet", "log.parquet", "videos.parquet"

@@ -16,10 +16,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lerl.envs.scans import ROW, Check, Scan
+from lerl.envs.logs.scan import ROW, Check, Scan
+from lerl.envs.logs.table import refused_type
+from lerl.envs.logs.times import DAYS, MEND, SECOND, TIME, UNITS, ZONED, Form, form_of
 from lerl.envs.schema import SCHEMA
-from lerl.envs.tables import refused_type
-from lerl.envs.times import DAYS, MEND, SECOND, TIME, UNITS, ZONED, Form, form_of
 
 WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})$"
 USER, ITEM, TEXT = "\x00user", "\x00item", "\x00text"
@@ -53,7 +53,7 @@ class Columns:
         rating: any number; None where there is none.
         click_from: a rating of so much or more is a click; None where `click` tells.
         time: when, as a number or a date; None where it is not known.
-        unit: of a time that is a number, one of `lerl.envs.times.UNITS`; None where the numbers have to tell it.
+        unit: of a time that is a number, one of `lerl.envs.logs.times.UNITS`; None where the numbers have to tell it.
         bounds: the lowest and the highest rating allowed; None for any number.
     """
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import polars as pl
 
-from lerl.envs.interactions import Columns, read_interactions
-from lerl.envs.layouts import CLICK_FROM, DataSet, Layout, catalog_of, layout_of, or_id, or_other
-from lerl.envs.scans import scan
-from lerl.envs.tables import Table, cast, refuse_twice, strings, whole
+from lerl.envs.logs.dataset import CLICK_FROM, DataSet, Layout, catalog_of, layout_of, or_id, or_other
+from lerl.envs.logs.interactions import Columns, read_interactions
+from lerl.envs.logs.scan import scan
+from lerl.envs.logs.table import Table, cast, refuse_twice, strings, whole
 
 CSV = Layout("CSV, as published", "books.csv", "ratings.csv")
 PARQUET = Layout("Parquet", "books.parquet", "ratings.parquet")

@@ -10,13 +10,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis, Catalog
-from lerl.envs.categories import split_categories, unescaped
-from lerl.envs.interactions import MISSING, Columns, Read, flag_of, float_of, ids_of, number_of, read_interactions
-from lerl.envs.layouts import CLICK_FROM, OTHER, DataSet, catalog_of, or_id, or_other
-from lerl.envs.scans import ROW, Scan, scan
+from lerl.envs.logs.categories import split_categories, unescaped
+from lerl.envs.logs.dataset import CLICK_FROM, OTHER, DataSet, catalog_of, or_id, or_other
+from lerl.envs.logs.interactions import MISSING, Columns, Read, flag_of, float_of, ids_of, number_of, read_interactions
+from lerl.envs.logs.scan import ROW, Scan, scan
+from lerl.envs.logs.table import Table, refuse_twice, refused_type
+from lerl.envs.logs.times import UNITS
 from lerl.envs.schema import DataError
-from lerl.envs.tables import Table, refuse_twice, refused_type
-from lerl.envs.times import UNITS
 
 THINGS = ("item", "movie", "book", "product", "video", "track", "song", "article", "game", "recipe", "business", "asin")
 NAMES: dict[str, tuple[str, ...]] = {
@@ -60,7 +60,7 @@ class Choices:
         rating: the column of ratings.
         click_from: a rating of so much or more is a click.
         time: the column of times.
-        time_unit: of times that are numbers, one of `lerl.envs.times.UNITS`; None where the numbers tell it.
+        time_unit: of times that are numbers, one of `lerl.envs.logs.times.UNITS`; None where the numbers tell it.
         item_id: the items file's column of ids.
         title: the items file's column of titles.
         categories: the items file's column of categories.

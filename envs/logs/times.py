@@ -11,8 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
+from lerl.envs.logs.table import refused_type
 from lerl.envs.schema import DataError
-from lerl.envs.tables import refused_type
 
 FIRST_YEAR, LAST_YEAR = 1995, 2037
 EARLIEST = int(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp())

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from lerl.envs.logs.table import Table, refusal, refuse_empty, refuse_missing
 from lerl.envs.schema import DataError
-from lerl.envs.tables import Table, refusal, refuse_empty, refuse_missing
 
 ROW = "\x00row"
 """The column of record numbers, from 0; no header can hold this character, since controls are refused."""

@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import polars as pl
 
-from lerl.envs import views
-from lerl.envs.layouts import DataSet, catalog_of, or_id, or_other
-from lerl.envs.scans import scan
+from lerl.envs.logs import views
+from lerl.envs.logs.dataset import DataSet, catalog_of, or_id, or_other
+from lerl.envs.logs.scan import scan
+from lerl.envs.logs.table import strings
 from lerl.envs.schema import DataError
-from lerl.envs.tables import strings
 
 BIG, SMALL = "big_matrix.csv", "small_matrix.csv"
 TAGS_FILE, CAPTIONS_FILE = "item_categories.csv", "kuairec_caption_category.csv"

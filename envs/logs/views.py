@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import polars as pl
 
-from lerl.envs.interactions import flag_of, float_of, whole_of
-from lerl.envs.layouts import OTHER
-from lerl.envs.scans import ROW, Check, Scan
+from lerl.envs.logs.dataset import OTHER
+from lerl.envs.logs.interactions import flag_of, float_of, whole_of
+from lerl.envs.logs.scan import ROW, Check, Scan
+from lerl.envs.logs.table import Table, refuse_twice, whole
+from lerl.envs.logs.times import MEND, SECOND, SPAN, TIME, Form, form_of
 from lerl.envs.schema import DataError
-from lerl.envs.tables import Table, refuse_twice, whole
-from lerl.envs.times import MEND, SECOND, SPAN, TIME, Form, form_of
 
 ORDER = "order"
 """A user's views lie in order of this column, null where it is not known."""
@@ -46,7 +46,7 @@ class Clock:
 
     Attributes:
         column: a number since 1970.
-        unit: its unit, one of `lerl.envs.times.UNITS`.
+        unit: its unit, one of `lerl.envs.logs.times.UNITS`.
         needed: whether every row must have a time; else a cell that holds no time of a log is an unknown one.
     """
 

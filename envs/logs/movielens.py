@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import polars as pl
 
-from lerl.envs.categories import split_categories
-from lerl.envs.layouts import CLICK_FROM, DataSet, Layout, catalog_of, layout_of, or_id, or_other
-from lerl.envs.scans import scan
-from lerl.envs.tables import Table, parquet, refuse_twice, separated, strings, whole, within
-from lerl.envs.times import SECOND, TIME, form_of
+from lerl.envs.logs.categories import split_categories
+from lerl.envs.logs.dataset import CLICK_FROM, DataSet, Layout, catalog_of, layout_of, or_id, or_other
+from lerl.envs.logs.scan import scan
+from lerl.envs.logs.table import Table, parquet, refuse_twice, separated, strings, whole, within
+from lerl.envs.logs.times import SECOND, TIME, form_of
 
 NO_GENRE = ("", "unknown", "(no genres listed)")
 GENRES_100K = (

@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 
-from lerl.envs.interactions import MISSING
-from lerl.envs.tables import Table
+from lerl.envs.logs.interactions import MISSING
+from lerl.envs.logs.table import Table
 
 NONE = (*MISSING, "(no genres listed)", "[]", "{}", "()")
 """Cells without a category, in lower case."""
