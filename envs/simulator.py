@@ -18,7 +18,7 @@ from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfac
 from lerl.envs.leave import Leave, Situation
 from lerl.envs.plugins import PluginError, blamed, checked_chances, load_plugin
 from lerl.envs.population import Kinds, Population
-from lerl.envs.response import RESPONSES, Arrays, ResponseModel
+from lerl.envs.response.latent import RESPONSES, Arrays, ResponseModel
 from lerl.envs.topics import item_topics, unit_rows
 
 # By how much harder (negative: easier) "at least 2, 3 and 5 stars" is than "at least 4", in log-odds, to one decimal

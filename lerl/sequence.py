@@ -1,4 +1,4 @@
-"""The sequence model in PyTorch: trained here on a log, exported as arrays that `lerl.envs.sequence` steps through."""
+"""The sequence model in PyTorch: trained here on a log, exported as arrays that `lerl.envs.response.sequence` steps through."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from lerl.envs.population import Population
-from lerl.envs.sequence import SequenceResponse
+from lerl.envs.response.sequence import SequenceResponse
 from lerl.envs.sequence_weights import learned
 from lerl.envs.synthetic import synthetic_population
 from lerl.events import Events, history_features

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.envs import response
 from lerl.envs.population import Population
-from lerl.envs.response import LatentFactorResponse, LookupResponse
+from lerl.envs.response.latent import LatentFactorResponse, LookupResponse
+from lerl.envs.response.latent import latent as response
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lerl.envs import sequence
 from lerl.envs.dynamics import Drift
 from lerl.envs.population import Population
-from lerl.envs.sequence import SequenceResponse
+from lerl.envs.response.latent import sequence
+from lerl.envs.response.sequence import SequenceResponse
 from lerl.envs.sequence_weights import LEARNED, learned
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 

@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from lerl.bench.sequence import Reader, SequenceCase, random_model
 from lerl.click_baselines import means_baseline
-from lerl.envs import sequence as envs_sequence
-from lerl.envs.sequence import PARTS, SequenceResponse, _advance, _exponentials, _read
+from lerl.envs.response.latent import sequence as envs_sequence
+from lerl.envs.response.sequence import PARTS, SequenceResponse, _advance, _exponentials, _read
 from lerl.envs.synthetic import synthetic_population
 from lerl.events import Events
 from lerl.sequence import Fitted, SequenceSettings, fit_sequence, log_odds

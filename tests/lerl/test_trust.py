@@ -159,7 +159,7 @@ def test_what_ships_with_lerl_or_is_installed_elsewhere_needs_no_flag(
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     run, config = write(
-        Path("theirs"), planner__name="mine:Mine", env__response="lerl.envs.response:LatentFactorResponse"
+        Path("theirs"), planner__name="mine:Mine", env__response="lerl.envs.response.latent:LatentFactorResponse"
     )
     with pytest.raises(UntrustedError, match="'mine:Mine'"):
         check_trust(run, config, trust=False)

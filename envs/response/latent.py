@@ -91,7 +91,7 @@ class LookupResponse:
 
 
 def _sequence_response(population: Population) -> ResponseModel:
-    from lerl.envs.sequence import SequenceResponse  # compiled only where it is used
+    from lerl.envs.response.sequence import SequenceResponse  # compiled only where it is used
 
     return SequenceResponse(population)
 

@@ -1,0 +1,1 @@
+"""How users respond to items: the probability of a click."""
