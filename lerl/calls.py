@@ -8,9 +8,9 @@ from typing import Any
 
 from lerl.config.parse import load
 from lerl.files import reading, resume_command
-from lerl.planners.counts import percent, told
-from lerl.planners.guard import BREAK_AFTER, summary
-from lerl.planners.traffic import Traffic
+from lerl.planners.llm.counts import percent, told
+from lerl.planners.llm.guard import BREAK_AFTER, summary
+from lerl.planners.llm.traffic import Traffic
 
 
 def lines(run: Path) -> list[str]:

@@ -29,7 +29,7 @@ from lerl.envs.files import refuse_links, write_whole
 from lerl.envs.text import one_line
 from lerl.files import AFRESH, RunError, read_about, read_table, reading, resume_command
 from lerl.lessons import ROLLOUTS, UNTRAINED, mark, marked
-from lerl.planners.counts import fallbacks, in_order, percent
+from lerl.planners.llm.counts import fallbacks, in_order, percent
 from lerl.screen import Screen
 
 Floats = NDArray[np.float64]

@@ -11,9 +11,9 @@ import numpy as np
 from lerl.envs.draws import seed_from
 from lerl.files import RunError
 from lerl.locks import locked
-from lerl.planners.counts import fallbacks, told
-from lerl.planners.distilled import Lesson, distil, recorded, save
-from lerl.planners.traffic import Traffic
+from lerl.planners.llm.counts import fallbacks, told
+from lerl.planners.llm.distilled import Lesson, distil, recorded, save
+from lerl.planners.llm.traffic import Traffic
 from lerl.rows import parse_rows
 from lerl.runs import check_run
 from lerl.trust import read_config

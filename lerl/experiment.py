@@ -20,7 +20,7 @@ from lerl.config.schema import Config, ExperimentConfig, TuneConfig
 from lerl.config.schema import parse as settings
 from lerl.envs.checks import did_you_mean
 from lerl.files import reading
-from lerl.planners.llm import MODELS
+from lerl.planners.llm.planner import MODELS
 from lerl.rows import PLANNED, SASREC, Row, parse_row
 from lerl.tune import RANKING, check_found, search_space
 

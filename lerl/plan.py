@@ -16,10 +16,10 @@ from lerl.envs.population import Population
 from lerl.envs.text import quoted, visible
 from lerl.evaluate import judged
 from lerl.files import RunError, reading, resume_command
-from lerl.planners.guard import Guard, Question
-from lerl.planners.llm import LLMPlanner
-from lerl.planners.prompt import AnswerError, Choice
-from lerl.planners.traffic import Asked, Traffic
+from lerl.planners.llm.guard import Guard, Question
+from lerl.planners.llm.planner import LLMPlanner
+from lerl.planners.llm.prompt import AnswerError, Choice
+from lerl.planners.llm.traffic import Asked, Traffic
 from lerl.rollout import Stage
 from lerl.rows import Task, parse_rows
 from lerl.runs import check_run, check_same

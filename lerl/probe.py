@@ -21,10 +21,10 @@ from lerl.config.schema import PlannerConfig
 from lerl.envs.catalog import Axis
 from lerl.envs.text import quoted
 from lerl.planners.base import PlanContexts
-from lerl.planners.guard import Guard, Question
-from lerl.planners.llm import LLMPlanner
-from lerl.planners.prompt import Choice, Prompts
-from lerl.planners.traffic import Asked
+from lerl.planners.llm.guard import Guard, Question
+from lerl.planners.llm.planner import LLMPlanner
+from lerl.planners.llm.prompt import Choice, Prompts
+from lerl.planners.llm.traffic import Asked
 
 NAMES = (
     ("Drama", "Comedy", "Thriller", "Action", "Romance", "Documentary", "Animation", "Horror"),

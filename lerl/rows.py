@@ -19,7 +19,7 @@ from lerl.envs.simulator import SimulatorConfig
 from lerl.envs.synthetic import synthetic_population
 from lerl.envs.topics import cluster_axis
 from lerl.planners.base import Planner
-from lerl.planners.llm import MODELS
+from lerl.planners.llm.planner import MODELS
 from lerl.planners.rules import RULES
 
 PLANNERS = (*RULES, *MODELS)

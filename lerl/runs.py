@@ -16,8 +16,8 @@ from lerl.agents.learners.checkpoint import read_checkpoint, write_checkpoint
 from lerl.envs.files import refuse_links
 from lerl.files import AFRESH, RunError, read_about, reading, resume_command
 from lerl.locks import LOCK
-from lerl.planners.llm import MODELS
-from lerl.planners.prompt import Prompts
+from lerl.planners.llm.planner import MODELS
+from lerl.planners.llm.prompt import Prompts
 from lerl.rows import Task, parse_rows
 
 FORMAT = 1

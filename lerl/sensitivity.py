@@ -37,7 +37,7 @@ from lerl.evaluate import TRAINED, episodes, evaluated, judged, write_table
 from lerl.files import RunError, read_table, resume_command
 from lerl.fit import Fitter
 from lerl.locks import locked
-from lerl.planners.llm import MODELS
+from lerl.planners.llm.planner import MODELS
 from lerl.progress import Progress
 from lerl.rollout import Stage
 from lerl.rows import Row, Task, population_of

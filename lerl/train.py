@@ -18,10 +18,10 @@ from lerl.envs.files import write_whole
 from lerl.evaluate import TABLES, TRAINED, judge, write_table
 from lerl.fit import CURVE, Fitter, check_rows
 from lerl.locks import locked
-from lerl.planners.guard import ReplayError
-from lerl.planners.llm import MODELS
-from lerl.planners.prompt import Prompts
-from lerl.planners.traffic import planner_file
+from lerl.planners.llm.guard import ReplayError
+from lerl.planners.llm.planner import MODELS
+from lerl.planners.llm.prompt import Prompts
+from lerl.planners.llm.traffic import planner_file
 from lerl.progress import Progress
 from lerl.rows import Row, Task, parse_rows
 from lerl.runs import FORMAT, check_run, check_same, check_vacant, packages

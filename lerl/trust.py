@@ -28,7 +28,7 @@ from lerl.config.schema import Config
 from lerl.envs.files import refuse_links, write_whole
 from lerl.envs.plugins import executed
 from lerl.files import RunError
-from lerl.planners.chat import secrets as keys
+from lerl.planners.llm.chat import secrets as keys
 from lerl.runs import SIGNATURE
 from lerl.startup import state_folder
 

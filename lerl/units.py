@@ -27,10 +27,10 @@ from lerl.files import reading
 from lerl.fit import Fitter
 from lerl.lessons import mark
 from lerl.locks import locked
-from lerl.planners.distilled import distil, recorded, save
-from lerl.planners.llm import MODELS
-from lerl.planners.prompt import Prompts
-from lerl.planners.traffic import Traffic
+from lerl.planners.llm.distilled import distil, recorded, save
+from lerl.planners.llm.planner import MODELS
+from lerl.planners.llm.prompt import Prompts
+from lerl.planners.llm.traffic import Traffic
 from lerl.rollout import Stage
 from lerl.rows import Task
 from lerl.tune import reuse

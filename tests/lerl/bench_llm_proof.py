@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from lerl.planners.distilled import distil, recorded, save
+from lerl.planners.llm.distilled import distil, recorded, save
 from lerl.rows import parse_row
 from tests.lerl.llm_worth import Worth, fitter
 from tests.planners.chat_server import ChatServer

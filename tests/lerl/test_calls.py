@@ -16,7 +16,7 @@ from lerl.compare import compare, show, table
 from lerl.config.schema import TuneConfig
 from lerl.config.schema import parse as settings
 from lerl.evaluate import evaluate
-from lerl.planners.traffic import Traffic
+from lerl.planners.llm.traffic import Traffic
 from tests.lerl.conftest import RunMaker, chat_config
 
 REPORT = {

@@ -14,7 +14,7 @@ from lerl.config.parse import dump
 from lerl.config.schema import Config, DataConfig, PlannerConfig, SyntheticConfig
 from lerl.fit import Fitter
 from lerl.planners.base import PlanContexts, Plans
-from lerl.planners.prompt import TEXTS
+from lerl.planners.llm.prompt import TEXTS
 from lerl.planners.rules import build_planner
 from lerl.rollout import Played, Stage
 from lerl.rows import Task, parse_row

@@ -12,7 +12,7 @@ import pytest
 
 from lerl.fit import Fitter
 from lerl.planners.base import PlanContexts, Plans
-from lerl.planners.distilled import distil, recorded, save
+from lerl.planners.llm.distilled import distil, recorded, save
 from tests.lerl.llm_worth import Worth, fitter, lower
 from tests.planners.chat_server import ChatServer
 

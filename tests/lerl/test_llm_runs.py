@@ -37,10 +37,9 @@ from lerl.config.schema import (
     TrainConfig,
 )
 from lerl.envs.simulator import SimulatorConfig
-from lerl.planners import guard
 from lerl.planners.base import PlanContexts, Plans
-from lerl.planners.chat import Reply, open_chat
-from lerl.planners.llm import LLMPlanner
+from lerl.planners.llm.chat import Reply, open_chat
+from lerl.planners.llm.planner import LLMPlanner, guard
 from lerl.train import train
 from tests.planners.chat_server import ChatServer, completion, expert
 

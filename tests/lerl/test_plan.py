@@ -20,7 +20,7 @@ from lerl.cli.main import main
 from lerl.config.schema import parse as settings
 from lerl.evaluate import evaluate
 from lerl.plan import explain, show
-from lerl.planners.traffic import Asked, Traffic
+from lerl.planners.llm.traffic import Asked, Traffic
 from lerl.rows import Task
 from lerl.trust import sign
 

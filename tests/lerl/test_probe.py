@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lerl.cli.main import main
-from lerl.planners.prompt import look
+from lerl.planners.llm.prompt import look
 from lerl.probe import SIZE, _judged, _pair
 from tests.planners.chat_server import ChatServer
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from lerl.planners.scripted import expert
+from lerl.planners.llm.scripted import expert
 
 
 class _Server(ThreadingHTTPServer):

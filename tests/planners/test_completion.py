@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lerl.planners.completion import FaultError, StatusError, canonical, fault_of, message_of, without_tags, words
+from lerl.planners.llm.completion import FaultError, StatusError, canonical, fault_of, message_of, without_tags, words
 
 
 def answered(message: Any, finish: str = "stop", **more: Any) -> bytes:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from lerl.planners.dialect import Dialect
-from lerl.planners.prompt import plan_schema
+from lerl.planners.llm.dialect import Dialect
+from lerl.planners.llm.prompt import plan_schema
 
 MESSAGES = [{"role": "system", "content": "Plan."}, {"role": "user", "content": "State a."}]
 SCHEMA = plan_schema(5, 2)

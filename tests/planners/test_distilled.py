@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from lerl.config.schema import PlannerConfig
 from lerl.planners.base import PlanContexts, Plans, Sessions, check_plans
-from lerl.planners.distilled import (
+from lerl.planners.llm.distilled import (
     Arrays,
     DistilledError,
     DistilledPlanner,
@@ -26,8 +26,8 @@ from lerl.planners.distilled import (
     recorded,
     save,
 )
-from lerl.planners.llm import build_model
-from lerl.planners.traffic import Asked, Traffic
+from lerl.planners.llm.planner import build_model
+from lerl.planners.llm.traffic import Asked, Traffic
 
 MakeContexts = Callable[..., PlanContexts]
 NOBODY = Sessions((), np.zeros((0, 0), bool), *np.zeros((3, 0, 1, 1), np.float32), np.zeros(0, np.uint64))
@@ -87,7 +87,7 @@ def test_it_plans_as_the_rule_does_on_states_never_seen(weights: Arrays, monkeyp
 
 
 def _plans(planner: DistilledPlanner, seen: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> Plans:
-    monkeypatch.setattr("lerl.planners.distilled.features", lambda _: seen)
+    monkeypatch.setattr("lerl.planners.llm.distilled.features", lambda _: seen)
 
     class Contexts:
         liking = np.full(seen.shape[:2], 0.5)
@@ -116,7 +116,7 @@ def test_many_plans_are_learned_in_fewer_epochs(monkeypatch: pytest.MonkeyPatch)
     steps: list[int] = []
     step = torch.optim.Adam.step
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (steps.append(1), step(self)))
-    monkeypatch.setattr("lerl.planners.distilled.STEPS", 10)
+    monkeypatch.setattr("lerl.planners.llm.distilled.STEPS", 10)
     seen = states(400)
     distil(seen, *liked_and_rested(seen), 0)
     assert len(steps) == 10  # two epochs of 320 plans

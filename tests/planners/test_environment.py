@@ -5,7 +5,7 @@ from pathlib import Path
 import certifi
 import pytest
 
-from lerl.planners.environment import certificates_hint, obstacle, proxy_in_the_way
+from lerl.planners.llm.environment import certificates_hint, obstacle, proxy_in_the_way
 
 PROXIES = [name for scheme in ("http", "https", "all", "no") for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper())]
 
@@ -85,7 +85,7 @@ def test_certificates_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPat
 def test_a_proxy_that_cannot_be_used_is_named_without_its_password(
     monkeypatch: pytest.MonkeyPatch, name: str, given: str, said: str
 ):
-    monkeypatch.setattr("lerl.planners.environment.find_spec", lambda _: None)
+    monkeypatch.setattr("lerl.planners.llm.environment.find_spec", lambda _: None)
     monkeypatch.setenv(name, given)
     told = obstacle("openai")
     assert told.startswith(f"{name} {said}")

@@ -23,14 +23,14 @@ from urllib.parse import quote
 
 import pytest
 
-import lerl.planners.guard as module
+import lerl.planners.llm.guard as module
 from lerl.config.schema import BudgetConfig, PlannerConfig, PriceConfig
-from lerl.planners.chat import LARGEST, ChatError, ChatModel, Reply, check_chat, redacted
-from lerl.planners.completion import FaultError
-from lerl.planners.dialect import without_limits
-from lerl.planners.guard import Guard, Question, ReplayError, key_of
-from lerl.planners.prompt import AnswerError, plan_schema
-from lerl.planners.traffic import Asked, Traffic, TrafficError
+from lerl.planners.llm.chat import LARGEST, ChatError, ChatModel, Reply, check_chat, redacted
+from lerl.planners.llm.completion import FaultError
+from lerl.planners.llm.dialect import without_limits
+from lerl.planners.llm.guard import Guard, Question, ReplayError, key_of
+from lerl.planners.llm.prompt import AnswerError, plan_schema
+from lerl.planners.llm.traffic import Asked, Traffic, TrafficError
 from tests.planners.chat_server import ChatServer, completion
 
 KEY = "sk-planted-0123456789abcdef"

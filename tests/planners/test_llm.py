@@ -13,14 +13,14 @@ import pytest
 from lerl.config.schema import PlannerConfig
 from lerl.envs.plugins import PluginError
 from lerl.planners.base import PlanContexts, PlanError, Plans, Sessions, check_plans
-from lerl.planners.chat import ChatError
-from lerl.planners.distilled import DistilledError
-from lerl.planners.guard import Guard
-from lerl.planners.llm import LLMPlanner, check_model
-from lerl.planners.prompt import PromptError, Prompts
-from lerl.planners.reflection import Pool
+from lerl.planners.llm.chat import ChatError
+from lerl.planners.llm.distilled import DistilledError
+from lerl.planners.llm.guard import Guard
+from lerl.planners.llm.planner import LLMPlanner, check_model
+from lerl.planners.llm.prompt import PromptError, Prompts
+from lerl.planners.llm.reflection import Pool
+from lerl.planners.llm.traffic import TrafficError
 from lerl.planners.rules import BoredomAwarePlanner
-from lerl.planners.traffic import TrafficError
 from tests.planners.chat_server import ChatServer, expert
 
 MakeContexts = Callable[..., PlanContexts]

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from lerl.envs.catalog import Axis
 from lerl.envs.text import plain, quoted
 from lerl.planners.base import PlanContexts, Plans, check_plans
-from lerl.planners.guard import key_of
-from lerl.planners.prompt import (
+from lerl.planners.llm.guard import key_of
+from lerl.planners.llm.prompt import (
     TEXTS,
     AnswerError,
     Choice,

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lerl.planners.base import Sessions
-from lerl.planners.prompt import AnswerError
-from lerl.planners.reflection import CAPACITY, Pool, first_words, read_reflection, session_rewards, session_text
+from lerl.planners.llm.prompt import AnswerError
+from lerl.planners.llm.reflection import CAPACITY, Pool, first_words, read_reflection, session_rewards, session_text
 
 
 def sessions(items: Any, feedback: Any, membership: Any = None) -> Sessions:

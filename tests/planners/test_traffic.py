@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lerl.planners.traffic import Asked, BusyError, Traffic, TrafficError
+from lerl.planners.llm.traffic import Asked, BusyError, Traffic, TrafficError
 
 ANSWERED = Asked("k1", "plan", "m", "digest", 2, "system", "user", "answer", "", b"\0\1\2\3", 2, 30, 4, 1.5)
 FAILED = replace(ANSWERED, key="k2", text="", cause="timeout", state=b"", attempts=1, seconds=9.0)

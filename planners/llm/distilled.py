@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from lerl.envs.files import refuse_endless, write_whole
 from lerl.planners.base import PlanContexts, Plans, Sessions
-from lerl.planners.prompt import read_answer
+from lerl.planners.llm.prompt import read_answer
+from lerl.planners.llm.traffic import Traffic
 from lerl.planners.satiation import Satiation, tiredness
-from lerl.planners.traffic import Traffic
 
 FEATURES = 5
 FADE = 8.0  # steps over which exposure fades in what the network sees

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lerl.envs.files import refuse_endless
 from lerl.planners.base import PlanContexts, Plans, Sessions, check_plans
-from lerl.planners.chat import open_chat, redacted
-from lerl.planners.distilled import (
+from lerl.planners.llm.chat import open_chat, redacted
+from lerl.planners.llm.distilled import (
     DistilledError,
     DistilledPlanner,
     Recorded,
@@ -22,11 +22,11 @@ from lerl.planners.distilled import (
     load,
     recorded,
 )
-from lerl.planners.guard import PATIENCE, Guard, Question, key_of
-from lerl.planners.prompt import Choice, Prompts, States, look, plan_schema, read_answer
-from lerl.planners.reflection import SCHEMA, Pool, read_reflection, session_rewards, session_text
+from lerl.planners.llm.guard import PATIENCE, Guard, Question, key_of
+from lerl.planners.llm.prompt import Choice, Prompts, States, look, plan_schema, read_answer
+from lerl.planners.llm.reflection import SCHEMA, Pool, read_reflection, session_rewards, session_text
+from lerl.planners.llm.traffic import BusyError, Traffic, planner_file
 from lerl.planners.rules import build_planner
-from lerl.planners.traffic import BusyError, Traffic, planner_file
 
 REMEMBERED = 100_000  # questions that need not be written anew, of some kilobytes each
 MODELS = ("llm", "distilled")

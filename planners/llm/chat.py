@@ -15,8 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from lerl.envs.text import plain
-from lerl.planners import environment
-from lerl.planners.completion import (
+from lerl.planners.llm.completion import (
     FaultError,
     StatusError,
     canonical,
@@ -26,8 +25,9 @@ from lerl.planners.completion import (
     without_tags,
     words,
 )
-from lerl.planners.dialect import Dialect, Messages, Schema, without_limits
-from lerl.planners.scripted import expert
+from lerl.planners.llm.dialect import Dialect, Messages, Schema, without_limits
+from lerl.planners.llm.planner import environment
+from lerl.planners.llm.scripted import expert
 
 SCRIPTED = "scripted:expert"
 LARGEST = 100_000

@@ -8,7 +8,7 @@ import numpy as np
 
 from lerl.envs.text import plain
 from lerl.planners.base import Sessions
-from lerl.planners.prompt import ANSWER, AnswerError, line_schema, read_object
+from lerl.planners.llm.prompt import ANSWER, AnswerError, line_schema, read_object
 
 CAPACITY, SAMPLED, ALPHA = 200, 3, 0.1  # N_r, N_s and alpha of arXiv 2601.19585
 MOST_WORDS = 19

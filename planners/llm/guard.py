@@ -23,7 +23,7 @@ import numpy as np
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
 from lerl.envs.text import quoted
-from lerl.planners.chat import (
+from lerl.planners.llm.chat import (
     AdaptedError,
     ChatModel,
     Loop,
@@ -36,12 +36,12 @@ from lerl.planners.chat import (
     redacted,
     status_code,
 )
-from lerl.planners.completion import FaultError
-from lerl.planners.counts import fallbacks
-from lerl.planners.dialect import Messages, Schema
-from lerl.planners.environment import proxy_in_the_way
-from lerl.planners.prompt import AnswerError
-from lerl.planners.traffic import Asked, Traffic, TrafficError, planner_file
+from lerl.planners.llm.completion import FaultError
+from lerl.planners.llm.counts import fallbacks
+from lerl.planners.llm.dialect import Messages, Schema
+from lerl.planners.llm.environment import proxy_in_the_way
+from lerl.planners.llm.prompt import AnswerError
+from lerl.planners.llm.traffic import Asked, Traffic, TrafficError, planner_file
 
 BREAK_AFTER = 5  # questions in a row that failed for the endpoint's sake
 PAUSE = 30.0  # seconds for which nothing is asked then

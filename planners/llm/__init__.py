@@ -1,0 +1,1 @@
+"""Planners that ask a chat model, and what surrounds one: prompts, budget, cache, record and replay."""
