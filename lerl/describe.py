@@ -20,8 +20,8 @@ from lerl.envs.logs.interactions import number_of
 from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.logs.times import LATEST
 from lerl.envs.population import OWN_LOGS, PICTURE, Population
-from lerl.metrics import gini
-from lerl.plots import STYLE, save
+from lerl.report.metrics import gini
+from lerl.report.plots import STYLE, save
 
 _BLUE, _ORANGE, _INK = "#0072B2", "#D55E00", "#555555"
 _SHOWN = 12

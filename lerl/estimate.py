@@ -11,11 +11,11 @@ from rich.table import Table
 
 from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.config.schema import Config, PlannerConfig
-from lerl.lessons import lessons
 from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.llm.guard import CHARACTERS
 from lerl.planners.llm.planner import MODELS, LLMPlanner
 from lerl.planners.llm.reflection import session_text
+from lerl.report.lessons import lessons
 from lerl.rollout import Played, Stage, sessions_of
 from lerl.rows import Row, Task, parse_rows
 

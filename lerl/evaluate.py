@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lerl import metrics
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
 from lerl.envs.simulator import UserSimulator
@@ -19,6 +18,7 @@ from lerl.files import RunError, read_table, resume_command
 from lerl.fit import Fitter
 from lerl.locks import locked
 from lerl.progress import Progress
+from lerl.report import metrics
 from lerl.rollout import Played, Stage
 from lerl.rows import Row, Task, parse_rows
 from lerl.runs import check_run, check_same

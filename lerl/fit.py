@@ -38,13 +38,13 @@ from lerl.envs.files import write_whole
 from lerl.envs.plugins import blamed, load_plugin
 from lerl.envs.session import SessionVectorEnv
 from lerl.files import reading, resume_command
-from lerl.lessons import SHARE, lessons
 from lerl.planners.base import Planner, Sessions, check_state
 from lerl.planners.llm.distilled import DistilledPlanner
 from lerl.planners.llm.guard import Guard
 from lerl.planners.llm.planner import MODELS, LLMPlanner, build_model, check_model
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.rules import build_planner
+from lerl.report.lessons import SHARE, lessons
 from lerl.rollout import Played, Stage, sessions_of
 from lerl.rows import SASREC, Row, Task
 from lerl.runs import Checkpoint, patient

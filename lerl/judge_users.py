@@ -16,7 +16,7 @@ from rich.table import Table
 
 from lerl.envs.draws import seed_from
 from lerl.events import Events
-from lerl.plots import STYLE, save
+from lerl.report.plots import STYLE, save
 
 DRAWS = 1000
 BINS, EVENTS_PER_BIN = 15, 30

@@ -7,7 +7,7 @@ from typing import Any
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
 
-from lerl.screen import Screen
+from lerl.report.screen import Screen
 
 EVERY = 5.0  # seconds between plain lines
 

@@ -17,7 +17,17 @@ from rich.table import Table
 from scipy.stats import kendalltau  # type: ignore[import-untyped, unused-ignore]
 
 import lerl
-from lerl.compare import (
+from lerl.config.schema import Config
+from lerl.envs.files import write_whole
+from lerl.envs.fitting.dynamics import PARAMETERS, SPREAD_SEED, Fitted, configured, read_fitted, with_spread
+from lerl.envs.population import Population
+from lerl.evaluate import TRAINED, episodes, evaluated, judged, write_table
+from lerl.files import RunError, read_table, resume_command
+from lerl.fit import Fitter
+from lerl.locks import locked
+from lerl.planners.llm.planner import MODELS
+from lerl.progress import Progress
+from lerl.report.compare import (
     Interval,
     Results,
     Summary,
@@ -29,16 +39,6 @@ from lerl.compare import (
     rich_table,
     summarize,
 )
-from lerl.config.schema import Config
-from lerl.envs.files import write_whole
-from lerl.envs.fitting.dynamics import PARAMETERS, SPREAD_SEED, Fitted, configured, read_fitted, with_spread
-from lerl.envs.population import Population
-from lerl.evaluate import TRAINED, episodes, evaluated, judged, write_table
-from lerl.files import RunError, read_table, resume_command
-from lerl.fit import Fitter
-from lerl.locks import locked
-from lerl.planners.llm.planner import MODELS
-from lerl.progress import Progress
 from lerl.rollout import Stage
 from lerl.rows import Row, Task, population_of
 from lerl.runs import check_run, check_same
@@ -148,7 +148,7 @@ def sensitivity(
         paths: run folders of one recipe that differ in their seed.
         out: folder for sensitivity.json, and sensitivity.png and .svg.
         reference: the row that the best other one is held against; the recipe's first where None.
-        bootstrap, seed: see `lerl.compare.summarize`. trust: see `lerl.trust.read_config`.
+        bootstrap, seed: see `lerl.report.compare.summarize`. trust: see `lerl.trust.read_config`.
 
     Raises:
         RunError: runs that cannot be compared or were not trained to their end, or on users without a log.
@@ -370,7 +370,7 @@ def as_json(found: Sensitivity) -> str:
 
 
 def table(found: Sensitivity) -> Table:
-    """One line for each world, for `lerl.compare.show`."""
+    """One line for each world, for `lerl.report.compare.show`."""
     headings = ["value", "first row", f"{found.reference} / best other", "best other", "tau", "ranking", "what changes"]
     cells = [
         [
@@ -473,7 +473,7 @@ def draw(found: Sensitivity, folder: Path) -> list[Path]:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from lerl.plots import STYLE, ratio_scale, save
+    from lerl.report.plots import STYLE, ratio_scale, save
 
     there = {verdict.world.parameter for verdict in (found.judged, *found.worlds)}
     names = [name for name in (AS_JUDGED, CENTRE, *(p.name for p in PARAMETERS)) if name in there]

@@ -25,12 +25,12 @@ from lerl.evaluate import episodes, judged
 from lerl.experiment import AGAIN, Experiment, Unit
 from lerl.files import reading
 from lerl.fit import Fitter
-from lerl.lessons import mark
 from lerl.locks import locked
 from lerl.planners.llm.distilled import distil, recorded, save
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.llm.traffic import Traffic
+from lerl.report.lessons import mark
 from lerl.rollout import Stage
 from lerl.rows import Task
 from lerl.tune import reuse

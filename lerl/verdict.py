@@ -24,11 +24,11 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import t, trim_mean  # type: ignore[import-untyped, unused-ignore]
 
-from lerl.compare import bootstrap_weights
 from lerl.envs.files import write_whole
 from lerl.experiment import KINDS, Experiment
 from lerl.files import RunError
-from lerl.lessons import marked
+from lerl.report.compare import bootstrap_weights
+from lerl.report.lessons import marked
 from lerl.units import Done, done, finished, row_path
 
 Floats = NDArray[np.float64]
@@ -453,7 +453,7 @@ def _draw(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> lis
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from lerl.plots import STYLE, save
+    from lerl.report.plots import STYLE, save
 
     scored = [verdict for verdict in verdicts if "normalised" in verdict.scores[0].metrics]
     if not scored:

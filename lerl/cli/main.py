@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from lerl import __version__
 from lerl.envs.plugins import PluginError
+from lerl.report.streams import Lasting
 from lerl.startup import collect_seldom
-from lerl.streams import Lasting
 
 if TYPE_CHECKING:
     from lerl.config.schema import Config
@@ -371,7 +371,7 @@ def _tune(arguments: list[str]) -> None:
     folder = out or Path(f"runs/{recipe.stem}-tune-seed{config.seed}")
 
     from lerl import calls
-    from lerl.compare import show
+    from lerl.report.compare import show
     from lerl.tune import table, tune
 
     try:
@@ -516,7 +516,7 @@ def _sensitivity(given: argparse.Namespace) -> None:
     out = given.out or given.runs[0] / "sensitivity"
 
     from lerl import sensitivity
-    from lerl.compare import show
+    from lerl.report.compare import show
 
     try:
         found = sensitivity.sensitivity(given.runs, out, given.reference, given.bootstrap, trust=given.trust)
@@ -550,7 +550,7 @@ def _runs_parser(command: str, description: str) -> _Parser:
 
 
 def _print_comparison(runs: Sequence[Path], out: Path | None, reference: str | None = None, **options: Any) -> None:
-    from lerl import compare
+    from lerl.report import compare
 
     summary = compare.compare(runs, out, reference=reference, **options)
     compare.show(compare.table(summary))
@@ -559,7 +559,7 @@ def _print_comparison(runs: Sequence[Path], out: Path | None, reference: str | N
 
 
 def _print_pictures(runs: Sequence[Path], out: Path, **options: Any) -> None:
-    from lerl.plots import plot
+    from lerl.report.plots import plot
 
     paths = plot(runs, out, **options)
     print("pictures, each as .svg besides:")
@@ -606,8 +606,8 @@ def _estimate(arguments: list[str]) -> None:
         )
 
     from lerl import estimate
-    from lerl.compare import show
     from lerl.config.schema import parse as settings
+    from lerl.report.compare import show
     from lerl.trust import check_recipe
 
     recipe = settings.find_recipe(recipes[0])
@@ -651,9 +651,9 @@ def _experiment(arguments: list[str]) -> None:
     folder = out or Path(f"runs/{recipe.stem}-{'quick' if options['quick'] else 'experiment'}")
 
     from lerl import conduct, verdict
-    from lerl.compare import show
     from lerl.experiment import overridden
     from lerl.files import RunError
+    from lerl.report.compare import show
 
     for flag, names in overridden(config, flags).items():
         print(f"lerl: note: --{flag} does not count for {', '.join(names)}; the recipe says it there", file=sys.stderr)
@@ -741,10 +741,10 @@ def _fit(arguments: list[str]) -> None:
     add("--json", action="store_true", help="print it for programs")
     given = parser.parse_args(arguments)
 
-    from lerl.compare import show
     from lerl.fit_users import fit_users
     from lerl.judge_users import table
     from lerl.progress import Progress
+    from lerl.report.compare import show
 
     try:
         with Progress() as progress:

@@ -12,11 +12,11 @@ import pytest
 
 from lerl import calls
 from lerl.cli.main import main
-from lerl.compare import compare, show, table
 from lerl.config.schema import TuneConfig
 from lerl.config.schema import parse as settings
 from lerl.evaluate import evaluate
 from lerl.planners.llm.traffic import Traffic
+from lerl.report.compare import compare, show, table
 from tests.lerl.conftest import RunMaker, chat_config
 
 REPORT = {

@@ -20,8 +20,8 @@ from lerl import __version__
 from lerl.cli.main import HELP, main
 from lerl.config.schema import Config
 from lerl.config.schema import parse as settings
+from lerl.report.streams import Lasting
 from lerl.runs import check_vacant
-from lerl.streams import Lasting
 
 AGENTS = ["boredom+ppo", "random", "privileged"]
 TRAIN = ["train", "quickstart"]

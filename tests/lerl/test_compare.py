@@ -14,8 +14,8 @@ import polars as pl
 import pytest
 import yaml
 
-from lerl import metrics
-from lerl.compare import (
+from lerl.report import metrics
+from lerl.report.compare import (
     DIFFERENCE_METRICS,
     EPISODE_METRICS,
     RunError,

@@ -7,8 +7,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from lerl import fonts
-from lerl.plots import save
+from lerl.report import fonts
+from lerl.report.plots import save
 
 DEJAVU = ["DejaVu Sans"]
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lerl.config.parse import find_recipe, load, recipes
-from lerl.lessons import lessons, mark, marked
+from lerl.report.lessons import lessons, mark, marked
 
 
 @pytest.mark.parametrize(

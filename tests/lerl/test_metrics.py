@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lerl import metrics
+from lerl.report import metrics
 
 # Items 0 and 1 are dramas, 2 is a comedy, 3 is both, 4 has no category; there is a third category without items.
 MEMBERSHIP = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]], dtype=bool)

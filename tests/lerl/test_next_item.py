@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from lerl.agents import sasrec
-from lerl.compare import compare
 from lerl.config.parse import SettingsError
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, TrainConfig, TuneConfig
 from lerl.envs.population import Population
@@ -19,6 +18,7 @@ from lerl.envs.synthetic import synthetic_population
 from lerl.evaluate import evaluate
 from lerl.files import RunError
 from lerl.fit import check_rows
+from lerl.report.compare import compare
 from lerl.rows import Task, parse_rows
 from lerl.train import resume, train
 from lerl.tune import tune

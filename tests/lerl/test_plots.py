@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-from lerl import plots
-from lerl.compare import RunError, load_runs, summarize
+from lerl.report import plots
+from lerl.report.compare import RunError, load_runs, summarize
 
 RunMaker = Callable[..., Path]
 THREE = ["random", "flat+ppo", "boredom+ppo"]
@@ -80,7 +80,7 @@ def test_every_picture_is_written_and_the_same_runs_give_the_same_files(make_run
 def test_plotting_leaves_no_global_state(make_run: RunMaker, tmp_path: Path) -> None:
     run = make_run(agents=THREE, users=5)
     code = (
-        "import sys, pathlib, matplotlib; from lerl.plots import plot, STYLE;"
+        "import sys, pathlib, matplotlib; from lerl.report.plots import plot, STYLE;"
         "style = lambda: {name: matplotlib.rcParams[name] for name in STYLE}; before = style();"
         f"plot([{str(run)!r}], pathlib.Path({str(tmp_path / 'out')!r}), bootstrap=5);"
         "assert 'matplotlib.pyplot' not in sys.modules; assert style() == before"

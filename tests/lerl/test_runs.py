@@ -21,7 +21,6 @@ import torch
 from lerl import runs
 from lerl.agents.learners.registry import checkpoint
 from lerl.cli.main import main as cli
-from lerl.compare import compare
 from lerl.config.parse import dump
 from lerl.config.schema import (
     Config,
@@ -37,6 +36,7 @@ from lerl.evaluate import evaluate
 from lerl.files import RunError
 from lerl.locks import locked
 from lerl.planners.base import PlanContexts, Plans, Sessions
+from lerl.report.compare import compare
 from lerl.runs import check_run
 from lerl.train import resume, train
 

@@ -12,11 +12,11 @@ from rich.table import Table
 
 from lerl.cli.data import print_rows
 from lerl.cli.main import main
-from lerl.compare import _markdown_table
 from lerl.envs.text import UNSEEN, one_line, visible
-from lerl.plots import STYLE, save
-from lerl.screen import Screen
-from lerl.streams import Lasting
+from lerl.report.compare import _markdown_table
+from lerl.report.plots import STYLE, save
+from lerl.report.screen import Screen
+from lerl.report.streams import Lasting
 
 HOSTILE = "a\x1b[31mb\x9b2Jc\rd\x07e\u202ef\x00g\ufffe"
 SEEN = "a\ufffd[31mb\ufffd2Jc\ufffdd\ufffde\ufffdf\ufffdg\ufffd"

@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from lerl.cli.main import main
-from lerl.compare import summarize
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
 from lerl.envs.plugins import PluginError
 from lerl.envs.simulator import SimulatorConfig
 from lerl.evaluate import evaluate
 from lerl.files import RunError
 from lerl.fit import Fitter
+from lerl.report.compare import summarize
 from lerl.rollout import Stage, sessions_of
 from lerl.rows import Row, Task, parse_row, parse_rows
 from lerl.train import train
@@ -129,7 +129,7 @@ def test_the_curve_counts_the_steps_that_the_planner_took_to_learn(run: Path) ->
 
 def test_the_summary_has_the_documented_shape(run: Path) -> None:
     assert main(["compare", str(run), "--bootstrap", "100"]) == 0
-    from lerl.compare import load_runs
+    from lerl.report.compare import load_runs
 
     summary = summarize(load_runs([run]), bootstrap=100)
     assert set(summary["agents"]["random"]["R_cum"]) == {"mean", "low", "high"}

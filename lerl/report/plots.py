@@ -32,7 +32,9 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import t as student_t
 
-from lerl.compare import (
+from lerl.envs.files import write_whole
+from lerl.envs.text import visible
+from lerl.report.compare import (
     Interval,
     Results,
     Summary,
@@ -43,10 +45,8 @@ from lerl.compare import (
     said_of,
     summarize,
 )
-from lerl.envs.files import write_whole
-from lerl.envs.text import visible
-from lerl.fonts import fit_fonts, no_warning_per_letter
-from lerl.lessons import UNTRAINED
+from lerl.report.fonts import fit_fonts, no_warning_per_letter
+from lerl.report.lessons import UNTRAINED
 
 Floats = NDArray[np.float64]
 
@@ -124,9 +124,9 @@ def plot(
     One that there is nothing to draw for is left out: learning curves without a learning row, topics where none were
     written, learning curves without a second point, differences with one row. ``reference`` is the row whose reward is
     divided by the others' in differences; without it the first hierarchical row that learned. ``bootstrap`` and
-    ``seed`` are those of :func:`lerl.compare.summarize`.
+    ``seed`` are those of :func:`lerl.report.compare.summarize`.
 
-    Errors are those of :func:`lerl.compare.load_runs`, and :class:`RunError` for a reference that is no row.
+    Errors are those of :func:`lerl.report.compare.load_runs`, and :class:`RunError` for a reference that is no row.
     """
     results = load_runs(paths, allow_different)
     summary = summarize(results, bootstrap, seed)

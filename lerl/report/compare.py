@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from lerl import metrics
 from lerl.config.parse import SettingsError, brief, read_yaml
 from lerl.config.schema import RETIRED, TrainConfig
 from lerl.envs.files import refuse_links, write_whole
 from lerl.envs.text import one_line
 from lerl.files import AFRESH, RunError, read_about, read_table, reading, resume_command
-from lerl.lessons import ROLLOUTS, UNTRAINED, mark, marked
 from lerl.planners.llm.counts import fallbacks, in_order, percent
-from lerl.screen import Screen
+from lerl.report import metrics
+from lerl.report.lessons import ROLLOUTS, UNTRAINED, mark, marked
+from lerl.report.screen import Screen
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -8,7 +8,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from lerl.envs.text import visible
-from lerl.streams import Lasting
+from lerl.report.streams import Lasting
 
 
 class Screen(Console):
