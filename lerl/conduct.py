@@ -20,13 +20,13 @@ from lerl.config.schema import Config
 from lerl.config.schema import parse as settings
 from lerl.envs.files import write_whole
 from lerl.experiment import AGAIN, TUNED, WORDS, Experiment, Unit, read_tuned
-from lerl.fit import check_rows
-from lerl.locks import locked
-from lerl.rows import Task
-from lerl.runs import holds_other
+from lerl.run.fitter import check_rows
+from lerl.run.folder import holds_other
+from lerl.run.locks import locked
+from lerl.run.rows import Task
+from lerl.run.workers import busy, ended, workers
 from lerl.tune import SEARCH, differing, tune
 from lerl.units import ROWS, do, done, finished, keep_for, kept, populations, work
-from lerl.workers import busy, ended, workers
 
 WORK = "work"
 Say = Callable[[str], object]

@@ -10,13 +10,13 @@ import numpy as np
 
 from lerl.envs.draws import seed_from
 from lerl.files import RunError
-from lerl.locks import locked
 from lerl.planners.llm.counts import fallbacks, told
 from lerl.planners.llm.distilled import Lesson, distil, recorded, save
 from lerl.planners.llm.traffic import Traffic
-from lerl.rows import parse_rows
-from lerl.runs import check_run
-from lerl.trust import read_config
+from lerl.run.folder import check_run
+from lerl.run.locks import locked
+from lerl.run.rows import parse_rows
+from lerl.run.trust import read_config
 
 DRAWS = 2000
 
@@ -39,7 +39,7 @@ def distill(run: Path, trust: bool = False) -> Distilled:
     """Train the network and write planners/distilled.npz into the run's folder, whole or not at all.
 
     Args:
-        run: its folder. trust: whether what it wants is allowed, see `lerl.trust.read_config`.
+        run: its folder. trust: whether what it wants is allowed, see `lerl.run.trust.read_config`.
 
     Raises:
         RunError: there is no such run, it recorded no plans, another process is at work there, or its own planner is a

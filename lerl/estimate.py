@@ -16,8 +16,8 @@ from lerl.planners.llm.guard import CHARACTERS
 from lerl.planners.llm.planner import MODELS, LLMPlanner
 from lerl.planners.llm.reflection import session_text
 from lerl.report.lessons import lessons
-from lerl.rollout import Played, Stage, sessions_of
-from lerl.rows import Row, Task, parse_rows
+from lerl.run.rollout import Played, Stage, sessions_of
+from lerl.run.rows import Row, Task, parse_rows
 
 SESSIONS, STEPS = 256, 40_000  # that are played at most
 LESSON = "After four slates of one category clicks fell from five to none; rest it for eight slates, then return."

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lerl import train
 from lerl.agents.baselines import BASELINES
 from lerl.config.parse import SettingsError
 from lerl.config.schema import Config, ExperimentConfig, TuneConfig
@@ -21,7 +20,8 @@ from lerl.config.schema import parse as settings
 from lerl.envs.checks import did_you_mean
 from lerl.files import reading
 from lerl.planners.llm.planner import MODELS
-from lerl.rows import PLANNED, SASREC, Row, parse_row
+from lerl.run import train
+from lerl.run.rows import PLANNED, SASREC, Row, parse_row
 from lerl.tune import RANKING, check_found, search_space
 
 TUNED = "tuned"

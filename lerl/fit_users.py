@@ -15,8 +15,8 @@ from lerl.envs.sequence_weights import learned, write_learned
 from lerl.events import Events, read_events
 from lerl.fidelity import Log
 from lerl.judge_users import REFERENCE, Judgement, as_json, draw, judge
-from lerl.locks import locked
 from lerl.next_command import train_command
+from lerl.run.locks import locked
 
 MODELS = ("latent", "sequence")
 Report = Callable[[str, int, int, str | None], None]

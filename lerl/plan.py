@@ -14,16 +14,16 @@ from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.config.schema import Config
 from lerl.envs.population import Population
 from lerl.envs.text import quoted, visible
-from lerl.evaluate import judged
 from lerl.files import RunError, reading, resume_command
 from lerl.planners.llm.guard import Guard, Question
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.planners.llm.prompt import AnswerError, Choice
 from lerl.planners.llm.traffic import Asked, Traffic
-from lerl.rollout import Stage
-from lerl.rows import Task, parse_rows
-from lerl.runs import check_run, check_same
-from lerl.trust import check_trust, read_config
+from lerl.run.evaluate import judged
+from lerl.run.folder import check_run, check_same
+from lerl.run.rollout import Stage
+from lerl.run.rows import Task, parse_rows
+from lerl.run.trust import check_trust, read_config
 
 SHOWN = 8  # users judged that are named
 REASONS = {
@@ -78,7 +78,7 @@ def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Exp
 
     Args:
         run: its folder. user: a training or evaluation user, the first one that the run judged when none.
-        steps: slates shown before the plan. trust: see `lerl.trust.read_config`.
+        steps: slates shown before the plan. trust: see `lerl.run.trust.read_config`.
 
     Raises:
         RunError: there is no such run or user, the run has no chat model, or the session ended before.

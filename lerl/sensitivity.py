@@ -21,12 +21,8 @@ from lerl.config.schema import Config
 from lerl.envs.files import write_whole
 from lerl.envs.fitting.dynamics import PARAMETERS, SPREAD_SEED, Fitted, configured, read_fitted, with_spread
 from lerl.envs.population import Population
-from lerl.evaluate import TRAINED, episodes, evaluated, judged, write_table
 from lerl.files import RunError, read_table, resume_command
-from lerl.fit import Fitter
-from lerl.locks import locked
 from lerl.planners.llm.planner import MODELS
-from lerl.progress import Progress
 from lerl.report.compare import (
     Interval,
     Results,
@@ -39,10 +35,14 @@ from lerl.report.compare import (
     rich_table,
     summarize,
 )
-from lerl.rollout import Stage
-from lerl.rows import Row, Task, population_of
-from lerl.runs import check_run, check_same
-from lerl.trust import read_config
+from lerl.run.evaluate import TRAINED, episodes, evaluated, judged, write_table
+from lerl.run.fitter import Fitter
+from lerl.run.folder import check_run, check_same
+from lerl.run.locks import locked
+from lerl.run.progress import Progress
+from lerl.run.rollout import Stage
+from lerl.run.rows import Row, Task, population_of
+from lerl.run.trust import read_config
 
 TOPICS = ("hidden", "categories")
 ENDS = ("low", "high")
@@ -148,7 +148,7 @@ def sensitivity(
         paths: run folders of one recipe that differ in their seed.
         out: folder for sensitivity.json, and sensitivity.png and .svg.
         reference: the row that the best other one is held against; the recipe's first where None.
-        bootstrap, seed: see `lerl.report.compare.summarize`. trust: see `lerl.trust.read_config`.
+        bootstrap, seed: see `lerl.report.compare.summarize`. trust: see `lerl.run.trust.read_config`.
 
     Raises:
         RunError: runs that cannot be compared or were not trained to their end, or on users without a log.

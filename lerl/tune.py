@@ -30,14 +30,14 @@ from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
 from lerl.envs.plugins import PluginError
 from lerl.envs.topics import ClusterError
-from lerl.evaluate import write_table
 from lerl.files import RunError, read_table, reading
-from lerl.fit import DivergedError, Fitter, check_rows
-from lerl.locks import locked
-from lerl.progress import Progress
-from lerl.rollout import Played
-from lerl.rows import PLANNED, SASREC, Row, Task, parse_row, parse_rows
-from lerl.runs import holds_other
+from lerl.run.evaluate import write_table
+from lerl.run.fitter import DivergedError, Fitter, check_rows
+from lerl.run.folder import holds_other
+from lerl.run.locks import locked
+from lerl.run.progress import Progress
+from lerl.run.rollout import Played
+from lerl.run.rows import PLANNED, SASREC, Row, Task, parse_row, parse_rows
 
 Floats = NDArray[np.float64]
 Space = dict[str, BaseDistribution]

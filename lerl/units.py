@@ -21,20 +21,20 @@ import lerl
 from lerl.config.schema import parse as settings
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
-from lerl.evaluate import episodes, judged
 from lerl.experiment import AGAIN, Experiment, Unit
 from lerl.files import reading
-from lerl.fit import Fitter
-from lerl.locks import locked
 from lerl.planners.llm.distilled import distil, recorded, save
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.llm.traffic import Traffic
 from lerl.report.lessons import mark
-from lerl.rollout import Stage
-from lerl.rows import Task
+from lerl.run.evaluate import episodes, judged
+from lerl.run.fitter import Fitter
+from lerl.run.locks import locked
+from lerl.run.rollout import Stage
+from lerl.run.rows import Task
+from lerl.run.workers import busy
 from lerl.tune import reuse
-from lerl.workers import busy
 
 ROWS = "rows"
 KEPT = ("seed", "user", "replicate", "T_int", "R_cum")

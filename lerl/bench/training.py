@@ -12,9 +12,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from lerl.config.schema import Config, DataConfig, PlannerConfig, SyntheticConfig, TrainConfig
 from lerl.envs.simulator import SimulatorConfig
-from lerl.fit import Fitter
 from lerl.planners.rules import build_planner
-from lerl.rows import Row, Task
+from lerl.run.fitter import Fitter
+from lerl.run.rows import Row, Task
 
 
 class NoOp(VecEnv):

@@ -141,7 +141,7 @@ def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> 
 
 def _get(name: str, out: Path | None, url: str | None) -> None:
     from lerl.envs.download.sources import SOURCES, fetch
-    from lerl.progress import Transfer
+    from lerl.run.progress import Transfer
 
     folder = out or Path("data/raw") / name
     with Transfer(name) as transfer:
@@ -174,7 +174,7 @@ def _describe(folder: Path, out: Path | None) -> None:
 def _locked_where_replaced(out: Path, overwrite: bool) -> Iterator[None]:
     """Keep a data set that is to be replaced from other commands that work in it."""
     from lerl.envs.population import ABOUT_FILE
-    from lerl.locks import locked
+    from lerl.run.locks import locked
 
     with locked(out) if overwrite and (out / ABOUT_FILE).is_file() else nullcontext():
         yield

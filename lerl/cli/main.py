@@ -313,7 +313,7 @@ def _train(arguments: list[str]) -> None:
     _note_ineffective(config, given)
     folder = out or Path(f"runs/{recipe.stem}-seed{config.seed}")
 
-    from lerl.train import train
+    from lerl.run.train import train
 
     with _resumable(folder):
         train(config, folder)
@@ -330,7 +330,7 @@ def _resume(words: list[str], flags: dict[str, str | None]) -> None:
         )
     run = Path(runs[0])
 
-    from lerl.train import resume
+    from lerl.run.train import resume
 
     with _resumable(run):
         _print_results(run, resume(run, trust).evaluation.bootstrap)
@@ -387,7 +387,7 @@ def _tune(arguments: list[str]) -> None:
 def _configured(command: str, arguments: list[str]) -> tuple[Path, Path | None, "Config", list[str]]:
     """The recipe's file, the folder for output where one is given, the recipe with flags over it, and their keys."""
     from lerl.config.schema import parse as settings
-    from lerl.trust import check_recipe
+    from lerl.run.trust import check_recipe
 
     words, flags = _split(arguments)
     trust = _trusted(words, flags)
@@ -424,7 +424,7 @@ def _refuse_unread(command: str, flags: Iterable[str]) -> None:
 
 def _note_ineffective(config: "Config", flags: Iterable[str]) -> None:
     """Say which flags change nothing beside the other settings."""
-    from lerl.rows import ineffective
+    from lerl.run.rows import ineffective
 
     for flag, why in ineffective(config, flags).items():
         print(f"lerl: note: --{flag} changes nothing here, since {why}", file=sys.stderr)
@@ -477,7 +477,7 @@ def _evaluate(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     run = given.run
 
-    from lerl.evaluate import evaluate
+    from lerl.run.evaluate import evaluate
 
     config = evaluate(run, given.trust)
     _print_comparison([run], out=run, bootstrap=config.evaluation.bootstrap)
@@ -608,7 +608,7 @@ def _estimate(arguments: list[str]) -> None:
     from lerl import estimate
     from lerl.config.schema import parse as settings
     from lerl.report.compare import show
-    from lerl.trust import check_recipe
+    from lerl.run.trust import check_recipe
 
     recipe = settings.find_recipe(recipes[0])
     config = settings.configure(recipe, flags)
@@ -743,8 +743,8 @@ def _fit(arguments: list[str]) -> None:
 
     from lerl.fit_users import fit_users
     from lerl.judge_users import table
-    from lerl.progress import Progress
     from lerl.report.compare import show
+    from lerl.run.progress import Progress
 
     try:
         with Progress() as progress:

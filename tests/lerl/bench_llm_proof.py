@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import t
 
 from lerl.planners.llm.distilled import distil, recorded, save
-from lerl.rows import parse_row
+from lerl.run.rows import parse_row
 from tests.lerl.llm_worth import Worth, fitter
 from tests.planners.chat_server import ChatServer
 

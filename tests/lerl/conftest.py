@@ -108,7 +108,7 @@ def chat_config(url: str | None, **planner: Any) -> Config:
 
 @pytest.fixture(scope="session")
 def _chat_run(_chat: Chat, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from lerl.train import train
+    from lerl.run.train import train
 
     run = tmp_path_factory.mktemp("chat") / "run"
     train(chat_config(_chat.url), run)

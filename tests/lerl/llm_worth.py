@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from lerl.config.schema import Config, DataConfig, PlannerConfig, SyntheticConfig, TrainConfig
 from lerl.envs.simulator import SimulatorConfig
-from lerl.fit import Fitter
-from lerl.rollout import Stage
-from lerl.rows import Task
+from lerl.run.fitter import Fitter
+from lerl.run.rollout import Stage
+from lerl.run.rows import Task
 
 # Five categories, all boring: the fewer there are, the more states look alike.
 CONFIG = Config(

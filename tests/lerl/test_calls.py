@@ -14,9 +14,9 @@ from lerl import calls
 from lerl.cli.main import main
 from lerl.config.schema import TuneConfig
 from lerl.config.schema import parse as settings
-from lerl.evaluate import evaluate
 from lerl.planners.llm.traffic import Traffic
 from lerl.report.compare import compare, show, table
+from lerl.run.evaluate import evaluate
 from tests.lerl.conftest import RunMaker, chat_config
 
 REPORT = {

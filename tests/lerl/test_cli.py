@@ -21,7 +21,7 @@ from lerl.cli.main import HELP, main
 from lerl.config.schema import Config
 from lerl.config.schema import parse as settings
 from lerl.report.streams import Lasting
-from lerl.runs import check_vacant
+from lerl.run.folder import check_vacant
 
 AGENTS = ["boredom+ppo", "random", "privileged"]
 TRAIN = ["train", "quickstart"]
@@ -33,7 +33,7 @@ COMMANDS = "train, tune, evaluate, compare, plot, plan, distill, experiment, fid
 def trained(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_run: Callable[..., Path]
 ) -> list[tuple[Config, Path]]:
-    """What the command gave to lerl.train; each call leaves a made-up run in the working folder, which is tmp_path."""
+    """What the command gave to lerl.run.train; each call leaves a made-up run in the working folder, which is tmp_path."""
     calls: list[tuple[Config, Path]] = []
 
     def train(config: Config, out: Path) -> None:
@@ -42,7 +42,7 @@ def trained(
         make_run(seed=config.seed, name=str(out), agents=AGENTS)
 
     monkeypatch.chdir(tmp_path)
-    _replace(monkeypatch, "lerl.train", train=train)
+    _replace(monkeypatch, "lerl.run.train", train=train)
     return calls
 
 
@@ -191,7 +191,7 @@ def test_what_goes_wrong_while_training_is_one_line_and_an_exit_code(
     def train(config: Config, out: Path) -> None:
         raise error
 
-    _replace(monkeypatch, "lerl.train", train=train)
+    _replace(monkeypatch, "lerl.run.train", train=train)
     monkeypatch.chdir(tmp_path)
     assert main(TRAIN) == code
     assert capsys.readouterr().err == f"{line}\n"
@@ -213,7 +213,7 @@ def test_a_warning_is_one_line(
         warnings.warn("two rows\nwere left out", stacklevel=2)
         return Config()
 
-    _replace(monkeypatch, "lerl.evaluate", evaluate=evaluate)
+    _replace(monkeypatch, "lerl.run.evaluate", evaluate=evaluate)
     assert main(["evaluate", str(make_run(agents=AGENTS))]) == 0
     assert capsys.readouterr().err == "lerl: warning: two rows were left out\n"
 
@@ -222,7 +222,7 @@ def test_evaluate_evaluates_again_and_prints_the_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_run: Callable[..., Path]
 ) -> None:
     calls: list[Path] = []
-    _replace(monkeypatch, "lerl.evaluate", evaluate=lambda run, trust: calls.append(run) or Config())
+    _replace(monkeypatch, "lerl.run.evaluate", evaluate=lambda run, trust: calls.append(run) or Config())
     run = make_run(agents=AGENTS)
     assert main(["evaluate", str(run)]) == 0
     assert calls == [run]

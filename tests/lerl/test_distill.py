@@ -13,7 +13,7 @@ from lerl.config.schema import parse as settings
 from lerl.distill import _interval, distill
 from lerl.files import RunError
 from lerl.planners.llm.distilled import DistilledError, Lesson, load
-from lerl.train import train
+from lerl.run.train import train
 from tests.lerl.conftest import chat_config
 
 

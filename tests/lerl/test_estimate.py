@@ -12,7 +12,7 @@ from lerl.cli.main import main
 from lerl.config.schema import BudgetConfig, PriceConfig
 from lerl.config.schema import parse as settings
 from lerl.estimate import Cost, Estimate, EstimateError, Sample, _different, estimate, notes
-from lerl.rows import Task
+from lerl.run.rows import Task
 from tests.lerl.conftest import chat_config
 
 

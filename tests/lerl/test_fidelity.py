@@ -17,7 +17,7 @@ from lerl.envs.fitting.statistics import Background, Sequences
 from lerl.envs.population import DYNAMICS_FILE, Population
 from lerl.envs.schema import DataError
 from lerl.fidelity import compare, session_features, tell_apart
-from lerl.rows import Task
+from lerl.run.rows import Task
 from tests.envs.made_logs import prepared_log
 
 NAMES = {"statistics", "classifier", "assumptions", "estimates", "users", "without"}

@@ -12,13 +12,13 @@ from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.cli.main import main
 from lerl.config.parse import dump
 from lerl.config.schema import Config, DataConfig, PlannerConfig, SyntheticConfig
-from lerl.fit import Fitter
 from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.llm.prompt import TEXTS
 from lerl.planners.rules import build_planner
-from lerl.rollout import Played, Stage
-from lerl.rows import Task, parse_row
-from lerl.train import _about
+from lerl.run.fitter import Fitter
+from lerl.run.rollout import Played, Stage
+from lerl.run.rows import Task, parse_row
+from lerl.run.train import _about
 
 CONFIG = Config(
     data=DataConfig(synthetic=SyntheticConfig(users=40, items=60, categories=4)),

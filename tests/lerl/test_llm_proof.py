@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from lerl.fit import Fitter
 from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.llm.distilled import distil, recorded, save
+from lerl.run.fitter import Fitter
 from tests.lerl.llm_worth import Worth, fitter, lower
 from tests.planners.chat_server import ChatServer
 

@@ -40,7 +40,7 @@ from lerl.envs.simulator import SimulatorConfig
 from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.llm.chat import Reply, open_chat
 from lerl.planners.llm.planner import LLMPlanner, guard
-from lerl.train import train
+from lerl.run.train import train
 from tests.planners.chat_server import ChatServer, completion, expert
 
 pytestmark = pytest.mark.filterwarnings("always:openai", "always:planner.budget", "always:Pydantic")

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from lerl import conduct, tune
-from lerl import train as training
 from lerl.cli.main import main
 from lerl.config.schema import Config, DataConfig, SyntheticConfig, TuneConfig
 from lerl.config.schema import parse as settings
 from lerl.envs.simulator import SimulatorConfig
 from lerl.files import RunError
 from lerl.fit_users import fit_users
-from lerl.locks import locked
+from lerl.run import train as training
+from lerl.run.locks import locked
 
 SMALL = Config(
     agents=["random"],

@@ -15,12 +15,12 @@ from lerl.config.schema import Config, DataConfig, EvaluationConfig, TrainConfig
 from lerl.envs.population import Population
 from lerl.envs.simulator import SimulatorConfig
 from lerl.envs.synthetic import synthetic_population
-from lerl.evaluate import evaluate
 from lerl.files import RunError
-from lerl.fit import check_rows
 from lerl.report.compare import compare
-from lerl.rows import Task, parse_rows
-from lerl.train import resume, train
+from lerl.run.evaluate import evaluate
+from lerl.run.fitter import check_rows
+from lerl.run.rows import Task, parse_rows
+from lerl.run.train import resume, train
 from lerl.tune import tune
 
 POLICY = Path("policies") / "sasrec.pt"

@@ -18,11 +18,11 @@ import yaml
 
 from lerl.cli.main import main
 from lerl.config.schema import parse as settings
-from lerl.evaluate import evaluate
 from lerl.plan import explain, show
 from lerl.planners.llm.traffic import Asked, Traffic
-from lerl.rows import Task
-from lerl.trust import sign
+from lerl.run.evaluate import evaluate
+from lerl.run.rows import Task
+from lerl.run.trust import sign
 
 Run = Callable[..., str]
 

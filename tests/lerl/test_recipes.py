@@ -11,7 +11,7 @@ from lerl.cli.main import main
 from lerl.config.parse import find_recipe, load, overlay, recipes
 from lerl.envs.population import DYNAMICS_FILE, MissingDataError
 from lerl.experiment import Experiment
-from lerl.rows import Task, parse_rows
+from lerl.run.rows import Task, parse_rows
 from tests.envs.made_logs import made_up_dynamics, prepared_log
 
 ON_LOGS = {"movielens": "fitted", "goodbooks": "assumed", "kuairand": "fitted", "logs": "fitted"}

@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 
-from lerl import runs
 from lerl.agents.learners.registry import checkpoint
 from lerl.cli.main import main as cli
 from lerl.config.parse import dump
@@ -32,13 +31,14 @@ from lerl.config.schema import (
     TrainConfig,
 )
 from lerl.envs.simulator import SimulatorConfig
-from lerl.evaluate import evaluate
 from lerl.files import RunError
-from lerl.locks import locked
 from lerl.planners.base import PlanContexts, Plans, Sessions
 from lerl.report.compare import compare
-from lerl.runs import check_run
-from lerl.train import resume, train
+from lerl.run import folder as runs
+from lerl.run.evaluate import evaluate
+from lerl.run.folder import check_run
+from lerl.run.locks import locked
+from lerl.run.train import resume, train
 
 SMALL = Config(
     seed=5,

@@ -20,8 +20,8 @@ from lerl.envs.dynamics import Boredom
 from lerl.envs.population import DYNAMICS_FILE
 from lerl.envs.simulator import SimulatorConfig
 from lerl.files import RunError
+from lerl.run.train import train
 from lerl.sensitivity import sensitivity
-from lerl.train import train
 from tests.envs.made_logs import made_up_dynamics, prepared_log
 
 STEADY = {"users_taste_spread": (0.0, 0.0, 0.0), "drift_noise": (0.0, 0.0, 0.0)}

@@ -16,13 +16,13 @@ from lerl.cli.main import main
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
 from lerl.envs.plugins import PluginError
 from lerl.envs.simulator import SimulatorConfig
-from lerl.evaluate import evaluate
 from lerl.files import RunError
-from lerl.fit import Fitter
 from lerl.report.compare import summarize
-from lerl.rollout import Stage, sessions_of
-from lerl.rows import Row, Task, parse_row, parse_rows
-from lerl.train import train
+from lerl.run.evaluate import evaluate
+from lerl.run.fitter import Fitter
+from lerl.run.rollout import Stage, sessions_of
+from lerl.run.rows import Row, Task, parse_row, parse_rows
+from lerl.run.train import train
 
 README = Path(__file__).parents[2] / "README.md"
 ROWS = ["planner+ppo", "boredom+greedy", "flat+ppo", "flat+ppo+mmr", "random", "popularity", "privileged"]

@@ -15,12 +15,12 @@ from lerl.cli.main import main
 from lerl.config.parse import overlay
 from lerl.config.schema import Config
 from lerl.envs.files import LinkError
-from lerl.evaluate import evaluate
-from lerl.locks import locked
-from lerl.runs import SIGNATURE, check_run, check_vacant
+from lerl.run.evaluate import evaluate
+from lerl.run.folder import SIGNATURE, check_run, check_vacant
+from lerl.run.locks import locked
+from lerl.run.train import resume, train
+from lerl.run.trust import UntrustedError, check_trust, read_config, sign
 from lerl.startup import state_folder
-from lerl.train import resume, train
-from lerl.trust import UntrustedError, check_trust, read_config, sign
 
 CODE = """
 from pathlib import Path

@@ -15,7 +15,6 @@ import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-from lerl import fit
 from lerl.cli.main import main
 from lerl.config.parse import SettingsError
 from lerl.config.schema import (
@@ -30,10 +29,11 @@ from lerl.config.schema import (
 from lerl.config.schema import parse as settings
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 from lerl.files import RunError
-from lerl.fit import Fitter
-from lerl.locks import locked
-from lerl.rows import Task, parse_row
-from lerl.train import train
+from lerl.run import fitter as fit
+from lerl.run.fitter import Fitter
+from lerl.run.locks import locked
+from lerl.run.rows import Task, parse_row
+from lerl.run.train import train
 from lerl.tune import Trial, check_found, differing, interval, search_space, table, tune, without_effect
 
 ROOT = Path(__file__).parents[2]
@@ -150,7 +150,7 @@ def test_a_search_killed_in_the_middle_of_a_trial_ends_as_one_that_was_not(
     code = """
 import os, pickle, signal, sys
 from pathlib import Path
-from lerl.fit import Fitter
+from lerl.run.fitter import Fitter
 from lerl.tune import tune
 
 fit = Fitter.fit

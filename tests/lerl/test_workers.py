@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from lerl import workers
 from lerl.files import RunError
+from lerl.run import workers
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOSYS, errno.EACCES])

@@ -29,7 +29,7 @@ from lerl.envs.files import refuse_links, write_whole
 from lerl.envs.plugins import executed
 from lerl.files import RunError
 from lerl.planners.llm.chat import secrets as keys
-from lerl.runs import SIGNATURE
+from lerl.run.folder import SIGNATURE
 from lerl.startup import state_folder
 
 KEY_BYTES = 32

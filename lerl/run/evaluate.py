@@ -15,14 +15,14 @@ from lerl.config.schema import Config
 from lerl.envs.files import write_whole
 from lerl.envs.simulator import UserSimulator
 from lerl.files import RunError, read_table, resume_command
-from lerl.fit import Fitter
-from lerl.locks import locked
-from lerl.progress import Progress
 from lerl.report import metrics
-from lerl.rollout import Played, Stage
-from lerl.rows import Row, Task, parse_rows
-from lerl.runs import check_run, check_same
-from lerl.trust import read_config
+from lerl.run.fitter import Fitter
+from lerl.run.folder import check_run, check_same
+from lerl.run.locks import locked
+from lerl.run.progress import Progress
+from lerl.run.rollout import Played, Stage
+from lerl.run.rows import Row, Task, parse_rows
+from lerl.run.trust import read_config
 
 TABLES = ("episodes", "steps", "items", "exposure")
 TRAINED = "trained.json"
@@ -32,7 +32,7 @@ def evaluate(run: Path, trust: bool = False) -> Config:
     """Judge every row of a trained run on the evaluation users and write its tables; the run's configuration.
 
     Args:
-        run: its folder. trust: whether what it wants is allowed, see `lerl.trust.read_config`.
+        run: its folder. trust: whether what it wants is allowed, see `lerl.run.trust.read_config`.
 
     Raises:
         RunError: the folder is no run, was not trained to its end, or another process is at work there.

@@ -15,17 +15,17 @@ import lerl
 from lerl.config.parse import dump, known_keys, load
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
-from lerl.evaluate import TABLES, TRAINED, judge, write_table
-from lerl.fit import CURVE, Fitter, check_rows
-from lerl.locks import locked
 from lerl.planners.llm.guard import ReplayError
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.llm.traffic import planner_file
-from lerl.progress import Progress
-from lerl.rows import Row, Task, parse_rows
-from lerl.runs import FORMAT, check_run, check_same, check_vacant, packages
-from lerl.trust import read_config, sign
+from lerl.run.evaluate import TABLES, TRAINED, judge, write_table
+from lerl.run.fitter import CURVE, Fitter, check_rows
+from lerl.run.folder import FORMAT, check_run, check_same, check_vacant, packages
+from lerl.run.locks import locked
+from lerl.run.progress import Progress
+from lerl.run.rows import Row, Task, parse_rows
+from lerl.run.trust import read_config, sign
 
 CURVES = "curves.parquet"
 ASIDE = (
@@ -88,7 +88,7 @@ def resume(run: Path, trust: bool = False) -> Config:
     """Go on with a run that was interrupted, to the same end; nothing is left to do for one that has ended.
 
     Args:
-        run: its folder. trust: whether what it wants is allowed, see `lerl.trust.read_config`.
+        run: its folder. trust: whether what it wants is allowed, see `lerl.run.trust.read_config`.
 
     Raises:
         RunError: there is no run, another process is at work on it, or it cannot go on here.

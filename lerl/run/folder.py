@@ -15,10 +15,10 @@ from typing import Any
 from lerl.agents.learners.checkpoint import read_checkpoint, write_checkpoint
 from lerl.envs.files import refuse_links
 from lerl.files import AFRESH, RunError, read_about, reading, resume_command
-from lerl.locks import LOCK
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
-from lerl.rows import Task, parse_rows
+from lerl.run.locks import LOCK
+from lerl.run.rows import Task, parse_rows
 
 FORMAT = 1
 """Of run folders; a later lerl that lays them out in another way counts it up."""

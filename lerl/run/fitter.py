@@ -45,9 +45,9 @@ from lerl.planners.llm.planner import MODELS, LLMPlanner, build_model, check_mod
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.rules import build_planner
 from lerl.report.lessons import SHARE, lessons
-from lerl.rollout import Played, Stage, sessions_of
-from lerl.rows import SASREC, Row, Task
-from lerl.runs import Checkpoint, patient
+from lerl.run.folder import Checkpoint, patient
+from lerl.run.rollout import Played, Stage, sessions_of
+from lerl.run.rows import SASREC, Row, Task
 
 LOTS = 2  # in which a planner is given sessions that says nothing of its own
 MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
