@@ -142,7 +142,7 @@ def _training(bench: Bench) -> Iterator[Measured]:
 def _sequence(bench: Bench) -> Iterator[Measured]:
     bench.report("a sequence model")
     from lerl.bench.sequence import SequenceCase
-    from lerl.sequence import SequenceSettings
+    from lerl.users.train_sequence import SequenceSettings
 
     users, calls = 32, {"step": 2000, "again": 150}
     case = SequenceCase(users, slate=6, items=7551, lived=100, settings=SequenceSettings())

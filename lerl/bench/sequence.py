@@ -11,8 +11,8 @@ from lerl.envs.population import Population
 from lerl.envs.response.sequence import SequenceResponse
 from lerl.envs.sequence_weights import learned
 from lerl.envs.synthetic import synthetic_population
-from lerl.events import Events, history_features
-from lerl.sequence import Fitted, Scaling, SequenceNetwork, SequenceSettings, export
+from lerl.users.events import Events, history_features
+from lerl.users.train_sequence import Fitted, Scaling, SequenceNetwork, SequenceSettings, export
 
 
 def random_model(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lerl.envs.text import one_line
-from lerl.next_command import LOGS, train_command
+from lerl.users.next_command import LOGS, train_command
 
 if TYPE_CHECKING:
     from lerl.envs.prepare import PrepareReport
@@ -162,7 +162,7 @@ def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
 
 
 def _describe(folder: Path, out: Path | None) -> None:
-    from lerl.describe import describe, draw
+    from lerl.users.describe import describe, draw
 
     found = describe(folder)
     print_rows(found.rows())

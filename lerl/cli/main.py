@@ -682,8 +682,8 @@ def _fidelity(arguments: list[str]) -> None:
     add("--json", action="store_true", help="print it for programs")
     given = parser.parse_args(arguments)
 
-    from lerl import fidelity
     from lerl.envs.files import write_whole
+    from lerl.users import fidelity
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -741,10 +741,10 @@ def _fit(arguments: list[str]) -> None:
     add("--json", action="store_true", help="print it for programs")
     given = parser.parse_args(arguments)
 
-    from lerl.fit_users import fit_users
-    from lerl.judge_users import table
     from lerl.report.compare import show
     from lerl.run.progress import Progress
+    from lerl.users.evaluate import table
+    from lerl.users.fit import fit_users
 
     try:
         with Progress() as progress:

@@ -8,10 +8,10 @@ import polars as pl
 import pytest
 
 from lerl.cli.main import main
-from lerl.describe import describe, draw
 from lerl.envs.population import MissingDataError, Population
 from lerl.envs.prepare import import_logs
 from lerl.envs.schema import DataError
+from lerl.users.describe import describe, draw
 
 NEW_YEAR = 1_704_067_200
 """Seconds from 1970 to 2024."""

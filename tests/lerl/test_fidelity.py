@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lerl import fidelity
 from lerl.cli.main import main
 from lerl.config.parse import load
 from lerl.envs.fitting.dynamics import dynamics as fitting
@@ -16,8 +15,9 @@ from lerl.envs.fitting.dynamics import exposure
 from lerl.envs.fitting.statistics import Background, Sequences
 from lerl.envs.population import DYNAMICS_FILE, Population
 from lerl.envs.schema import DataError
-from lerl.fidelity import compare, session_features, tell_apart
 from lerl.run.rows import Task
+from lerl.users import fidelity
+from lerl.users.fidelity import compare, session_features, tell_apart
 from tests.envs.made_logs import prepared_log
 
 NAMES = {"statistics", "classifier", "assumptions", "estimates", "users", "without"}

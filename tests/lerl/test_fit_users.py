@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lerl import fit_users as module
 from lerl.cli.main import main
 from lerl.envs.population import CHECKPOINT_FILE, INTERACTIONS_FILE, RESPONSE_FILE, Population
 from lerl.envs.prepare import prepare
-from lerl.events import read_events
-from lerl.fit_users import fit_users
+from lerl.users import fit as module
+from lerl.users.events import read_events
+from lerl.users.fit import fit_users
 
 
 @pytest.fixture(scope="module")

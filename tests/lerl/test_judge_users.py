@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 
-from lerl.click_baselines import boosted_baseline, means_baseline, sequence_features
-from lerl.events import Events
-from lerl.judge_users import REFERENCE, _weighted_auc, as_json, calibration_error, draw, judge
+from lerl.users.baselines import boosted_baseline, means_baseline, sequence_features
+from lerl.users.evaluate import REFERENCE, _weighted_auc, as_json, calibration_error, draw, judge
+from lerl.users.events import Events
 
 
 def log(

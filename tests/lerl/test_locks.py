@@ -16,9 +16,9 @@ from lerl.config.schema import Config, DataConfig, SyntheticConfig, TuneConfig
 from lerl.config.schema import parse as settings
 from lerl.envs.simulator import SimulatorConfig
 from lerl.files import RunError
-from lerl.fit_users import fit_users
 from lerl.run import train as training
 from lerl.run.locks import locked
+from lerl.users.fit import fit_users
 
 SMALL = Config(
     agents=["random"],

@@ -12,12 +12,12 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 from lerl.bench.sequence import Reader, SequenceCase, random_model
-from lerl.click_baselines import means_baseline
 from lerl.envs.response.latent import sequence as envs_sequence
 from lerl.envs.response.sequence import PARTS, SequenceResponse, _advance, _exponentials, _read
 from lerl.envs.synthetic import synthetic_population
-from lerl.events import Events
-from lerl.sequence import Fitted, SequenceSettings, fit_sequence, log_odds
+from lerl.users.baselines import means_baseline
+from lerl.users.events import Events
+from lerl.users.train_sequence import Fitted, SequenceSettings, fit_sequence, log_odds
 
 SMALL = SequenceSettings(width=16, inner=16, window=6, events=768, epochs=4, rate=5e-3)
 

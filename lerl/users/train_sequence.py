@@ -15,7 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from lerl.agents.transformer import CausalLayer, Training, alone, distance_bias, distance_slopes
 from lerl.envs.draws import seed_from
-from lerl.events import USER_PRIOR, Events
+from lerl.users.events import USER_PRIOR, Events
 
 VALIDATION_SHARE = 0.1
 PAIRS = 1 << 18

@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyp
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.envs.catalog import Axis
-from lerl.events import Events, item_features
+from lerl.users.events import Events, item_features
 
 LAST = (1, 5, 10)
 

@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.click_baselines import boosted_baseline, means_baseline
 from lerl.envs.fitting.dynamics import fit_dynamics, told, write_fitted
 from lerl.envs.population import CALIBRATIONS, CHECKPOINT_FILE, OWN_LOGS, RESPONSE_FILE, Population, read_about
 from lerl.envs.prepare import directions
 from lerl.envs.sequence_weights import learned, write_learned
-from lerl.events import Events, read_events
-from lerl.fidelity import Log
-from lerl.judge_users import REFERENCE, Judgement, as_json, draw, judge
-from lerl.next_command import train_command
 from lerl.run.locks import locked
+from lerl.users.baselines import boosted_baseline, means_baseline
+from lerl.users.evaluate import REFERENCE, Judgement, as_json, draw, judge
+from lerl.users.events import Events, read_events
+from lerl.users.fidelity import Log
+from lerl.users.next_command import train_command
 
 MODELS = ("latent", "sequence")
 Report = Callable[[str, int, int, str | None], None]
@@ -166,7 +166,7 @@ def _sequence(
     folder: Path, population: Population, events: Events, seed: int, epochs: int | None, report: Report | None
 ) -> tuple[Floats, Floats, tuple[float, ...]]:
     """Chances by a sequence model, trained and written into the folder, with items hidden too; its log losses."""
-    from lerl.sequence import SequenceSettings, export, fit_sequence, log_odds
+    from lerl.users.train_sequence import SequenceSettings, export, fit_sequence, log_odds
 
     settings = SequenceSettings() if epochs is None else replace(SequenceSettings(), epochs=epochs)
     checkpoint = folder / CHECKPOINT_FILE

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lerl.envs.draws import seed_from
-from lerl.events import Events
 from lerl.report.plots import STYLE, save
+from lerl.users.events import Events
 
 DRAWS = 1000
 BINS, EVENTS_PER_BIN = 15, 30

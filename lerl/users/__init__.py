@@ -1,0 +1,1 @@
+"""How real the simulated users are: fitting, evaluation, fidelity."""
