@@ -357,7 +357,7 @@ def _print_results(run: Path, bootstrap: int) -> None:
 
 
 def _print_calls(run: Path) -> None:
-    from lerl import calls
+    from lerl.llm import usage as calls
 
     for line in calls.lines(run):
         print(line)
@@ -370,7 +370,7 @@ def _tune(arguments: list[str]) -> None:
     recipe, out, config, _ = _configured("tune", arguments)
     folder = out or Path(f"runs/{recipe.stem}-tune-seed{config.seed}")
 
-    from lerl import calls
+    from lerl.llm import usage as calls
     from lerl.report.compare import show
     from lerl.tune import table, tune
 
@@ -587,7 +587,7 @@ def _plan(arguments: list[str]) -> None:
     _add_trust(parser)
     given = parser.parse_args(arguments)
 
-    from lerl import plan
+    from lerl.llm import explain as plan
 
     plan.show(plan.explain(given.run, given.user, given.steps, given.trust))
 
@@ -605,8 +605,8 @@ def _estimate(arguments: list[str]) -> None:
             f"give one recipe, such as lerl plan --estimate quickstart, given {given}; see lerl plan --help"
         )
 
-    from lerl import estimate
     from lerl.config.schema import parse as settings
+    from lerl.llm import cost as estimate
     from lerl.report.compare import show
     from lerl.run.trust import check_recipe
 
@@ -633,8 +633,8 @@ def _distill(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     run = given.run
 
-    from lerl import distill
     from lerl.cli.data import print_rows
+    from lerl.llm import distill
 
     print_rows(distill.rows(distill.distill(run, given.trust)))
     print(f"plan with it: {distill.next_command(run)}")
@@ -719,9 +719,9 @@ def _probe(arguments: list[str]) -> None:
     if client == "openai":
         warnings.warn("--client openai is left out: every chat model is asked through LangChain now", stacklevel=2)
 
-    from lerl import probe
     from lerl.cli.data import print_rows
     from lerl.config.schema import PlannerConfig
+    from lerl.llm import probe
 
     found = probe.probe(PlannerConfig(name="llm", fallback="random", **given), pairs, seed)
     if as_json:

@@ -10,8 +10,8 @@ import pytest
 
 from lerl.cli.main import main
 from lerl.config.schema import parse as settings
-from lerl.distill import _interval, distill
 from lerl.files import RunError
+from lerl.llm.distill import _interval, distill
 from lerl.planners.llm.distilled import DistilledError, Lesson, load
 from lerl.run.train import train
 from tests.lerl.conftest import chat_config

@@ -11,7 +11,7 @@ import pytest
 from lerl.cli.main import main
 from lerl.config.schema import BudgetConfig, PriceConfig
 from lerl.config.schema import parse as settings
-from lerl.estimate import Cost, Estimate, EstimateError, Sample, _different, estimate, notes
+from lerl.llm.cost import Cost, Estimate, EstimateError, Sample, _different, estimate, notes
 from lerl.run.rows import Task
 from tests.lerl.conftest import chat_config
 

@@ -18,7 +18,7 @@ import yaml
 
 from lerl.cli.main import main
 from lerl.config.schema import parse as settings
-from lerl.plan import explain, show
+from lerl.llm.explain import explain, show
 from lerl.planners.llm.traffic import Asked, Traffic
 from lerl.run.evaluate import evaluate
 from lerl.run.rows import Task

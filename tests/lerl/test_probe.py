@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from lerl.cli.main import main
+from lerl.llm.probe import SIZE, _judged, _pair
 from lerl.planners.llm.prompt import look
-from lerl.probe import SIZE, _judged, _pair
 from tests.planners.chat_server import ChatServer
 
 Messages = list[dict[str, str]]
