@@ -370,9 +370,9 @@ def _tune(arguments: list[str]) -> None:
     recipe, out, config, _ = _configured("tune", arguments)
     folder = out or Path(f"runs/{recipe.stem}-tune-seed{config.seed}")
 
+    from lerl.experiment.tune import table, tune
     from lerl.llm import usage as calls
     from lerl.report.compare import show
-    from lerl.tune import table, tune
 
     try:
         trials = tune(config, folder)
@@ -515,7 +515,7 @@ def _sensitivity(given: argparse.Namespace) -> None:
         raise UsageError("say with --out where the sensitivity of several runs goes")
     out = given.out or given.runs[0] / "sensitivity"
 
-    from lerl import sensitivity
+    from lerl.experiment.spec import sensitivity
     from lerl.report.compare import show
 
     try:
@@ -650,8 +650,8 @@ def _experiment(arguments: list[str]) -> None:
     recipe, out, config, flags = _configured("experiment", rest)
     folder = out or Path(f"runs/{recipe.stem}-{'quick' if options['quick'] else 'experiment'}")
 
-    from lerl import conduct, verdict
-    from lerl.experiment import overridden
+    from lerl.experiment.spec import overridden, verdict
+    from lerl.experiment.spec import schedule as conduct
     from lerl.files import RunError
     from lerl.report.compare import show
 

@@ -487,7 +487,7 @@ def test_closed_and_full_streams_are_no_bug(closed: str, code: int) -> None:
     assert "AttributeError" not in ran.stderr
 
 
-@pytest.mark.parametrize("where", ["lerl.cli.main", "lerl.tune", "optuna"])
+@pytest.mark.parametrize("where", ["lerl.cli.main", "lerl.experiment.tune", "optuna"])
 def test_an_interruption_while_modules_are_imported_is_one_line(tmp_path: Path, where: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import os, signal, sys\n"

@@ -14,12 +14,12 @@ import polars as pl
 import pytest
 
 from lerl.cli.main import main
-from lerl.conduct import run
 from lerl.config.parse import SettingsError, load, overlay
 from lerl.envs.population import MissingDataError
-from lerl.experiment import TUNED, Experiment, overridden, read_tuned
-from lerl.units import KEPT, done, finished, keep, keep_for, populations, row_path
-from lerl.verdict import _estimates, _means, _weights, judge, latex, markdown, write
+from lerl.experiment.schedule import run
+from lerl.experiment.spec import TUNED, Experiment, overridden, read_tuned
+from lerl.experiment.trial import KEPT, done, finished, keep, keep_for, populations, row_path
+from lerl.experiment.verdict import _estimates, _means, _weights, judge, latex, markdown, write
 
 RECIPE = """
 data: {synthetic: {users: 60, items: 60, categories: 6, dim: 4}}

@@ -15,13 +15,13 @@ from lerl.config.schema import Config, DataConfig, EvaluationConfig, TrainConfig
 from lerl.envs.population import Population
 from lerl.envs.simulator import SimulatorConfig
 from lerl.envs.synthetic import synthetic_population
+from lerl.experiment.tune import tune
 from lerl.files import RunError
 from lerl.report.compare import compare
 from lerl.run.evaluate import evaluate
 from lerl.run.fitter import check_rows
 from lerl.run.rows import Task, parse_rows
 from lerl.run.train import resume, train
-from lerl.tune import tune
 
 POLICY = Path("policies") / "sasrec.pt"
 

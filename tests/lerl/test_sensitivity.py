@@ -12,16 +12,16 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from lerl import sensitivity as module
 from lerl.agents.base import Observation, Setting
 from lerl.cli.main import main
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConfig, TrainConfig
 from lerl.envs.dynamics import Boredom
 from lerl.envs.population import DYNAMICS_FILE
 from lerl.envs.simulator import SimulatorConfig
+from lerl.experiment.sensitivity import sensitivity
+from lerl.experiment.spec import sensitivity as module
 from lerl.files import RunError
 from lerl.run.train import train
-from lerl.sensitivity import sensitivity
 from tests.envs.made_logs import made_up_dynamics, prepared_log
 
 STEADY = {"users_taste_spread": (0.0, 0.0, 0.0), "drift_noise": (0.0, 0.0, 0.0)}

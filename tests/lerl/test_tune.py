@@ -28,13 +28,13 @@ from lerl.config.schema import (
 )
 from lerl.config.schema import parse as settings
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
+from lerl.experiment.tune import Trial, check_found, differing, interval, search_space, table, tune, without_effect
 from lerl.files import RunError
 from lerl.run import fitter as fit
 from lerl.run.fitter import Fitter
 from lerl.run.locks import locked
 from lerl.run.rows import Task, parse_row
 from lerl.run.train import train
-from lerl.tune import Trial, check_found, differing, interval, search_space, table, tune, without_effect
 
 ROOT = Path(__file__).parents[2]
 SPACE = {
@@ -151,7 +151,7 @@ def test_a_search_killed_in_the_middle_of_a_trial_ends_as_one_that_was_not(
 import os, pickle, signal, sys
 from pathlib import Path
 from lerl.run.fitter import Fitter
-from lerl.tune import tune
+from lerl.experiment.tune import tune
 
 fit = Fitter.fit
 def killing(self, row):

@@ -1,7 +1,7 @@
 """What an experiment is: rows, settings and seeds of a recipe, and the units of work that they make.
 
-A unit of work is one row under one setting with one seed; `lerl.units` does one, `lerl.conduct` all of them, and
-`lerl.verdict` says what they show.
+A unit of work is one row under one setting with one seed; `lerl.experiment.trial` does one, `lerl.experiment.schedule` all of them, and
+`lerl.experiment.verdict` says what they show.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ from lerl.config.parse import SettingsError
 from lerl.config.schema import Config, ExperimentConfig, TuneConfig
 from lerl.config.schema import parse as settings
 from lerl.envs.checks import did_you_mean
+from lerl.experiment.tune import RANKING, check_found, search_space
 from lerl.files import reading
 from lerl.planners.llm.planner import MODELS
 from lerl.run import train
 from lerl.run.rows import PLANNED, SASREC, Row, parse_row
-from lerl.tune import RANKING, check_found, search_space
 
 TUNED = "tuned"
 ASIDE = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
@@ -185,7 +185,7 @@ class Experiment:
         return parse_row(str(self.rows[label].get("row", label)), self.base.planner.name)
 
     def kind(self, label: str) -> str:
-        """What the verdict takes a row for, see `lerl.verdict`."""
+        """What the verdict takes a row for, see `lerl.experiment.verdict`."""
         given, row = self.rows[label].get("kind"), self.row(label)
         if given is not None:
             return str(given)

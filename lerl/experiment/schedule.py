@@ -19,14 +19,14 @@ from rich.table import Table
 from lerl.config.schema import Config
 from lerl.config.schema import parse as settings
 from lerl.envs.files import write_whole
-from lerl.experiment import AGAIN, TUNED, WORDS, Experiment, Unit, read_tuned
+from lerl.experiment.spec import AGAIN, TUNED, WORDS, Experiment, Unit, read_tuned
+from lerl.experiment.trial import ROWS, do, done, finished, keep_for, kept, populations, work
+from lerl.experiment.tune import SEARCH, differing, tune
 from lerl.run.fitter import check_rows
 from lerl.run.folder import holds_other
 from lerl.run.locks import locked
 from lerl.run.rows import Task
 from lerl.run.workers import busy, ended, workers
-from lerl.tune import SEARCH, differing, tune
-from lerl.units import ROWS, do, done, finished, keep_for, kept, populations, work
 
 WORK = "work"
 Say = Callable[[str], object]

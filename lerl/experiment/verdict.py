@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from scipy.stats import t, trim_mean  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.envs.files import write_whole
-from lerl.experiment import KINDS, Experiment
+from lerl.experiment.spec import KINDS, Experiment
+from lerl.experiment.trial import Done, done, finished, row_path
 from lerl.files import RunError
 from lerl.report.compare import bootstrap_weights
 from lerl.report.lessons import marked
-from lerl.units import Done, done, finished, row_path
 
 Floats = NDArray[np.float64]
 

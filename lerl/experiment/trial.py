@@ -21,7 +21,8 @@ import lerl
 from lerl.config.schema import parse as settings
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
-from lerl.experiment import AGAIN, Experiment, Unit
+from lerl.experiment.spec import AGAIN, Experiment, Unit
+from lerl.experiment.tune import reuse
 from lerl.files import reading
 from lerl.planners.llm.distilled import distil, recorded, save
 from lerl.planners.llm.planner import MODELS
@@ -34,7 +35,6 @@ from lerl.run.locks import locked
 from lerl.run.rollout import Stage
 from lerl.run.rows import Task
 from lerl.run.workers import busy
-from lerl.tune import reuse
 
 ROWS = "rows"
 KEPT = ("seed", "user", "replicate", "T_int", "R_cum")

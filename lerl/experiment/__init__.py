@@ -1,0 +1,1 @@
+"""Many runs: experiments, searches of settings, sensitivity."""
