@@ -182,8 +182,8 @@ class Population:
         training: (U,) bool, users to train on; the others are for evaluation only.
         history: (N, 3) int32 rows (user, item, clicked 0/1), the known interactions, in order of time, or of
             each user's place in it, where there is one.
-        response: of the truth half, a sequence model as `lerl fit` makes it (see `lerl.envs.sequence_weights`); None where there
-            is none.
+        response: of the truth half, a sequence model as `lerl fit` makes it (see `lerl.envs.sequence_weights`);
+            None where there is none.
     """
 
     name: str

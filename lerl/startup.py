@@ -6,7 +6,10 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-COMPILED = tuple(Path(__file__).parent / name for name in ("agents", "envs", "planners"))
+COMPILED = tuple(
+    Path(__file__).parent / name
+    for name in ("agents", "agents/learners", "envs", "envs/fitting", "envs/response", "planners", "planners/llm")
+)
 """The folders with functions that Numba compiles."""
 
 

@@ -69,9 +69,14 @@ def test_imports_point_one_way(layer: str) -> None:
 
 
 def _packages() -> dict[str, Path]:
-    """The folder of each package that pyproject.toml lists."""
+    """The folder of each package that pyproject.toml lists; what lies in a mapped folder moves with it."""
     setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    return {name: Path(setuptools["package-dir"].get(name, name)) for name in setuptools["packages"]}
+    mapped = setuptools["package-dir"]
+    found = {}
+    for name in setuptools["packages"]:
+        layer = ".".join(name.split(".")[:2])
+        found[name] = Path(mapped.get(layer, layer.replace(".", "/")), *name.split(".")[2:])
+    return found
 
 
 def _code() -> set[Path]:
@@ -109,8 +114,8 @@ def test_a_wheel_from_a_clean_tree_holds_all_code_and_recipes_once(tmp_path: Pat
 
 def _expected() -> Iterator[str]:
     yield "lerl/py.typed"
-    for path in (ROOT / "planners" / "prompts").glob("*.txt"):
-        yield f"lerl/planners/prompts/{path.name}"
+    for path in (ROOT / "planners" / "llm" / "prompts").glob("*.txt"):
+        yield f"lerl/planners/llm/prompts/{path.name}"
     for package, folder in _packages().items():
         pattern = "*.yaml" if package == "lerl.recipes" else "*.py"
         for path in (ROOT / folder).glob(pattern):

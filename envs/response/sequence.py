@@ -6,8 +6,8 @@ extrapolation). Only distances count: what a layer once made of an event, its ke
 window slides, and a new event costs the work of one event. Through L layers L (W - 1) + 1 events are seen, and to read
 these again gives the same numbers.
 
-The network is trained in PyTorch, by `lerl.users.train_sequence`. Here are plain compiled loops, without matrix products of a
-library, so that a user's numbers do not depend on who else is simulated.
+The network is trained in PyTorch, by `lerl.users.train_sequence`. Here are plain compiled loops, without matrix
+products of a library, so that a user's numbers do not depend on who else is simulated.
 """
 
 import math

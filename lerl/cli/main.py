@@ -386,7 +386,7 @@ def _tune(arguments: list[str]) -> None:
 
 def _configured(command: str, arguments: list[str]) -> tuple[Path, Path | None, "Config", list[str]]:
     """The recipe's file, the folder for output where one is given, the recipe with flags over it, and their keys."""
-    from lerl.config.schema import parse as settings
+    from lerl.config import parse as settings
     from lerl.run.trust import check_recipe
 
     words, flags = _split(arguments)
@@ -453,7 +453,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
 
 
 def _recipe_help(command: str, text: str, arguments: Sequence[str], options: str = "[--out FOLDER]") -> str:
-    from lerl.config.schema import parse as settings
+    from lerl.config import parse as settings
 
     words, _ = _split([argument for argument in arguments if argument not in ("-h", "--help")])
     holding = OF_RECIPES.get(command, "")
@@ -515,7 +515,7 @@ def _sensitivity(given: argparse.Namespace) -> None:
         raise UsageError("say with --out where the sensitivity of several runs goes")
     out = given.out or given.runs[0] / "sensitivity"
 
-    from lerl.experiment.spec import sensitivity
+    from lerl.experiment import sensitivity
     from lerl.report.compare import show
 
     try:
@@ -605,7 +605,7 @@ def _estimate(arguments: list[str]) -> None:
             f"give one recipe, such as lerl plan --estimate quickstart, given {given}; see lerl plan --help"
         )
 
-    from lerl.config.schema import parse as settings
+    from lerl.config import parse as settings
     from lerl.llm import cost as estimate
     from lerl.report.compare import show
     from lerl.run.trust import check_recipe
@@ -650,8 +650,9 @@ def _experiment(arguments: list[str]) -> None:
     recipe, out, config, flags = _configured("experiment", rest)
     folder = out or Path(f"runs/{recipe.stem}-{'quick' if options['quick'] else 'experiment'}")
 
-    from lerl.experiment.spec import overridden, verdict
-    from lerl.experiment.spec import schedule as conduct
+    from lerl.experiment import schedule as conduct
+    from lerl.experiment import verdict
+    from lerl.experiment.spec import overridden
     from lerl.files import RunError
     from lerl.report.compare import show
 
@@ -777,8 +778,8 @@ def _bench(arguments: list[str]) -> None:
     add("--json", action="store_true", help="print it for programs")
     given = parser.parse_args(arguments)
 
-    from lerl.bench.cases import cases as bench
-    from lerl.bench.cases import timing as measured
+    from lerl.bench import cases as bench
+    from lerl.bench import timing as measured
     from lerl.envs.files import write_whole
 
     def say(line: str) -> None:

@@ -144,8 +144,8 @@ def _described(owner: type) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def recipe_folder() -> Path:
-    """Where the recipes lie that come with lerl: beside this file when installed, in runs/ in a checkout."""
-    here = Path(__file__).resolve().parent
+    """Where the recipes lie that come with lerl: in lerl/recipes when installed, in runs/ in a checkout."""
+    here = Path(__file__).resolve().parents[1]
     return here / "recipes" if (here / "recipes").is_dir() else here.parent / "runs"
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from rich.table import Table
 
+from lerl.config import parse as settings
 from lerl.config.schema import Config
-from lerl.config.schema import parse as settings
 from lerl.envs.files import write_whole
 from lerl.experiment.spec import AGAIN, TUNED, WORDS, Experiment, Unit, read_tuned
 from lerl.experiment.trial import ROWS, do, done, finished, keep_for, kept, populations, work

@@ -63,8 +63,8 @@ class World:
 
     Attributes:
         topics: what bores them, see `SimulatorConfig`.
-        parameter: which of `lerl.envs.fitting.dynamics.PARAMETERS` is at an end of its interval; "fitted" where none is, "as
-            judged" for the run's own users.
+        parameter: which of `lerl.envs.fitting.dynamics.PARAMETERS` is at an end of its interval; "fitted" where none
+            is, "as judged" for the run's own users.
         end: "low", "high", or empty.
         value: the parameter's there, in units of one item shown; None where there is none.
         told: whether the log tells the parameter; otherwise the interval is what the log leaves open.

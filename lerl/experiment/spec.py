@@ -1,7 +1,7 @@
 """What an experiment is: rows, settings and seeds of a recipe, and the units of work that they make.
 
-A unit of work is one row under one setting with one seed; `lerl.experiment.trial` does one, `lerl.experiment.schedule` all of them, and
-`lerl.experiment.verdict` says what they show.
+A unit of work is one row under one setting with one seed; `lerl.experiment.trial` does one,
+`lerl.experiment.schedule` all of them, and `lerl.experiment.verdict` says what they show.
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lerl.agents.baselines import BASELINES
+from lerl.config import parse as settings
 from lerl.config.parse import SettingsError
 from lerl.config.schema import Config, ExperimentConfig, TuneConfig
-from lerl.config.schema import parse as settings
 from lerl.envs.checks import did_you_mean
 from lerl.experiment.tune import RANKING, check_found, search_space
 from lerl.files import reading

@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 import lerl
-from lerl.config.schema import parse as settings
+from lerl.config import parse as settings
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
 from lerl.experiment.spec import AGAIN, Experiment, Unit

@@ -22,9 +22,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.table import Table
 
+from lerl.config import parse as settings
 from lerl.config.parse import Key, SettingsError, brief
 from lerl.config.schema import Config
-from lerl.config.schema import parse as settings
 from lerl.envs.checks import did_you_mean
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole

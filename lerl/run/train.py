@@ -160,7 +160,7 @@ def _about(task: Task) -> dict[str, Any]:
 
 def _git_state() -> dict[str, Any] | None:
     """Commit of the checkout that the code runs from, and whether it was changed; None outside a checkout."""
-    here = Path(__file__).resolve().parent.parent
+    here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""The sequence model in PyTorch: trained here on a log, exported as arrays that `lerl.envs.response.sequence` steps through."""
+"""The sequence model in PyTorch: trained on a log here, exported as arrays for `lerl.envs.response.sequence`."""
 
 import math
 from collections.abc import Callable, Iterator

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from lerl.envs.text import plain
+from lerl.planners.llm import environment
 from lerl.planners.llm.completion import (
     FaultError,
     StatusError,
@@ -26,7 +27,6 @@ from lerl.planners.llm.completion import (
     words,
 )
 from lerl.planners.llm.dialect import Dialect, Messages, Schema, without_limits
-from lerl.planners.llm.planner import environment
 from lerl.planners.llm.scripted import expert
 
 SCRIPTED = "scripted:expert"

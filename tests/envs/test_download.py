@@ -15,10 +15,10 @@ from threading import Thread
 
 import pytest
 
+from lerl.envs.download import http as module
+from lerl.envs.download import sources
 from lerl.envs.download.archives import unpack
 from lerl.envs.download.http import DownloadError, Patience, download
-from lerl.envs.download.http import http as module
-from lerl.envs.download.http import sources as sources
 from lerl.envs.download.sources import fetch
 from lerl.envs.prepare import read
 from lerl.envs.schema import DataError

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lerl.envs.fitting.dynamics import exposure
+from lerl.envs.fitting import exposure
 from lerl.envs.fitting.exposure import Exposure, fit_exposure
 from lerl.envs.fitting.statistics import Sequences, Statistics
 from tests.envs.made_logs import made_log

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lerl.envs.population import Population
+from lerl.envs.response import latent as response
 from lerl.envs.response.latent import LatentFactorResponse, LookupResponse
-from lerl.envs.response.latent import latent as response
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 
 

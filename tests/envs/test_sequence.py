@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lerl.envs.dynamics import Drift
 from lerl.envs.population import Population
-from lerl.envs.response.latent import sequence
+from lerl.envs.response import sequence
 from lerl.envs.response.sequence import SequenceResponse
 from lerl.envs.sequence_weights import LEARNED, learned
 from lerl.envs.simulator import SimulatorConfig, UserSimulator

@@ -10,7 +10,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from lerl.envs.catalog import Axis, Catalog
-from lerl.envs.fitting.dynamics import latent as taste
+from lerl.envs.fitting import latent as taste
 from lerl.envs.fitting.latent import FittedPopulation, TasteModel, agreement, calibration_error, fit_population
 from lerl.envs.population import Knowledge, Population, Truth
 from lerl.envs.prepare import PrepareReport, prepare

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lerl.bench import cases as bench
 from lerl.bench.cases import RetrievalCase
-from lerl.bench.cases import cases as bench
 from lerl.bench.cases import sardine as peers
 from lerl.bench.sardine import READY, SARDINE, Peer, PeerError
 from lerl.bench.timing import Measured, Spread, as_json, duel, lines

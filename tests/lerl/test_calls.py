@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from lerl.cli.main import main
+from lerl.config import parse as settings
 from lerl.config.schema import TuneConfig
-from lerl.config.schema import parse as settings
 from lerl.llm import usage as calls
 from lerl.planners.llm.traffic import Traffic
 from lerl.report.compare import compare, show, table

@@ -18,8 +18,8 @@ import pytest
 
 from lerl import __version__
 from lerl.cli.main import HELP, main
+from lerl.config import parse as settings
 from lerl.config.schema import Config
-from lerl.config.schema import parse as settings
 from lerl.report.streams import Lasting
 from lerl.run.folder import check_vacant
 
@@ -33,7 +33,7 @@ COMMANDS = "train, tune, evaluate, compare, plot, plan, distill, experiment, fid
 def trained(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_run: Callable[..., Path]
 ) -> list[tuple[Config, Path]]:
-    """What the command gave to lerl.run.train; each call leaves a made-up run in the working folder, which is tmp_path."""
+    """What the command gave to lerl.run.train; each call leaves a made-up run in the working folder, tmp_path."""
     calls: list[tuple[Config, Path]] = []
 
     def train(config: Config, out: Path) -> None:

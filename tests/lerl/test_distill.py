@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lerl.cli.main import main
-from lerl.config.schema import parse as settings
+from lerl.config import parse as settings
 from lerl.files import RunError
 from lerl.llm.distill import _interval, distill
 from lerl.planners.llm.distilled import DistilledError, Lesson, load

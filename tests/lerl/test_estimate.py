@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lerl.cli.main import main
+from lerl.config import parse as settings
 from lerl.config.schema import BudgetConfig, PriceConfig
-from lerl.config.schema import parse as settings
 from lerl.llm.cost import Cost, Estimate, EstimateError, Sample, _different, estimate, notes
 from lerl.run.rows import Task
 from tests.lerl.conftest import chat_config

@@ -10,8 +10,8 @@ import pytest
 
 from lerl.cli.main import main
 from lerl.config.parse import load
-from lerl.envs.fitting.dynamics import dynamics as fitting
-from lerl.envs.fitting.dynamics import exposure
+from lerl.envs.fitting import dynamics as fitting
+from lerl.envs.fitting import exposure
 from lerl.envs.fitting.statistics import Background, Sequences
 from lerl.envs.population import DYNAMICS_FILE, Population
 from lerl.envs.schema import DataError

@@ -25,7 +25,7 @@ from typing import Any
 
 import pytest
 
-from lerl.cli.main import main as cli
+from lerl.cli import main as cli
 from lerl.config.parse import dump
 from lerl.config.schema import (
     BudgetConfig,
@@ -38,8 +38,9 @@ from lerl.config.schema import (
 )
 from lerl.envs.simulator import SimulatorConfig
 from lerl.planners.base import PlanContexts, Plans
+from lerl.planners.llm import guard
 from lerl.planners.llm.chat import Reply, open_chat
-from lerl.planners.llm.planner import LLMPlanner, guard
+from lerl.planners.llm.planner import LLMPlanner
 from lerl.run.train import train
 from tests.planners.chat_server import ChatServer, completion, expert
 

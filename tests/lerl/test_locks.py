@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from lerl.cli.main import main
+from lerl.config import parse as settings
 from lerl.config.schema import Config, DataConfig, SyntheticConfig, TuneConfig
-from lerl.config.schema import parse as settings
 from lerl.envs.simulator import SimulatorConfig
-from lerl.experiment.spec import schedule as conduct
-from lerl.experiment.spec import tune
+from lerl.experiment import schedule as conduct
+from lerl.experiment import tune
 from lerl.files import RunError
 from lerl.run import train as training
 from lerl.run.locks import locked

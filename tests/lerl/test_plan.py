@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from lerl.cli.main import main
-from lerl.config.schema import parse as settings
+from lerl.config import parse as settings
 from lerl.llm.explain import explain, show
 from lerl.planners.llm.traffic import Asked, Traffic
 from lerl.run.evaluate import evaluate

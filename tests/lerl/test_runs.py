@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from lerl.agents.learners.registry import checkpoint
-from lerl.cli.main import main as cli
+from lerl.agents.learners import checkpoint
+from lerl.cli import main as cli
 from lerl.config.parse import dump
 from lerl.config.schema import (
     Config,

@@ -18,8 +18,8 @@ from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConf
 from lerl.envs.dynamics import Boredom
 from lerl.envs.population import DYNAMICS_FILE
 from lerl.envs.simulator import SimulatorConfig
+from lerl.experiment import sensitivity as module
 from lerl.experiment.sensitivity import sensitivity
-from lerl.experiment.spec import sensitivity as module
 from lerl.files import RunError
 from lerl.run.train import train
 from tests.envs.made_logs import made_up_dynamics, prepared_log

@@ -12,7 +12,7 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 from lerl.bench.sequence import Reader, SequenceCase, random_model
-from lerl.envs.response.latent import sequence as envs_sequence
+from lerl.envs.response import sequence as envs_sequence
 from lerl.envs.response.sequence import PARTS, SequenceResponse, _advance, _exponentials, _read
 from lerl.envs.synthetic import synthetic_population
 from lerl.users.baselines import means_baseline

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from hypothesis import strategies as st
 
+from lerl.config import parse as settings
 from lerl.config.parse import SettingsError, configure, find_recipe, load, overlay
 from lerl.config.schema import MOST, Config
-from lerl.config.schema import parse as settings
 
 RecipeMaker = Callable[[str], Path]
 

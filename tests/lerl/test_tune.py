@@ -16,6 +16,7 @@ import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from lerl.cli.main import main
+from lerl.config import parse as settings
 from lerl.config.parse import SettingsError
 from lerl.config.schema import (
     Config,
@@ -26,7 +27,6 @@ from lerl.config.schema import (
     TrainConfig,
     TuneConfig,
 )
-from lerl.config.schema import parse as settings
 from lerl.envs.simulator import SimulatorConfig, UserSimulator
 from lerl.experiment.tune import Trial, check_found, differing, interval, search_space, table, tune, without_effect
 from lerl.files import RunError
