@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Observation, Setting
 from lerl.agents.memory import Memory
-from lerl.agents.retrieval import diverse_items, eligible_items
+from lerl.agents.mmr import diverse_items
+from lerl.agents.retrieval import eligible_items
 from lerl.envs.topics import unit_rows
 from lerl.planners.base import PlanContexts, Planner, check_plans
 

@@ -24,7 +24,8 @@ from torch.nn.functional import cross_entropy
 from lerl.agents.base import Observation, Setting
 from lerl.agents.learners.checkpoint import read_weights
 from lerl.agents.memory import Memory
-from lerl.agents.retrieval import ItemIndex, diverse_items
+from lerl.agents.mmr import diverse_items
+from lerl.agents.retrieval import ItemIndex
 from lerl.agents.transformer import CausalLayer, Training, alone, distance_bias, distance_slopes
 from lerl.envs.draws import seed_from
 from lerl.envs.topics import unit_rows

@@ -14,8 +14,9 @@ from lerl.envs.logs.goodbooks import read_goodbooks
 from lerl.envs.logs.kuairand import read_kuairand
 from lerl.envs.logs.kuairec import read_kuairec, read_kuairec_dense
 from lerl.envs.logs.movielens import read_movielens
-from lerl.envs.population import INTERACTIONS_FILE, Population, check_vacant, new_folder
+from lerl.envs.population import Population
 from lerl.envs.schema import DataError, with_half
+from lerl.envs.store import INTERACTIONS_FILE, check_vacant, new_folder
 from lerl.envs.topics import unit_rows
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _write(
         fitted = fit_dense(data.name, data.catalog, data.log, data.known, data.numbers, dim=dim, seed=seed)
     report = _report(data, fitted, ordered=log["position"].null_count() == 0)
     with new_folder(out, overwrite=overwrite) as partial:
-        fitted.population.write(partial, about={"settings": settings, "report": asdict(report)})
+        write_population(fitted.population, partial, about={"settings": settings, "report": asdict(report)})
         log.write_parquet(partial / INTERACTIONS_FILE)
     return report
 

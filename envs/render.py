@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.envs.simulator import CLICK_FROM, State, UserSimulator
+from lerl.envs.kernels import CLICK_FROM
+from lerl.envs.simulator import UserSimulator
+from lerl.envs.state import State
 from lerl.envs.text import plain
 
 MODES = ("ansi", "rgb_array")

@@ -16,10 +16,18 @@ try:
 except PackageNotFoundError:  # a checkout that was not installed
     __version__ = "0.0.0"
 
-for _name in ("Synthetic", "MovieLens", "Goodbooks", "KuaiRand", "KuaiRec", "Logs"):
+for _name, _data in {
+    "Synthetic": "synthetic",
+    "MovieLens": "movielens",
+    "Goodbooks": "goodbooks",
+    "KuaiRand": "kuairand",
+    "KuaiRec": "kuairec",
+    "Logs": "own logs",
+}.items():
     if f"lerl/{_name}-v0" not in registry:
         register(
             id=f"lerl/{_name}-v0",
-            entry_point=f"lerl.envs.session:make_{_name.lower()}",
-            vector_entry_point=f"lerl.envs.session:make_{_name.lower()}_vec",
+            entry_point="lerl.envs.registration:make",
+            vector_entry_point="lerl.envs.registration:make_vec",
+            kwargs={"data": _data},
         )

@@ -11,8 +11,8 @@ import polars as pl
 from lerl.envs.download.archives import MOST_BYTES, unpack
 from lerl.envs.download.http import DownloadError, Patience, Report, download, text_at
 from lerl.envs.logs.scan import scan
-from lerl.envs.population import new_folder
 from lerl.envs.schema import DataError
+from lerl.envs.store import new_folder
 
 GROUPLENS = "https://files.grouplens.org/datasets/movielens"
 ZENODO = "https://zenodo.org/records"

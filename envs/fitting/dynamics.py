@@ -18,14 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares  # type: ignore[import-untyped, unused-ignore]
 
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood
 from lerl.envs.files import write_whole
 from lerl.envs.fitting.latent import Interactions, TasteModel, calibrated, calibration, fit_raw
 from lerl.envs.fitting.replay import item_by_item, relive
 from lerl.envs.fitting.statistics import Background, Sequences, Statistics
-from lerl.envs.population import DYNAMICS_FILE, MissingDataError, Population, Truth
+from lerl.envs.population import Population, Truth
 from lerl.envs.schema import DataError
-from lerl.envs.simulator import SimulatorConfig, UserSimulator
+from lerl.envs.simulator import UserSimulator
+from lerl.envs.store import DYNAMICS_FILE, MissingDataError
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.fitting.statistics import HALF_HOUR, Sequences
-from lerl.envs.simulator import SimulatorConfig, UserSimulator
+from lerl.envs.simulator import UserSimulator
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

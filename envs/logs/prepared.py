@@ -4,8 +4,8 @@ from pathlib import Path
 
 import polars as pl
 
-from lerl.envs.population import INTERACTIONS_FILE, OWN_LOGS, damage, format_of, read_about, unusable
 from lerl.envs.schema import check_log
+from lerl.envs.store import INTERACTIONS_FILE, OWN_LOGS, damage, format_of, read_about, unusable
 
 
 def read_prepared_log(folder: Path) -> pl.DataFrame:

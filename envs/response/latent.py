@@ -1,37 +1,19 @@
 """What a user does with an item, before boredom and fatigue."""
 
 import math
-from typing import Any, Protocol
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from lerl.envs.population import Population
-
-Arrays = dict[str, NDArray[Any]]
+from lerl.envs.response.base import Arrays, _score
 
 LOOKUP_PRIOR = 0.1
 """What was seen once is no certainty: the latent model counts as so much of a view in `LookupResponse`.
 
 That leaves room for boredom and fatigue, which lower log-odds, and the mean chance stays near the share of clicks.
 """
-
-
-class ResponseModel(Protocol):
-    """Chance of a click, for B users at once, from a state that is a dictionary of arrays with B rows.
-
-    A state that holds "taste" (B, d) takes part in drift; any other key is the model's own.
-    """
-
-    def init(self, users: NDArray[np.int64]) -> Arrays:
-        """State of fresh sessions of users (B,)."""
-
-    def score(self, state: Arrays, items: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Chance of a click (B, k) in (0, 1) for items (B, k), -1 for an empty slot (its value is not used)."""
-
-    def advance(self, state: Arrays, items: NDArray[np.int32], feedback: NDArray[np.float32]) -> Arrays:
-        """State after feedback (B, k) in [0, 1] on items (B, k), -1 for an empty slot; the one given may be changed."""
 
 
 class LatentFactorResponse:
@@ -90,20 +72,6 @@ class LookupResponse:
         return state
 
 
-def _sequence_response(population: Population) -> ResponseModel:
-    from lerl.envs.response.sequence import SequenceResponse  # compiled only where it is used
-
-    return SequenceResponse(population)
-
-
-RESPONSES: dict[str, Any] = {
-    "latent": LatentFactorResponse,
-    "lookup": LookupResponse,
-    "sequence": _sequence_response,
-}
-"""The built-in response models by name, made with the population."""
-
-
 @njit(cache=True)
 def _look_up(row, taste, start, offset, items, dense, item_vectors, item_offsets):  # type: ignore[no-untyped-def]
     chance = np.zeros(items.shape, np.float64)
@@ -121,18 +89,4 @@ def _look_up(row, taste, start, offset, items, dense, item_vectors, item_offsets
                 p = (seen + LOOKUP_PRIOR / (1.0 + math.exp(-logit))) / (1.0 + LOOKUP_PRIOR)
                 logit = math.log(p) - math.log(1.0 - p)
             chance[b, s] = 1.0 / (1.0 + math.exp(-logit - drifted))
-    return chance
-
-
-@njit(cache=True)
-def _score(taste, offset, items, item_vectors, item_offsets):  # type: ignore[no-untyped-def]
-    chance = np.zeros(items.shape, np.float64)
-    for b in range(items.shape[0]):
-        for s in range(items.shape[1]):
-            item = items[b, s]
-            if item >= 0:
-                logit = float(offset[b]) + item_offsets[item]
-                for j in range(taste.shape[1]):
-                    logit += float(taste[b, j]) * item_vectors[item, j]
-                chance[b, s] = 1.0 / (1.0 + math.exp(-logit))
     return chance

@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.envs.population import Population
-from lerl.envs.response.latent import Arrays, _score
+from lerl.envs.response.base import Arrays, _score
 from lerl.envs.sequence_weights import check_learned
 
 EPSILON = 1e-5

@@ -11,7 +11,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
 from lerl.config.schema import Config, DataConfig, PlannerConfig, SyntheticConfig, TrainConfig
-from lerl.envs.simulator import SimulatorConfig
+from lerl.envs.config import SimulatorConfig
 from lerl.planners.rules import build_planner
 from lerl.run.fitter import Fitter
 from lerl.run.rows import Row, Task

@@ -173,7 +173,7 @@ def _describe(folder: Path, out: Path | None) -> None:
 @contextmanager
 def _locked_where_replaced(out: Path, overwrite: bool) -> Iterator[None]:
     """Keep a data set that is to be replaced from other commands that work in it."""
-    from lerl.envs.population import ABOUT_FILE
+    from lerl.envs.store import ABOUT_FILE
     from lerl.run.locks import locked
 
     with locked(out) if overwrite and (out / ABOUT_FILE).is_file() else nullcontext():

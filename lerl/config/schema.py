@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from lerl.envs.simulator import SimulatorConfig
+from lerl.envs.config import SimulatorConfig
 
 MOST = {
     "data.synthetic.users": 1_000_000,

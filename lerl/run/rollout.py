@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Agent
 from lerl.envs.catalog import Axis
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.draws import seed_from
 from lerl.envs.plugins import PluginError, blamed
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
-from lerl.envs.simulator import SimulatorConfig
 from lerl.planners.base import Sessions
 
 

@@ -12,10 +12,11 @@ from lerl.agents.learners.registry import LEARNERS
 from lerl.config.schema import Config
 from lerl.envs.catalog import Axis
 from lerl.envs.checks import did_you_mean
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.draws import seed_from
 from lerl.envs.plugins import PluginError, load_plugin
-from lerl.envs.population import MissingDataError, Population
-from lerl.envs.simulator import SimulatorConfig
+from lerl.envs.population import Population
+from lerl.envs.store import MissingDataError, load_population
 from lerl.envs.synthetic import synthetic_population
 from lerl.envs.topics import cluster_axis
 from lerl.planners.base import Planner
@@ -196,7 +197,7 @@ def population_of(config: Config) -> Population:
     """The users as they were prepared or made up, before anything that was fitted to their log."""
     data = config.data
     if data.path is not None:
-        population = Population.load(Path(data.path))
+        population = load_population(Path(data.path))
         if config.env.response in ("latent", "lookup"):  # what they do not use shall not make a run's users others
             return replace(population, response=None)
         return population

@@ -19,7 +19,7 @@ from lerl.envs.catalog import Catalog
 from lerl.envs.logs.interactions import number_of
 from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.logs.times import LATEST
-from lerl.envs.population import OWN_LOGS, PICTURE, Population
+from lerl.envs.store import OWN_LOGS, PICTURE, load_population
 from lerl.report.metrics import gini
 from lerl.report.plots import STYLE, save
 
@@ -110,7 +110,7 @@ def describe(folder: Path) -> Description:
         MissingDataError: there is no prepared data set in the folder.
         DataError: it is damaged, or was saved without its interactions.
     """
-    people, log = Population.load(folder, format=OWN_LOGS), read_prepared_log(folder)
+    people, log = load_population(folder, format=OWN_LOGS), read_prepared_log(folder)
     counts, times = _per_item(people.catalog, log), log["time"].drop_nulls()
     inside = times.is_between(0, LATEST, closed="left")
     membership = people.catalog.categories.membership

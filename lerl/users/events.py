@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from lerl.envs.draws import seed_from
 from lerl.envs.logs.interactions import number_of
 from lerl.envs.logs.prepared import read_prepared_log
-from lerl.envs.population import OWN_LOGS, Population, format_of, read_about, unusable
+from lerl.envs.population import Population
 from lerl.envs.schema import DataError, held_out
+from lerl.envs.store import OWN_LOGS, format_of, read_about, unusable
 
 FOLDS = 5
 USER_PRIOR = 5.0

@@ -13,14 +13,16 @@ from sklearn.inspection import permutation_importance  # type: ignore[import-unt
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped, unused-ignore]
 from sklearn.model_selection import GroupKFold  # type: ignore[import-untyped, unused-ignore]
 
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.fitting.dynamics import Estimate, Fitted, Halves, configured, fit_dynamics, told, with_spread, with_truth
 from lerl.envs.fitting.exposure import Exposure, fit_exposure
 from lerl.envs.fitting.replay import item_by_item, relive
 from lerl.envs.fitting.statistics import Background, Sequences, Statistics, background_of, side
 from lerl.envs.logs.prepared import read_prepared_log
-from lerl.envs.population import FIDELITY, OWN_LOGS, Population
+from lerl.envs.population import Population
 from lerl.envs.schema import DataError
-from lerl.envs.simulator import SimulatorConfig, UserSimulator
+from lerl.envs.simulator import UserSimulator
+from lerl.envs.store import FIDELITY, OWN_LOGS, load_population
 
 LEAST = 8  # interactions of a held-out user
 LONGEST = 1000  # interactions of a second half that are compared
@@ -105,7 +107,7 @@ class Log:
         Raises:
             MissingDataError, DataError: there is none, it is damaged, or its log has no order.
         """
-        population, log = Population.load(folder, format=OWN_LOGS), read_prepared_log(folder)
+        population, log = load_population(folder, format=OWN_LOGS), read_prepared_log(folder)
         if "position" not in log.columns:
             raise DataError(
                 f"{folder} was prepared by an older lerl, without the order of interactions; prepare it again"

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.fitting.dynamics import fit_dynamics, told, write_fitted
-from lerl.envs.population import CALIBRATIONS, CHECKPOINT_FILE, OWN_LOGS, RESPONSE_FILE, Population, read_about
+from lerl.envs.population import Population
 from lerl.envs.prepare import directions
 from lerl.envs.sequence_weights import learned, write_learned
+from lerl.envs.store import CALIBRATIONS, CHECKPOINT_FILE, OWN_LOGS, RESPONSE_FILE, load_population, read_about
 from lerl.run.locks import locked
 from lerl.users.baselines import boosted_baseline, means_baseline
 from lerl.users.evaluate import REFERENCE, Judgement, as_json, draw, judge
@@ -92,7 +93,7 @@ def fit_users(
 
 
 def _fit(folder: Path, model: str, seed: int, epochs: int | None, dynamics: bool, report: Report | None) -> FittedUsers:
-    population = Population.load(folder, format=OWN_LOGS)
+    population = load_population(folder, format=OWN_LOGS)
     events = read_events(folder, population)
     losses: tuple[float, ...] = ()
     notes: tuple[str, ...]

@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from lerl.agents import baselines
+from lerl.agents import privileged as privileged_module
 from lerl.agents.base import Setting
-from lerl.agents.baselines import BASELINES, PopularityAgent, PrivilegedAgent, RandomAgent
+from lerl.agents.baselines import BASELINES, PopularityAgent, RandomAgent
+from lerl.agents.privileged import PrivilegedAgent
 from lerl.envs.dynamics import Boredom, Drift, Similarity
 from lerl.envs.leave import Leave, RepetitionWindow, SatisfactionHazard, StepBudget
 from lerl.envs.population import Kinds, Population
 from lerl.envs.session import SessionVectorEnv
-from lerl.envs.simulator import Outcome, UserSimulator
+from lerl.envs.simulator import UserSimulator
+from lerl.envs.state import Outcome
 from lerl.envs.synthetic import synthetic_population
 
 MakeEnv = Callable[..., SessionVectorEnv]
@@ -210,12 +213,12 @@ def test_what_likeness_costs_one_policy_costs_no_other():
     candidates, logits = np.arange(8, dtype=np.int32)[None], np.sort(rng.normal(size=(1, 8)))[:, ::-1].copy()
     topics, units = np.arange(8, dtype=np.int32)[:, None] % 4, rng.normal(size=(8, 3)).astype(np.float32)
     signature = topics[:, 0].astype(np.int64)
-    firsts, nexts = baselines._chains(candidates, signature)
+    firsts, nexts = privileged_module._chains(candidates, signature)
 
     def filled(alike: list[float]) -> Any:
         count = len(alike)
         none, steps = np.zeros(count), np.zeros(count, np.int32)
-        return baselines._fill_by_price(
+        return privileged_module._fill_by_price(
             candidates, logits, firsts, nexts, np.zeros(count, np.int64), np.zeros((count, 4), np.float32),
             np.full((count, 6), -1, np.int32), steps, steps, topics, signature, units, 3, none, none, np.array(alike),
             False,

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lerl.agents.retrieval import CACHED, ItemIndex, diverse_items, top_items
+from lerl.agents.mmr import diverse_items
+from lerl.agents.retrieval import CACHED, ItemIndex, top_items
 from lerl.envs.catalog import Axis
 
 Case = tuple[Any, ...]

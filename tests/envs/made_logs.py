@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood
 from lerl.envs.fitting.dynamics import PARAMETERS, Estimate, Fitted, Halves, write_fitted
 from lerl.envs.fitting.replay import item_by_item, relive
 from lerl.envs.fitting.statistics import Background, Sequences, background_of
 from lerl.envs.population import Population
 from lerl.envs.prepare import prepare
-from lerl.envs.simulator import SimulatorConfig, UserSimulator
+from lerl.envs.simulator import UserSimulator
 from lerl.envs.synthetic import synthetic_population
 
 PAUSE = 3600.0

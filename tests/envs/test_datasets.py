@@ -14,9 +14,9 @@ import pytest
 
 from lerl.envs import population
 from lerl.envs.logs import movielens
-from lerl.envs.population import MissingDataError, Population
 from lerl.envs.prepare import PrepareReport, prepare, read
 from lerl.envs.schema import DataError, truth_half
+from lerl.envs.store import MissingDataError, load_population, save_population
 
 ROOT = Path(__file__).parents[2]
 MOVIES = ["1::Toy Story (1995)::Animation|Comedy", "2::Les Misérables (1995)::Drama", "3::Unseen (1999)::War"]
@@ -188,7 +188,7 @@ def test_ratings_of_one_second_are_in_the_file_s_order_in_the_log_and_in_what_is
     folder = write_1m(tmp_path / "raw", movies, [row for row in ratings if not row.startswith("7::")] + mine)
     assert read("movielens", folder).log.filter(pl.col("user") == 7).sort("position")["item"].is_sorted(descending=True)
     prepare("movielens", folder, tmp_path / "out", dim=2)
-    people = Population.load(tmp_path / "out")
+    people = load_population(tmp_path / "out")
     log = pl.read_parquet(tmp_path / "out" / "interactions.parquet").filter(pl.col("user") == 7)
     known = log.filter(pl.col("half") == "knowledge").sort("position")["item"].to_list()
     user = pl.read_parquet(tmp_path / "out" / "interactions.parquet")["user"].unique().sort().to_list().index(7)
@@ -390,7 +390,7 @@ def test_settings_out_of_range_are_refused(raw: Path, tmp_path: Path, setting: d
 
 def test_prepare_writes_a_folder_that_loads(prepared: tuple[Path, PrepareReport]):
     out, report = prepared
-    people = Population.load(out)
+    people = load_population(out)
     assert (report.users, report.items, report.interactions) == (80, 60, 2400)
     assert report.training_users + report.evaluation_users == 80
     assert report.training_users == len(people.users("train"))
@@ -417,7 +417,7 @@ def test_interactions_are_kept_with_their_half(prepared: tuple[Path, PrepareRepo
     assert log.columns == ["user", "item", "click", "rating", "time", "position", "half"]
     truth = truth_half(log["user"].to_numpy(), log["item"].to_numpy())
     assert ((log["half"] == "truth").to_numpy() == truth).all()
-    assert len(Population.load(prepared[0]).history) == (~truth).sum()
+    assert len(load_population(prepared[0]).history) == (~truth).sum()
 
 
 def test_preparing_twice_gives_the_same_bytes_whatever_the_order_of_rows(
@@ -431,9 +431,9 @@ def test_preparing_twice_gives_the_same_bytes_whatever_the_order_of_rows(
 
 
 def test_save_and_load_keep_everything(prepared: tuple[Path, PrepareReport], tmp_path: Path):
-    people = Population.load(prepared[0])
-    people.save(tmp_path / "copy", about={"note": "a copy"})
-    copy = Population.load(tmp_path / "copy")
+    people = load_population(prepared[0])
+    save_population(people, tmp_path / "copy", about={"note": "a copy"})
+    copy = load_population(tmp_path / "copy")
     assert (copy.name, copy.catalog.item_ids, copy.catalog.titles) == (
         people.name,
         *(vars(people.catalog)[k] for k in ("item_ids", "titles")),
@@ -451,11 +451,11 @@ def test_an_absent_or_unprepared_folder_names_the_command(tmp_path: Path):
     absent = tmp_path / "my data"
     command = f"lerl data prepare --format FORMAT FOLDER --out '{absent}'"
     with pytest.raises(MissingDataError, match="is not there") as caught:
-        Population.load(absent)
+        load_population(absent)
     assert command in str(caught.value)
     absent.mkdir()
     with pytest.raises(MissingDataError, match=r"has no prepared.json") as caught:
-        Population.load(absent)
+        load_population(absent)
     assert command in str(caught.value)
 
 
@@ -463,11 +463,11 @@ def test_an_absent_or_unprepared_folder_names_the_command(tmp_path: Path):
 def test_another_format_version_names_the_command(
     prepared: tuple[Path, PrepareReport], tmp_path: Path, version: object, age: str
 ):
-    Population.load(prepared[0]).save(tmp_path / "old")
+    save_population(load_population(prepared[0]), tmp_path / "old")
     about = tmp_path / "old" / "prepared.json"
     about.write_text(json.dumps({**json.loads(about.read_text()), "format_version": version}))
     with pytest.raises(DataError, match=rf"made by an? {age} version of lerl.*`lerl data prepare .*old --overwrite`"):
-        Population.load(tmp_path / "old")
+        load_population(tmp_path / "old")
 
 
 DAMAGE: dict[str, Callable[[Path], object]] = {
@@ -490,10 +490,10 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 def test_a_damaged_folder_is_one_clear_error(
     prepared: tuple[Path, PrepareReport], tmp_path: Path, damage: Callable[[Path], object]
 ):
-    Population.load(prepared[0]).save(tmp_path / "copy")
+    save_population(load_population(prepared[0]), tmp_path / "copy")
     damage(tmp_path / "copy")
     with pytest.raises(DataError, match=r"copy cannot be read .*make it again with `lerl data prepare"):
-        Population.load(tmp_path / "copy")
+        load_population(tmp_path / "copy")
 
 
 def with_array(name: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
@@ -539,10 +539,10 @@ def panic(*_: object, **__: object) -> None:
 def test_what_is_wrong_in_a_damaged_folder_is_named(
     prepared: tuple[Path, PrepareReport], tmp_path: Path, make: Callable[[Path], object], message: str
 ):
-    Population.load(prepared[0]).save(tmp_path / "copy")
+    save_population(load_population(prepared[0]), tmp_path / "copy")
     make(tmp_path / "copy")
     with pytest.raises(DataError, match=r"make it again with `lerl data prepare") as caught:
-        Population.load(tmp_path / "copy")
+        load_population(tmp_path / "copy")
     assert message in str(caught.value)
 
 
@@ -551,7 +551,7 @@ def test_a_file_that_makes_polars_panic_is_damaged_as_well(
 ):
     monkeypatch.setattr(pl, "read_parquet", panic)
     with pytest.raises(DataError, match=r"cannot be read \(catalog\.parquet: called unwrap\); make it again"):
-        Population.load(prepared[0])
+        load_population(prepared[0])
 
 
 class Bomb:
@@ -565,12 +565,12 @@ class Bomb:
 
 
 def test_loading_executes_nothing(prepared: tuple[Path, PrepareReport], tmp_path: Path):
-    Population.load(prepared[0]).save(tmp_path / "copy")
+    save_population(load_population(prepared[0]), tmp_path / "copy")
     arrays = dict(np.load(tmp_path / "copy" / "arrays.npz"))
     arrays["training"] = np.array([Bomb(tmp_path / "executed")], dtype=object)
     np.savez(tmp_path / "copy" / "arrays.npz", **arrays)
     with pytest.raises(DataError, match="cannot be read"):
-        Population.load(tmp_path / "copy")
+        load_population(tmp_path / "copy")
     assert not (tmp_path / "executed").exists()
 
 
@@ -586,7 +586,7 @@ def test_an_output_that_holds_other_things_is_refused_even_with_overwrite(raw: P
 def test_a_prepared_folder_with_a_file_beside_is_not_overwritten(
     raw: Path, prepared: tuple[Path, PrepareReport], tmp_path: Path
 ):
-    Population.load(prepared[0]).save(tmp_path / "out")
+    save_population(load_population(prepared[0]), tmp_path / "out")
     (tmp_path / "out" / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"'notes.txt'"):
         prepare("movielens", raw, tmp_path / "out", overwrite=True)
@@ -604,22 +604,22 @@ def test_a_prepared_folder_is_replaced_only_when_asked(raw: Path, tmp_path: Path
     prepare("movielens", raw, out, dim=2)
     with pytest.raises(FileExistsError, match=r"already holds a prepared data set; give a new folder, or --overwrite"):
         prepare("movielens", raw, out, dim=3)
-    assert Population.load(out).truth.item_vectors.shape == (60, 2)
+    assert load_population(out).truth.item_vectors.shape == (60, 2)
     prepare("movielens", raw, out, dim=3, overwrite=True)
-    assert Population.load(out).truth.item_vectors.shape == (60, 3)
+    assert load_population(out).truth.item_vectors.shape == (60, 3)
     assert [path.name for path in out.parent.iterdir()] == ["out"]
 
 
 def test_an_empty_folder_is_taken(prepared: tuple[Path, PrepareReport], tmp_path: Path):
     (tmp_path / "out").mkdir()
-    Population.load(prepared[0]).save(tmp_path / "out")
-    assert Population.load(tmp_path / "out").name == "movielens"
+    save_population(load_population(prepared[0]), tmp_path / "out")
+    assert load_population(tmp_path / "out").name == "movielens"
 
 
 def test_an_interrupted_write_leaves_what_was_there(
     raw: Path, prepared: tuple[Path, PrepareReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    Population.load(prepared[0]).save(tmp_path / "out")
+    save_population(load_population(prepared[0]), tmp_path / "out")
     before = contents(tmp_path / "out")
 
     def interrupted(*_: object, **__: object) -> None:
@@ -635,8 +635,8 @@ def test_an_interrupted_write_leaves_what_was_there(
 def test_what_was_there_comes_back_when_its_place_cannot_be_taken(
     prepared: tuple[Path, PrepareReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    people = Population.load(prepared[0])
-    people.save(tmp_path / "out")
+    people = load_population(prepared[0])
+    save_population(people, tmp_path / "out")
     before, rename = contents(tmp_path / "out"), Path.rename
 
     def no_new(self: Path, target: Path) -> Path:
@@ -646,7 +646,7 @@ def test_what_was_there_comes_back_when_its_place_cannot_be_taken(
 
     monkeypatch.setattr(Path, "rename", no_new)
     with pytest.raises(OSError, match="quota"):
-        people.save(tmp_path / "out", overwrite=True)
+        save_population(people, tmp_path / "out", overwrite=True)
     assert contents(tmp_path / "out") == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

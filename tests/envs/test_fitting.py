@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.dynamics import Boredom, Drift
 from lerl.envs.fitting.dynamics import (
     PARAMETERS,
@@ -20,9 +21,9 @@ from lerl.envs.fitting.dynamics import (
     write_fitted,
 )
 from lerl.envs.fitting.replay import BEFORE, item_by_item, relive, session_breaks
-from lerl.envs.population import MissingDataError
 from lerl.envs.schema import DataError
-from lerl.envs.simulator import SimulatorConfig, UserSimulator
+from lerl.envs.simulator import UserSimulator
+from lerl.envs.store import MissingDataError
 from lerl.envs.synthetic import synthetic_population
 from tests.envs.made_logs import PAUSE, made_log
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lerl.envs.population import Population
 from lerl.envs.prepare import prepare, read
 from lerl.envs.schema import DataError
+from lerl.envs.store import load_population
 
 GOODBOOKS = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "goodbooks"
 FILES = {
@@ -103,7 +103,7 @@ def test_real_books_and_readers(tmp_path: Path):
     for name in ("books", "book_genre_weights"):
         pl.read_parquet(GOODBOOKS / f"{name}.parquet").write_parquet(raw / f"{name}.parquet")
     report = prepare("goodbooks", raw, tmp_path / "out")
-    people = Population.load(tmp_path / "out")
+    people = load_population(tmp_path / "out")
     assert (report.users, report.interactions) == (400, len(few))
     assert people.catalog.titles[0] == "The Hunger Games (The Hunger Games, #1)"
     weights = pl.read_parquet(GOODBOOKS / "book_genre_weights.parquet").filter(pl.col("book_id") == 1).drop("book_id")

@@ -12,9 +12,10 @@ import pytest
 import lerl  # noqa: F401 - registers the environments
 from lerl.cli.main import main
 from lerl.envs.leave import Leave
-from lerl.envs.population import Population, format_of, read_about
+from lerl.envs.population import Population
 from lerl.envs.prepare import prepare, read
 from lerl.envs.schema import DataError
+from lerl.envs.store import format_of, load_population, read_about
 
 KUAIRAND = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "kuairand_pure"
 
@@ -336,7 +337,7 @@ def matrices(folder: Path, small: int = 0, big: int = 1, shared: int = 0) -> Pat
 
 def dense(folder: Path, out: Path) -> Population:
     prepare("kuairec", folder, out, dim=2, dense=True)
-    return Population.load(out)
+    return load_population(out)
 
 
 def test_the_dense_matrix_is_the_truth_and_the_big_one_what_is_known(tmp_path: Path):
@@ -346,7 +347,7 @@ def test_the_dense_matrix_is_the_truth_and_the_big_one_what_is_known(tmp_path: P
     assert "truth: small_matrix.csv, 60 users x 30 videos, 99.9% of all pairs" in lines
     assert "knowledge: 11,700 pairs of big_matrix.csv; 0 others are in the truth" in lines
     assert min(report.truth_auc, report.knowledge_auc) > 0.7
-    people = Population.load(tmp_path / "out")
+    people = load_population(tmp_path / "out")
     assert people.dense is not None
     draw = np.random.default_rng(0)
     wanted = [-1] + [int(ratio(user, video, draw) >= 2) for user in range(60) for video in range(30) if user or video]
@@ -392,10 +393,10 @@ def test_the_command_makes_users_of_the_matrix(tmp_path: Path, capsys: pytest.Ca
     raw, out = matrices(tmp_path / "raw"), tmp_path / "out"
     assert main(["data", "prepare", "--format", "kuairec", "--dense", str(raw), "--out", str(out), "--dim", "2"]) == 0
     assert "truth: small_matrix.csv" in capsys.readouterr().out
-    assert Population.load(out).dense is not None
+    assert load_population(out).dense is not None
     (out / "arrays.npz").unlink()
     with pytest.raises(DataError, match="make it again with `lerl data prepare --format kuairec --dense FOLDER --out"):
-        Population.load(out)
+        load_population(out)
 
 
 # kinds of feedback
@@ -431,7 +432,7 @@ def test_kinds_are_fitted_as_they_were_made(tmp_path: Path):
     weights = {"long_view": 1.0, "is_like": 0.5}
     report = prepare("kuairand", raw, tmp_path / "out", dim=2, feedback=weights)
     assert report.kinds["is_like"] > 0.7
-    people = Population.load(tmp_path / "out")
+    people = load_population(tmp_path / "out")
     assert people.kinds is not None
     assert people.kinds.names == ("long_view", "is_like")
     assert people.kinds.weights.tolist() == pytest.approx([2 / 3, 1 / 3])
@@ -442,7 +443,7 @@ def test_kinds_are_fitted_as_they_were_made(tmp_path: Path):
     assert chance[~odd].mean() == pytest.approx(0.1, abs=0.05)
     assert format_of(read_about(tmp_path / "out"), "") == "kuairand --feedback long_view=1.0,is_like=0.5"
     prepare("kuairand", raw, tmp_path / "plain", dim=2)
-    plain = Population.load(tmp_path / "plain")
+    plain = load_population(tmp_path / "plain")
     assert plain.kinds is None
     for name, array in vars(plain.truth).items():
         np.testing.assert_array_equal(getattr(people.truth, name), array)
@@ -508,7 +509,7 @@ def few(folder: Path, users: int = 4_000) -> Path:
 def test_real_views_are_read_and_predicted(tmp_path: Path):
     raw = few(tmp_path / "raw")
     report = prepare("kuairand", raw, tmp_path / "out")
-    people = Population.load(tmp_path / "out")
+    people = load_population(tmp_path / "out")
     pairs = pl.concat(
         pl.read_parquet(raw / f"{n}.parquet", columns=["user_id", "video_id"]) for n in ("history", "log")
     )
@@ -528,7 +529,7 @@ def test_real_views_are_read_and_predicted(tmp_path: Path):
 def test_known_views_without_a_time_come_before_those_with_one(tmp_path: Path):
     """The known history lies in order of each user's place, though most views have no time."""
     prepare("kuairand", few(tmp_path / "raw"), tmp_path / "out", dim=2)
-    people = Population.load(tmp_path / "out")
+    people = load_population(tmp_path / "out")
     log = pl.read_parquet(tmp_path / "out" / "interactions.parquet").filter(pl.col("half") == "knowledge")
     users = log["user"].unique().sort().to_numpy()
     everybody = pl.read_parquet(tmp_path / "out" / "interactions.parquet")["user"].unique().sort().to_numpy()
@@ -542,7 +543,7 @@ def test_real_likes_are_predicted(tmp_path: Path):
     raw, out = few(tmp_path / "raw", users=12_000), tmp_path / "out"
     command = ["data", "prepare", "--format", "kuairand", str(raw), "--out", str(out)]
     assert main([*command, "--feedback", "long_view=1,is_like=0.5"]) == 0
-    people = Population.load(out)
+    people = load_population(out)
     assert people.kinds is not None
     assert people.kinds.slopes[0] > 0  # who views long likes more often
     assert read_about(out)["report"]["kinds"]["is_like"] > 0.6

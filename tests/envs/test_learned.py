@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.envs.population import RESPONSE_FILE, Population
+from lerl.envs.population import Population
 from lerl.envs.schema import DataError
 from lerl.envs.sequence_weights import check_learned, learned, read_learned, write_learned
+from lerl.envs.store import RESPONSE_FILE, load_population, save_population
 
 WIDTH, INNER = 4, 8
 
@@ -36,22 +37,22 @@ def model() -> dict[str, Any]:
 
 def test_a_population_keeps_its_model(tmp_path: Path, small: Population, model: dict[str, Any]) -> None:
     people = replace(small, response=model)
-    people.save(tmp_path / "one")
-    again = Population.load(tmp_path / "one")
+    save_population(people, tmp_path / "one")
+    again = load_population(tmp_path / "one")
     assert again.response is not None
     assert {name: array.tolist() for name, array in again.response.items()} == {
         name: array.tolist() for name, array in model.items()
     }
     assert again.digest() == people.digest() != small.digest()
-    again.save(tmp_path / "two")
+    save_population(again, tmp_path / "two")
     assert (tmp_path / "one" / RESPONSE_FILE).read_bytes() == (tmp_path / "two" / RESPONSE_FILE).read_bytes()
     with pytest.raises(ValueError, match="read-only"):
         again.response["query"][0] = 1
 
 
 def test_a_population_without_a_model_is_as_before(tmp_path: Path, small: Population) -> None:
-    small.save(tmp_path / "one")
-    assert Population.load(tmp_path / "one").response is None
+    save_population(small, tmp_path / "one")
+    assert load_population(tmp_path / "one").response is None
     assert not (tmp_path / "one" / RESPONSE_FILE).exists()
 
 
@@ -84,7 +85,7 @@ def test_a_damaged_file_names_the_command_that_makes_it_again(
     tmp_path: Path, small: Population, model: dict[str, Any], harm: str
 ) -> None:
     folder = tmp_path / "people"
-    small.save(folder)
+    save_population(small, folder)
     path = folder / RESPONSE_FILE
     if harm == "newer":
         model["about"] = np.array('{"format_version": 99}')
@@ -96,7 +97,7 @@ def test_a_damaged_file_names_the_command_that_makes_it_again(
     if harm == "pickle":
         np.savez(path, **{**model, "query": np.array([{}], object)})
     with pytest.raises(DataError, match=r"response\.npz cannot be read .*; remove it, or make it again with `lerl fit"):
-        Population.load(folder)
+        load_population(folder)
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path, model: dict[str, Any]) -> None:

@@ -19,9 +19,9 @@ from lerl.envs import population
 from lerl.envs.logs.custom import Choices, read_own_logs
 from lerl.envs.logs.dataset import DataSet
 from lerl.envs.logs.interactions import number_of
-from lerl.envs.population import Population
 from lerl.envs.prepare import import_logs
 from lerl.envs.schema import DataError
+from lerl.envs.store import load_population
 
 ROOT = Path(__file__).parents[2]
 T = 1_500_000_000
@@ -450,7 +450,7 @@ def test_an_import_can_be_lived_in(tmp_path: Path):
     said: list[str] = []
     report = import_logs(*written(tmp_path / "raw", *many()), tmp_path / "out", dim=4, note=said.append)
     assert (report.users, report.items, report.interactions, report.name) == (80, 60, 2400, "log")
-    people = Population.load(tmp_path / "out")
+    people = load_population(tmp_path / "out")
     assert set(people.catalog.item_ids) == {f"i{n}" for n in range(60)}
     assert people.catalog.categories.names == ("Comedy", "Drama")
     place = people.catalog.item_ids.index("i1")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from lerl.envs.population import Kinds, Population, check_vacant, new_folder
+from lerl.envs.population import Kinds, Population
 from lerl.envs.schema import DataError
 from lerl.envs.session import SessionVectorEnv
+from lerl.envs.store import check_vacant, load_population, new_folder, save_population
 
 
 def test_no_array_that_rows_share_can_be_written(small: Population):
@@ -37,8 +38,8 @@ def test_a_dense_matrix_is_kept_and_part_of_the_digest(small: Population, tmp_pa
     dense = np.full((40, 60), -1, np.int8)
     dense[3, 7] = 1
     people = dataclasses.replace(small, dense=dense)
-    people.save(tmp_path / "dense")
-    loaded = Population.load(tmp_path / "dense")
+    save_population(people, tmp_path / "dense")
+    loaded = load_population(tmp_path / "dense")
     assert loaded.dense is not None
     np.testing.assert_array_equal(loaded.dense, dense, strict=True)
     assert loaded.digest() == people.digest() != small.digest()
@@ -50,9 +51,9 @@ def test_a_dense_matrix_is_kept_and_part_of_the_digest(small: Population, tmp_pa
 
 
 def test_a_population_without_one_is_written_as_before(small: Population, tmp_path: Path):
-    small.save(tmp_path / "plain")
+    save_population(small, tmp_path / "plain")
     assert "dense" not in np.load(tmp_path / "plain" / "arrays.npz")
-    assert Population.load(tmp_path / "plain").dense is None
+    assert load_population(tmp_path / "plain").dense is None
 
 
 @pytest.mark.parametrize(
@@ -65,11 +66,11 @@ def test_a_population_without_one_is_written_as_before(small: Population, tmp_pa
     ],
 )
 def test_a_damaged_matrix_is_refused(small: Population, tmp_path: Path, dense: np.ndarray, message: str):
-    small.save(tmp_path / "damaged")
+    save_population(small, tmp_path / "damaged")
     arrays = dict(np.load(tmp_path / "damaged" / "arrays.npz"))
     np.savez(tmp_path / "damaged" / "arrays.npz", **arrays, dense=dense)
     with pytest.raises(DataError, match=message):
-        Population.load(tmp_path / "damaged")
+        load_population(tmp_path / "damaged")
 
 
 KINDS = Kinds(
@@ -79,8 +80,8 @@ KINDS = Kinds(
 
 def test_kinds_of_feedback_are_kept_and_part_of_the_digest(small: Population, tmp_path: Path):
     people = dataclasses.replace(small, kinds=KINDS)
-    people.save(tmp_path / "kinds")
-    loaded = Population.load(tmp_path / "kinds")
+    save_population(people, tmp_path / "kinds")
+    loaded = load_population(tmp_path / "kinds")
     assert loaded.kinds is not None
     assert loaded.kinds.names == ("click", "like")
     for name in ("weights", "slopes", "item_offsets"):
@@ -105,19 +106,19 @@ def test_kinds_of_feedback_are_kept_and_part_of_the_digest(small: Population, tm
     ],
 )
 def test_damaged_kinds_are_refused(small: Population, tmp_path: Path, changed: dict[str, np.ndarray], message: str):
-    dataclasses.replace(small, kinds=KINDS).save(tmp_path / "damaged")
+    save_population(dataclasses.replace(small, kinds=KINDS), tmp_path / "damaged")
     arrays = dict(np.load(tmp_path / "damaged" / "arrays.npz")) | changed
     np.savez(tmp_path / "damaged" / "arrays.npz", **{k: v for k, v in arrays.items() if v is not None})
     with pytest.raises(DataError, match=message):
-        Population.load(tmp_path / "damaged")
+        load_population(tmp_path / "damaged")
 
 
 def test_kinds_without_their_names_are_refused(small: Population, tmp_path: Path):
-    dataclasses.replace(small, kinds=KINDS).save(tmp_path / "nameless")
+    save_population(dataclasses.replace(small, kinds=KINDS), tmp_path / "nameless")
     about = tmp_path / "nameless" / "prepared.json"
     about.write_text(about.read_text().replace('"kinds"', '"sorts"'))
     with pytest.raises(DataError, match=r"prepared\.json does not name the kinds"):
-        Population.load(tmp_path / "nameless")
+        load_population(tmp_path / "nameless")
 
 
 def test_a_place_that_was_taken_meanwhile_is_left_as_it_is(tmp_path: Path) -> None:
@@ -145,19 +146,19 @@ def killed(place: Path) -> Path:
 
 def test_a_folder_that_was_taken_out_of_its_place_is_put_back_at_its_next_use(small: Population, tmp_path: Path):
     place = tmp_path / "people"
-    small.save(place)
+    save_population(small, place)
     killed(place)
-    assert Population.load(place).digest() == small.digest()
+    assert load_population(place).digest() == small.digest()
     killed(place)
     with pytest.raises(FileExistsError, match="already holds a prepared data set"):
         check_vacant(place)
-    small.save(place, overwrite=True)
+    save_population(small, place, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["people"]
 
 
 def test_leftovers_of_a_process_at_work_and_of_other_folders_stay(small: Population, tmp_path: Path):
     place = tmp_path / "people"
-    small.save(place)
+    save_population(small, place)
     holder = killed(place)
     (tmp_path / ".people.2.abcdefgh.partial").mkdir()  # of the folder people.2
     with FileLock(holder / "lock"):
@@ -168,7 +169,7 @@ def test_leftovers_of_a_process_at_work_and_of_other_folders_stay(small: Populat
 
 
 def test_an_unfinished_file_does_not_keep_a_folder_from_being_replaced(small: Population, tmp_path: Path):
-    small.save(tmp_path / "people")
+    save_population(small, tmp_path / "people")
     (tmp_path / "people" / ".response.npz.partial").touch()
-    small.save(tmp_path / "people", overwrite=True)
+    save_population(small, tmp_path / "people", overwrite=True)
     assert not (tmp_path / "people" / ".response.npz.partial").exists()

@@ -13,11 +13,13 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.dynamics import LARGEST, Boredom, Drift, Fatigue, Patience, Satisfaction
 from lerl.envs.leave import Leave, RepetitionWindow, SatisfactionHazard, StepBudget
 from lerl.envs.population import Population
 from lerl.envs.session import SessionEnv, SessionVectorEnv
-from lerl.envs.simulator import Outcome, SimulatorConfig, State, UserSimulator
+from lerl.envs.simulator import UserSimulator
+from lerl.envs.state import Outcome, State
 from lerl.envs.synthetic import synthetic_population
 
 HUGE = sys.float_info.max

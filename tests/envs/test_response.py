@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.population import Population
-from lerl.envs.response import latent as response
+from lerl.envs.response import base
 from lerl.envs.response.latent import LatentFactorResponse, LookupResponse
-from lerl.envs.simulator import SimulatorConfig, UserSimulator
+from lerl.envs.simulator import UserSimulator
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_compiled_scores_equal_their_plain_python(agree: Any):
     rng = np.random.default_rng(0)
     taste, vectors = rng.normal(size=(3, 2)).astype(np.float32), rng.normal(size=(4, 2)).astype(np.float32)
     offset, offsets = rng.normal(size=3).astype(np.float32), rng.normal(size=4).astype(np.float32)
-    agree(response._score, taste, offset, rng.integers(-1, 4, size=(3, 5)).astype(np.int32), vectors, offsets)
+    agree(base._score, taste, offset, rng.integers(-1, 4, size=(3, 5)).astype(np.int32), vectors, offsets)
 
 
 # the look-up

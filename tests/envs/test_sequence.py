@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.dynamics import Drift
 from lerl.envs.population import Population
 from lerl.envs.response import sequence
 from lerl.envs.response.sequence import SequenceResponse
 from lerl.envs.sequence_weights import LEARNED, learned
-from lerl.envs.simulator import SimulatorConfig, UserSimulator
+from lerl.envs.simulator import UserSimulator
 
 WINDOW, REACH = 4, 7  # two layers of 4 events each see 2 * 3 + 1 events
 

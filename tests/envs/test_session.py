@@ -25,14 +25,17 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
 import lerl  # noqa: F401 - registers the environments
+from lerl.envs import observation as observation_module
 from lerl.envs import session
 from lerl.envs.catalog import Axis
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.dynamics import Boredom, Drift
 from lerl.envs.leave import Leave, StepBudget
-from lerl.envs.population import MissingDataError, Population
+from lerl.envs.observation import HISTORY
+from lerl.envs.population import Population
 from lerl.envs.prepare import prepare
-from lerl.envs.session import HISTORY, SessionEnv, SessionVectorEnv
-from lerl.envs.simulator import SimulatorConfig
+from lerl.envs.session import SessionEnv, SessionVectorEnv
+from lerl.envs.store import MissingDataError, load_population, save_population
 
 LOGS = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "ml1m"
 NAMES = ("Synthetic", "MovieLens", "Goodbooks", "KuaiRand", "KuaiRec", "Logs")
@@ -354,7 +357,7 @@ def test_compiled_memory_equals_its_plain_python(agree: Any):
     recent, categories = np.full((2, 3, 6), -1, np.int32)
     feedback, last = np.full((3, 6), -1, np.float32), np.zeros((3, 3), np.float32)
     steps, log = np.array([0, 1, 4], np.int32), rng.random((3, 8)).astype(np.float32)
-    agree(session._recall, shown, log, steps, 2, groups, recent, feedback, categories, last)
+    agree(observation_module._recall, shown, log, steps, 2, groups, recent, feedback, categories, last)
 
 
 def test_the_oldest_slates_are_forgotten(small: Population):
@@ -775,7 +778,7 @@ def test_logs_of_ones_own_need_a_path(make: Any):
 @pytest.mark.parametrize("name", ["MovieLens", "Goodbooks", "KuaiRand", "KuaiRec"])
 def test_a_named_data_set_has_a_folder_of_its_own(name: str, prepared: Path, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Population.load(prepared).save(tmp_path / "data" / name.lower())
+    save_population(load_population(prepared), tmp_path / "data" / name.lower())
     assert gymnasium.make(f"lerl/{name}-v0").reset(seed=0)
 
 

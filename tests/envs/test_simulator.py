@@ -15,11 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lerl.envs import draws, simulator
+from lerl.envs import kernels as kernels_module
 from lerl.envs.catalog import Axis
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction, Similarity
+from lerl.envs.kernels import STAR_STEPS
 from lerl.envs.leave import Leave, StepBudget
 from lerl.envs.population import Kinds, Population
-from lerl.envs.simulator import STAR_STEPS, Outcome, SimulatorConfig, State, UserSimulator
+from lerl.envs.simulator import UserSimulator
+from lerl.envs.state import Outcome, State
 from lerl.envs.synthetic import synthetic_population
 
 LOGS = Path(os.environ.get("LERL_DATA", Path(__file__).parents[2] / "../shared/data")) / "ml1m"
@@ -521,23 +525,23 @@ def test_slates_that_would_leave_the_arrays_are_refused(build: Any):
 def test_compiled_steps_equal_their_plain_python(agree: Any):
     rng = np.random.default_rng(0)
     seeds, sessions, steps = np.array([1, 2**63], np.uint64), np.array([0, 5]), np.array([0, 2], np.int32)
-    agree(simulator._draw_users, seeds, sessions, 40)
-    agree(simulator._streams, seeds, sessions, steps)
-    keys = simulator._streams(seeds, sessions, steps)[:, draws.CLICK]
-    agree(simulator._uniforms, keys)
+    agree(kernels_module._draw_users, seeds, sessions, 40)
+    agree(kernels_module._streams, seeds, sessions, steps)
+    keys = kernels_module._streams(seeds, sessions, steps)[:, draws.CLICK]
+    agree(kernels_module._uniforms, keys)
     shown = np.array([[-1] * 9, [0, 1, 2, 3, -1, -1, -1, -1, -1]], np.int32)
     slates = np.array([[4, 4, 5], [1, 6, 6]], np.int32)
     for repeats in (True, False):
-        agree(simulator._blank_copies, slates, shown, steps, repeats)
+        agree(kernels_module._blank_copies, slates, shown, steps, repeats)
     slates = np.array([[4, -1, 5], [-1, 6, 0]], np.int32)
     chance, topics = rng.random((2, 3)), np.array([[0, 1]] * 4 + [[1, -1]] * 3, np.int32)
     levels = rng.random((2, 2)).astype(np.float32)
-    agree(simulator._weary, chance, slates, topics, levels, levels[0], levels[1], 1.5, 0.5)
+    agree(kernels_module._weary, chance, slates, topics, levels, levels[0], levels[1], 1.5, 0.5)
     for rating in (True, False):
-        agree(simulator._react, slates, chance, keys, rating)
+        agree(kernels_module._react, slates, chance, keys, rating)
     counts, sums, log = np.zeros((2, 2), np.int32), np.zeros((2, 2), np.float32), np.full((2, 9), -1, np.float32)
     agree(
-        simulator._record,
+        kernels_module._record,
         slates,
         np.where(slates < 0, -1, 0.75).astype(np.float32),
         topics,

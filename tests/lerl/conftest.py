@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
-from lerl.envs.simulator import SimulatorConfig
+from lerl.envs.config import SimulatorConfig
 from tests.planners.chat_server import ChatServer, expert
 
 CAP = 60

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.config.schema import Config, DataConfig, PlannerConfig, SyntheticConfig, TrainConfig
-from lerl.envs.simulator import SimulatorConfig
+from lerl.envs.config import SimulatorConfig
 from lerl.run.fitter import Fitter
 from lerl.run.rollout import Stage
 from lerl.run.rows import Task

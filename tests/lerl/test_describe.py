@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 
 from lerl.cli.main import main
-from lerl.envs.population import MissingDataError, Population
 from lerl.envs.prepare import import_logs
 from lerl.envs.schema import DataError
+from lerl.envs.store import MissingDataError, load_population, save_population
 from lerl.users.describe import describe, draw
 
 NEW_YEAR = 1_704_067_200
@@ -78,7 +78,7 @@ def test_other_folders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(MissingDataError, match="lerl data import"):
         describe(tmp_path / "nowhere")
     out = _prepared(tmp_path)
-    Population.load(out).save(tmp_path / "bare")
+    save_population(load_population(out), tmp_path / "bare")
     with pytest.raises(DataError, match=r"has no interactions.parquet; make it again with `lerl data import"):
         describe(tmp_path / "bare")
     (out / "interactions.parquet").write_bytes(b"PAR1")

@@ -15,7 +15,7 @@ import pytest
 
 from lerl.cli.main import main
 from lerl.config.parse import SettingsError, load, overlay
-from lerl.envs.population import MissingDataError
+from lerl.envs.store import MissingDataError
 from lerl.experiment.schedule import run
 from lerl.experiment.spec import TUNED, Experiment, overridden, read_tuned
 from lerl.experiment.trial import KEPT, done, finished, keep, keep_for, populations, row_path

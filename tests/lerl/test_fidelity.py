@@ -13,8 +13,8 @@ from lerl.config.parse import load
 from lerl.envs.fitting import dynamics as fitting
 from lerl.envs.fitting import exposure
 from lerl.envs.fitting.statistics import Background, Sequences
-from lerl.envs.population import DYNAMICS_FILE, Population
 from lerl.envs.schema import DataError
+from lerl.envs.store import DYNAMICS_FILE, load_population, save_population
 from lerl.run.rows import Task
 from lerl.users import fidelity
 from lerl.users.fidelity import compare, session_features, tell_apart
@@ -73,7 +73,7 @@ def test_fitted_users_can_be_trained_on(folder: Path, tmp_path: Path, capsys: py
     task = Task.load(load(out / "config.yaml"))
     kept = fitting.read_fitted(folder, task.config.env.topics).values
     assert task.config.env.fatigue.weight == kept["fatigue.weight"]
-    assert task.population.digest() != Population.load(folder).digest()
+    assert task.population.digest() != load_population(folder).digest()
     assert json.loads((out / "run.json").read_text())["population_digest"] == task.population.digest()
     assert main(["evaluate", str(out)]) == 0
     assert main([*train[:6], "--env.fatigue.weight", "1", "--out", str(tmp_path / "other")]) == 2
@@ -87,9 +87,9 @@ def test_dynamics_are_of_the_latent_model_alone(folder: Path, capsys: pytest.Cap
 
 
 def test_a_log_without_order_is_refused(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    people = Population.load(folder)
+    people = load_population(folder)
     log = pl.read_parquet(folder / "interactions.parquet")
-    people.save(tmp_path / "F")
+    save_population(people, tmp_path / "F")
     log.with_columns(position=pl.lit(None, pl.Int32)).write_parquet(tmp_path / "F" / "interactions.parquet")
     assert main(["fidelity", str(tmp_path / "F")]) == 2
     assert "has no order" in capsys.readouterr().err

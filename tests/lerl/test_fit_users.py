@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from lerl.cli.main import main
-from lerl.envs.population import CHECKPOINT_FILE, INTERACTIONS_FILE, RESPONSE_FILE, Population
 from lerl.envs.prepare import prepare
+from lerl.envs.store import CHECKPOINT_FILE, INTERACTIONS_FILE, RESPONSE_FILE, load_population
 from lerl.users import fit as module
 from lerl.users.events import read_events
 from lerl.users.fit import fit_users
@@ -44,7 +44,7 @@ def folder(films: Path, tmp_path: Path) -> Path:
 
 
 def test_events_are_the_truth_half_in_order(folder: Path) -> None:
-    population = Population.load(folder)
+    population = load_population(folder)
     events, log = read_events(folder, population), pl.read_parquet(folder / INTERACTIONS_FILE)
     assert len(events) == len(log.filter(pl.col("half") == "truth"))
     own = log.filter((pl.col("half") == "truth") & (pl.col("user") == 7)).sort("time")
@@ -66,7 +66,7 @@ def test_a_fit_is_judged_drawn_and_can_be_simulated(
         p.name for p in folder.iterdir()
     }
     assert not (folder / CHECKPOINT_FILE).exists()
-    population = Population.load(folder)
+    population = load_population(folder)
     assert population.response is not None
     assert json.loads(str(population.response["about"]))["seed"] == 3
     out = tmp_path / "run"
@@ -120,7 +120,7 @@ def test_latent_judges_what_is_there(folder: Path, capsys: pytest.CaptureFixture
     before = (folder / "arrays.npz").read_bytes()
     assert main(["fit", str(folder), "--model", "latent", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    events = read_events(folder, Population.load(folder))
+    events = read_events(folder, load_population(folder))
     judged = ~events.to_train & events.kept
     assert told["groups"][0]["events"] == int(judged.sum())
     assert [score["model"] for score in told["groups"][0]["scores"]] == ["running means", "boosted trees", "latent"]

@@ -36,7 +36,7 @@ from lerl.config.schema import (
     SyntheticConfig,
     TrainConfig,
 )
-from lerl.envs.simulator import SimulatorConfig
+from lerl.envs.config import SimulatorConfig
 from lerl.planners.base import PlanContexts, Plans
 from lerl.planners.llm import guard
 from lerl.planners.llm.chat import Reply, open_chat

@@ -13,7 +13,7 @@ import pytest
 from lerl.cli.main import main
 from lerl.config import parse as settings
 from lerl.config.schema import Config, DataConfig, SyntheticConfig, TuneConfig
-from lerl.envs.simulator import SimulatorConfig
+from lerl.envs.config import SimulatorConfig
 from lerl.experiment import schedule as conduct
 from lerl.experiment import tune
 from lerl.files import RunError

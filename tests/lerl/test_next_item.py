@@ -12,8 +12,9 @@ import pytest
 from lerl.agents import sasrec
 from lerl.config.parse import SettingsError
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, TrainConfig, TuneConfig
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.population import Population
-from lerl.envs.simulator import SimulatorConfig
+from lerl.envs.store import save_population
 from lerl.envs.synthetic import synthetic_population
 from lerl.experiment.tune import tune
 from lerl.files import RunError
@@ -39,7 +40,7 @@ def people() -> Population:
 @pytest.fixture
 def recipe(people: Population, tmp_path: Path) -> Config:
     """Both rows on a prepared folder."""
-    people.save(tmp_path / "data")
+    save_population(people, tmp_path / "data")
     return Config(
         seed=5,
         agents=["sasrec", "sasrec+mmr", "random"],
@@ -113,7 +114,7 @@ def test_it_learns_from_what_is_known_of_training_users_alone(
         return (tmp_path / f"run {folder}" / POLICY).read_bytes()
 
     for name, population in changed.items():
-        population.save(tmp_path / name)
+        save_population(population, tmp_path / name)
     as_it_is = learned("data")
     assert learned("truth") == as_it_is
     assert learned("held out") == as_it_is
@@ -124,7 +125,7 @@ def test_it_learns_from_what_is_known_of_training_users_alone(
 def test_users_without_a_log_are_refused_before_anything_is_written(
     row: str, recipe: Config, people: Population, tmp_path: Path
 ) -> None:
-    dataclasses.replace(people, history=people.history[:0]).save(tmp_path / "empty")
+    save_population(dataclasses.replace(people, history=people.history[:0]), tmp_path / "empty")
     message = r"sasrec.* learns from what a log knows of training users' clicks, and synthetic users have no such log"
     for data in (DataConfig(), DataConfig(path=str(tmp_path / "empty"))):
         with pytest.raises(ValueError, match=message):

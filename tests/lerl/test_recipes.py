@@ -9,7 +9,7 @@ import pytest
 
 from lerl.cli.main import main
 from lerl.config.parse import find_recipe, load, overlay, recipes
-from lerl.envs.population import DYNAMICS_FILE, MissingDataError
+from lerl.envs.store import DYNAMICS_FILE, MissingDataError
 from lerl.experiment.spec import Experiment
 from lerl.run.rows import Task, parse_rows
 from tests.envs.made_logs import made_up_dynamics, prepared_log

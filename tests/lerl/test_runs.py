@@ -30,7 +30,7 @@ from lerl.config.schema import (
     SyntheticConfig,
     TrainConfig,
 )
-from lerl.envs.simulator import SimulatorConfig
+from lerl.envs.config import SimulatorConfig
 from lerl.files import RunError
 from lerl.planners.base import PlanContexts, Plans, Sessions
 from lerl.report.compare import compare

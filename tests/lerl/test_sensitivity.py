@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from lerl.agents.base import Observation, Setting
 from lerl.cli.main import main
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConfig, TrainConfig
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.dynamics import Boredom
-from lerl.envs.population import DYNAMICS_FILE
-from lerl.envs.simulator import SimulatorConfig
+from lerl.envs.store import DYNAMICS_FILE
 from lerl.experiment import sensitivity as module
 from lerl.experiment.sensitivity import sensitivity
 from lerl.files import RunError

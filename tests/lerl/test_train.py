@@ -14,8 +14,8 @@ import yaml
 
 from lerl.cli.main import main
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.plugins import PluginError
-from lerl.envs.simulator import SimulatorConfig
 from lerl.files import RunError
 from lerl.report.compare import summarize
 from lerl.run.evaluate import evaluate

@@ -27,7 +27,8 @@ from lerl.config.schema import (
     TrainConfig,
     TuneConfig,
 )
-from lerl.envs.simulator import SimulatorConfig, UserSimulator
+from lerl.envs.config import SimulatorConfig
+from lerl.envs.simulator import UserSimulator
 from lerl.experiment.tune import Trial, check_found, differing, interval, search_space, table, tune, without_effect
 from lerl.files import RunError
 from lerl.run import fitter as fit

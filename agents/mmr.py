@@ -1,0 +1,63 @@
+"""Slates re-ranked for diversity."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lerl.agents.retrieval import score_items
+
+
+def diverse_items(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    units: NDArray[np.float32],
+    shown: NDArray[np.int32],
+    k: int,
+    weight: float,
+    eligible: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int32]:
+    """Slates (B, k) by maximal marginal relevance over items not yet shown (Carbonell and Goldstein, SIGIR 1998).
+
+    Each pick maximises query . vector - weight * max(0, largest cosine to what the slate already holds).
+
+    Args:
+        queries: (B, D). vectors: (I, D). units: (I, d) directions that similarity is measured in.
+        shown: (B, S), -1 as padding. k: items per slate. weight: at least 0, on the scale of the scores.
+        eligible: (B, I), what of the rest may be shown; all of it when None.
+    """
+    columns, similar = np.ascontiguousarray(vectors.T), np.ascontiguousarray(units.T)
+    mask = np.ones((0, 0), bool) if eligible is None else eligible
+    return _diverse_items(queries, columns, units, similar, shown, mask, k, weight)
+
+
+@njit(cache=True)
+def _diverse_items(queries, columns, units, similar, shown, eligible, k, weight):  # type: ignore[no-untyped-def]
+    users, items = len(queries), columns.shape[1]
+    slates = np.full((users, k), -1, np.int32)
+    scores = np.empty(items, np.float32)
+    nearest = np.empty(items, np.float32)
+    cosines = np.empty(items, np.float32)
+    for b in range(users):
+        score_items(queries, b, columns, 0, scores)
+        for slot in range(shown.shape[1]):
+            if shown[b, slot] >= 0:
+                scores[shown[b, slot]] = -np.inf
+        if len(eligible):
+            for item in range(items):
+                if not eligible[b, item]:
+                    scores[item] = -np.inf
+        nearest[:] = 0.0
+        for s in range(min(k, items)):
+            best = -1
+            top = np.float32(-np.inf)
+            for item in range(items):
+                value = scores[item] - weight * nearest[item]
+                if value > top:
+                    best, top = item, value
+            if best < 0:
+                break
+            slates[b, s] = best
+            scores[best] = -np.inf
+            score_items(units, best, similar, 0, cosines)
+            np.maximum(nearest, cosines, nearest)
+    return slates

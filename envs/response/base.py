@@ -1,0 +1,40 @@
+"""What a model of response is: the probability of a click, for many users at once."""
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class ResponseModel(Protocol):
+    """Chance of a click, for B users at once, from a state that is a dictionary of arrays with B rows.
+
+    A state that holds "taste" (B, d) takes part in drift; any other key is the model's own.
+    """
+
+    def init(self, users: NDArray[np.int64]) -> Arrays:
+        """State of fresh sessions of users (B,)."""
+
+    def score(self, state: Arrays, items: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Chance of a click (B, k) in (0, 1) for items (B, k), -1 for an empty slot (its value is not used)."""
+
+    def advance(self, state: Arrays, items: NDArray[np.int32], feedback: NDArray[np.float32]) -> Arrays:
+        """State after feedback (B, k) in [0, 1] on items (B, k), -1 for an empty slot; the one given may be changed."""
+
+
+@njit(cache=True)
+def _score(taste, offset, items, item_vectors, item_offsets):  # type: ignore[no-untyped-def]
+    chance = np.zeros(items.shape, np.float64)
+    for b in range(items.shape[0]):
+        for s in range(items.shape[1]):
+            item = items[b, s]
+            if item >= 0:
+                logit = float(offset[b]) + item_offsets[item]
+                for j in range(taste.shape[1]):
+                    logit += float(taste[b, j]) * item_vectors[item, j]
+                chance[b, s] = 1.0 / (1.0 + math.exp(-logit))
+    return chance
