@@ -39,7 +39,7 @@ smoke: .venv/installed-test
 
 # What a chat model's plans are worth above trained policies: figures with intervals, no test.
 bench-plans: .venv/installed-test
-	$(BIN)/pytest -s tests/lerl/bench_llm_proof.py
+	$(BIN)/pytest -s tests/lerl/llm/bench_proof.py
 
 clean:
 	rm -rf .venv build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -103,3 +103,64 @@ def overlaid(owner: Section, values: Mapping[str, Any], prefix: str) -> Section:
         return dataclasses.replace(owner, **changes)  # type: ignore[type-var]
     except (TypeError, ValueError) as error:
         raise type(error)(placed(str(error), prefix, changes)) from None
+
+
+def within(owner: str, least: float, **values: float | None) -> None:
+    """Refuse values below the least, and above what `MOST` says of their keys; None is no value."""
+    for name, value in values.items():
+        most = MOST[f"{owner}.{name}"]
+        if value is not None and not least <= value <= most:
+            given = f"{value:,}" if isinstance(value, int) else f"{value:g}"
+            raise ValueError(f"{owner}.{name} must be from {least:g} to {most:,}, given {given}")
+
+
+MOST = {
+    "data.synthetic.users": 1_000_000,
+    "data.synthetic.items": 1_000_000,
+    "data.synthetic.categories": 1_000,
+    "data.synthetic.dim": 512,
+    "env.slate_size": 1_000,
+    "env.max_steps": 10_000,
+    "env.topic_count": 10_000,
+    "planner.clusters": 10_000,
+    "planner.size": 10_000,
+    "planner.replan_every": 10_000,
+    "planner.sessions": 1_000_000,
+    "planner.replan_below": 10,
+    "planner.candidates": 10_000,
+    "planner.timeout": 3_600,
+    "planner.temperature": 2,
+    "planner.answer_tokens": 200_000,
+    "planner.concurrency": 256,
+    "planner.reflections": 10_000,
+    "planner.refresh": 100_000,
+    "planner.budget.calls": 1_000_000_000,
+    "planner.budget.tokens": 1_000_000_000_000,
+    "planner.budget.money": 1_000_000,
+    "planner.price.input": 1_000_000,
+    "planner.price.output": 1_000_000,
+    "train.off_policy.buffer": 10_000_000,
+    "train.off_policy.gradient_steps": 1_000,
+    "train.off_policy.learning_starts": 10_000_000_000,
+    "train.off_policy.noise": 100,
+    "train.steps": 10_000_000_000,
+    "train.users": 100_000,
+    "train.rollout": 10_000,
+    "train.batch_size": 1_000_000,
+    "train.epochs": 1_000,
+    "train.learning_rate": 1,
+    "train.hidden": 4_096,
+    "train.history": 1_000,
+    "train.evaluations": 1_000,
+    "train.checkpoint": 1_000_000,
+    "train.validation": 1_000_000,
+    "evaluation.users": 10_000_000,
+    "evaluation.replicates": 10_000,
+    "evaluation.batch_size": 100_000,
+    "tune.trials": 100_000,
+    "tune.users": 10_000_000,
+    "tune.replicates": 10_000,
+    "experiment.seeds": 1_000,
+    "experiment.jobs": 1_024,
+}
+"""The most that a key takes: beyond, nothing useful happens, only memory errors and runs without end."""

@@ -1,7 +1,12 @@
 """Files that are there whole or not at all, and never behind a link that somebody else laid."""
 
+import errno
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
 
 
 class LinkError(ValueError):
@@ -59,3 +64,6 @@ def refuse_links(folder: Path) -> None:
                     f"{entry.path} is {what}, which lerl does not follow there; remove it, or put in its place a copy "
                     "of what it leads to"
                 )
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

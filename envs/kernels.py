@@ -24,7 +24,7 @@ for _none in NO_KINDS:
 
 
 @njit(cache=True)
-def _draw_users(seeds, sessions, count):  # type: ignore[no-untyped-def]
+def draw_users(seeds, sessions, count):  # type: ignore[no-untyped-def]
     drawn = np.empty(len(seeds), np.int64)
     for b in range(len(seeds)):
         drawn[b] = int(draws.uniform(draws.stream(seeds[b], sessions[b], 0, draws.USER), 0) * count)
@@ -32,7 +32,7 @@ def _draw_users(seeds, sessions, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _clear(  # type: ignore[no-untyped-def]
+def clear(  # type: ignore[no-untyped-def]
     rows, seeds, sessions, users, seed, session, steps, user, active, boredom, fatigue, satisfaction, spent, shown,
     feedback, exposure, liked, k, content,
 ):  # fmt: skip
@@ -47,7 +47,7 @@ def _clear(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _streams(seeds, sessions, steps):  # type: ignore[no-untyped-def]
+def streams(seeds, sessions, steps):  # type: ignore[no-untyped-def]
     keys = np.empty((len(seeds), draws.PURPOSES), np.uint64)
     for b in range(len(seeds)):
         moment = draws.moment(seeds[b], sessions[b], steps[b])
@@ -65,7 +65,7 @@ def _uniforms(keys):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _prepare(given, seeds, sessions, steps, shown, items, max_steps, repeats):  # type: ignore[no-untyped-def]
+def begin_step(given, seeds, sessions, steps, shown, items, max_steps, repeats):  # type: ignore[no-untyped-def]
     """Slates as they are shown, the keys of the step's streams, and NO_ITEM or NO_STEP where slates are refused."""
     slates, wrong = np.empty(given.shape, np.int32), 0
     for b in range(given.shape[0]):
@@ -78,17 +78,17 @@ def _prepare(given, seeds, sessions, steps, shown, items, max_steps, repeats):  
                 wrong = NO_ITEM
     if wrong == 0:
         _blank_copies(slates, shown, steps, repeats)
-    return slates, _streams(seeds, sessions, steps), wrong
+    return slates, streams(seeds, sessions, steps), wrong
 
 
 @njit(cache=True)
-def _live(  # type: ignore[no-untyped-def]
+def live(  # type: ignore[no-untyped-def]
     slates, chance, keys, steps, shown, log, exposure, liked, taste, anchor, boredom, fatigue, mood, satisfaction,
     groups, topics, item_units, user_units, kinds, rating, strengths,
 ):  # fmt: skip
     """What slates do to users: feedback (B, k) float32 and reward (B,); chance and the users' state move in place."""
     drift, bored, tired, swayed, content, alike = strengths
-    _weary(chance, slates, topics, boredom, fatigue, mood, bored[1], tired[1])
+    weary(chance, slates, topics, boredom, fatigue, mood, bored[1], tired[1])
     if alike[0]:
         dynamics.resemble(chance, slates, item_units, alike[0])
     feedback = _react(slates, chance, keys[:, draws.CLICK], rating)
@@ -136,7 +136,7 @@ def _rewards(feedback):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _leave(keys, chance, steps, active, max_steps):  # type: ignore[no-untyped-def]
+def leave(keys, chance, steps, active, max_steps):  # type: ignore[no-untyped-def]
     """Who leaves and who is cut, (B,) bool each; active follows."""
     terminated, truncated = np.empty(len(chance), np.bool_), np.empty(len(chance), np.bool_)
     drawn = _uniforms(keys[:, draws.LEAVE])
@@ -164,7 +164,7 @@ def _blank_copies(slates, shown, steps, repeats):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True)
-def _weary(chance, slates, topics, boredom, fatigue, mood, boredom_weight, fatigue_weight):  # type: ignore[no-untyped-def]
+def weary(chance, slates, topics, boredom, fatigue, mood, boredom_weight, fatigue_weight):  # type: ignore[no-untyped-def]
     for b in range(slates.shape[0]):
         for s in range(slates.shape[1]):
             if slates[b, s] < 0:
@@ -223,7 +223,7 @@ def _add_kinds(feedback, slates, chance, keys, weights, slopes, offsets):  # typ
 
 
 @njit(cache=True)
-def _expected(slates, chance, weights, slopes, offsets):  # type: ignore[no-untyped-def]
+def expected(slates, chance, weights, slopes, offsets):  # type: ignore[no-untyped-def]
     worth = np.zeros(slates.shape, np.float64)
     for b in range(slates.shape[0]):
         for s in range(slates.shape[1]):

@@ -24,7 +24,7 @@ HISTORY = 20  # slates in an observation
 Observation = dict[str, NDArray[Any]]
 
 
-class _Session:
+class Session:
     """What both views share: spaces, observations, checks and the state; batch is (B,), or () for one user."""
 
     def __init__(
@@ -79,7 +79,7 @@ class _Session:
         """The users that `options["users"]` names for the given slots, or None."""
         if not options or "users" not in options:
             return None
-        given, count = np.atleast_1d(_array(options["users"])), self.batch[0] if self.batch else 1
+        given, count = np.atleast_1d(as_array(options["users"])), self.batch[0] if self.batch else 1
         if given.dtype.kind not in "iu" or given.shape != (count,):
             raise ValueError(
                 f"options['users'] must hold {count} whole numbers, one user per slot, "
@@ -111,7 +111,7 @@ class _Session:
         """Actions as slates (B, k), or an error that says what was given and what to do."""
         if self.state is None:
             raise ResetNeeded(f"{name}.step was called before reset; call reset() first")
-        given = _array(actions)
+        given = as_array(actions)
         if given.dtype.kind not in "iu" or given.shape not in self._shapes:
             raise InvalidAction(
                 f"{name}.step needs item numbers of an integer type in shape {self._shapes[0]}, "
@@ -183,7 +183,7 @@ class _Session:
         return draw(mode, scene_of(self.simulator, self._state(), row, self.reveal_hidden, plan))
 
 
-def _array(given: Any) -> NDArray[Any]:
+def as_array(given: Any) -> NDArray[Any]:
     """What was given as an array; ragged rows as an array of objects, which is never what is wanted."""
     try:
         return np.asarray(given)
@@ -191,7 +191,7 @@ def _array(given: Any) -> NDArray[Any]:
         return np.empty(len(given), object)
 
 
-def _check_options(options: Any, known: tuple[str, ...]) -> None:
+def check_options(options: Any, known: tuple[str, ...]) -> None:
     if options is not None:
         check_type("options", options, dict)
     for name in options or ():

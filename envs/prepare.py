@@ -16,7 +16,7 @@ from lerl.envs.logs.kuairec import read_kuairec, read_kuairec_dense
 from lerl.envs.logs.movielens import read_movielens
 from lerl.envs.population import Population
 from lerl.envs.schema import DataError, with_half
-from lerl.envs.store import INTERACTIONS_FILE, check_vacant, new_folder
+from lerl.envs.store import INTERACTIONS_FILE, check_vacant, new_folder, write_population
 from lerl.envs.topics import unit_rows
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from lerl.envs.checks import check_type, did_you_mean
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.observation import (
     Observation,
-    _array,
-    _check_options,
-    _Session,
+    Session,
+    as_array,
+    check_options,
 )
 from lerl.envs.population import Population
 from lerl.envs.render import FPS, MODES, check_render_mode
@@ -139,7 +139,7 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         check_render_mode(render_mode)
         self.render_mode = render_mode
         self.plan: object = None
-        self._session = _Session(population, (), split, config, axis, reveal_hidden, settings)
+        self._session = Session(population, (), split, config, axis, reveal_hidden, settings)
         self.simulator = self._session.simulator
         self.action_space = self._session.action_space
         self.observation_space = self._session.observation_space
@@ -150,7 +150,7 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin a session: with a seed its first, without one the next."""
-        _check_options(options, ("users",))
+        check_options(options, ("users",))
         if seed is not None:
             check_type("seed", seed, int)
             seed = int(seed)
@@ -255,7 +255,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         self.plans: Sequence[object] = (None,) * num_envs
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {"autoreset_mode": self.autoreset_mode, "render_modes": list(MODES), "render_fps": FPS}
-        self._session = _Session(population, (num_envs,), split, config, axis, reveal_hidden, settings)
+        self._session = Session(population, (num_envs,), split, config, axis, reveal_hidden, settings)
         self.simulator = self._session.simulator
         self.single_action_space = self._session.action_space
         self.single_observation_space = self._session.observation_space
@@ -277,7 +277,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Begin sessions in every slot, or in those of `options["reset_mask"]`; see the class."""
-        _check_options(options, ("users", "reset_mask"))
+        check_options(options, ("users", "reset_mask"))
         mask = self._reset_mask(options)
         rows = np.flatnonzero(mask)
         users = self._session.chosen(options, rows)
@@ -287,7 +287,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
     def _reset_mask(self, options: dict[str, Any] | None) -> NDArray[np.bool_]:
         if not options or "reset_mask" not in options:
             return np.ones(self.num_envs, bool)
-        mask = np.array(_array(options["reset_mask"]))
+        mask = np.array(as_array(options["reset_mask"]))
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             raise ValueError(
                 f"options['reset_mask'] must have shape ({self.num_envs},) and type bool, "

@@ -14,14 +14,14 @@ from lerl.envs.kernels import (
     NO_ITEM,
     NO_KINDS,
     NO_STEP,
-    _clear,
-    _draw_users,
-    _expected,
-    _leave,
-    _live,
-    _prepare,
-    _streams,
-    _weary,
+    begin_step,
+    clear,
+    draw_users,
+    expected,
+    leave,
+    live,
+    streams,
+    weary,
 )
 from lerl.envs.leave import Situation
 from lerl.envs.plugins import PluginError, blamed, checked_chances, load_plugin
@@ -119,7 +119,7 @@ class UserSimulator:
         """Fresh sessions, (B,) each; users are drawn from the split unless given."""
         seeds, sessions = seeds.astype(np.uint64), sessions.astype(np.int64)
         if users is None:
-            users = self.users[_draw_users(seeds, sessions, len(self.users))]
+            users = self.users[draw_users(seeds, sessions, len(self.users))]
         count, config = len(seeds), self.config
         slots, groups = config.max_steps * config.slate_size, len(self.axis.names)
         response = self._checked_response(self.model.init(users), "init", count)
@@ -157,7 +157,7 @@ class UserSimulator:
     ) -> None:
         """Fresh sessions in the given rows (n,) of a state, in place; otherwise as `start`."""
         if users is None:
-            users = self.users[_draw_users(seeds, sessions, len(self.users))]
+            users = self.users[draw_users(seeds, sessions, len(self.users))]
         fresh = self._checked_response(self.model.init(users), "init", len(rows), state.response)
         for key, array in state.response.items():
             array[rows] = fresh[key]
@@ -176,10 +176,10 @@ class UserSimulator:
         config = self.config
         if "taste" in response:
             state.anchor[rows] = response["taste"]
-        first = _streams(seeds, sessions, np.zeros(len(rows), np.int32))
+        first = streams(seeds, sessions, np.zeros(len(rows), np.int32))
         state.mood[rows] = config.mood.draw(first[:, draws.MOOD])
         state.patience[rows] = config.patience.draw(seeds, sessions)
-        _clear(
+        clear(
             rows, seeds, sessions, users, state.seed, state.session, state.steps, state.user, state.active,
             state.boredom, state.fatigue, state.satisfaction, state.spent, state.shown, state.feedback, state.exposure,
             state.liked, config.slate_size, config.satisfaction.initial,
@@ -223,7 +223,7 @@ class UserSimulator:
         """The true chance of a click on each of slates (B, k) if shown now, all that moves it included."""
         chance = self.scores(state, slates)
         weights = self.config.boredom.weight, self.config.fatigue.weight
-        _weary(chance, slates, self.topics, state.boredom, state.fatigue, state.mood, *weights)
+        weary(chance, slates, self.topics, state.boredom, state.fatigue, state.mood, *weights)
         if self.config.similarity.weight:
             dynamics.resemble(chance, slates, self.item_units, float(self.config.similarity.weight))
         return chance
@@ -232,7 +232,7 @@ class UserSimulator:
         """What feedback to expect on slates (B, k) from the chance of a click on each: that chance, unless weighted."""
         if self.kinds is None:
             return chance
-        return _expected(slates, chance, self.kinds.weights, self.kinds.slopes, self.kinds.item_offsets)
+        return expected(slates, chance, self.kinds.weights, self.kinds.slopes, self.kinds.item_offsets)
 
     def step(self, state: State, slates: NDArray[np.integer]) -> Outcome:
         """Show slates (B, k) and move the state one step, in place.
@@ -247,7 +247,7 @@ class UserSimulator:
         slates, keys = self._checked(state, slates)
         chance = self.scores(state, slates)
         taste = state.response["taste"] if config.drift.enabled else state.anchor
-        feedback, reward = _live(
+        feedback, reward = live(
             slates, chance, keys, state.steps, state.shown, state.feedback, state.exposure, state.liked, taste,
             state.anchor, state.boredom, state.fatigue, state.mood, state.satisfaction, self.groups, self.topics,
             self.item_units, self.user_units, self._kinds, config.feedback == "rating", self._strengths,
@@ -255,7 +255,7 @@ class UserSimulator:
         response = self.model.advance(state.response, slates, feedback)
         state.response = self._checked_response(response, "advance", len(state), state.response)
         leave_chance = self._leave_chance(state)
-        terminated, truncated = _leave(keys, leave_chance, state.steps, state.active, config.max_steps)
+        terminated, truncated = leave(keys, leave_chance, state.steps, state.active, config.max_steps)
         return Outcome(slates, feedback, chance, reward, leave_chance, terminated, truncated)
 
     def _checked(self, state: State, given: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
@@ -267,7 +267,7 @@ class UserSimulator:
         if given.shape != shape:
             raise ValueError(f"slates must have shape {shape}, given {given.shape}")
         numbers, config = np.ascontiguousarray(given, np.int64), self.config
-        slates, keys, wrong = _prepare(
+        slates, keys, wrong = begin_step(
             numbers, state.seed, state.session, state.steps, state.shown, items, config.max_steps, config.repeats
         )
         if wrong == NO_ITEM:

@@ -1,6 +1,5 @@
 """Where a population lies on disk: a prepared folder, written whole and read with checks."""
 
-import errno
 import glob
 import json
 import os
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis, Catalog
+from lerl.envs.files import FULL
 from lerl.envs.population import (
     ARRAYS,
     MORE_ARRAYS,
@@ -86,9 +86,6 @@ OWN_LOGS = "own logs"
 
 ANY_FORMAT = ""
 """Where nobody knows which format a data set should have."""
-
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class MissingDataError(FileNotFoundError):

@@ -183,3 +183,50 @@ def test_help_is_quick() -> None:
         times.append(time.perf_counter() - start)
     print(f"lerl --help: {min(times):.2f} s")
     assert min(times) < 1.5
+
+
+def _imports() -> dict[str, set[str]]:
+    """The modules of lerl that each of its modules imports, wherever in the file."""
+    files = {".".join(path.with_suffix("").parts): ROOT / path for path in _code()}
+    files = {name if name.startswith("lerl.") else f"lerl.{name}": path for name, path in files.items()}
+    found = {}
+    for module, path in files.items():
+        named = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            elif isinstance(node, ast.Import):
+                named |= {alias.name for alias in node.names}
+        found[module] = named & set(files)
+    return found
+
+
+def test_no_two_files_import_each_other() -> None:
+    imports = _imports()
+    assert [(one, other) for one in imports for other in imports[one] if one < other and one in imports[other]] == []
+
+
+def test_no_room_of_lerl_imports_one_that_imports_it() -> None:
+    """Rooms stand on floors: whoever reads one never has to come back to it."""
+    rooms: dict[str, set[str]] = {}
+    for module, imported in _imports().items():
+        room = module.split(".")[1]
+        if module.count(".") > 1 and room not in LAYERS:
+            others = {name.split(".")[1] for name in imported if name.count(".") > 1}
+            rooms.setdefault(room, set()).update(others - {room, *LAYERS})
+    floors: list[set[str]] = []
+    while rooms:
+        floors.append({room for room, others in rooms.items() if not others & set(rooms)})
+        assert floors[-1], f"these import each other in a circle: {rooms}"
+        rooms = {room: others for room, others in rooms.items() if room not in floors[-1]}
+    print(floors)
+
+
+def test_lerl_itself_holds_rooms_and_four_files() -> None:
+    assert {path.name for path in (ROOT / "lerl").glob("*.py")} == {
+        "__init__.py",
+        "__main__.py",
+        "startup.py",
+        "files.py",
+    }
+    assert sum(name.count(".") == 1 for name in _packages()) <= 15

@@ -18,7 +18,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from lerl.envs.store import FULL, disk_errors
+from lerl.envs.files import FULL
+from lerl.envs.store import disk_errors
 
 BLOCK = 1 << 16
 MOST_TRIES = 1000

@@ -27,7 +27,7 @@ class ResponseModel(Protocol):
 
 
 @njit(cache=True)
-def _score(taste, offset, items, item_vectors, item_offsets):  # type: ignore[no-untyped-def]
+def click_chances(taste, offset, items, item_vectors, item_offsets):  # type: ignore[no-untyped-def]
     chance = np.zeros(items.shape, np.float64)
     for b in range(items.shape[0]):
         for s in range(items.shape[1]):

@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.envs.population import Population
-from lerl.envs.response.base import Arrays, _score
+from lerl.envs.response.base import Arrays, click_chances
 
 LOOKUP_PRIOR = 0.1
 """What was seen once is no certainty: the latent model counts as so much of a view in `LookupResponse`.
@@ -28,7 +28,7 @@ class LatentFactorResponse:
 
     def score(self, state: Arrays, items: NDArray[np.int32]) -> NDArray[np.float64]:
         """Chance of a click (B, k) in (0, 1)."""
-        return _score(state["taste"], state["offset"], items, self.truth.item_vectors, self.truth.item_offsets)
+        return click_chances(state["taste"], state["offset"], items, self.truth.item_vectors, self.truth.item_offsets)
 
     def advance(self, state: Arrays, items: NDArray[np.int32], feedback: NDArray[np.float32]) -> Arrays:
         """The same state: what moves a taste is the simulator's drift."""

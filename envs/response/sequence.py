@@ -18,7 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.envs.population import Population
-from lerl.envs.response.base import Arrays, _score
+from lerl.envs.response.base import Arrays, click_chances
 from lerl.envs.sequence_weights import check_learned
 
 EPSILON = 1e-5
@@ -125,7 +125,7 @@ class SequenceResponse:
 
     def score(self, state: Arrays, items: NDArray[np.int32]) -> NDArray[np.float64]:
         """Chance of a click (B, k) in (0, 1)."""
-        return _score(state["query"], state["offset"], items, self.item_vectors, self.item_offsets)
+        return click_chances(state["query"], state["offset"], items, self.item_vectors, self.item_offsets)
 
     def advance(self, state: Arrays, items: NDArray[np.int32], feedback: Floats) -> Arrays:
         """The same state, moved on in place."""

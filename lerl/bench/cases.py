@@ -391,7 +391,7 @@ def draw(found: dict[str, Any], folder: Path) -> list[Path]:
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
-    from lerl.report.plots import STYLE, save
+    from lerl.report.style import STYLE, save
 
     speeds = {row["name"]: row["ours"] for row in found["rows"] if row["name"].startswith("growth_")}
     if not speeds:

@@ -10,11 +10,14 @@ import numpy as np
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecEnv
 
-from lerl.config.schema import Config, DataConfig, PlannerConfig, SyntheticConfig, TrainConfig
+from lerl.agents.config import TrainConfig
+from lerl.config.schema import Config, DataConfig, SyntheticConfig
 from lerl.envs.config import SimulatorConfig
+from lerl.planners.config import PlannerConfig
 from lerl.planners.rules import build_planner
 from lerl.run.fitter import Fitter
-from lerl.run.rows import Row, Task
+from lerl.run.rows import Row
+from lerl.run.task import Task
 
 
 class NoOp(VecEnv):

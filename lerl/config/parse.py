@@ -18,8 +18,8 @@ import yaml
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from lerl.config.schema import MOST, RETIRED, Config
-from lerl.envs.checks import LARGEST_FLOAT, did_you_mean, placed
+from lerl.config.schema import RETIRED, Config
+from lerl.envs.checks import LARGEST_FLOAT, MOST, did_you_mean, placed
 
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
 

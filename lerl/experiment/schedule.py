@@ -22,10 +22,10 @@ from lerl.envs.files import write_whole
 from lerl.experiment.spec import AGAIN, TUNED, WORDS, Experiment, Unit, read_tuned
 from lerl.experiment.trial import ROWS, do, done, finished, keep_for, kept, populations, work
 from lerl.experiment.tune import SEARCH, differing, tune
-from lerl.run.fitter import check_rows
+from lerl.run.checks import check_rows
 from lerl.run.folder import holds_other
 from lerl.run.locks import locked
-from lerl.run.rows import Task
+from lerl.run.task import Task
 from lerl.run.workers import busy, ended, workers
 
 WORK = "work"

@@ -9,39 +9,27 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
-from rich.table import Table
 from scipy.stats import kendalltau  # type: ignore[import-untyped, unused-ignore]
 
 import lerl
 from lerl.config.schema import Config
-from lerl.envs.files import write_whole
-from lerl.envs.fitting.dynamics import PARAMETERS, SPREAD_SEED, Fitted, configured, read_fitted, with_spread
+from lerl.envs.fitting.dynamics import SPREAD_SEED, Fitted, configured, read_fitted, with_spread
 from lerl.envs.population import Population
 from lerl.files import RunError, read_table, resume_command
 from lerl.planners.llm.planner import MODELS
-from lerl.report.compare import (
-    Interval,
-    Results,
-    Summary,
-    bracket,
-    by_reward,
-    check_reference,
-    load_runs,
-    ratios,
-    rich_table,
-    summarize,
-)
+from lerl.report.bootstrap import Interval, Summary, by_reward, ratios, summarize
+from lerl.report.load import Results, check_reference, load_runs
 from lerl.run.evaluate import TRAINED, episodes, evaluated, judged, write_table
 from lerl.run.fitter import Fitter
 from lerl.run.folder import check_run, check_same
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
 from lerl.run.rollout import Stage
-from lerl.run.rows import Row, Task, population_of
+from lerl.run.rows import Row
+from lerl.run.task import Task, population_of
 from lerl.run.trust import read_config
 
 TOPICS = ("hidden", "categories")
@@ -52,7 +40,6 @@ FADES = {
     "mood.time_constant": "mood.spread",
 }
 """How fast something fades, and what is 0 where there is nothing to fade."""
-REPORT, PICTURE = "sensitivity.json", "sensitivity"
 AS_JUDGED, CENTRE = "as judged", "fitted"
 HOLDS, OPEN, TURNS = "holds", "open", "turns"
 
@@ -138,7 +125,7 @@ def sensitivity(
     seed: int = 0,
     trust: bool = False,
 ) -> Sensitivity:
-    """Play the agents of trained runs in every world, hold their rankings against the one as judged, and write both.
+    """Play the agents of trained runs in every world, and hold their rankings against the one as judged.
 
     Users, sessions and random draws are those of the runs' evaluation. Sessions are kept under `worlds-...` in `out`,
     one table for each world and run, so that what was interrupted, or is asked again with another reference, goes on
@@ -146,9 +133,9 @@ def sensitivity(
 
     Args:
         paths: run folders of one recipe that differ in their seed.
-        out: folder for sensitivity.json, and sensitivity.png and .svg.
+        out: folder of what is played, where an interrupted analysis goes on.
         reference: the row that the best other one is held against; the recipe's first where None.
-        bootstrap, seed: see `lerl.report.compare.summarize`. trust: see `lerl.run.trust.read_config`.
+        bootstrap, seed: see `lerl.report.bootstrap.summarize`. trust: see `lerl.run.trust.read_config`.
 
     Raises:
         RunError: runs that cannot be compared or were not trained to their end, or on users without a log.
@@ -187,8 +174,6 @@ def sensitivity(
             verdicts,
             notes,
         )
-        write_whole(out / REPORT, as_json(found) + "\n")
-        draw(found, out)
     return found
 
 
@@ -361,156 +346,3 @@ def _verdict(world: World, here: Summary, base: Summary, reference: str) -> Verd
 
 def _better_first(pair: tuple[str, str], sign: int) -> tuple[str, str]:
     return pair if sign > 0 else pair[::-1]
-
-
-def as_json(found: Sensitivity) -> str:
-    """All of it, for programs, with the number of worlds in which the ranking holds, is open and turns."""
-    counts = {ranking: found.count(ranking) for ranking in (HOLDS, OPEN, TURNS)}
-    return json.dumps(counts | asdict(found), indent=1, ensure_ascii=False, allow_nan=False)
-
-
-def table(found: Sensitivity) -> Table:
-    """One line for each world, for `lerl.report.compare.show`."""
-    headings = ["value", "first row", f"{found.reference} / best other", "best other", "tau", "ranking", "what changes"]
-    cells = [
-        [
-            f"{verdict.world.topics}: {verdict.world.parameter} {verdict.world.end}".rstrip(),
-            _value(verdict.world),
-            verdict.order[0],
-            _ratio(verdict.ratio),
-            verdict.best_other,
-            "n/a" if verdict.tau is None else f"{verdict.tau:.2f}",
-            "" if verdict is found.judged else verdict.ranking,
-            _changed(verdict),
-        ]
-        for verdict in (found.judged, *found.worlds)
-    ]
-    return rich_table("", "topics: parameter", headings, cells, "\n".join(_explained(found)))
-
-
-def _value(world: World) -> str:
-    return "" if world.value is None else f"{world.value:.4f}{'' if world.told else ' *'}"
-
-
-def _ratio(ratio: Interval) -> str:
-    return "n/a" if ratio["mean"] is None else f"{ratio['mean']:.3f} {bracket(ratio, 3)}"
-
-
-def _changed(verdict: Verdict) -> str:
-    """The first pair of rows that turns, else that is open, and how many more there are."""
-    pairs = verdict.turned or verdict.opened
-    if not pairs:
-        return ""
-    better, worse = pairs[0]
-    said = f"{worse} over {better}" if verdict.turned else f"{better}, {worse} not told apart"
-    return said + (f", {len(pairs) - 1} more" if len(pairs) > 1 else "")
-
-
-def _sample(found: Sensitivity) -> str:
-    seeds = f"{len(found.seeds)} seeds" if len(found.seeds) > 1 else "one seed"
-    return f"{found.users:,} evaluation users, {seeds}"
-
-
-def _explained(found: Sensitivity) -> list[str]:
-    return [
-        f"{_sample(found)}; 95 % intervals in brackets.",
-        "Agents are played as the runs trained them; none is trained again for these users.",
-        "Best other: the best row but the reference. tau: Kendall's, with the order of the rows as judged.",
-        "Values are in units of one item shown; * is not told by the log, its interval is what the log leaves open.",
-        f"{HOLDS}: rows told apart as judged (95 % interval) are told apart the same way; {OPEN}: some are not told "
-        f"apart; {TURNS}: some are told apart the other way round.",
-        *found.notes,
-    ]
-
-
-def verdict_lines(found: Sensitivity) -> list[str]:
-    """The verdict in words."""
-    if not found.told_apart:
-        return ["As judged no two rows are told apart: there is no ranking that could hold. Give more users or seeds."]
-    number = len(found.worlds)
-    said = [
-        f"The ranking as judged holds in {found.count(HOLDS)} of {number} worlds, is open in {found.count(OPEN)} and "
-        f"turns in {found.count(TURNS)}."
-    ]
-    for topics in TOPICS:
-        mine = [verdict for verdict in found.worlds if verdict.world.topics == topics]
-        said += _said_of(topics, mine)
-    return said
-
-
-def _said_of(topics: str, mine: Sequence[Verdict]) -> list[str]:
-    """What turns or opens the ranking on one axis of topics."""
-    centre = next((verdict for verdict in mine if verdict.world.parameter == CENTRE), None)
-    rankings = {verdict.ranking for verdict in mine}
-    if len(rankings) == 1 and (centre is not None or HOLDS in rankings):
-        return [f"topics {topics}: it {_is(mine[0].ranking)} everywhere"]
-    said = []
-    if centre is not None and centre.ranking != HOLDS:
-        said.append(f"topics {topics}: with the fitted users themselves it {_is(centre.ranking)} ({_changed(centre)})")
-    for ranking in (TURNS, OPEN):
-        ends: dict[str, list[str]] = {}
-        for verdict in mine:
-            if verdict.ranking == ranking and verdict is not centre:
-                ends.setdefault(verdict.world.parameter, []).append(verdict.world.end)
-        if ends:
-            names = ", ".join(f"{name} ({' and '.join(which)})" for name, which in ends.items())
-            said.append(f"topics {topics}: it {_is(ranking)} at {names}")
-    return said
-
-
-def _is(ranking: str) -> str:
-    return "is open" if ranking == OPEN else ranking
-
-
-_COLOURS = {HOLDS: "#0072B2", OPEN: "#9a9a9a", TURNS: "#D55E00"}
-_MARKS = {"": "o", "low": "<", "high": ">"}
-
-
-def draw(found: Sensitivity, folder: Path) -> list[Path]:
-    """Draw the ratio in every world with its interval into a folder, as PNG and SVG, and say which were written."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    from lerl.report.plots import STYLE, ratio_scale, save
-
-    there = {verdict.world.parameter for verdict in (found.judged, *found.worlds)}
-    names = [name for name in (AS_JUDGED, CENTRE, *(p.name for p in PARAMETERS)) if name in there]
-    every = [verdict.ratio for verdict in (found.judged, *found.worlds)]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.2, 0.3 * len(names) + 1.3), layout="constrained")
-        FigureCanvasAgg(figure)
-        panels = figure.subplots(1, 2, sharey=True)
-        for panel, topics in zip(panels, TOPICS, strict=True):
-            panel.axvline(1.0, color="#000000", lw=0.8)
-            for verdict in (found.judged, *found.worlds):
-                if verdict.world.topics == topics:
-                    _mark(panel, names.index(verdict.world.parameter), verdict)
-            ratio_scale(panel, every)
-            panel.set_title(f"topics {topics}", loc="left")
-            panel.set_xlabel(f"R_cum of {found.reference} / best other")
-            panel.tick_params(axis="y", length=0)
-            panel.spines["left"].set_visible(False)
-        panels[0].set_yticks(range(len(names)), names)
-        panels[0].set_ylim(len(names) - 0.4, -0.6)
-        shapes = {"lower end": "<", "upper end": ">", "neither": "o"}
-        legend = [
-            Line2D([], [], color=colour, marker="s", ms=4, label=f"ranking {name}") for name, colour in _COLOURS.items()
-        ]
-        legend += [
-            Line2D([], [], color="#000000", marker=mark, ms=4, lw=0, label=name) for name, mark in shapes.items()
-        ]
-        figure.legend(handles=legend, loc="outside lower center", ncols=6, frameon=False, fontsize=6.5)
-        figure.suptitle(f"{_sample(found)}; 95 % intervals; agents as trained", fontsize=7.5, x=0.01, ha="left")
-        return save(figure, folder / PICTURE)
-
-
-def _mark(panel: Any, place: int, verdict: Verdict) -> None:
-    ratio, colour = verdict.ratio, _COLOURS[verdict.ranking]
-    if ratio["mean"] is None:
-        return
-    height = place + {"": 0.0, "low": -0.16, "high": 0.16}[verdict.world.end]
-    if ratio["low"] is not None and ratio["high"] is not None:
-        panel.plot([ratio["low"], ratio["high"]], [height, height], color=colour, lw=1.4, solid_capstyle="butt")
-    panel.plot([ratio["mean"]], [height], _MARKS[verdict.world.end], color=colour, ms=4)

@@ -33,7 +33,7 @@ from lerl.run.evaluate import episodes, judged
 from lerl.run.fitter import Fitter
 from lerl.run.locks import locked
 from lerl.run.rollout import Stage
-from lerl.run.rows import Task
+from lerl.run.task import Task
 from lerl.run.workers import busy
 
 ROWS = "rows"

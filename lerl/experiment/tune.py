@@ -31,13 +31,15 @@ from lerl.envs.files import write_whole
 from lerl.envs.plugins import PluginError
 from lerl.envs.topics import ClusterError
 from lerl.files import RunError, read_table, reading
+from lerl.run.checks import check_rows
 from lerl.run.evaluate import write_table
-from lerl.run.fitter import DivergedError, Fitter, check_rows
+from lerl.run.fitter import DivergedError, Fitter
 from lerl.run.folder import holds_other
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
 from lerl.run.rollout import Played
-from lerl.run.rows import PLANNED, SASREC, Row, Task, parse_row, parse_rows
+from lerl.run.rows import PLANNED, SASREC, Row, parse_row, parse_rows
+from lerl.run.task import Task
 
 Floats = NDArray[np.float64]
 Space = dict[str, BaseDistribution]

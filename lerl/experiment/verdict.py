@@ -10,12 +10,9 @@ would not do: those of five seeds end at the luckiest one, whatever the level. R
 printed, and their intervals are corrected for their number (Bonferroni).
 """
 
-import csv
-import io
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +21,10 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.stats import t, trim_mean  # type: ignore[import-untyped, unused-ignore]
 
-from lerl.envs.files import write_whole
-from lerl.experiment.spec import KINDS, Experiment
+from lerl.experiment.spec import Experiment
 from lerl.experiment.trial import Done, done, finished, row_path
 from lerl.files import RunError
-from lerl.report.compare import bootstrap_weights
+from lerl.report.bootstrap import bootstrap_weights
 from lerl.report.lessons import marked
 
 Floats = NDArray[np.float64]
@@ -38,8 +34,6 @@ TO_BEAT = ("random+ppo", "round_robin+greedy")
 FLOOR, CEILING = "random", "privileged"
 ROOM = 1.1  # privileged over the best flat learner, below which a setting cannot tell agents apart
 METRICS = ("R_cum", "T_int", "R_sin", "normalised", "iqm")
-HEADINGS = {name: name for name in METRICS} | {"iqm": "interquartile mean, normalised"}
-DECIMALS = {"R_cum": 2, "T_int": 1, "R_sin": 3, "normalised": 2, "iqm": 2}
 
 
 @dataclass(frozen=True)
@@ -138,7 +132,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _World:
+class World:
     """Results under a setting: (L, U, S) R_cum, T_int and R_sin of L rows, U users and S seeds."""
 
     labels: list[str]
@@ -165,14 +159,14 @@ def judge(experiment: Experiment, out: Path, draws: int = 2000) -> list[Verdict]
     Args:
         experiment: what was to be done. out: its folder. draws: of the bootstrap.
     """
-    worlds = {setting: _read(experiment, out, setting) for setting in experiment.settings}
+    worlds = {setting: read(experiment, out, setting) for setting in experiment.settings}
     there = {setting: world for setting, world in worlds.items() if world is not None}
     held = {setting: _contenders(world) for setting, world in there.items()}
     count = sum(len(found) - 1 for found in held.values() if found)  # ratios and rooms
     return [_judged(setting, world, held[setting], draws, 5.0 / max(count, 1)) for setting, world in there.items()]
 
 
-def _read(experiment: Experiment, out: Path, setting: str) -> _World | None:
+def read(experiment: Experiment, out: Path, setting: str) -> World | None:
     tuned, asked = experiment.tuned(out), experiment.seeds(setting)
     found: dict[str, tuple[Done, set[int]]] = {}
     for label in experiment.labels(setting):
@@ -190,7 +184,7 @@ def _read(experiment: Experiment, out: Path, setting: str) -> _World | None:
     )
     labels = list(whole)
     means = [_by_user(whole[label][0].sessions, common) for label in labels]
-    return _World(
+    return World(
         labels,
         [experiment.kind(label) for label in labels],
         np.stack([one[0] for one in means]),
@@ -222,7 +216,7 @@ def _by_user(sessions: pl.DataFrame, seeds: Sequence[int]) -> tuple[Floats, Floa
     return shaped[0], shaped[1], shaped[2]
 
 
-def _judged(setting: str, world: _World, held: list[_Held], draws: int, tail: float) -> Verdict:
+def _judged(setting: str, world: World, held: list[_Held], draws: int, tail: float) -> Verdict:
     users, seeds = world.rewards.shape[1:]
     weights = _weights(users, seeds, draws, 0)
     of = {
@@ -302,7 +296,7 @@ def _mean_seconds(about: Sequence[dict[str, Any]]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _below(world: _World, drawn: Sequence[Floats]) -> list[str]:
+def _below(world: World, drawn: Sequence[Floats]) -> list[str]:
     if FLOOR not in world.labels:
         return []
     floor, (_, users, seeds) = world.labels.index(FLOOR), world.rewards.shape
@@ -310,7 +304,7 @@ def _below(world: _World, drawn: Sequence[Floats]) -> list[str]:
     return [label for row, label in enumerate(world.labels) if world.about[row][0]["steps"] and gaps[row].high < 0]
 
 
-def _contenders(world: _World) -> list[_Held]:
+def _contenders(world: World) -> list[_Held]:
     """The best hierarchical row, those it has to beat and the ceiling, where it is there; none where one is missing."""
     picking, judged = world.rewards[:, ::2].mean(axis=1), world.rewards[:, 1::2]  # (L, S) and (L, U, S)
     seeds = range(picking.shape[1])
@@ -358,152 +352,3 @@ def _logs(means: Floats) -> Floats:
 
 
 # what is written
-
-
-def write(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> list[Path]:
-    """Write report.md, report.tex, report.csv, report.json and the pictures into the experiment's folder."""
-    texts = {
-        "report.md": "\n".join(markdown(verdicts)) + "\n",
-        "report.tex": "\n".join(latex(verdicts)) + "\n",
-        "report.csv": _csv(verdicts),
-        "report.json": json.dumps([asdict(verdict) for verdict in verdicts], indent=1) + "\n",
-    }
-    for name, text in texts.items():
-        write_whole(out / name, text)
-    return [*(out / name for name in texts), *_draw(verdicts, experiment, out)]
-
-
-def markdown(verdicts: Sequence[Verdict]) -> list[str]:
-    """All settings, a table of scores and the ratios of each."""
-    lines = []
-    for verdict in verdicts:
-        lines += [f"## {verdict.setting}", "", f"{verdict.seen}. "]
-        lines[-1] += f"{verdict.line.partition(': ')[2][:1].upper()}{verdict.line.partition(': ')[2][1:]}."
-        if verdict.below:
-            lines[-1] += f" Below random: {', '.join(verdict.below)}."
-        if verdict.missing:
-            lines[-1] += f" Not there yet: {', '.join(verdict.missing)}."
-        names = [name for name in METRICS if name in verdict.scores[0].metrics]
-        lines += ["", f"| row | kind | {' | '.join(HEADINGS[name] for name in names)} | steps | seconds |"]
-        lines += [f"|---|---|{'---:|' * (len(names) + 2)}"]
-        for one in verdict.scores:
-            cells = [one.metrics[name].text(DECIMALS[name]) for name in names]
-            lines.append(f"| {one.name} | {one.kind} | {' | '.join(cells)} | {one.steps:,} | {_seconds(one)} |")
-        if verdict.ratios:
-            lines += ["", f"| R_cum of {verdict.best} over | row | ratio, {verdict.level:.2f} % interval |"]
-            lines += ["|---|---|---:|"]
-            lines += [f"| {one.against} | {one.row} | {one.ratio.text(3)} |" for one in verdict.ratios]
-        lines.append("")
-    return lines
-
-
-def _seconds(one: Scores) -> str:
-    return "" if one.fitting is None else f"{one.fitting:,.0f}"
-
-
-def latex(verdicts: Sequence[Verdict]) -> list[str]:
-    """A table for each setting, for a document that uses booktabs."""
-    lines = []
-    for verdict in verdicts:
-        names = [name for name in METRICS if name in verdict.scores[0].metrics]
-        heads = [HEADINGS[name].split(",")[0].replace("_", r"\_") for name in names]
-        lines += [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{ll{'r' * len(names)}}}", r"\toprule"]
-        lines += [f"row & kind & {' & '.join(heads)} " + r"\\", r"\midrule"]
-        for one in verdict.scores:
-            cells = [one.metrics[name].text(DECIMALS[name]) for name in names]
-            lines.append(f"{_escaped(one.name)} & {one.kind} & {' & '.join(cells)} " + r"\\")
-        lines += [r"\bottomrule", r"\end{tabular}"]
-        lines += [rf"\caption{{{_escaped(verdict.line)}. {verdict.seen}.}}"]
-        lines += [r"\end{table}", ""]
-    return lines
-
-
-def _escaped(text: str) -> str:
-    return "".join(rf"\{letter}" if letter in "_%&#$" else letter for letter in text)
-
-
-def _csv(verdicts: Sequence[Verdict]) -> str:
-    stream = io.StringIO()
-    table = csv.writer(stream, lineterminator="\n")
-    table.writerow(["setting", "row", "kind", "metric", "mean", "low", "high"])
-    for verdict in verdicts:
-        for one in verdict.scores:
-            for name, value in one.metrics.items():
-                table.writerow([verdict.setting, one.name, one.kind, name, value.mean, value.low, value.high])
-        for ratio in verdict.ratios:
-            value = ratio.ratio
-            table.writerow([verdict.setting, verdict.best, ratio.row, "ratio", value.mean, value.low, value.high])
-    return stream.getvalue()
-
-
-COLOURS = {
-    "floor": "#9a9a9a",
-    "ceiling": "#000000",
-    "flat learner": "#0072B2",
-    "practitioner": "#009E73",
-    "hierarchical": "#D55E00",
-    "other": "#CC79A7",
-}
-
-
-def _draw(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> list[Path]:
-    """Normalised scores of every setting, and how they are spread over users in the first one."""
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    from lerl.report.plots import STYLE, save
-
-    scored = [verdict for verdict in verdicts if "normalised" in verdict.scores[0].metrics]
-    if not scored:
-        return []
-    paths = []
-    with matplotlib.rc_context(STYLE):
-        heights = [len(verdict.scores) for verdict in scored]
-        figure = Figure(figsize=(5.2, 0.6 * len(scored) + 0.15 * sum(heights)), layout="constrained")
-        FigureCanvasAgg(figure)
-        panels = figure.subplots(len(scored), 1, squeeze=False, height_ratios=heights)[:, 0]
-        for axes, verdict in zip(panels, scored, strict=True):
-            _forest(axes, verdict)
-        panels[-1].set_xlabel("normalised score: random is 0, privileged 1")
-        there = {one.kind for verdict in scored for one in verdict.scores}
-        look: Any = {"marker": "o", "ms": 3, "lw": 1.2}
-        marks = [Line2D([], [], color=COLOURS[kind], label=kind, **look) for kind in KINDS if kind in there]
-        figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize=6.5)
-        paths += save(figure, out / "scores")
-        figure = Figure(figsize=(5.2, 3.2), layout="constrained")
-        FigureCanvasAgg(figure)
-        world = _read(experiment, out, scored[0].setting)
-        if world is not None:
-            _profiles(figure.subplots(), world, scored[0])
-            paths += save(figure, out / "profiles")
-    return paths
-
-
-def _forest(axes: Any, verdict: Verdict) -> None:
-    for place, one in enumerate(reversed(verdict.scores)):
-        value = one.metrics["normalised"]
-        axes.plot([value.low, value.high], [place, place], color=COLOURS[one.kind], lw=1.2)
-        axes.plot(value.mean, place, "o", color=COLOURS[one.kind], ms=3)
-    axes.set_yticks(range(len(verdict.scores)), [one.name for one in reversed(verdict.scores)], fontsize=6.5)
-    axes.set_ylim(-0.6, len(verdict.scores) - 0.4)
-    axes.axvline(0, color="#dcdcdc", lw=0.6, zorder=0)
-    axes.axvline(1, color="#dcdcdc", lw=0.6, zorder=0)
-    axes.set_title(f"{verdict.setting}: {verdict.seen}", loc="left")
-
-
-def _profiles(axes: Any, world: _World, verdict: Verdict) -> None:
-    """The share of users whose score is above each level, for the best row of each kind."""
-    score = world.rewards.mean(axis=2)
-    low, high = (score[world.labels.index(row)].mean() for row in (FLOOR, CEILING))
-    levels = np.linspace(-0.5, 1.5, 201)
-    for kind in KINDS:
-        rows = [one for one in verdict.scores if one.kind == kind]
-        if rows:
-            scaled = (score[world.labels.index(rows[0].row)] - low) / (high - low)
-            above = (scaled[None] > levels[:, None]).mean(axis=1)
-            axes.plot(levels, above, color=COLOURS[kind], lw=1.3, label=f"{rows[0].name} ({kind})")
-    axes.set(xlabel="normalised score of a user, mean over seeds", ylabel="share of users above", ylim=(0, 1))
-    axes.legend(frameon=False, fontsize=6.5)
-    axes.set_title(verdict.setting, loc="left")

@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lerl.agents.hierarchical import HierarchicalAgent
-from lerl.config.schema import Config, PlannerConfig
+from lerl.config.schema import Config
 from lerl.planners.base import PlanContexts, Plans
+from lerl.planners.config import PlannerConfig
 from lerl.planners.llm.guard import CHARACTERS
 from lerl.planners.llm.planner import MODELS, LLMPlanner
 from lerl.planners.llm.reflection import session_text
 from lerl.report.lessons import lessons
 from lerl.run.rollout import Played, Stage, sessions_of
-from lerl.run.rows import Row, Task, parse_rows
+from lerl.run.rows import Row, parse_rows
+from lerl.run.task import Task
 
 SESSIONS, STEPS = 256, 40_000  # that are played at most
 LESSON = "After four slates of one category clicks fell from five to none; rest it for eight slates, then return."

@@ -22,7 +22,8 @@ from lerl.planners.llm.traffic import Asked, Traffic
 from lerl.run.evaluate import judged
 from lerl.run.folder import check_run, check_same
 from lerl.run.rollout import Stage
-from lerl.run.rows import Task, parse_rows
+from lerl.run.rows import parse_rows
+from lerl.run.task import Task
 from lerl.run.trust import check_trust, read_config
 
 SHOWN = 8  # users judged that are named

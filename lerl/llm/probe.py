@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from lerl.config.schema import PlannerConfig
 from lerl.envs.catalog import Axis
 from lerl.envs.text import quoted
 from lerl.planners.base import PlanContexts
+from lerl.planners.config import PlannerConfig
 from lerl.planners.llm.guard import Guard, Question
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.planners.llm.prompt import Choice, Prompts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import textwrap
 import unicodedata
@@ -18,35 +17,31 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.text import Text
 from matplotlib.ticker import (
     EngFormatter,
-    FixedFormatter,
     FixedLocator,
-    FuncFormatter,
     MaxNLocator,
-    NullLocator,
     PercentFormatter,
 )
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import t as student_t
 
-from lerl.envs.files import write_whole
-from lerl.envs.text import visible
-from lerl.report.compare import (
-    Interval,
-    Results,
-    Summary,
-    by_reward,
-    check_reference,
-    load_runs,
-    ratios,
-    said_of,
-    summarize,
-)
-from lerl.report.fonts import fit_fonts, no_warning_per_letter
+from lerl.report.bootstrap import Interval, Summary, by_reward, ratios, summarize
 from lerl.report.lessons import UNTRAINED
+from lerl.report.load import Results, check_reference, load_runs
+from lerl.report.style import (
+    AREAS,
+    BLACK,
+    COLOURS,
+    GREY,
+    PALE,
+    STYLE,
+    WINE,
+    ratio_scale,
+    save,
+)
+from lerl.report.tables import said_of
 
 Floats = NDArray[np.float64]
 
@@ -57,28 +52,7 @@ CATEGORIES = 8
 
 _WIDTH = 4.6  # inches; text stays readable when a column shrinks it to 3.5
 _SMALL = 6.5  # points
-_BLACK, _WINE, _GREY, _PALE = "#000000", "#882255", "#9a9a9a", "#dcdcdc"
-# Okabe and Ito 2008, "Color Universal Design", without yellow, which is no colour for a line on white.
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", _BLACK, _WINE)
-_AREAS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", _WINE)
 _LEADER: dict[str, Any] = {"arrowstyle": "-", "lw": 0.4, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}
-STYLE: Any = {
-    "font.size": 8.0,
-    "axes.labelsize": 8.0,
-    "axes.titlesize": 7.5,
-    "axes.titley": 1.0,  # where nothing is in its way it is there anyway, once everything was measured
-    "xtick.labelsize": 7.0,
-    "ytick.labelsize": 7.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "lines.linewidth": 1.3,
-    "svg.hashsalt": "lerl",
-    "text.parse_math": False,  # names of categories may hold dollar signs
-    "savefig.dpi": 150.0,
-}
 
 
 @dataclass(frozen=True)
@@ -92,7 +66,7 @@ class _Look:
     reference: str
 
     def stands_out(self, row: str) -> bool:
-        return self.colours[row] != _GREY
+        return self.colours[row] != GREY
 
     def line(self, row: str) -> dict[str, Any]:
         """Keyword arguments of a row's line: grey lines lie below, rows that do not learn are dashed."""
@@ -124,9 +98,9 @@ def plot(
     One that there is nothing to draw for is left out: learning curves without a learning row, topics where none were
     written, learning curves without a second point, differences with one row. ``reference`` is the row whose reward is
     divided by the others' in differences; without it the first hierarchical row that learned. ``bootstrap`` and
-    ``seed`` are those of :func:`lerl.report.compare.summarize`.
+    ``seed`` are those of :func:`lerl.report.bootstrap.summarize`.
 
-    Errors are those of :func:`lerl.report.compare.load_runs`, and :class:`RunError` for a reference that is no row.
+    Errors are those of :func:`lerl.report.load.load_runs`, and :class:`RunError` for a reference that is no row.
     """
     results = load_runs(paths, allow_different)
     summary = summarize(results, bootstrap, seed)
@@ -209,7 +183,7 @@ def _satisfaction(results: Results, look: _Look) -> Figure:
     axes.xaxis.set_major_locator(_whole_steps(6))
     axes.set_xlim(1, max([2.0, *(end.x for end in ends)]))
     if not ends:
-        axes.text(0.5, 0.5, f"fewer than {MIN_SESSIONS} sessions", ha="center", transform=axes.transAxes, color=_GREY)
+        axes.text(0.5, 0.5, f"fewer than {MIN_SESSIONS} sessions", ha="center", transform=axes.transAxes, color=GREY)
     _label(axes, ends, look)
     over = "users and seeds" if len(results.seeds) > 1 else "users only"
     _caption(
@@ -244,7 +218,7 @@ def _differences(results: Results, summary: Summary, look: _Look) -> Figure | No
     if not rows:
         return None
     figure, axes = _figure(0.19 * len(rows) + 1.0, left=_margin(look) + 0.1, right=1.15, bottom=0.74, top=0.05)
-    axes.axvline(1.0, color=_BLACK, lw=0.8)
+    axes.axvline(1.0, color=BLACK, lw=0.8)
     for place, row in enumerate(rows):
         _interval_mark(axes, place, found[row], look.colours[row])
     axes.set_yticks(range(len(rows)), [look.names[row] for row in rows])
@@ -264,7 +238,7 @@ def _look(results: Results, summary: Summary, reference: str | None) -> _Look:
     chosen = _reference(results.agents, learned, order) if reference is None else reference
     check_reference(chosen, results.agents)
     shown = _highlighted(order, learned, chosen)
-    colours = {row: _GREY for row in results.agents} | _colours([row for row in results.agents if row in shown], chosen)
+    colours = {row: GREY for row in results.agents} | _colours([row for row in results.agents if row in shown], chosen)
     names = {row: said_of(row, results.untrained, _name(row)) for row in results.agents}
     return _Look(order, colours, names, learned, chosen)
 
@@ -289,9 +263,9 @@ def _highlighted(order: Sequence[str], learned: frozenset[str], reference: str) 
 
 def _colours(rows: Sequence[str], reference: str) -> dict[str, str]:
     """A colour of its own for each of at most HIGHLIGHTED rows; ceiling and floor keep theirs as the reference too."""
-    kept = {reference: _COLOURS[0], "privileged": _BLACK, "random": _WINE}
+    kept = {reference: COLOURS[0], "privileged": BLACK, "random": WINE}
     fixed = {row: colour for row, colour in kept.items() if row in rows}
-    free = iter([colour for colour in _COLOURS if colour not in fixed.values()])
+    free = iter([colour for colour in COLOURS if colour not in fixed.values()])
     return {row: fixed[row] if row in fixed else next(free) for row in rows}
 
 
@@ -300,7 +274,7 @@ def _mark_cap(axes: Axes, results: Results) -> None:
     cut = results.episodes.filter(pl.col("cut_by_cap"))["T_int"].to_numpy()
     if len(cut):
         cap = int(cut.max())
-        axes.axvline(cap, color=_BLACK, lw=0.8, ls=":")
+        axes.axvline(cap, color=BLACK, lw=0.8, ls=":")
         place: Any = {"textcoords": "offset points", "ha": "right", "fontsize": _SMALL}
         axes.annotate(f"step cap {cap}", (cap, 1.02), (-3, 2), **place)
 
@@ -393,7 +367,7 @@ def _stack(panel: Axes, shares: pl.DataFrame, names: Sequence[str]) -> None:
     for (name,), mine in shares.filter(pl.col("name").is_in(names)).partition_by("name", as_dict=True).items():
         areas[names.index(name), np.searchsorted(steps, mine["step"].to_numpy())] = mine["share"].to_numpy()
     areas[-1] = np.maximum(0.0, 1.0 - areas.sum(axis=0))
-    panel.stackplot(steps, areas, colors=[*_AREAS[: len(names)], _PALE], lw=0.2, edgecolor="white")
+    panel.stackplot(steps, areas, colors=[*AREAS[: len(names)], PALE], lw=0.2, edgecolor="white")
 
 
 def _scale_panel(panel: Axes, last: int) -> None:
@@ -430,24 +404,6 @@ def _interval_mark(axes: Axes, place: int, ratio: Interval, colour: str) -> None
         text += f"  [{low:.2f}, {high:.2f}]"
     axes.plot([mean], [place], "o", color=colour, ms=4)
     axes.text(1.03, place, text, transform=axes.get_yaxis_transform(), va="center", fontsize=_SMALL)
-
-
-def ratio_scale(axes: Axes, found: Sequence[Interval]) -> None:
-    """A log axis where ratios span more than a factor of three, with ticks that read as ratios."""
-    values = [1.0, *(value for ratio in found for value in (ratio["mean"], ratio["low"], ratio["high"]) if value)]
-    low, high = min(values), max(values)
-    if high / low > 3:
-        axes.set_xscale("log")
-        axes.set_xlim(low / 1.1, high * 1.1)
-        steps = (1, 1.5, 2, 3, 5, 7) if high / low < 12 else (1, 2, 5)
-        ticks = [m * 10.0**e for e in range(-3, 4) for m in steps if low / 1.1 <= m * 10.0**e <= high * 1.1]
-        axes.xaxis.set_major_locator(FixedLocator(ticks))
-        axes.xaxis.set_minor_locator(NullLocator())
-    else:
-        room = 0.05 * max(high - low, 0.02)
-        axes.set_xlim(low - room, high + room)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _band(axes: Axes, steps: Floats, mean: Floats, half: Floats, row: str, look: _Look) -> None:
@@ -492,7 +448,7 @@ def _name(row: str) -> str:
 
 def _ink(colour: str) -> tuple[float, float, float]:
     """A line's colour, darker, as thin letters need it."""
-    red, green, blue = to_rgb(colour if colour != _GREY else "#777777")
+    red, green, blue = to_rgb(colour if colour != GREY else "#777777")
     return 0.8 * red, 0.8 * green, 0.8 * blue
 
 
@@ -541,33 +497,3 @@ def _caption(figure: Figure, text: str) -> None:
     wrapped = "\n".join(textwrap.wrap(text, int(figure.get_figwidth() * 72 / (0.58 * _SMALL))))
     below = figure.subplotpars.bottom - 0.46 / figure.get_figheight()
     figure.text(0.02, below, wrapped, fontsize=_SMALL, color="#555555", va="top")
-
-
-def _show_names(figure: Figure) -> None:
-    """Draw names of others without what no picture can show, and what makes an SVG file unreadable."""
-    for text in figure.findobj(Text):
-        text.set_text(visible(text.get_text()))
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
-        words = axis.get_major_formatter()
-        if isinstance(words, FixedFormatter | FuncFormatter):  # they write the ticks' texts anew
-            axis.set_major_formatter(FuncFormatter(lambda x, place, words=words: visible(words(x, place))))
-
-
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write both formats without date or version, so that equal pictures are equal files."""
-    _show_names(figure)
-    kinds: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
-    with no_warning_per_letter():
-        drawn = {kind: _drawn(figure, kind, metadata) for kind, metadata in kinds.items()}
-        if fit_fonts(figure):
-            drawn = {kind: _drawn(figure, kind, metadata) for kind, metadata in kinds.items()}
-    files = [stem.with_name(f"{stem.name}.{kind}") for kind in kinds]
-    for file, content in zip(files, drawn.values(), strict=True):
-        write_whole(file, content)
-    return files
-
-
-def _drawn(figure: Figure, kind: str, metadata: dict[str, Any]) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format=kind, metadata=metadata)
-    return stream.getvalue()

@@ -21,7 +21,8 @@ from lerl.run.folder import check_run, check_same
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
 from lerl.run.rollout import Played, Stage
-from lerl.run.rows import Row, Task, parse_rows
+from lerl.run.rows import Row, parse_rows
+from lerl.run.task import Task
 from lerl.run.trust import read_config
 
 TABLES = ("episodes", "steps", "items", "exposure")

@@ -1,7 +1,6 @@
 """Fitting one row: what its planner learns from sessions, what its policy learns, and both kept in a folder."""
 
 import copy
-import dataclasses
 import io
 import json
 import warnings
@@ -23,8 +22,6 @@ from lerl.agents.learners.checkpoint import freeze, thaw
 from lerl.agents.learners.encoders import CategoryEncoder, build_encoder
 from lerl.agents.learners.registry import (
     Scorer,
-    check_device,
-    check_learner,
     load_policy,
     new_agent,
     new_model,
@@ -41,13 +38,14 @@ from lerl.files import reading, resume_command
 from lerl.planners.base import Planner, Sessions, check_state
 from lerl.planners.llm.distilled import DistilledPlanner
 from lerl.planners.llm.guard import Guard
-from lerl.planners.llm.planner import MODELS, LLMPlanner, build_model, check_model
+from lerl.planners.llm.planner import MODELS, LLMPlanner, build_model
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.rules import build_planner
 from lerl.report.lessons import SHARE, lessons
 from lerl.run.folder import Checkpoint, patient
 from lerl.run.rollout import Played, Stage, sessions_of
-from lerl.run.rows import SASREC, Row, Task
+from lerl.run.rows import SASREC, Row
+from lerl.run.task import Task
 
 LOTS = 2  # in which a planner is given sessions that says nothing of its own
 MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -479,45 +477,6 @@ def build_agent(row: Row, task: Task) -> Agent:
     with blamed(f"agents names {name!r}, but {made.__name__}(setting, count)"):
         agent = made(setting, count)
     return agent
-
-
-def check_rows(task: Task, rows: Sequence[Row]) -> None:
-    """Refuse what does not fit before anything is written: every planner and agent acts for two training users.
-
-    Raises:
-        ValueError: a learner is not for such a task, or there is no GPU to learn on.
-        PluginError: a class of somebody's own fails or gives a wrong answer.
-        PlanError: a planner gives no plan.
-    """
-    check_device(task.config.train.device)
-    for row in rows:
-        if row.learner is not None:
-            check_learner(row.label, row.learner, len(task.population.catalog), task.config.env.slate_size)
-    evaluation = dataclasses.replace(task.config.evaluation, batch_size=2)
-    few = dataclasses.replace(task, config=dataclasses.replace(task.config, evaluation=evaluation))
-    fitter = Fitter(few, Path(), lambda *_: None)
-    for row in {(row.planner, row.baseline): row for row in rows}.values():
-        if row.baseline == SASREC:
-            _check_known(row, task)
-            continue
-        if row.baseline is not None:
-            fitter.stage.rehearse(build_agent(row, few))
-            continue
-        if row.planner in MODELS:  # an endpoint that fails must not keep a run from starting
-            check_model(row.planner, task.config.planner, len(task.axis.names))
-            continue
-        planner = build_planner(row.planner, task.config.planner.size, task.seed("planner")) if row.planner else None
-        fitter.stage.rehearse(fitter._agent(planner, None, 0.0, row.label))
-
-
-def _check_known(row: Row, task: Task) -> None:
-    """Refuse to rank next items where there is no log, or nothing in it to learn from."""
-    clicks = clicked(task.population.known(task.population.users("train")))
-    if task.config.data.path is None or sum(map(bool, map(len, clicks))) < 2:
-        raise ValueError(
-            f"{row.label} learns from what a log knows of training users' clicks, and {task.population.name} "
-            "users have no such log; give --data.path FOLDER, prepared from one, or leave the row out of agents"
-        )
 
 
 def _joined(rounds: list[Sessions]) -> Sessions:

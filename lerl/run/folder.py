@@ -18,7 +18,8 @@ from lerl.files import AFRESH, RunError, read_about, reading, resume_command
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.run.locks import LOCK
-from lerl.run.rows import Task, parse_rows
+from lerl.run.rows import parse_rows
+from lerl.run.task import Task
 
 FORMAT = 1
 """Of run folders; a later lerl that lays them out in another way counts it up."""

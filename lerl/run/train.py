@@ -19,12 +19,14 @@ from lerl.planners.llm.guard import ReplayError
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.llm.traffic import planner_file
+from lerl.run.checks import check_rows
 from lerl.run.evaluate import TABLES, TRAINED, judge, write_table
-from lerl.run.fitter import CURVE, Fitter, check_rows
+from lerl.run.fitter import CURVE, Fitter
 from lerl.run.folder import FORMAT, check_run, check_same, check_vacant, packages
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
-from lerl.run.rows import Row, Task, parse_rows
+from lerl.run.rows import Row, parse_rows
+from lerl.run.task import Task
 from lerl.run.trust import read_config, sign
 
 CURVES = "curves.parquet"

@@ -21,7 +21,7 @@ from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.logs.times import LATEST
 from lerl.envs.store import OWN_LOGS, PICTURE, load_population
 from lerl.report.metrics import gini
-from lerl.report.plots import STYLE, save
+from lerl.report.style import STYLE, save
 
 _BLUE, _ORANGE, _INK = "#0072B2", "#D55E00", "#555555"
 _SHOWN = 12

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lerl.envs.draws import seed_from
-from lerl.report.plots import STYLE, save
+from lerl.report.style import STYLE, save
 from lerl.users.events import Events
 
 DRAWS = 1000
@@ -25,7 +25,7 @@ REFERENCE = "running means"
 """The strong baseline, which gains are over."""
 
 Floats = NDArray[np.float64]
-_COLOURS = {REFERENCE: "#9a9a9a", "boosted trees": "#0072B2"}
+COLOURS = {REFERENCE: "#9a9a9a", "boosted trees": "#0072B2"}
 _MODEL = "#D55E00"
 
 
@@ -322,7 +322,7 @@ def draw(found: Judgement, title: str, stem: Path) -> list[Path]:
         top = min(1.0, 1.08 * max(float(curve.max()) for curve in found.curves.values()))
         axes.plot([0, top], [0, top], color="#dcdcdc", lw=1, zorder=0)
         for name, curve in found.curves.items():
-            axes.plot(*curve, marker="o", ms=3, lw=1, color=_COLOURS.get(name, _MODEL), label=_label(found, name))
+            axes.plot(*curve, marker="o", ms=3, lw=1, color=COLOURS.get(name, _MODEL), label=_label(found, name))
         axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted chance of a click", ylabel="share of clicks")
         axes.legend(frameon=False, fontsize=6.5, loc="upper left", title="calibration error", title_fontsize=6.5)
         axes.set_title(title, loc="left", color="#555555")

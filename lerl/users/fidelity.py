@@ -342,7 +342,7 @@ def draw(found: Fidelity, page: Mapping[str, Any], name: str, folder: Path) -> l
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from lerl.report.plots import STYLE, save
+    from lerl.report.style import STYLE, save
 
     real, selves, background = page["real"], page["simulated"], page["background"]
     with matplotlib.rc_context(STYLE):

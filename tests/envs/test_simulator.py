@@ -525,9 +525,9 @@ def test_slates_that_would_leave_the_arrays_are_refused(build: Any):
 def test_compiled_steps_equal_their_plain_python(agree: Any):
     rng = np.random.default_rng(0)
     seeds, sessions, steps = np.array([1, 2**63], np.uint64), np.array([0, 5]), np.array([0, 2], np.int32)
-    agree(kernels_module._draw_users, seeds, sessions, 40)
-    agree(kernels_module._streams, seeds, sessions, steps)
-    keys = kernels_module._streams(seeds, sessions, steps)[:, draws.CLICK]
+    agree(kernels_module.draw_users, seeds, sessions, 40)
+    agree(kernels_module.streams, seeds, sessions, steps)
+    keys = kernels_module.streams(seeds, sessions, steps)[:, draws.CLICK]
     agree(kernels_module._uniforms, keys)
     shown = np.array([[-1] * 9, [0, 1, 2, 3, -1, -1, -1, -1, -1]], np.int32)
     slates = np.array([[4, 4, 5], [1, 6, 6]], np.int32)
@@ -536,7 +536,7 @@ def test_compiled_steps_equal_their_plain_python(agree: Any):
     slates = np.array([[4, -1, 5], [-1, 6, 0]], np.int32)
     chance, topics = rng.random((2, 3)), np.array([[0, 1]] * 4 + [[1, -1]] * 3, np.int32)
     levels = rng.random((2, 2)).astype(np.float32)
-    agree(kernels_module._weary, chance, slates, topics, levels, levels[0], levels[1], 1.5, 0.5)
+    agree(kernels_module.weary, chance, slates, topics, levels, levels[0], levels[1], 1.5, 0.5)
     for rating in (True, False):
         agree(kernels_module._react, slates, chance, keys, rating)
     counts, sums, log = np.zeros((2, 2), np.int32), np.zeros((2, 2), np.float32), np.full((2, 9), -1, np.float32)
@@ -559,7 +559,7 @@ def test_a_step_in_plain_python_is_the_compiled_step(small: Population, monkeypa
     items = np.random.default_rng(0).integers(60, size=(6, 8, 3))
     states, outcomes = [], []
     for plain in (False, True):
-        for name in ("_prepare", "_live", "_leave", "_clear") if plain else ():
+        for name in ("begin_step", "live", "leave", "clear") if plain else ():
             monkeypatch.setattr(simulator, name, getattr(simulator, name).py_func)
         state = begin(users, range(8))
         for slates in items:

@@ -15,9 +15,11 @@ import polars as pl
 import pytest
 import yaml
 
-from lerl.config.schema import Config, DataConfig, EvaluationConfig, PlannerConfig, SyntheticConfig, TrainConfig
+from lerl.agents.config import TrainConfig
+from lerl.config.schema import Config, DataConfig, EvaluationConfig, SyntheticConfig
 from lerl.envs.config import SimulatorConfig
-from tests.planners.chat_server import ChatServer, expert
+from lerl.planners.config import PlannerConfig
+from tests.planners.llm.chat_server import ChatServer, expert
 
 CAP = 60
 CATEGORIES = [

@@ -1,0 +1,177 @@
+"""What an experiment showed, written: tables, numbers and pictures."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lerl.envs.files import write_whole
+from lerl.experiment.spec import KINDS, Experiment
+from lerl.experiment.verdict import (
+    CEILING,
+    FLOOR,
+    METRICS,
+    Scores,
+    Verdict,
+    World,
+    read,
+)
+
+HEADINGS = {name: name for name in METRICS} | {"iqm": "interquartile mean, normalised"}
+
+
+DECIMALS = {"R_cum": 2, "T_int": 1, "R_sin": 3, "normalised": 2, "iqm": 2}
+
+
+def write(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> list[Path]:
+    """Write report.md, report.tex, report.csv, report.json and the pictures into the experiment's folder."""
+    texts = {
+        "report.md": "\n".join(markdown(verdicts)) + "\n",
+        "report.tex": "\n".join(latex(verdicts)) + "\n",
+        "report.csv": _csv(verdicts),
+        "report.json": json.dumps([asdict(verdict) for verdict in verdicts], indent=1) + "\n",
+    }
+    for name, text in texts.items():
+        write_whole(out / name, text)
+    return [*(out / name for name in texts), *_draw(verdicts, experiment, out)]
+
+
+def markdown(verdicts: Sequence[Verdict]) -> list[str]:
+    """All settings, a table of scores and the ratios of each."""
+    lines = []
+    for verdict in verdicts:
+        lines += [f"## {verdict.setting}", "", f"{verdict.seen}. "]
+        lines[-1] += f"{verdict.line.partition(': ')[2][:1].upper()}{verdict.line.partition(': ')[2][1:]}."
+        if verdict.below:
+            lines[-1] += f" Below random: {', '.join(verdict.below)}."
+        if verdict.missing:
+            lines[-1] += f" Not there yet: {', '.join(verdict.missing)}."
+        names = [name for name in METRICS if name in verdict.scores[0].metrics]
+        lines += ["", f"| row | kind | {' | '.join(HEADINGS[name] for name in names)} | steps | seconds |"]
+        lines += [f"|---|---|{'---:|' * (len(names) + 2)}"]
+        for one in verdict.scores:
+            cells = [one.metrics[name].text(DECIMALS[name]) for name in names]
+            lines.append(f"| {one.name} | {one.kind} | {' | '.join(cells)} | {one.steps:,} | {_seconds(one)} |")
+        if verdict.ratios:
+            lines += ["", f"| R_cum of {verdict.best} over | row | ratio, {verdict.level:.2f} % interval |"]
+            lines += ["|---|---|---:|"]
+            lines += [f"| {one.against} | {one.row} | {one.ratio.text(3)} |" for one in verdict.ratios]
+        lines.append("")
+    return lines
+
+
+def _seconds(one: Scores) -> str:
+    return "" if one.fitting is None else f"{one.fitting:,.0f}"
+
+
+def latex(verdicts: Sequence[Verdict]) -> list[str]:
+    """A table for each setting, for a document that uses booktabs."""
+    lines = []
+    for verdict in verdicts:
+        names = [name for name in METRICS if name in verdict.scores[0].metrics]
+        heads = [HEADINGS[name].split(",")[0].replace("_", r"\_") for name in names]
+        lines += [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{ll{'r' * len(names)}}}", r"\toprule"]
+        lines += [f"row & kind & {' & '.join(heads)} " + r"\\", r"\midrule"]
+        for one in verdict.scores:
+            cells = [one.metrics[name].text(DECIMALS[name]) for name in names]
+            lines.append(f"{_escaped(one.name)} & {one.kind} & {' & '.join(cells)} " + r"\\")
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        lines += [rf"\caption{{{_escaped(verdict.line)}. {verdict.seen}.}}"]
+        lines += [r"\end{table}", ""]
+    return lines
+
+
+def _escaped(text: str) -> str:
+    return "".join(rf"\{letter}" if letter in "_%&#$" else letter for letter in text)
+
+
+def _csv(verdicts: Sequence[Verdict]) -> str:
+    stream = io.StringIO()
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(["setting", "row", "kind", "metric", "mean", "low", "high"])
+    for verdict in verdicts:
+        for one in verdict.scores:
+            for name, value in one.metrics.items():
+                table.writerow([verdict.setting, one.name, one.kind, name, value.mean, value.low, value.high])
+        for ratio in verdict.ratios:
+            value = ratio.ratio
+            table.writerow([verdict.setting, verdict.best, ratio.row, "ratio", value.mean, value.low, value.high])
+    return stream.getvalue()
+
+
+COLOURS = {
+    "floor": "#9a9a9a",
+    "ceiling": "#000000",
+    "flat learner": "#0072B2",
+    "practitioner": "#009E73",
+    "hierarchical": "#D55E00",
+    "other": "#CC79A7",
+}
+
+
+def _draw(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> list[Path]:
+    """Normalised scores of every setting, and how they are spread over users in the first one."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    from lerl.report.style import STYLE, save
+
+    scored = [verdict for verdict in verdicts if "normalised" in verdict.scores[0].metrics]
+    if not scored:
+        return []
+    paths = []
+    with matplotlib.rc_context(STYLE):
+        heights = [len(verdict.scores) for verdict in scored]
+        figure = Figure(figsize=(5.2, 0.6 * len(scored) + 0.15 * sum(heights)), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(len(scored), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, verdict in zip(panels, scored, strict=True):
+            _forest(axes, verdict)
+        panels[-1].set_xlabel("normalised score: random is 0, privileged 1")
+        there = {one.kind for verdict in scored for one in verdict.scores}
+        look: Any = {"marker": "o", "ms": 3, "lw": 1.2}
+        marks = [Line2D([], [], color=COLOURS[kind], label=kind, **look) for kind in KINDS if kind in there]
+        figure.legend(handles=marks, loc="outside lower center", ncols=3, frameon=False, fontsize=6.5)
+        paths += save(figure, out / "scores")
+        figure = Figure(figsize=(5.2, 3.2), layout="constrained")
+        FigureCanvasAgg(figure)
+        world = read(experiment, out, scored[0].setting)
+        if world is not None:
+            _profiles(figure.subplots(), world, scored[0])
+            paths += save(figure, out / "profiles")
+    return paths
+
+
+def _forest(axes: Any, verdict: Verdict) -> None:
+    for place, one in enumerate(reversed(verdict.scores)):
+        value = one.metrics["normalised"]
+        axes.plot([value.low, value.high], [place, place], color=COLOURS[one.kind], lw=1.2)
+        axes.plot(value.mean, place, "o", color=COLOURS[one.kind], ms=3)
+    axes.set_yticks(range(len(verdict.scores)), [one.name for one in reversed(verdict.scores)], fontsize=6.5)
+    axes.set_ylim(-0.6, len(verdict.scores) - 0.4)
+    axes.axvline(0, color="#dcdcdc", lw=0.6, zorder=0)
+    axes.axvline(1, color="#dcdcdc", lw=0.6, zorder=0)
+    axes.set_title(f"{verdict.setting}: {verdict.seen}", loc="left")
+
+
+def _profiles(axes: Any, world: World, verdict: Verdict) -> None:
+    """The share of users whose score is above each level, for the best row of each kind."""
+    score = world.rewards.mean(axis=2)
+    low, high = (score[world.labels.index(row)].mean() for row in (FLOOR, CEILING))
+    levels = np.linspace(-0.5, 1.5, 201)
+    for kind in KINDS:
+        rows = [one for one in verdict.scores if one.kind == kind]
+        if rows:
+            scaled = (score[world.labels.index(rows[0].row)] - low) / (high - low)
+            above = (scaled[None] > levels[:, None]).mean(axis=1)
+            axes.plot(levels, above, color=COLOURS[kind], lw=1.3, label=f"{rows[0].name} ({kind})")
+    axes.set(xlabel="normalised score of a user, mean over seeds", ylabel="share of users above", ylim=(0, 1))
+    axes.legend(frameon=False, fontsize=6.5)
+    axes.set_title(verdict.setting, loc="left")

@@ -1,0 +1,282 @@
+"""Intervals: what remains when users and seeds are drawn again."""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple, NotRequired, TypedDict
+
+import numpy as np
+import polars as pl
+
+from lerl.files import RunError
+from lerl.report import metrics
+from lerl.report.load import EPISODE_METRICS, Fallback, Floats, Ints, Results, Undertrained, check_reference, plain
+
+DIFFERENCE_METRICS = ("T_int", "R_cum", "R_sin", "satisfaction_mean")
+
+
+MOST_DRAWS = 100_000
+
+
+LEVEL = 95.0  # per cent of the bootstrap draws that an interval holds
+
+
+class Interval(TypedDict):
+    """A mean over users and seeds with its 95 % interval; None where it is not defined."""
+
+    mean: float | None
+    low: float | None
+    high: float | None
+
+
+class Difference(TypedDict):
+    """Row a against row b: mean(a) - mean(b) and mean(a) / mean(b), each with its paired 95 % interval."""
+
+    a: str
+    b: str
+    metric: str
+    mean: float | None
+    ratio: float | None
+    low: float | None
+    high: float | None
+    ratio_low: float | None
+    ratio_high: float | None
+
+
+class Summary(TypedDict):
+    """The content of summary.json: metrics per row, paired differences for every two rows, of rows for which a rule
+    planned in a chat model's place, how often, rows that had too few steps to learn, and other notes."""
+
+    agents: dict[str, dict[str, Interval]]
+    differences: list[Difference]
+    fallbacks: NotRequired[dict[str, Fallback]]
+    untrained: NotRequired[dict[str, Undertrained]]
+    notes: NotRequired[list[str]]
+
+
+class _Weights(NamedTuple):
+    """How often each user and each seed is in each bootstrap draw; the first row is the sample itself."""
+
+    users: Floats  # (B + 1, U)
+    seeds: Floats  # (B + 1, S)
+
+
+def summarize(results: Results, bootstrap: int = 2000, seed: int = 0) -> Summary:
+    """Means, paired differences and paired ratios of all rows, with 95 % bootstrap intervals.
+
+    The bootstrap is two-way: each of the ``bootstrap`` draws takes users with replacement and, independently, seeds
+    with replacement (Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1). All rows share the draws,
+    so that differences and ratios are paired. Replicates are averaged within user and seed first. Intervals run from
+    the 2.5th to the 97.5th percentile of the draws. With one seed only users are drawn, and the interval says nothing
+    about other seeds. With S seeds, when S is small, the seeds' part of it is rough, and too narrow on average: the
+    bootstrap's standard error of a mean of S is sqrt((S - 1) / S) of what it should be.
+
+    Booleans become shares. ``normalised`` is there when the rows ``random`` and ``privileged`` are, as a ratio of means
+    inside each draw. What is not defined is None: ratios where mean(b) is not positive, and intervals of which a draw
+    is not defined.
+
+    Catalogue coverage and Gini are those of each seed's system over all evaluation users, averaged over seeds. A draw
+    with replacement has fewer users, so that it shows fewer items, and percentiles of the draws would lie beside the
+    estimate. Their intervals therefore resample, with the same draws, each user's influence: what leaving that user out
+    changes. They are centred on the estimate, and their variance is the jackknife's, on average not below the true one
+    (Efron and Stein 1981, "The jackknife estimate of variance", Annals of Statistics 9).
+
+    The result is ready for JSON, rounded to 10 significant digits, and the same for the same input and ``seed`` in
+    whatever order the runs were given.
+    """
+    if not 1 <= bootstrap <= MOST_DRAWS:
+        raise RunError(f"bootstrap must be from 1 to {MOST_DRAWS:,} draws, given {bootstrap:,}")
+    draws = _all_draws(results, bootstrap, seed)
+    agents = {
+        agent: {name: _interval(values[:, row]) for name, values in draws.items()}
+        for row, agent in enumerate(results.agents)
+    }
+    pairs = itertools.combinations(enumerate(results.agents), 2)
+    differences = [
+        _difference(a, b, name, draws[name][:, i], draws[name][:, j])
+        for (i, a), (j, b) in pairs
+        for name in DIFFERENCE_METRICS
+    ]
+    made: Summary = {"agents": agents, "differences": differences}
+    if results.fallbacks:
+        made["fallbacks"] = results.fallbacks
+    if results.untrained:
+        made["untrained"] = results.untrained
+    if results.notes:
+        made["notes"] = results.notes
+    return made
+
+
+def ratios(summary: Summary, reference: str, metric: str = "R_cum") -> dict[str, Interval]:
+    """Paired ratio mean(reference) / mean(row) to every other row, by row; None where it is not defined.
+
+    Raises :class:`RunError` if there is no row ``reference``.
+    """
+    check_reference(reference, summary["agents"])
+    found: dict[str, Interval] = {}
+    for entry in summary["differences"]:
+        if entry["metric"] == metric and entry["a"] == reference:
+            found[entry["b"]] = {"mean": entry["ratio"], "low": entry["ratio_low"], "high": entry["ratio_high"]}
+        elif entry["metric"] == metric and entry["b"] == reference:
+            found[entry["a"]] = _inverse(entry)
+    return found
+
+
+def by_reward(summary: Summary) -> list[str]:
+    """The rows, highest mean R_cum first."""
+    return sorted(summary["agents"], key=lambda row: -number(summary["agents"][row]["R_cum"]["mean"], -np.inf))
+
+
+def _all_draws(results: Results, bootstrap: int, seed: int) -> dict[str, Floats]:
+    """Every metric's value for every draw and row, (B + 1, A); the first is the estimate."""
+    users = np.sort(results.episodes["user"].unique().to_numpy())
+    weights = bootstrap_weights(len(users), len(results.seeds), bootstrap, np.random.default_rng(seed))
+    draws = _mean_draws(_user_seed_means(results), weights)
+    draws |= _exposure_draws(results, users, weights)
+    if {"random", "privileged"} <= set(results.agents):
+        floor, ceiling = (draws["R_cum"][:, [results.agents.index(row)]] for row in ("random", "privileged"))
+        draws["normalised"] = metrics.normalised(draws["R_cum"], floor, ceiling)
+    return draws
+
+
+def bootstrap_weights(users: int, seeds: int, bootstrap: int, rng: np.random.Generator) -> _Weights:
+    """How often each user and each seed is in each draw, (B + 1, U) and (B + 1, S); the first row is the sample."""
+    drawn_users = rng.multinomial(users, np.full(users, 1.0 / users), size=bootstrap)
+    drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=bootstrap)
+    with_sample = (np.vstack([np.ones(drawn.shape[1]), drawn]) for drawn in (drawn_users, drawn_seeds))
+    return _Weights(*with_sample)
+
+
+def _user_seed_means(results: Results) -> Floats:
+    """Episode metrics averaged over replicates, (A, U, S, M); nan where a session has no value."""
+    order = ["agent", "user", "seed"]
+    means = (
+        results.episodes.with_columns(pl.col("agent").cast(pl.Enum(results.agents)))
+        .with_columns(pl.col(EPISODE_METRICS).cast(pl.Float64).fill_nan(None))
+        .sort(*order, "replicate")
+        .group_by(order, maintain_order=True)
+        .agg(pl.col(EPISODE_METRICS).mean())
+    )
+    values = means.select(pl.col(EPISODE_METRICS).fill_null(float("nan"))).to_numpy()
+    return values.reshape(len(results.agents), -1, len(results.seeds), len(EPISODE_METRICS))
+
+
+def _mean_draws(values: Floats, weights: _Weights) -> dict[str, Floats]:
+    """Weighted means of (A, U, S, M) values over users and seeds, by metric (B + 1, A); nan has no weight."""
+    there = ~np.isnan(values)
+    total = _weighted_sums(np.where(there, values, 0.0), weights)
+    count = _weighted_sums(there.astype(np.float64), weights)
+    means = np.where(count > 0, total / np.where(count > 0, count, 1.0), np.nan)  # (B + 1, A, M)
+    return {name: means[:, :, i] for i, name in enumerate(EPISODE_METRICS)}
+
+
+def _weighted_sums(values: Floats, weights: _Weights) -> Floats:
+    """Sum over users and seeds of (A, U, S, M) values times their weights, (B + 1, A, M)."""
+    rows, users, seeds, names = values.shape
+    over_users = weights.users @ values.transpose(1, 0, 2, 3).reshape(users, -1)
+    return np.asarray(np.einsum("bs,basm->bam", weights.seeds, over_users.reshape(-1, rows, seeds, names)))
+
+
+def _exposure_draws(results: Results, users: Ints, weights: _Weights) -> dict[str, Floats]:
+    """Catalogue coverage and Gini by draw and row, (B + 1, A) each; :func:`summarize` says how users are resampled."""
+    shape = (2, len(results.agents), len(results.seeds))
+    estimate, without = np.full(shape, np.nan), np.full((*shape, len(users)), np.nan)
+    places = {(row, seed): (i, j) for i, row in enumerate(results.agents) for j, seed in enumerate(results.seeds)}
+    for (row, seed), shown in results.items.filter(pl.col("count") > 0).group_by("agent", "seed"):
+        i, j = places[row, seed]
+        user = np.searchsorted(users, shown["user"].to_numpy())
+        item, count = shown["item"].to_numpy(), shown["count"].to_numpy()
+        exposures = np.bincount(item, weights=count, minlength=results.n_items)
+        estimate[:, i, j] = metrics.catalogue_coverage(exposures), metrics.gini(exposures)
+        without[0, i, j] = _coverage_without(user, item, results.n_items, len(users))
+        without[1, i, j] = _gini_without(user, item, count, results.n_items, len(users))
+    draws = _jackknife_draws(estimate, without, weights.users)  # (2, A, S, B + 1)
+    coverage, gini = np.einsum("bs,masb->mba", weights.seeds / len(results.seeds), draws)
+    return {"catalogue_coverage": coverage, "gini": gini}
+
+
+def _jackknife_draws(estimate: Floats, without: Floats, weights: Floats) -> Floats:
+    """Estimates (...,) by draw, (..., B + 1), from their values without each user (..., U), whose influence is drawn.
+
+    A user without whom there is no value, since nobody else was shown anything, counts as having no influence.
+    """
+    users = without.shape[-1]
+    known = np.where(np.isnan(without), estimate[..., None], without)
+    influence = (users - 1) / users * (known.mean(axis=-1, keepdims=True) - known)
+    drawn = influence.reshape(-1, users) @ weights.T
+    return np.asarray(np.clip(estimate[..., None] + drawn.reshape(*estimate.shape, -1), 0.0, 1.0))
+
+
+def _coverage_without(user: Ints, item: Ints, n_items: int, users: int) -> Floats:
+    """Catalogue coverage when each user in turn is left out, (U,); user and item (n,) name the pairs with exposure."""
+    users_of_item = np.bincount(item, minlength=n_items)
+    alone = np.bincount(user[users_of_item[item] == 1], minlength=users)
+    return np.asarray(((users_of_item > 0).sum() - alone) / n_items)
+
+
+def _gini_without(user: Ints, item: Ints, count: Ints, n_items: int, users: int) -> Floats:
+    """Gini when each user in turn is left out, (U,); user, item and count (n,) are the exposures.
+
+    With C(t) the number of items shown at most t times, I items and X exposures, G = sum_t C(t) (I - C(t)) / (I X).
+    Without a user C(t) grows by D(t), the number of items that only then are shown at most t times, so that the sum
+    changes by sum_t D(t) (I - 2 C(t)) - D(t)^2, and no exposures need sorting again.
+    """
+    totals = np.bincount(item, weights=count, minlength=n_items).astype(np.int64)
+    at_most = np.cumsum(np.bincount(totals))  # C(t) for t = 0 .. the most exposures of an item
+    slope = np.concatenate([[0], np.cumsum(n_items - 2 * at_most)])
+    linear = np.bincount(user, weights=slope[totals[item]] - slope[totals[item] - count], minlength=users)
+    squares = _squared_overlaps(user, totals[item] - count, totals[item], users)
+    left = totals.sum() - np.bincount(user, weights=count, minlength=users)
+    change = (at_most * (n_items - at_most)).sum() + linear - squares
+    return np.where(left > 0, change / (n_items * np.where(left > 0, left, 1.0)), np.nan)
+
+
+def _squared_overlaps(user: Ints, starts: Ints, ends: Ints, users: int) -> Floats:
+    """For each user sum_t D(t)^2, (U,), where D(t) is how many of the user's ranges [start, end) hold t."""
+    span = int(ends.max()) + 1
+    keys = np.concatenate([(user * span + starts) * 2 + 1, (user * span + ends) * 2])  # odd where a range starts
+    places, opens = np.divmod(np.sort(keys), 2)  # sorting whole numbers is several times as fast as an indirect sort
+    whose, at = np.divmod(places, span)
+    depth = np.cumsum(2 * opens - 1)  # back at 0 at the end of each user's ranges
+    return np.bincount(whose, weights=depth**2 * np.diff(at, append=0), minlength=users).astype(np.float64)
+
+
+def _interval(draws: Floats) -> Interval:
+    low, high = _percentiles(draws[1:])
+    return {"mean": plain(draws[0]), "low": low, "high": high}
+
+
+def _difference(a: str, b: str, metric: str, of_a: Floats, of_b: Floats) -> Difference:
+    difference = _interval(of_a - of_b)
+    positive = of_b > 0
+    ratio = _interval(np.where(positive, of_a / np.where(positive, of_b, 1.0), np.nan))
+    return {
+        "a": a,
+        "b": b,
+        "metric": metric,
+        "mean": difference["mean"],
+        "ratio": ratio["mean"],
+        "low": difference["low"],
+        "high": difference["high"],
+        "ratio_low": ratio["low"],
+        "ratio_high": ratio["high"],
+    }
+
+
+def _percentiles(draws: Floats) -> tuple[float | None, float | None]:
+    tail = (100.0 - LEVEL) / 2.0
+    low, high = np.percentile(draws, [tail, 100.0 - tail])
+    return plain(low), plain(high)
+
+
+def number(value: float | None, missing: float) -> float:
+    return missing if value is None else value
+
+
+def _inverse(entry: Difference) -> Interval:
+    """The ratio the other way round; None where it changes sign or is not defined."""
+    turned = [
+        plain(1.0 / value) if value is not None and value > 0 else None
+        for value in (entry["ratio"], entry["ratio_high"], entry["ratio_low"])
+    ]
+    return {"mean": turned[0], "low": turned[1], "high": turned[2]}

@@ -1,0 +1,334 @@
+"""The tables of runs, read and checked: runs that are compared differ in their seeds alone."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from shlex import quote
+from typing import Any, NamedTuple, TypedDict
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lerl.agents.config import TrainConfig
+from lerl.config.parse import SettingsError, brief, read_yaml
+from lerl.config.schema import RETIRED
+from lerl.envs.files import refuse_links
+from lerl.files import AFRESH, RunError, read_about, read_table, reading, resume_command
+from lerl.planners.llm.counts import fallbacks
+from lerl.report.lessons import ROLLOUTS, mark
+
+Floats = NDArray[np.float64]
+
+
+Ints = NDArray[np.int64]
+
+
+EPISODE_METRICS = (
+    "R_cum",
+    "T_int",
+    "R_sin",
+    "satisfaction_final",
+    "satisfaction_mean",
+    "left_early",
+    "cut_by_cap",
+    "category_coverage",
+    "category_entropy",
+    "intra_list_distance",
+    "slate_overlap",
+    "empty_slots",
+    "widened",
+)
+
+
+_EVALUATED: dict[str, dict[str, Any]] = {
+    "episodes": {"agent": pl.String, "user": pl.Int64, "replicate": pl.Int64}
+    | dict.fromkeys(EPISODE_METRICS, pl.Float64),
+    "items": {"agent": pl.String, "user": pl.Int64, "item": pl.Int64, "count": pl.Int64},
+    "steps": {"agent": pl.String, "step": pl.Int64, "sessions": pl.Int64}
+    | dict.fromkeys(("satisfaction", "satisfaction_sd", "reward"), pl.Float64),
+    "exposure": {"agent": pl.String, "axis": pl.String, "name": pl.String, "step": pl.Int64, "share": pl.Float64},
+}
+
+
+_CURVES = {
+    "agent": pl.String,
+    "steps": pl.Int64,
+    "T_int": pl.Float64,
+    "R_cum": pl.Float64,
+    "R_sin": pl.Float64,
+    "sessions": pl.Int64,
+}
+
+
+class Fallback(TypedDict):
+    """Plans of a row's evaluation that were not its chat model's: their share, the rule that planned, and why, each
+    cause with its number."""
+
+    share: float
+    rule: str
+    causes: dict[str, int]
+
+
+class Undertrained(TypedDict):
+    """A row whose policy had too few steps to have learned anything.
+
+    mark: "untrained" or "too few steps". steps: that its policy learned for, in the run where that is least. lessons:
+    that its planner's lessons took there. enough: the fewest steps of a policy without a mark."""
+
+    mark: str
+    steps: int
+    lessons: int
+    enough: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """Evaluated runs of one recipe, read together. Every frame has a ``seed`` column besides its own.
+
+    ``agents`` are the rows in the order of the configuration, ``seeds`` ascend, ``n_items`` is the size of the
+    catalogue, ``fallbacks`` says of which rows a rule planned in a chat model's place, ``untrained`` which rows had too
+    few steps to learn, ``notes`` what else to know.
+    """
+
+    agents: list[str]
+    seeds: list[int]
+    n_items: int
+    config: dict[str, Any]
+    episodes: pl.DataFrame
+    items: pl.DataFrame
+    steps: pl.DataFrame
+    exposure: pl.DataFrame
+    curves: pl.DataFrame
+    fallbacks: dict[str, Fallback] = field(default_factory=dict)
+    untrained: dict[str, Undertrained] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class _Run(NamedTuple):
+    path: Path
+    seed: int
+    config: dict[str, Any]
+    n_items: int
+    frames: dict[str, pl.DataFrame]
+    phases: dict[str, dict[str, float]]
+
+
+def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Results:
+    """Read evaluated run folders, one per seed, as one.
+
+    Runs must have different seeds, the same settings otherwise and the same evaluation users. ``allow_different`` lets
+    the settings differ; rows that some run lacks are then left out, with a warning.
+
+    Raises :class:`RunError` for a path that is not a run folder, a run that was not evaluated yet, and runs that cannot
+    be compared, naming what differs.
+    """
+    runs = sorted((_read(Path(path)) for path in paths), key=lambda run: run.seed)
+    if not runs:
+        raise RunError("no run folder given, need at least one, such as runs/quickstart-s0")
+    _refuse_same_seed(runs)
+    if not allow_different:
+        _refuse_different_settings(runs)
+    agents = _common_rows(runs, allow_different)
+    _refuse_different_users(runs, agents)
+    kept = {name: _stack(runs, name, agents) for name in (*_EVALUATED, "curves")}
+    return Results(
+        agents,
+        [run.seed for run in runs],
+        max(run.n_items for run in runs),
+        runs[0].config,
+        fallbacks=_fallbacks(runs, agents),
+        untrained=_untrained(runs, agents),
+        notes=_notes(runs, agents),
+        **kept,
+    )
+
+
+def check_reference(reference: str, rows: Iterable[str]) -> None:
+    """Refuse a reference that is no row; the error lists those there are."""
+    rows = list(rows)
+    if reference not in rows:
+        raise RunError(f"no row {reference!r} in these runs, there are {', '.join(rows)}")
+
+
+def _read(path: Path) -> _Run:
+    refuse_links(path)
+    if not (path / "config.yaml").is_file():
+        raise RunError(f"{path} is not a run folder: it has no config.yaml. Give the folder that `lerl train` wrote")
+    config = _read_config(path / "config.yaml")
+    seed, n_items = config.get("seed"), read_about(path).get("n_items")
+    if not isinstance(seed, int) or not _whole(seed, 0, 2**32 - 1):
+        raise RunError(f"{path / 'config.yaml'} has no whole number under `seed`, given {brief(repr(seed))}")
+    if not isinstance(n_items, int) or not _whole(n_items, 1, 2**31 - 1):
+        raise RunError(f"{path / 'run.json'} has no whole number under n_items, given {brief(repr(n_items))}")
+    missing = [f"{name}.parquet" for name in _EVALUATED if not (path / f"{name}.parquet").is_file()]
+    how = f"go on with: {resume_command(path)}"
+    if missing:
+        raise RunError(f"{path} was not evaluated yet, it lacks {', '.join(missing)}; {how}")
+    frames = {name: read_table(path / f"{name}.parquet", how, columns) for name, columns in _EVALUATED.items()}
+    curves = path / "curves.parquet"
+    frames["curves"] = read_table(curves, how, _CURVES) if curves.is_file() else pl.DataFrame(schema=_CURVES)
+    return _Run(path, seed, config, n_items, frames, _phases(path / "planners" / "traffic.json", how))
+
+
+def _whole(value: int, least: int, most: int) -> bool:
+    return not isinstance(value, bool) and least <= value <= most
+
+
+def _phases(path: Path, how: str) -> dict[str, dict[str, float]]:
+    """What a run's chat model was asked, by phase; nothing where there is none."""
+    if not path.is_file():
+        return {}
+    with reading(path, how):
+        phases = json.loads(path.read_text(encoding="utf-8"))["phases"]
+        return {str(phase): {str(name): float(value) for name, value in phases[phase].items()} for phase in phases}
+
+
+def _fallbacks(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Fallback]:
+    """Of the rows for which a rule planned in a chat model's place, how often, all runs together."""
+    found: dict[str, Fallback] = {}
+    rule = str((runs[0].config.get("planner") or {}).get("fallback", "the fallback"))
+    for row in agents:
+        total: Counter[str] = Counter()
+        for run in runs:
+            total.update(run.phases.get(f"evaluate {row}", {}))
+        causes = fallbacks(total)
+        if causes:
+            share = plain(sum(causes.values()) / max(total["requests"], 1))
+            found[row] = {"share": share or 0.0, "rule": rule, "causes": causes}
+    return found
+
+
+def _untrained(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Undertrained]:
+    """The rows whose policy had too few steps to learn, in one run at least."""
+    found: dict[str, Undertrained] = {}
+    for row in agents:
+        policy = row.partition("@")[0].removesuffix("+mmr")  # a row that is re-ranked shares the policy of the other
+        for run in runs:
+            steps = run.frames["curves"].filter(pl.col("agent") == policy)["steps"]
+            if steps.is_empty():
+                continue
+            users, rollout = _rollout(run.config)
+            first, last = int(steps.to_numpy().min()), int(steps.to_numpy().max())
+            said, own = mark(last - first, users, rollout), last - first
+            if said and (row not in found or own < found[row]["steps"]):
+                found[row] = {"mark": said, "steps": own, "lessons": first, "enough": ROLLOUTS * users * rollout}
+    return found
+
+
+def _rollout(config: Mapping[str, Any]) -> tuple[int, int]:
+    """A run's train.users and train.rollout."""
+    train, usual = config.get("train") or {}, TrainConfig()
+    return train.get("users", usual.users), train.get("rollout", usual.rollout)
+
+
+def _notes(runs: Sequence[_Run], agents: Sequence[str]) -> list[str]:
+    """What to know of all rows: that nothing was learned where train.steps is 0."""
+    none = any((run.config.get("train") or {}).get("steps") == 0 for run in runs)
+    planned = any("+" in row and not row.startswith(("flat+", "sasrec+")) for row in agents)
+    return ["train.steps is 0: planners that learn had no lessons either"] if none and planned else []
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    with reading(path, AFRESH):
+        try:
+            config = read_yaml(path)
+        except SettingsError as error:  # which says more than that it is damaged
+            raise RunError(f"{path}: {error}") from error
+        if not isinstance(config, dict) or not isinstance(config.get("agents"), list | None):
+            raise TypeError("no configuration")
+        if not all(isinstance(config.get(section), dict | None) for section in ("planner", "train")):
+            raise TypeError("a section without keys")
+        if not all(isinstance(count, int) for count in _rollout(config)):
+            raise TypeError("no whole numbers")
+        return config
+
+
+def _refuse_same_seed(runs: Sequence[_Run]) -> None:
+    for one, other in itertools.pairwise(runs):
+        if one.seed == other.seed:
+            raise RunError(
+                f"{one.path} and {other.path} both have seed {one.seed}: they would count as one. Leave one out"
+            )
+
+
+def _refuse_different_settings(runs: Sequence[_Run]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        keys = _different_keys(first, run)
+        if keys:
+            raise RunError(
+                f"{first.path} and {run.path} have different settings: {', '.join(keys)}. "
+                "Compare runs that differ in the seed only, or allow it: allow_different=True, --allow-different"
+            )
+
+
+def _different_keys(one: _Run, other: _Run) -> list[str]:
+    """Dotted keys of the settings in which two runs differ, with both values; seed and search spaces apart."""
+    a, b = (
+        dict(_flat({key: value for key, value in run.config.items() if key not in ("tune", "experiment")}))
+        for run in (one, other)
+    )
+    aside = {"seed", *RETIRED}
+    keys = [key for key in sorted(a.keys() | b.keys()) if key not in aside and a.get(key, ...) != b.get(key, ...)]
+    differing = [f"{key} ({a.get(key, 'not set')} and {b.get(key, 'not set')})" for key in keys]
+    if one.n_items != other.n_items:
+        differing.append(f"number of items ({one.n_items} and {other.n_items})")
+    return differing
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _common_rows(runs: Sequence[_Run], allow_different: bool) -> list[str]:
+    """The rows that all runs have, in the order of the first run's configuration, then of its episodes."""
+    rows = {run.path: run.frames["episodes"]["agent"].unique(maintain_order=True).to_list() for run in runs}
+    first = rows[runs[0].path]
+    configured = [row for row in runs[0].config.get("agents") or [] if row in first]
+    order = list(dict.fromkeys([*configured, *first]))
+    common = [row for row in order if all(row in names for names in rows.values())]
+    lacking = sorted({row for names in rows.values() for row in names} - set(common))
+    if lacking and not allow_different:
+        raise RunError(f"not every run has the rows {', '.join(lacking)}. Evaluate all runs with the same agents")
+    if not common:
+        raise RunError("the runs have no row in common, there is nothing to compare")
+    if lacking:
+        warnings.warn(f"left out rows that not every run has: {', '.join(lacking)}", stacklevel=3)
+    return common
+
+
+def _refuse_different_users(runs: Sequence[_Run], agents: Sequence[str]) -> None:
+    expected: set[int] | None = None
+    for run in runs:
+        for agent in agents:
+            users = set(run.frames["episodes"].filter(pl.col("agent") == agent)["user"].to_list())
+            expected = users if expected is None else expected
+            if users != expected:
+                some = ", ".join(map(str, sorted(users ^ expected)[:3]))
+                raise RunError(
+                    f"{run.path}: row {agent} was evaluated on other users than {agents[0]} in {runs[0].path} "
+                    f"({len(users)} and {len(expected)} users; only one has {some}). "
+                    f"Evaluate them on the same users: lerl evaluate {quote(str(run.path))}"
+                )
+
+
+def _stack(runs: Sequence[_Run], name: str, agents: Sequence[str]) -> pl.DataFrame:
+    """One frame of all runs, with the runs' seeds, of the kept rows only."""
+    frames = [run.frames[name].with_columns(pl.lit(run.seed, dtype=pl.Int64).alias("seed")) for run in runs]
+    return pl.concat(frames, how="diagonal_relaxed").filter(pl.col("agent").is_in(list(agents)))
+
+
+def plain(value: float) -> float | None:
+    """A float that JSON can hold, to 10 significant digits: below what the order of a sum changes."""
+    return float(f"{value:.10g}") if np.isfinite(value) else None

@@ -1,0 +1,106 @@
+"""What agents are told and where they act: the population, the simulator and the seeds of a run."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lerl.agents.base import Setting
+from lerl.agents.hierarchical import Hierarchy
+from lerl.config.schema import Config
+from lerl.envs.catalog import Axis
+from lerl.envs.config import SimulatorConfig
+from lerl.envs.draws import seed_from
+from lerl.envs.population import Population
+from lerl.envs.store import MissingDataError, load_population
+from lerl.envs.synthetic import synthetic_population
+from lerl.envs.topics import cluster_axis
+from lerl.planners.base import Planner
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all rows of a run share.
+
+    Attributes:
+        config: the run's configuration; under data.users fitted, env holds what was fitted. population: the users.
+        axis: what is planned on.
+    """
+
+    config: Config
+    population: Population
+    axis: Axis
+
+    @staticmethod
+    def load(config: Config) -> "Task":
+        """Read or make the population and its axis.
+
+        Raises:
+            ValueError: the recipe needs a prepared folder and none was given.
+            ClusterError: planner.clusters is too large.
+            MissingDataError: the folder is not there, was not prepared, or nothing was fitted to it.
+        """
+        population = population_of(config)
+        if config.data.users == "fitted":
+            population, env = _fitted(population, config)
+            config = replace(config, env=env)
+        known, planner = population.knowledge, config.planner
+        axis = population.catalog.categories
+        if planner.axis == "clusters":
+            vectors, titles = known.item_vectors[:, :-1], population.catalog.titles
+            axis = cluster_axis(vectors, known.popularity, titles, planner.clusters, config.seed, "planner.clusters")
+        return Task(config, population, axis)
+
+    def setting(self, label: str) -> Setting:
+        """What an agent is told, with a seed of its own."""
+        config = self.config
+        return Setting(
+            self.population.catalog,
+            self.population.knowledge,
+            self.axis,
+            config.env.slate_size,
+            config.env.max_steps,
+            seed_from(config.seed, "agent", label),
+            config.env.repeats,
+        )
+
+    def hierarchy(
+        self, label: str, count: int, planner: Planner | None, diversity: float = 0.0, attentive: bool = False
+    ) -> Hierarchy:
+        """A hierarchy of so many slots whose plans are made and kept as the settings say; see `Hierarchy`."""
+        how = self.config.planner
+        return Hierarchy(
+            self.setting(label), count, planner, how.replan_every, diversity, attentive, how.replan_below, how.avoidance
+        )
+
+    def seed(self, *phase: Any) -> int:
+        """A base seed that no other phase of this run and no other run shares."""
+        return seed_from(self.config.seed, *phase)
+
+
+def _fitted(population: Population, config: Config) -> tuple[Population, SimulatorConfig]:
+    from lerl.envs.fitting.dynamics import fitted_users, read_fitted
+
+    if config.data.path is None:
+        raise ValueError("data.users is fitted, which needs a log: give --data.path FOLDER, or set it to assumed")
+    try:
+        fitted = read_fitted(Path(config.data.path), config.env.topics)
+    except MissingDataError as error:
+        raise MissingDataError(f"{error}, or train on assumed users: --data.users assumed") from None
+    return fitted_users(population, config.env, fitted)
+
+
+def population_of(config: Config) -> Population:
+    """The users as they were prepared or made up, before anything that was fitted to their log."""
+    data = config.data
+    if data.path is not None:
+        population = load_population(Path(data.path))
+        if config.env.response in ("latent", "lookup"):  # what they do not use shall not make a run's users others
+            return replace(population, response=None)
+        return population
+    if data.needed:
+        raise ValueError(
+            "this recipe needs real users: give --data.path FOLDER, made by lerl data import from your own log, or "
+            "by lerl data prepare --format FORMAT DOWNLOADED --out FOLDER"
+        )
+    sizes = data.synthetic
+    return synthetic_population(sizes.users, sizes.items, sizes.categories, sizes.dim, sizes.seed)
