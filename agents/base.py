@@ -13,7 +13,7 @@ Observation = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Setting:
+class TaskSpec:
     """What every agent is told: the catalogue, what is known of users, and the shape of its answers.
 
     Attributes:

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.agents.base import Observation, Setting
+from lerl.agents.base import Observation, TaskSpec
 from lerl.agents.memory import Memory
 from lerl.agents.privileged import PrivilegedAgent
 from lerl.agents.retrieval import ItemIndex
@@ -16,9 +16,9 @@ from lerl.envs import draws
 class _Remembering:
     """What the floors share: knowing what was shown."""
 
-    def __init__(self, setting: Setting, count: int) -> None:
-        self.setting = setting
-        self.memory = Memory(setting, count)
+    def __init__(self, task: TaskSpec, count: int) -> None:
+        self.task = task
+        self.memory = Memory(task, count)
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots."""
@@ -31,8 +31,8 @@ class RandomAgent(_Remembering):
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k), drawn from each session's own stream."""
         self.memory.see(observation)
-        memory, items = self.memory, len(self.setting.catalog)
-        drawn = _draw_items(memory.keys, memory.steps, memory.barred, items, self.setting.slate_size)
+        memory, items = self.memory, len(self.task.catalog)
+        drawn = _draw_items(memory.keys, memory.steps, memory.excluded, items, self.task.slate_size)
         return np.maximum(drawn, 0)
 
 
@@ -61,16 +61,16 @@ def _draw_items(keys, steps, shown, items, k):  # type: ignore[no-untyped-def]
 class PopularityAgent(_Remembering):
     """The items with most known clicks among those that may be shown; the same for everybody."""
 
-    def __init__(self, setting: Setting, count: int) -> None:
-        super().__init__(setting, count)
-        self._index = ItemIndex(setting.knowledge.popularity[:, None], self.memory.groups)
-        self._all = np.ones((count, len(setting.axis.names)), bool)
+    def __init__(self, task: TaskSpec, count: int) -> None:
+        super().__init__(task, count)
+        self._index = ItemIndex(task.knowledge.popularity[:, None], self.memory.groups)
+        self._all = np.ones((count, len(task.axis.names)), bool)
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k); when no item is left, one shown before leaves its slot empty."""
         self.memory.see(observation)
-        everybody, k = np.ones((len(self._all), 1), np.float32), self.setting.slate_size
-        slates, _ = self._index.top(everybody, self._all, ~self._all, self.memory.barred, k)
+        everybody, k = np.ones((len(self._all), 1), np.float32), self.task.slate_size
+        slates, _ = self._index.top(everybody, self._all, ~self._all, self.memory.excluded, k)
         return np.maximum(slates, 0)
 
 

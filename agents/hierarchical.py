@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.agents.base import Observation, Setting
+from lerl.agents.base import Observation, TaskSpec
 from lerl.agents.memory import Memory
 from lerl.agents.mmr import diverse_items
 from lerl.agents.retrieval import eligible_items
@@ -18,7 +18,7 @@ class Hierarchy:
     """Planner, memory and exact retrieval for B slots; what points (a taste, a network) is passed in per step.
 
     Args:
-        setting: the task.
+        task: the task.
         count: B.
         planner: chooses categories, or None for all items.
         replan_every: steps a plan is kept.
@@ -34,7 +34,7 @@ class Hierarchy:
 
     def __init__(
         self,
-        setting: Setting,
+        task: TaskSpec,
         count: int,
         planner: Planner | None = None,
         replan_every: int = 1,
@@ -43,18 +43,18 @@ class Hierarchy:
         replan_below: float = 0.0,
         avoidance: bool = True,
     ) -> None:
-        self.setting, self.planner, self.diversity = setting, planner, diversity
+        self.task, self.planner, self.diversity = task, planner, diversity
         self.replan_every, self.replan_below, self.avoidance = replan_every, replan_below, avoidance
-        self.memory = Memory(setting, count)
+        self.memory = Memory(task, count)
         self.attentive = attentive or planner is not None
         self.contexts: PlanContexts | None = None
-        shape = (count, len(setting.axis.names))
+        shape = (count, len(task.axis.names))
         self.allowed = np.ones(shape, bool)
         self.avoid = np.zeros(shape, bool)
         self.planned_at = np.zeros(count, np.int64)
         self.widened = np.zeros(count, np.int64)
         self.live = np.ones(count, bool)
-        self._units = unit_rows(setting.knowledge.item_vectors[:, :-1])
+        self._units = unit_rows(task.knowledge.item_vectors[:, :-1])
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
         """New sessions in these slots, planned at once."""
@@ -87,7 +87,7 @@ class Hierarchy:
 
     def _disappointing(self, contexts: PlanContexts) -> NDArray[np.bool_]:
         """(B,) whether the last slate brought too little of what known history promised of it."""
-        last = slice(-self.setting.slate_size, None)
+        last = slice(-self.task.slate_size, None)
         there = contexts.recent_items[:, last] >= 0
         clicks = np.where(there, contexts.recent_feedback[:, last], 0.0).sum(axis=1)
         promised = np.where(there, contexts.recent_estimates[:, last], 0.0).sum(axis=1)
@@ -132,10 +132,10 @@ class Hierarchy:
         When no item is left, item 0 stands in: it was shown before, so its slot stays empty.
         """
         live = slice(None) if self.live.all() else np.flatnonzero(self.live)
-        k, shown, queries = self.setting.slate_size, self.memory.barred[live], queries[live]
+        k, shown, queries = self.task.slate_size, self.memory.excluded[live], queries[live]
         slates = np.zeros((len(self.live), k), np.int32)
         if self.diversity > 0:
-            vectors = self.setting.knowledge.item_vectors
+            vectors = self.task.knowledge.item_vectors
             eligible, widened = (None, 0) if self.planner is None else self.eligible(np.arange(len(self.live))[live])
             found = diverse_items(queries, vectors, self._units, shown, k, self.diversity, eligible)
         else:
@@ -148,8 +148,8 @@ class Hierarchy:
     def eligible(self, rows: NDArray[np.int64] | None = None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """The items (n, I) that slates of all or some slots may hold as planned; whether a plan was widened (n,)."""
         some: Any = slice(None) if rows is None else rows
-        memory, k = self.memory, self.setting.slate_size
-        return eligible_items(memory.groups, self.allowed[some], self.avoid[some], memory.barred[some], k)
+        memory, k = self.memory, self.task.slate_size
+        return eligible_items(memory.groups, self.allowed[some], self.avoid[some], memory.excluded[some], k)
 
 
 class HierarchicalAgent:

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.retrieval import Best, ItemIndex, best_unseen, mark
 from lerl.envs.draws import seed_from
 from lerl.planners.base import PlanContexts
@@ -29,27 +29,27 @@ class Memory:
         tastes: (B, D) float32 and offsets: (B,) float32, from the observation.
     """
 
-    def __init__(self, setting: Setting, count: int) -> None:
-        slots = setting.max_steps * setting.slate_size
-        self.setting = setting
-        self.groups = setting.axis.groups
+    def __init__(self, task: TaskSpec, count: int) -> None:
+        slots = task.max_steps * task.slate_size
+        self.task = task
+        self.groups = task.axis.groups
         self.shown = np.full((count, slots), -1, np.int32)
         self.feedback = np.full((count, slots), -1, np.float32)
         self.estimates = np.zeros((count, slots), np.float32)
         self.steps = np.zeros(count, np.int64)
         self.plans = np.zeros(count, np.int64)
-        self.tastes = np.zeros((count, setting.knowledge.tastes.shape[1]), np.float32)
+        self.tastes = np.zeros((count, task.knowledge.tastes.shape[1]), np.float32)
         self.offsets = np.zeros(count, np.float32)
-        self.counts = np.zeros((count, len(setting.axis.names)), np.float32)
-        self.liked = np.zeros((count, len(setting.axis.names)), np.float32)
+        self.counts = np.zeros((count, len(task.axis.names)), np.float32)
+        self.liked = np.zeros((count, len(task.axis.names)), np.float32)
         self.keys = np.zeros(count, np.uint64)
         self._begun = 0
-        self.index = ItemIndex(setting.knowledge.item_vectors, self.groups)
+        self.index = ItemIndex(task.knowledge.item_vectors, self.groups)
         filled = len(self.index.starts) - 2  # categories up to the last that has items
         self._best = np.full((count, filled, KNOWN), GONE, np.int32)  # until sessions begin
         self._scores = np.zeros(self._best.shape, np.float32)
         self._met: dict[bytes, Best] = {}
-        self._liking = np.zeros_like(self.liked)
+        self._predicted_ctr = np.zeros_like(self.liked)
         self._stale = np.ones(self.liked.shape, bool)
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
@@ -61,7 +61,7 @@ class Memory:
         self._meet(rows)
         self._stale[rows] = True
         if keys is None:
-            keys = np.array([seed_from(self.setting.seed, self._begun + i) for i in range(len(rows))], np.uint64)
+            keys = np.array([seed_from(self.task.seed, self._begun + i) for i in range(len(rows))], np.uint64)
             self._begun += len(rows)
         self.keys[rows] = keys
 
@@ -78,17 +78,17 @@ class Memory:
 
     def see(self, observation: Observation) -> None:
         """Take in the newest slate of every slot whose session has moved on."""
-        setting = self.setting
-        steps = np.rint((1 - observation["time_left"][:, 0]) * setting.max_steps).astype(np.int64)
+        task = self.task
+        steps = np.rint((1 - observation["time_left"][:, 0]) * task.max_steps).astype(np.int64)
         _take_in(
             np.flatnonzero(steps == self.steps + 1),
             observation["recent_items"],
             observation["recent_feedback"],
             self.steps,
-            setting.slate_size,
+            task.slate_size,
             self.tastes,
             self.offsets,
-            setting.knowledge.item_vectors,
+            task.knowledge.item_vectors,
             self.groups,
             self.shown,
             self.feedback,
@@ -97,7 +97,7 @@ class Memory:
             self.liked,
             self._best,
             self._stale,
-            setting.repeats,
+            task.repeats,
         )
 
     def snapshot(self) -> dict[str, Any]:
@@ -112,26 +112,26 @@ class Memory:
         self._best[:], self._stale[:] = GONE, True
 
     @property
-    def barred(self) -> NDArray[np.int32]:
+    def excluded(self) -> NDArray[np.int32]:
         """(B, S) items that may not be shown again, -1 as padding."""
-        return self.shown[:, :0] if self.setting.repeats else self.shown
+        return self.shown[:, :0] if self.task.repeats else self.shown
 
     def contexts(self, rows: NDArray[np.int64], history: int = 20) -> PlanContexts:
         """What a planner may know of the sessions in these slots."""
-        setting = self.setting
-        slots = history * setting.slate_size
+        task = self.task
+        slots = history * task.slate_size
         recent, feedback, estimates = _newest(
-            rows, self.steps * setting.slate_size, slots, self.shown, self.feedback, self.estimates
+            rows, self.steps * task.slate_size, slots, self.shown, self.feedback, self.estimates
         )
         counts = self.counts[rows]
         liked = np.where(counts > 0, self.liked[rows] / np.maximum(counts, 1), np.float32(-1))
         return PlanContexts(
-            axis=setting.axis,
-            slate_size=setting.slate_size,
+            axis=task.axis,
+            slate_size=task.slate_size,
             session_key=self.keys[rows],
             steps=self.steps[rows],
             plans=self.plans[rows],
-            liking=self.liking(rows),
+            predicted_ctr=self.predicted_ctr(rows),
             counts=counts,
             feedback=liked,
             recent_items=recent,
@@ -139,14 +139,14 @@ class Memory:
             recent_estimates=estimates,
         )
 
-    def liking(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def predicted_ctr(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Estimated chance of a click on the best items left in each category, (n, C), 0 where none is left."""
         index = self.index
         _like(
             rows, self._stale, self.tastes, self.offsets, self._best, self._scores, index.tiles, index.items,
-            index.starts, self.barred, self._liking, BEST, len(self.groups),
+            index.starts, self.excluded, self._predicted_ctr, BEST, len(self.groups),
         )  # fmt: skip
-        return self._liking[rows]
+        return self._predicted_ctr[rows]
 
 
 @njit(cache=True)
@@ -200,7 +200,7 @@ def _newest(rows, ends, slots, shown, feedback, estimates):  # type: ignore[no-u
 
 
 @njit(cache=True)
-def _like(rows, stale, tastes, offsets, known, scores, tiles, items, starts, shown, liking, best, count):  # type: ignore[no-untyped-def]
+def _like(rows, stale, tastes, offsets, known, scores, tiles, items, starts, shown, predicted_ctr, best, count):  # type: ignore[no-untyped-def]
     """liking (B, C) <- the mean chance of the best items left, where stale; `known` and `scores` list the best.
 
     A list is made anew where too few of it are left.
@@ -215,7 +215,7 @@ def _like(rows, stale, tastes, offsets, known, scores, tiles, items, starts, sho
                 mark(seen, shown[b], True)
                 best_unseen(tastes, b, tiles[part], items[part], seen, known[b, c], scores[b, c])
                 mark(seen, shown[b], False)
-            liking[b, c] = _chance(known[b, c], scores[b, c], offsets[b], best)
+            predicted_ctr[b, c] = _chance(known[b, c], scores[b, c], offsets[b], best)
             stale[b, c] = False
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.agents.base import Observation, Setting
+from lerl.agents.base import Observation, TaskSpec
 from lerl.agents.retrieval import mark
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import UserSimulator
@@ -49,8 +49,8 @@ class PrivilegedAgent:
     optimum, but an attainable policy that no agent without the hidden state should beat.
     """
 
-    def __init__(self, setting: Setting, count: int) -> None:
-        self.setting = setting
+    def __init__(self, task: TaskSpec, count: int) -> None:
+        self.task = task
         self.env: SessionVectorEnv | None = None
 
     def watch(self, env: SessionVectorEnv) -> None:
@@ -79,7 +79,7 @@ class PrivilegedAgent:
         """Slates (B, k)."""
         if self.env is None:
             raise ValueError("the privileged agent must watch an environment before it acts; call watch(env)")
-        slates = np.zeros((len(self._live), self.setting.slate_size), np.int32)
+        slates = np.zeros((len(self._live), self.task.slate_size), np.int32)
         live = np.flatnonzero(self._live)
         if len(live):
             slates[live] = self._think(self.env.simulator, self.env.state.take(live))
@@ -108,10 +108,10 @@ class PrivilegedAgent:
         cluster of items that are alike where that costs clicks."""
         items = np.arange(len(self._signature), dtype=np.int32)
         everything = np.ascontiguousarray(np.broadcast_to(items, (len(state), len(items))))
-        chance = np.clip(simulator.worth(everything, simulator.scores(state, everything)), 1e-9, 1 - 1e-9)
+        chance = np.clip(simulator.expected_reward(everything, simulator.scores(state, everything)), 1e-9, 1 - 1e-9)
         logits = np.log(chance / (1 - chance))
         _hide_shown(logits, state.shown, simulator.config.repeats)
-        needed = self.setting.slate_size * HORIZON  # slates to look ahead on, however few clusters there are
+        needed = self.task.slate_size * HORIZON  # slates to look ahead on, however few clusters there are
         each = max(EACH, -(-needed // (int(self._cluster.max()) + 1)))
         most = min(max(MOST_CANDIDATES, needed), len(items))
         candidates = _best_of_each(logits, self._cluster, each, most)
@@ -166,7 +166,7 @@ def _follow(
         if step == 0:
             first[rows] = slates
         outcome = simulator.step(state, slates)
-        rate[rows] = simulator.worth(outcome.slates, outcome.chance).mean(axis=1)
+        rate[rows] = simulator.expected_reward(outcome.slates, outcome.chance).mean(axis=1)
         leaving[rows] = outcome.leave_chance
         value[rows] += there[rows] * rate[rows]
         there[rows] *= 1 - leaving[rows]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lerl.agents.base import Observation, Setting
+from lerl.agents.base import Observation, TaskSpec
 from lerl.agents.learners.checkpoint import read_weights
 from lerl.agents.memory import Memory
 from lerl.agents.mmr import diverse_items
@@ -215,20 +215,20 @@ class SASRecAgent:
     """Shows the items that SASRec ranks highest after what the user is known to have clicked and clicked since.
 
     Args:
-        setting: the task. count: B. network: as it was learned.
+        task: the task. count: B. network: as it was learned.
         diversity: weight of maximal marginal relevance, on the scale of the scores; 0 for plain top k. Items are alike
             as the agents' item vectors say, as for other rows.
     """
 
-    def __init__(self, setting: Setting, count: int, network: SASRec, diversity: float = 0.0) -> None:
+    def __init__(self, task: TaskSpec, count: int, network: SASRec, diversity: float = 0.0) -> None:
         torch.set_num_threads(1)  # more threads sum in another order
-        self.setting, self.network, self.diversity = setting, network, diversity
-        self.memory = Memory(setting, count)
+        self.task, self.network, self.diversity = task, network, diversity
+        self.memory = Memory(task, count)
         self.known = np.full((count, LENGTH), -1, np.int64)  # the newest last
         self._vectors = network.vectors()
         self._index = ItemIndex(self._vectors, self.memory.groups)
-        self._units = unit_rows(setting.knowledge.item_vectors[:, :-1])
-        self._all = np.ones((count, len(setting.axis.names)), bool)
+        self._units = unit_rows(task.knowledge.item_vectors[:, :-1])
+        self._all = np.ones((count, len(task.axis.names)), bool)
 
     def recall(self, rows: NDArray[np.int64], known: Sequence[NDArray[np.int32]]) -> None:
         """What is known of the users whose sessions begin in these slots."""
@@ -244,12 +244,12 @@ class SASRecAgent:
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k); when no item is left, one shown before leaves its slot empty."""
         self.memory.see(observation)
-        barred, k = self.memory.barred, self.setting.slate_size
+        excluded, k = self.memory.excluded, self.task.slate_size
         queries = self.network.queries(_newest_liked(self.known, self.memory.shown, self.memory.feedback))
         if self.diversity > 0:
-            slates = diverse_items(queries, self._vectors, self._units, barred, k, self.diversity)
+            slates = diverse_items(queries, self._vectors, self._units, excluded, k, self.diversity)
         else:
-            slates, _ = self._index.top(queries, self._all, ~self._all, barred, k)
+            slates, _ = self._index.top(queries, self._all, ~self._all, excluded, k)
         return np.maximum(slates, 0)
 
 

@@ -88,7 +88,7 @@ def live(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """What slates do to users: feedback (B, k) float32 and reward (B,); chance and the users' state move in place."""
     drift, bored, tired, swayed, content, alike = strengths
-    weary(chance, slates, topics, boredom, fatigue, mood, bored[1], tired[1])
+    apply_boredom(chance, slates, topics, boredom, fatigue, mood, bored[1], tired[1])
     if alike[0]:
         dynamics.resemble(chance, slates, item_units, alike[0])
     feedback = _react(slates, chance, keys[:, draws.CLICK], rating)
@@ -164,7 +164,7 @@ def _blank_copies(slates, shown, steps, repeats):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True)
-def weary(chance, slates, topics, boredom, fatigue, mood, boredom_weight, fatigue_weight):  # type: ignore[no-untyped-def]
+def apply_boredom(chance, slates, topics, boredom, fatigue, mood, boredom_weight, fatigue_weight):  # type: ignore[no-untyped-def]
     for b in range(slates.shape[0]):
         for s in range(slates.shape[1]):
             if slates[b, s] < 0:
@@ -194,9 +194,9 @@ def _react(slates, chance, keys, rating):  # type: ignore[no-untyped-def]
                 continue
             p = min(max(chance[b, s], 1e-9), 1.0 - 1e-9)
             drawn = min(max(drawn, 1e-12), 1.0 - 1e-12)
-            liking = math.log(p / (1.0 - p)) - math.log(drawn / (1.0 - drawn))
-            stars = 0.25 * (liking > STAR_STEPS[0]) + 0.25 * (liking > STAR_STEPS[1])
-            feedback[b, s] = stars + 0.25 * (liking > 0.0) + 0.25 * (liking > STAR_STEPS[2])
+            predicted_ctr = math.log(p / (1.0 - p)) - math.log(drawn / (1.0 - drawn))
+            stars = 0.25 * (predicted_ctr > STAR_STEPS[0]) + 0.25 * (predicted_ctr > STAR_STEPS[1])
+            feedback[b, s] = stars + 0.25 * (predicted_ctr > 0.0) + 0.25 * (predicted_ctr > STAR_STEPS[2])
     return feedback
 
 

@@ -14,6 +14,7 @@ from lerl.envs.kernels import (
     NO_ITEM,
     NO_KINDS,
     NO_STEP,
+    apply_boredom,
     begin_step,
     clear,
     draw_users,
@@ -21,7 +22,6 @@ from lerl.envs.kernels import (
     leave,
     live,
     streams,
-    weary,
 )
 from lerl.envs.leave import Situation
 from lerl.envs.plugins import PluginError, blamed, checked_chances, load_plugin
@@ -223,12 +223,12 @@ class UserSimulator:
         """The true chance of a click on each of slates (B, k) if shown now, all that moves it included."""
         chance = self.scores(state, slates)
         weights = self.config.boredom.weight, self.config.fatigue.weight
-        weary(chance, slates, self.topics, state.boredom, state.fatigue, state.mood, *weights)
+        apply_boredom(chance, slates, self.topics, state.boredom, state.fatigue, state.mood, *weights)
         if self.config.similarity.weight:
             dynamics.resemble(chance, slates, self.item_units, float(self.config.similarity.weight))
         return chance
 
-    def worth(self, slates: NDArray[np.int32], chance: NDArray[np.float64]) -> NDArray[np.float64]:
+    def expected_reward(self, slates: NDArray[np.int32], chance: NDArray[np.float64]) -> NDArray[np.float64]:
         """What feedback to expect on slates (B, k) from the chance of a click on each: that chance, unless weighted."""
         if self.kinds is None:
             return chance

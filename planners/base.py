@@ -20,8 +20,8 @@ class PlanContexts:
         slate_size: k.
         session_key: (B,) uint64, the same during a session, different between sessions; source of a planner's draws.
         steps: (B,) int, slates shown so far. plans: (B,) int, plans made so far in the session.
-        liking: (B, C) float in (0, 1), chance of a click on a category's best items not shown yet, estimated from known
-            history alone, before boredom; 0 where none is left.
+        predicted_ctr: (B, C) float in (0, 1), chance of a click on a category's best items not shown yet, estimated
+            from known history alone, before boredom; 0 where none is left.
         counts: (B, C) float, slots shown per category so far.
         feedback: (B, C) float in [0, 1], mean feedback per category so far, -1 where nothing was shown.
         recent_items: (B, H) int, items shown, oldest first, -1 as padding.
@@ -34,7 +34,7 @@ class PlanContexts:
     session_key: NDArray[np.uint64]
     steps: NDArray[np.int64]
     plans: NDArray[np.int64]
-    liking: NDArray[np.float32]
+    predicted_ctr: NDArray[np.float32]
     counts: NDArray[np.float32]
     feedback: NDArray[np.float32]
     recent_items: NDArray[np.int32]
@@ -74,7 +74,7 @@ _PER_SESSION = (
     "session_key",
     "steps",
     "plans",
-    "liking",
+    "predicted_ctr",
     "counts",
     "feedback",
     "recent_items",
@@ -122,9 +122,9 @@ class Planner(Protocol):
 
     It is made as `MyPlanner(size=..., seed=...)`: how many categories to allow, and the run's seed. A run makes it
     several times, even for one row. One that also has `session_ended(sessions: Sessions)` is given whole training
-    sessions to learn from before a policy is trained under it, in two lots or as many as its attribute `lots` says: the
-    first, then the first two, and so on. What it learned goes from one to the next, and is kept with the run, by
-    `state()` (a dictionary of arrays) and `restore(state)`; without these it is taught again.
+    sessions to learn from before a policy is trained under it, in two rounds or as many as its attribute `rounds`
+    says: the first, then the first two, and so on. What it learned goes from one to the next, and is kept with the run,
+    by `state()` (a dictionary of arrays) and `restore(state)`; without these it is taught again.
     """
 
     def plan(self, contexts: PlanContexts) -> Plans:

@@ -76,7 +76,7 @@ class GreedyPlanner:
 
     def plan(self, contexts: PlanContexts) -> Plans:
         """The `size` categories of highest estimated liking."""
-        allowed = _top(contexts.liking, self.size)
+        allowed = _top(contexts.predicted_ctr, self.size)
         return Plans(allowed, np.zeros(allowed.shape, bool))
 
 
@@ -126,16 +126,21 @@ class BoredomAwarePlanner:
         """Allow the `size` best scored categories; avoid what is clearly more tired than those."""
         return self._best(contexts, np.zeros((len(contexts), len(contexts.names)), bool))
 
-    def _best(self, contexts: PlanContexts, barred: NDArray[np.bool_]) -> Plans:
+    def _best(self, contexts: PlanContexts, excluded: NDArray[np.bool_]) -> Plans:
         """The plans when some categories (B, C) come last whatever their score, avoided unless they are needed."""
         satiation = self.satiation or Satiation.assumed(len(contexts.names))
         tired, surplus, spread = self._tiredness.of(contexts, satiation)
-        liking = np.clip(contexts.liking, 1e-3, 1 - 1e-3)
-        value = satiation.intercept + satiation.slope * np.log(liking / (1 - liking)) + surplus + self.bonus * spread
-        value[(contexts.liking <= 0) | barred] = -1e9
+        predicted_ctr = np.clip(contexts.predicted_ctr, 1e-3, 1 - 1e-3)
+        value = (
+            satiation.intercept
+            + satiation.slope * np.log(predicted_ctr / (1 - predicted_ctr))
+            + surplus
+            + self.bonus * spread
+        )
+        value[(contexts.predicted_ctr <= 0) | excluded] = -1e9
         allowed = _top(value - self.price * tired, self.size)
         rested = np.where(allowed, tired, 0.0).sum(axis=1, keepdims=True) / allowed.sum(axis=1, keepdims=True)
-        return Plans(allowed, ~allowed & (barred | (tired > rested + self.margin)))
+        return Plans(allowed, ~allowed & (excluded | (tired > rested + self.margin)))
 
 
 class RotationPlanner(BoredomAwarePlanner):
@@ -150,7 +155,7 @@ class RotationPlanner(BoredomAwarePlanner):
     """
 
     RESTS = (0, 1, 2, 3)
-    lots = 3
+    rounds = 3
 
     def __init__(self, size: int, seed: int) -> None:
         super().__init__(size, seed)
@@ -211,22 +216,22 @@ class BlindPlanner:
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
-        self.liking: NDArray[np.float64] | None = None
+        self.predicted_ctr: NDArray[np.float64] | None = None
 
     def session_ended(self, sessions: Sessions) -> None:
         """Learn how much the average user likes each category."""
         member = sessions.membership[sessions.items] & (sessions.items >= 0)[..., None]
         shown = member.sum(axis=(0, 1, 2))
         promised = np.einsum("ntk,ntkc->c", np.where(sessions.items >= 0, sessions.estimates, 0.0), member)
-        self.liking = np.where(shown > 0, promised / np.maximum(shown, 1), 0.0)
+        self.predicted_ctr = np.where(shown > 0, promised / np.maximum(shown, 1), 0.0)
 
     def state(self) -> dict[str, NDArray[np.float64]]:
         """What was learned, as arrays."""
-        return {} if self.liking is None else {"liking": self.liking}
+        return {} if self.predicted_ctr is None else {"predicted_ctr": self.predicted_ctr}
 
     def restore(self, state: dict[str, NDArray[np.float64]]) -> None:
         """Take over what was learned before."""
-        self.liking = state.get("liking")
+        self.predicted_ctr = state.get("predicted_ctr", state.get("liking"))  # the name in runs made by 0.1.0
 
     def plan(self, contexts: PlanContexts) -> Plans:
         """The plans of its own schedule."""
@@ -236,8 +241,10 @@ class BlindPlanner:
 
     def _schedule(self, count: int, length: int) -> NDArray[np.bool_]:
         """(length, C): what is liked, minus what its own plans have tired everybody of."""
-        liking = np.clip(np.full(count, 0.5) if self.liking is None else self.liking, 1e-3, 1 - 1e-3)
-        value, satiation = np.log(liking / (1 - liking)), Satiation.assumed(count)
+        predicted_ctr = np.clip(
+            np.full(count, 0.5) if self.predicted_ctr is None else self.predicted_ctr, 1e-3, 1 - 1e-3
+        )
+        value, satiation = np.log(predicted_ctr / (1 - predicted_ctr)), Satiation.assumed(count)
         exposure = np.zeros(count)
         schedule = np.zeros((length, count), bool)
         for step in range(length):
@@ -257,7 +264,7 @@ RULES: dict[str, Callable[..., Planner]] = {
 }
 
 
-MOST_LOTS = 10_000
+MOST_ROUNDS = 10_000
 """In which a planner can be given its sessions."""
 
 
@@ -265,7 +272,7 @@ def build_planner(name: str, size: int, seed: int, key: str = "planner.name") ->
     """A planner by its name or as "my_package.my_module:MyPlanner"; key: where the name was given, for errors.
 
     Raises:
-        PluginError: no such planner, or one without `plan`, with wrong `lots`, or not made by `size` and `seed`.
+        PluginError: no such planner, or one without `plan`, with wrong `rounds`, or not made by `size` and `seed`.
     """
     if name in RULES:
         return RULES[name](size=size, seed=seed)
@@ -273,7 +280,7 @@ def build_planner(name: str, size: int, seed: int, key: str = "planner.name") ->
     with blamed(f"{key} is {name!r}, but {made.__name__}(size=..., seed=...)"):
         own: Planner = made(size=size, seed=seed)
     with blamed(f"{key} is {name!r}, but its lots"):
-        lots = getattr(own, "lots", 1)
-    if not isinstance(lots, int) or isinstance(lots, bool) or not 1 <= lots <= MOST_LOTS:
-        raise PluginError(f"{key} is {name!r}, whose lots must be a whole number from 1 to {MOST_LOTS:,}")
+        rounds = getattr(own, "lots", 1)
+    if not isinstance(rounds, int) or isinstance(rounds, bool) or not 1 <= rounds <= MOST_ROUNDS:
+        raise PluginError(f"{key} is {name!r}, whose lots must be a whole number from 1 to {MOST_ROUNDS:,}")
     return own

@@ -77,7 +77,7 @@ class DiscreteItemEnv(SessionsView):
         super().__init__(env, hierarchy, encoder, start, reward_scale, *discrete_spaces(encoder, slates))
         self.slates = slates
         self.item_bonus = bonus
-        self._eligible = np.ones((env.num_envs, len(hierarchy.setting.catalog)), bool)
+        self._eligible = np.ones((env.num_envs, len(hierarchy.task.catalog)), bool)
 
     def _slates(self, actions: NDArray[Any]) -> NDArray[np.int32]:
         return actions.astype(np.int32).reshape(self.num_envs, -1)
@@ -109,8 +109,8 @@ class DiscreteItemEnv(SessionsView):
 
 def discrete_spaces(encoder: CategoryEncoder, slates: bool) -> tuple[gymnasium.spaces.Box, gymnasium.Space[Any]]:
     """Observations and actions of one slot."""
-    items, dim = encoder.setting.knowledge.item_vectors.shape
-    k = encoder.setting.slate_size
+    items, dim = encoder.task.knowledge.item_vectors.shape
+    k = encoder.task.slate_size
     size = encoder.size + dim + 1 + -(-items // BITS) + k * slates
     actions = gymnasium.spaces.MultiDiscrete([items] * k) if slates else gymnasium.spaces.Discrete(items)
     return gymnasium.spaces.Box(-np.inf, np.inf, (size,), np.float32), actions
@@ -129,7 +129,7 @@ def discrete_observation(
     known = np.column_stack([memory.tastes[some], memory.offsets[some]])
     parts = [encoder.encode(hierarchy, rows), known if start == "taste" else np.zeros_like(known), packed(eligible)]
     if slates:
-        k = hierarchy.setting.slate_size
+        k = hierarchy.task.slate_size
         last = (memory.steps[some, None] - 1) * k + np.arange(k)
         parts.append(np.where(last >= 0, memory.feedback[some[:, None], np.maximum(last, 0)], -1))
     return np.concatenate(parts, axis=1, dtype=np.float32)
@@ -153,7 +153,7 @@ class ItemChooser:
     def __call__(self, hierarchy: Hierarchy, eligible: NDArray[np.bool_]) -> NDArray[np.int32]:
         """Slates (B, k) of items among the eligible (B, I)."""
         network: Any = self.policy
-        slates, k = isinstance(network, ItemValuePolicy), hierarchy.setting.slate_size
+        slates, k = isinstance(network, ItemValuePolicy), hierarchy.task.slate_size
         seen = discrete_observation(hierarchy, self.encoder, self.start, eligible, slates)
         observation = torch.as_tensor(seen, device=network.device)
         with torch.no_grad():

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import nn
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.hierarchical import Hierarchy
 
 FAST, SLOW = math.exp(-1 / 3.0), math.exp(-1 / 10.0)
@@ -31,14 +31,14 @@ class CategoryEncoder:
     in the taste), mean feedback and mean surprise of late, time left, age of the plan.
 
     Args:
-        setting: the task.
+        task: the task.
         planned: whether features of a plan are part.
     """
 
-    def __init__(self, setting: Setting, planned: bool) -> None:
-        self.setting, self.planned = setting, planned
-        self.scale = np.maximum(setting.knowledge.item_vectors.std(axis=0), 1e-6)
-        categories, dim = len(setting.axis.names), setting.knowledge.item_vectors.shape[1]
+    def __init__(self, task: TaskSpec, planned: bool) -> None:
+        self.task, self.planned = task, planned
+        self.scale = np.maximum(task.knowledge.item_vectors.std(axis=0), 1e-6)
+        categories, dim = len(task.axis.names), task.knowledge.item_vectors.shape[1]
         self.size = self._width = (PER_CATEGORY + 2 * planned) * categories + 2 * dim + 3 + planned
 
     def encode(self, hierarchy: Hierarchy, rows: NDArray[np.int64] | None = None) -> NDArray[np.float32]:
@@ -49,20 +49,20 @@ class CategoryEncoder:
         rows = np.arange(len(contexts)) if rows is None else rows
         categories = len(contexts.names)
         features = np.empty((len(rows), self._width), np.float32)
-        liking = np.clip(contexts.liking[rows], 0.01, 0.99)
-        features[:, :categories] = np.log(liking / (1 - liking))
+        predicted_ctr = np.clip(contexts.predicted_ctr[rows], 0.01, 0.99)
+        features[:, :categories] = np.log(predicted_ctr / (1 - predicted_ctr))
         _summarise(
             rows,
             contexts.recent_items,
             contexts.recent_feedback,
             contexts.recent_estimates,
             memory.groups,
-            self.setting.knowledge.item_vectors,
+            self.task.knowledge.item_vectors,
             memory.tastes,
             self.scale,
             contexts.steps,
-            self.setting.max_steps,
-            self.setting.slate_size,
+            self.task.max_steps,
+            self.task.slate_size,
             features[:, categories : self._width - self.planned * (2 * categories + 1)],
         )
         if self.planned:
@@ -79,13 +79,13 @@ class HistoryEncoder(CategoryEncoder):
     numbers below 2**24 are exact in float32; the networks look the vectors up.
 
     Args:
-        setting: the task.
+        task: the task.
         planned: whether features of a plan are part.
         history: H; what is further back than 20 slates is never part.
     """
 
-    def __init__(self, setting: Setting, planned: bool, history: int) -> None:
-        super().__init__(setting, planned)
+    def __init__(self, task: TaskSpec, planned: bool, history: int) -> None:
+        super().__init__(task, planned)
         self.history = history
         self.size += 2 * history
 
@@ -275,15 +275,15 @@ EXTRACTORS: dict[str, type[SessionFeatures]] = {
 }
 
 
-def build_encoder(name: str, setting: Setting, planned: bool, history: int) -> CategoryEncoder:
+def build_encoder(name: str, task: TaskSpec, planned: bool, history: int) -> CategoryEncoder:
     """The encoder that `train.encoder` names, "categories", "gru" or "transformer"; see its classes for arguments."""
     if name == "categories":
-        return CategoryEncoder(setting, planned)
-    return HistoryEncoder(setting, planned, history)
+        return CategoryEncoder(task, planned)
+    return HistoryEncoder(task, planned, history)
 
 
 def layout_of(encoder: CategoryEncoder, reward_scale: float = 1.0) -> Layout:
     """What lies where in the observations of an encoder."""
     history = getattr(encoder, "history", 0)
-    vectors = encoder.setting.knowledge.item_vectors.copy()  # torch shares memory with writable arrays only
+    vectors = encoder.task.knowledge.item_vectors.copy()  # torch shares memory with writable arrays only
     return Layout(encoder.size - 2 * history, history, vectors, reward_scale)

@@ -31,7 +31,7 @@ class HyperActionEnv(VirtualItemEnv):
     """
 
     def _infos(self) -> list[dict[str, Any]]:
-        memory, k = self.hierarchy.memory, self.hierarchy.setting.slate_size
+        memory, k = self.hierarchy.memory, self.hierarchy.task.slate_size
         rows = np.arange(self.num_envs)[:, None]
         newest = (memory.steps[:, None] - 1) * k + np.arange(k)
         taste = memory.tastes * self.encoder.scale * (self.start == "taste")
@@ -143,7 +143,7 @@ class HAC(DDPG):
     def _setup_model(self) -> None:
         view: Any = self.env
         self.replay_buffer_class = SlateBuffer
-        self.replay_buffer_kwargs = {"slate_size": view.hierarchy.setting.slate_size}
+        self.replay_buffer_kwargs = {"slate_size": view.hierarchy.task.slate_size}
         super()._setup_model()
 
     def _optimizers(self) -> list[torch.optim.Optimizer]:

@@ -16,26 +16,26 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
 from torch import nn
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.learners.encoders import Layout
 from lerl.agents.learners.masked import eligible_in, known_in, words_in
-from lerl.agents.learners.masks import best_eligible, put_where_barred
+from lerl.agents.learners.masks import best_eligible, put_where_excluded
 
 RANK = 16  # length of phi and psi
 ROWS = 32  # sessions whose items are valued at once: their values stay in the processor's cache
-BARRED = -1e30  # logit of items that are not eligible
+EXCLUDED = -1e30  # logit of items that are not eligible
 Scores = Callable[[slice], torch.Tensor]
 """From some rows of a batch to a number for each of their items, (rows, I)."""
 Start = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def item_features(setting: Setting, bonus: NDArray[np.float32] | None) -> NDArray[np.float32]:
+def item_features(task: TaskSpec, bonus: NDArray[np.float32] | None) -> NDArray[np.float32]:
     """(I, F) what an item is like: its known vector, its bonus where there is one, and its categories as 0 and 1."""
-    known = [setting.knowledge.item_vectors] + ([] if bonus is None else [bonus[:, None]])
+    known = [task.knowledge.item_vectors] + ([] if bonus is None else [bonus[:, None]])
     values = np.concatenate(known, axis=1)
     standard = (values - values.mean(axis=0)) / np.maximum(values.std(axis=0), 1e-6)
-    return np.concatenate([standard, setting.axis.membership], axis=1, dtype=np.float32)
+    return np.concatenate([standard, task.axis.membership], axis=1, dtype=np.float32)
 
 
 class ItemNetwork(nn.Module):
@@ -127,7 +127,7 @@ class ItemValuePolicy(BasePolicy):
         observation_space, action_space: of `DiscreteItemEnv` with slates. lr_schedule: the learner's.
         net_arch: widths of hidden layers. items: (I, F), see `item_features`.
         log_std_init: logarithm of the temperature that SAC4IR begins with; the others have no use for it.
-        liking: (N, I) promised log-odds of some users, for SAC4IR alone.
+        predicted_ctr: (N, I) promised log-odds of some users, for SAC4IR alone.
         options: the features extractor and its arguments.
     """
 
@@ -139,17 +139,17 @@ class ItemValuePolicy(BasePolicy):
         net_arch: list[int],
         items: NDArray[np.float32],
         log_std_init: float,
-        liking: NDArray[np.float32],
+        predicted_ctr: NDArray[np.float32],
         **options: Any,
     ) -> None:
         super().__init__(observation_space, action_space, **options)
         self.layout = self.features_extractor_kwargs["layout"]
         self._net_arch, self._items = net_arch, items
-        self._build(log_std_init, liking)
+        self._build(log_std_init, predicted_ctr)
         learned = [value for value in self.parameters() if value.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=lr_schedule(1))
 
-    def _build(self, log_std_init: float, liking: NDArray[np.float32]) -> None:
+    def _build(self, log_std_init: float, predicted_ctr: NDArray[np.float32]) -> None:
         """Make the networks."""
         raise NotImplementedError
 
@@ -195,7 +195,7 @@ def values_by(network: ItemNetwork, observations: torch.Tensor) -> Scores:
 class DNaIRPolicy(ItemValuePolicy):
     """Values of items, and those of a target network; each begins as the promised reward of the step."""
 
-    def _build(self, log_std_init: float, liking: NDArray[np.float32]) -> None:
+    def _build(self, log_std_init: float, predicted_ctr: NDArray[np.float32]) -> None:
         self.values = self._value_network()
         self.target = frozen_copy(self.values)
 
@@ -207,7 +207,7 @@ class DNaIRPolicy(ItemValuePolicy):
 class SlateQPolicy(ItemValuePolicy):
     """A click model; what a click on each item is worth beyond what no click is, and that; a target network of both."""
 
-    def _build(self, log_std_init: float, liking: NDArray[np.float32]) -> None:
+    def _build(self, log_std_init: float, predicted_ctr: NDArray[np.float32]) -> None:
         self.clicks = self._network(1.0, odds)
         self.values = self._network(self.layout.reward_scale, None)
         self.target = frozen_copy(self.values)
@@ -236,7 +236,7 @@ class SAC4IRPolicy(ItemValuePolicy):
     and is learned as well, per session.
     """
 
-    def _build(self, log_std_init: float, liking: NDArray[np.float32]) -> None:
+    def _build(self, log_std_init: float, predicted_ctr: NDArray[np.float32]) -> None:
         self.actor = self._network(1.0, order)
         self.critics = nn.ModuleList([self._value_network() for _ in range(2)])
         self.targets = frozen_copy(self.critics)
@@ -245,12 +245,12 @@ class SAC4IRPolicy(ItemValuePolicy):
         # with: values change by at most a quarter of reward_scale per unit of log-odds.
         first = np.log(self.layout.reward_scale / 4) + log_std_init
         self.log_alpha = nn.Parameter(torch.tensor(float(first)))
-        self.liking: torch.Tensor
-        self.register_buffer("liking", torch.as_tensor(liking), persistent=False)
+        self.predicted_ctr: torch.Tensor
+        self.register_buffer("predicted_ctr", torch.as_tensor(predicted_ctr), persistent=False)
 
     def entropy_at(self, log_std: float) -> float:
         """Mean entropy, in nats, of a softmax over some users' promised log-odds at the temperature exp(log_std)."""
-        logs = torch.log_softmax(self.liking / float(np.exp(log_std)), dim=1)
+        logs = torch.log_softmax(self.predicted_ctr / float(np.exp(log_std)), dim=1)
         return float(-(logs.exp() * logs).nansum(dim=1).mean())
 
     def queries(self, observations: torch.Tensor) -> torch.Tensor:
@@ -267,9 +267,9 @@ class SAC4IRPolicy(ItemValuePolicy):
     def chances(self, observations: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Chances (B, I) among the eligible, and their logarithms, hugely negative for the others; logits change."""
         if logits.is_cuda:
-            logits = torch.where(eligible_in(observations, self.layout), logits, BARRED)
+            logits = torch.where(eligible_in(observations, self.layout), logits, EXCLUDED)
         else:  # in place, twenty times as fast
-            put_where_barred(logits.numpy(), words_in(observations, self.layout).numpy(), np.float32(BARRED))
+            put_where_excluded(logits.numpy(), words_in(observations, self.layout).numpy(), np.float32(EXCLUDED))
         # Not the exponentials of the logarithms: those of hugely negative numbers take ten times as long.
         return torch.softmax(logits, dim=1), torch.log_softmax(logits, dim=1)
 

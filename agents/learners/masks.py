@@ -26,7 +26,7 @@ def packed(eligible):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def put_where_barred(values, words, low):  # type: ignore[no-untyped-def]
+def put_where_excluded(values, words, low):  # type: ignore[no-untyped-def]
     """values (B, I) <- low for items that are not eligible."""
     for b in range(len(values)):
         for w in range(words.shape[1]):

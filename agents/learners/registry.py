@@ -20,7 +20,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.agents.learners.checkpoint import read_weights
 from lerl.agents.learners.discrete import DiscreteAgent, DiscreteItemEnv, ItemChooser, check_discrete, discrete_spaces
@@ -69,7 +69,7 @@ class Learner:
     reach: float | None
     samples: bool
     slates: bool = False
-    bonus: Callable[[Setting], NDArray[np.float32]] | None = None
+    bonus: Callable[[TaskSpec], NDArray[np.float32]] | None = None
     view: type[VirtualItemEnv] = VirtualItemEnv
 
     @property
@@ -115,7 +115,7 @@ def new_view(
     """What a learner learns in; settings: a `TrainConfig`."""
     learner, shared = LEARNERS[name], (env, hierarchy, encoder, settings.start, 1 - settings.gamma)
     if learner.reach is None:
-        return DiscreteItemEnv(*shared, learner.slates, learner.bonus and learner.bonus(hierarchy.setting))
+        return DiscreteItemEnv(*shared, learner.slates, learner.bonus and learner.bonus(hierarchy.task))
     return learner.view(*shared, learner.reach)
 
 
@@ -211,11 +211,11 @@ def _network(name: str, encoder: CategoryEncoder, settings: Any) -> dict[str, An
     if issubclass(LEARNERS[name].algorithm, DDPG):
         options["n_critics"] = 1
     if LEARNERS[name].slates:
-        setting, bonus = encoder.setting, LEARNERS[name].bonus
-        tastes = setting.knowledge.tastes
-        liking = tastes[:: max(len(tastes) // SOME, 1)][:SOME] @ setting.knowledge.item_vectors.T
-        options["items"] = item_features(setting, bonus and bonus(setting))
-        options |= {"log_std_init": settings.log_std, "liking": liking}
+        task, bonus = encoder.task, LEARNERS[name].bonus
+        tastes = task.knowledge.tastes
+        predicted_ctr = tastes[:: max(len(tastes) // SOME, 1)][:SOME] @ task.knowledge.item_vectors.T
+        options["items"] = item_features(task, bonus and bonus(task))
+        options |= {"log_std_init": settings.log_std, "predicted_ctr": predicted_ctr}
     return options
 
 

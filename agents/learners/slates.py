@@ -11,7 +11,7 @@ from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.utils import polyak_update
 from torch.nn import functional
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.learners.item_values import (
     DNaIRPolicy,
     ItemNetwork,
@@ -27,28 +27,28 @@ from lerl.agents.learners.masks import drawn, explored
 MOST_GRADIENT = 10.0  # norm at which gradients are cut off, as DQN's are
 
 
-def popularity_of(setting: Setting) -> NDArray[np.float64]:
+def popularity_of(task: TaskSpec) -> NDArray[np.float64]:
     """(I,) how often training users clicked an item, and once more, as the agents know it; at least 1.
 
     The once more is that of `Knowledge.popularity`. Without it DNaIR's bonus for an item that nobody clicked is 2.4
     times its quality, more than any slate brings. Counts are exact where some item was never clicked; otherwise they
     are in multiples of the least popular item's.
     """
-    share = setting.knowledge.popularity.astype(np.float64)
+    share = task.knowledge.popularity.astype(np.float64)
     return np.maximum(share / share[share > 0].min(), 1.0)
 
 
-def dnair_bonus(setting: Setting) -> NDArray[np.float32]:
+def dnair_bonus(task: TaskSpec) -> NDArray[np.float32]:
     """(I,) 0.1 * quality / log10(1.1 + popularity), see `DNaIR`."""
-    knowledge = setting.knowledge
+    knowledge = task.knowledge
     logits = knowledge.item_vectors @ knowledge.tastes.mean(axis=0) + knowledge.user_offsets.mean()
     quality = 1 / (1 + np.exp(-logits))
-    return np.asarray(0.1 * quality / np.log10(1.1 + popularity_of(setting)), np.float32)
+    return np.asarray(0.1 * quality / np.log10(1.1 + popularity_of(task)), np.float32)
 
 
-def sac4ir_bonus(setting: Setting) -> NDArray[np.float32]:
+def sac4ir_bonus(task: TaskSpec) -> NDArray[np.float32]:
     """(I,) 0.1 / (1 + log(1.1 + popularity)), see `SAC4IR`."""
-    return np.asarray(0.1 / (1 + np.log(1.1 + popularity_of(setting))), np.float32)
+    return np.asarray(0.1 / (1 + np.log(1.1 + popularity_of(task))), np.float32)
 
 
 class SlateLearner(OffPolicyAlgorithm):

@@ -22,7 +22,7 @@ from lerl.envs.config import SimulatorConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood
 from lerl.envs.files import write_whole
 from lerl.envs.fitting.latent import Interactions, TasteModel, calibrated, calibration, fit_raw
-from lerl.envs.fitting.replay import item_by_item, relive
+from lerl.envs.fitting.replay import item_by_item, replay
 from lerl.envs.fitting.statistics import Background, Sequences, Statistics
 from lerl.envs.population import Population, Truth
 from lerl.envs.schema import DataError
@@ -361,7 +361,7 @@ class _Matching:
         for simulator, rows, owners in self.parts:
             population = with_spread(simulator.population, values, self.seed + replicate)
             changed = simulator.changed(population, configured(simulator.config, values))
-            clicks[rows] = relive(changed, self.real.where(rows), owners, self.seed + 1000 * replicate).clicks
+            clicks[rows] = replay(changed, self.real.where(rows), owners, self.seed + 1000 * replicate).clicks
         return replace(self.real, clicks=clicks)
 
     def fit(self, say: Callable[[str], object]) -> Fitted:

@@ -34,7 +34,7 @@ def session_breaks(sequences: Sequences) -> NDArray[np.bool_]:
     return (sequences.places == 0) | (gap > HALF_HOUR)  # never where times are not known
 
 
-def relive(simulator: UserSimulator, sequences: Sequences, owners: Ints, seed: int) -> Lived:
+def replay(simulator: UserSimulator, sequences: Sequences, owners: Ints, seed: int) -> Lived:
     """Show simulated users the items of sequences.
 
     Boredom and fatigue are gone after half an hour without anything; tastes go on drifting, and have done so for

@@ -16,7 +16,7 @@ from lerl.envs.config import SimulatorConfig
 from lerl.planners.config import PlannerConfig
 from lerl.planners.rules import build_planner
 from lerl.run.fitter import Fitter
-from lerl.run.rows import Row
+from lerl.run.specs import AgentSpec
 from lerl.run.task import Task
 
 
@@ -85,7 +85,7 @@ def learners(device: str = "cpu") -> Iterator[tuple[Callable[[Any], float], Any,
     with tempfile.TemporaryDirectory() as folder:
         planner = build_planner("boredom", 3, task.seed("planner"))
         fitter = Fitter(task, Path(folder), lambda *_: None)
-        ours, view, _ = fitter.learner(Row("boredom+ppo", "boredom", "ppo"), planner)
+        ours, view, _ = fitter.learner(AgentSpec("boredom+ppo", "boredom", "ppo"), planner)
         yield train, ours, _as_it_comes(NoOp(view), config.train)
         ours.logger.close()
 

@@ -110,7 +110,7 @@ def refuse_unread(command: str, flags: Iterable[str]) -> None:
 
 def note_ineffective(config: "Config", flags: Iterable[str]) -> None:
     """Say which flags change nothing beside the other settings."""
-    from lerl.run.rows import ineffective
+    from lerl.run.specs import ineffective
 
     for flag, why in ineffective(config, flags).items():
         print(f"lerl: note: --{flag} changes nothing here, since {why}", file=sys.stderr)

@@ -22,7 +22,7 @@ from lerl.envs.files import write_whole
 from lerl.experiment.spec import AGAIN, TUNED, WORDS, Experiment, Unit, read_tuned
 from lerl.experiment.trial import ROWS, do, done, finished, keep_for, kept, populations, work
 from lerl.experiment.tune import SEARCH, differing, tune
-from lerl.run.checks import check_rows
+from lerl.run.checks import check_agents
 from lerl.run.folder import holds_other
 from lerl.run.locks import locked
 from lerl.run.task import Task
@@ -102,7 +102,7 @@ def _check(experiment: Experiment) -> None:
         alike.setdefault(json.dumps(own, sort_keys=True), []).append(label)
     for labels in alike.values():
         task = Task.load(experiment.unit(first, labels[0], experiment.base.seed, {}).config)
-        check_rows(task, list(dict.fromkeys(experiment.row(label) for label in labels)))
+        check_agents(task, list(dict.fromkeys(experiment.row(label) for label in labels)))
 
 
 class _Work:

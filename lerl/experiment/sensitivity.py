@@ -27,8 +27,8 @@ from lerl.run.fitter import Fitter
 from lerl.run.folder import check_run, check_same
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
-from lerl.run.rollout import Stage
-from lerl.run.rows import Row
+from lerl.run.rollout import Evaluator
+from lerl.run.specs import AgentSpec
 from lerl.run.task import Task, population_of
 from lerl.run.trust import read_config
 
@@ -217,7 +217,7 @@ class _Run:
         return fitter
 
 
-def _why_not(row: Row, config: Config) -> str:
+def _why_not(row: AgentSpec, config: Config) -> str:
     """Why a row is not played; empty where it is."""
     if row.baseline == "privileged":
         return "the ceiling by construction, and slow"
@@ -280,17 +280,17 @@ def _play(
         for world in mine:
             progress.report("worlds", done, total, f"{world.name}, seed {run.seed}")
             write_table(
-                _sessions(run, fitter, _stage(world, fitted[world.topics], prepared, run)), _table(kept, world, run)
+                _sessions(run, fitter, _evaluator(world, fitted[world.topics], prepared, run)), _table(kept, world, run)
             )
             done += 1
     progress.report("worlds", done, total, "")
 
 
-def _stage(world: World, fitted: Fitted, prepared: Population, run: _Run) -> Stage:
+def _evaluator(world: World, fitted: Fitted, prepared: Population, run: _Run) -> Evaluator:
     """The users of a world, who are `prepared` before anything was fitted, where a run's agents are played."""
     values = fitted.values | ({} if world.value is None else {world.parameter: world.value})
     config = replace(run.config.env, topics=world.topics)
-    return Stage(
+    return Evaluator(
         with_spread(prepared, values, SPREAD_SEED),
         configured(config, values, config.slate_size),
         run.task.axis,
@@ -299,11 +299,11 @@ def _stage(world: World, fitted: Fitted, prepared: Population, run: _Run) -> Sta
     )
 
 
-def _sessions(run: _Run, fitter: Fitter, stage: Stage) -> pl.DataFrame:
+def _sessions(run: _Run, fitter: Fitter, evaluator: Evaluator) -> pl.DataFrame:
     """The sessions of all rows, with the users and draws of the run's evaluation."""
-    users, again = judged(stage.users, run.config), run.config.evaluation.replicates
+    users, again = judged(evaluator.users, run.config), run.config.evaluation.replicates
     return pl.concat(
-        episodes(label, stage.play(fitter.agent(row, sure), users, again, run.task.seed("evaluation")), run.task)
+        episodes(label, evaluator.play(fitter.agent(row, sure), users, again, run.task.seed("evaluation")), run.task)
         for label, (row, sure) in run.rows.items()
     )
 

@@ -22,7 +22,7 @@ from lerl.experiment.tune import RANKING, check_found, search_space
 from lerl.files import reading
 from lerl.planners.llm.planner import MODELS
 from lerl.run import train
-from lerl.run.rows import PLANNED, SASREC, Row, parse_row
+from lerl.run.specs import PLANNED, SASREC, AgentSpec, parse_agent
 
 TUNED = "tuned"
 ASIDE = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
@@ -61,9 +61,9 @@ class Unit:
     teacher: "Unit | None" = None
 
     @property
-    def row(self) -> Row:
+    def row(self) -> AgentSpec:
         """What it fits and judges."""
-        return parse_row(self.fitted.agents[0], self.fitted.planner.name)
+        return parse_agent(self.fitted.agents[0], self.fitted.planner.name)
 
     @property
     def digest(self) -> str:
@@ -180,9 +180,9 @@ class Experiment:
         count = settings.overlay(self.base, own).experiment.seeds
         return [self.base.seed + number for number in range(count)]
 
-    def row(self, label: str) -> Row:
+    def row(self, label: str) -> AgentSpec:
         """What a label stands for."""
-        return parse_row(str(self.rows[label].get("row", label)), self.base.planner.name)
+        return parse_agent(str(self.rows[label].get("row", label)), self.base.planner.name)
 
     def kind(self, label: str) -> str:
         """What the verdict takes a row for, see `lerl.experiment.verdict`."""

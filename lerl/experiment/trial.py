@@ -32,7 +32,7 @@ from lerl.report.lessons import mark
 from lerl.run.evaluate import episodes, judged
 from lerl.run.fitter import Fitter
 from lerl.run.locks import locked
-from lerl.run.rollout import Stage
+from lerl.run.rollout import Evaluator
 from lerl.run.task import Task
 from lerl.run.workers import busy
 
@@ -144,10 +144,12 @@ def work(unit: Unit, folder: Path, taught: Path | None = None) -> tuple[pl.DataF
         if config != fitted:
             task = Task.load(config)
         with closing(Fitter(task, fit, report)) as fitter:
-            stage = Stage(task.population, task.config.env, task.axis, "evaluation", task.config.evaluation.batch_size)
-            begun, users = time.process_time(), judged(stage.users, task.config)
+            evaluator = Evaluator(
+                task.population, task.config.env, task.axis, "evaluation", task.config.evaluation.batch_size
+            )
+            begun, users = time.process_time(), judged(evaluator.users, task.config)
             how = task.config.evaluation
-            played = stage.play(fitter.agent(row), users, how.replicates, task.seed("evaluation"))
+            played = evaluator.play(fitter.agent(row), users, how.replicates, task.seed("evaluation"))
             sessions = episodes(unit.label, played, task).select(KEPT)
             judging = time.process_time() - begun
             curve = [point["steps"] for point in fitter.curves([row])]

@@ -31,14 +31,14 @@ from lerl.envs.files import write_whole
 from lerl.envs.plugins import PluginError
 from lerl.envs.topics import ClusterError
 from lerl.files import RunError, read_table, reading
-from lerl.run.checks import check_rows
+from lerl.run.checks import check_agents
 from lerl.run.evaluate import write_table
 from lerl.run.fitter import DivergedError, Fitter
 from lerl.run.folder import holds_other
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
-from lerl.run.rollout import Played
-from lerl.run.rows import PLANNED, SASREC, Row, parse_row, parse_rows
+from lerl.run.rollout import Episodes
+from lerl.run.specs import PLANNED, SASREC, AgentSpec, parse_agent, parse_agents
 from lerl.run.task import Task
 
 Floats = NDArray[np.float64]
@@ -103,9 +103,9 @@ def tune(config: Config, out: Path) -> list[Trial]:
         RunError: a file of the search is missing or damaged.
         ValueError: the configuration cannot be fitted, or none of the trials could.
     """
-    row = parse_row(config.tune.row, config.planner.name)
+    row = parse_agent(config.tune.row, config.planner.name)
     space = search_space(config, row)
-    check_rows(Task.load(config), [row])  # what does not fit is refused before anything is written
+    check_agents(Task.load(config), [row])  # what does not fit is refused before anything is written
     _check_folder(config, out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Progress() as progress:
@@ -132,7 +132,7 @@ def tune(config: Config, out: Path) -> list[Trial]:
 # the space
 
 
-def search_space(config: Config, row: Row) -> Space:
+def search_space(config: Config, row: AgentSpec) -> Space:
     """What Optuna searches, by dotted key.
 
     Raises:
@@ -146,7 +146,7 @@ def search_space(config: Config, row: Row) -> Space:
     return {str(name): _range(str(name), given, config, row, known) for name, given in config.tune.space.items()}
 
 
-def _range(name: str, given: Any, config: Config, row: Row, known: Mapping[str, Key]) -> BaseDistribution:
+def _range(name: str, given: Any, config: Config, row: AgentSpec, known: Mapping[str, Key]) -> BaseDistribution:
     _check_searchable(name, config, row, known)
     if not isinstance(given, Mapping) or not ({"low", "high"} <= set(given) or "choices" in given):
         raise SettingsError(f"tune.space: {name} must hold low and high, or choices, {SPACE_EXAMPLE}, given {given!r}")
@@ -158,7 +158,7 @@ def _range(name: str, given: Any, config: Config, row: Row, known: Mapping[str, 
     return _choices(name, given["choices"], config) if "choices" in given else _interval(name, given, config, known)
 
 
-def _check_searchable(name: str, config: Config, row: Row, known: Mapping[str, Key]) -> None:
+def _check_searchable(name: str, config: Config, row: AgentSpec, known: Mapping[str, Key]) -> None:
     if name not in known:
         raise SettingsError(f"tune.space: {settings.unknown(name, known)}")
     section = name.partition(".")[0]
@@ -346,7 +346,7 @@ def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Repo
     try:
         tried = settings.overlay(config, values)
         reuse(folder, settings.dump(tried))
-        row = parse_row(tried.tune.row, tried.planner.name)
+        row = parse_agent(tried.tune.row, tried.planner.name)
         with closing(Fitter(Task.load(tried), folder, report, AGAIN)) as fitter:
             fitter.fit(row)
             played = _play(fitter, row, report)
@@ -370,10 +370,10 @@ def reuse(folder: Path, tried: str) -> None:
         write_whole(kept, tried)
 
 
-def _play(fitter: Fitter, row: Row, report: Report) -> Played:
+def _play(fitter: Fitter, row: AgentSpec, report: Report) -> Episodes:
     """Sessions of training users, the same ones in every trial, which no trial trains on."""
     task, how = fitter.task, fitter.task.config.tune
-    seed, users = task.seed("tune"), fitter.stage.users
+    seed, users = task.seed("tune"), fitter.evaluator.users
     if how.users is not None and how.users < len(users):
         users = np.sort(np.random.default_rng(seed).choice(users, how.users, replace=False))
     total, done = len(users) * how.replicates, 0
@@ -383,10 +383,10 @@ def _play(fitter: Fitter, row: Row, report: Report) -> Played:
         done += ended
         report("score", done, total, None)
 
-    return fitter.stage.play(fitter.agent(row), users, how.replicates, seed, count)
+    return fitter.evaluator.play(fitter.agent(row), users, how.replicates, seed, count)
 
 
-def _sessions(played: Played) -> pl.DataFrame:
+def _sessions(played: Episodes) -> pl.DataFrame:
     """One row per session."""
     totals = np.nansum(played.rewards, axis=1)
     columns = {"T_int": played.lengths.astype(np.float64), "R_cum": totals, "R_sin": totals / played.lengths}
@@ -418,8 +418,8 @@ def _write_best(trials: list[Trial], config: Config, out: Path) -> None:
     """The recipe with the best settings; the tuned row is among its rows."""
     best = trials[0]
     found = settings.overlay(config, best.values)
-    row = parse_row(found.tune.row, found.planner.name)
-    if row.label not in [other.label for other in parse_rows(found)]:
+    row = parse_agent(found.tune.row, found.planner.name)
+    if row.label not in [other.label for other in parse_agents(found)]:
         found = dataclasses.replace(found, agents=[found.tune.row, *found.agents])
     tried = ", ".join(f"{name} {value}" for name, value in best.values.items())
     head = f"# The best of {len(trials)} trials by {config.tune.metric} of {row.label} on training users: {tried}\n"

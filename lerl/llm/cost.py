@@ -17,8 +17,8 @@ from lerl.planners.llm.guard import CHARACTERS
 from lerl.planners.llm.planner import MODELS, LLMPlanner
 from lerl.planners.llm.reflection import session_text
 from lerl.report.lessons import lessons
-from lerl.run.rollout import Played, Stage, sessions_of
-from lerl.run.rows import Row, parse_rows
+from lerl.run.rollout import Episodes, Evaluator, sessions_of
+from lerl.run.specs import AgentSpec, parse_agents
 from lerl.run.task import Task
 
 SESSIONS, STEPS = 256, 40_000  # that are played at most
@@ -129,7 +129,7 @@ def estimate(config: Config) -> Estimate:
     Raises:
         EstimateError: no row of the recipe asks a chat model.
     """
-    rows = [row for row in parse_rows(config) if row.planner in MODELS]
+    rows = [row for row in parse_agents(config) if row.planner in MODELS]
     asking = [row for row in rows if row.planner == "llm" or config.planner.refresh]
     if config.planner.replay:
         raise EstimateError("planner.replay is given: a replayed run asks no endpoint, and costs nothing")
@@ -180,10 +180,10 @@ def _sample(task: Task) -> Sample:
     if config.planner.reflections and not planner.pool.texts:
         planner.pool = planner.pool.added([LESSON] * 3, [0.0] * 3)
     rehearsal = _Rehearsal(planner)
-    stage = Stage(task.population, config.env, task.axis, "train", count)
+    evaluator = Evaluator(task.population, config.env, task.axis, "train", count)
     hierarchy = task.hierarchy("estimate", count, rehearsal)
-    users = np.random.default_rng(seed).choice(stage.users, count)
-    played = stage.play(HierarchicalAgent(hierarchy), users, 1, seed)
+    users = np.random.default_rng(seed).choice(evaluator.users, count)
+    played = evaluator.play(HierarchicalAgent(hierarchy), users, 1, seed)
     keys = [key for _, key in sorted(rehearsal.keys.items())]  # session after session, in no order of time
     return Sample(
         count,
@@ -204,7 +204,7 @@ def _different(keys: list[str]) -> NDArray[np.int64]:
     return np.cumsum(fresh)
 
 
-def _session_length(planner: LLMPlanner, played: Played, task: Task) -> float:
+def _session_length(planner: LLMPlanner, played: Episodes, task: Task) -> float:
     sessions = sessions_of(played, task.population, task.axis)
     texts = [len(session_text(sessions, row)) for row in range(min(len(sessions.items), READ))]
     return len(planner.prompts.reflect(sessions.names)) + float(np.mean(texts))
@@ -231,7 +231,7 @@ class _Ledger:
         )
 
 
-def _costs(config: Config, rows: list[Row], task: Task, sample: Sample) -> list[Cost]:
+def _costs(config: Config, rows: list[AgentSpec], task: Task, sample: Sample) -> list[Cost]:
     """In the order of a run: lessons of each planner, then training under it, and evaluation at the end."""
     ledger, planner, train = _Ledger(sample), config.planner, config.train
     lot = lessons(planner.sessions, train.steps, config.env.max_steps) // 2

@@ -15,7 +15,7 @@ from lerl.planners.llm.distilled import Lesson, distil, recorded, save
 from lerl.planners.llm.traffic import Traffic
 from lerl.run.folder import check_run
 from lerl.run.locks import locked
-from lerl.run.rows import parse_rows
+from lerl.run.specs import parse_agents
 from lerl.run.trust import read_config
 
 DRAWS = 2000
@@ -48,7 +48,7 @@ def distill(run: Path, trust: bool = False) -> Distilled:
     """
     check_run(run)
     config = read_config(run, trust, asks=False)
-    if any(row.planner == "distilled" for row in parse_rows(config)):
+    if any(row.planner == "distilled" for row in parse_agents(config)):
         raise RunError(
             f"{run} keeps the network that its own rows were planned by under planners/distilled.npz; distil the run "
             f"that it came from, {config.planner.distilled}"

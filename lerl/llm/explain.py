@@ -21,8 +21,8 @@ from lerl.planners.llm.prompt import AnswerError, Choice
 from lerl.planners.llm.traffic import Asked, Traffic
 from lerl.run.evaluate import judged
 from lerl.run.folder import check_run, check_same
-from lerl.run.rollout import Stage
-from lerl.run.rows import parse_rows
+from lerl.run.rollout import Evaluator
+from lerl.run.specs import parse_agents
 from lerl.run.task import Task
 from lerl.run.trust import check_trust, read_config
 
@@ -103,9 +103,9 @@ def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Exp
         _restore(planner, run)
         witness.prompts = planner.prompts.digest
         hierarchy = task.hierarchy("explain", 1, planner)
-        stage = Stage(task.population, config.env, task.axis, split, 1)
-        shown, observation = stage.follow(HierarchicalAgent(hierarchy), user, task.seed("evaluation"), steps)
-        if not stage.env.state.active[0]:
+        evaluator = Evaluator(task.population, config.env, task.axis, split, 1)
+        shown, observation = evaluator.follow(HierarchicalAgent(hierarchy), user, task.seed("evaluation"), steps)
+        if not evaluator.env.state.active[0]:
             raise RunError(f"the session of user {user} ended after {shown} slates; give --steps {shown - 1} or fewer")
         hierarchy.see(observation)
         question, answer, source = witness.last
@@ -129,7 +129,7 @@ def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Exp
 
 
 def _refuse_unplanned(run: Path, config: Config) -> None:
-    if not any(row.planner == "llm" for row in parse_rows(config)):
+    if not any(row.planner == "llm" for row in parse_agents(config)):
         raise RunError(
             f"no row of {run} is planned by a chat model; train one with: lerl train RECIPE --planner.name llm "
             "--planner.model PROVIDER:NAME"

@@ -227,7 +227,7 @@ def _pair(number: int, draw: np.random.Generator) -> tuple[PlanContexts, int]:
         session_key=np.arange(2, dtype=np.uint64),
         steps=np.full(2, slates),
         plans=np.full(2, slates),
-        liking=np.repeat(chance[None], 2, axis=0).astype(np.float32),
+        predicted_ctr=np.repeat(chance[None], 2, axis=0).astype(np.float32),
         counts=counts.astype(np.float32),
         feedback=mean.astype(np.float32),
         recent_items=np.repeat(shown[None], 2, axis=0).astype(np.int32),

@@ -12,11 +12,11 @@ from lerl.agents.sasrec import clicked
 from lerl.planners.llm.planner import MODELS, check_model
 from lerl.planners.rules import build_planner
 from lerl.run.fitter import Fitter, build_agent
-from lerl.run.rows import SASREC, Row
+from lerl.run.specs import SASREC, AgentSpec
 from lerl.run.task import Task
 
 
-def check_rows(task: Task, rows: Sequence[Row]) -> None:
+def check_agents(task: Task, rows: Sequence[AgentSpec]) -> None:
     """Refuse what does not fit before anything is written: every planner and agent acts for two training users.
 
     Raises:
@@ -36,16 +36,16 @@ def check_rows(task: Task, rows: Sequence[Row]) -> None:
             _check_known(row, task)
             continue
         if row.baseline is not None:
-            fitter.stage.rehearse(build_agent(row, few))
+            fitter.evaluator.rehearse(build_agent(row, few))
             continue
         if row.planner in MODELS:  # an endpoint that fails must not keep a run from starting
             check_model(row.planner, task.config.planner, len(task.axis.names))
             continue
         planner = build_planner(row.planner, task.config.planner.size, task.seed("planner")) if row.planner else None
-        fitter.stage.rehearse(fitter._agent(planner, None, 0.0, row.label))
+        fitter.evaluator.rehearse(fitter._agent(planner, None, 0.0, row.label))
 
 
-def _check_known(row: Row, task: Task) -> None:
+def _check_known(row: AgentSpec, task: Task) -> None:
     """Refuse to rank next items where there is no log, or nothing in it to learn from."""
     clicks = clicked(task.population.known(task.population.users("train")))
     if task.config.data.path is None or sum(map(bool, map(len, clicks))) < 2:

@@ -20,8 +20,8 @@ from lerl.run.fitter import Fitter
 from lerl.run.folder import check_run, check_same
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
-from lerl.run.rollout import Played, Stage
-from lerl.run.rows import Row, parse_rows
+from lerl.run.rollout import Episodes, Evaluator
+from lerl.run.specs import AgentSpec, parse_agents
 from lerl.run.task import Task
 from lerl.run.trust import read_config
 
@@ -44,7 +44,7 @@ def evaluate(run: Path, trust: bool = False) -> Config:
         task = Task.load(config)
         check_same(run, about, task)
         with closing(Fitter(task, run, progress.report)) as fitter:
-            if not (run / TRAINED).is_file() or any(fitter.lacks(row) for row in parse_rows(config)):
+            if not (run / TRAINED).is_file() or any(fitter.lacks(row) for row in parse_agents(config)):
                 raise RunError(
                     f"{run} was not trained to its end, or lost some of it; go on with: {resume_command(run)}"
                 )
@@ -60,17 +60,17 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
     Each row's tables are kept under `evaluated/` until all are there, so that an interruption loses one row at most.
     """
     config = task.config
-    stage = Stage(task.population, config.env, task.axis, "evaluation", config.evaluation.batch_size)
-    users = judged(stage.users, config)
+    evaluator = Evaluator(task.population, config.env, task.axis, "evaluation", config.evaluation.batch_size)
+    users = judged(evaluator.users, config)
     kept = []
     for label, row, deterministic in evaluated(config):
         kept.append(run / "evaluated" / label)
         if not all((kept[-1] / f"{name}.parquet").is_file() for name in TABLES):
             agent = fitter.agent(row, deterministic)
             fitter.recount()  # of an evaluation before this one, or of one that was broken off
-            played = _play(stage, agent, users, task, label, progress)
+            played = _play(evaluator, agent, users, task, label, progress)
             fitter.lived(int(played.lengths.sum()))
-            for name, table in _tables(label, played, task, stage.env.simulator).items():
+            for name, table in _tables(label, played, task, evaluator.env.simulator).items():
                 write_table(table, kept[-1] / f"{name}.parquet")
     for name in TABLES:
         parts = [read_table(folder / f"{name}.parquet", fitter.how) for folder in kept]
@@ -78,16 +78,16 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
     shutil.rmtree(run / "evaluated")
 
 
-def evaluated(config: Config) -> list[tuple[str, Row, bool]]:
+def evaluated(config: Config) -> list[tuple[str, AgentSpec, bool]]:
     """What is evaluated of each row: its name in tables, the row, and whether its policy acts without sampling."""
     return [
         (row.label + ("@det" if deterministic else ""), row, deterministic)
-        for row in parse_rows(config)
+        for row in parse_agents(config)
         for deterministic in ((False, True) if row.samples and config.evaluation.deterministic else (False,))
     ]
 
 
-def _tables(label: str, played: Played, task: Task, simulator: UserSimulator) -> dict[str, pl.DataFrame]:
+def _tables(label: str, played: Episodes, task: Task, simulator: UserSimulator) -> dict[str, pl.DataFrame]:
     tables = (
         episodes(label, played, task),
         _steps(label, played),
@@ -105,7 +105,9 @@ def judged(users: NDArray[np.int64], config: Config) -> NDArray[np.int64]:
     return np.sort(np.random.default_rng(0).choice(users, wanted, replace=False))
 
 
-def _play(stage: Stage, agent: Any, users: NDArray[np.int64], task: Task, label: str, progress: Progress) -> Played:
+def _play(
+    evaluator: Evaluator, agent: Any, users: NDArray[np.int64], task: Task, label: str, progress: Progress
+) -> Episodes:
     total = len(users) * task.config.evaluation.replicates
     done = 0
 
@@ -114,7 +116,7 @@ def _play(stage: Stage, agent: Any, users: NDArray[np.int64], task: Task, label:
         done += ended
         progress.report(f"evaluate {label}", done, total, None)
 
-    return stage.play(agent, users, task.config.evaluation.replicates, task.seed("evaluation"), count)
+    return evaluator.play(agent, users, task.config.evaluation.replicates, task.seed("evaluation"), count)
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
@@ -124,7 +126,7 @@ def write_table(table: pl.DataFrame, path: Path) -> None:
     write_whole(path, stream.getvalue())
 
 
-def episodes(label: str, played: Played, task: Task) -> pl.DataFrame:
+def episodes(label: str, played: Episodes, task: Task) -> pl.DataFrame:
     """One row per session."""
     membership = task.population.catalog.categories.membership
     vectors = task.population.knowledge.item_vectors[:, :-1].astype(np.float64)  # once, not once a session
@@ -156,7 +158,7 @@ def episodes(label: str, played: Played, task: Task) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _steps(label: str, played: Played) -> pl.DataFrame:
+def _steps(label: str, played: Episodes) -> pl.DataFrame:
     """Means over the sessions still there, step by step."""
     there = ~np.isnan(played.rewards)
     last = int(played.lengths.max())
@@ -174,7 +176,7 @@ def _steps(label: str, played: Played) -> pl.DataFrame:
     return pl.DataFrame(rows)
 
 
-def _items(label: str, played: Played) -> pl.DataFrame:
+def _items(label: str, played: Episodes) -> pl.DataFrame:
     """How often each item was shown to each user."""
     sessions, _, _ = found = np.nonzero(played.slates >= 0)
     shown = pl.DataFrame({"user": played.users[sessions], "item": played.slates[found].astype(np.int64)})
@@ -182,7 +184,7 @@ def _items(label: str, played: Played) -> pl.DataFrame:
     return counted.select(pl.lit(label).alias("agent"), "user", "item", "count")
 
 
-def _exposures(label: str, played: Played, task: Task, simulator: UserSimulator) -> list[pl.DataFrame]:
+def _exposures(label: str, played: Episodes, task: Task, simulator: UserSimulator) -> list[pl.DataFrame]:
     """Shares of the shown slots per category and per topic, step by step."""
     categories = task.population.catalog.categories
     names: Sequence[str] = [f"topic {number + 1}" for number in range(simulator.topic_count)]
@@ -195,7 +197,7 @@ def _exposures(label: str, played: Played, task: Task, simulator: UserSimulator)
     ]
 
 
-def _exposure(label: str, played: Played, axis: str, names: Any, membership: NDArray[np.bool_]) -> pl.DataFrame:
+def _exposure(label: str, played: Episodes, axis: str, names: Any, membership: NDArray[np.bool_]) -> pl.DataFrame:
     last = int(played.lengths.max())
     share = np.zeros((last, len(names)))
     for step in range(last):

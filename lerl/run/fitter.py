@@ -43,11 +43,11 @@ from lerl.planners.llm.prompt import Prompts
 from lerl.planners.rules import build_planner
 from lerl.report.lessons import SHARE, lessons
 from lerl.run.folder import Checkpoint, patient
-from lerl.run.rollout import Played, Stage, sessions_of
-from lerl.run.rows import SASREC, Row
+from lerl.run.rollout import Episodes, Evaluator, sessions_of
+from lerl.run.specs import SASREC, AgentSpec
 from lerl.run.task import Task
 
-LOTS = 2  # in which a planner is given sessions that says nothing of its own
+ROUNDS = 2  # in which a planner is given sessions that says nothing of its own
 MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}
 """What a point of a learning curve holds."""
@@ -75,7 +75,7 @@ class Fitter:
         self.how = how or f"go on with: {resume_command(folder)}"
         self._taught: dict[str, tuple[Planner, int]] = {}
         self._announced: set[str] = set()
-        self._stage: Stage | None = None
+        self._evaluator: Evaluator | None = None
         self._guard: Guard | None = None
 
     @property
@@ -115,14 +115,14 @@ class Fitter:
             write_whole(self.folder / "planners" / "traffic.json", report)
 
     @property
-    def stage(self) -> Stage:
+    def evaluator(self) -> Evaluator:
         """Training users, for whatever is tuned or drawn as a curve; evaluation users are never touched here."""
-        if self._stage is None:
+        if self._evaluator is None:
             config, population = self.task.config, self.task.population
-            self._stage = Stage(population, config.env, self.task.axis, "train", config.evaluation.batch_size)
-        return self._stage
+            self._evaluator = Evaluator(population, config.env, self.task.axis, "train", config.evaluation.batch_size)
+        return self._evaluator
 
-    def fit(self, row: Row) -> None:
+    def fit(self, row: AgentSpec) -> None:
         """Fit what the row needs and is not there yet."""
         planner, spent = self._planner(row.planner)
         if row.learner and not (self._policy_path(row).is_file() and self._curve_path(row).is_file()):
@@ -132,7 +132,7 @@ class Fitter:
         if row.diverse:
             self._tune_diversity(row)
 
-    def lacks(self, row: Row) -> bool:
+    def lacks(self, row: AgentSpec) -> bool:
         """Whether some file that the row needs is not there: it was not fitted yet, or the file was removed since."""
         needed = [self._policy_path(row), self._curve_path(row)] if row.learner else []
         needed += [self._sasrec_path] if row.baseline == SASREC else []
@@ -144,7 +144,7 @@ class Fitter:
     def _name(self, planner: str | None) -> str:
         return "flat" if planner is None else planner.rpartition(":")[2]
 
-    def curves(self, rows: Sequence[Row]) -> list[Point]:
+    def curves(self, rows: Sequence[AgentSpec]) -> list[Point]:
         """The learning curves of all fitted rows, each policy's once."""
         paths = dict.fromkeys(self._curve_path(row) for row in rows if row.learner)
         points = [point for path in paths for point in self._curve(path)]
@@ -157,19 +157,19 @@ class Fitter:
                 raise TypeError("no list of points")
             return [{name: kind(point[name]) for name, kind in CURVE.items()} for point in points]
 
-    def _curve_path(self, row: Row) -> Path:
+    def _curve_path(self, row: AgentSpec) -> Path:
         return self._policy_path(row).with_suffix(".curve.json")
 
-    def _policy_name(self, row: Row) -> str:
+    def _policy_name(self, row: AgentSpec) -> str:
         return f"{self._name(row.planner)}+{row.learner}"
 
-    def _policy_path(self, row: Row) -> Path:
+    def _policy_path(self, row: AgentSpec) -> Path:
         return self.folder / "policies" / f"{self._policy_name(row)}.pt"
 
     def _planner_path(self, planner: str) -> Path:
         return self.folder / "planners" / f"{self._name(planner)}.npz"
 
-    def _weight_path(self, row: Row) -> Path:
+    def _weight_path(self, row: AgentSpec) -> Path:
         return self.folder / "rows" / f"{row.label}.json"
 
     @property
@@ -246,29 +246,29 @@ class Fitter:
 
     def _teach(self, planner: Any, name: str) -> int:
         """Give whole sessions to a planner in lots: it explores each time with what it learned from those before."""
-        rounds: list[Sessions] = []
+        heard: list[Sessions] = []
         steps = 0
         self.enter(f"learn {self._name(name)}", planner)
-        lots = getattr(planner, "lots", LOTS)
-        for number in range(lots):
-            played = self._explore(planner, number, max(self._lessons // lots, 1))
-            rounds.append(sessions_of(played, self.task.population, self.task.axis))
+        rounds = getattr(planner, "lots", ROUNDS)
+        for number in range(rounds):
+            played = self._explore(planner, number, max(self._lessons // rounds, 1))
+            heard.append(sessions_of(played, self.task.population, self.task.axis))
             steps += int(played.lengths.sum())
             self.lived(int(played.lengths.sum()))
-            planner.session_ended(_joined(rounds))
-            self.report(f"{self._name(name)} planner", number + 1, lots, None)
+            planner.session_ended(_joined(heard))
+            self.report(f"{self._name(name)} planner", number + 1, rounds, None)
         return steps
 
-    def _explore(self, planner: Planner | None, number: int, count: int) -> Played:
+    def _explore(self, planner: Planner | None, number: int, count: int) -> Episodes:
         seed = self.task.seed("planner sessions", number)
-        users = np.random.default_rng(seed).choice(self.stage.users, count)
-        return self.stage.play(self._agent(planner, None, 0.0, "explore"), users, 1, seed)
+        users = np.random.default_rng(seed).choice(self.evaluator.users, count)
+        return self.evaluator.play(self._agent(planner, None, 0.0, "explore"), users, 1, seed)
 
     def _agent(self, planner: Planner | None, scorer: Scorer | None, diversity: float, label: str) -> HierarchicalAgent:
         count = self.task.config.evaluation.batch_size
         return new_agent(self.task.hierarchy(label, count, planner, diversity, attentive=scorer is not None), scorer)
 
-    def _fit_policy(self, row: Row, planner: Planner | None, spent: int) -> None:
+    def _fit_policy(self, row: AgentSpec, planner: Planner | None, spent: int) -> None:
         train, name = self.task.config.train, self._policy_name(row)
         model, view, encoder = self.learner(row, planner)
         checkpoint = Checkpoint(self.folder / "checkpoints" / f"{name}.pt", train.checkpoint)
@@ -323,7 +323,7 @@ class Fitter:
         save_policy(model.policy, self._policy_path(row))
         checkpoint.remove()
 
-    def learner(self, row: Row, planner: Planner | None) -> tuple[Any, SessionsView, CategoryEncoder]:
+    def learner(self, row: AgentSpec, planner: Planner | None) -> tuple[Any, SessionsView, CategoryEncoder]:
         """A learner at its start, with its users and what it sees of them."""
         config, train = self.task.config, self.task.config.train
         name, learner = self._policy_name(row), str(row.learner)
@@ -336,7 +336,7 @@ class Fitter:
             autoreset_mode=AutoresetMode.DISABLED,
         )
         hierarchy = self.task.hierarchy(name, train.users, planner, attentive=True)
-        encoder = build_encoder(train.encoder, hierarchy.setting, planner is not None, train.history)
+        encoder = build_encoder(train.encoder, hierarchy.task, planner is not None, train.history)
         view = new_view(learner, env, hierarchy, encoder, train)
         model = new_model(learner, view, train, self.task.seed("policy", name), self.folder / "logs" / name)
         view.seed(self.task.seed("train", name))  # after the learner was made: it seeds its environment with its own
@@ -360,17 +360,17 @@ class Fitter:
             model.logger.record(f"validation/{metric}", point[metric])
         return point
 
-    def _validate(self, agent: Agent) -> Played:
+    def _validate(self, agent: Agent) -> Episodes:
         """Sessions of training users, the same ones whenever and whatever is validated."""
         seed = self.task.seed("validation")
         users: NDArray[np.int64] = np.random.default_rng(seed).choice(
-            self.stage.users, self.task.config.train.validation
+            self.evaluator.users, self.task.config.train.validation
         )
-        played = self.stage.play(agent, users, 1, seed)
+        played = self.evaluator.play(agent, users, 1, seed)
         self.lived(int(played.lengths.sum()))
         return played
 
-    def _tune_diversity(self, row: Row) -> None:
+    def _tune_diversity(self, row: AgentSpec) -> None:
         """Choose the weight of maximal marginal relevance by cumulative reward on training users."""
         path = self._weight_path(row)
         if path.is_file():
@@ -383,7 +383,7 @@ class Fitter:
             self.report(f"{row.label} weight {weight}", number + 1, len(MMR_WEIGHTS), None)
         write_whole(path, json.dumps({"weight": max(tried, key=lambda weight: tried[weight]), "tried": tried}))
 
-    def _weighted(self, row: Row, weight: float) -> Agent:
+    def _weighted(self, row: AgentSpec, weight: float) -> Agent:
         """A row, re-ranked with this weight."""
         if row.baseline == SASREC:
             return self._sasrec(row, weight)
@@ -405,13 +405,13 @@ class Fitter:
         save_policy(network, self._sasrec_path)
         checkpoint.remove()
 
-    def _sasrec(self, row: Row, weight: float) -> Agent:
+    def _sasrec(self, row: AgentSpec, weight: float) -> Agent:
         config, items = self.task.config, len(self.task.population.catalog)
         with reading(self._sasrec_path, self.how):
             network = load_sasrec(self._sasrec_path, items, config.train.hidden)
         return SASRecAgent(self.task.setting(row.label), config.evaluation.batch_size, network, weight)
 
-    def _scorer(self, row: Row, deterministic: bool) -> Scorer | None:
+    def _scorer(self, row: AgentSpec, deterministic: bool) -> Scorer | None:
         if row.learner is None:
             return None
         setting, train = self.task.setting(row.label), self.task.config.train
@@ -420,7 +420,7 @@ class Fitter:
             policy = load_policy(self._policy_path(row), row.learner, encoder, train)
         return new_scorer(policy, encoder, train.start, deterministic)
 
-    def agent(self, row: Row, deterministic: bool = False) -> Agent:
+    def agent(self, row: AgentSpec, deterministic: bool = False) -> Agent:
         """The fitted row as an agent; what it lives is counted under it from here on."""
         self.enter("", None)
         if row.baseline not in (None, SASREC):
@@ -462,7 +462,7 @@ def _finite(name: str, policy: torch.nn.Module, learning_rate: float) -> Iterato
         raise stumbled
 
 
-def build_agent(row: Row, task: Task) -> Agent:
+def build_agent(row: AgentSpec, task: Task) -> Agent:
     """An agent that needs no fitting: a baseline, or one of somebody's own.
 
     Raises:
@@ -479,10 +479,10 @@ def build_agent(row: Row, task: Task) -> Agent:
     return agent
 
 
-def _joined(rounds: list[Sessions]) -> Sessions:
-    """Several lots of sessions as one."""
-    first = rounds[0]
-    parts = (
-        np.concatenate([getattr(one, name) for one in rounds]) for name in ("items", "feedback", "estimates", "keys")
+def _joined(parts: list[Sessions]) -> Sessions:
+    """Several rounds of sessions as one."""
+    first = parts[0]
+    arrays = (
+        np.concatenate([getattr(one, name) for one in parts]) for name in ("items", "feedback", "estimates", "keys")
     )
-    return Sessions(first.names, first.membership, *parts)
+    return Sessions(first.names, first.membership, *arrays)

@@ -19,7 +19,7 @@ from lerl.planners.base import Sessions
 
 
 @dataclass(frozen=True)
-class Played:
+class Episodes:
     """N whole sessions; T is the step cap, k the slate size.
 
     Attributes:
@@ -42,7 +42,7 @@ class Played:
     widened: NDArray[np.int64]
 
 
-def sessions_of(played: Played, population: Population, axis: Axis) -> Sessions:
+def sessions_of(played: Episodes, population: Population, axis: Axis) -> Sessions:
     """Played sessions as a planner may learn from them: feedback beside what known history promised, nothing hidden."""
     known = population.knowledge
     logit = np.einsum("nd,ntkd->ntk", known.tastes[played.users], known.item_vectors[played.slates])
@@ -51,7 +51,7 @@ def sessions_of(played: Played, population: Population, axis: Axis) -> Sessions:
     return Sessions(axis.names, axis.membership, played.slates, played.feedback, estimates, played.keys)
 
 
-class Stage:
+class Evaluator:
     """A vector environment of B slots on which agents are judged.
 
     Args:
@@ -65,7 +65,9 @@ class Stage:
         )
         self.users = self.env.simulator.users
 
-    def play(self, agent: Agent, users: NDArray[np.int64], replicates: int, seed: int, progress: Any = None) -> Played:
+    def play(
+        self, agent: Agent, users: NDArray[np.int64], replicates: int, seed: int, progress: Any = None
+    ) -> Episodes:
         """Every user `replicates` times; the same seed gives every agent the same users, moods and coins.
 
         Args:
@@ -80,7 +82,7 @@ class Stage:
         user = np.repeat(users, replicates)
         replicate = _occurrence(user)
         seeds = [seed_from(seed, int(u), int(r)) for u, r in zip(user, replicate, strict=True)]
-        return _Play(self.env, agent, user, replicate, seeds, progress).run()
+        return _Rollout(self.env, agent, user, replicate, seeds, progress).run()
 
     def follow(self, agent: Agent, user: int, seed: int, steps: int) -> tuple[int, Any]:
         """The first slates of one user's first session under that seed, the one that `play` gives; for one slot.
@@ -137,7 +139,7 @@ def _occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return found
 
 
-class _Play:
+class _Rollout:
     """One pass over a queue of sessions: slots that end take the next in the queue, or idle when it is empty."""
 
     def __init__(
@@ -165,7 +167,7 @@ class _Play:
         self.session = np.full(env.num_envs, -1, np.int64)
         self.next = 0
 
-    def run(self) -> Played:
+    def run(self) -> Episodes:
         observation = self._begin(np.ones(self.env.num_envs, bool))
         while (self.session >= 0).any():
             steps = self.env.state.steps.copy()
@@ -174,7 +176,7 @@ class _Play:
             self._record(steps, rewards, terminated, ended)
             if ended.any():
                 observation = self._begin(ended)
-        return Played(
+        return Episodes(
             self.users,
             self.replicates,
             self.keys,

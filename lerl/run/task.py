@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.hierarchical import Hierarchy
 from lerl.config.schema import Config
 from lerl.envs.catalog import Axis
@@ -50,10 +50,10 @@ class Task:
             axis = cluster_axis(vectors, known.popularity, titles, planner.clusters, config.seed, "planner.clusters")
         return Task(config, population, axis)
 
-    def setting(self, label: str) -> Setting:
+    def setting(self, label: str) -> TaskSpec:
         """What an agent is told, with a seed of its own."""
         config = self.config
-        return Setting(
+        return TaskSpec(
             self.population.catalog,
             self.population.knowledge,
             self.axis,

@@ -19,13 +19,13 @@ from lerl.planners.llm.guard import ReplayError
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.llm.traffic import planner_file
-from lerl.run.checks import check_rows
+from lerl.run.checks import check_agents
 from lerl.run.evaluate import TABLES, TRAINED, judge, write_table
 from lerl.run.fitter import CURVE, Fitter
 from lerl.run.folder import FORMAT, check_run, check_same, check_vacant, packages
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
-from lerl.run.rows import Row, parse_rows
+from lerl.run.specs import AgentSpec, parse_agents
 from lerl.run.task import Task
 from lerl.run.trust import read_config, sign
 
@@ -53,10 +53,10 @@ def train(config: Config, out: Path) -> None:
         RunError: another process is at work in the folder.
     """
     check_vacant(out)
-    rows = parse_rows(config)
+    rows = parse_agents(config)
     _refuse_idle_model(config, rows)
     task = Task.load(config)
-    check_rows(task, rows)
+    check_agents(task, rows)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         check_vacant(out)  # another run may have begun, and ended, there since
@@ -72,7 +72,7 @@ def train(config: Config, out: Path) -> None:
             raise
 
 
-def _refuse_idle_model(config: Config, rows: list[Row]) -> None:
+def _refuse_idle_model(config: Config, rows: list[AgentSpec]) -> None:
     """Refuse a chat model that nobody would ask.
 
     Raises:
@@ -98,15 +98,15 @@ def resume(run: Path, trust: bool = False) -> Config:
     about = check_run(run)
     with locked(run):
         config = read_config(run, trust)
-        rows = parse_rows(config)
+        rows = parse_agents(config)
         task = Task.load(config)
-        check_rows(task, rows)
+        check_agents(task, rows)
         check_same(run, about, task)
         _work(task, rows, run)
     return config
 
 
-def _work(task: Task, rows: list[Row], out: Path) -> None:
+def _work(task: Task, rows: list[AgentSpec], out: Path) -> None:
     with _comparing(task.config), Progress() as progress, closing(Fitter(task, out, progress.report)) as fitter:
         lacking = [row for row in rows if fitter.lacks(row)]
         if lacking or not all((out / name).is_file() for name in (TRAINED, CURVES)):

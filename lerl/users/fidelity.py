@@ -16,7 +16,7 @@ from sklearn.model_selection import GroupKFold  # type: ignore[import-untyped, u
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.fitting.dynamics import Estimate, Fitted, Halves, configured, fit_dynamics, told, with_spread, with_truth
 from lerl.envs.fitting.exposure import Exposure, fit_exposure
-from lerl.envs.fitting.replay import item_by_item, relive
+from lerl.envs.fitting.replay import item_by_item, replay
 from lerl.envs.fitting.statistics import Background, Sequences, Statistics, background_of, side
 from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.population import Population
@@ -218,7 +218,7 @@ class _Lives:
         shown = self._shown[number]
         people = with_spread(self.people, values, self.seed + number)
         simulator = self.simulator.changed(people, configured(self.simulator.config, values))
-        return replace(shown, clicks=relive(simulator, shown, self.owners, self.seed + 1000 * number).clicks)
+        return replace(shown, clicks=replay(simulator, shown, self.owners, self.seed + 1000 * number).clicks)
 
 
 def compare(real: Sequences, simulated: Sequence[Sequences], background: Background, seed: int) -> list[Statistic]:

@@ -35,8 +35,8 @@ def features(contexts: PlanContexts) -> NDArray[np.float32]:
     promised, how uncertain that is, and whether anything is left to show."""
     plain = Satiation(0.0, 1.0, np.eye(len(contexts.names)), float(np.exp(-1 / FADE)))
     exposure, surplus, spread = tiredness(contexts, plain)
-    chance = np.clip(contexts.liking.astype(np.float64), 0.001, 0.999)
-    left = contexts.liking > 0
+    chance = np.clip(contexts.predicted_ctr.astype(np.float64), 0.001, 0.999)
+    left = contexts.predicted_ctr > 0
     return np.stack([np.log(chance / (1 - chance)), exposure, surplus, spread, left], axis=2).astype(np.float32)
 
 
@@ -176,7 +176,7 @@ class DistilledPlanner:
 
     def _values(self, contexts: PlanContexts) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         scores = _scores(self.weights, features(contexts))
-        return np.where(contexts.liking > 0, scores[:, :, 0], -1e9), scores[:, :, 1] > 0
+        return np.where(contexts.predicted_ctr > 0, scores[:, :, 0], -1e9), scores[:, :, 1] > 0
 
     def state(self) -> Arrays:
         """Its weights."""

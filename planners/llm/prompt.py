@@ -153,14 +153,14 @@ class States:
     """What a question says of B sessions, rounded.
 
     Attributes:
-        liking: (B, C) percent. exposure: (B, C), slates' worth. Both are numbers of words where detail is coarse.
+        predicted_ctr: (B, C) percent. exposure: (B, C), in slates. Both are numbers of words where detail is coarse.
         shown, clicked, promised: (B, C), of the last 20 slates; None where detail is coarse.
         history: (B) lines on the last slates, oldest first; empty where detail is coarse.
         candidates: (B, C) bool, categories that may be allowed.
         size: most categories of a plan.
     """
 
-    liking: NDArray[np.int64]
+    predicted_ctr: NDArray[np.int64]
     exposure: NDArray[np.float64]
     shown: NDArray[np.int64] | None
     clicked: NDArray[np.int64] | None
@@ -170,12 +170,12 @@ class States:
     size: int
 
     def __len__(self) -> int:
-        return len(self.liking)
+        return len(self.predicted_ctr)
 
     @cached_property
     def keys(self) -> list[bytes]:
         """What tells states apart, one for each session."""
-        numbers = [self.liking, np.rint(10 * self.exposure)]
+        numbers = [self.predicted_ctr, np.rint(10 * self.exposure)]
         if self.shown is not None and self.clicked is not None and self.promised is not None:
             there = self.shown > 0
             numbers += [self.shown, np.where(there, self.clicked, 0), np.where(there, np.rint(10 * self.promised), 0)]
@@ -193,10 +193,10 @@ class States:
         return "\n".join([*lines, f"Allow at most {self.size} of these."])
 
     def _line(self, row: int, category: int) -> str:
-        liking, exposure = self.liking[row, category], self.exposure[row, category]
+        predicted_ctr, exposure = self.predicted_ctr[row, category], self.exposure[row, category]
         if self.shown is None or self.clicked is None or self.promised is None:
-            return f"{category}: liking {LIKINGS[liking]}, exposure {WORDS[int(exposure)]}"
-        line = f"{category}: liking {liking}%, exposure {exposure:.1f}"
+            return f"{category}: liking {LIKINGS[predicted_ctr]}, exposure {WORDS[int(exposure)]}"
+        line = f"{category}: liking {predicted_ctr}%, exposure {exposure:.1f}"
         if not self.shown[row, category]:
             return line
         return (
@@ -214,7 +214,7 @@ def look(contexts: PlanContexts, size: int, detail: str, candidates: int | None)
         candidates: how many categories are offered, the most liked and those of the last slates; None for all.
     """
     exposure = tiredness(contexts, _plain(len(contexts.names)))[0]
-    chance = np.clip(contexts.liking.astype(np.float64), 0.001, 0.999)
+    chance = np.clip(contexts.predicted_ctr.astype(np.float64), 0.001, 0.999)
     offered = _candidates(contexts, exposure, max(candidates, size) if candidates is not None else None)
     if detail == "coarse":
         odds = np.where(offered, np.log(chance / (1 - chance)), -np.inf)
@@ -241,11 +241,11 @@ def _plain(categories: int) -> Satiation:
 
 def _candidates(contexts: PlanContexts, exposure: NDArray[np.float64], count: int | None) -> NDArray[np.bool_]:
     """Categories that have something left; of those the `count` most liked, and those shown of late."""
-    left = contexts.liking > 0
+    left = contexts.predicted_ctr > 0
     left[~left.any(axis=1)] = True
     if count is None or count >= left.shape[1]:
         return left
-    rank = np.argsort(np.argsort(-np.where(left, contexts.liking, -1.0), axis=1, kind="stable"), axis=1)
+    rank = np.argsort(np.argsort(-np.where(left, contexts.predicted_ctr, -1.0), axis=1, kind="stable"), axis=1)
     return left & ((rank < count) | (exposure > 0.5))
 
 

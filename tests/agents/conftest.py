@@ -8,7 +8,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 from hypothesis import settings
 
-from lerl.agents.base import Agent, Setting
+from lerl.agents.base import Agent, TaskSpec
 from lerl.envs.catalog import Axis, Catalog
 from lerl.envs.population import Knowledge, Population, Truth
 from lerl.envs.session import SessionVectorEnv
@@ -28,14 +28,14 @@ def population() -> Population:
 
 
 @pytest.fixture(scope="session")
-def setting(population: Population) -> Setting:
+def task(population: Population) -> TaskSpec:
     """3 items a slate, 6 steps."""
-    return Setting(population.catalog, population.knowledge, population.catalog.categories, K, STEPS, seed=1)
+    return TaskSpec(population.catalog, population.knowledge, population.catalog.categories, K, STEPS, seed=1)
 
 
 @pytest.fixture(scope="session")
 def make_env(population: Population) -> Callable[..., SessionVectorEnv]:
-    """The users side by side, in the shape of `setting`; settings of the simulator by name."""
+    """The users side by side, in the shape of `task`; settings of the simulator by name."""
 
     def make(count: int, **changes: Any) -> SessionVectorEnv:
         chosen = {"slate_size": K, "max_steps": STEPS, "topic_count": 5, "autoreset_mode": AutoresetMode.DISABLED}

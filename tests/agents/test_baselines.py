@@ -11,7 +11,7 @@ import pytest
 
 from lerl.agents import baselines
 from lerl.agents import privileged as privileged_module
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.baselines import BASELINES, PopularityAgent, RandomAgent
 from lerl.agents.privileged import PrivilegedAgent
 from lerl.envs.dynamics import Boredom, Drift, Similarity
@@ -33,40 +33,40 @@ RULES = {
 
 
 @pytest.mark.parametrize("agent", [RandomAgent, PopularityAgent])
-def test_floors_never_show_an_item_twice(agent: Any, setting: Setting, make_env: MakeEnv, play: Play):
-    slates, _ = play(make_env(5, leave=NEVER), agent(setting, 5))
+def test_floors_never_show_an_item_twice(agent: Any, task: TaskSpec, make_env: MakeEnv, play: Play):
+    slates, _ = play(make_env(5, leave=NEVER), agent(task, 5))
     for row in range(5):
         assert len(set(slates[:, row].ravel().tolist())) == 18
 
 
-def test_random_is_uniform_over_what_was_not_shown(setting: Setting, make_env: MakeEnv, play: Play):
-    slates, _ = play(make_env(2000, leave=NEVER), RandomAgent(setting, 2000))
+def test_random_is_uniform_over_what_was_not_shown(task: TaskSpec, make_env: MakeEnv, play: Play):
+    slates, _ = play(make_env(2000, leave=NEVER), RandomAgent(task, 2000))
     for shown, number in ((slates, 18), (slates[0], 3), (slates[5, :, :1], 1)):  # all, the first, the last step's top
         counts = np.bincount(shown.ravel(), minlength=60)
         share = number / 60
         np.testing.assert_allclose(counts, 2000 * share, atol=5 * np.sqrt(2000 * share * (1 - share)))
 
 
-def test_random_depends_on_the_session_alone(setting: Setting, make_env: MakeEnv):
+def test_random_depends_on_the_session_alone(task: TaskSpec, make_env: MakeEnv):
     observation, _ = make_env(4).reset(seed=0)
     keys = np.array([9, 8, 7, 6], np.uint64)
-    together, alone = RandomAgent(setting, 4), RandomAgent(setting, 1)
+    together, alone = RandomAgent(task, 4), RandomAgent(task, 1)
     together.begin(np.arange(4), observation, keys)
     part = {name: value[2:3] for name, value in observation.items()}
     alone.begin(np.arange(1), part, keys[2:3])
     np.testing.assert_array_equal(alone.act(part)[0], together.act(observation)[2])
 
 
-def test_popularity_goes_down_the_list_for_everybody(setting: Setting, make_env: MakeEnv, play: Play):
-    slates, _ = play(make_env(3, leave=NEVER), PopularityAgent(setting, 3))
-    order = np.argsort(-setting.knowledge.popularity, kind="stable")
+def test_popularity_goes_down_the_list_for_everybody(task: TaskSpec, make_env: MakeEnv, play: Play):
+    slates, _ = play(make_env(3, leave=NEVER), PopularityAgent(task, 3))
+    order = np.argsort(-task.knowledge.popularity, kind="stable")
     for row in range(3):
         assert slates[:, row].ravel().tolist() == order[:18].tolist()
 
 
 @pytest.mark.parametrize("agent", [RandomAgent, PopularityAgent])
-def test_floors_go_on_when_the_catalogue_is_used_up(agent: Any, setting: Setting, make_env: MakeEnv, play: Play):
-    long = dataclasses.replace(setting, slate_size=7, max_steps=10)
+def test_floors_go_on_when_the_catalogue_is_used_up(agent: Any, task: TaskSpec, make_env: MakeEnv, play: Play):
+    long = dataclasses.replace(task, slate_size=7, max_steps=10)
     _, rewards = play(make_env(2, leave=NEVER, slate_size=7, max_steps=10), agent(long, 2))
     assert rewards[:8].any()
     assert not rewards[9].any()
@@ -115,9 +115,9 @@ def values_of_all(env: SessionVectorEnv, repeats: bool) -> tuple[np.ndarray, np.
     return paths, np.stack(values)
 
 
-def value_of_privileged(env: SessionVectorEnv, setting: Setting) -> np.ndarray:
+def value_of_privileged(env: SessionVectorEnv, task: TaskSpec) -> np.ndarray:
     """What its decisions are worth to each user (B,), taken one after the other on the states they lead to."""
-    agent, value = PrivilegedAgent(setting, env.num_envs), Value(env.num_envs)
+    agent, value = PrivilegedAgent(task, env.num_envs), Value(env.num_envs)
     agent.watch(env)
     for _ in range(env.simulator.config.max_steps):
         value.add(env.simulator.step(env.state, agent.act({})))
@@ -132,10 +132,10 @@ def test_privileged_is_near_the_optimum_of_all_sequences(
     keep = slice(None) if not repeats else slice(1, 5)  # 6 * 5 * 4 * 3 * 2 = 720 sequences, or 4^5 = 1024
     people = by_hand(SIX[keep], USERS, TWO_TOPICS[keep])
     env = tiny_env(people, make_env, rule, repeats)
-    setting = Setting(people.catalog, people.knowledge, people.catalog.categories, 1, 5, 0)
+    task = TaskSpec(people.catalog, people.knowledge, people.catalog.categories, 1, 5, 0)
     paths, values = values_of_all(env, repeats)
     optimum = values.max(axis=1)
-    privileged = value_of_privileged(env, setting)
+    privileged = value_of_privileged(env, task)
     known = people.knowledge
     greedy = []
     for user in range(len(USERS)):
@@ -155,7 +155,7 @@ def test_privileged_weighs_how_alike_the_items_of_a_slate_are(
     by_hand: Callable[..., Population], make_env: MakeEnv, monkeypatch: pytest.MonkeyPatch
 ):
     people = by_hand(SIX, USERS, TWO_TOPICS)
-    setting = Setting(people.catalog, people.knowledge, people.catalog.categories, 3, 1, 0)
+    task = TaskSpec(people.catalog, people.knowledge, people.catalog.categories, 3, 1, 0)
     every = np.array(list(itertools.permutations(range(len(SIX)), 3)), np.int32)
 
     def shown() -> tuple[np.ndarray, np.ndarray]:
@@ -165,7 +165,7 @@ def test_privileged_weighs_how_alike_the_items_of_a_slate_are(
             boredom=Boredom(enabled=False), similarity=Similarity(0.5), leave=NEVER,
         )  # fmt: skip
         env.reset(seed=0, options={"users": np.arange(len(USERS))})
-        agent, step = PrivilegedAgent(setting, len(USERS)), env.simulator.step
+        agent, step = PrivilegedAgent(task, len(USERS)), env.simulator.step
         agent.watch(env)
         best = [step(env.state.take(np.full(len(every), user)), every).chance.mean(axis=1).max() for user in range(6)]
         return step(env.state, agent.act({})).chance.mean(axis=1), np.array(best)
@@ -191,9 +191,9 @@ def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("rule", ["satisfaction", "window", "budget"])
-def test_looking_ahead_leaves_the_session_as_it_was(rule: str, setting: Setting, make_env: MakeEnv):
+def test_looking_ahead_leaves_the_session_as_it_was(rule: str, task: TaskSpec, make_env: MakeEnv):
     env = make_env(6, leave=Leave(rule))
-    agent = PrivilegedAgent(setting, 6)
+    agent = PrivilegedAgent(task, 6)
     agent.watch(env)
     observation, _ = env.reset(seed=0)
     for _ in range(6):
@@ -228,7 +228,7 @@ def test_what_likeness_costs_one_policy_costs_no_other():
     assert filled([4.0, 0.0])[1].tolist() == [0, 1, 2]
 
 
-def test_looking_ahead_lives_other_coins(setting: Setting, make_env: MakeEnv, monkeypatch: pytest.MonkeyPatch):
+def test_looking_ahead_lives_other_coins(task: TaskSpec, make_env: MakeEnv, monkeypatch: pytest.MonkeyPatch):
     env, seeds = make_env(6, leave=NEVER), []
     step = UserSimulator.step
 
@@ -236,7 +236,7 @@ def test_looking_ahead_lives_other_coins(setting: Setting, make_env: MakeEnv, mo
         seeds.append(state.seed.copy())
         return step(self, state, slates)
 
-    agent = PrivilegedAgent(setting, 6)
+    agent = PrivilegedAgent(task, 6)
     agent.watch(env)
     observation, _ = env.reset(seed=0)
     with monkeypatch.context() as patch:
@@ -248,7 +248,7 @@ def test_looking_ahead_lives_other_coins(setting: Setting, make_env: MakeEnv, mo
 
 def test_where_topics_change_nothing_for_users_privileged_does_the_same_whatever_they_are(make_env: MakeEnv):
     people = synthetic_population(users=12, items=500, categories=6, dim=6)
-    setting = Setting(people.catalog, people.knowledge, people.catalog.categories, 3, 2, 0)
+    task = TaskSpec(people.catalog, people.knowledge, people.catalog.categories, 3, 2, 0)
     shown = []
     for topics in ("categories", "hidden"):
         env = make_env(
@@ -256,16 +256,16 @@ def test_where_topics_change_nothing_for_users_privileged_does_the_same_whatever
             similarity=Similarity(0.2), leave=Leave("satisfaction"),
         )  # fmt: skip
         env.reset(seed=0)
-        agent = PrivilegedAgent(setting, 12)
+        agent = PrivilegedAgent(task, 12)
         agent.watch(env)
         shown.append(agent.act({}))
     np.testing.assert_array_equal(*shown)
 
 
-def test_privileged_earns_more_than_floors_where_tastes_drift(setting: Setting, make_env: MakeEnv, play: Play):
+def test_privileged_earns_more_than_floors_where_tastes_drift(task: TaskSpec, make_env: MakeEnv, play: Play):
     earned = {}
     for name in ("privileged", "random", "popularity"):
-        env, agent = make_env(30, leave=NEVER), BASELINES[name](setting, 30)
+        env, agent = make_env(30, leave=NEVER), BASELINES[name](task, 30)
         if name == "privileged":
             agent.watch(env)
         earned[name] = play(env, agent)[1].sum(axis=0).mean()
@@ -273,19 +273,19 @@ def test_privileged_earns_more_than_floors_where_tastes_drift(setting: Setting, 
 
 
 def test_privileged_goes_for_what_all_kinds_of_feedback_are_worth(
-    setting: Setting, make_env: MakeEnv, population: Population
+    task: TaskSpec, make_env: MakeEnv, population: Population
 ):
     """Everybody likes the first 30 items and nobody the others, whatever they click, and a like counts five clicks."""
     likes = np.where(np.arange(60) < 30, 6, -6).astype(np.float32)[None]
     kinds = Kinds(("click", "like"), np.array([1, 5], np.float32), np.zeros(1, np.float32), likes)
     for feedback, all_liked in (("weighted", True), ("click", False)):
         env = make_env(20, of=dataclasses.replace(population, kinds=kinds), feedback=feedback, leave=NEVER)
-        agent = PrivilegedAgent(setting, 20)
+        agent = PrivilegedAgent(task, 20)
         agent.watch(env)
         observation, _ = env.reset(seed=0)
         assert (agent.act(observation) < 30).all() == all_liked
 
 
-def test_privileged_without_an_environment_says_what_is_missing(setting: Setting):
+def test_privileged_without_an_environment_says_what_is_missing(task: TaskSpec):
     with pytest.raises(ValueError, match=r"must watch an environment before it acts; call watch\(env\)"):
-        PrivilegedAgent(setting, 2).act({})
+        PrivilegedAgent(task, 2).act({})

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.envs.leave import Leave
 from lerl.envs.population import Population
@@ -41,22 +41,22 @@ class AllButLast:
         return Plans(~last, last)
 
 
-def test_a_plan_is_kept_for_as_long_as_was_said(setting: Setting, make_env: MakeEnv, play: Play):
+def test_a_plan_is_kept_for_as_long_as_was_said(task: TaskSpec, make_env: MakeEnv, play: Play):
     for every, steps in ((1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 4]), (9, [0])):
         planner = ByStep()
-        play(make_env(2, leave=NEVER), HierarchicalAgent(Hierarchy(setting, 2, planner, every)))
+        play(make_env(2, leave=NEVER), HierarchicalAgent(Hierarchy(task, 2, planner, every)))
         assert planner.asked == [{100: step, 101: step} for step in steps]
 
 
-def test_slates_come_from_the_plan_in_force(setting: Setting, make_env: MakeEnv, play: Play):
-    slates, _ = play(make_env(4, leave=NEVER), HierarchicalAgent(Hierarchy(setting, 4, ByStep(), 2)), steps=5)
+def test_slates_come_from_the_plan_in_force(task: TaskSpec, make_env: MakeEnv, play: Play):
+    slates, _ = play(make_env(4, leave=NEVER), HierarchicalAgent(Hierarchy(task, 4, ByStep(), 2)), steps=5)
     for step, category in enumerate([0, 0, 2, 2, 4]):
-        assert setting.axis.membership[slates[step], category].all()
+        assert task.axis.membership[slates[step], category].all()
 
 
-def test_slots_that_begin_later_are_planned_by_their_own_clock(setting: Setting, make_env: MakeEnv):
+def test_slots_that_begin_later_are_planned_by_their_own_clock(task: TaskSpec, make_env: MakeEnv):
     env, planner = make_env(4, leave=NEVER), ByStep()
-    agent = HierarchicalAgent(Hierarchy(setting, 4, planner, replan_every=2))
+    agent = HierarchicalAgent(Hierarchy(task, 4, planner, replan_every=2))
     observation, _ = env.reset(seed=0)
     agent.begin(np.arange(4), observation, KEYS)
     observation, *_ = env.step(agent.act(observation))
@@ -70,9 +70,9 @@ def test_slots_that_begin_later_are_planned_by_their_own_clock(setting: Setting,
     assert planner.asked == [{11: 0, 12: 0, 13: 0, 14: 0}, {99: 0}, {11: 2, 13: 2, 14: 2}, {99: 2}]
 
 
-def test_sessions_that_began_anew_are_planned_with_those_that_go_on(setting: Setting, make_env: MakeEnv):
+def test_sessions_that_began_anew_are_planned_with_those_that_go_on(task: TaskSpec, make_env: MakeEnv):
     env, planner = make_env(4, leave=NEVER), ByStep()
-    hierarchy = Hierarchy(setting, 4, planner, replan_every=2)
+    hierarchy = Hierarchy(task, 4, planner, replan_every=2)
     observation, _ = env.reset(seed=0)
     hierarchy.begin(np.arange(4), observation, KEYS)
     observation, *_ = env.step(hierarchy.slates(hierarchy.memory.tastes))
@@ -89,8 +89,8 @@ def test_sessions_that_began_anew_are_planned_with_those_that_go_on(setting: Set
     assert hierarchy.planned_at.tolist() == [2, 0, 2, 2]
 
 
-def test_an_item_shown_is_remembered_and_not_shown_again(setting: Setting, make_env: MakeEnv, play: Play):
-    agent = HierarchicalAgent(Hierarchy(setting, 4, build_planner("boredom", 2, 0)))
+def test_an_item_shown_is_remembered_and_not_shown_again(task: TaskSpec, make_env: MakeEnv, play: Play):
+    agent = HierarchicalAgent(Hierarchy(task, 4, build_planner("boredom", 2, 0)))
     slates, _ = play(make_env(4, leave=NEVER), agent)
     for row in range(4):
         items = slates[:, row].ravel()
@@ -99,9 +99,9 @@ def test_an_item_shown_is_remembered_and_not_shown_again(setting: Setting, make_
 
 
 @pytest.mark.parametrize("name", ["random", "round_robin", "greedy", "boredom"])
-def test_slates_hold_eligible_items_only(name: str, setting: Setting, make_env: MakeEnv):
+def test_slates_hold_eligible_items_only(name: str, task: TaskSpec, make_env: MakeEnv):
     env = make_env(8, leave=NEVER)
-    hierarchy = Hierarchy(setting, 8, build_planner(name, 2, 0))
+    hierarchy = Hierarchy(task, 8, build_planner(name, 2, 0))
     agent = HierarchicalAgent(hierarchy)
     observation, _ = env.reset(seed=0)
     agent.begin(np.arange(8), observation, np.arange(8, dtype=np.uint64))
@@ -110,7 +110,7 @@ def test_slates_hold_eligible_items_only(name: str, setting: Setting, make_env: 
         before = agent.widened.copy()
         slates = agent.act(observation)
         kept = np.flatnonzero(agent.widened == before)
-        member = setting.axis.membership[slates]  # (B, k, C)
+        member = task.axis.membership[slates]  # (B, k, C)
         assert (member & hierarchy.allowed[:, None]).any(axis=2)[kept].all()
         assert not (member & hierarchy.avoid[:, None]).any(axis=2)[kept].any()
         checked += len(kept)
@@ -118,22 +118,22 @@ def test_slates_hold_eligible_items_only(name: str, setting: Setting, make_env: 
     assert checked > 24
 
 
-def test_without_avoidance_plans_are_what_they_allow(setting: Setting, make_env: MakeEnv):
+def test_without_avoidance_plans_are_what_they_allow(task: TaskSpec, make_env: MakeEnv):
     observation, _ = make_env(8, leave=NEVER).reset(seed=0)
-    with_it, without = (Hierarchy(setting, 8, AllButLast(), avoidance=avoidance) for avoidance in (True, False))
+    with_it, without = (Hierarchy(task, 8, AllButLast(), avoidance=avoidance) for avoidance in (True, False))
     for hierarchy in (with_it, without):
         hierarchy.begin(np.arange(8), observation, np.arange(8, dtype=np.uint64))
     assert (with_it.allowed == without.allowed).all()
     assert with_it.avoid[:, -1].all()
     assert not without.avoid.any()
-    last = setting.axis.membership[:, -1]
+    last = task.axis.membership[:, -1]
     assert not last[with_it.slates(with_it.memory.tastes)].any()
-    assert (without.eligible()[0][0] == setting.axis.membership[:, :-1].any(axis=1)).all()
+    assert (without.eligible()[0][0] == task.axis.membership[:, :-1].any(axis=1)).all()
 
 
-def test_a_plan_that_stops_paying_is_replaced_before_its_time(setting: Setting, make_env: MakeEnv):
+def test_a_plan_that_stops_paying_is_replaced_before_its_time(task: TaskSpec, make_env: MakeEnv):
     env, planner = make_env(4, leave=NEVER), ByStep()
-    hierarchy = Hierarchy(setting, 4, planner, replan_every=100, replan_below=1.0)
+    hierarchy = Hierarchy(task, 4, planner, replan_every=100, replan_below=1.0)
     observation, _ = env.reset(seed=0)
     hierarchy.begin(np.arange(4), observation, KEYS)
     poor = set()
@@ -151,9 +151,9 @@ def test_a_plan_that_stops_paying_is_replaced_before_its_time(setting: Setting, 
     assert 0 < len(poor) < 12
 
 
-def test_round_robin_reaches_every_category_however_long_a_plan_is_kept(setting: Setting, make_env: MakeEnv):
+def test_round_robin_reaches_every_category_however_long_a_plan_is_kept(task: TaskSpec, make_env: MakeEnv):
     env = make_env(4, leave=NEVER)
-    hierarchy = Hierarchy(setting, 4, build_planner("round_robin", 1, 0), replan_every=2)
+    hierarchy = Hierarchy(task, 4, build_planner("round_robin", 1, 0), replan_every=2)
     observation, _ = env.reset(seed=0)
     hierarchy.begin(np.arange(4), observation, KEYS)
     planned = []
@@ -164,14 +164,14 @@ def test_round_robin_reaches_every_category_however_long_a_plan_is_kept(setting:
     assert planned == [0, 0, 1, 1]
 
 
-def test_widened_slates_are_counted_per_session(setting: Setting, make_env: MakeEnv):
+def test_widened_slates_are_counted_per_session(task: TaskSpec, make_env: MakeEnv):
     class OneThing:
         def plan(self, contexts: PlanContexts) -> Plans:
             allowed = np.ones((len(contexts), len(contexts.names)), bool)
             avoid = allowed & (contexts.session_key != 12)[:, None]
             return Plans(allowed, avoid)
 
-    hierarchy = Hierarchy(setting, 4, OneThing())
+    hierarchy = Hierarchy(task, 4, OneThing())
     observation, _ = make_env(4).reset(seed=0)
     hierarchy.begin(np.arange(4), observation, KEYS)
     hierarchy.slates(hierarchy.memory.tastes)
@@ -182,19 +182,19 @@ def test_widened_slates_are_counted_per_session(setting: Setting, make_env: Make
 
 
 def test_without_planner_or_scorer_the_best_by_taste_are_shown(
-    setting: Setting, make_env: MakeEnv, play: Play, population: Population
+    task: TaskSpec, make_env: MakeEnv, play: Play, population: Population
 ):
     env = make_env(3, leave=NEVER)
-    slates, _ = play(env, HierarchicalAgent(Hierarchy(setting, 3)))
+    slates, _ = play(env, HierarchicalAgent(Hierarchy(task, 3)))
     known = population.knowledge
     for row, user in enumerate(env.state.user):
         order = np.argsort(-known.item_vectors @ known.tastes[user], kind="stable")
         assert slates[:, row].ravel().tolist() == order[:18].tolist()
 
 
-def test_diversity_re_ranks(setting: Setting, make_env: MakeEnv, play: Play, population: Population):
-    plain, _ = play(make_env(20, leave=NEVER), HierarchicalAgent(Hierarchy(setting, 20)), steps=1)
-    diverse, _ = play(make_env(20, leave=NEVER), HierarchicalAgent(Hierarchy(setting, 20, diversity=3.0)), steps=1)
+def test_diversity_re_ranks(task: TaskSpec, make_env: MakeEnv, play: Play, population: Population):
+    plain, _ = play(make_env(20, leave=NEVER), HierarchicalAgent(Hierarchy(task, 20)), steps=1)
+    diverse, _ = play(make_env(20, leave=NEVER), HierarchicalAgent(Hierarchy(task, 20, diversity=3.0)), steps=1)
     vectors = population.knowledge.item_vectors[:, :-1]
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -205,29 +205,29 @@ def test_diversity_re_ranks(setting: Setting, make_env: MakeEnv, play: Play, pop
     np.testing.assert_array_equal(diverse[0, :, 0], plain[0, :, 0])  # the first pick is the best
 
 
-def test_diversity_keeps_to_the_plan(setting: Setting, make_env: MakeEnv, play: Play):
+def test_diversity_keeps_to_the_plan(task: TaskSpec, make_env: MakeEnv, play: Play):
     slates = {}
     for diversity in (0.0, 3.0):
-        hierarchy = Hierarchy(setting, 20, build_planner("round_robin", 1, 0), diversity=diversity)
+        hierarchy = Hierarchy(task, 20, build_planner("round_robin", 1, 0), diversity=diversity)
         played, _ = play(make_env(20, leave=NEVER), HierarchicalAgent(hierarchy), steps=1)
         slates[diversity] = played[0]
-    assert (setting.axis.groups[slates[3.0]] == 0).any(axis=-1).all()
+    assert (task.axis.groups[slates[3.0]] == 0).any(axis=-1).all()
     assert (slates[0.0] != slates[3.0]).any()
     np.testing.assert_array_equal(slates[0.0][:, 0], slates[3.0][:, 0])
 
 
-def test_a_wrong_plan_is_refused_before_it_does_harm(setting: Setting, make_env: MakeEnv):
+def test_a_wrong_plan_is_refused_before_it_does_harm(task: TaskSpec, make_env: MakeEnv):
     class Wrong:
         def plan(self, contexts: PlanContexts) -> Plans:
             return Plans(np.ones(len(contexts.names), bool), np.zeros(len(contexts.names), bool))
 
     observation, _ = make_env(4).reset(seed=0)
     with pytest.raises(PlanError, match=r"Wrong\.plan must return .* shape \(4, 5\), given bool \(5,\)"):
-        Hierarchy(setting, 4, Wrong()).begin(np.arange(4), observation, KEYS)
+        Hierarchy(task, 4, Wrong()).begin(np.arange(4), observation, KEYS)
 
 
-def test_a_session_longer_than_the_catalogue_goes_on_with_empty_slots(setting: Setting, make_env: MakeEnv):
-    long = Setting(setting.catalog, setting.knowledge, setting.axis, 7, 10, 1)
+def test_a_session_longer_than_the_catalogue_goes_on_with_empty_slots(task: TaskSpec, make_env: MakeEnv):
+    long = TaskSpec(task.catalog, task.knowledge, task.axis, 7, 10, 1)
     for diversity in (0.0, 1.0):
         env = make_env(2, leave=NEVER, slate_size=7, max_steps=10)
         agent = HierarchicalAgent(Hierarchy(long, 2, diversity=diversity))
@@ -239,13 +239,13 @@ def test_a_session_longer_than_the_catalogue_goes_on_with_empty_slots(setting: S
 
 
 @pytest.mark.parametrize("name", ["random", "round_robin", "boredom"])
-def test_eligible_items_are_those_that_top_k_would_choose_from(name: str, setting: Setting, make_env: MakeEnv):
+def test_eligible_items_are_those_that_top_k_would_choose_from(name: str, task: TaskSpec, make_env: MakeEnv):
     """Taken one by one from the best of anything, top items of one leave the eligible and nothing else."""
-    one = Setting(setting.catalog, setting.knowledge, setting.axis, 1, 6, 1)
+    one = TaskSpec(task.catalog, task.knowledge, task.axis, 1, 6, 1)
     env, hierarchy = make_env(8, slate_size=1, leave=NEVER), Hierarchy(one, 8, build_planner(name, 2, 0))
     observation, _ = env.reset(seed=0)
     hierarchy.begin(np.arange(8), observation, np.arange(8, dtype=np.uint64))
-    member = setting.axis.membership
+    member = task.axis.membership
     for _ in range(6):
         eligible, widened = hierarchy.eligible()
         planned = (member & hierarchy.allowed[:, None]).any(axis=2) & ~(member & hierarchy.avoid[:, None]).any(axis=2)
@@ -265,7 +265,7 @@ def test_a_plan_without_items_is_widened_step_by_step_and_an_empty_catalogue_is_
     by_hand: Callable[..., Population],
 ):
     people = by_hand([[1, 0], [0, 1], [1, 1]], [[1, 1]], [[1, 0], [0, 1], [1, 1]])
-    hierarchy = Hierarchy(Setting(people.catalog, people.knowledge, people.catalog.categories, 1, 4, 0), 1)
+    hierarchy = Hierarchy(TaskSpec(people.catalog, people.knowledge, people.catalog.categories, 1, 4, 0), 1)
 
     def eligible(allowed: list[int], avoid: list[int], shown: list[int]) -> tuple[list[bool], bool]:
         hierarchy.allowed[0], hierarchy.avoid[0] = np.array(allowed, bool), np.array(avoid, bool)
@@ -282,7 +282,7 @@ def test_a_plan_without_items_is_widened_step_by_step_and_an_empty_catalogue_is_
 def test_a_plan_that_leaves_too_few_for_a_slate_is_widened(by_hand: Callable[..., Population]):
     """Items of one category each, 0 and 1 of the planned one, slates of two."""
     people = by_hand([[1, 0], [0, 1], [1, 1]], [[1, 1]], [[1, 0], [1, 0], [0, 1]])
-    hierarchy = Hierarchy(Setting(people.catalog, people.knowledge, people.catalog.categories, 2, 2, 0), 1)
+    hierarchy = Hierarchy(TaskSpec(people.catalog, people.knowledge, people.catalog.categories, 2, 2, 0), 1)
     hierarchy.allowed[0] = [True, False]
     found = []
     for shown in ([-1] * 4, [0, -1, -1, -1], [0, 1, -1, -1]):

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.memory import BEST, Memory
 from lerl.envs.leave import Leave
 from lerl.envs.population import Population
@@ -20,9 +20,9 @@ def slates_of(draw: np.random.Generator, count: int) -> np.ndarray:
 
 
 @pytest.fixture
-def lived(setting: Setting, make_env: MakeEnv) -> tuple[SessionVectorEnv, Memory]:
+def lived(task: TaskSpec, make_env: MakeEnv) -> tuple[SessionVectorEnv, Memory]:
     """Four sessions after three slates, some with items shown before."""
-    env, memory, draw = make_env(4, leave=NEVER), Memory(setting, 4), np.random.default_rng(0)
+    env, memory, draw = make_env(4, leave=NEVER), Memory(task, 4), np.random.default_rng(0)
     observation, _ = env.reset(seed=3)
     memory.begin(np.arange(4), observation, np.array([5, 6, 7, 8], np.uint64))
     first = slates_of(draw, 4)
@@ -75,10 +75,10 @@ def test_beginning_forgets_that_slot_and_no_other(lived: tuple[SessionVectorEnv,
     assert (fresh.feedback == -1).all()
 
 
-def test_slots_never_see_each_other(setting: Setting, make_env: MakeEnv):
+def test_slots_never_see_each_other(task: TaskSpec, make_env: MakeEnv):
     draw = np.random.default_rng(1)
     env, alone = make_env(5, leave=NEVER), make_env(1, leave=NEVER)
-    memory, one = Memory(setting, 5), Memory(setting, 1)
+    memory, one = Memory(task, 5), Memory(task, 1)
     observation, single = env.reset(seed=40)[0], alone.reset(seed=42)[0]
     memory.begin(np.arange(5), observation, np.arange(5, dtype=np.uint64))
     one.begin(np.arange(1), single, np.array([2], np.uint64))
@@ -87,13 +87,13 @@ def test_slots_never_see_each_other(setting: Setting, make_env: MakeEnv):
         memory.see(env.step(slates)[0])
         one.see(alone.step(slates[2:3])[0])
     both = memory.contexts(np.array([2])), one.contexts(np.array([0]))
-    for name in ("session_key", "steps", "liking", "counts", "feedback", "recent_items", "recent_feedback"):
+    for name in ("session_key", "steps", "predicted_ctr", "counts", "feedback", "recent_items", "recent_feedback"):
         np.testing.assert_array_equal(*(getattr(context, name) for context in both))
     np.testing.assert_array_equal(both[0].recent_estimates, both[1].recent_estimates)
 
 
-def test_sessions_without_keys_get_keys_of_their_own(setting: Setting, make_env: MakeEnv):
-    memory = Memory(setting, 3)
+def test_sessions_without_keys_get_keys_of_their_own(task: TaskSpec, make_env: MakeEnv):
+    memory = Memory(task, 3)
     observation, _ = make_env(3).reset(seed=0)
     memory.begin(np.arange(3), observation)
     first = memory.keys.tolist()
@@ -122,16 +122,16 @@ def test_liking_is_the_mean_chance_of_the_best_items_left(
     left = np.setdiff1d(np.arange(60), memory.shown[1])
     membership = population.catalog.categories.membership
     expected = [np.sort(chance[left][membership[left, c]])[-BEST:].mean() for c in range(5)]
-    np.testing.assert_allclose(memory.liking(np.array([1]))[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(memory.predicted_ctr(np.array([1]))[0], expected, rtol=1e-5)
 
 
-def test_a_category_without_items_left_promises_nothing(setting: Setting, make_env: MakeEnv):
-    memory = Memory(setting, 1)
+def test_a_category_without_items_left_promises_nothing(task: TaskSpec, make_env: MakeEnv):
+    memory = Memory(task, 1)
     memory.begin(np.arange(1), make_env(1).reset(seed=0)[0])
-    category = setting.axis.membership.sum(axis=0).argmin()
-    members = np.flatnonzero(setting.axis.membership[:, category])
+    category = task.axis.membership.sum(axis=0).argmin()
+    members = np.flatnonzero(task.axis.membership[:, category])
     assert len(members) < memory.shown.shape[1]
     for shown, left in ((members[1:], True), (members, False)):
         memory.shown[0, : len(shown)] = shown
         memory.restore(memory.snapshot())
-        assert (memory.liking(np.array([0]))[0, category] > 0) == left
+        assert (memory.predicted_ctr(np.array([0]))[0, category] > 0) == left

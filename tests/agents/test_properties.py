@@ -9,7 +9,7 @@ from gymnasium.vector import AutoresetMode
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.envs.catalog import Axis
 from lerl.envs.leave import Leave
@@ -50,7 +50,7 @@ class Anything:
 
 class World(NamedTuple):
     population: Population
-    setting: Setting
+    task: TaskSpec
     how: dict[str, Any]
     planner: str
     size: int
@@ -64,11 +64,11 @@ class World(NamedTuple):
 
     def env(self, count: int) -> SessionVectorEnv:
         mode = AutoresetMode.DISABLED
-        return SessionVectorEnv(self.population, count, axis=self.setting.axis, autoreset_mode=mode, **self.how)
+        return SessionVectorEnv(self.population, count, axis=self.task.axis, autoreset_mode=mode, **self.how)
 
     def hierarchy(self, count: int) -> Hierarchy:
         planner = Anything(self.size, 3) if self.planner == "anything" else build_planner(self.planner, self.size, 3)
-        return Hierarchy(self.setting, count, planner, self.replan_every)
+        return Hierarchy(self.task, count, planner, self.replan_every)
 
 
 @st.composite
@@ -81,7 +81,7 @@ def worlds(draw: st.DrawFn, planner: str) -> World:
         member[:, 0] |= ~member.any(axis=1)
         axis = Axis(tuple("abcdef"), member)
     k, steps = draw(st.integers(1, min(items, 4))), draw(st.integers(1, 6))
-    setting = Setting(population.catalog, population.knowledge, axis, k, steps, seed=1)
+    task = TaskSpec(population.catalog, population.knowledge, axis, k, steps, seed=1)
     how = {
         "slate_size": k,
         "max_steps": steps,
@@ -92,7 +92,7 @@ def worlds(draw: st.DrawFn, planner: str) -> World:
     }
     size = draw(st.integers(1, 3) | st.integers(1, 8))
     replan, count = draw(st.integers(1, 3)), draw(st.integers(1, 5))
-    return World(population, setting, how, planner, size, replan, count, draw(st.integers(0, 2**30)))
+    return World(population, task, how, planner, size, replan, count, draw(st.integers(0, 2**30)))
 
 
 @bounded(max_examples=25)
@@ -100,13 +100,13 @@ def worlds(draw: st.DrawFn, planner: str) -> World:
 @pytest.mark.parametrize("planner", PLANNERS)
 def test_no_plan_is_empty_and_no_item_is_shown_that_the_plan_in_force_forbids(planner: str, data: st.DataObject):
     world = data.draw(worlds(planner))
-    setting, hierarchy, env = world.setting, world.hierarchy(world.count), world.env(world.count)
-    member, k = setting.axis.membership, setting.slate_size
+    task, hierarchy, env = world.task, world.hierarchy(world.count), world.env(world.count)
+    member, k = task.axis.membership, task.slate_size
     observation, _ = env.reset(seed=world.seed)
     hierarchy.begin(np.arange(world.count), observation, world.keys)
     shown: list[set[int]] = [set() for _ in range(world.count)]
     plans = []
-    for step in range(setting.max_steps):
+    for step in range(task.max_steps):
         plans.append((hierarchy.allowed.copy(), hierarchy.avoid.copy()))
         check_plans(world, plans)
         widened = hierarchy.widened.copy()
@@ -149,8 +149,8 @@ def check_memory(hierarchy: Hierarchy, env: SessionVectorEnv, steps: int) -> Non
     np.testing.assert_array_equal(memory.feedback, state.feedback)
     np.testing.assert_array_equal(memory.counts, state.exposure)
     np.testing.assert_array_equal(memory.liked, state.liked)
-    liking = memory.liking(np.arange(len(memory.steps)))
-    assert ((liking >= 0) & (liking < 1)).all()
+    predicted_ctr = memory.predicted_ctr(np.arange(len(memory.steps)))
+    assert ((predicted_ctr >= 0) & (predicted_ctr < 1)).all()
 
 
 @bounded(max_examples=20)
@@ -166,7 +166,7 @@ def test_who_runs_beside_a_session_changes_no_slate(planner: str, data: st.DataO
     one, _ = envs[1].reset(seed=world.seed + chosen)
     whole.begin(np.arange(world.count), many, world.keys)
     alone.begin(np.arange(1), one, world.keys[[chosen]])
-    for _ in range(world.setting.max_steps):
+    for _ in range(world.task.max_steps):
         slates = whole.act(many)
         assert slates[[chosen]].tolist() == alone.act(one).tolist()
         for mask in ("allowed", "avoid"):
@@ -183,7 +183,7 @@ def test_who_runs_beside_a_session_changes_no_slate(planner: str, data: st.DataO
 def test_a_slot_that_begins_anew_leaves_the_others_alone(planner: str, data: st.DataObject):
     """A session begun again is as new, and nobody beside it notices."""
     world = data.draw(worlds(planner))
-    setting, env = world.setting, world.env(world.count)
+    task, env = world.task, world.env(world.count)
     again = np.array(data.draw(st.lists(st.integers(0, world.count - 1), min_size=1, unique=True)))
     others = np.setdiff1d(np.arange(world.count), again)
     agent, twin = HierarchicalAgent(world.hierarchy(world.count)), HierarchicalAgent(world.hierarchy(world.count))
@@ -193,7 +193,7 @@ def test_a_slot_that_begins_anew_leaves_the_others_alone(planner: str, data: st.
     first = agent.act(observation)
     assert (first == twin.act(observation)).all()
     planned = agent.hierarchy.allowed[again]
-    observation, *_ = env.step(first[:, 0] if setting.slate_size == 1 else first)
+    observation, *_ = env.step(first[:, 0] if task.slate_size == 1 else first)
     untouched = {key: value.copy() for key, value in observation.items()}
     mask = np.isin(np.arange(world.count), again)
     seeds = [world.seed + slot if mask[slot] else None for slot in range(world.count)]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lerl.agents import sasrec
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.learners.registry import save_policy
 from lerl.agents.sasrec import LENGTH, SASRec, SASRecAgent, clicked, fit_sasrec, load_sasrec
 from lerl.envs.leave import Leave
@@ -161,12 +161,12 @@ def test_loading_executes_nothing(tmp_path: Path):
 
 @pytest.fixture
 def meet(
-    setting: Setting, network: SASRec, make_env: Callable[..., SessionVectorEnv]
+    task: TaskSpec, network: SASRec, make_env: Callable[..., SessionVectorEnv]
 ) -> Callable[..., tuple[SASRecAgent, Any, Any]]:
     """An agent, and users whose sessions have begun, with what is known of them."""
 
     def made(known: Sequence[Any], diversity: float = 0.0) -> tuple[SASRecAgent, Any, Any]:
-        env, agent = make_env(len(known), leave=Leave("never")), SASRecAgent(setting, len(known), network, diversity)
+        env, agent = make_env(len(known), leave=Leave("never")), SASRecAgent(task, len(known), network, diversity)
         observation, _ = env.reset(seed=0)
         rows = np.arange(len(known))
         agent.recall(rows, [np.array([(item, 1) for item in items], np.int32).reshape(-1, 2) for items in known])
@@ -205,8 +205,8 @@ def test_a_slot_forgets_whom_it_held(meet: Any):
     np.testing.assert_array_equal(agent.act(observation)[0], fresh.act(first)[0])
 
 
-def test_a_weight_makes_slates_more_diverse(meet: Any, setting: Setting):
-    vectors = setting.knowledge.item_vectors[:, :-1]
+def test_a_weight_makes_slates_more_diverse(meet: Any, task: TaskSpec):
+    vectors = task.knowledge.item_vectors[:, :-1]
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     likeness = []
     for weight in (0.0, 10.0):

@@ -9,7 +9,7 @@ import polars as pl
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood
 from lerl.envs.fitting.dynamics import PARAMETERS, Estimate, Fitted, Halves, write_fitted
-from lerl.envs.fitting.replay import item_by_item, relive
+from lerl.envs.fitting.replay import item_by_item, replay
 from lerl.envs.fitting.statistics import Background, Sequences, background_of
 from lerl.envs.population import Population
 from lerl.envs.prepare import prepare
@@ -34,10 +34,10 @@ def made_log(
     rng = np.random.default_rng(seed)
     lengths = rng.integers(length // 2, length + 1, users)
     truth, member = population.truth, population.catalog.categories.membership
-    liking = truth.user_vectors @ truth.item_vectors.T + truth.item_offsets
+    predicted_ctr = truth.user_vectors @ truth.item_vectors.T + truth.item_offsets
     shown, times = [], []
     for user in range(users):
-        weight = np.exp(0.5 * (liking[user] - liking[user].max()))
+        weight = np.exp(0.5 * (predicted_ctr[user] - predicted_ctr[user].max()))
         before = np.zeros(items)
         now = 0.0
         for _ in range(lengths[user]):
@@ -59,7 +59,7 @@ def made_log(
         drift=Drift(enabled=False),
     )
     simulator = UserSimulator(population, item_by_item(config, length), "all")
-    told = replace(told, clicks=relive(simulator, told, np.arange(users), seed).clicks)
+    told = replace(told, clicks=replay(simulator, told, np.arange(users), seed).clicks)
     mine = population.training[told.users]
     return population, Halves(told, population.training), background_of(told.where(mine), member)
 

@@ -211,10 +211,10 @@ def test_an_item_is_shown_unless_it_is_a_copy_and_everything_shown_is_counted(wo
         outcome = simulator.step(state, slates)
         assert (slates == given_slates).all()
         for user in range(world.count):
-            barred: set[int] = set() if config.repeats else {item for item in shown[user] if item >= 0}
+            excluded: set[int] = set() if config.repeats else {item for item in shown[user] if item >= 0}
             for slot, item in enumerate(slates[user].tolist()):
-                assert outcome.slates[user, slot] == (-1 if item in barred else item)
-                barred.add(item)
+                assert outcome.slates[user, slot] == (-1 if item in excluded else item)
+                excluded.add(item)
             shown[user] += outcome.slates[user].tolist()
             assert state.shown[user, : len(shown[user])].tolist() == shown[user]
             assert (state.shown[user, len(shown[user]) :] == -1).all()

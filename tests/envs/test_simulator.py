@@ -308,7 +308,7 @@ def test_a_kind_s_chance_follows_from_the_click_s_log_odds(build: Any):
     assert both + click == pytest.approx(sigmoid(0.5), abs=0.015)
     assert both + kind == pytest.approx(sigmoid(-0.5), abs=0.015)
     assert both == pytest.approx(sigmoid(0.5) * sigmoid(-0.5), abs=0.015)
-    worth = users.worth(np.zeros((1, 1), np.int32), np.full((1, 1), sigmoid(0.5)))
+    worth = users.expected_reward(np.zeros((1, 1), np.int32), np.full((1, 1), sigmoid(0.5)))
     assert worth[0, 0] == pytest.approx((sigmoid(0.5) + 3 * sigmoid(-0.5)) / 4)
     assert feedback.mean() == pytest.approx(worth[0, 0], abs=0.015)
 
@@ -536,7 +536,7 @@ def test_compiled_steps_equal_their_plain_python(agree: Any):
     slates = np.array([[4, -1, 5], [-1, 6, 0]], np.int32)
     chance, topics = rng.random((2, 3)), np.array([[0, 1]] * 4 + [[1, -1]] * 3, np.int32)
     levels = rng.random((2, 2)).astype(np.float32)
-    agree(kernels_module.weary, chance, slates, topics, levels, levels[0], levels[1], 1.5, 0.5)
+    agree(kernels_module.apply_boredom, chance, slates, topics, levels, levels[0], levels[1], 1.5, 0.5)
     for rating in (True, False):
         agree(kernels_module._react, slates, chance, keys, rating)
     counts, sums, log = np.zeros((2, 2), np.int32), np.zeros((2, 2), np.float32), np.full((2, 9), -1, np.float32)

@@ -59,9 +59,9 @@ def test_categories_follow_item_space_nearly(population: Population):
 
 def test_knowledge_tells_part_of_the_truth(population: Population):
     truth, known = population.truth, population.knowledge
-    liking = np.einsum("ud,id->ui", truth.user_vectors, truth.item_vectors) + truth.item_offsets
+    predicted_ctr = np.einsum("ud,id->ui", truth.user_vectors, truth.item_vectors) + truth.item_offsets
     guess = np.einsum("ud,id->ui", known.tastes, known.item_vectors)
-    agreement = np.mean([np.corrcoef(liking[user], guess[user])[0, 1] for user in range(400)])
+    agreement = np.mean([np.corrcoef(predicted_ctr[user], guess[user])[0, 1] for user in range(400)])
     assert 0.4 < agreement < 0.95
     assert known.popularity.sum() == pytest.approx(1)
     assert (truth.item_vectors != known.item_vectors[:, :8]).any(axis=1).all()

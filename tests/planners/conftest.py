@@ -22,7 +22,7 @@ def contexts() -> MakeContexts:
     """Contexts of len(liking) sessions; item c is the only one of category c unless a membership is given."""
 
     def make(
-        liking: Any,
+        predicted_ctr: Any,
         *,
         steps: Any = 0,
         plans: Any = 0,
@@ -33,8 +33,8 @@ def contexts() -> MakeContexts:
         feedback: Any = None,
         estimates: Any = None,
     ) -> PlanContexts:
-        liking = np.array(liking, np.float32)
-        count, categories = liking.shape
+        predicted_ctr = np.array(predicted_ctr, np.float32)
+        count, categories = predicted_ctr.shape
         recent = np.full((count, slate_size), -1) if items is None else np.array(items)
         return PlanContexts(
             axis=Axis(
@@ -45,7 +45,7 @@ def contexts() -> MakeContexts:
             session_key=np.arange(count, dtype=np.uint64) if keys is None else np.array(keys, np.uint64),
             steps=np.broadcast_to(np.array(steps, np.int64), count).copy(),
             plans=np.broadcast_to(np.array(plans, np.int64), count).copy(),
-            liking=liking,
+            predicted_ctr=predicted_ctr,
             counts=np.zeros((count, categories), np.float32),
             feedback=np.full((count, categories), -1, np.float32),
             recent_items=recent.astype(np.int32),

@@ -66,7 +66,7 @@ def test_taking_sessions_takes_all_that_belongs_to_them(contexts: MakeContexts):
     assert part.steps.tolist() == [6, 4]
     assert part.session_key.tolist() == [9, 7]
     assert part.recent_items.tolist() == [[0], [0]]
-    np.testing.assert_allclose(part.liking, [[0.3], [0.1]])
+    np.testing.assert_allclose(part.predicted_ctr, [[0.3], [0.1]])
 
 
 def test_replacing_a_session_leaves_the_others(contexts: MakeContexts):
@@ -74,7 +74,7 @@ def test_replacing_a_session_leaves_the_others(contexts: MakeContexts):
     new = old.replaced(np.array([1]), fresh)
     assert new.steps.tolist() == [4, 0, 6]
     assert new.session_key.tolist() == [0, 99, 2]
-    np.testing.assert_allclose(new.liking, [[0.1], [0.9], [0.3]])
+    np.testing.assert_allclose(new.predicted_ctr, [[0.1], [0.9], [0.3]])
 
 
 @pytest.mark.parametrize(

@@ -190,9 +190,9 @@ def test_rotation_shows_nothing_of_the_last_slates(rest: int, contexts: MakeCont
     planner = RotationPlanner(1, 0)
     planner.rests = np.array([rest])
     plans = planner.plan(there)
-    barred = ([], [3], [1, 2, 3])[rest]
-    assert set(barred) <= set(np.flatnonzero(plans.avoid[0]).tolist())
-    assert not plans.allowed[0, barred].any()
+    excluded = ([], [3], [1, 2, 3])[rest]
+    assert set(excluded) <= set(np.flatnonzero(plans.avoid[0]).tolist())
+    assert not plans.allowed[0, excluded].any()
 
 
 def lived(planner: RotationPlanner, first: int, count: int, lengths: Callable[[Any], Any]) -> Sessions:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.learners.encoders import (
     EXTRACTORS,
@@ -48,23 +48,23 @@ def observation(steps: int, items: list[int], feedback: list[float]) -> dict[str
 
 
 @pytest.fixture(scope="module")
-def tiny(by_hand: Callable[..., Population]) -> Setting:
+def tiny(by_hand: Callable[..., Population]) -> TaskSpec:
     """Items promised 0.75, 0.25 (category 0), 0.75 (category 1) and sqrt(3) / (1 + sqrt(3)) (both)."""
     items = [[1, 0], [-1, 0], [0, LOG3], [0.5, 0]]
     people = by_hand(items, [[LOG3, 1]], [[1, 0], [1, 0], [0, 1], [1, 1]])
-    return Setting(people.catalog, people.knowledge, people.catalog.categories, 2, 4, 0)
+    return TaskSpec(people.catalog, people.knowledge, people.catalog.categories, 2, 4, 0)
 
 
-def after_two_steps(setting: Setting, planner: Any, every: int = 1) -> Hierarchy:
+def after_two_steps(task: TaskSpec, planner: Any, every: int = 1) -> Hierarchy:
     """Slate (0, 2) with a click on item 0, then (1, an empty slot) without one."""
-    hierarchy = Hierarchy(setting, 1, planner, every, attentive=True)
+    hierarchy = Hierarchy(task, 1, planner, every, attentive=True)
     hierarchy.begin(np.arange(1), observation(0, [], []), np.array([7], np.uint64))
     hierarchy.see(observation(1, [0, 2], [1, 0]))
     hierarchy.see(observation(2, [0, 2, 1, -1], [1, 0, 0, -1]))
     return hierarchy
 
 
-def test_features_by_hand(tiny: Setting):
+def test_features_by_hand(tiny: TaskSpec):
     fast, slow = math.exp(-1 / 3), math.exp(-1 / 10)
     features = CategoryEncoder(tiny, planned=False).encode(after_two_steps(tiny, None))[0]
     scale = np.maximum(np.std([[1, 0, 0], [-1, 0, 0], [0, LOG3, 0], [0.5, 0, 0]], axis=0), 1e-6)
@@ -85,7 +85,7 @@ def test_features_by_hand(tiny: Setting):
     np.testing.assert_allclose(features, np.concatenate(expected), rtol=1e-4, atol=1e-5)
 
 
-def test_a_plan_adds_what_it_allows_and_avoids_and_its_age(tiny: Setting):
+def test_a_plan_adds_what_it_allows_and_avoids_and_its_age(tiny: TaskSpec):
     flat = CategoryEncoder(tiny, planned=False).encode(after_two_steps(tiny, None))[0]
     planned = CategoryEncoder(tiny, planned=True).encode(after_two_steps(tiny, FirstOnly(), every=4))[0]
     np.testing.assert_array_equal(planned[: len(flat)], flat)
@@ -93,19 +93,19 @@ def test_a_plan_adds_what_it_allows_and_avoids_and_its_age(tiny: Setting):
 
 
 @pytest.mark.parametrize("planned", [False, True])
-def test_the_size_is_what_comes_out(setting: Setting, make_env: Callable[..., Any], planned: bool):
-    hierarchy = Hierarchy(setting, 4, attentive=True)
+def test_the_size_is_what_comes_out(task: TaskSpec, make_env: Callable[..., Any], planned: bool):
+    hierarchy = Hierarchy(task, 4, attentive=True)
     hierarchy.begin(np.arange(4), make_env(4).reset(seed=0)[0])
-    encoder = CategoryEncoder(setting, planned)
+    encoder = CategoryEncoder(task, planned)
     features = encoder.encode(hierarchy)
     assert features.shape == (4, encoder.size)
     assert features.dtype == np.float32
     assert np.isfinite(features).all()
 
 
-def test_a_hierarchy_that_does_not_look_cannot_be_encoded(setting: Setting):
+def test_a_hierarchy_that_does_not_look_cannot_be_encoded(task: TaskSpec):
     with pytest.raises(ValueError, match="the hierarchy must be attentive"):
-        CategoryEncoder(setting, planned=False).encode(Hierarchy(setting, 1))
+        CategoryEncoder(task, planned=False).encode(Hierarchy(task, 1))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_hierarchy_that_does_not_look_cannot_be_encoded(setting: Setting):
     [(5, [0, 2, 1, -1, -1], [1, 0, 0, -1, -1]), (3, [0, 2, 1], [1, 0, 0]), (2, [2, 1], [0, 0])],
 )
 def test_a_history_is_the_last_items_in_order_without_holes(
-    tiny: Setting, length: int, items: list[int], feedback: list[int]
+    tiny: TaskSpec, length: int, items: list[int], feedback: list[int]
 ):
     encoder = HistoryEncoder(tiny, planned=False, history=length)
     hierarchy = after_two_steps(tiny, None)  # items 0, 2, 1 and an empty slot
@@ -124,9 +124,9 @@ def test_a_history_is_the_last_items_in_order_without_holes(
     assert len(seen) == encoder.size
 
 
-def networks(setting: Setting, name: str, history: int) -> tuple[SessionFeatures, Callable[..., Any]]:
+def networks(task: TaskSpec, name: str, history: int) -> tuple[SessionFeatures, Callable[..., Any]]:
     """A network, and a function from items and feedback to what it makes of them; the features are all 0.5."""
-    encoder = build_encoder(name, setting, False, history)
+    encoder = build_encoder(name, task, False, history)
     space = gymnasium.spaces.Box(-np.inf, np.inf, (encoder.size,), np.float32)
     torch.manual_seed(0)
     network = EXTRACTORS[name](space, layout_of(encoder), 8)
@@ -145,8 +145,8 @@ def networks(setting: Setting, name: str, history: int) -> tuple[SessionFeatures
 
 
 @pytest.mark.parametrize("name", ["gru", "transformer"])
-def test_a_network_reads_items_feedback_and_order_and_no_padding(setting: Setting, name: str):
-    network, read = networks(setting, name, 4)
+def test_a_network_reads_items_feedback_and_order_and_no_padding(task: TaskSpec, name: str):
+    network, read = networks(task, name, 4)
     features = network.features_dim - 8
     plain = read(([7, 3, 9], [1, 0, 1]))[0]
     assert plain.shape == (features + 8,)
@@ -156,13 +156,13 @@ def test_a_network_reads_items_feedback_and_order_and_no_padding(setting: Settin
     together = read(([7, 3, 9], [1, 0, 1]), ([1, 2, 3, 4], [0, 0, 1, 0]), ([5], [1]))
     np.testing.assert_allclose(together[0], plain, atol=1e-5)
     assert (read(([], []))[0, features:] == 0).all()  # nothing was shown yet
-    longer = networks(setting, name, 4)[1](([7, 3, 9], [1, 0, 1]))[0]
+    longer = networks(task, name, 4)[1](([7, 3, 9], [1, 0, 1]))[0]
     np.testing.assert_array_equal(longer, plain)
 
 
 @pytest.mark.parametrize("name", ["gru", "transformer"])
-def test_what_lies_in_the_padding_changes_nothing(setting: Setting, name: str):
-    network, _ = networks(setting, name, 4)
+def test_what_lies_in_the_padding_changes_nothing(task: TaskSpec, name: str):
+    network, _ = networks(task, name, 4)
     first = network.layout.features
     observations = torch.full((2, first + 8), 0.5)
     observations[:, first : first + 4] = torch.tensor([7.0, 3.0, -1.0, -1.0])

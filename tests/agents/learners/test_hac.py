@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.config import OffPolicyConfig, TrainConfig
 from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.learners.encoders import Layout, SessionFeatures, build_encoder
@@ -27,11 +27,11 @@ TRAIN = TrainConfig(
 
 @pytest.mark.parametrize("start", ["taste", "nothing"])
 def test_the_buffer_holds_what_was_shown_and_clicked_and_what_actions_start_from(
-    start: str, setting: Setting, make_env: Callable[..., SessionVectorEnv]
+    start: str, task: TaskSpec, make_env: Callable[..., SessionVectorEnv]
 ):
     """Sessions end every 6 steps meanwhile, and what is kept is of the session that was, not of the next."""
-    encoder, env = build_encoder("categories", setting, False, 0), make_env(USERS, leave=Leave("never"))
-    view = new_view("hac", env, Hierarchy(setting, USERS, attentive=True), encoder, replace(TRAIN, start=start))
+    encoder, env = build_encoder("categories", task, False, 0), make_env(USERS, leave=Leave("never"))
+    view = new_view("hac", env, Hierarchy(task, USERS, attentive=True), encoder, replace(TRAIN, start=start))
     before, after, step = [], [], env.step
 
     def recorded(slates: Any) -> Any:
@@ -47,16 +47,16 @@ def test_the_buffer_holds_what_was_shown_and_clicked_and_what_actions_start_from
     np.testing.assert_array_equal(buffer.feedback[:STEPS], clicks)
     assert (items >= 0).all()
     assert set(np.unique(clicks)) == {0.0, 1.0}
-    known, users = setting.knowledge, np.stack(before)
+    known, users = task.knowledge, np.stack(before)
     starts, vectors = buffer.starts[:STEPS], known.item_vectors / encoder.scale
     promised = np.einsum("tbd,id->tbi", known.tastes[users], known.item_vectors) * (start == "taste")
     np.testing.assert_allclose(np.einsum("tbd,id->tbi", starts[..., :-1], vectors), promised, atol=1e-4)
     np.testing.assert_array_equal(starts[..., -1], known.user_offsets[users])
 
 
-def test_a_batch_keeps_together_what_belongs_together(setting: Setting, make_env: Callable[..., SessionVectorEnv]):
-    encoder, env = build_encoder("categories", setting, False, 0), make_env(USERS, leave=Leave("never"))
-    view = new_view("hac", env, Hierarchy(setting, USERS, attentive=True), encoder, TRAIN)
+def test_a_batch_keeps_together_what_belongs_together(task: TaskSpec, make_env: Callable[..., SessionVectorEnv]):
+    encoder, env = build_encoder("categories", task, False, 0), make_env(USERS, leave=Leave("never"))
+    view = new_view("hac", env, Hierarchy(task, USERS, attentive=True), encoder, TRAIN)
     buffer = new_model("hac", view, TRAIN, 0).learn(TRAIN.steps).replay_buffer
     batch = buffer.sample(32)
     for n in range(32):
@@ -107,11 +107,11 @@ def test_the_supervised_loss_is_of_the_items_shown_under_the_scores_of_the_actio
 
 
 def test_the_critic_is_fitted_at_what_was_shown_not_at_what_was_asked(
-    setting: Setting, make_env: Callable[..., SessionVectorEnv]
+    task: TaskSpec, make_env: Callable[..., SessionVectorEnv]
 ):
     """With values of (action . 1) everywhere, reward 1, discount 0.9 and a target actor at 0: (sum - 1)^2."""
-    encoder, env = build_encoder("categories", setting, False, 0), make_env(USERS)
-    model: HAC = new_model("hac", new_view("hac", env, Hierarchy(setting, USERS), encoder, TRAIN), TRAIN, 0)
+    encoder, env = build_encoder("categories", task, False, 0), make_env(USERS)
+    model: HAC = new_model("hac", new_view("hac", env, Hierarchy(task, USERS), encoder, TRAIN), TRAIN, 0)
     model.critic.q1_forward = model.critic_target.q1_forward = lambda _, actions: actions.sum(dim=1, keepdim=True)  # type: ignore[method-assign]
     model.policy.actor_target.forward = lambda seen: torch.zeros(len(seen), 5)  # type: ignore[method-assign]
     seen, asked = torch.zeros(2, encoder.size), torch.full((2, 5), 9.0)
@@ -121,15 +121,15 @@ def test_the_critic_is_fitted_at_what_was_shown_not_at_what_was_asked(
 
 
 def test_what_was_shown_comes_to_mean_the_action_that_asked_for_it(
-    setting: Setting, make_env: Callable[..., SessionVectorEnv]
+    task: TaskSpec, make_env: Callable[..., SessionVectorEnv]
 ):
     """The slate beside an action tells more of it than that of another action: an error of 0.43 to 0.60 times that.
 
     That was seen with six seeds; slates that said nothing would give 1.
     """
     train = replace(TRAIN, steps=2000, off_policy=OffPolicyConfig(buffer=4000, learning_starts=200, gradient_steps=2))
-    encoder, env = build_encoder("categories", setting, False, 0), make_env(USERS, leave=Leave("never"))
-    model = new_model("hac", new_view("hac", env, Hierarchy(setting, USERS, attentive=True), encoder, train), train, 0)
+    encoder, env = build_encoder("categories", task, False, 0), make_env(USERS, leave=Leave("never"))
+    model = new_model("hac", new_view("hac", env, Hierarchy(task, USERS, attentive=True), encoder, train), train, 0)
     data = model.learn(2000).replay_buffer.sample(1000)
     with torch.no_grad():
         meant = model.policy.shown_as(data.slates, data.starts)

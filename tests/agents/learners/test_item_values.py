@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.config import OffPolicyConfig, TrainConfig
 from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.learners.callback import Report
@@ -111,14 +111,14 @@ def tiny(by_hand: Callable[..., Population]) -> Population:
     return replace(people, knowledge=replace(people.knowledge, popularity=popularity))
 
 
-def of_two(population: Population, steps: int = 4) -> Setting:
-    return Setting(population.catalog, population.knowledge, population.catalog.categories, 2, steps, 0)
+def of_two(population: Population, steps: int = 4) -> TaskSpec:
+    return TaskSpec(population.catalog, population.knowledge, population.catalog.categories, 2, steps, 0)
 
 
 def test_bonuses_are_those_of_the_papers(tiny: Population):
     """Quality is sigmoid(2) for the first two, sigmoid(-2) for the others; popularity 1, 10, 100, 1000."""
-    setting = of_two(tiny)
-    np.testing.assert_allclose(popularity_of(setting), [1, 10, 100, 1000], rtol=1e-4)
+    task = of_two(tiny)
+    np.testing.assert_allclose(popularity_of(task), [1, 10, 100, 1000], rtol=1e-4)
     liked, not_liked = 0.880797, 0.119203
     wanted = [
         0.1 * liked / np.log10(2.1),
@@ -126,9 +126,9 @@ def test_bonuses_are_those_of_the_papers(tiny: Population):
         0.1 * not_liked / np.log10(101.1),
         0.1 * not_liked / np.log10(1001.1),
     ]
-    np.testing.assert_allclose(dnair_bonus(setting), wanted, rtol=1e-4)
+    np.testing.assert_allclose(dnair_bonus(task), wanted, rtol=1e-4)
     np.testing.assert_allclose(
-        sac4ir_bonus(setting), [0.1 / (1 + np.log(x)) for x in (2.1, 11.1, 101.1, 1001.1)], rtol=1e-4
+        sac4ir_bonus(task), [0.1 / (1 + np.log(x)) for x in (2.1, 11.1, 101.1, 1001.1)], rtol=1e-4
     )
 
 
@@ -136,12 +136,12 @@ class Tiny:
     """A learner among these users before it has learned: temperature 1, gamma 0.8 and so rewards times 0.2."""
 
     def __init__(self, name: str, population: Population, make_env: Any, repeats: bool = False) -> None:
-        setting = replace(of_two(population), repeats=repeats)
-        self.encoder = build_encoder("categories", setting, False, 0)
+        task = replace(of_two(population), repeats=repeats)
+        self.encoder = build_encoder("categories", task, False, 0)
         env = make_env(2, of=population, slate_size=2, max_steps=4, topic_count=2, leave=Leave("never"), **STILL,
                        repeats=repeats)  # fmt: skip
         train = replace(QUICK, users=2)
-        self.view = new_view(name, env, Hierarchy(setting, 2, attentive=True), self.encoder, train)
+        self.view = new_view(name, env, Hierarchy(task, 2, attentive=True), self.encoder, train)
         self.view.seed(1)
         self.model = new_model(name, self.view, train, 0)
         self.first = self.view.reset()
@@ -255,7 +255,7 @@ def test_bonuses_are_learned_from_and_nothing_else(tiny: Population, make_env: A
     for _ in range(4):
         _, reward, ended, infos = one.view.step(np.array([[0, 3], [1, 2]]))
         learned.append(reward)
-    bonus = dnair_bonus(one.encoder.setting)
+    bonus = dnair_bonus(one.encoder.task)
     added = [(bonus[0] + bonus[3]) / 2, (bonus[1] + bonus[2]) / 2]
     np.testing.assert_allclose(np.array(learned), (np.array(rewards) + added) * 0.2, rtol=1e-5)
     assert ended.all()
@@ -293,19 +293,19 @@ def test_it_learns_slates_of_what_everybody_likes(name: str, by_hand: Any, make_
     items = np.column_stack([np.repeat([-1.0, 1.0], 12), 0.2 * np.random.default_rng(0).normal(size=24)])
     people = by_hand(items, np.tile([2.0, 0.0], (16, 1)), np.repeat(np.eye(2), 12, axis=0))
     people = replace(people, knowledge=replace(people.knowledge, tastes=np.zeros((16, 3), np.float32)))
-    setting = Setting(people.catalog, people.knowledge, people.catalog.categories, 3, 3, 0)
-    encoder = build_encoder("categories", setting, False, 0)
+    task = TaskSpec(people.catalog, people.knowledge, people.catalog.categories, 3, 3, 0)
+    encoder = build_encoder("categories", task, False, 0)
     train = replace(QUICK, start="nothing", log_std=-0.5, last_log_std=-2.0)
 
     def users(count: int) -> Any:
         return make_env(count, of=people, slate_size=3, max_steps=3, topic_count=2, leave=Leave("never"), **STILL)
 
-    view = new_view(name, users(32), Hierarchy(setting, 32, attentive=True), encoder, train)
+    view = new_view(name, users(32), Hierarchy(task, 32, attentive=True), encoder, train)
     view.seed(5)
     spread = (train.log_std, train.last_log_std)
     callback = Report(lambda _: None, lambda _: None, spread)
     policy = new_model(name, view, train, 0).learn(3_000, callback=callback).policy
-    agent = new_agent(Hierarchy(setting, 64, attentive=True), new_scorer(policy, encoder, "nothing", False))
+    agent = new_agent(Hierarchy(task, 64, attentive=True), new_scorer(policy, encoder, "nothing", False))
     slates, rewards = play(users(64), agent, seed=1000)
     assert rewards.mean() > 0.5 + 0.8 * (0.881 - 0.5)
     shown = np.sort(slates.transpose(1, 0, 2).reshape(64, 9), axis=1)

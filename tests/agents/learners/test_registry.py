@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from lerl.agents.base import Setting
+from lerl.agents.base import TaskSpec
 from lerl.agents.config import OffPolicyConfig, TrainConfig
 from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.learners.callback import Report
@@ -62,10 +62,8 @@ def slate_size(name: str) -> int:
 class World:
     """One task for one learner: its users, its training and its agents."""
 
-    def __init__(
-        self, name: str, setting: Setting, make: Callable[[int], SessionVectorEnv], train: TrainConfig
-    ) -> None:
-        self.name, self.setting, self.make, self.train = name, setting, make, train
+    def __init__(self, name: str, task: TaskSpec, make: Callable[[int], SessionVectorEnv], train: TrainConfig) -> None:
+        self.name, self.task, self.make, self.train = name, task, make, train
         self.planner: Any = None
 
     @property
@@ -74,11 +72,11 @@ class World:
 
     @functools.cached_property
     def encoder(self) -> Any:
-        return build_encoder(self.train.encoder, self.setting, self.planner is not None, self.train.history)
+        return build_encoder(self.train.encoder, self.task, self.planner is not None, self.train.history)
 
     def learn(self, steps: int, seed: int = 0) -> Any:
         users = self.train.users
-        hierarchy = Hierarchy(self.setting, users, self.planner, attentive=True)
+        hierarchy = Hierarchy(self.task, users, self.planner, attentive=True)
         view = new_view(self.name, self.make(users), hierarchy, self.encoder, self.train)
         view.seed(5)
         model = new_model(self.name, view, self.train, seed)
@@ -86,19 +84,19 @@ class World:
         return model.learn(steps, callback=Report(quiet, quiet, spread)) if steps else model
 
     def agent(self, policy: Any, count: int) -> Any:
-        hierarchy = Hierarchy(self.setting, count, self.planner, attentive=True)
+        hierarchy = Hierarchy(self.task, count, self.planner, attentive=True)
         return new_agent(hierarchy, new_scorer(policy, self.encoder, self.train.start, deterministic=False))
 
 
 @pytest.fixture(scope="module")
-def world(setting: Setting, make_env: MakeEnv) -> Callable[[str, str], World]:
+def world(task: TaskSpec, make_env: MakeEnv) -> Callable[[str, str], World]:
     """40 users, 60 items in 5 categories, two of which the planner allows at each step."""
 
     def made(name: str, encoder: str) -> World:
         k = slate_size(name)
-        task = replace(setting, slate_size=k, max_steps=6)
+        told = replace(task, slate_size=k, max_steps=6)
         one = World(
-            name, task, lambda count: make_env(count, slate_size=k, leave=NEVER), replace(SMALL, encoder=encoder)
+            name, told, lambda count: make_env(count, slate_size=k, leave=NEVER), replace(SMALL, encoder=encoder)
         )
         one.planner = build_planner("boredom", 2, 0)
         return one
@@ -177,7 +175,7 @@ def test_a_policy_kept_on_disk_does_the_same(name: str, encoder: str, trained: A
 @every_network
 def test_a_gpu_says_what_the_cpu_says(name: str, encoder: str, trained: Any):
     one, policy = trained(name, encoder)
-    hierarchy = Hierarchy(one.setting, 8, one.planner, attentive=True)
+    hierarchy = Hierarchy(one.task, 8, one.planner, attentive=True)
     hierarchy.begin(np.arange(8), one.make(8).reset(seed=3)[0], np.arange(8, dtype=np.uint64))
     eligible = () if LEARNERS[name].reach else (hierarchy.eligible()[0],)
     cpu, gpu = (
@@ -214,13 +212,13 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch):
 
 @every
 def test_an_untrained_policy_shows_what_taste_says(
-    name: str, encoder: str, setting: Setting, make_env: MakeEnv, play: Play
+    name: str, encoder: str, task: TaskSpec, make_env: MakeEnv, play: Play
 ):
     k = slate_size(name)
     still = replace(SMALL, log_std=-20.0, encoder=encoder)
-    one = World(name, replace(setting, slate_size=k), lambda count: make_env(count, slate_size=k, leave=NEVER), still)
+    one = World(name, replace(task, slate_size=k), lambda count: make_env(count, slate_size=k, leave=NEVER), still)
     untrained, _ = play(one.make(8), one.agent(one.learn(0).policy, 8))
-    greedy, _ = play(one.make(8), new_agent(Hierarchy(one.setting, 8), None))
+    greedy, _ = play(one.make(8), new_agent(Hierarchy(one.task, 8), None))
     assert (untrained == greedy).mean() > 0.8  # last layers start near zero, not at it
 
 
@@ -266,13 +264,13 @@ def obvious(by_hand: Callable[..., Population], make_env: MakeEnv) -> Any:
     items = np.column_stack([np.repeat([-1.0, 1.0], ITEMS // 2), 0.2 * draw.normal(size=ITEMS)])
     people = by_hand(items, np.tile([2.0, 0.0], (16, 1)), np.repeat(np.eye(2), ITEMS // 2, axis=0))
     unknown = replace(people, knowledge=replace(people.knowledge, tastes=np.zeros((16, 3), np.float32)))
-    setting = Setting(unknown.catalog, unknown.knowledge, unknown.catalog.categories, 1, LONG, 0)
+    task = TaskSpec(unknown.catalog, unknown.knowledge, unknown.catalog.categories, 1, LONG, 0)
     shape = {"of": unknown, "slate_size": 1, "max_steps": LONG, "topic_count": 2, "leave": NEVER} | STILL
 
     def made(name: str, encoder: str, response: str) -> World:
         sys.modules["obvious_users"] = module
         train = replace(QUICK, encoder=encoder, **TUNED.get(name, {}))
-        return World(name, setting, lambda count: make_env(count, response=response, **shape), train)
+        return World(name, task, lambda count: make_env(count, response=response, **shape), train)
 
     yield made
     sys.modules.pop("obvious_users", None)
@@ -392,7 +390,7 @@ def test_buffers_hold_what_was_chosen(world: Any):
     """Off-policy learners learn from the action that retrieval matched, in units of the reach."""
     one = world("td3", "categories")
     taken: list[Any] = []
-    hierarchy = Hierarchy(one.setting, 4, one.planner, attentive=True)
+    hierarchy = Hierarchy(one.task, 4, one.planner, attentive=True)
     view = new_view("td3", one.make(4), hierarchy, one.encoder, one.train)
     view.seed(5)
     step = view.step_async

@@ -20,7 +20,7 @@ from lerl.envs.fitting.dynamics import (
     with_spread,
     write_fitted,
 )
-from lerl.envs.fitting.replay import BEFORE, item_by_item, relive, session_breaks
+from lerl.envs.fitting.replay import BEFORE, item_by_item, replay, session_breaks
 from lerl.envs.schema import DataError
 from lerl.envs.simulator import UserSimulator
 from lerl.envs.store import MissingDataError
@@ -86,9 +86,9 @@ def test_sessions_of_a_log_rest_people_but_leave_their_tastes():
     simulator = UserSimulator(population, item_by_item(config, 30), "all")
     assert simulator.config.max_steps == 30 + BEFORE
     owners = np.arange(30)
-    tired = relive(simulator, told, owners, 0)
+    tired = replay(simulator, told, owners, 0)
     fresh = simulator.changed(population, replace(simulator.config, boredom=Boredom(weight=0.0)))
-    rested = relive(fresh, told, owners, 0)
+    rested = replay(fresh, told, owners, 0)
     assert set(np.unique(tired.clicks)) <= {0.0, 1.0}
     assert (tired.chances <= rested.chances + 1e-9).all()
     assert np.allclose(tired.chances[breaks], rested.chances[breaks])

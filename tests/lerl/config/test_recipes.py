@@ -11,7 +11,7 @@ from lerl.cli.main import main
 from lerl.config.parse import find_recipe, load, overlay, recipes
 from lerl.envs.store import DYNAMICS_FILE, MissingDataError
 from lerl.experiment.spec import Experiment
-from lerl.run.rows import parse_rows
+from lerl.run.specs import parse_agents
 from lerl.run.task import Task
 from tests.envs.made_logs import made_up_dynamics, prepared_log
 
@@ -93,7 +93,7 @@ def test_the_published_experiment_in_little(tmp_path: Path, capfd: pytest.Captur
 def test_recipes_on_logs_are_as_documented(name: str, users: str) -> None:
     config = load(find_recipe(name))
     assert (config.data.needed, config.data.users, config.env.slate_size) == (True, users, 6)
-    assert {"boredom+ppo", "flat+ppo", "random", "privileged"} <= {row.label for row in parse_rows(config)}
+    assert {"boredom+ppo", "flat+ppo", "random", "privileged"} <= {row.label for row in parse_agents(config)}
 
 
 @pytest.mark.parametrize("name", ON_LOGS)

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from lerl.agents.base import Observation, Setting
+from lerl.agents.base import Observation, TaskSpec
 from lerl.agents.config import TrainConfig
 from lerl.cli.main import main
 from lerl.config.schema import Config, DataConfig, EvaluationConfig
@@ -34,7 +34,7 @@ WIDE = STEADY | {"boredom_weight": (0.0, 0.0, 2.0)}  # a log that cannot tell wh
 class Favourites:
     """Shows a user's most liked items in every slate."""
 
-    def __init__(self, setting: Setting, count: int) -> None:
+    def __init__(self, setting: TaskSpec, count: int) -> None:
         self.setting = setting
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
@@ -51,7 +51,7 @@ class Favourites:
 class Rotation(Favourites):
     """Shows the most liked items of one category after the other."""
 
-    def __init__(self, setting: Setting, count: int) -> None:
+    def __init__(self, setting: TaskSpec, count: int) -> None:
         super().__init__(setting, count)
         self.steps = np.zeros(count, np.int64)
 

@@ -28,7 +28,7 @@ from lerl.planners.config import PlannerConfig
 from lerl.run import fitter as fit
 from lerl.run.fitter import Fitter
 from lerl.run.locks import locked
-from lerl.run.rows import parse_row
+from lerl.run.specs import parse_agent
 from lerl.run.task import Task
 from lerl.run.train import train
 
@@ -323,7 +323,7 @@ def test_a_space_that_cannot_be_searched_is_one_line_that_names_the_key(
 def test_numbers_in_a_space_are_read_as_their_key_says() -> None:
     """YAML reads 1e-4 as text."""
     config = changed(space={"train.learning_rate": {"low": "1e-4", "high": 1}, "train.hidden": {"low": 2, "high": 8}})
-    space = search_space(config, parse_row("boredom+ppo", "boredom"))
+    space = search_space(config, parse_agent("boredom+ppo", "boredom"))
     rate, hidden = space["train.learning_rate"], space["train.hidden"]
     assert json.loads(json.dumps([rate._asdict(), hidden._asdict()])) == [
         {"low": 1e-4, "high": 1.0, "log": False, "step": None},
@@ -460,7 +460,7 @@ def test_help_says_what_is_searched_and_how_to_go_on(capsys: pytest.CaptureFixtu
 )
 def test_the_search_spaces_that_come_with_lerl_can_be_searched(name: str) -> None:
     config = settings.load(settings.find_recipe(name))
-    assert search_space(config, parse_row(config.tune.row, config.planner.name)).keys() == config.tune.space.keys()
+    assert search_space(config, parse_agent(config.tune.row, config.planner.name)).keys() == config.tune.space.keys()
     assert yaml.safe_load(settings.dump(config))["tune"]["space"] == config.tune.space
 
 

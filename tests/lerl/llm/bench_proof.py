@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import t
 
 from lerl.planners.llm.distilled import distil, recorded, save
-from lerl.run.rows import parse_row
+from lerl.run.specs import parse_agent
 from tests.lerl.llm.worth import Worth, fitter
 from tests.planners.llm.chat_server import ChatServer
 
@@ -38,7 +38,7 @@ def test_plans_above_trained_policies(server: ChatServer, tmp_path: Path):
     for seed in range(SEEDS):
         folder = tmp_path / str(seed)
         with closing(fitter(folder / "coarse", server.url, seed=seed)) as coarse:
-            row = parse_row("llm+ppo", "llm")
+            row = parse_agent("llm+ppo", "llm")
             coarse.fit(row)
             worth = Worth(coarse, coarse._scorer(row, False))
             calls["coarse"].append(coarse.guard.report()["calls_per_1000_user_steps"])
@@ -54,7 +54,7 @@ def test_plans_above_trained_policies(server: ChatServer, tmp_path: Path):
         save(weights, folder / "recorded" / "planners" / "distilled.npz")
         settings = {"distilled": str(folder / "recorded"), "refresh": 30, "sessions": 200, "detail": "full"}
         with closing(fitter(folder / "student", server.url, 60_000, seed, **settings)) as student:
-            student.fit(parse_row("distilled+ppo", "distilled"))
+            student.fit(parse_agent("distilled+ppo", "distilled"))
             report = student.guard.report()
             calls["distilled"].append(1000 * (spent + report["calls"]) / (steps + report["user_steps"]))
             found["distilled"].append(worth.retained(worth.reward(student._planner("distilled")[0])))

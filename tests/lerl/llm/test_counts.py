@@ -17,8 +17,8 @@ from lerl.planners.config import PlannerConfig
 from lerl.planners.llm.prompt import TEXTS
 from lerl.planners.rules import build_planner
 from lerl.run.fitter import Fitter
-from lerl.run.rollout import Played, Stage
-from lerl.run.rows import parse_row
+from lerl.run.rollout import Episodes, Evaluator
+from lerl.run.specs import parse_agent
 from lerl.run.task import Task
 from lerl.run.train import _about
 
@@ -31,7 +31,7 @@ CONFIG = Config(
 def test_only_steps_that_it_planned_for_are_counted(tmp_path: Path):
     with closing(Fitter(Task.load(CONFIG), tmp_path, lambda *_: None)) as fitter:
         for row, steps in (("llm+greedy", 10), ("random", 200), ("llm+greedy", 5), ("boredom+greedy", 1000)):
-            fitter.agent(parse_row(row, "llm"))
+            fitter.agent(parse_agent(row, "llm"))
             fitter.lived(steps)
     report = json.loads((tmp_path / "planners" / "traffic.json").read_text(encoding="utf-8"))
     assert report["user_steps"] == 15
@@ -97,11 +97,11 @@ class Counting:
 def test_slots_without_a_session_that_counts_are_not_planned_for(sessions: int, monkeypatch: pytest.MonkeyPatch):
     task = Task.load(CONFIG)
 
-    def play() -> tuple[Played, int]:
+    def play() -> tuple[Episodes, int]:
         planner = Counting(2, 0)
-        stage = Stage(task.population, CONFIG.env, task.axis, "train", 8)
+        evaluator = Evaluator(task.population, CONFIG.env, task.axis, "train", 8)
         agent = HierarchicalAgent(Hierarchy(task.setting("x"), 8, planner))
-        return stage.play(agent, stage.users[:sessions], 1, 0), planner.planned
+        return evaluator.play(agent, evaluator.users[:sessions], 1, 0), planner.planned
 
     played, planned = play()
     assert planned == played.lengths.sum()

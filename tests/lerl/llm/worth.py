@@ -15,7 +15,7 @@ from lerl.config.schema import Config, DataConfig, SyntheticConfig
 from lerl.envs.config import SimulatorConfig
 from lerl.planners.config import PlannerConfig
 from lerl.run.fitter import Fitter
-from lerl.run.rollout import Stage
+from lerl.run.rollout import Evaluator
 from lerl.run.task import Task
 
 # Five categories, all boring: the fewer there are, the more states look alike.
@@ -49,14 +49,14 @@ class Worth:
 
     def __init__(self, of: Fitter, scorer: Any = None, users: int = 250, replicates: int = 12) -> None:
         self.fitter, self.scorer, self.replicates = of, scorer, replicates
-        self.stage = Stage(of.task.population, of.task.config.env, of.task.axis, "evaluation", 256)
-        self.users = self.stage.users[:users]
+        self.evaluator = Evaluator(of.task.population, of.task.config.env, of.task.axis, "evaluation", 256)
+        self.users = self.evaluator.users[:users]
         self.known: dict[str, NDArray[np.float64]] = {}
 
     def reward(self, planner: Any) -> NDArray[np.float64]:
         """(U,) mean total reward of each user's sessions."""
         agent = self.fitter._agent(planner, self.scorer, 0.0, "worth")
-        played = self.stage.play(agent, self.users, self.replicates, seed=1)
+        played = self.evaluator.play(agent, self.users, self.replicates, seed=1)
         return np.nansum(played.rewards, axis=1).reshape(-1, self.replicates).mean(axis=1)
 
     def rule(self, name: str) -> NDArray[np.float64]:

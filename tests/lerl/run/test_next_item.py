@@ -20,9 +20,9 @@ from lerl.envs.synthetic import synthetic_population
 from lerl.experiment.tune import tune
 from lerl.files import RunError
 from lerl.report.compare import compare
-from lerl.run.checks import check_rows
+from lerl.run.checks import check_agents
 from lerl.run.evaluate import evaluate
-from lerl.run.rows import parse_rows
+from lerl.run.specs import parse_agents
 from lerl.run.task import Task
 from lerl.run.train import resume, train
 
@@ -133,7 +133,7 @@ def test_users_without_a_log_are_refused_before_anything_is_written(
         with pytest.raises(ValueError, match=message):
             train(dataclasses.replace(recipe, agents=["random", row], data=data), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    check_rows(Task.load(recipe), parse_rows(recipe))
+    check_agents(Task.load(recipe), parse_agents(recipe))
 
 
 def test_a_damaged_network_is_named_and_not_executed(recipe: Config, tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from lerl.planners.config import PlannerConfig
 from lerl.report.bootstrap import summarize
 from lerl.run.evaluate import evaluate
 from lerl.run.fitter import Fitter
-from lerl.run.rollout import Stage, sessions_of
-from lerl.run.rows import Row, parse_row, parse_rows
+from lerl.run.rollout import Evaluator, sessions_of
+from lerl.run.specs import AgentSpec, parse_agent, parse_agents
 from lerl.run.task import Task
 from lerl.run.train import train
 
@@ -161,19 +161,21 @@ def test_without_training_steps_a_planner_has_no_lessons_and_says_so(tmp_path: P
     task = Task.load(config)
     fitter = Fitter(task, tmp_path / "other", lambda *_: None)
     with pytest.warns(UserWarning, match="no lessons"):
-        agent: Any = fitter.agent(Row("boredom+greedy", "boredom"))
+        agent: Any = fitter.agent(AgentSpec("boredom+greedy", "boredom"))
     assert agent.hierarchy.planner.state() == {}
 
 
-@pytest.mark.parametrize("row", [Row("boredom+greedy", "boredom"), Row("privileged", baseline="privileged")])
-def test_results_do_not_depend_on_how_many_sessions_run_side_by_side(row: Row, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "row", [AgentSpec("boredom+greedy", "boredom"), AgentSpec("privileged", baseline="privileged")]
+)
+def test_results_do_not_depend_on_how_many_sessions_run_side_by_side(row: AgentSpec, tmp_path: Path) -> None:
     played = []
     for count in (1, 7, 32):
         config = dataclasses.replace(SMALL, evaluation=dataclasses.replace(SMALL.evaluation, batch_size=count))
         task = Task.load(config)
         agent = Fitter(task, tmp_path, lambda *_: None).agent(row)
-        stage = Stage(task.population, config.env, task.axis, "evaluation", count)
-        played.append(stage.play(agent, stage.users, 2, seed=5))
+        evaluator = Evaluator(task.population, config.env, task.axis, "evaluation", count)
+        played.append(evaluator.play(agent, evaluator.users, 2, seed=5))
     for other in played[1:]:
         for name in ("slates", "feedback", "lengths", "satisfaction", "widened"):
             assert np.array_equal(getattr(played[0], name), getattr(other, name), equal_nan=name == "satisfaction"), (
@@ -183,10 +185,12 @@ def test_results_do_not_depend_on_how_many_sessions_run_side_by_side(row: Row, t
 
 def test_a_planner_learns_from_feedback_and_from_what_was_known_alone(tmp_path: Path) -> None:
     task = Task.load(SMALL)
-    stage = Stage(task.population, SMALL.env, task.axis, "train", SMALL.evaluation.batch_size)
-    played = stage.play(Fitter(task, tmp_path, lambda *_: None).agent(Row("flat+greedy")), stage.users[:3], 1, seed=5)
+    evaluator = Evaluator(task.population, SMALL.env, task.axis, "train", SMALL.evaluation.batch_size)
+    played = evaluator.play(
+        Fitter(task, tmp_path, lambda *_: None).agent(AgentSpec("flat+greedy")), evaluator.users[:3], 1, seed=5
+    )
     sessions = sessions_of(played, task.population, task.axis)
-    known, user, item = task.population.knowledge, stage.users[1], played.slates[1, 0, 2]
+    known, user, item = task.population.knowledge, evaluator.users[1], played.slates[1, 0, 2]
     logit = known.tastes[user] @ known.item_vectors[item] + known.user_offsets[user]
     assert sessions.estimates[1, 0, 2] == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-5)
     assert sessions.items is played.slates
@@ -207,7 +211,7 @@ def test_a_planner_learns_from_feedback_and_from_what_was_known_alone(tmp_path: 
 )
 def test_a_row_that_is_none_is_refused_with_a_hint(name: str, message: str) -> None:
     with pytest.raises(PluginError, match=message):
-        parse_row(name, "boredom")
+        parse_agent(name, "boredom")
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -317,8 +321,8 @@ def test_what_an_agent_reports_of_itself_is_checked(plugins: Path) -> None:
 
 
 def test_rows_are_named_by_what_they_are() -> None:
-    rows = parse_rows(dataclasses.replace(SMALL, agents=["planner+ppo", "boredom+ppo", "flat+mmr"]))
-    assert rows == [Row("boredom+ppo", "boredom", learner="ppo"), Row("flat+mmr", diverse=True)]
+    rows = parse_agents(dataclasses.replace(SMALL, agents=["planner+ppo", "boredom+ppo", "flat+mmr"]))
+    assert rows == [AgentSpec("boredom+ppo", "boredom", learner="ppo"), AgentSpec("flat+mmr", diverse=True)]
 
 
 @pytest.mark.slow

@@ -90,16 +90,16 @@ def _plans(planner: DistilledPlanner, seen: np.ndarray, monkeypatch: pytest.Monk
     monkeypatch.setattr("lerl.planners.llm.distilled.features", lambda _: seen)
 
     class Contexts:
-        liking = np.full(seen.shape[:2], 0.5)
+        predicted_ctr = np.full(seen.shape[:2], 0.5)
 
     return planner.plan(Contexts())  # type: ignore[arg-type]
 
 
 def test_it_knows_no_category_by_its_number(weights: Arrays, contexts: MakeContexts):
-    liking = np.random.default_rng(1).uniform(0.05, 0.95, (20, 12))  # of another number of categories, too
+    predicted_ctr = np.random.default_rng(1).uniform(0.05, 0.95, (20, 12))  # of another number of categories, too
     turned = np.random.default_rng(2).permutation(12)
     planner = DistilledPlanner(3, weights)
-    plans, other = planner.plan(contexts(liking)), planner.plan(contexts(liking[:, turned]))
+    plans, other = planner.plan(contexts(predicted_ctr)), planner.plan(contexts(predicted_ctr[:, turned]))
     np.testing.assert_array_equal(plans.allowed[:, turned], other.allowed)
 
 

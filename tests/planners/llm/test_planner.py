@@ -373,7 +373,7 @@ def test_settings_that_fit_are_checked_without_asking(tmp_path: Path):
         ("distilled", {}, DistilledError, r"planner\.distilled is missing"),
         ("distilled", {"distilled": "nowhere.npz"}, DistilledError, r"^there is no nowhere\.npz; make it with lerl"),
         ("llm", {"replay": "nowhere.sqlite"}, TrafficError, r"there is no nowhere\.sqlite"),
-        ("llm", {"cache": __file__}, TrafficError, r"test_llm\.py cannot be used: file is not a database"),
+        ("llm", {"cache": __file__}, TrafficError, r"test_planner\.py cannot be used: file is not a database"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(name: str, changed: Any, kind: type[ValueError], message: str):

@@ -69,7 +69,7 @@ def test_what_is_said_of_a_category(tiny: PlanContexts):
     # Half of the first slate, two steps ago, and half of the second: each category was in one of its two slots.
     exposure = 0.5 * KEEP**2 + 0.5 * KEEP  # 0.389 + 0.441 = 0.831
     np.testing.assert_allclose(states.exposure, [[round(exposure, 1)] * 2])
-    assert states.liking.tolist() == [[25, 60]]
+    assert states.predicted_ctr.tolist() == [[25, 60]]
     np.testing.assert_array_equal(states.shown, [[2, 2]])  # the last item is in both
     np.testing.assert_array_equal(states.clicked, [[2, 1]])
     # 0.5 + 0.375 = 0.875 and 0.25 + 0.375 = 0.625, to one digit
@@ -129,21 +129,24 @@ def test_states_that_look_alike_are_one_question(contexts: MakeContexts, detail:
 
 @pytest.mark.parametrize(
     ("detail", "told_apart"),
-    [("full", {"liking", "clicks", "promise", "order", "exhausted"}), ("coarse", {"liking", "exhausted"})],
+    [
+        ("full", {"predicted_ctr", "clicks", "promise", "order", "exhausted"}),
+        ("coarse", {"predicted_ctr", "exhausted"}),
+    ],
 )
 def test_states_that_differ_are_different_questions(contexts: MakeContexts, detail: str, told_apart: set[str]):
     def state(**changed: Any) -> Any:
-        given: dict[str, Any] = {"liking": [[0.5, 0.3]], "items": [[0, 1]], "feedback": [[1, 0]]}
+        given: dict[str, Any] = {"predicted_ctr": [[0.5, 0.3]], "items": [[0, 1]], "feedback": [[1, 0]]}
         given |= {"estimates": [[0.5, 0.5]], **changed}
-        states = look(contexts(given.pop("liking"), **given), 1, detail, None)
+        states = look(contexts(given.pop("predicted_ctr"), **given), 1, detail, None)
         return states.keys[0], states.text(0)
 
     others = {
-        "liking": state(liking=[[0.8, 0.3]]),
+        "predicted_ctr": state(predicted_ctr=[[0.8, 0.3]]),
         "clicks": state(feedback=[[1, 1]]),
         "promise": state(estimates=[[0.2, 0.5]]),
         "order": state(items=[[1, 0]]),
-        "exhausted": state(liking=[[0.5, 0.0]]),
+        "exhausted": state(predicted_ctr=[[0.5, 0.0]]),
     }
     for name, (key, text) in others.items():
         assert (key != state()[0]) == (text != state()[1]) == (name in told_apart), name
@@ -167,9 +170,9 @@ CONTEXTS = st.integers(1, 4).flatmap(
 def test_keys_are_equal_where_texts_are_and_do_not_depend_on_who_is_beside(
     contexts: MakeContexts, sessions: list[Any], detail: str, candidates: int | None
 ):
-    liking, items, feedback, estimates = (list(part) for part in zip(*sessions, strict=True))
+    predicted_ctr, items, feedback, estimates = (list(part) for part in zip(*sessions, strict=True))
     feedback = np.where(np.array(items) >= 0, feedback, -1)
-    many = contexts(liking, slate_size=2, items=items, feedback=feedback, estimates=estimates)
+    many = contexts(predicted_ctr, slate_size=2, items=items, feedback=feedback, estimates=estimates)
     states = look(many, 2, detail, candidates)
     texts = [states.text(row) for row in range(len(many))]
     for row, key in enumerate(states.keys):

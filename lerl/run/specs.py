@@ -31,7 +31,7 @@ RANKED = (SASREC, "sasrec+mmr")
 
 
 @dataclass(frozen=True)
-class Row:
+class AgentSpec:
     """One row: a baseline by name, or a planner (none for flat) above a scorer, perhaps re-ranked.
 
     Attributes:
@@ -54,19 +54,19 @@ class Row:
         return self.learner is not None and LEARNERS[self.learner].samples
 
 
-def parse_row(name: str, main_planner: str) -> Row:
+def parse_agent(name: str, main_planner: str) -> AgentSpec:
     """What a name in `agents` stands for.
 
     Raises:
         PluginError: it stands for nothing; the message says what is allowed.
     """
     if name in BASELINES:
-        return Row(name, baseline=name)
+        return AgentSpec(name, baseline=name)
     if name in RANKED:
-        return Row(name, baseline=SASREC, diverse=name.endswith("+mmr"))
+        return AgentSpec(name, baseline=SASREC, diverse=name.endswith("+mmr"))
     if "+" not in name:
         load_plugin(name, "agents", _examples(), ("begin", "act"))
-        return Row(name.rpartition(":")[2], baseline=name)
+        return AgentSpec(name.rpartition(":")[2], baseline=name)
     head, _, scorer = name.partition("+")
     planner = main_planner if head == "planner" else head
     if scorer not in SCORERS:
@@ -81,7 +81,7 @@ def parse_row(name: str, main_planner: str) -> Row:
         load_plugin(planner, "planner.name" if head == "planner" else "agents", PLANNERS, ("plan",))
     label = f"{head if head == 'flat' else planner.rpartition(':')[2]}+{scorer}"
     learner = scorer.removesuffix("+mmr")
-    return Row(
+    return AgentSpec(
         label, None if head == "flat" else planner, learner if learner in LEARNERS else None, scorer.endswith("mmr")
     )
 
@@ -91,13 +91,13 @@ def _examples() -> list[str]:
     return [*planned, *RANKED, *BASELINES]
 
 
-def parse_rows(config: Config) -> list[Row]:
+def parse_agents(config: Config) -> list[AgentSpec]:
     """The rows of a recipe in its order, each once.
 
     Raises:
         PluginError: a row stands for nothing, there is none, or two plug-ins would go by one name in tables and files.
     """
-    rows = list(dict.fromkeys(parse_row(name, config.planner.name) for name in config.agents))
+    rows = list(dict.fromkeys(parse_agent(name, config.planner.name) for name in config.agents))
     if not rows:
         raise PluginError("agents is empty; name at least one row, such as [planner+ppo, flat+ppo, random]")
     owner: dict[str, str] = {name: name for name in (*PLANNERS, *BASELINES, SASREC, "flat")}
@@ -111,7 +111,7 @@ def parse_rows(config: Config) -> list[Row]:
 
 def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
     """Of keys that were given, those that change nothing beside the other settings, and why."""
-    rows, data, env, planner = parse_rows(config), config.data, config.env, config.planner
+    rows, data, env, planner = parse_agents(config), config.data, config.env, config.planner
     off_policy = any(row.learner is not None and LEARNERS[row.learner].off_policy for row in rows)
     planned = any(row.planner is not None for row in rows)
     asking = any(row.planner in MODELS for row in rows)
