@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.agents.base import Observation, TaskSpec
+from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.memory import Memory
 from lerl.agents.mmr import diverse_items
 from lerl.agents.retrieval import eligible_items
@@ -112,17 +112,16 @@ class Hierarchy:
     def snapshot(self) -> dict[str, Any]:
         """A copy of what it remembers and plans, as arrays, and of its planner's `state()` where there is one."""
         plans = {name: getattr(self, name).copy() for name in ("allowed", "avoid", "planned_at", "widened")}
-        state: dict[str, Any] = getattr(self.planner, "state", dict)()
-        return {"memory": self.memory.snapshot(), "plans": plans, "planner": state}
+        learned = {} if self.planner is None else self.planner.state()
+        return {"memory": self.memory.snapshot(), "plans": plans, "planner": learned}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Remember and plan as a snapshot says."""
         self.memory.restore(snapshot["memory"])
         for name, value in snapshot["plans"].items():
             setattr(self, name, value.copy())
-        restore = getattr(self.planner, "restore", None)
-        if restore is not None:
-            restore(snapshot["planner"])
+        if self.planner is not None:
+            self.planner.restore(snapshot["planner"])
         self.contexts = None
         self._look(np.arange(len(self.widened)))
 
@@ -152,7 +151,7 @@ class Hierarchy:
         return eligible_items(memory.groups, self.allowed[some], self.avoid[some], memory.excluded[some], k)
 
 
-class HierarchicalAgent:
+class HierarchicalAgent(Agent):
     """A hierarchy steered by a scorer, as an agent.
 
     Args:
@@ -165,7 +164,7 @@ class HierarchicalAgent:
         self.scorer = scorer or (lambda steered: steered.memory.tastes)
 
     @property
-    def widened(self) -> NDArray[Any]:
+    def widened(self) -> NDArray[np.int64]:  # type: ignore[override]
         """(B,) int, widened slates of the running sessions."""
         return self.hierarchy.widened
 

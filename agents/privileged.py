@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.agents.base import Observation, TaskSpec
+from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.retrieval import mark
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import UserSimulator
@@ -34,7 +34,7 @@ MOST_CANDIDATES = 300
 LOOK_AHEAD = np.uint64(0x7072697669)  # look-ahead lives other coins than the real session
 
 
-class PrivilegedAgent:
+class PrivilegedAgent(Agent):
     """The ceiling: reads every user's hidden state and tries out policies in the simulator itself before acting.
 
     A rollout algorithm (Bertsekas, Tsitsiklis and Wu, "Rollout algorithms for combinatorial optimization", 1997). Each

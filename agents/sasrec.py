@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lerl.agents.base import Observation, TaskSpec
+from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.learners.checkpoint import read_weights
 from lerl.agents.memory import Memory
 from lerl.agents.mmr import diverse_items
@@ -211,7 +211,7 @@ def load_sasrec(path: Path, items: int, width: int) -> SASRec:
     return network.eval()
 
 
-class SASRecAgent:
+class SASRecAgent(Agent):
     """Shows the items that SASRec ranks highest after what the user is known to have clicked and clicked since.
 
     Args:

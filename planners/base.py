@@ -1,8 +1,10 @@
-"""The planner's contract: what it sees, what it answers, and how a planner of your own is found."""
+"""What a planner is: what it sees, what it answers, and what it may additionally do."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from types import new_class
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,18 +119,83 @@ class Sessions:
     keys: NDArray[np.uint64]
 
 
-class Planner(Protocol):
-    """Chooses categories for many sessions at once; a planner of your own needs nothing but `plan`.
+class Planner(ABC):
+    """Chooses the categories that come next, for many sessions at once.
 
-    It is made as `MyPlanner(size=..., seed=...)`: how many categories to allow, and the run's seed. A run makes it
-    several times, even for one row. One that also has `session_ended(sessions: Sessions)` is given whole training
-    sessions to learn from before a policy is trained under it, in two rounds or as many as its attribute `rounds`
-    says: the first, then the first two, and so on. What it learned goes from one to the next, and is kept with the run,
-    by `state()` (a dictionary of arrays) and `restore(state)`; without these it is taught again.
+    Only `plan` is needed; the rest has defaults. A class that has a `plan` and derives from nothing works as well. A
+    run makes a planner as `MyPlanner(size=..., seed=...)`, several times, even for one agent: `size`, int from 1, most
+    categories that a plan allows; `seed`, int, the run's.
+
+    `plan(contexts)` is given B sessions and answers `Plans` for these B, in their order; B differs between calls.
+    `PlanContexts` and `Plans` say what their arrays hold, with shapes and dtypes. The arrays belong to the caller: copy
+    what is kept, and write to none. Draws should depend on `contexts.session_key` and `contexts.steps` alone: then a
+    session has the same plans whoever is planned beside it.
+
+    Optional, for a planner that learns:
+        session_ended(sessions): is given whole training sessions before a policy is trained, once a round: those of the
+            first round, then those of the first two, and so on. It plans these sessions itself.
+        rounds: how many rounds, int in [1, 10000]; 2 unless the class says otherwise.
+        state(), restore(state): what was learned, as arrays by name. A run keeps it in a file, so that training and
+            evaluation, and a run that is resumed, plan alike. Without both the planner is taught again each time.
+
+    Example, in a file least_shown.py:
+
+        class LeastShown(Planner):
+            '''Allows the categories shown least so far.'''
+
+            def __init__(self, size, seed):
+                self.size = size
+
+            def plan(self, contexts):
+                order = np.argsort(contexts.counts, axis=1, kind="stable")  # (B, C), the least shown first
+                allowed = np.zeros(order.shape, bool)
+                np.put_along_axis(allowed, order[:, : self.size], True, axis=1)
+                return Plans(allowed, avoid=np.zeros_like(allowed))
+
+    lerl train quickstart --planner.name least_shown:LeastShown
     """
 
+    rounds: int = 2
+
+    @abstractmethod
     def plan(self, contexts: PlanContexts) -> Plans:
-        """One plan per session."""
+        """One plan per session; see the class.
+
+        Args:
+            contexts: what may be known of B sessions.
+
+        Returns:
+            Plans for these sessions; `check_plans` refuses anything else with a `PlanError`.
+        """
+
+    def session_ended(self, sessions: Sessions) -> None:  # noqa: B027 - a default
+        """Learn from whole training sessions, all that were played so far. Does nothing by default."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What was learned: arrays of numbers or text, by any names but "steps" and "file". Empty by default."""
+        return {}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:  # noqa: B027
+        """Take over what `state` gave, maybe in another process. Does nothing by default."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has a `session_ended` of its own; without one it is given no sessions."""
+        return type(self).session_ended is not Planner.session_ended
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it has a `state` and a `restore` of its own."""
+        return type(self).state is not Planner.state and type(self).restore is not Planner.restore
+
+
+def with_defaults(own: type, base: type) -> Any:
+    """A class of somebody's own with what it lacks of `Planner` or `Agent`; the class itself where it derives from it.
+
+    Args:
+        own: has the methods that are needed, whatever it derives from. base: whose defaults stand behind.
+    """
+    return own if issubclass(own, base) else new_class(own.__name__, (own, base))
 
 
 class PlanError(ValueError):

@@ -1,5 +1,6 @@
 """Planners that are rules: random, round robin, greedy by liking, boredom-aware, rotating, and blind to the user."""
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from lerl.envs import draws
 from lerl.envs.plugins import PluginError, blamed, load_plugin
-from lerl.planners.base import PlanContexts, Planner, Plans, Sessions
+from lerl.planners.base import PlanContexts, Planner, Plans, Sessions, with_defaults
 from lerl.planners.satiation import Satiation, Tiredness, fit_satiation
 
 
@@ -30,7 +31,7 @@ def _best(scores, size):  # type: ignore[no-untyped-def]
     return allowed
 
 
-class RandomPlanner:
+class RandomPlanner(Planner):
     """Uniformly drawn categories, new ones at every plan: a floor."""
 
     def __init__(self, size: int, seed: int) -> None:
@@ -52,7 +53,7 @@ def _uniforms(keys, steps, count):  # type: ignore[no-untyped-def]
     return drawn
 
 
-class RoundRobinPlanner:
+class RoundRobinPlanner(Planner):
     """Every category in turn, `size` at a time, whoever the user is: a floor that never repeats itself."""
 
     def __init__(self, size: int, seed: int) -> None:
@@ -68,7 +69,7 @@ class RoundRobinPlanner:
         return Plans(allowed, np.zeros(allowed.shape, bool))
 
 
-class GreedyPlanner:
+class GreedyPlanner(Planner):
     """The categories whose best items left promise most, boredom ignored."""
 
     def __init__(self, size: int, seed: int) -> None:
@@ -80,7 +81,7 @@ class GreedyPlanner:
         return Plans(allowed, np.zeros(allowed.shape, bool))
 
 
-class BoredomAwarePlanner:
+class BoredomAwarePlanner(Planner):
     """What is liked, with a bonus for what is uncertain (UCB), minus what tires.
 
     A category's score is, in log-odds,
@@ -206,7 +207,7 @@ def _of_last(contexts: PlanContexts, slates: NDArray[np.int64]) -> NDArray[np.bo
     return found
 
 
-class BlindPlanner:
+class BlindPlanner(Planner):
     """The boredom-aware rule for the average user: one plan for everybody, by the number of slates shown.
 
     It plans by assumed tiredness and average liking, nothing else: what a personal plan has to beat to be worth its
@@ -278,9 +279,12 @@ def build_planner(name: str, size: int, seed: int, key: str = "planner.name") ->
         return RULES[name](size=size, seed=seed)
     made = load_plugin(name, key, RULES, ("plan",), ("session_ended", "state", "restore"))
     with blamed(f"{key} is {name!r}, but {made.__name__}(size=..., seed=...)"):
-        own: Planner = made(size=size, seed=seed)
-    with blamed(f"{key} is {name!r}, but its lots"):
-        rounds = getattr(own, "lots", 1)
+        own: Planner = with_defaults(made, Planner)(size=size, seed=seed)
+    with blamed(f"{key} is {name!r}, but its rounds"):
+        if hasattr(own, "lots"):  # as planners for lerl 0.1.0 have it
+            warnings.warn(f"{key} is {name!r}: its attribute lots is now called rounds; rename it", stacklevel=2)
+            own.rounds = own.lots
+        rounds = own.rounds
     if not isinstance(rounds, int) or isinstance(rounds, bool) or not 1 <= rounds <= MOST_ROUNDS:
-        raise PluginError(f"{key} is {name!r}, whose lots must be a whole number from 1 to {MOST_ROUNDS:,}")
+        raise PluginError(f"{key} is {name!r}, whose rounds must be a whole number from 1 to {MOST_ROUNDS:,}")
     return own

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.files import refuse_endless, write_whole
-from lerl.planners.base import PlanContexts, Plans, Sessions
+from lerl.planners.base import PlanContexts, Planner, Plans, Sessions
 from lerl.planners.llm.prompt import read_answer
 from lerl.planners.llm.traffic import Traffic
 from lerl.planners.satiation import Satiation, tiredness
@@ -150,7 +150,7 @@ def _scores(weights: Arrays, seen: NDArray[np.float32]) -> NDArray[np.float64]:
     return hidden
 
 
-class DistilledPlanner:
+class DistilledPlanner(Planner):
     """Plans as a chat model was seen to plan, without asking it.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.files import refuse_endless
-from lerl.planners.base import PlanContexts, Plans, Sessions, check_plans
+from lerl.planners.base import PlanContexts, Planner, Plans, Sessions, check_plans
 from lerl.planners.llm.chat import open_chat, redacted
 from lerl.planners.llm.distilled import (
     DistilledError,
@@ -88,7 +88,7 @@ def _pairs(settings: Any) -> Recorded:
         return recorded(file)
 
 
-class LLMPlanner:
+class LLMPlanner(Planner):
     """Plans by asking a chat model, after "LERL: LLM-enhanced reinforcement learning for long-term user satisfaction in
     interactive recommendation", arXiv 2601.19585: an actor that is told categories, history and reflections, and a
     critic that writes a reflection on a finished session.
@@ -106,7 +106,7 @@ class LLMPlanner:
     def __init__(self, size: int, seed: int, settings: Any, guard: Guard) -> None:
         self.size, self.seed, self.settings, self.guard = size, seed, settings, guard
         self.prompts = Prompts(settings.prompts)
-        self.fallback: Any = build_planner(settings.fallback, size, seed, "planner.fallback")
+        self.fallback = build_planner(settings.fallback, size, seed, "planner.fallback")
         self.pool = _first_pool(settings)
         self._system: tuple[Any, str] = (None, "")
         self._asked: dict[bytes, Question] = {}  # by state, under this system text
@@ -172,8 +172,7 @@ class LLMPlanner:
 
     def session_ended(self, sessions: Sessions) -> None:
         """Have reflections written on some of these sessions, drawn by the seed; the fallback learns from all."""
-        if hasattr(self.fallback, "session_ended"):
-            self.fallback.session_ended(sessions)
+        self.fallback.session_ended(sessions)
         fresh = np.arange(self._seen if self._seen < len(sessions.items) else 0, len(sessions.items))
         self._seen = len(sessions.items)
         draw = np.random.default_rng([self.seed, self._seen])
@@ -192,9 +191,8 @@ class LLMPlanner:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """The pool, and what the fallback learned."""
-        fallback: dict[str, Any] = getattr(self.fallback, "state", dict)()
         pool = np.frombuffer(self.pool.dump().encode(), np.uint8).copy()  # checkpoints hold numbers
-        return {"pool": pool, **{f"fallback.{name}": value for name, value in fallback.items()}}
+        return {"pool": pool, **{f"fallback.{name}": value for name, value in self.fallback.state().items()}}
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
         """Take over what was learned before."""

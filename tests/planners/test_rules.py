@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lerl.envs.plugins import PluginError
-from lerl.planners.base import PlanContexts, Sessions, check_plans
+from lerl.planners.base import PlanContexts, Planner, Sessions, check_plans
 from lerl.planners.rules import (
     RULES,
     BlindPlanner,
@@ -242,8 +242,12 @@ class NoPlan:
         pass
 
 
-class NoLots(MyPlanner):
-    lots = 0
+class NoRounds(MyPlanner):
+    rounds = 0
+
+
+class OldName(MyPlanner):
+    lots = 5
 
 
 class NoSeed:
@@ -274,6 +278,30 @@ def test_a_planner_of_ones_own_is_made_with_size_and_seed(contexts: MakeContexts
 
 
 @pytest.mark.usefixtures("here")
+def test_a_class_that_only_plans_has_the_defaults_of_a_planner():
+    planner = build_planner("my_planners:MyPlanner", 1, 2)
+    assert isinstance(planner, Planner)
+    assert type(planner).__name__ == "MyPlanner"
+    assert (planner.rounds, planner.learns, planner.keeps, planner.state()) == (2, False, False, {})
+
+
+@pytest.mark.usefixtures("here")
+def test_the_old_name_of_rounds_is_read_with_a_note():
+    with pytest.warns(UserWarning, match=r"my_planners:OldName': its attribute lots is now called rounds; rename it"):
+        assert build_planner("my_planners:OldName", 1, 2).rounds == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "learns"),
+    [("random", False), ("greedy", False), ("boredom", True), ("rotation", True), ("blind", True)],
+)
+def test_rules_say_whether_they_learn(name: str, learns: bool):
+    planner = build_planner(name, 2, 0)
+    assert (planner.learns, planner.keeps) == (learns, learns)
+    assert planner.rounds == (3 if name == "rotation" else 2)
+
+
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -284,7 +312,7 @@ def test_a_planner_of_ones_own_is_made_with_size_and_seed(contexts: MakeContexts
         ),
         ("my_planners:Missing", "module 'my_planners' has no class 'Missing'"),
         ("my_planners:planner", "module 'my_planners' has no class 'planner'"),
-        ("my_planners:NoLots", "whose lots must be a whole number from 1 to 10,000"),
+        ("my_planners:NoRounds", "whose rounds must be a whole number from 1 to 10,000"),
         ("my_planners:NoPlan", "lacks the method 'plan'"),
         ("my_planners:NoSeed", r"NoSeed\(size=\.\.\., seed=\.\.\.\) fails: .*unexpected keyword argument 'seed'"),
     ],
