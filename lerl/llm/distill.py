@@ -47,7 +47,7 @@ def distill(run: Path, trust: bool = False) -> Distilled:
         DistilledError: there are too few plans, or the record is of different catalogues.
     """
     check_run(run)
-    config = read_config(run, trust, asks=False)
+    config = read_config(run, trust, query_model=False)
     if any(row.planner == "distilled" for row in parse_agents(config)):
         raise RunError(
             f"{run} keeps the network that its own rows were planned by under planners/distilled.npz; distil the run "

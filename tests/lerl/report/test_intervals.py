@@ -29,6 +29,13 @@ def test_of_one_seed_they_are_percentiles_of_a_bootstrap_over_users():
     assert [found["low"], found["high"]] == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.05)
 
 
+def test_they_hold_the_mean_and_shrink_with_users():
+    assert estimate_text(mean_interval(np.full(9, 2.0), 100), 2) == "2.00 [2.00, 2.00]"
+    few, many = (mean_interval(np.tile([0.0, 1.0], count), 400) for count in (8, 800))
+    assert few["low"] < 0.35 < 0.65 < few["high"]  # 0.5 -+ 1.96 * 0.5 / 4
+    assert 0.46 < many["low"] < 0.49 < 0.51 < many["high"] < 0.54
+
+
 def test_where_only_seeds_differ_they_are_students_of_seeds():
     values = np.tile([1.0, 2.0, 6.0], (1, 30, 1))  # mean 3, deviations -2, -1, 3: variance 14 / 2
     weights = bootstrap_weights(30, 3, 20_000, np.random.default_rng(0))
