@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, NamedTuple
 
 import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from lerl.envs.text import one_line
 from lerl.files import RunError
@@ -17,6 +19,9 @@ from lerl.report.intervals import Interval, bracket, estimate_text, interval_not
 from lerl.report.lessons import UNTRAINED, marked
 from lerl.report.load import Undertrained
 from lerl.report.screen import Screen
+
+WIDTH = 80
+"""Of what is printed, in characters; names and numbers that are longer take more."""
 
 
 class _Column(NamedTuple):
@@ -63,16 +68,25 @@ def table(summary: Summary) -> Group:
     :func:`show` prints it without cutting a column short.
     """
     results, sessions = _present(summary, _RESULTS), _present(summary, _SESSIONS)
-    said = [f"{explained(_headings(results))}.", interval_note(summary["seeds"])]
-    notes = [f"{explained(_headings(sessions))}.", *_footnotes(summary)]
-    if not sessions:
-        return Group(_block(summary, results, [*said, *_footnotes(summary)]))
-    return Group(_block(summary, results, said), "", _block(summary, sessions, notes))
+    first = [f"{explained(_headings(results))}.", interval_note(summary["seeds"])]
+    blocks: list[RenderableType] = [_block(summary, results), _notes(first)]
+    if sessions:
+        blocks += ["", _block(summary, sessions), _notes([f"{explained(_headings(sessions))}."])]
+    return Group(*blocks, _notes(_footnotes(summary)))
 
 
-def _block(summary: Summary, columns: Sequence[_Column], notes: Sequence[str]) -> Table:
+def _block(summary: Summary, columns: Sequence[_Column]) -> Table:
     headings = [heading.replace(" ", "\n", 1) for heading in _headings(columns)]  # a terminal's width counts
-    return rich_table("", "agent", headings, _cells(summary, columns), "\n".join(notes))
+    return rich_table("", "agent", headings, _cells(summary, columns), None)
+
+
+def _notes(lines: Sequence[str]) -> Text:
+    """Sentences under a table, which may be wider than it."""
+    return Text(
+        "\n".join(part for line in lines for part in textwrap.wrap(line, WIDTH)),
+        style="table.caption",
+        end="\n" if lines else "",
+    )
 
 
 def difference_table(summary: Summary, reference: str, metric: str = "R_cum") -> Table:

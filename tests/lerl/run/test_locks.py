@@ -61,14 +61,14 @@ def test_a_search_that_began_meanwhile_is_not_gone_on_with(monkeypatch: pytest.M
 def test_an_experiment_that_began_meanwhile_is_not_gone_on_with(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    mine = replace(SMALL, experiment=replace(SMALL.experiment, rows={"random": {}}, settings={"plain": {}}))
+    mine = replace(SMALL, experiment=replace(SMALL.experiment, agents={"random": {}}, conditions={"plain": {}}))
 
     def other() -> None:
         (tmp_path / "out" / "rows").mkdir()
         (tmp_path / "out" / "rows" / "x.parquet").write_bytes(b"")
 
     monkeypatch.setattr(conduct, "locked", after(other))
-    with pytest.raises(FileExistsError, match="out holds rows of an experiment; go on with them by --resume"):
+    with pytest.raises(FileExistsError, match="out holds trials of an experiment; go on with them by --resume"):
         conduct.run(mine, tmp_path / "out", quick=False, resume=False, say=print)
 
 

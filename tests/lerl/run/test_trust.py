@@ -229,7 +229,7 @@ def test_an_address_is_refused_that_the_user_did_not_give(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     run, config = write(Path("theirs"), planner__base_url=address, **ASKING)
-    check_trust(run, config, trust=False, asks=False)
+    check_trust(run, config, trust=False, query_model=False)
     if refused:
         with pytest.raises(UntrustedError, match=rf"sends its questions, with the key .*, to {address}; .* --trust"):
             check_trust(run, config, trust=False)
