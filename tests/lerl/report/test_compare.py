@@ -57,7 +57,9 @@ def test_a_narrow_terminal_shows_every_agent_and_number_whole(
     printed = re.sub(r"\x1b\[[\d;]*m", "", file.getvalue())
     assert "…" not in printed
     for agent, values in summary["agents"].items():
-        results, sessions = [line.split() for line in printed.splitlines() if line.startswith(agent)]
+        results, sessions = [
+            line.split() for line in printed.splitlines() if re.match(rf"{re.escape(agent)} +\d", line)
+        ]
         for metric, decimals in {"T_int": 1, "R_sin": 3, "normalised": 2}.items():
             assert f"{values[metric]['mean']:.{decimals}f}" in results
         for metric in ("satisfaction_mean", "left_early", "gini"):
