@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lerl.cli.parser import Parser
 from lerl.envs.text import one_line
 from lerl.users.next_command import LOGS, train_command
 
@@ -18,7 +19,7 @@ SETS = (
     "movielens-100k", "movielens-1m", "movielens-latest-small", "goodbooks-10k", "kuairand-pure", "kuairec",
 )  # fmt: skip
 
-LONGEST = 512  # numbers in an item vector
+LONGEST_VECTOR = 512  # numbers in an item vector
 
 IMPORT = """\
 Make a log of your own ready to train on. FILE is CSV with a header, or Parquet. Columns that no flag names are guessed
@@ -32,8 +33,9 @@ command is given again.
 """
 
 
-def run(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
-    """Parse the arguments after `lerl data` and run the command."""
+def run_data(arguments: list[str]) -> None:
+    """lerl data"""
+    parser = Parser("lerl data", description="Make data sets ready to train on.", allow_abbrev=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, add in {
         "import": _add_import,
@@ -101,14 +103,14 @@ def _add_describe(commands: Any, name: str) -> None:
 
 def _add_output(add: Any) -> None:
     add("--out", metavar="FOLDER", required=True, type=Path, help="where to write")
-    add("--dim", metavar="N", type=_dim, default=8, help=f"length of the item vectors, up to {LONGEST} (8)")
+    add("--dim", metavar="N", type=_dim, default=8, help=f"length of the item vectors, up to {LONGEST_VECTOR} (8)")
     add("--seed", metavar="N", type=int, default=0, help="for the start of the fit (0)")
     add("--overwrite", action="store_true", help="replace a data set prepared before")
 
 
 def _dim(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= LONGEST:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LONGEST}, given {text!r}")
+    if not text.isdecimal() or not 1 <= int(text) <= LONGEST_VECTOR:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LONGEST_VECTOR}, given {text!r}")
     return int(text)
 
 
@@ -152,7 +154,7 @@ def _get(name: str, out: Path | None, url: str | None) -> None:
 
 
 def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
-    from lerl.config.parse import recipes
+    from lerl.config.recipes import recipes
     from lerl.envs.prepare import prepare
 
     with _locked_where_replaced(out, options["overwrite"]):
