@@ -18,7 +18,10 @@ import pytest
 
 from lerl import __version__
 from lerl.cli.main import HELP, main
-from lerl.config import parse as settings
+from lerl.config.errors import SettingsError
+from lerl.config.keys import known_keys
+from lerl.config.parse import load
+from lerl.config.recipes import find_recipe
 from lerl.config.schema import Config
 from lerl.report.streams import Lasting
 from lerl.run.folder import check_vacant
@@ -62,7 +65,7 @@ def test_train_gives_recipe_and_flags_to_train_and_prints_table_and_pictures(
     assert main([*TRAIN, "--seed", "3", "--train.steps=1000", "--evaluation.bootstrap", "100"]) == 0
     (config, out), printed = trained[0], _lines(capsys.readouterr().out)
     assert (config.seed, config.train.steps, out) == (3, 1000, Path("runs/quickstart-seed3"))
-    assert config.agents == settings.load(settings.find_recipe("quickstart")).agents
+    assert config.agents == load(find_recipe("quickstart")).agents
     assert {line.split()[0] for line in printed} >= set(AGENTS)
     pictures = [Path(line.strip()) for line in printed if line.endswith(".png")]
     assert pictures
@@ -167,7 +170,7 @@ def test_a_bad_command_line_is_one_line_and_exit_code_2(
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
-        (settings.SettingsError("seed must be\n at least 0"), 2, "lerl: error: seed must be at least 0"),
+        (SettingsError("seed must be\n at least 0"), 2, "lerl: error: seed must be at least 0"),
         (ValueError("x"), 1, "lerl: failed: ValueError: x; run it again with --debug to see where"),
         (FileNotFoundError("no folder x"), 2, "lerl: error: no folder x"),
         (KeyError("T"), 1, "lerl: failed: KeyError: 'T'; run it again with --debug to see where"),
@@ -416,7 +419,7 @@ def test_train_help_lists_every_key_with_the_defaults_of_the_recipe(
     (tmp_path / "mine.yaml").write_text("train: {steps: 123454321}\n")
     assert main(["train", "--help"]) == 0
     printed = capsys.readouterr().out
-    read = {name for name in settings.known_keys() if not name.startswith(("tune.", "experiment."))}
+    read = {name for name in known_keys() if not name.startswith(("tune.", "experiment."))}
     assert set(re.findall(r"^  --([\w.]+)[ ,]", printed, re.MULTILINE)) == {*read}
     assert "quickstart" in printed
     assert "123454321" not in printed

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lerl.cli.main import main
-from lerl.config.parse import find_recipe, load, overlay, recipes
+from lerl.config.parse import load, overlay
+from lerl.config.recipes import find_recipe, recipes
 from lerl.envs.store import DYNAMICS_FILE, MissingDataError
 from lerl.experiment.spec import Experiment
 from lerl.run.specs import parse_agents
