@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares  # type: ignore[import-untyped, unused-ignore]
 
-from lerl.envs.config import SimulatorConfig
-from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood
+from lerl.envs.config import Boredom, Drift, Fatigue, Mood, SimulatorConfig
 from lerl.envs.files import write_whole
 from lerl.envs.fitting.latent import Interactions, TasteModel, calibrated, calibration, fit_raw
 from lerl.envs.fitting.replay import item_by_item, replay

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from lerl.envs.config import SimulatorConfig
-from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood
+from lerl.envs.config import Boredom, Drift, Fatigue, Mood, SimulatorConfig
 from lerl.envs.fitting.dynamics import PARAMETERS, Estimate, Fitted, Halves, write_fitted
 from lerl.envs.fitting.replay import item_by_item, replay
 from lerl.envs.fitting.statistics import Background, Sequences, background_of

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lerl.envs.dynamics import Boredom, Drift, Fatigue
-from lerl.envs.leave import Leave
+from lerl.envs.config import Boredom, Drift, Fatigue, Leave
 from lerl.envs.plugins import PluginError, blamed, executed, load_plugin
 from lerl.envs.population import Population
 from lerl.envs.session import SessionEnv, SessionVectorEnv

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lerl.envs.config import SimulatorConfig
-from lerl.envs.dynamics import Boredom, Drift
+from lerl.envs.config import Boredom, Drift, SimulatorConfig
 from lerl.envs.fitting.dynamics import (
     PARAMETERS,
     Estimate,

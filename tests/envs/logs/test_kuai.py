@@ -11,7 +11,7 @@ import pytest
 
 import lerl  # noqa: F401 - registers the environments
 from lerl.cli.main import main
-from lerl.envs.leave import Leave
+from lerl.envs.config import Leave
 from lerl.envs.population import Population
 from lerl.envs.prepare import prepare, read
 from lerl.envs.schema import DataError

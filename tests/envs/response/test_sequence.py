@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lerl.envs.config import SimulatorConfig
-from lerl.envs.dynamics import Drift
+from lerl.envs.config import Drift, SimulatorConfig
 from lerl.envs.population import Population
 from lerl.envs.response import sequence
 from lerl.envs.response.sequence import SequenceResponse
