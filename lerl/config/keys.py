@@ -47,7 +47,7 @@ class Key:
     def allowed(self) -> str:
         """What may be given, in words."""
         if list in self.types:
-            return f"a list such as [{', '.join(map(str, self.default[:2]))}]"
+            return f"a list such as [{', '.join(map(str, self.default[:2] or ['a', 'b']))}]"
         return allowed(self.type)
 
 

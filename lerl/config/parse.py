@@ -143,7 +143,7 @@ def _read(value: Any, key: Key) -> Any:
             raise SettingsError(f"{key.name}: {error}") from None
         if float in key.types and isinstance(value, str) and EXPONENT.fullmatch(value):
             value = float(value)
-    texts = value if list in key.types else value.keys() if key.nested and isinstance(value, Mapping) else []
-    if not isinstance(texts, Iterable) or isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+    kind = list if list in key.types else Mapping if key.nested else object
+    if not isinstance(value, kind) or (kind is not object and not all(isinstance(text, str) for text in value)):
         raise SettingsError(f"{key.name} must be {key.allowed}, given {brief(repr(value))}")
     return value

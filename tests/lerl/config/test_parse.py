@@ -20,6 +20,8 @@ from lerl.config.parse import configure, dump, load, overlay
 from lerl.config.recipes import find_recipe, recipes
 from lerl.config.schema import Config
 
+TEXT = st.characters(exclude_characters="\0", codec="utf-8")  # a NUL is refused
+
 RecipeMaker = Callable[[str], Path]
 
 
@@ -315,8 +317,8 @@ def test_every_recipe_that_comes_with_lerl_can_be_read(name: str) -> None:
 @hypothesis.given(
     seed=st.integers(0, 2**31),
     gamma=st.floats(0, 1, exclude_max=True),
-    agents=st.lists(st.text(min_size=1), max_size=3),
-    path=st.none() | st.text(min_size=1),
+    agents=st.lists(st.text(TEXT, min_size=1), max_size=3),
+    path=st.none() | st.text(TEXT, min_size=1),
     enabled=st.booleans(),
 )
 def test_a_dump_reads_back_as_the_same_configuration(
