@@ -17,7 +17,7 @@ Section = TypeVar("Section")
 
 
 def _scalar(value: object) -> object:
-    """A number of Python's where NumPy's was given; NumPy is not imported for it, as the command line starts quicker."""
+    """A number of Python's where NumPy's was given; without an import of NumPy, which a quick command does not need."""
     return value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
 
 

@@ -17,9 +17,8 @@ import polars
 import pytest
 
 from lerl import __version__
-from lerl.cli.main import HELP, main
+from lerl.cli.main import main
 from lerl.config.errors import SettingsError
-from lerl.config.keys import known_keys
 from lerl.config.parse import load
 from lerl.config.recipes import find_recipe
 from lerl.config.schema import Config
@@ -29,7 +28,6 @@ from lerl.run.folder import check_vacant
 AGENTS = ["boredom+ppo", "random", "privileged"]
 TRAIN = ["train", "quickstart"]
 NOT_TUNED = "--experiment.jobs does nothing for lerl tune, only for lerl experiment; leave it out"
-COMMANDS = "train, tune, evaluate, compare, plot, plan, distill, experiment, fidelity, planner-probe, fit, bench, data"
 
 
 @pytest.fixture
@@ -106,10 +104,11 @@ def test_train_uses_an_empty_folder_but_not_one_with_other_things(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], f"no command given; commands are {COMMANDS}; see lerl --help"),
+        ([], "no command given; lerl --help lists the commands"),
+        (["frobnicate"], "unknown command 'frobnicate'; lerl --help lists the commands"),
         (
             ["tarin"],
-            f"unknown command 'tarin'; commands are {COMMANDS}; see lerl --help",
+            "unknown command 'tarin'. Did you mean train? lerl --help lists the commands",
         ),
         (["train"], "give one recipe, such as lerl train quickstart, given none; see lerl train --help"),
         (
@@ -118,8 +117,14 @@ def test_train_uses_an_empty_folder_but_not_one_with_other_things(
         ),
         ([*TRAIN, "--out"], "--out needs a folder"),
         ([*TRAIN, "--env.bordom.weight", "1"], "unknown key --env.bordom.weight. Did you mean --env.boredom.weight?"),
-        ([*TRAIN, "--train.steps", "many"], "train.steps must be a whole number, given 'many'"),
-        ([*TRAIN, "--train.steps", "--seed", "1"], "--train.steps needs a value: a whole number"),
+        (
+            [*TRAIN, "--train.steps", "many"],
+            "train.steps must be a whole number from 0 to 10,000,000,000, given 'many'",
+        ),
+        (
+            [*TRAIN, "--train.steps", "--seed", "1"],
+            "--train.steps needs a value: a whole number from 0 to 10,000,000,000",
+        ),
         ([*TRAIN, "-x", "1"], "unknown key --x."),
         ([*TRAIN, "--seed", "0", "--seed=1"], "--seed is given twice; give it once"),
         ([*TRAIN, "--agents+", "random", "--agents", "[random]"], "--agents is given twice; give it once"),
@@ -149,12 +154,12 @@ def test_train_uses_an_empty_folder_but_not_one_with_other_things(
         ),
         (
             ["experiment", "quickstar"],
-            "there is no recipe 'quickstar'. There are: whole_session, whole_session_movielens. Your own is given as a "
-            "path that ends in .yaml.",
+            "there is no recipe 'quickstar'. There are: whole_session, whole_session_movielens. Give a recipe of your "
+            "own as a path that ends in .yaml.",
         ),
         (["evaluate"], "the following arguments are required: RUN; see lerl evaluate --help"),
         (["compare", "a", "--frob"], "unrecognized arguments: --frob; see lerl compare --help"),
-        (["plot", "a", "b"], "say with --out where pictures of several runs go"),
+        (["plot", "a", "b"], "give --out FOLDER for the pictures of several runs"),
         (["data"], "the following arguments are required: COMMAND; see lerl data --help"),
     ],
 )
@@ -205,7 +210,9 @@ def test_debug_shows_the_traceback_wherever_it_stands(capsys: pytest.CaptureFixt
     assert main(arguments) == 2
     printed = capsys.readouterr().err
     assert "Traceback (most recent call last)" in printed
-    assert printed.endswith(f"lerl: error: unknown command 'tarin'; commands are {COMMANDS}; see lerl --help\n")
+    assert printed.endswith(
+        "lerl: error: unknown command 'tarin'. Did you mean train? lerl --help lists the commands\n"
+    )
 
 
 def test_a_warning_is_one_line(
@@ -401,37 +408,11 @@ def test_every_data_command_has_help(name: str) -> None:
     assert printed.startswith(f"usage: lerl data {name} ")
 
 
-def test_help_of_a_command_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", "--help"]) == 0
-    assert capsys.readouterr().out.startswith("usage: lerl compare ")
-
-
 def test_the_names_to_get_are_the_sources() -> None:
     from lerl.cli.data import SETS
     from lerl.envs.download.sources import SOURCES
 
     assert set(SETS) == set(SOURCES)
-
-
-def test_train_help_lists_every_key_with_the_defaults_of_the_recipe(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "mine.yaml").write_text("train: {steps: 123454321}\n")
-    assert main(["train", "--help"]) == 0
-    printed = capsys.readouterr().out
-    read = {name for name in known_keys() if not name.startswith(("tune.", "experiment."))}
-    assert set(re.findall(r"^  --([\w.]+)[ ,]", printed, re.MULTILINE)) == {*read}
-    assert "quickstart" in printed
-    assert "123454321" not in printed
-    assert main(["train", str(tmp_path / "mine.yaml"), "-h"]) == 0
-    assert "default: 123454321" in " ".join(capsys.readouterr().out.split())
-
-
-def test_help_documents_commands_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--help"]) == 0
-    assert capsys.readouterr().out == HELP
-    for line in ("0    done", "1    failed", "2    the command", "130  interrupted", "train RECIPE", "data prepare"):
-        assert f"\n  {line}" in HELP
 
 
 def _run_module(*arguments: str) -> subprocess.Popen[str]:
@@ -528,16 +509,6 @@ def test_flags_that_change_nothing_are_noted(
         "lerl: note: --planner.size changes nothing here, since no row of agents has a planner",
         "lerl: note: --env.leave.window.most changes nothing here, since env.leave.rule is satisfaction",
     ]
-
-
-@pytest.mark.parametrize(("command", "lacking"), [("experiment", "quickstart"), ("tune", "goodbooks")])
-def test_help_lists_the_recipes_that_a_command_takes(
-    command: str, lacking: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([command, "--help"]) == 0
-    printed = " ".join(capsys.readouterr().out.split())
-    assert "whole_session, whole_session_movielens, or a path" in printed
-    assert lacking not in printed
 
 
 def test_letters_that_a_stream_cannot_hold_become_escapes() -> None:

@@ -113,25 +113,43 @@ def test_flags_are_read_by_the_type_of_their_key(recipe: RecipeMaker, key: str, 
         ({"train.steps": "1e6"}, "train.steps must be a whole number from 0 to 10,000,000,000, given '1e6'"),
         ({"train.gamma": "nan"}, "train.gamma must be a number from 0 to 1, given 'nan'"),
         ({"evaluation.deterministic": "1"}, "evaluation.deterministic must be true or false, given 1"),
-        ({"evaluation.users": "all"}, "evaluation.users must be a whole number from 2 to 10,000,000 or null, given 'all'"),
+        (
+            {"evaluation.users": "all"},
+            "evaluation.users must be a whole number from 2 to 10,000,000 or null, given 'all'",
+        ),
         ({"agents": "random"}, "agents must be a list such as [random, privileged], given 'random'"),
         ({"seed": "-1"}, "seed must be a whole number from 0 to 4,294,967,295, given -1"),
         ({"train.gamma": "1"}, "train.gamma must be below 1, given 1"),
         ({"env.drift.revert": "2"}, "env.drift.revert must be a number from 0 to 1, given 2"),
-        ({"env.leave.satisfaction.highest": "2"}, "env.leave.satisfaction.highest must be a number from 0 to 1, given 2"),
+        (
+            {"env.leave.satisfaction.highest": "2"},
+            "env.leave.satisfaction.highest must be a number from 0 to 1, given 2",
+        ),
         ({"train.encoder": "lstm"}, "train.encoder must be 'categories', 'gru' or 'transformer', given 'lstm'"),
         ({"train.off_policy.epsilon": "2"}, "train.off_policy.epsilon must be a number from 0 to 1, given 2"),
-        ({"train.off_policy.buffer": "0"}, "train.off_policy.buffer must be a whole number from 1 to 10,000,000, given 0"),
+        (
+            {"train.off_policy.buffer": "0"},
+            "train.off_policy.buffer must be a whole number from 1 to 10,000,000, given 0",
+        ),
         ({"data.synthetic.dim": "100000"}, "data.synthetic.dim must be a whole number from 2 to 512, given 100000"),
         ({"env.max_steps": "100000000"}, "env.max_steps must be a whole number from 1 to 10,000, given 100000000"),
-        ({"train.evaluations": "100000000"}, "train.evaluations must be a whole number from 1 to 1,000, given 100000000"),
-        ({"evaluation.replicates": "99999"}, "evaluation.replicates must be a whole number from 1 to 10,000, given 99999"),
+        (
+            {"train.evaluations": "100000000"},
+            "train.evaluations must be a whole number from 1 to 1,000, given 100000000",
+        ),
+        (
+            {"evaluation.replicates": "99999"},
+            "evaluation.replicates must be a whole number from 1 to 10,000, given 99999",
+        ),
         ({"train.learning_rate": "1e20"}, "train.learning_rate must be a number from 0 to 1, given 1e+20"),
         (
             {"train.users": "1", "train.rollout": "1"},
             "train.users must be at least 2 where train.rollout is 1, given 1; or give a longer rollout",
         ),
-        ({"seed+": "1"}, "--seed+ would add to a list, but seed is a whole number from 0 to 4,294,967,295; leave out the +"),
+        (
+            {"seed+": "1"},
+            "--seed+ would add to a list, but seed is a whole number from 0 to 4,294,967,295; leave out the +",
+        ),
         ({"planner.axis": "genre"}, "planner.axis must be 'categories' or 'clusters', given 'genre'"),
     ],
 )
@@ -393,7 +411,7 @@ def test_text_is_no_yaml_even_where_it_may_be_null(tmp_path: Path) -> None:
 
 
 def test_some_aliases_and_merges_are_read(tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text("train: &t {steps: 7}\nexperiment: {agents: {a: {<<: *t, gamma: 1}, b: *t}}\n")
+    (tmp_path / "recipe.yaml").write_text("train: &t {steps: 7}\nexperiment: {agents: {a: {<<: *t, gamma: 1}, b: *t}}")
     agents = load(tmp_path / "recipe.yaml").experiment.agents
     assert agents == {"a": {"steps": 7, "gamma": 1}, "b": {"steps": 7}}
 
