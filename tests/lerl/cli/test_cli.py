@@ -220,12 +220,12 @@ def test_a_warning_is_one_line(
 ) -> None:
     def evaluate(run: Path, trust: bool) -> Config:
         warnings.simplefilter("always")
-        warnings.warn("two rows\nwere left out", stacklevel=2)
+        warnings.warn("two agents\nwere left out", stacklevel=2)
         return Config()
 
     _replace(monkeypatch, "lerl.run.evaluate", evaluate=evaluate)
     assert main(["evaluate", str(make_run(agents=AGENTS))]) == 0
-    assert capsys.readouterr().err == "lerl: warning: two rows were left out\n"
+    assert capsys.readouterr().err == "lerl: warning: two agents were left out\n"
 
 
 def test_evaluate_evaluates_again_and_prints_the_table(
@@ -246,7 +246,7 @@ def test_compare_prints_runs_as_one_table_and_writes_it_on_request(
     runs = [str(make_run(seed=seed, agents=AGENTS)) for seed in (0, 1)]
     assert main(["compare", *runs, "--bootstrap", "50"]) == 0
     table = capsys.readouterr().out
-    assert [table.count(f"\n{agent} ") for agent in AGENTS] == [1, 1, 1]
+    assert [table.count(f"\n{agent} ") for agent in AGENTS] == [2, 2, 2]  # once in each part of the table
     assert main(["compare", *runs, "--bootstrap", "50", "--out", str(tmp_path / "s"), "--reference", "random"]) == 0
     assert "R_cum of random" in capsys.readouterr().out
     assert (tmp_path / "s" / "summary.json").is_file()
@@ -336,7 +336,7 @@ def test_data_get_shows_progress_and_the_next_command(
 
 @pytest.mark.parametrize("out", [[], ["--out", "there"]])
 @pytest.mark.parametrize("place", [1, 2, 3])
-def test_a_reference_that_is_no_row_is_refused_wherever_it_stands(
+def test_a_reference_that_is_no_agent_is_refused_wherever_it_stands(
     capsys: pytest.CaptureFixture[str],
     make_run: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -353,11 +353,11 @@ def test_a_reference_that_is_no_row_is_refused_wherever_it_stands(
         printed = capsys.readouterr()
         if code:
             assert printed.out == ""
-            said = "no row 'nope' in these runs, there are boredom+ppo, random, privileged"
+            said = "no agent 'nope' in these runs, there are boredom+ppo, random, privileged"
             assert printed.err == f"lerl: error: {said}\n"
             assert not Path("there").exists()
         else:
-            assert re.search(r"\nrow +ratio +95 % interval\n", printed.out)
+            assert re.search(r"\nagent +ratio +95 % interval\n", printed.out)
 
 
 @pytest.mark.parametrize("out", ["file", "file/inside"])
