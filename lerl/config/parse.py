@@ -143,7 +143,8 @@ def _read(value: Any, key: Key) -> Any:
             raise SettingsError(f"{key.name}: {error}") from None
         if float in key.types and isinstance(value, str) and EXPONENT.fullmatch(value):
             value = float(value)
-    kind = list if list in key.types else Mapping if key.nested else object
-    if not isinstance(value, kind) or (kind is not object and not all(isinstance(text, str) for text in value)):
-        raise SettingsError(f"{key.name} must be {key.allowed}, given {brief(repr(value))}")
+    if list in key.types or key.nested:
+        fits = isinstance(value, list if list in key.types else Mapping)
+        if not fits or not all(isinstance(text, str) for text in value):
+            raise SettingsError(f"{key.name} must be {key.allowed}, given {brief(repr(value))}")
     return value
