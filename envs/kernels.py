@@ -51,7 +51,6 @@ class Users(NamedTuple):
     feedback: Floats
     exposure: Ints
     liked: Floats
-    taste: Floats
     anchor: Floats
     boredom: Floats
     fatigue: Floats
@@ -164,11 +163,12 @@ def _rates(given):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def live(slates, chance, keys, users, world, rating, rates):  # type: ignore[no-untyped-def]
+def live(slates, chance, keys, taste, users, world, rating, rates):  # type: ignore[no-untyped-def]
     """What slates do to users: feedback (B, k) float32 and reward (B,).
 
     Args:
         slates: (B, k). chance: (B, k) before boredom, moved in place. keys: (B, purposes) of the draws.
+        taste: (B, d), moved in place where it drifts.
         users: `Users`, moved in place. world: `World`. rating: whether feedback is stars. rates: `dynamics.Rates`.
             All three as plain tuples, see `plain`.
     """
@@ -188,7 +188,7 @@ def live(slates, chance, keys, users, world, rating, rates):  # type: ignore[no-
         dynamics.follow(users.satisfaction, _row_means(chance), rates.satisfaction.rate)
     if rates.drift.enabled:
         moves = keys[:, draws.SHIFT : draws.DRIFT + 1]
-        dynamics.drift(users.taste, users.anchor, slates, clicks, world.directions, moves, rates.drift)
+        dynamics.drift(taste, users.anchor, slates, clicks, world.directions, moves, rates.drift)
     if boredom.enabled:
         dynamics.bore(users.boredom, slates, world.topics, boredom.keep)
     if fatigue.enabled:

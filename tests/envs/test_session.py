@@ -25,11 +25,11 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 
 import lerl  # noqa: F401 - registers the environments
-from lerl.envs import observation as observation_module
+from lerl.envs import observation as observing
 from lerl.envs import session
 from lerl.envs.catalog import Axis
 from lerl.envs.config import Boredom, Drift, Leave, SimulatorConfig, StepBudget
-from lerl.envs.observation import HISTORY
+from lerl.envs.observation import HISTORY, History, Seen
 from lerl.envs.population import Population
 from lerl.envs.prepare import prepare
 from lerl.envs.session import SessionEnv, SessionVectorEnv
@@ -355,7 +355,10 @@ def test_compiled_memory_equals_its_plain_python(agree: Any):
     recent, categories = np.full((2, 3, 6), -1, np.int32)
     feedback, last = np.full((3, 6), -1, np.float32), np.zeros((3, 3), np.float32)
     steps, log = np.array([0, 1, 4], np.int32), rng.random((3, 8)).astype(np.float32)
-    agree(observation_module._recall, shown, log, steps, 2, groups, recent, feedback, categories, last)
+    none = np.zeros((0, 0), np.float32)
+    history = History(shown, log, steps, none, none, steps)
+    seen = Seen(recent, categories, feedback, none, none, last, none, none, none)
+    agree(observing._recall, history, groups, 2, seen)
 
 
 def test_the_oldest_slates_are_forgotten(small: Population):
@@ -503,8 +506,8 @@ def test_a_refused_reset_changes_nothing(small: Population):
 @pytest.mark.parametrize(
     ("slate_size", "action", "message"),
     [
-        (1, 60, "given item 60, but the catalogue's items are 0 to 59; map your item identifiers to positions"),
-        (1, -1, "given item -1, but the catalogue's items are 0 to 59"),
+        (1, 60, "given item 60, but the catalog's items are 0 to 59; map your item identifiers to positions"),
+        (1, -1, "given item -1, but the catalog's items are 0 to 59"),
         (1, 2.0, r"item numbers of an integer type in shape \(\), given an array of shape \(\) and type float64"),
         (1, [1, 2], r"in shape \(\), given an array of shape \(2,\) and type int64"),
         (1, None, r"given an array of shape \(\) and type object"),

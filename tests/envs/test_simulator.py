@@ -536,7 +536,7 @@ def test_compiled_steps_equal_their_plain_python(agree: Any):
         agree(kernels._react, slates, chance, keys, rating)
     counts, sums, log = np.zeros((2, 2), np.int32), np.zeros((2, 2), np.float32), np.full((2, 9), -1, np.float32)
     none = np.zeros(0, np.float32)
-    users = Users(steps, shown, log, counts, sums, *[none] * 6)
+    users = Users(steps, shown, log, counts, sums, *[none] * 5)
     agree(kernels._record, slates, np.where(slates < 0, -1, 0.75).astype(np.float32), topics, users)
 
 
