@@ -20,7 +20,7 @@ users, the same for all trials. Give the same command again to continue. FOLDER
   --tune.metric METRIC    what to maximize: R_cum, T_int or R_sin
   --tune.users N          how many training users to evaluate on
   --tune.replicates N     sessions of each of these users
-  --seed N                of all random draws
+  --seed N                seed of all random draws
   --data.path FOLDER      simulate users of a prepared log, not made-up ones
   --train.steps N         training steps of each trial
   --planner.name NAME     the planner in planner+ppo and planner+greedy

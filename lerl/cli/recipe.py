@@ -183,7 +183,7 @@ def _described(key: "Key") -> list[str]:
     default = default.lower() if isinstance(key.default, bool) else default
     if isinstance(key.default, list):
         default = f"[{', '.join(map(str, key.default))}]"
-    text = f"{key.help} ({key.allowed}; default: {default})"
+    text = f"{key.help.rstrip('.')} ({key.allowed}; default: {default})"
     return [
         f"  --{key.name} {_placeholder(key)}",
         *textwrap.wrap(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6),

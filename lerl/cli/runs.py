@@ -20,7 +20,7 @@ Train the agents of a recipe, evaluate them on users that training never saw,
 and print a table. The run is written to FOLDER (runs/RECIPE-seedN).
 {recipes}
 
-  --seed N                    of all random draws
+  --seed N                    seed of all random draws
   --agents [A,B]              the agents; --agents+ A adds one
   --data.path FOLDER          simulate users of a prepared log, not made-up ones
   --env.slate_size N          items shown per step

@@ -23,7 +23,7 @@ class SyntheticConfig:
         items: how many items.
         categories: how many categories.
         dim: length of the true item vectors.
-        seed: of all draws of the population; the run's own seed changes none of them.
+        seed: seed of all draws of the population; the seed of the run changes none of them.
     """
 
     SECTION: ClassVar[str] = "data.synthetic"
@@ -135,7 +135,7 @@ class Config:
     """Everything that decides a run.
 
     Args:
-        seed: of every random draw of the run.
+        seed: seed of every random draw of the run.
         agents: the agents to train and evaluate: PLANNER+LEARNER, PLANNER+greedy, PLANNER+mmr, PLANNER+ppo+mmr, `flat`
             instead of a planner for none, sasrec, sasrec+mmr, random, popularity, privileged, or your own agent as
             "my_package.my_module:MyAgent"; learners are ppo, a2c, pg, sac, td3, ddpg, hac, dnair, sac4ir, slateq, and
