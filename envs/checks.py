@@ -3,16 +3,13 @@
 import dataclasses
 import difflib
 import functools
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-import numpy as np
 from pydantic import AllowInfNan, BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-LARGEST_FLOAT = sys.float_info.max
 LONGEST_INTEGER = 64  # bits; more are not shown
 BRIEF = 200  # characters of a value in an error
 
@@ -20,8 +17,8 @@ Section = TypeVar("Section")
 
 
 def _scalar(value: object) -> object:
-    """A number of Python's where NumPy's was given."""
-    return value.item() if isinstance(value, np.generic) else value
+    """A number of Python's where NumPy's was given; without an import of NumPy, which a quick command does not need."""
+    return value.item() if getattr(value, "shape", None) == () else value  # type: ignore[attr-defined]
 
 
 Whole = Annotated[int, Strict(), BeforeValidator(_scalar)]
@@ -100,13 +97,19 @@ def refusal(error: ValidationError, owner: type, section: str | None = None) -> 
     """The first thing that is wrong, in one sentence: the name, what is allowed, what was given."""
     found = error.errors(include_url=False)[0]
     prefix = _section(owner) if section is None else section
-    path = [prefix, *map(str, found["loc"])] if prefix else list(map(str, found["loc"]))
     if found["type"] in ("value_error", "assertion_error"):
         return ValueError(str(found["ctx"]["error"]))
-    *outer, name = map(str, found["loc"])
     holder: Any = owner
+    path = [prefix] if prefix else []
+    *outer, name = map(str, found["loc"])
     for part in outer:
-        holder = field_type(holder, part)
+        inside = field_type(holder, part)
+        if not dataclasses.is_dataclass(inside):
+            name = part  # what follows is a place inside of a list
+            break
+        path.append(part)
+        holder = inside
+    path.append(name)
     dotted = ".".join(path)
     if found["type"] in ("unexpected_keyword_argument", "unexpected_positional_argument"):
         known = [field.name for field in dataclasses.fields(holder)]
@@ -210,73 +213,3 @@ def did_you_mean(name: str, known: Iterable[str], before: str = "", *, quotes: b
     if not close:
         return ""
     return f" Did you mean {before}{repr(close[0]) if quotes else close[0]}?"
-
-
-def within(owner: str, least: float, **values: float | None) -> None:
-    """Refuse values below the least, and above what `MOST` says of their keys; None is no value."""
-    for name, value in values.items():
-        most = MOST[f"{owner}.{name}"]
-        if value is not None and not least <= value <= most:
-            given = f"{value:,}" if isinstance(value, int) else f"{value:g}"
-            raise ValueError(f"{owner}.{name} must be from {least:g} to {most:,}, given {given}")
-
-
-MOST = {
-    "data.synthetic.users": 1_000_000,
-    "data.synthetic.items": 1_000_000,
-    "data.synthetic.categories": 1_000,
-    "data.synthetic.dim": 512,
-    "env.slate_size": 1_000,
-    "env.max_steps": 10_000,
-    "env.topic_count": 10_000,
-    "planner.clusters": 10_000,
-    "planner.size": 10_000,
-    "planner.replan_every": 10_000,
-    "planner.sessions": 1_000_000,
-    "planner.replan_below": 10,
-    "planner.candidates": 10_000,
-    "planner.timeout": 3_600,
-    "planner.temperature": 2,
-    "planner.answer_tokens": 200_000,
-    "planner.concurrency": 256,
-    "planner.reflections": 10_000,
-    "planner.refresh": 100_000,
-    "planner.budget.calls": 1_000_000_000,
-    "planner.budget.tokens": 1_000_000_000_000,
-    "planner.budget.money": 1_000_000,
-    "planner.price.input": 1_000_000,
-    "planner.price.output": 1_000_000,
-    "train.off_policy.buffer": 10_000_000,
-    "train.off_policy.gradient_steps": 1_000,
-    "train.off_policy.learning_starts": 10_000_000_000,
-    "train.off_policy.noise": 100,
-    "train.steps": 10_000_000_000,
-    "train.users": 100_000,
-    "train.rollout": 10_000,
-    "train.batch_size": 1_000_000,
-    "train.epochs": 1_000,
-    "train.learning_rate": 1,
-    "train.hidden": 4_096,
-    "train.history": 1_000,
-    "train.evaluations": 1_000,
-    "train.checkpoint": 1_000_000,
-    "train.validation": 1_000_000,
-    "evaluation.users": 10_000_000,
-    "evaluation.replicates": 10_000,
-    "evaluation.batch_size": 100_000,
-    "tune.trials": 100_000,
-    "tune.users": 10_000_000,
-    "tune.replicates": 10_000,
-    "experiment.seeds": 1_000,
-    "experiment.jobs": 1_024,
-}
-"""The most that a key takes: beyond, nothing useful happens, only memory errors and runs without end."""
-
-
-def placed(message: str, prefix: str, names: Iterable[str]) -> str:
-    """An error of one section with the whole dotted name of the key that it is about."""
-    subject, _, rest = message.partition(" ")
-    name = subject.rpartition(".")[2]
-    if name in names:
-        return f"{prefix}{name} {rest}"
-    return f"{prefix.rstrip('.')}: {message}" if prefix else message

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from scipy.stats import t as student_t
 
-from lerl.report.bootstrap import Interval, Summary, by_reward, ratios, summarize
+from lerl.report.bootstrap import Summary, by_reward, ratios, summarize
+from lerl.report.intervals import Interval
 from lerl.report.lessons import UNTRAINED
 from lerl.report.load import Results, check_reference, load_runs
 from lerl.report.style import (
@@ -226,7 +227,7 @@ def _differences(results: Results, summary: Summary, look: _Look) -> Figure | No
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     ratio_scale(axes, [found[row] for row in rows])
-    _caption(figure, f"Paired ratios of means, 95 % two-way bootstrap interval; {_sample(results)}.")
+    _caption(figure, f"Paired ratios of means, 95 % intervals; {_sample(results)}.")
     return figure
 
 

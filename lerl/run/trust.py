@@ -155,7 +155,7 @@ def _classes(config: Config) -> Iterator[tuple[str, str]]:
     named = [("planner.name", config.planner.name), ("planner.fallback", config.planner.fallback)]
     named += [("agents", name.partition("+")[0]) for name in config.agents]
     named += [("env.response", config.env.response), ("env.leave.rule", config.env.leave.rule)]
-    named += [("tune.row", config.tune.row.partition("+")[0])]
+    named += [("tune.agent", config.tune.agent.partition("+")[0])]
     yield from dict.fromkeys((key, name) for key, name in named if ":" in name)
 
 

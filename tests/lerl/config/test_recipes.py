@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lerl.cli.main import main
-from lerl.config.parse import find_recipe, load, overlay, recipes
+from lerl.config.parse import load, overlay
+from lerl.config.recipes import find_recipe, recipes
 from lerl.envs.store import DYNAMICS_FILE, MissingDataError
 from lerl.experiment.spec import Experiment
 from lerl.run.specs import parse_agents
@@ -32,7 +33,7 @@ def test_the_recipes_are_these() -> None:
     assert set(recipes()) == {"quickstart", "whole_session", "whole_session_movielens", *ON_LOGS}
 
 
-def test_the_published_experiment_has_its_rows_and_its_protocol() -> None:
+def test_the_published_experiment_has_its_agents_and_its_protocol() -> None:
     whole = Experiment.read(load(find_recipe("whole_session")))
     published = {f"flat+{name}" for name in ("ppo", "a2c", "td3", "ddpg", "sac", "pg", "hac", "sac4ir", "dnair")}
     deployed = {"sasrec", "sasrec+mmr", "flat+ppo+mmr", "flat+slateq"}
@@ -40,18 +41,18 @@ def test_the_published_experiment_has_its_rows_and_its_protocol() -> None:
     planned = {
         f"{name}+{how}" for name in ("round_robin", "boredom", "rotation", "blind", "llm") for how in ("ppo", "greedy")
     }
-    assert floors | {"privileged"} | published | deployed | planned <= set(whole.rows)
-    kinds = {label: whole.kind(label) for label in whole.rows}
+    assert floors | {"privileged"} | published | deployed | planned <= set(whole.agents)
+    kinds = {label: whole.kind(label) for label in whole.agents}
     assert {label for label, kind in kinds.items() if kind == "floor"} == floors
     assert published == {label for label, kind in kinds.items() if kind == "flat learner" and ", " not in label}
     assert deployed <= {label for label, kind in kinds.items() if kind == "practitioner"}
-    for setting in whole.settings:
-        assert len(whole.seeds(setting)) == (10 if {"hidden", "satisfaction"} & set(setting.split(", ")) else 5)
-        config = whole.unit(setting, "rotation+ppo", 0, {}).config
+    for condition in whole.conditions:
+        assert len(whole.seeds(condition)) == (10 if {"hidden", "satisfaction"} & set(condition.split(", ")) else 5)
+        config = whole.trial(condition, "rotation+ppo", 0, {}).config
         assert (config.env.slate_size, config.env.similarity.weight, config.evaluation.users) == (6, 0.2, 1000)
-        assert config.env.leave.rule == ("satisfaction" if "satisfaction" in setting else "budget")
-        assert config.env.leave.budget.repetition == ("shared" if "shared" in setting else "slot")
-        assert config.env.topics == ("hidden" if "hidden" in setting else "categories")
+        assert config.env.leave.rule == ("satisfaction" if "satisfaction" in condition else "budget")
+        assert config.env.leave.budget.repetition == ("shared" if "shared" in condition else "slot")
+        assert config.env.topics == ("hidden" if "hidden" in condition else "categories")
 
 
 @pytest.mark.parametrize("name", ["whole_session", "whole_session_movielens"])
@@ -65,26 +66,26 @@ def test_a_recipe_whose_log_is_not_there_says_how_to_make_it(name: str, tmp_path
 
 
 def but_clusters(experiment: Experiment, label: str) -> dict[str, Any]:
-    """What a row says, its number of clusters apart."""
-    return {name: value for name, value in experiment.rows[label].items() if name != "planner.clusters"}
+    """What an agent is given, its number of clusters apart."""
+    return {name: value for name, value in experiment.agents[label].items() if name != "planner.clusters"}
 
 
 def test_movielens_has_the_same_protocol() -> None:
     first, second = (load(find_recipe(name)) for name in ("whole_session", "whole_session_movielens"))
-    whole, rows = Experiment.read(first), Experiment.read(second)
+    whole, few = Experiment.read(first), Experiment.read(second)
     assert (first.env, first.train, first.tune) == (second.env, second.train, second.tune)
-    assert set(rows.rows) == set(rows.few) == set(whole.few)
-    assert {label: but_clusters(whole, label) for label in rows.rows} == {
-        label: but_clusters(rows, label) for label in rows.rows
+    assert set(few.agents) == set(few.few) == set(whole.few)
+    assert {label: but_clusters(whole, label) for label in few.agents} == {
+        label: but_clusters(few, label) for label in few.agents
     }
-    assert [*rows.settings, "slot, categories, repeats"] == list(whole.settings)
+    assert [*few.conditions, "slot, categories, repeats"] == list(whole.conditions)
 
 
 @pytest.mark.slow
 def test_the_published_experiment_in_little(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["experiment", "whole_session", "--quick", "--out", str(tmp_path / "quick")]) == 0
     said = capfd.readouterr().out
-    assert "2 units of work, 0 done" in said
+    assert "2 trials, 0 done" in said
     assert "100 evaluation users, 1 seed. " in said
     assert "| rotation+greedy | hierarchical |" in said
 
@@ -93,17 +94,17 @@ def test_the_published_experiment_in_little(tmp_path: Path, capfd: pytest.Captur
 def test_recipes_on_logs_are_as_documented(name: str, users: str) -> None:
     config = load(find_recipe(name))
     assert (config.data.needed, config.data.users, config.env.slate_size) == (True, users, 6)
-    assert {"boredom+ppo", "flat+ppo", "random", "privileged"} <= {row.label for row in parse_agents(config)}
+    assert {"boredom+ppo", "flat+ppo", "random", "privileged"} <= {spec.label for spec in parse_agents(config)}
 
 
 @pytest.mark.parametrize("name", ON_LOGS)
 def test_recipes_on_logs_train(name: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made_up_dynamics(folder, boredom_weight=(0.07, 0.0, 0.1))
-    out, rows = tmp_path / "run", ["boredom+ppo", "flat+ppo", "random"]
-    given = ["train", name, "--data.path", str(folder), "--out", str(out), "--agents", f"[{','.join(rows)}]"]
+    out, agents = tmp_path / "run", ["boredom+ppo", "flat+ppo", "random"]
+    given = ["train", name, "--data.path", str(folder), "--out", str(out), "--agents", f"[{','.join(agents)}]"]
     assert main([*given, *SMALL]) == 0
     printed = capsys.readouterr().out
-    assert all(re.search(rf"^{re.escape(row)} ", printed, re.MULTILINE) for row in rows)
+    assert all(re.search(rf"^{re.escape(agent)} ", printed, re.MULTILINE) for agent in agents)
     boredom = Task.load(load(out / "config.yaml")).config.env.boredom.weight
     assert boredom == (pytest.approx(6 * 0.07) if ON_LOGS[name] == "fitted" else 1.0)
 
