@@ -1,11 +1,20 @@
 """Find out whether a recommender keeps people satisfied over a whole session, and train one that does.
 
-Importing lerl registers its Gymnasium environments, once Gymnasium itself is imported, before or after.
+Importing lerl registers its Gymnasium environments and needs neither PyTorch nor an LLM library.
 """
 
-from lerl.startup import keep_compiled, when_imported
+from importlib.metadata import PackageNotFoundError, version
 
-__version__: str
+from lerl.startup import keep_compiled
+
+keep_compiled()
+
+from gymnasium.envs.registration import register, registry  # noqa: E402
+
+try:
+    __version__ = version("lerl-rec")
+except PackageNotFoundError:  # a checkout that was not installed
+    __version__ = "0.0.0"
 
 ENVIRONMENTS = {
     "Synthetic": "synthetic",
@@ -17,30 +26,11 @@ ENVIRONMENTS = {
 }
 """The data that the users of lerl/NAME-v0 come from."""
 
-
-def _register() -> None:
-    from gymnasium.envs.registration import register, registry
-
-    for name, data in ENVIRONMENTS.items():
-        if f"lerl/{name}-v0" not in registry:
-            register(
-                id=f"lerl/{name}-v0",
-                entry_point="lerl.envs.registration:make",
-                vector_entry_point="lerl.envs.registration:make_vec",
-                kwargs={"data": data},
-            )
-
-
-def __getattr__(name: str) -> str:
-    if name != "__version__":
-        raise AttributeError(f"module 'lerl' has no attribute {name!r}")
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("lerl-rec")
-    except PackageNotFoundError:  # a checkout that was not installed
-        return "0.0.0"
-
-
-keep_compiled()
-when_imported("gymnasium", _register)  # which takes longer to import than most commands need for all they do
+for _name, _data in ENVIRONMENTS.items():
+    if f"lerl/{_name}-v0" not in registry:
+        register(
+            id=f"lerl/{_name}-v0",
+            entry_point="lerl.envs.registration:make",
+            vector_entry_point="lerl.envs.registration:make_vec",
+            kwargs={"data": _data},
+        )

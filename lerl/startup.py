@@ -4,12 +4,9 @@ import atexit
 import gc
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from importlib.machinery import ModuleSpec
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 COMPILED = tuple(
     Path(__file__).parent / name
@@ -26,7 +23,6 @@ EXTRAS = {
         "rich": "rich",
         "sb3_contrib": "sb3-contrib",
         "scipy": "scipy",
-        "sklearn": "scikit-learn",
         "stable_baselines3": "stable-baselines3",
         "tensorboard": "tensorboard",
         "threadpoolctl": "threadpoolctl",
@@ -97,40 +93,6 @@ def collect_seldom() -> None:
     """
     gc.set_threshold(50_000, *gc.get_threshold()[1:])
     atexit.register(gc.freeze)
-
-
-def when_imported(name: str, action: Callable[[], None]) -> None:
-    """Do something once a module is imported; at once where it is already."""
-    if name in sys.modules:
-        action()
-    else:
-        sys.meta_path.insert(0, _AfterImport(name, action))
-
-
-class _AfterImport:
-    """An import hook for one module: the module is imported as ever, then the action follows."""
-
-    def __init__(self, name: str, action: Callable[[], None]) -> None:
-        self._name, self._action = name, action
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name != self._name or self not in sys.meta_path:
-            return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
-        if spec is None or spec.loader is None:
-            return spec
-        execute = spec.loader.exec_module
-
-        def execute_and_act(module: ModuleType) -> None:
-            execute(module)
-            self._action()
-
-        loader: Any = spec.loader
-        loader.exec_module = execute_and_act
-        return spec
 
 
 def cache_folder() -> Path:

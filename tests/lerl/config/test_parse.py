@@ -440,7 +440,7 @@ def test_sections_and_lists_are_checked(recipe: RecipeMaker, text: str, message:
 BEFORE = """
 import lerl.config.parse, lerl.config.recipes, sys
 lerl.config.parse.configure(lerl.config.recipes.find_recipe("quickstart"), {"train.steps": "5"})
-print(*(name for name in ("numba", "torch", "gymnasium", "polars", "langchain") if name in sys.modules))
+print(*(name for name in ("numba", "torch", "polars", "langchain") if name in sys.modules))
 """
 
 
