@@ -98,7 +98,7 @@ class Kinds:
 
 @dataclass(frozen=True)
 class Population:
-    """A catalogue, its users, and what is known of both; its arrays become read-only.
+    """A catalog, its users, and what is known of both; its arrays become read-only.
 
     Attributes:
         name: the data set's name.
@@ -131,7 +131,7 @@ class Population:
         for side, given in counts.items():
             if given != (items, users):
                 raise ValueError(
-                    f"{side} must be of {items} items and {users} users, as the catalogue and `training`, "
+                    f"{side} must be of {items} items and {users} users, as the catalog and `training`, "
                     f"given {given[0]} and {given[1]}"
                 )
         _check_history(self.history, items, users)

@@ -35,7 +35,7 @@ DENSE_READERS: dict[str, Callable[[Path], DataSet]] = {"kuairec": read_kuairec_d
 
 
 SAMPLED_ITEMS = 20_000
-"""So many items tell whether a catalogue's vectors differ enough to be clustered."""
+"""So many items tell whether a catalog's vectors differ enough to be clustered."""
 
 
 @dataclass(frozen=True)
@@ -204,13 +204,11 @@ def _write(
 
     _refuse_one_kind(data)
     log = with_half(data.log)
-    if data.known is None or data.numbers is None:
-        fitted = fit_population(
-            data.name, data.catalog, data.log, numbers=data.numbers, weights=data.weights, dim=dim, seed=seed
-        )
+    if data.known is None:
+        fitted = fit_population(data.name, data.catalog, data.log, weights=data.weights, dim=dim, seed=seed)
     else:
         log = log.with_columns(half=pl.lit("truth"))
-        fitted = fit_dense(data.name, data.catalog, data.log, data.known, data.numbers, dim=dim, seed=seed)
+        fitted = fit_dense(data.name, data.catalog, data.log, data.known, dim=dim, seed=seed)
     report = _report(data, fitted, ordered=log["position"].null_count() == 0)
     with new_folder(out, overwrite=overwrite) as partial:
         write_population(fitted.population, partial, about={"settings": settings, "report": asdict(report)})

@@ -121,6 +121,8 @@ def check_learned(response: Learned, items: int, users: int) -> None:
     starts, past, window = response["past_starts"], response["past_items"], int(response["window"][0])
     if starts[0] != 0 or starts[-1] != len(past) or (np.diff(starts) < 0).any():
         raise ValueError(f"response.past_starts must rise from 0 to the {len(past)} events of response.past_items")
+    if (response["past_before"][np.diff(starts) == 0] != 0).any():
+        raise ValueError("response.past_before must be 0 for users without events in response.past_items")
     if len(past) and not 0 <= past.min() <= past.max() < items:
         raise ValueError(f"response.past_items must be items in [0, {items}), given {past.min()} to {past.max()}")
     if window < 1 or sizes["d"] % 4 or sizes["f"] % 4 or sizes["d"] % sizes["H"]:

@@ -12,7 +12,7 @@ KNOWN_EXPOSURES = 40
 def synthetic_population(
     users: int = 1000, items: int = 1000, categories: int = 20, dim: int = 16, seed: int = 0
 ) -> Population:
-    """Users who like a few regions of item space, and a catalogue whose categories nearly follow those regions.
+    """Users who like a few regions of item space, and a catalog whose categories nearly follow those regions.
 
     Each item lies around the centre of one region; its category is that region's with probability 0.8, another one
     otherwise, and one item in three has a second category. A user likes three regions. A recommender knows noisy item

@@ -1,4 +1,4 @@
-"""What bores together: hidden clusters of items, or the catalogue's categories."""
+"""What bores together: hidden clusters of items, or the catalog's categories."""
 
 import warnings
 
@@ -76,7 +76,7 @@ def item_topics(population: Population, topics: str, count: int) -> NDArray[np.i
 
     Args:
         population: whose items.
-        topics: "hidden" for `count` clusters of the true item vectors, "categories" for the catalogue's.
+        topics: "hidden" for `count` clusters of the true item vectors, "categories" for the catalog's.
         count: how many hidden clusters.
     """
     if topics == "categories":

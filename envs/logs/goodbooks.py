@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lerl.envs.logs.dataset import CLICK_FROM, DataSet, Layout, catalog_of, layout_of, or_id, or_other
+from lerl.envs.logs.dataset import CLICK_STARS, DataSet, Layout, catalog_of, layout_of, or_id, or_other
 from lerl.envs.logs.interactions import Columns, read_interactions
 from lerl.envs.logs.scan import scan
 from lerl.envs.logs.table import Table, cast, refuse_twice, strings, whole
@@ -13,7 +13,7 @@ CSV = Layout("CSV, as published", "books.csv", "ratings.csv")
 PARQUET = Layout("Parquet", "books.parquet", "ratings.parquet")
 TAG_FILES = ("tags.csv", "book_tags.csv")
 WEIGHTS_FILE = "book_genre_weights.parquet"
-RATINGS = Columns("user_id", "book_id", rating="rating", click_from=CLICK_FROM, bounds=(1, 5))
+RATINGS = Columns("user_id", "book_id", rating="rating", click_from=CLICK_STARS, bounds=(1, 5))
 
 GENRES = (
     "art", "biography", "business", "chick-lit", "childrens", "christian", "classics", "comics", "contemporary",

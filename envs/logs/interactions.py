@@ -6,22 +6,20 @@ written without leading zeros, is that number, and any other id is the number th
 those numbers, and so depend neither on the order of the rows nor on which other ids there are.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lerl.envs.catalog import WHOLE, number_of
 from lerl.envs.logs.scan import ROW, Check, Scan
 from lerl.envs.logs.table import refused_type
 from lerl.envs.logs.times import DAYS, MEND, SECOND, TIME, UNITS, ZONED, Form, form_of
 from lerl.envs.schema import SCHEMA
 
-WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})$"
 USER, ITEM, TEXT = "\x00user", "\x00item", "\x00text"
 """Columns beside those of the file: no header can hold this character."""
 
@@ -130,13 +128,6 @@ def read_interactions(scan: Scan, columns: Columns, known: NDArray[np.int64] | N
     time = "" if form is None else form.note(log)
     notes = tuple(f"ids of {ids.column} such as 12.0 are read as 12" for ids in (users, items) if ids.float_written)
     return Read(kept, len(log) - len(kept), item_ids, time, notes)
-
-
-def number_of(identifier: str) -> int:
-    """The number that stands for an id in a log: the id itself where it is a whole number, else a hash of its text."""
-    if re.fullmatch(WHOLE, identifier) and -(2**63) <= int(identifier) < 2**63:
-        return int(identifier)
-    return int.from_bytes(blake2b(identifier.encode(), digest_size=8).digest(), "little", signed=True)
 
 
 @dataclass(frozen=True)

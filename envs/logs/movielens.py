@@ -8,7 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from lerl.envs.logs.categories import split_categories
-from lerl.envs.logs.dataset import CLICK_FROM, DataSet, Layout, catalog_of, layout_of, or_id, or_other
+from lerl.envs.logs.dataset import CLICK_STARS, DataSet, Layout, catalog_of, layout_of, or_id, or_other
 from lerl.envs.logs.scan import scan
 from lerl.envs.logs.table import Table, parquet, refuse_twice, separated, strings, whole, within
 from lerl.envs.logs.times import SECOND, TIME, form_of
@@ -124,7 +124,7 @@ def _log(table: Table, items: pl.DataFrame) -> pl.DataFrame:
     table.refuse(~item.is_in(items["item"].to_list()), "movie_id", known, "add the movie there or remove the row")
     pairs = pl.DataFrame({"user_id": user, "movie_id": item})
     refuse_twice(table, pairs, "movie_id", "one rating of a movie per user")
-    log = pl.DataFrame({"user": user, "item": item, "click": rating >= CLICK_FROM, "rating": rating, "time": time})
+    log = pl.DataFrame({"user": user, "item": item, "click": rating >= CLICK_STARS, "rating": rating, "time": time})
     place = pl.col("time").rank("ordinal").over("user") - 1  # at the same time the order of the file, a page's
     return log.with_columns(pl.col("time") // SECOND, position=place.cast(pl.Int32)).sort("user", "item")
 

@@ -210,7 +210,7 @@ def advance_states(items, feedback, states, weights):  # type: ignore[no-untyped
 
 @njit(cache=True)
 def event_token(token, shown, liked, feedback, seen, clicked, history, scaling):  # type: ignore[no-untyped-def]
-    """Write the token (d,) of an event and of the user's history; not given all weights, as passing those takes time."""
+    """Write the token (d,) of an event and of the history before it; passing all weights here would take time."""
     first, second = history_feature(0, seen, clicked, scaling), history_feature(1, seen, clicked, scaling)
     for j in range(len(token)):
         token[j] = shown[j] + feedback * liked[j]

@@ -64,6 +64,7 @@ def test_a_population_without_a_model_is_as_before(tmp_path: Path, small: Popula
         ("query_shift", np.full(WIDTH, np.nan, np.float32), "query_shift has a number that is not finite"),
         ("past_items", np.array([5, 60], np.int32), r"past_items must be items in \[0, 60\), given 5 to 60"),
         ("past_starts", np.array([0, *[1] * 40]), r"past_starts must rise from 0 to the 2 events"),
+        ("past_before", np.ones((40, 2), np.float32), r"past_before must be 0 for users without events"),
         ("window", np.array([0]), r"window must be 1 or more"),
         ("slopes", np.zeros(3, np.float32), r"d by the heads, given window 50, d 4, f 8, 3 heads"),
     ],

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lerl.envs import population
+from lerl.envs.catalog import number_of
 from lerl.envs.logs.custom import Choices, read_own_logs
 from lerl.envs.logs.dataset import DataSet
-from lerl.envs.logs.interactions import number_of
 from lerl.envs.prepare import import_logs
 from lerl.envs.schema import DataError
 from lerl.envs.store import load_population
@@ -97,8 +97,7 @@ def test_ids_may_be_text_and_do_not_depend_on_each_other(tmp_path: Path):
     data = read_own_logs(*written(tmp_path, log, "item,title\na-1,One\nb,Two\nc,Three\n"))
     assert dict(zip(data.catalog.item_ids, data.catalog.titles, strict=True)) == {"a-1": "One", "b": "Two"}
     assert set(data.log["user"]) == {number_of("anna"), number_of("007"), 7}
-    assert data.numbers is not None
-    assert [number_of(name) for name in data.catalog.item_ids] == data.numbers.tolist()
+    assert sorted(set(data.log["item"])) == data.catalog.numbers.tolist()
     assert rows(tmp_path / "fewer", "user,item,click\nanna,a-1,1\n") == [
         row for row in data.log.rows() if row[0] == number_of("anna")
     ]
@@ -224,9 +223,9 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     ),
     "named column missing": (log_of(LOG, user="who"), ["log.csv: column who is missing, given ['user_id',"]),
     "another delimiter": (log_of(LOG.replace(",", ";")), ["no column looks like the users'", "--delimiter"]),
-    "nothing tells clicks": (
+    "no clicks": (
         log_of("user,item\n1,2\n"),
-        ["nothing tells clicks", "--click", "--rating and --click-from"],
+        ["no clicks", "--click", "--rating and --click-from"],
     ),
     "ratings of ten": (
         log_of(HEAD + "1,2,10,1\n1,3,2,1\n"),
@@ -583,8 +582,7 @@ def test_no_input_ends_in_anything_but_data_or_one_line(
     data = read_or_refused(*files, Choices(**choices))
     if data is not None:
         assert len(data.log) > 0
-        assert data.numbers is not None
-        assert set(data.log["item"]) == set(data.numbers.tolist())
+        assert set(data.log["item"]) == set(data.catalog.numbers.tolist())
         assert not data.log.select("user", "item").is_duplicated().any()
 
 

@@ -83,7 +83,7 @@ def test_kuairand_is_read_first_views_in_order_of_time(tmp_path: Path, suffix: s
     assert (data.dropped_items, data.merged) == (1, 1)
     assert data.notes == (
         f"logs: log_standard_4_08_to_4_21_{suffix}.csv, log_standard_4_22_to_5_08_{suffix}.csv",
-        f"left out, chance picked what was shown: log_random_4_22_to_5_08_{suffix}.csv",
+        f"left out, as items were picked at random: log_random_4_22_to_5_08_{suffix}.csv",
         "a click is a long_view",
         "1 rows repeat a user and a video: kept was the first view of each",
     )
