@@ -78,7 +78,7 @@ READERS = {
 
 
 def read_movielens(folder: Path) -> DataSet:
-    """MovieLens as published, or its tables as Parquet files; which of them is told by the files in the folder.
+    """MovieLens as published, or its tables as Parquet files; the files in the folder say which.
 
     - MovieLens-1M and -10M: movies.dat and ratings.dat, fields separated by `::`;
     - MovieLens-100K: u.item, separated by `|`, and u.data, separated by tabs;
@@ -88,7 +88,7 @@ def read_movielens(folder: Path) -> DataSet:
 
     The text of the .dat and u. files is UTF-8 where it is valid UTF-8 and Latin-1, as published, where it is not.
     Ratings go from half a star to 5; of 4 stars or more they are a click. Of a user's ratings of one second the order
-    is the file's. An item without a genre gets the category "other"; items that nobody rated are dropped.
+    is the file's. An item without a genre gets the category "other"; items without a rating are dropped.
 
     Raises:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
@@ -131,7 +131,7 @@ def _log(table: Table, items: pl.DataFrame) -> pl.DataFrame:
 
 def _nanoseconds(table: Table, column: str) -> pl.Series:
     """A column of seconds since 1970, or of dates, as Int64 nanoseconds."""
-    form = form_of(table.path, table.frame.lazy(), column, "s", pl.LazyFrame.collect, said=False)
+    form = form_of(table.path, table.frame.lazy(), column, "s", pl.LazyFrame.collect, unit_given=False)
     time = form.read(table.frame.lazy()).select(pl.col(TIME).alias(column)).collect()[column]
     table.refuse(time.is_null(), column, form.allowed, "correct or remove the row")
     return time
