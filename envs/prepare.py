@@ -172,16 +172,10 @@ def import_logs(
         items: titles and categories: the same; None if there is no such file.
         out: where to write; absent or empty, unless `overwrite`.
         choices: which column is what; guessed from the columns' names where not given.
-        dim: length of the item vectors, 1 or more.
-        seed: for the start of the fit, 0 or more.
-        overwrite: replace a data set prepared before.
-        note: called with each line on how columns were read, before the fit begins.
+        dim, seed, overwrite, note: see `prepare`.
 
     Raises:
-        DataError: the data cannot be used as they are; the message names file, row, column and what to do.
-        FileExistsError: `out` is taken.
-        OSError: the disk is full, or a file cannot be read or written.
-        ValueError: an argument is out of range.
+        DataError, FileExistsError, OSError, ValueError: as `prepare` does.
     """
     check_destination(out, overwrite=overwrite)
     choices = choices or Choices()

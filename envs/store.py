@@ -185,13 +185,7 @@ def make_command(folder: Path, format: str, more: str = "") -> str:
 def read_about(folder: Path, format: str = ANY_FORMAT) -> dict[str, Any]:
     """The description of a prepared folder: format version, name, settings and report.
 
-    Args:
-        folder: of the prepared data set.
-        format: of the data set that is wanted, which the message names if there is none.
-
-    Raises:
-        MissingDataError: there is no prepared data set in the folder.
-        DataError: it was made by another version of this package, or is damaged.
+    Args and errors: see `load_population`.
     """
     path = Path(folder) / ABOUT_FILE
     if not path.is_file():

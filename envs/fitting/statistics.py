@@ -123,7 +123,7 @@ class Statistics:
     Args:
         sequences: of U users.
         background: of training users.
-        seed: of the shuffles for the values that chance alone would give.
+        seed: of the shuffles for the values expected by chance.
         fitting: only statistics of reactions, and more of them: those that dynamics are fitted to.
     """
 

@@ -99,8 +99,8 @@ def test_with_half_counts_interactions_in_order_of_time():
     log = pl.DataFrame({"user": [1, 1, 1, 2], "item": [10, 11, 12, 10], "click": True, "rating": 4.0, "time": times})
     log = log.cast({"rating": pl.Float32})
     assert with_half(log)["position"].to_list() == [1, 0, 2, None]
-    told = log.with_columns(position=pl.Series([7, 8, 9, 0], dtype=pl.Int32))
-    assert with_half(told)["position"].to_list() == [7, 8, 9, 0]
+    given = log.with_columns(position=pl.Series([7, 8, 9, 0], dtype=pl.Int32))
+    assert with_half(given)["position"].to_list() == [7, 8, 9, 0]
 
 
 def test_a_log_passes_and_may_lack_ratings_and_times():

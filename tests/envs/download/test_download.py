@@ -54,7 +54,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: dict[str, list[Callable[[dict[str, str]], Answer]]] = {}
-        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
 
     def say(self, path: str, *answers: Answer | Callable[[dict[str, str]], Answer]) -> str:
         """The address of a path that is answered so."""
@@ -65,7 +65,7 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}{path}"
 
     def ranges(self) -> list[str | None]:
-        return [headers.get("Range") for _, headers in self.asked]
+        return [headers.get("Range") for _, headers in self.requests]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         headers = dict(self.headers)
-        self.server.asked.append((self.path, headers))
+        self.server.requests.append((self.path, headers))
         left = self.server.answers[self.path]
         answer = (left.pop(0) if len(left) > 1 else left[0])(headers)
         self.send_response(answer.status)
@@ -108,7 +108,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def whole(headers: dict[str, str]) -> Answer:
-    """A well-behaved server: the file, or the part of it that is asked for."""
+    """A well-behaved server: the file, or the part of it that is requested."""
     if "Range" in headers and headers.get("If-Range") == ETAG:
         first = int(headers["Range"].removeprefix("bytes=").removesuffix("-"))
         span = f"bytes {first}-{len(CONTENT) - 1}/{len(CONTENT)}"
@@ -155,7 +155,7 @@ def test_a_server_that_always_cuts_off_is_given_up_and_the_next_run_goes_on(serv
     with pytest.raises(DownloadError, match=r"503 .*, 3 times; 1,000 bytes are kept in .*file.partial, and the same"):
         fetched(address, tmp_path)
     assert names(tmp_path) == ["file.partial", "file.partial.json"]
-    server.asked.clear()
+    server.requests.clear()
     server.say("/f", whole)
     assert fetched(address, tmp_path) == CONTENT
     assert server.ranges() == ["bytes=1000-"]
@@ -179,7 +179,7 @@ def test_an_interrupted_download_goes_on(server: Server, tmp_path: Path):
 def test_a_file_that_changed_meanwhile_is_fetched_anew(server: Server, tmp_path: Path):
     new = Answer(200, b"another file", ETag='"two"')
     assert fetched(server.say("/f", cut(1000), new), tmp_path) == b"another file"
-    assert [headers.get("If-Range") for _, headers in server.asked] == [None, ETAG]
+    assert [headers.get("If-Range") for _, headers in server.requests] == [None, ETAG]
 
 
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}])
@@ -193,7 +193,7 @@ def test_a_date_is_a_version_too(server: Server, tmp_path: Path):
     day = "Tue, 26 Feb 2019 20:00:00 GMT"
     first = Answer(200, CONTENT[:1000], say=len(CONTENT), Last_Modified=day)
     fetched(server.say("/f", first, Answer(200, CONTENT)), tmp_path)
-    assert server.asked[1][1]["If-Range"] == day
+    assert server.requests[1][1]["If-Range"] == day
 
 
 def test_another_part_than_asked_for_is_not_glued_on(server: Server, tmp_path: Path):
@@ -237,7 +237,7 @@ def test_a_server_that_always_gives_a_wrong_part_is_given_up(server: Server, tmp
 
 
 def test_a_part_that_nobody_asked_for_is_not_taken(server: Server, tmp_path: Path):
-    with pytest.raises(DownloadError, match=r"another part than was asked for, 3 times; nothing came"):
+    with pytest.raises(DownloadError, match=r"another part than was requested, 3 times; nothing came"):
         fetched(server.say("/f", part(0, END)), tmp_path)
 
 
@@ -323,7 +323,7 @@ def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path, status: in
 def test_a_refusal_is_final_and_leaves_nothing(server: Server, tmp_path: Path, status: int):
     with pytest.raises(DownloadError, match=rf"/f: the server answered {status} .*look at the address"):
         fetched(server.say("/f", Answer(status)), tmp_path)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     assert names(tmp_path) == []
 
 
@@ -437,7 +437,7 @@ def test_without_a_published_checksum_nothing_is_downloaded(server: Server, tmp_
     server.say("/ml.zip.md5", answer)
     with pytest.raises(DownloadError, match=r"ml.zip.md5: "):
         fetch("movielens-1m", tmp_path / "ml", address=address, retry=QUICK)
-    assert [path for path, _ in server.asked] == ["/ml.zip.md5"]
+    assert [path for path, _ in server.requests] == ["/ml.zip.md5"]
     assert names(tmp_path) == []
 
 
@@ -455,7 +455,7 @@ def test_an_archive_that_is_there_and_right_is_used_and_kept(server: Server, tmp
     address = published(server, SMALL)
     (tmp_path / "ml.zip").write_bytes(SMALL)
     fetch("movielens-1m", tmp_path / "ml", address=address, retry=QUICK)
-    assert [path for path, _ in server.asked] == ["/ml.zip.md5"]
+    assert [path for path, _ in server.requests] == ["/ml.zip.md5"]
     assert names(tmp_path) == ["ml", "ml.zip"]
 
 
