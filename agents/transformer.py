@@ -33,7 +33,7 @@ class CausalLayer(nn.Module):
         self.attention, self.out_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.fc_in, self.fc_out = nn.Linear(width, inner), nn.Linear(inner, width)
         self.dropout = nn.Dropout(dropout)
-        self.register_load_state_dict_pre_hook(_rename)
+        self.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]
 
     def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
         """Tokens (B, T, d) and a bias (H, T, T) as of `distance_bias` -> (B, T, d)."""

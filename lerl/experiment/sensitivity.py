@@ -248,7 +248,7 @@ def _worlds(config: Config, fitted: Mapping[str, FittedDynamics]) -> tuple[list[
                 notes[part] = f"not varied: {part}, which these runs switch off"
                 continue
             ends = zip(ENDS, (estimate.low, estimate.high), strict=True)
-            worlds += [World(topics, name, end, to, estimate.told) for end, to in ends if to != estimate.value]
+            worlds += [World(topics, name, end, to, estimate.identifiable) for end, to in ends if to != estimate.value]
     return worlds, list(notes.values())
 
 
