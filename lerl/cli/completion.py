@@ -63,8 +63,8 @@ def script(shell: str, commands: Iterable[str]) -> str:
     return whole.replace("@COMMANDS@", " ".join(commands)).replace("@CASES@", f"\n{indent}".join(cases))
 
 
-def run_completion(arguments: list[str]) -> None:
-    """lerl completion"""
+def run_completion(arguments: list[str], commands: Iterable[str]) -> None:
+    """lerl completion; `commands` are those of lerl."""
     parser = Parser(
         "lerl completion",
         description="Print a script that completes lerl's commands, recipes and flags. In ~/.bashrc or ~/.zshrc: "
@@ -74,6 +74,4 @@ def run_completion(arguments: list[str]) -> None:
     parser.add_argument("shell", metavar="SHELL", choices=tuple(SHELLS), help=" or ".join(SHELLS))
     given = parser.parse_args(arguments)
 
-    from lerl.cli.main import COMMANDS
-
-    print(script(given.shell, COMMANDS), end="")
+    print(script(given.shell, commands), end="")

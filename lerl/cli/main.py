@@ -203,5 +203,5 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "planner-probe": run_probe,
     "distill": run_distill,
     "bench": run_bench,
-    "completion": run_completion,
+    "completion": lambda arguments: run_completion(arguments, COMMANDS),
 }
