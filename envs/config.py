@@ -20,6 +20,9 @@ from lerl.envs.checks import Count, Real, Share, Switch, Text, Whole, build, che
 LARGEST = 1e6
 """The most of a strength that is multiplied and summed up: beyond it single precision would overflow."""
 
+Topics = Literal["hidden", "categories"]
+"""What bores: clusters of the true item vectors, hidden from agents, or the categories of the catalog."""
+
 Strength = Annotated[Real, Field(ge=0, le=LARGEST)]
 AboveZero = Annotated[Real, Field(ge=1e-9)]
 
@@ -270,7 +273,7 @@ class SimulatorConfig:
     max_steps: Annotated[Whole, Field(ge=1, le=10_000)] = 100
     repeats: Switch = False
     feedback: Literal["click", "rating", "weighted"] = "click"
-    topics: Literal["hidden", "categories"] = "hidden"
+    topics: Topics = "hidden"
     topic_count: Annotated[Whole, Field(ge=1, le=10_000)] = 20
     response: Text = "latent"
     drift: Drift = field(default_factory=Drift)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares  # type: ignore[import-untyped, unused-ignore]
 
-from lerl.envs.config import Boredom, Drift, Fatigue, Mood, SimulatorConfig
+from lerl.envs.config import Boredom, Drift, Fatigue, Mood, SimulatorConfig, Topics
 from lerl.envs.files import write_whole
 from lerl.envs.fitting.latent import Interactions, TasteModel, calibrated, calibration, fit_raw
 from lerl.envs.fitting.replay import item_by_item, replay
@@ -134,7 +134,7 @@ class FittedDynamics:
     """
 
     estimates: Mapping[str, ParameterEstimate]
-    topics: str
+    topics: Topics
     away: float
 
     @property
@@ -256,7 +256,7 @@ def write_fitted(folder: Path, found: Sequence[FittedDynamics]) -> Path:
     return path
 
 
-def read_fitted(folder: Path, topics: str) -> FittedDynamics:
+def read_fitted(folder: Path, topics: Topics) -> FittedDynamics:
     """What `write_fitted` wrote for a kind of topics, now or in version 0.1.0.
 
     Raises:
@@ -321,7 +321,7 @@ def fit_dynamics(
     population: Population,
     halves: Halves,
     background: Background,
-    topics: str,
+    topics: Topics,
     *,
     dim: int,
     seed: int,
@@ -372,7 +372,7 @@ class _SimulatedMoments:
     """The statistics that simulated training users should have, and a search for the parameters that give them."""
 
     def __init__(
-        self, population: Population, halves: Halves, background: Background, topics: str, dim: int, seed: int
+        self, population: Population, halves: Halves, background: Background, topics: Topics, dim: int, seed: int
     ) -> None:
         self.background, self.topics, self.seed = background, topics, seed
         folds = np.random.default_rng([seed, 3]).integers(0, FOLDS, len(halves.training))

@@ -16,6 +16,7 @@ from scipy.stats import kendalltau  # type: ignore[import-untyped, unused-ignore
 
 import lerl
 from lerl.config.schema import Config
+from lerl.envs.config import Topics
 from lerl.envs.fitting.dynamics import SPREAD_SEED, FittedDynamics, configured, read_fitted, with_spread
 from lerl.envs.population import Population
 from lerl.files import RunError, read_table, resume_command
@@ -33,7 +34,7 @@ from lerl.run.specs import AgentSpec
 from lerl.run.task import Task, population_of
 from lerl.run.trust import read_config
 
-TOPICS = ("hidden", "categories")
+TOPICS: tuple[Topics, ...] = ("hidden", "categories")
 ENDS = ("low", "high")
 FADES = {
     "boredom.time_constant": "boredom.weight",
@@ -58,7 +59,7 @@ class World:
         identifiable: whether the log identifies the parameter; otherwise the interval is what it leaves open.
     """
 
-    topics: str
+    topics: Topics
     parameter: str
     end: str = ""
     value: float | None = None

@@ -13,7 +13,7 @@ from sklearn.inspection import permutation_importance  # type: ignore[import-unt
 from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped, unused-ignore]
 from sklearn.model_selection import GroupKFold  # type: ignore[import-untyped, unused-ignore]
 
-from lerl.envs.config import SimulatorConfig
+from lerl.envs.config import SimulatorConfig, Topics
 from lerl.envs.fitting.dynamics import (
     Halves,
     ParameterEstimate,
@@ -139,7 +139,7 @@ class Log:
 
 
 def measure(
-    folder: Path, *, topics: str, seed: int, users: int, report: Callable[[str], object]
+    folder: Path, *, topics: Topics, seed: int, users: int, report: Callable[[str], object]
 ) -> tuple[Fidelity, dict[str, Any]]:
     """Fit on training users, simulate held-out users, and compare.
 
@@ -207,7 +207,7 @@ class _Lives:
     def __init__(
         self,
         people: Population,
-        topics: str,
+        topics: Topics,
         owners: NDArray[np.int64],
         exposure: Exposure,
         before: Sequences,
