@@ -235,7 +235,7 @@ def _left_out(config: Config) -> list[str]:
     return [f"left out: {label} ({why})" for label, why in said.items() if why]
 
 
-def _worlds(config: Config, fitted: Mapping[str, FittedDynamics]) -> tuple[list[World], list[str]]:
+def _worlds(config: Config, fitted: Mapping[Topics, FittedDynamics]) -> tuple[list[World], list[str]]:
     """All worlds beside the one as judged, and notes on those that would be the same as another."""
     worlds, notes = [], {}
     for topics in TOPICS:
@@ -256,7 +256,7 @@ def _worlds(config: Config, fitted: Mapping[str, FittedDynamics]) -> tuple[list[
     return worlds, list(notes.values())
 
 
-def _digest(runs: Sequence[_Run], fitted: Mapping[str, FittedDynamics]) -> str:
+def _digest(runs: Sequence[_Run], fitted: Mapping[Topics, FittedDynamics]) -> str:
     """Of all that the sessions of the worlds depend on."""
     found = hashlib.blake2b(digest_size=6)
     found.update(json.dumps([lerl.__version__, *(asdict(fitted[topics]) for topics in TOPICS)]).encode())
@@ -271,7 +271,7 @@ def _table(kept: Path, world: World, run: _Run) -> Path:
 
 
 def _play(
-    runs: Sequence[_Run], worlds: Sequence[World], fitted: Mapping[str, FittedDynamics], kept: Path, progress: Progress
+    runs: Sequence[_Run], worlds: Sequence[World], fitted: Mapping[Topics, FittedDynamics], kept: Path, progress: Progress
 ) -> None:
     """Play what is not kept yet."""
     missing = [(run, world) for run in runs for world in worlds if not _table(kept, world, run).is_file()]
