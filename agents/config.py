@@ -1,41 +1,40 @@
-"""Settings of item policies and of what trains them."""
+"""Settings of item policies and of their training."""
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import field
+from typing import Annotated, ClassVar, Literal
 
-from lerl.envs.checks import within
+from pydantic import Field
+
+from lerl.envs.checks import Real, Share, Whole, settings
+
+LogStd = Annotated[Real, Field(ge=-20, le=2)]
 
 
-@dataclass(frozen=True)
+@settings(frozen=True)
 class OffPolicyConfig:
-    """What only learners with a replay buffer need: sac, td3, ddpg, hac, dqn, dnair, sac4ir and slateq.
+    """What only learners with a replay buffer read: sac, td3, ddpg, hac, dqn, dnair, sac4ir and slateq.
 
     Args:
-        buffer: user-steps that are remembered, at 8 bytes per number of an observation (some hundreds; a 24th of the
-            items more for learners that choose by number).
+        buffer: user-steps that the replay buffer holds, at 8 bytes per number of an observation (some hundreds; a 24th
+            of the items more for learners that choose by number).
         learning_starts: user-steps of random actions before learning, at most a tenth of train.steps.
         gradient_steps: per step of the users side by side.
         noise: standard deviation of the exploration of td3, ddpg and hac, in log-odds of item scores.
-        epsilon: share of the items that dqn, dnair and slateq show in training that are random among the eligible, in
-            [0, 1].
+        epsilon: share of the items that dqn, dnair and slateq show in training that are random among the eligible.
     """
 
-    buffer: int = 50_000
-    learning_starts: int = 512
-    gradient_steps: int = 8
-    noise: float = 0.5
-    epsilon: float = 0.1
+    SECTION: ClassVar[str] = "train.off_policy"
 
-    def __post_init__(self) -> None:
-        within("train.off_policy", 1, buffer=self.buffer, gradient_steps=self.gradient_steps)
-        within("train.off_policy", 0, learning_starts=self.learning_starts, noise=self.noise)
-        if not 0 <= self.epsilon <= 1:
-            raise ValueError(f"train.off_policy.epsilon must be in [0, 1], given {self.epsilon}")
+    buffer: Annotated[Whole, Field(ge=1, le=10_000_000)] = 50_000
+    learning_starts: Annotated[Whole, Field(ge=0, le=10_000_000_000)] = 512
+    gradient_steps: Annotated[Whole, Field(ge=1, le=1_000)] = 8
+    noise: Annotated[Real, Field(ge=0, le=100)] = 0.5
+    epsilon: Share = 0.1
 
 
-@dataclass(frozen=True)
+@settings(frozen=True)
 class TrainConfig:
-    """How item policies learn (Stable-Baselines3); a key that a learner has no use for is not read by it.
+    """How item policies learn (Stable-Baselines3); a learner ignores the keys that it has no use for.
 
     Args:
         steps: user-steps per learned agent; 0 leaves policies, and planners that learn, as they start.
@@ -43,12 +42,11 @@ class TrainConfig:
         rollout: steps of each user between updates of ppo, maskable_ppo, a2c and pg.
         batch_size: user-steps per gradient step, a whole rollout when that is less; a2c and pg take the whole.
         epochs: passes over each rollout, by ppo and maskable_ppo.
-        learning_rate: the optimiser's, falling linearly to 0; sasrec's stays.
+        learning_rate: of the optimizer, falling linearly to 0; constant for sasrec.
         gamma: discount per step, in [0, 1).
-        gae_lambda: of generalised advantage estimation, in [0, 1].
-        clip_range: of PPO's ratio.
-        hidden: width of the two hidden layers of actor and critic, of what gru and transformer make of a history, and
-            of sasrec.
+        gae_lambda: of generalized advantage estimation.
+        clip_range: of PPO's ratio, above 0.
+        hidden: width of the two hidden layers of actor and critic, of the encoders gru and transformer, and of sasrec.
         encoder: what policies see: "categories", features of categories and session; "gru" or "transformer", beside
             them a network over the last items with the feedback on each.
         history: how many last items gru and transformer read.
@@ -59,60 +57,49 @@ class TrainConfig:
         start: "taste" for an actor that starts from the taste estimated from history and learns the correction,
             "nothing" for one that starts from zero.
         evaluations: points of the learning curve after its start.
-        checkpoint: seconds between two checkpoints, from which an interrupted training goes on; longer where writing
+        checkpoint: seconds between two checkpoints, from which an interrupted training continues; longer where writing
             them would cost more than a twentieth of the time.
-        validation: sessions of training users behind each point, and behind each weight tried for +mmr rows.
+        validation: sessions of training users behind each point, and behind each weight tried for agents ending in
+            +mmr.
         device: where networks are, "cpu" or "cuda" (a GPU); the users are simulated on the CPU.
         off_policy: learners with a replay buffer.
     """
 
-    steps: int = 400_000
-    users: int = 256
-    rollout: int = 8
-    batch_size: int = 512
-    epochs: int = 4
-    learning_rate: float = 1e-3
-    gamma: float = 0.9
-    gae_lambda: float = 0.95
-    clip_range: float = 0.2
-    hidden: int = 64
-    encoder: str = "categories"
-    history: int = 24
-    log_std: float = -1.5
-    last_log_std: float = -3.0
-    start: str = "taste"
-    evaluations: int = 8
-    checkpoint: float = 60.0
-    validation: int = 200
-    device: str = "cpu"
+    SECTION: ClassVar[str] = "train"
+
+    steps: Annotated[Whole, Field(ge=0, le=10_000_000_000)] = 400_000
+    users: Annotated[Whole, Field(ge=1, le=100_000)] = 256
+    rollout: Annotated[Whole, Field(ge=1, le=10_000)] = 8
+    batch_size: Annotated[Whole, Field(ge=2, le=1_000_000)] = 512
+    epochs: Annotated[Whole, Field(ge=1, le=1_000)] = 4
+    learning_rate: Share = 1e-3
+    gamma: Share = 0.9
+    gae_lambda: Share = 0.95
+    clip_range: Annotated[Real, Field(ge=0)] = 0.2
+    hidden: Annotated[Whole, Field(ge=1, le=4_096)] = 64
+    encoder: Literal["categories", "gru", "transformer"] = "categories"
+    history: Annotated[Whole, Field(ge=1, le=1_000)] = 24
+    log_std: LogStd = -1.5
+    last_log_std: LogStd = -3.0
+    start: Literal["taste", "nothing"] = "taste"
+    evaluations: Annotated[Whole, Field(ge=1, le=1_000)] = 8
+    checkpoint: Annotated[Real, Field(ge=0, le=1_000_000)] = 60.0
+    validation: Annotated[Whole, Field(ge=1, le=1_000_000)] = 200
+    device: Literal["cpu", "cuda"] = "cpu"
     off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
 
     def __post_init__(self) -> None:
-        if self.start not in ("taste", "nothing"):
-            raise ValueError(f"train.start must be 'taste' or 'nothing', given {self.start!r}")
-        if self.device not in ("cpu", "cuda"):
-            raise ValueError(f"train.device must be 'cpu' or 'cuda', given {self.device!r}")
-        if self.encoder not in ("categories", "gru", "transformer"):
-            raise ValueError(f"train.encoder must be 'categories', 'gru' or 'transformer', given {self.encoder!r}")
-        within("train", 0, checkpoint=self.checkpoint, steps=self.steps, learning_rate=self.learning_rate)
-        within("train", 1, users=self.users, rollout=self.rollout, epochs=self.epochs, hidden=self.hidden)
-        within("train", 2, batch_size=self.batch_size)
-        within("train", 1, evaluations=self.evaluations, validation=self.validation, history=self.history)
-        if self.users * self.rollout < 2:
+        if self.gamma == 1:
+            raise ValueError("train.gamma must be below 1, given 1")
+        if self.clip_range == 0:
+            raise ValueError("train.clip_range must be above 0, given 0")
+        together = self.users * self.rollout
+        if together < 2:
             raise ValueError(
                 f"train.users must be at least 2 where train.rollout is 1, given {self.users}; or give a longer rollout"
             )
-        if self.users * self.rollout > self.batch_size and self.users * self.rollout % self.batch_size:
+        if together > self.batch_size and together % self.batch_size:
             raise ValueError(
-                f"train.batch_size must divide train.users * train.rollout ({self.users * self.rollout}) or be larger, "
+                f"train.batch_size must divide train.users * train.rollout ({together}) or be larger, "
                 f"given {self.batch_size}"
             )
-        if not 0 <= self.gamma < 1:
-            raise ValueError(f"train.gamma must be at least 0 and below 1, given {self.gamma}")
-        if not 0 <= self.gae_lambda <= 1:
-            raise ValueError(f"train.gae_lambda must be in [0, 1], given {self.gae_lambda}")
-        if not 0 < self.clip_range < math.inf:
-            raise ValueError(f"train.clip_range must be above 0, given {self.clip_range}")
-        for name in ("log_std", "last_log_std"):
-            if not -20 <= getattr(self, name) <= 2:
-                raise ValueError(f"train.{name} must be in [-20, 2], given {getattr(self, name)}")

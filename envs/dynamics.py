@@ -1,90 +1,132 @@
-"""What happens inside a user: drift, boredom, fatigue, satisfaction and patience.
+"""What happens inside users: drift, boredom, fatigue, moods, satisfaction and patience.
 
-Each mechanism is a frozen dataclass that holds its strengths and one compiled function that moves its part of the state
-one step, in place, for B users; the simulator calls these functions one after another, in one piece of compiled code. A
-mechanism that is switched off leaves its part as it was at the session's start.
-
-The default strengths are assumptions, made so that a session of 100 slates has something to plan for. Real logs show
-smaller effects: with taste removed, the share of one category among the last ten views going from 0 to 1 moves a
-MovieLens-1M rating by -0.03 stars and the long-view rate of KuaiRand by -0.017 (base rate 0.348); views in the last 30
-minutes move it by -0.032. Neither log can identify when people leave.
+`config` holds the formula and the source of each mechanism. Here is one compiled function for each that moves its part
+of the state one step, in place, for B users; the simulator calls them one after another, in one piece of compiled code.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from lerl.envs import draws
-from lerl.envs.checks import check_range, check_types
+from lerl.envs.config import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction, Similarity, SimulatorConfig
 
 Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
-
-LARGEST = 1e6
-"""The most of a strength that is multiplied and summed up: beyond it single precision would overflow."""
 
 
-@dataclass(frozen=True)
-class Drift:
-    """Taste wanders around a slow anchor, follows what was clicked, and now and then shifts for good.
+class DriftRates(NamedTuple):
+    """Strengths of `Drift`."""
 
-    With n = |anchor|, c the mean unit vector of the clicked items and z standard normal in d dimensions:
+    enabled: bool
+    revert: float
+    pull: float
+    noise: float
+    shift_probability: float
+    shift_size: float
 
-        taste  <- n * unit(taste + revert * (anchor - taste) + pull * n * c + noise * n * z / sqrt(d))
-        anchor <- n * unit((1 - shift_size) * anchor + shift_size * n * unit(another user's taste))
 
-    The anchor moves, before the taste does, in a step with chance shift_probability; the other user is a training user.
-    Only the direction moves; how much a user likes things at all stays. The source of the drifting direction is the
-    interest evolution of RecSim (Ie et al., 2019, section 5.2); the anchor and the shifts are ours.
+class BoredomRates(NamedTuple):
+    """Strengths of `Boredom`: log-odds per unit, and what is kept of boredom from one step to the next."""
 
-    Args:
-        enabled: whether tastes move at all.
-        revert: pull back to the anchor per step, in [0, 1].
-        pull: pull towards what was clicked per step, in [0, 1].
-        noise: size of the random move per step, as a share of the taste's length, in [0, 1e6].
-        shift_probability: chance per step that the anchor itself moves, in [0, 1].
-        shift_size: how far it then moves, 0 not at all, 1 all the way.
-    """
+    enabled: bool
+    weight: float
+    keep: float
 
-    enabled: bool = True
-    revert: float = 0.05
-    pull: float = 0.02
-    noise: float = 0.1
-    shift_probability: float = 0.02
-    shift_size: float = 0.5
 
-    def __post_init__(self) -> None:
-        check_types(self)
-        for name in ("revert", "pull", "shift_probability", "shift_size"):
-            check_range(self, name, 0.0, 1.0)
-        check_range(self, "noise", 0.0, LARGEST)
+class FatigueRates(NamedTuple):
+    """Strengths of `Fatigue`: log-odds at full fatigue, and the share of the way to it per step."""
 
-    @property
-    def strengths(self) -> tuple[bool, float, float, float, float, float]:
-        """Whether tastes move, and the rest in order."""
-        sizes = map(float, (self.revert, self.pull, self.noise, self.shift_probability, self.shift_size))
-        return (bool(self.enabled), *sizes)  # type: ignore[return-value]
+    enabled: bool
+    weight: float
+    share: float
 
-    def move(
-        self,
-        taste: Floats,
-        anchor: Floats,
-        slates: Ints,
-        clicks: Floats,
-        item_units: Floats,
-        user_units: Floats,
-        streams: NDArray[np.uint64],
-    ) -> None:
-        """Move taste (B, d) and anchor (B, d) after slates (B, k) with clicks (B, k).
 
-        item_units (I, d) and user_units (U, d) hold directions of length 1; streams (B, 3) the draws' keys for shift,
-        shift target and noise.
-        """
-        if self.enabled:
-            drift(taste, anchor, slates, clicks, item_units, user_units, streams, *self.strengths[1:])
+class MoodRates(NamedTuple):
+    """Strengths of `Mood`: what is kept of a mood, and the standard deviation of what is added per step."""
+
+    enabled: bool
+    keep: float
+    spread: float
+
+
+class SatisfactionRates(NamedTuple):
+    """Strengths of `Satisfaction`: the share of the newest slate."""
+
+    enabled: bool
+    rate: float
+
+
+class Directions(NamedTuple):
+    """Vectors of length 1: of items (I, d), and of the training users (U, d) that tastes shift to."""
+
+    items: Floats
+    users: Floats
+
+
+class Rates(NamedTuple):
+    """The strengths of all mechanisms, per step, as compiled code takes them; similarity is a weight."""
+
+    drift: DriftRates
+    boredom: BoredomRates
+    fatigue: FatigueRates
+    mood: MoodRates
+    satisfaction: SatisfactionRates
+    similarity: float
+
+
+def rates(config: SimulatorConfig) -> Rates:
+    """The strengths of a configuration."""
+    return Rates(
+        _drift_rates(config.drift),
+        _boredom_rates(config.boredom),
+        _fatigue_rates(config.fatigue),
+        _mood_rates(config.mood),
+        _satisfaction_rates(config.satisfaction),
+        _similarity_rate(config.similarity),
+    )
+
+
+def _drift_rates(drift: Drift) -> DriftRates:
+    return DriftRates(drift.enabled, drift.revert, drift.pull, drift.noise, drift.shift_probability, drift.shift_size)
+
+
+def _boredom_rates(boredom: Boredom) -> BoredomRates:
+    return BoredomRates(boredom.enabled, boredom.weight, math.exp(-1.0 / boredom.time_constant))
+
+
+def _fatigue_rates(fatigue: Fatigue) -> FatigueRates:
+    return FatigueRates(fatigue.enabled, fatigue.weight, 1.0 - math.exp(-1.0 / fatigue.time_constant))
+
+
+def _mood_rates(mood: Mood) -> MoodRates:
+    keep = math.exp(-1.0 / mood.time_constant)
+    return MoodRates(mood.enabled and mood.spread > 0, keep, mood.spread * math.sqrt(1.0 - keep * keep))
+
+
+def _satisfaction_rates(satisfaction: Satisfaction) -> SatisfactionRates:
+    return SatisfactionRates(satisfaction.enabled, satisfaction.rate)
+
+
+def _similarity_rate(similarity: Similarity) -> float:
+    return similarity.weight
+
+
+def draw_moods(mood: Mood, streams: NDArray[np.uint64]) -> Floats:
+    """Moods (B,) of new sessions, from streams (B,) of draws."""
+    drawn = np.zeros(len(streams), np.float32)
+    if mood.enabled and mood.spread:
+        sway(drawn, streams, 1, 0.0, mood.spread)
+    return drawn
+
+
+def draw_patience(patience: Patience, seeds: NDArray[np.uint64], sessions: NDArray[np.int64]) -> Floats:
+    """Patience (B,) of new sessions, above 0."""
+    if not patience.enabled:
+        return np.ones(len(seeds), np.float32)
+    return _patience(seeds, sessions, patience.spread)
 
 
 @njit(cache=True)
@@ -122,19 +164,24 @@ def _rescale(vector: Floats, now: float, length: float) -> None:
 
 
 @njit(cache=True)
-def drift(  # type: ignore[no-untyped-def]
-    taste, anchor, slates, clicks, item_units, user_units, streams, revert, pull, noise, shift_probability, shift_size
-):
+def drift(taste, anchor, slates, clicks, directions, streams, rates):  # type: ignore[no-untyped-def]
+    """Move taste (B, d) and anchor (B, d) after slates (B, k) with clicks (B, k).
+
+    `directions` hold unit vectors of items (I, d) and users (U, d); streams (B, 3) are those of the shift, of the user
+    shifted to, and of the noise.
+    """
     users, dim = taste.shape
     wander = np.zeros(dim)
     towards = np.empty(dim)
     lengths = _lengths(anchor)
     for b in range(users):
         length = lengths[b]
-        if draws.uniform(streams[b, 0], 0) < shift_probability:
-            other = int(draws.uniform(streams[b, 1], 0) * user_units.shape[0])
+        if draws.uniform(streams[b, 0], 0) < rates.shift_probability:
+            other = int(draws.uniform(streams[b, 1], 0) * directions.users.shape[0])
             for j in range(dim):
-                anchor[b, j] = (1.0 - shift_size) * anchor[b, j] + shift_size * length * user_units[other, j]
+                anchor[b, j] = (1.0 - rates.shift_size) * anchor[b, j] + rates.shift_size * length * directions.users[
+                    other, j
+                ]
             _rescale(anchor[b], _length(anchor[b]), length)
         clicked = 0.0
         towards[:] = 0.0
@@ -142,54 +189,18 @@ def drift(  # type: ignore[no-untyped-def]
             if slates[b, s] >= 0 and clicks[b, s] > 0.5:
                 clicked += 1.0
                 for j in range(dim):
-                    towards[j] += item_units[slates[b, s], j]
+                    towards[j] += directions.items[slates[b, s], j]
         if clicked > 0.0:
             for j in range(dim):
-                towards[j] *= pull * length / clicked
-        spread = noise * length / math.sqrt(dim)
+                towards[j] *= rates.pull * length / clicked
+        spread = rates.noise * length / math.sqrt(dim)
         if spread > 0.0:
             draws.normals(streams[b, 2], wander)
         for j in range(dim):
-            taste[b, j] += revert * (anchor[b, j] - taste[b, j]) + towards[j] + spread * wander[j]
+            taste[b, j] += rates.revert * (anchor[b, j] - taste[b, j]) + towards[j] + spread * wander[j]
     moved = _lengths(taste)
     for b in range(users):
         _rescale(taste[b], moved[b], lengths[b])
-
-
-@dataclass(frozen=True)
-class Boredom:
-    """A topic bores the more, the more of it was shown lately.
-
-        boredom[k] <- keep * (boredom[k] + share of the slate's slots in topic k),  keep = exp(-1 / time_constant)
-        an item's log-odds of a click fall by weight * (mean boredom of its topics)
-
-    This is the satiation of rebounding bandits (Leqi, Kilinc-Karzan, Lipton and Montgomery, NeurIPS 2021, eq. 1) on the
-    log-odds scale. An item of several topics counts fully in each.
-
-    Args:
-        enabled: whether anything bores.
-        weight: log-odds per unit of boredom, at least 0; one unit is one whole slate of the topic, just shown.
-        time_constant: steps in which boredom fades to 1/e, above 0.
-    """
-
-    enabled: bool = True
-    weight: float = 1.0
-    time_constant: float = 8.0
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, "weight", 0.0)
-        check_range(self, "time_constant", 1e-9)
-
-    @property
-    def strengths(self) -> tuple[bool, float, float]:
-        """Whether anything bores, weight and keep."""
-        return bool(self.enabled), float(self.weight), math.exp(-1.0 / self.time_constant)
-
-    def fill(self, boredom: Floats, slates: Ints, topics: Ints) -> None:
-        """Move boredom (B, K) after slates (B, k); topics (I, M) lists each item's topics, -1 as padding."""
-        if self.enabled:
-            bore(boredom, slates, topics, self.strengths[2])
 
 
 @njit(cache=True)
@@ -207,121 +218,16 @@ def bore(boredom, slates, topics, keep):  # type: ignore[no-untyped-def]
             boredom[b, k] *= keep
 
 
-@dataclass(frozen=True)
-class Fatigue:
-    """A long session tires, whatever is shown.
-
-        fatigue <- fatigue + (1 - fatigue) * (1 - exp(-1 / time_constant)), in [0, 1]
-        every item's log-odds of a click fall by weight * fatigue
-
-    The form is ours: a saturating leaky count of steps.
-
-    Args:
-        enabled: whether sessions tire.
-        weight: log-odds at full fatigue, at least -20; below 0 people warm up instead.
-        time_constant: steps in which fatigue reaches 1 - 1/e, above 0.
-    """
-
-    enabled: bool = True
-    weight: float = 0.4
-    time_constant: float = 30.0
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, "weight", -20.0)
-        check_range(self, "time_constant", 1e-9)
-
-    @property
-    def strengths(self) -> tuple[bool, float, float]:
-        """Whether sessions tire, weight and the share of the way to full fatigue per step."""
-        return bool(self.enabled), float(self.weight), 1.0 - math.exp(-1.0 / self.time_constant)
-
-    def rise(self, fatigue: Floats) -> None:
-        """Move fatigue (B,) one step."""
-        if self.enabled:
-            rise(fatigue, self.strengths[2])
-
-
 @njit(cache=True)
 def rise(fatigue, share):  # type: ignore[no-untyped-def]
     for b in range(len(fatigue)):
         fatigue[b] += (np.float32(1.0) - fatigue[b]) * np.float32(share)
 
 
-@dataclass(frozen=True)
-class Mood:
-    """What comes and goes without any reason that a recommender could see.
-
-        mood <- keep * mood + spread * sqrt(1 - keep^2) * z,  keep = exp(-1 / time_constant),  z standard normal
-        every item's log-odds of a click rise by mood
-
-    A stationary first-order autoregression, begun with a draw of its own. The form is ours; the feedback of
-    neighbouring interactions in real logs hangs together more than tastes and items explain.
-
-    Args:
-        enabled: whether there are moods.
-        spread: standard deviation of the mood, log-odds, in [0, 1e6]; 0 for none.
-        time_constant: steps in which a mood fades to 1/e, above 0.
-    """
-
-    enabled: bool = True
-    spread: float = 0.0
-    time_constant: float = 5.0
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, "spread", 0.0, LARGEST)
-        check_range(self, "time_constant", 1e-9)
-
-    @property
-    def strengths(self) -> tuple[bool, float, float]:
-        """Whether there are moods, keep and the size of a step's draw."""
-        keep = math.exp(-1.0 / self.time_constant)
-        return bool(self.enabled and self.spread), keep, self.spread * math.sqrt(1.0 - keep * keep)
-
-    def draw(self, streams: NDArray[np.uint64]) -> Floats:
-        """Moods (B,) of new sessions, from streams (B,)."""
-        mood = np.zeros(len(streams), np.float32)
-        if self.enabled and self.spread:
-            sway(mood, streams, 1, 0.0, float(self.spread))
-        return mood
-
-    def move(self, mood: Floats, streams: NDArray[np.uint64]) -> None:
-        """Move mood (B,) one step, with streams (B,) of draws."""
-        if self.enabled and self.spread:
-            sway(mood, streams, 0, *self.strengths[1:])
-
-
 @njit(cache=True)
 def sway(mood, streams, draw, keep, spread):  # type: ignore[no-untyped-def]
     for b in range(len(mood)):
         mood[b] = keep * mood[b] + spread * draws.normal(streams[b], draw)
-
-
-@dataclass(frozen=True)
-class Similarity:
-    """Items of one slate that are alike take clicks from each other.
-
-        chance of a click <- max(chance - weight * mean over the slate's items of the cosine to them, 0), at most 1
-
-    The mean is over all items shown in the slate, the item itself among them (cosine 1), as in the KuaiSim variant of
-    the LERL experiments (arXiv 2601.19585), whose weight is 0.2; cosines are between true item vectors. It is what is
-    left after boredom and fatigue that is lowered.
-
-    Args:
-        weight: what a slate of copies would cost, in chance of a click, in [0, 1]; 0 for nothing.
-    """
-
-    weight: float = 0.0
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, "weight", 0.0, 1.0)
-
-    @property
-    def strengths(self) -> tuple[float]:
-        """The weight."""
-        return (float(self.weight),)
 
 
 @njit(cache=True)
@@ -340,69 +246,10 @@ def resemble(chance, slates, item_units, weight):  # type: ignore[no-untyped-def
                 chance[b, s] = min(max(chance[b, s] - weight * total / shown, 0.0), 1.0)
 
 
-@dataclass(frozen=True)
-class Satisfaction:
-    """A leaky average of what was felt; what is felt is the mean chance of a click over the slate, empty slots 0.
-
-        satisfaction <- satisfaction + rate * (felt - satisfaction), in [0, 1]
-
-    After the satisfaction state of RecSim's long-term satisfaction environment (Ie et al., 2019), without its noise.
-
-    Args:
-        enabled: whether satisfaction follows what is shown.
-        rate: share of the newest slate, in [0, 1].
-        initial: satisfaction at the session's start, in [0, 1].
-    """
-
-    enabled: bool = True
-    rate: float = 0.2
-    initial: float = 0.6
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, "rate", 0.0, 1.0)
-        check_range(self, "initial", 0.0, 1.0)
-
-    @property
-    def strengths(self) -> tuple[bool, float]:
-        """Whether satisfaction follows, and the rate."""
-        return bool(self.enabled), float(self.rate)
-
-    def follow(self, satisfaction: Floats, felt: NDArray[np.float64]) -> None:
-        """Move satisfaction (B,) after felt (B,) in [0, 1]."""
-        if self.enabled:
-            follow(satisfaction, felt, self.strengths[1])
-
-
 @njit(cache=True)
 def follow(satisfaction, felt, rate):  # type: ignore[no-untyped-def]
     for b in range(len(satisfaction)):
         satisfaction[b] += np.float32(rate) * (np.float32(felt[b]) - satisfaction[b])
-
-
-@dataclass(frozen=True)
-class Patience:
-    """Some people stay longer than others: patience = exp(spread * z), z standard normal, drawn per session.
-
-    The chance of leaving at a step is divided by it. The log-normal form is ours.
-
-    Args:
-        enabled: whether people differ; otherwise everybody has patience 1.
-        spread: standard deviation of log patience, in [0, 10]; beyond it single precision knows patience 0.
-    """
-
-    enabled: bool = True
-    spread: float = 0.3
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, "spread", 0.0, 10.0)
-
-    def draw(self, seeds: NDArray[np.uint64], sessions: NDArray[np.int64]) -> Floats:
-        """Patience (B,) of new sessions, above 0."""
-        if not self.enabled:
-            return np.ones(len(seeds), np.float32)
-        return _patience(seeds, sessions, self.spread)
 
 
 @njit(cache=True)

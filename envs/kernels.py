@@ -1,24 +1,82 @@
 """The simulator's compiled loops: each one step of what happens to users, in plain loops over arrays."""
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 from lerl.envs import draws, dynamics
+from lerl.envs.dynamics import Directions, Floats
+
+Ints = NDArray[np.int32]
 
 # By how much harder (negative: easier) "at least 2, 3 and 5 stars" is than "at least 4", in log-odds, to one decimal
 # from the star shares of MovieLens-1M: of the ratings, 94 % have at least 2 stars, 83 % 3, 57 % 4, and 22 % have 5.
 STAR_STEPS = (-2.5, -1.3, 1.5)
 
-
 CLICK_FROM = 0.75  # four stars; also true of a click, which is 1
-
 
 NO_ITEM, NO_STEP = 1, 2  # why slates cannot be shown
 
 
-NO_KINDS = np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros((0, 0), np.float32)
+class KindArrays(NamedTuple):
+    """Kinds of feedback beside the click, J of them; see `Kinds`.
+
+    Attributes:
+        weights: (J + 1,), the click's first; (0,) where clicks or ratings are all that counts.
+        slopes: (J,). offsets: (J, I).
+    """
+
+    weights: Floats
+    slopes: Floats
+    offsets: Floats
+
+
+class World(NamedTuple):
+    """What is the same for all users: the categories (I, M) and the topics (I, M) of items, -1 as padding, and more."""
+
+    groups: Ints
+    topics: Ints
+    directions: Directions
+    kinds: KindArrays
+
+
+class Users(NamedTuple):
+    """The arrays of a `State` that a slate moves, in place."""
+
+    steps: Ints
+    shown: Ints
+    feedback: Floats
+    exposure: Ints
+    liked: Floats
+    anchor: Floats
+    boredom: Floats
+    fatigue: Floats
+    mood: Floats
+    satisfaction: Floats
+
+
+class Sessions(NamedTuple):
+    """The arrays of a `State` that a new session begins with."""
+
+    seed: NDArray[np.uint64]
+    session: NDArray[np.int64]
+    steps: Ints
+    user: NDArray[np.int64]
+    active: NDArray[np.bool_]
+    boredom: Floats
+    fatigue: Floats
+    satisfaction: Floats
+    spent: Floats
+    shown: Ints
+    feedback: Floats
+    exposure: Ints
+    liked: Floats
+
+
+NO_KINDS = KindArrays(np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
 for _none in NO_KINDS:
     _none.setflags(write=False)  # compiled code takes read-only arrays for another type
 
@@ -32,18 +90,17 @@ def draw_users(seeds, sessions, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def clear(  # type: ignore[no-untyped-def]
-    rows, seeds, sessions, users, seed, session, steps, user, active, boredom, fatigue, satisfaction, spent, shown,
-    feedback, exposure, liked, k, content,
-):  # fmt: skip
-    """Fresh sessions in rows (n,) of all the other arrays; beyond its steps a row is fresh already."""
+def clear(rows, seeds, sessions, users, state, slate_size, satisfaction):  # type: ignore[no-untyped-def]
+    """Fresh sessions in rows (n,) of the arrays of a state, a plain tuple; beyond its steps a row is fresh already."""
+    state = Sessions(*state)
     for n in range(len(rows)):
         b = rows[n]
-        seed[b], session[b], user[b], active[b] = seeds[n], sessions[n], users[n], True
-        boredom[b], fatigue[b], satisfaction[b], spent[b] = 0.0, 0.0, content, 0.0
-        shown[b, : steps[b] * k], feedback[b, : steps[b] * k] = -1, -1.0
-        exposure[b], liked[b] = 0, 0.0
-        steps[b] = 0
+        state.seed[b], state.session[b], state.user[b], state.active[b] = seeds[n], sessions[n], users[n], True
+        state.boredom[b], state.fatigue[b], state.satisfaction[b], state.spent[b] = 0.0, 0.0, satisfaction, 0.0
+        state.shown[b, : state.steps[b] * slate_size] = -1
+        state.feedback[b, : state.steps[b] * slate_size] = -1.0
+        state.exposure[b], state.liked[b] = 0, 0.0
+        state.steps[b] = 0
 
 
 @njit(cache=True)
@@ -81,35 +138,63 @@ def begin_step(given, seeds, sessions, steps, shown, items, max_steps, repeats):
     return slates, streams(seeds, sessions, steps), wrong
 
 
+def plain(given: Any) -> Any:
+    """Named tuples as plain ones, with which compiled code is called a third faster; it names them anew."""
+    return tuple(map(plain, given)) if isinstance(given, tuple) else given
+
+
 @njit(cache=True)
-def live(  # type: ignore[no-untyped-def]
-    slates, chance, keys, steps, shown, log, exposure, liked, taste, anchor, boredom, fatigue, mood, satisfaction,
-    groups, topics, item_units, user_units, kinds, rating, strengths,
-):  # fmt: skip
-    """What slates do to users: feedback (B, k) float32 and reward (B,); chance and the users' state move in place."""
-    drift, bored, tired, swayed, content, alike = strengths
-    apply_boredom(chance, slates, topics, boredom, fatigue, mood, bored[1], tired[1])
-    if alike[0]:
-        dynamics.resemble(chance, slates, item_units, alike[0])
+def _world(given):  # type: ignore[no-untyped-def]
+    groups, topics, directions, kinds = given
+    return World(groups, topics, Directions(*directions), KindArrays(*kinds))
+
+
+@njit(cache=True)
+def _rates(given):  # type: ignore[no-untyped-def]
+    drift, boredom, fatigue, mood, satisfaction, similarity = given
+    return dynamics.Rates(
+        dynamics.DriftRates(*drift),
+        dynamics.BoredomRates(*boredom),
+        dynamics.FatigueRates(*fatigue),
+        dynamics.MoodRates(*mood),
+        dynamics.SatisfactionRates(*satisfaction),
+        similarity,
+    )
+
+
+@njit(cache=True)
+def live(slates, chance, keys, taste, users, world, rating, rates):  # type: ignore[no-untyped-def]
+    """What slates do to users: feedback (B, k) float32 and reward (B,).
+
+    Args:
+        slates: (B, k). chance: (B, k) before boredom, moved in place. keys: (B, purposes) of the draws.
+        taste: (B, d), moved in place where it drifts.
+        users: `Users`, moved in place. world: `World`. rating: whether feedback is stars. rates: `dynamics.Rates`.
+            All three as plain tuples, see `plain`.
+    """
+    users, world, rates = Users(*users), _world(world), _rates(rates)
+    boredom, fatigue = rates.boredom, rates.fatigue
+    apply_boredom(
+        chance, slates, world.topics, users.boredom, users.fatigue, users.mood, boredom.weight, fatigue.weight
+    )
+    if rates.similarity:
+        dynamics.resemble(chance, slates, world.directions.items, rates.similarity)
     feedback = _react(slates, chance, keys[:, draws.CLICK], rating)
     clicks = (feedback >= CLICK_FROM).astype(np.float32)
-    weights, slopes, offsets = kinds
-    if len(weights):
-        _add_kinds(feedback, slates, chance, keys[:, draws.KIND], weights, slopes, offsets)
-    _record(slates, feedback, groups, steps, shown, log, exposure, liked)
-    if content[0]:
-        dynamics.follow(satisfaction, _row_means(chance), content[1])
-    if drift[0]:
-        dynamics.drift(
-            taste, anchor, slates, clicks, item_units, user_units, keys[:, draws.SHIFT : draws.DRIFT + 1],
-            drift[1], drift[2], drift[3], drift[4], drift[5],
-        )  # fmt: skip
-    if bored[0]:
-        dynamics.bore(boredom, slates, topics, bored[2])
-    if tired[0]:
-        dynamics.rise(fatigue, tired[2])
-    if swayed[0]:
-        dynamics.sway(mood, keys[:, draws.MOOD], 0, swayed[1], swayed[2])
+    if len(world.kinds.weights):
+        _add_kinds(feedback, slates, chance, keys[:, draws.KIND], world.kinds)
+    _record(slates, feedback, world.groups, users)
+    if rates.satisfaction.enabled:
+        dynamics.follow(users.satisfaction, _row_means(chance), rates.satisfaction.rate)
+    if rates.drift.enabled:
+        moves = keys[:, draws.SHIFT : draws.DRIFT + 1]
+        dynamics.drift(taste, users.anchor, slates, clicks, world.directions, moves, rates.drift)
+    if boredom.enabled:
+        dynamics.bore(users.boredom, slates, world.topics, boredom.keep)
+    if fatigue.enabled:
+        dynamics.rise(users.fatigue, fatigue.share)
+    if rates.mood.enabled:
+        dynamics.sway(users.mood, keys[:, draws.MOOD], 0, rates.mood.keep, rates.mood.spread)
     return feedback, _rewards(feedback)
 
 
@@ -194,9 +279,9 @@ def _react(slates, chance, keys, rating):  # type: ignore[no-untyped-def]
                 continue
             p = min(max(chance[b, s], 1e-9), 1.0 - 1e-9)
             drawn = min(max(drawn, 1e-12), 1.0 - 1e-12)
-            predicted_ctr = math.log(p / (1.0 - p)) - math.log(drawn / (1.0 - drawn))
-            stars = 0.25 * (predicted_ctr > STAR_STEPS[0]) + 0.25 * (predicted_ctr > STAR_STEPS[1])
-            feedback[b, s] = stars + 0.25 * (predicted_ctr > 0.0) + 0.25 * (predicted_ctr > STAR_STEPS[2])
+            felt = math.log(p / (1.0 - p)) - math.log(drawn / (1.0 - drawn))
+            stars = 0.25 * (felt > STAR_STEPS[0]) + 0.25 * (felt > STAR_STEPS[1])
+            feedback[b, s] = stars + 0.25 * (felt > 0.0) + 0.25 * (felt > STAR_STEPS[2])
     return feedback
 
 
@@ -207,8 +292,9 @@ def _kind_chance(chance, slope, offset):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _add_kinds(feedback, slates, chance, keys, weights, slopes, offsets):  # type: ignore[no-untyped-def]
+def _add_kinds(feedback, slates, chance, keys, kinds):  # type: ignore[no-untyped-def]
     """Clicks become the weighted mean of clicks and the other kinds' coins, each kind's coin its own."""
+    weights, slopes, offsets = kinds
     others = len(slopes)
     for b in range(slates.shape[0]):
         for s in range(slates.shape[1]):
@@ -223,8 +309,9 @@ def _add_kinds(feedback, slates, chance, keys, weights, slopes, offsets):  # typ
 
 
 @njit(cache=True)
-def expected(slates, chance, weights, slopes, offsets):  # type: ignore[no-untyped-def]
-    worth = np.zeros(slates.shape, np.float64)
+def expected(slates, chance, kinds):  # type: ignore[no-untyped-def]
+    weights, slopes, offsets = kinds
+    reward = np.zeros(slates.shape, np.float64)
     for b in range(slates.shape[0]):
         for s in range(slates.shape[1]):
             item = slates[b, s]
@@ -233,21 +320,22 @@ def expected(slates, chance, weights, slopes, offsets):  # type: ignore[no-untyp
                 for j in range(len(slopes)):
                     felt += weights[j + 1] * _kind_chance(chance[b, s], slopes[j], offsets[j, item])
                     total += weights[j + 1]
-                worth[b, s] = felt / total
-    return worth
+                reward[b, s] = felt / total
+    return reward
 
 
 @njit(cache=True)
-def _record(slates, feedback, groups, steps, shown, log, exposure, liked):  # type: ignore[no-untyped-def]
+def _record(slates, feedback, groups, users):  # type: ignore[no-untyped-def]
     k = slates.shape[1]
     for b in range(slates.shape[0]):
+        begun = users.steps[b] * k
         for s in range(k):
             item = slates[b, s]
-            shown[b, steps[b] * k + s] = item
-            log[b, steps[b] * k + s] = feedback[b, s]
+            users.shown[b, begun + s] = item
+            users.feedback[b, begun + s] = feedback[b, s]
             if item >= 0:
                 for m in range(groups.shape[1]):
                     if groups[item, m] >= 0:
-                        exposure[b, groups[item, m]] += 1
-                        liked[b, groups[item, m]] += feedback[b, s]
-        steps[b] += 1
+                        users.exposure[b, groups[item, m]] += 1
+                        users.liked[b, groups[item, m]] += feedback[b, s]
+        users.steps[b] += 1

@@ -5,15 +5,14 @@ configuration as `my_package.my_module:MyRule` and made without arguments.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.envs.checks import check_range, check_types
-from lerl.envs.dynamics import LARGEST
+from lerl.envs.config import Leave, RepetitionWindow, SatisfactionHazard, StepBudget
 from lerl.envs.plugins import blamed, load_plugin
 
 
@@ -47,33 +46,63 @@ class LeaveRule(Protocol):
         """Chance of leaving now, (B,) in [0, 1]."""
 
 
-@dataclass(frozen=True)
-class SatisfactionHazard:
-    """The less satisfied, the likelier to go.
+class SatisfactionRule:
+    """The less satisfied, the likelier to leave; see `SatisfactionHazard`."""
 
-        hazard = highest * sigmoid((threshold - satisfaction) / width) / patience, at most 1
-
-    The form and the strengths are assumptions: no public log shows why people leave.
-
-    Args:
-        highest: chance of leaving per step of somebody wholly unsatisfied, in [0, 1].
-        threshold: satisfaction at which the chance is half of that, in [0, 1].
-        width: how sharply it changes around the threshold, above 0.
-    """
-
-    highest: float = 0.5
-    threshold: float = 0.4
-    width: float = 0.08
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, "highest", 0.0, 1.0)
-        check_range(self, "threshold", 0.0, 1.0)
-        check_range(self, "width", 1e-9)
+    def __init__(self, strengths: SatisfactionHazard) -> None:
+        self.strengths = strengths
 
     def probability(self, situation: Situation) -> NDArray[np.float64]:
         """Chance of leaving now, (B,) in [0, 1]."""
-        return _hazard(situation.satisfaction, situation.patience, self.highest, self.threshold, self.width)
+        own = self.strengths
+        return _hazard(situation.satisfaction, situation.patience, own.highest, own.threshold, own.width)
+
+
+class WindowRule:
+    """Users leave when one topic fills too many of the last slots; see `RepetitionWindow`."""
+
+    def __init__(self, strengths: RepetitionWindow) -> None:
+        self.strengths = strengths
+
+    def probability(self, situation: Situation) -> NDArray[np.float64]:
+        """1 for users who leave now, else 0, (B,)."""
+        ends, slots = situation.steps * situation.slate_size, situation.shown.shape[1]
+        window, most = min(self.strengths.window, slots), min(self.strengths.most, slots)
+        return _repeated(situation.shown, ends, situation.topics, window, most)
+
+
+class BudgetRule:
+    """Users leave when their budget is used up; see `StepBudget`."""
+
+    def __init__(self, strengths: StepBudget) -> None:
+        self.strengths = strengths
+
+    def probability(self, situation: Situation) -> NDArray[np.float64]:
+        """1 for users who leave now, else 0, (B,); adds the step's cost to what is spent."""
+        own, same_slot = self.strengths, self.strengths.repetition == "slot"
+        repeats = _repeats(situation.shown, situation.steps, situation.slate_size, situation.topics, same_slot)
+        situation.spent[:] += own.step_cost + own.repetition_cost * repeats
+        return (own.budget - situation.spent < 1.0).astype(np.float64)
+
+
+def build_rule(leave: Leave) -> LeaveRule:
+    """The rule that the settings choose, ready to use.
+
+    Raises:
+        PluginError: it is one of somebody's own and cannot be made.
+    """
+    if leave.rule == "never":
+        return SatisfactionRule(SatisfactionHazard(highest=0.0))
+    if leave.rule == "satisfaction":
+        return SatisfactionRule(leave.satisfaction)
+    if leave.rule == "window":
+        return WindowRule(leave.window)
+    if leave.rule == "budget":
+        return BudgetRule(leave.budget)
+    made = load_plugin(leave.rule, "env.leave.rule", ("satisfaction", "window", "budget", "never"), ("probability",))
+    with blamed(f"env.leave.rule is {leave.rule!r}, but {made.__name__}()"):
+        own: LeaveRule = made()
+    return own
 
 
 @njit(cache=True)
@@ -83,31 +112,6 @@ def _hazard(satisfaction, patience, highest, threshold, width):  # type: ignore[
         away = (threshold - satisfaction[b]) / width
         chance[b] = min(1.0, highest / (1.0 + math.exp(-away)) / patience[b])
     return chance
-
-
-@dataclass(frozen=True)
-class RepetitionWindow:
-    """A user goes when one topic fills more than `most` of the last `window` slots.
-
-    The quit rule of CIRS (Gao et al., ACM TOIS 2023) and its successors, on slots instead of single items.
-
-    Args:
-        window: number of latest slots looked at, at least 1.
-        most: how many of them one topic may fill, at least 0.
-    """
-
-    window: int = 12
-    most: int = 8
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, "window", 1)
-        check_range(self, "most", 0)
-
-    def probability(self, situation: Situation) -> NDArray[np.float64]:
-        """1 for users who go now, else 0, (B,)."""
-        ends, slots = situation.steps * situation.slate_size, situation.shown.shape[1]
-        return _repeated(situation.shown, ends, situation.topics, min(self.window, slots), min(self.most, slots))
 
 
 @njit(cache=True)
@@ -123,43 +127,6 @@ def _repeated(shown, ends, topics, window, most):  # type: ignore[no-untyped-def
                         counts[topics[shown[b, slot], m]] += 1
         leaves[b] = 1.0 if counts.max() > most else 0.0
     return leaves
-
-
-@dataclass(frozen=True)
-class StepBudget:
-    """A budget that every step uses up, a repeating step faster; a user with less than 1 left goes.
-
-    The rule of the KuaiSim variant in the LERL experiments (arXiv 2601.19585). "slot" charges for a slate in which any
-    slot holds a topic that the same slot of the previous slate held, as published; the same six topics in another order
-    then cost nothing. "shared" charges when the two slates share any topic at all.
-
-    Args:
-        budget: what a session starts with, above 0 and at most 1e6.
-        step_cost: used up by every slate, in [0, 1e6].
-        repetition_cost: used up besides by a slate that repeats, in [0, 1e6].
-        repetition: "slot" or "shared".
-    """
-
-    budget: float = 20.0
-    step_cost: float = 1.0
-    repetition_cost: float = 1.0
-    repetition: str = "slot"
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_range(self, "budget", 1e-9, LARGEST)
-        check_range(self, "step_cost", 0.0, LARGEST)
-        check_range(self, "repetition_cost", 0.0, LARGEST)
-        if self.repetition not in ("slot", "shared"):
-            raise ValueError(f"stepbudget.repetition must be 'slot' or 'shared', given {self.repetition!r}")
-
-    def probability(self, situation: Situation) -> NDArray[np.float64]:
-        """1 for users who go now, else 0, (B,); adds the step's cost to what is spent."""
-        repeats = _repeats(
-            situation.shown, situation.steps, situation.slate_size, situation.topics, self.repetition == "slot"
-        )
-        situation.spent[:] += self.step_cost + self.repetition_cost * repeats
-        return (self.budget - situation.spent < 1.0).astype(np.float64)
 
 
 @njit(cache=True)
@@ -186,35 +153,3 @@ def _repeats(shown, steps, k, topics, same_slot):  # type: ignore[no-untyped-def
                 if (r == s or not same_slot) and _share_topic(shown[b, now + s], shown[b, before + r], topics):
                     repeats[b] = 1.0
     return repeats
-
-
-@dataclass(frozen=True)
-class Leave:
-    """Which rule decides when a user goes, and the strengths of each.
-
-    Args:
-        rule: "satisfaction", "window", "budget", "never", or your own as "my_package.my_module:MyRule".
-        satisfaction: strengths of the satisfaction-driven hazard.
-        window: strengths of the repetition window.
-        budget: strengths of the step budget.
-    """
-
-    rule: str = "satisfaction"
-    satisfaction: SatisfactionHazard = field(default_factory=SatisfactionHazard)
-    window: RepetitionWindow = field(default_factory=RepetitionWindow)
-    budget: StepBudget = field(default_factory=StepBudget)
-
-    def __post_init__(self) -> None:
-        check_types(self)
-
-    def build(self) -> LeaveRule:
-        """The chosen rule, ready to use."""
-        if self.rule == "never":
-            return SatisfactionHazard(highest=0.0)
-        if self.rule in ("satisfaction", "window", "budget"):
-            chosen: LeaveRule = getattr(self, self.rule)
-            return chosen
-        made = load_plugin(self.rule, "env.leave.rule", ("satisfaction", "window", "budget", "never"), ("probability",))
-        with blamed(f"env.leave.rule is {self.rule!r}, but {made.__name__}()"):
-            own: LeaveRule = made()
-        return own

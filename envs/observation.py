@@ -1,7 +1,8 @@
 """What agents see of a session: its spaces, and how observations are made of the simulator's state."""
 
 from collections.abc import Mapping
-from typing import Any
+from operator import attrgetter, itemgetter
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -44,6 +45,8 @@ class Session:
         self.population = population
         self.config = configured(config, settings)
         self.simulator = UserSimulator(population, self.config, split, axis)
+        knowledge = population.knowledge
+        self._known = tuple(Known(knowledge.tastes, knowledge.user_offsets, self.simulator.groups))
         self.reveal_hidden = reveal_hidden
         self.batch = batch
         k = self.config.slate_size
@@ -122,15 +125,15 @@ class Session:
         if _outside(slates, items):
             wrong = given[(given < 0) | (given >= items)][0]
             raise InvalidAction(
-                f"{name}.step was given item {wrong}, but the catalogue's items are 0 to {items - 1}; "
-                "map your item identifiers to positions in the catalogue"
+                f"{name}.step was given item {wrong}, but the catalog's items are 0 to {items - 1}; "
+                "map your item identifiers to positions in the catalog"
             )
         return slates
 
     def observe(self) -> Observation:
         """What a recommender may see of all users, each array (B, n)."""
-        state, simulator, knowledge = self._state(), self.simulator, self.population.knowledge
-        count, slots, categories = len(state), HISTORY * self.config.slate_size, len(simulator.axis.names)
+        state, tastes = self._state(), self.population.knowledge.tastes
+        count, slots, categories = len(state), HISTORY * self.config.slate_size, len(self.simulator.axis.names)
         seen = {
             "recent_items": np.empty((count, slots), np.int32),
             "recent_categories": np.empty((count, slots), np.int32),
@@ -139,13 +142,10 @@ class Session:
             "category_feedback": np.empty((count, categories), np.float32),
             "last_categories": np.empty((count, categories), np.float32),
             "time_left": np.empty((count, 1), np.float32),
-            "taste": np.empty((count, knowledge.tastes.shape[1]), np.float32),
+            "taste": np.empty((count, tastes.shape[1]), np.float32),
             "taste_offset": np.empty((count, 1), np.float32),
         }
-        _see(
-            state.shown, state.feedback, state.steps, state.exposure, state.liked, state.user, knowledge.tastes,
-            knowledge.user_offsets, simulator.groups, self.config.slate_size, self.config.max_steps, *seen.values(),
-        )  # fmt: skip
+        _see(_history(state), self._known, self.config.slate_size, self.config.max_steps, _seen(seen))
         return seen
 
     def _state(self) -> State:
@@ -231,22 +231,63 @@ def _unshown(shown, steps, k, items, repeats):  # type: ignore[no-untyped-def]
     return open_items
 
 
+class History(NamedTuple):
+    """The arrays of a `State` that an observation is made of; see there."""
+
+    shown: NDArray[np.int32]
+    feedback: NDArray[np.float32]
+    steps: NDArray[np.int32]
+    exposure: NDArray[np.int32]
+    liked: NDArray[np.float32]
+    user: NDArray[np.int64]
+
+
+class Known(NamedTuple):
+    """What is known of users and items: tastes (U, d), offsets (U,), categories of items (I, M), -1 as padding."""
+
+    tastes: NDArray[np.float32]
+    offsets: NDArray[np.float32]
+    groups: NDArray[np.int32]
+
+
+class Seen(NamedTuple):
+    """The arrays of an observation, each (B, n), by the names that agents see them under."""
+
+    recent_items: NDArray[np.int32]
+    recent_categories: NDArray[np.int32]
+    recent_feedback: NDArray[np.float32]
+    category_exposure: NDArray[np.float32]
+    category_feedback: NDArray[np.float32]
+    last_categories: NDArray[np.float32]
+    time_left: NDArray[np.float32]
+    taste: NDArray[np.float32]
+    taste_offset: NDArray[np.float32]
+
+
+# Plain tuples, in the order of the names: compiled code is called a third faster with these, and names them anew.
+_history, _seen = attrgetter(*History._fields), itemgetter(*Seen._fields)
+
+
 @njit(cache=True)
-def _recall(shown, log, steps, k, groups, recent, feedback, categories, last):  # type: ignore[no-untyped-def]
-    slots = recent.shape[1]
-    for b in range(len(steps)):
-        end = steps[b] * k
+def _recall(history, groups, k, seen):  # type: ignore[no-untyped-def]
+    """Fill the last slates of an observation."""
+    slots = seen.recent_items.shape[1]
+    for b in range(len(history.steps)):
+        end = history.steps[b] * k
         first = max(0, end - slots)
         padding = slots - (end - first)
-        recent[b, :padding], feedback[b, :padding], categories[b, :padding] = -1, -1.0, -1
+        seen.recent_items[b, :padding], seen.recent_categories[b, :padding] = -1, -1
+        seen.recent_feedback[b, :padding] = -1.0
         for slot in range(padding, slots):
-            item = shown[b, slot - padding + first]
-            recent[b, slot], feedback[b, slot] = item, log[b, slot - padding + first]
-            categories[b, slot] = groups[item, 0] if item >= 0 else -1
+            item = history.shown[b, slot - padding + first]
+            seen.recent_items[b, slot] = item
+            seen.recent_feedback[b, slot] = history.feedback[b, slot - padding + first]
+            seen.recent_categories[b, slot] = groups[item, 0] if item >= 0 else -1
+        last = seen.last_categories
         for c in range(last.shape[1]):
             last[b, c] = 0.0
         for slot in range(max(0, end - k), end):
-            item = shown[b, slot]
+            item = history.shown[b, slot]
             if item >= 0:
                 for m in range(groups.shape[1]):
                     group = groups[item, m]
@@ -255,18 +296,16 @@ def _recall(shown, log, steps, k, groups, recent, feedback, categories, last):  
 
 
 @njit(cache=True, error_model="numpy")
-def _see(  # type: ignore[no-untyped-def]
-    shown, log, steps, exposure, liked, users, tastes, offsets, groups, k, max_steps, recent, categories, feedback,
-    share, mean, last, left, taste, offset,
-):  # fmt: skip
-    """Fill the arrays of an observation, `recent` to `offset`, for B users."""
-    _recall(shown, log, steps, k, groups, recent, feedback, categories, last)
-    for b in range(len(steps)):
-        slots = np.float32(max(steps[b] * k, 1))
-        for c in range(exposure.shape[1]):
-            count = np.float32(exposure[b, c])
-            share[b, c] = count / slots
-            mean[b, c] = liked[b, c] / count if count > 0 else np.float32(-1.0)
-        left[b, 0], offset[b, 0] = 1 - steps[b] / max_steps, offsets[users[b]]
-        for j in range(taste.shape[1]):  # an assignment of the row takes three times as long
-            taste[b, j] = tastes[users[b], j]
+def _see(history, known, k, max_steps, seen):  # type: ignore[no-untyped-def]
+    """Fill the arrays of an observation, for B users; `history`, `known` and `seen` come as plain tuples."""
+    history, known, seen = History(*history), Known(*known), Seen(*seen)
+    _recall(history, known.groups, k, seen)
+    for b in range(len(history.steps)):
+        slots, user = np.float32(max(history.steps[b] * k, 1)), history.user[b]
+        for c in range(history.exposure.shape[1]):
+            count = np.float32(history.exposure[b, c])
+            seen.category_exposure[b, c] = count / slots
+            seen.category_feedback[b, c] = history.liked[b, c] / count if count > 0 else np.float32(-1.0)
+        seen.time_left[b, 0], seen.taste_offset[b, 0] = 1 - history.steps[b] / max_steps, known.offsets[user]
+        for j in range(seen.taste.shape[1]):  # an assignment of the row takes three times as long
+            seen.taste[b, j] = known.tastes[user, j]

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable
-from typing import Any
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,10 @@ from lerl.envs.kernels import (
     NO_ITEM,
     NO_KINDS,
     NO_STEP,
+    KindArrays,
+    Sessions,
+    Users,
+    World,
     apply_boredom,
     begin_step,
     clear,
@@ -21,15 +25,19 @@ from lerl.envs.kernels import (
     expected,
     leave,
     live,
+    plain,
     streams,
 )
-from lerl.envs.leave import Situation
+from lerl.envs.leave import Situation, build_rule
 from lerl.envs.plugins import PluginError, blamed, checked_chances, load_plugin
 from lerl.envs.population import Kinds, Population
 from lerl.envs.response.base import Arrays, ResponseModel
 from lerl.envs.response.registry import RESPONSES
 from lerl.envs.state import Outcome, State
 from lerl.envs.topics import item_topics, unit_rows
+
+# Plain tuples, in the order of the names: compiled code is called a third faster with these, and names them anew.
+_moved, _begun = attrgetter(*Users._fields), attrgetter(*Sessions._fields)
 
 
 class UserSimulator:
@@ -60,19 +68,20 @@ class UserSimulator:
                 f"the axis must group the {len(population.catalog)} items, given {len(axis.membership)} rows"
             )
         self.kinds = self._weighted_kinds()
-        given = self.kinds
-        self._kinds = (given.weights, given.slopes, given.item_offsets) if given is not None else NO_KINDS
         self.axis = axis or population.catalog.categories
         self.groups = self.axis.groups
         self.topics = item_topics(population, config.topics, config.topic_count)
         self.topics.setflags(write=False)  # leave rules see it
         self.topic_count = int(self.topics.max()) + 1
         self.model = self._build_response()
-        self.rule = config.leave.build()
-        self._strengths = _strengths(config)
+        self.rule = build_rule(config.leave)
+        self._rates = plain(dynamics.rates(config))
         self.item_units = unit_rows(population.truth.item_vectors)
-        self.user_units = unit_rows(population.truth.user_vectors[population.users("train")])
-        if config.drift.enabled and config.drift.shift_probability and not len(self.user_units):
+        directions = dynamics.Directions(
+            self.item_units, unit_rows(population.truth.user_vectors[population.users("train")])
+        )
+        self._world = plain(World(self.groups, self.topics, directions, self._kind_arrays()))
+        if config.drift.enabled and config.drift.shift_probability and not len(directions.users):
             raise ValueError(
                 f"tastes shift towards training users, but the population {population.name!r} has none; "
                 "set env.drift.shift_probability to 0"
@@ -89,6 +98,10 @@ class UserSimulator:
                 "'long_view=1,is_like=0.5'`, or set env.feedback to 'click'"
             )
         return self.population.kinds
+
+    def _kind_arrays(self) -> KindArrays:
+        kinds = self.kinds
+        return NO_KINDS if kinds is None else KindArrays(kinds.weights, kinds.slopes, kinds.item_offsets)
 
     def _build_response(self) -> ResponseModel:
         if self.config.response in RESPONSES:
@@ -110,7 +123,7 @@ class UserSimulator:
         other = copy.copy(self)
         other.population, other.config = population, config
         other.model = other._build_response()
-        other._strengths = _strengths(config)
+        other._rates = dynamics.rates(config)
         return other
 
     def start(
@@ -177,13 +190,9 @@ class UserSimulator:
         if "taste" in response:
             state.anchor[rows] = response["taste"]
         first = streams(seeds, sessions, np.zeros(len(rows), np.int32))
-        state.mood[rows] = config.mood.draw(first[:, draws.MOOD])
-        state.patience[rows] = config.patience.draw(seeds, sessions)
-        clear(
-            rows, seeds, sessions, users, state.seed, state.session, state.steps, state.user, state.active,
-            state.boredom, state.fatigue, state.satisfaction, state.spent, state.shown, state.feedback, state.exposure,
-            state.liked, config.slate_size, config.satisfaction.initial,
-        )  # fmt: skip
+        state.mood[rows] = dynamics.draw_moods(config.mood, first[:, draws.MOOD])
+        state.patience[rows] = dynamics.draw_patience(config.patience, seeds, sessions)
+        clear(rows, seeds, sessions, users, _begun(state), config.slate_size, config.satisfaction.initial)
 
     def _check_taste(self, response: Arrays, count: int) -> None:
         name, shape = type(self.model).__name__, (count, self.item_units.shape[1])
@@ -225,14 +234,14 @@ class UserSimulator:
         weights = self.config.boredom.weight, self.config.fatigue.weight
         apply_boredom(chance, slates, self.topics, state.boredom, state.fatigue, state.mood, *weights)
         if self.config.similarity.weight:
-            dynamics.resemble(chance, slates, self.item_units, float(self.config.similarity.weight))
+            dynamics.resemble(chance, slates, self.item_units, self.config.similarity.weight)
         return chance
 
     def expected_reward(self, slates: NDArray[np.int32], chance: NDArray[np.float64]) -> NDArray[np.float64]:
         """What feedback to expect on slates (B, k) from the chance of a click on each: that chance, unless weighted."""
         if self.kinds is None:
             return chance
-        return expected(slates, chance, self.kinds.weights, self.kinds.slopes, self.kinds.item_offsets)
+        return expected(slates, chance, tuple(self._kind_arrays()))
 
     def step(self, state: State, slates: NDArray[np.integer]) -> Outcome:
         """Show slates (B, k) and move the state one step, in place.
@@ -247,11 +256,8 @@ class UserSimulator:
         slates, keys = self._checked(state, slates)
         chance = self.scores(state, slates)
         taste = state.response["taste"] if config.drift.enabled else state.anchor
-        feedback, reward = live(
-            slates, chance, keys, state.steps, state.shown, state.feedback, state.exposure, state.liked, taste,
-            state.anchor, state.boredom, state.fatigue, state.mood, state.satisfaction, self.groups, self.topics,
-            self.item_units, self.user_units, self._kinds, config.feedback == "rating", self._strengths,
-        )  # fmt: skip
+        rating = config.feedback == "rating"
+        feedback, reward = live(slates, chance, keys, taste, _moved(state), self._world, rating, self._rates)
         response = self.model.advance(state.response, slates, feedback)
         state.response = self._checked_response(response, "advance", len(state), state.response)
         leave_chance = self._leave_chance(state)
@@ -290,9 +296,3 @@ class UserSimulator:
         if ":" not in self.config.leave.rule:
             return chance
         return checked_chances(chance, (len(state),), f"{self.config.leave.rule}.probability", "user")
-
-
-def _strengths(config: SimulatorConfig) -> tuple[tuple[Any, ...], ...]:
-    """The mechanisms' strengths as compiled code takes them."""
-    mechanisms = config.drift, config.boredom, config.fatigue, config.mood, config.satisfaction, config.similarity
-    return tuple(mechanism.strengths for mechanism in mechanisms)

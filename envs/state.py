@@ -54,16 +54,6 @@ class State:
 
         return State(**{entry.name: pick(getattr(self, entry.name)) for entry in dataclasses.fields(self)})
 
-    def put(self, rows: NDArray[np.int64], other: "State") -> None:
-        """Overwrite the given rows with those of another state."""
-        for entry in dataclasses.fields(self):
-            mine, theirs = getattr(self, entry.name), getattr(other, entry.name)
-            if isinstance(mine, dict):
-                for key in mine:
-                    mine[key][rows] = theirs[key]
-            else:
-                mine[rows] = theirs
-
 
 @dataclass(frozen=True)
 class Outcome:

@@ -1,6 +1,6 @@
 """Find out whether a recommender keeps people satisfied over a whole session, and train one that does.
 
-Importing lerl registers its Gymnasium environments and needs neither torch nor an LLM library.
+Importing lerl registers its Gymnasium environments and needs neither PyTorch nor an LLM library.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -16,14 +16,17 @@ try:
 except PackageNotFoundError:  # a checkout that was not installed
     __version__ = "0.0.0"
 
-for _name, _data in {
+ENVIRONMENTS = {
     "Synthetic": "synthetic",
     "MovieLens": "movielens",
     "Goodbooks": "goodbooks",
     "KuaiRand": "kuairand",
     "KuaiRec": "kuairec",
     "Logs": "own logs",
-}.items():
+}
+"""The data that the users of lerl/NAME-v0 come from."""
+
+for _name, _data in ENVIRONMENTS.items():
     if f"lerl/{_name}-v0" not in registry:
         register(
             id=f"lerl/{_name}-v0",

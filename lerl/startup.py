@@ -1,9 +1,11 @@
-"""What has to be done before anything large is imported; nothing large is imported here."""
+"""What has to be done before anything large is imported, which is not done here."""
 
 import atexit
 import gc
 import os
+import sys
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 COMPILED = tuple(
@@ -12,11 +14,61 @@ COMPILED = tuple(
 )
 """The folders with functions that Numba compiles."""
 
+EXTRAS = {
+    "train": {
+        "filelock": "filelock",
+        "implicit": "implicit",
+        "optuna": "optuna",
+        "polars": "polars",
+        "rich": "rich",
+        "sb3_contrib": "sb3-contrib",
+        "scipy": "scipy",
+        "stable_baselines3": "stable-baselines3",
+        "tensorboard": "tensorboard",
+        "threadpoolctl": "threadpoolctl",
+        "torch": "torch",
+        "yaml": "pyyaml",
+    },
+    "llm": {
+        "langchain": "langchain",
+        "langchain_core": "langchain",
+        "langchain_openai": "langchain-openai",
+        "openai": "openai",
+        "tenacity": "tenacity",
+    },
+    "plot": {"matplotlib": "matplotlib", "PIL": "pillow"},
+}
+"""What each extra of lerl-rec installs: packages by the name of the module that they hold."""
+
+
+class MissingExtraError(ImportError):
+    """A package that lerl can do without is needed here; the message names it and the command that installs it."""
+
+
+def install_hint(module: str) -> str:
+    """What to do about a module that is not there; empty where it belongs to no extra."""
+    top = module.partition(".")[0]
+    for extra, packages in EXTRAS.items():
+        if top in packages:
+            return f"this needs {packages[top]}; install it with: pip install 'lerl-rec[{extra}]'"
+    return ""
+
+
+def require(extra: str) -> None:
+    """Refuse to go on without the packages of an extra, which is quicker and says more than a failing import.
+
+    Raises:
+        MissingExtraError: one of them is not installed.
+    """
+    for module in EXTRAS[extra]:
+        if sys.modules.get(module) is None and find_spec(module) is None:
+            raise MissingExtraError(install_hint(module), name=module)
+
 
 def keep_compiled(folders: Iterable[Path] = COMPILED) -> None:
     """Give Numba a folder of the user's own where it cannot keep what it compiles beside the code.
 
-    Without any such folder Numba refuses to start. NUMBA_CACHE_DIR goes before all of this.
+    Without any such folder Numba refuses to start. NUMBA_CACHE_DIR overrides all of this.
     """
     if "NUMBA_CACHE_DIR" in os.environ or all(_writable(folder) for folder in folders):
         return
@@ -35,9 +87,9 @@ def keep_compiled(folders: Iterable[Path] = COMPILED) -> None:
 
 
 def collect_seldom() -> None:
-    """Look for garbage after 50,000 new objects, and not at all in the end, when the system takes everything back.
+    """Collect garbage after 50,000 new objects instead of 700, and not at all at exit.
 
-    After seven hundred, as Python does, it takes a tenth of the time of imports, and half a second in the end.
+    As Python does it, it takes a tenth of the time of imports, and half a second at exit.
     """
     gc.set_threshold(50_000, *gc.get_threshold()[1:])
     atexit.register(gc.freeze)

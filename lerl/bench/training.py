@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from stable_baselines3 import PPO
@@ -66,7 +66,7 @@ class NoOp(VecEnv):
 
 
 @contextmanager
-def learners(device: str = "cpu") -> Iterator[tuple[Callable[[Any], float], Any, Any]]:
+def learners(device: Literal["cpu", "cuda"] = "cpu") -> Iterator[tuple[Callable[[Any], float], Any, Any]]:
     """What trains a learner for one rollout and says its user-steps; the learner on users; the one on nothing."""
     config = Config(
         agents=["boredom+ppo"],

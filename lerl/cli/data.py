@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lerl.cli.parser import Parser
 from lerl.envs.text import one_line
 from lerl.users.next_command import LOGS, train_command
 
@@ -18,7 +19,7 @@ SETS = (
     "movielens-100k", "movielens-1m", "movielens-latest-small", "goodbooks-10k", "kuairand-pure", "kuairec",
 )  # fmt: skip
 
-LONGEST = 512  # numbers in an item vector
+LONGEST_VECTOR = 512  # numbers in an item vector
 
 IMPORT = """\
 Make a log of your own ready to train on. FILE is CSV with a header, or Parquet. Columns that no flag names are guessed
@@ -27,13 +28,14 @@ item one is kept.
 """
 
 GET = """\
-Download a public data set from its publisher, verify it and unpack it. A download that broke off goes on when the same
-command is given again.
+Download a public data set from its publisher, verify it and unpack it. After an interruption, the same command
+goes on with the download.
 """
 
 
-def run(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
-    """Parse the arguments after `lerl data` and run the command."""
+def run_data(arguments: list[str]) -> None:
+    """lerl data"""
+    parser = Parser("lerl data", description="Make data sets ready to train on.", allow_abbrev=False)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, add in {
         "import": _add_import,
@@ -54,20 +56,20 @@ def _add(commands: Any, name: str, command: Callable[..., None], help: str, desc
 
 def _add_import(commands: Any, name: str) -> None:
     add = _add(commands, name, _import, "a log of your own to a folder that lerl train can use", IMPORT).add_argument
-    add("--interactions", metavar="FILE", required=True, type=Path, help="who met what, and whether it was a click")
-    add("--items", metavar="FILE", type=Path, help="titles and categories (without: ids, and the category 'other')")
+    add("--interactions", metavar="FILE", required=True, type=Path, help="CSV or Parquet: user, item, click or rating")
+    add("--items", metavar="FILE", type=Path, help="CSV or Parquet: titles and categories of items")
     add("--user", metavar="COLUMN", help="the column of users")
     add("--item", metavar="COLUMN", help="the column of items")
-    add("--click", metavar="COLUMN", help="the column that says with 0 and 1, or false and true, what was a click")
+    add("--click", metavar="COLUMN", help="the column of clicks: 0 and 1, or false and true")
     add("--rating", metavar="COLUMN", help="the column of ratings")
     add("--click-from", metavar="R", type=float, help="a rating of R or more is a click (4 where ratings end at 5)")
     add("--time", metavar="COLUMN", help="the column of times, numbers or dates")
-    help = "of times that are numbers: s, ms, us or ns since 1970, or from another start (told by the numbers)"
+    help = "of times that are numbers: s, ms, us or ns, since 1970 or since another date (guessed)"
     add("--time-unit", metavar="UNIT", help=help)
     add("--item-id", metavar="COLUMN", help="in --items, the column of ids")
     add("--title", metavar="COLUMN", help="in --items, the column of titles")
     add("--categories", metavar="COLUMN", help="in --items, the column of categories")
-    help = "between several categories in one cell, '' for one each (told by the cells, and printed)"
+    help = "between several categories in one cell, '' for one category per cell (guessed, and printed)"
     add("--separator", metavar="TEXT", help=help)
     help = "between the cells of CSV files (a comma; a tab in .tsv and in RecBole's .inter and .item)"
     add("--delimiter", metavar="CHARACTER", help=help)
@@ -79,7 +81,7 @@ def _add_get(commands: Any, name: str) -> None:
     add = _add(commands, name, _get, "download a public data set", GET).add_argument
     add("name", metavar="NAME", choices=SETS, help=", ".join(SETS))
     add("--out", metavar="FOLDER", type=Path, help="where to unpack it (data/raw/NAME)")
-    add("--url", metavar="URL", help="of a mirror of the archive, its .md5 beside it where the publisher has one")
+    add("--url", metavar="URL", help="a mirror of the archive, with its .md5 beside it where the publisher has one")
 
 
 def _add_prepare(commands: Any, name: str) -> None:
@@ -96,19 +98,19 @@ def _add_prepare(commands: Any, name: str) -> None:
 def _add_describe(commands: Any, name: str) -> None:
     add = _add(commands, name, _describe, "what a prepared folder holds, in numbers and pictures").add_argument
     add("folder", metavar="FOLDER", type=Path, help="a folder that lerl data import or prepare wrote")
-    add("--out", metavar="FOLDER", type=Path, help="where the pictures go (the folder itself)")
+    add("--out", metavar="FOLDER", type=Path, help="where to write pictures (the folder itself)")
 
 
 def _add_output(add: Any) -> None:
     add("--out", metavar="FOLDER", required=True, type=Path, help="where to write")
-    add("--dim", metavar="N", type=_dim, default=8, help=f"length of the item vectors, up to {LONGEST} (8)")
-    add("--seed", metavar="N", type=int, default=0, help="for the start of the fit (0)")
+    add("--dim", metavar="N", type=_dim, default=8, help=f"length of the item vectors, up to {LONGEST_VECTOR} (8)")
+    add("--seed", metavar="N", type=int, default=0, help="of the random initial values of the fit (0)")
     add("--overwrite", action="store_true", help="replace a data set prepared before")
 
 
 def _dim(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= LONGEST:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LONGEST}, given {text!r}")
+    if not text.isdecimal() or not 1 <= int(text) <= LONGEST_VECTOR:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {LONGEST_VECTOR}, given {text!r}")
     return int(text)
 
 
@@ -152,7 +154,7 @@ def _get(name: str, out: Path | None, url: str | None) -> None:
 
 
 def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
-    from lerl.config.parse import recipes
+    from lerl.config.recipes import recipes
     from lerl.envs.prepare import prepare
 
     with _locked_where_replaced(out, options["overwrite"]):
@@ -167,12 +169,12 @@ def _describe(folder: Path, out: Path | None) -> None:
     found = describe(folder)
     print_rows(found.rows())
     page = draw(found, out or folder)[0]
-    print(f"pictures: {page}, and as .svg besides")
+    print(f"pictures: {page}, also as .svg")
 
 
 @contextmanager
 def _locked_where_replaced(out: Path, overwrite: bool) -> Iterator[None]:
-    """Keep a data set that is to be replaced from other commands that work in it."""
+    """Let no other command work in a data set that is being replaced."""
     from lerl.envs.store import ABOUT_FILE
     from lerl.run.locks import locked
 
@@ -201,5 +203,5 @@ def _say_next(out: Path, report: "PrepareReport", recipe: str, dense: bool = Fal
     if report.ordered:
         print(f"fit its users to its times, then train: lerl fit {there} --model latent --dynamics && {train}")
     else:
-        print("it does not say when everything happened, so that boredom, fatigue and drift are assumed, not fitted")
+        print("it does not say when everything happened, so boredom, fatigue and drift are assumed, not fitted")
     print(f"train on it as it is: {train} --data.users assumed")

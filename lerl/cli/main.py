@@ -1,6 +1,6 @@
-"""The command line: one function per command.
+"""The command line: which function runs which command, and how errors are reported.
 
-Each command imports what it needs only when it runs, so that help is quick.
+Each command imports what it needs only when it runs, so that help and errors are quick.
 """
 
 import errno
@@ -10,80 +10,67 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lerl import __version__
 from lerl.cli.bench import run_bench
-from lerl.cli.parser import (
-    HelpShown,
-    Parser,
-    UsageError,
-)
-from lerl.cli.planners import (
-    run_distill,
-    run_plan,
-    run_probe,
-)
-from lerl.cli.runs import (
-    run_compare,
-    run_evaluate,
-    run_experiment,
-    run_plot,
-    run_train,
-    run_tune,
-)
+from lerl.cli.completion import run_completion
+from lerl.cli.data import run_data
+from lerl.cli.experiments import run_experiment, run_tune
+from lerl.cli.parser import HelpShown, Parser, UsageError
+from lerl.cli.planners import run_distill, run_plan, run_probe
+from lerl.cli.runs import run_compare, run_evaluate, run_plot, run_train
 from lerl.cli.users import run_fidelity, run_fit
 from lerl.envs.files import FULL
-from lerl.envs.plugins import PluginError
 from lerl.report.streams import Lasting
-from lerl.startup import collect_seldom
-
-if TYPE_CHECKING:
-    pass
+from lerl.startup import collect_seldom, install_hint
 
 HELP = """\
 usage: lerl COMMAND ... [--debug]
-       lerl --version
 
-Find out whether a recommender keeps people satisfied over a whole session, and train one that does.
+Train recommenders on simulated users, and measure whether people stay
+satisfied over a whole session. Start with: lerl train quickstart
 
-commands:
-  train RECIPE [--any.key VALUE ...]    fit and evaluate every agent that a recipe lists
-  train --resume RUN                    go on with a run that was interrupted (--trust: one that somebody else made)
-  tune RECIPE [--any.key VALUE ...]     search better settings for one row of a recipe
-  evaluate RUN                          evaluate a trained run again
-  compare RUN...                        a table of runs that differ in their seed
-  compare RUN... --sensitivity          whether their ranking holds where a log leaves its users open
-  plot RUN...                           pictures of runs that differ in their seed
-  plan --run RUN [--user N]             what a run's chat model was asked for one user, what it said, and the plan
-  plan --estimate RECIPE                what a recipe's chat model will cost; nothing is sent
-  planner-probe --model PROVIDER:NAME   whether a chat model's plans react to feedback
-  distill RUN                           a network in the place of a run's chat model
-  experiment RECIPE                     every row under every setting of a recipe, several seeds, and a verdict
-  fidelity FOLDER                       how far simulated sessions can be told from a log's real ones
-  fit FOLDER --model latent|sequence    users fitted to a prepared log, and how well they predict held-out users
-  bench                                 how fast lerl is, each row against a peer or a ceiling
-  data import                           a log of your own to a folder that `lerl train` can use
-  data get NAME                         download a public data set
-  data prepare                          a data set as published to a folder that `lerl train` can use
-  data describe FOLDER                  what such a folder holds, in numbers and pictures
+one run:
+  train RECIPE              train and evaluate the agents of a recipe
+  train --resume RUN        go on with a run that was interrupted
+  evaluate RUN              evaluate a trained run again
+  recipes                   list the recipes that come with lerl
 
-`lerl COMMAND --help` tells more. Start with: lerl train quickstart
+many runs:
+  compare RUN...            one table of runs that differ only in their seed
+  plot RUN...               pictures of them
+  tune RECIPE               search better settings for one agent
+  experiment RECIPE         agents x conditions x seeds, with a verdict
 
-options:
-  --debug     show where an error came from
-  --version   print the version
-  -h, --help  print this
+your own data:
+  data import               make a log of your own ready to train on
+  data get NAME             download a public data set
+  data prepare FOLDER       make a public data set ready to train on
+  data describe FOLDER      what a prepared folder holds
+  fit FOLDER                fit simulated users to a prepared folder
+  fidelity FOLDER           compare simulated sessions with real ones
+
+chat models as planners:
+  plan --estimate RECIPE    what a chat model will cost
+  plan --run RUN            one plan: prompt, answer, what became of it
+  planner-probe             whether a chat model reacts to feedback
+  distill RUN               train a network that replaces the chat model
+
+other:
+  bench                     how fast lerl is on this machine
+  completion SHELL          shell completion: bash, zsh or fish
+  --version                 print the version
+
+`lerl COMMAND --help` tells more; --debug shows where an error came from.
 
 exit codes:
   0    done
   1    failed for an unexpected reason: a bug
-  2    the command, the configuration or the input cannot be used; the message says why
+  2    the command, the configuration or the input cannot be used
   130  interrupted
-  141  done, but nobody read all of what was printed
+  141  done, but the output was not read to its end
 """
-
 
 MENDS = (
     dict.fromkeys(FULL, "make room and give the command again")
@@ -134,10 +121,12 @@ def _report(error: BaseException, debug: bool) -> int:
     hint = "" if debug else "; run it again with --debug to see where"
     if isinstance(error, KeyboardInterrupt):
         return _say(f"interrupted; {message}" if message else "interrupted", 130)
+    if isinstance(error, ImportError) and (what_to_do := install_hint(error.name or "")):
+        return _say(f"error: {what_to_do}", 2)
     if isinstance(error, MemoryError):
         return _say(f"error: this needs more memory than there is; give smaller sizes {message}".rstrip(), 2)
     if isinstance(error, OSError) or (isinstance(error, ValueError) and _raised_here(error)):
-        caused = isinstance(error, PluginError) and error.__cause__
+        caused = error.__cause__ and type(error).__name__ == "PluginError"  # by somebody's own code
         return _say(f"error: {_plain(error) or message}{hint if caused else ''}", 2)
     return _say(f"failed: {type(error).__name__}: {message}{hint}", 1)
 
@@ -176,32 +165,43 @@ def _dispatch(arguments: list[str]) -> None:
     if first in COMMANDS:
         COMMANDS[first](arguments[1:])
     elif first == "--version":
+        from lerl import __version__
+
         print(__version__)
     elif first in ("-h", "--help"):
         print(HELP, end="")
     else:
+        close = get_close_matches(first, COMMANDS, 1)
         given = f"unknown command {first!r}" if first else "no command given"
-        raise UsageError(f"{given}; commands are {', '.join(COMMANDS)}; see lerl --help")
+        hint = f". Did you mean {close[0]}? " if close else "; "
+        raise UsageError(f"{given}{hint}lerl --help lists the commands")
 
 
-def run_data(arguments: list[str]) -> None:
-    from lerl.cli.data import run
+def run_recipes(arguments: list[str]) -> None:
+    """lerl recipes"""
+    Parser("lerl recipes", description="List the recipes that come with lerl.").parse_args(arguments)
 
-    run(Parser("lerl data", description="Make data sets ready to train on.", allow_abbrev=False), arguments)
+    from lerl.config.recipes import recipes, summary
+
+    width = max(map(len, recipes()))
+    for name in recipes():
+        print(f"{name:<{width}}  {summary(name)}")
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "train": run_train,
-    "tune": run_tune,
     "evaluate": run_evaluate,
+    "recipes": run_recipes,
     "compare": run_compare,
     "plot": run_plot,
-    "plan": run_plan,
-    "distill": run_distill,
+    "tune": run_tune,
     "experiment": run_experiment,
-    "fidelity": run_fidelity,
-    "planner-probe": run_probe,
-    "fit": run_fit,
-    "bench": run_bench,
     "data": run_data,
+    "fit": run_fit,
+    "fidelity": run_fidelity,
+    "plan": run_plan,
+    "planner-probe": run_probe,
+    "distill": run_distill,
+    "bench": run_bench,
+    "completion": lambda arguments: run_completion(arguments, COMMANDS),
 }

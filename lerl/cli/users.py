@@ -1,45 +1,43 @@
-"""lerl fit and fidelity"""
+"""lerl fit and fidelity: how real the simulated users are."""
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from lerl.cli.parser import (
-    Parser,
-    whole_number,
-)
-
-if TYPE_CHECKING:
-    pass
-
+from lerl.cli.parser import Parser, add_json, whole_number
 
 FIDELITY_HELP = (
-    "Fit what was shown and how people react on a log's training users, simulate its held-out users, whose tastes come "
-    "from their first halves, and compare their second halves with the simulated ones: statistics with 95 % intervals "
-    "over users, and a classifier that tries to tell the two apart. No sequence of the log is replayed. Takes some "
-    "minutes."
+    "Find out how well simulated sessions agree with the real ones of a log. What was shown and how users react is "
+    "fitted to the log's training users. For each held-out user, tastes are estimated from the first half of the log "
+    "and the second half is simulated. Real and simulated second halves are compared: statistics with 95 % intervals "
+    "over users, and a classifier that tries to tell them apart. Takes some minutes."
 )
 
-
 FIT_HELP = (
-    "Fit users to the log of a prepared folder and say how well they predict what held-out users did: over all their "
-    "events, the last 15 % of each one's, and items that no training user met, beside a strong baseline (running mean "
-    "of the user and mean of the item) and gradient boosting. sequence trains a causal Transformer over items and "
-    "feedback and writes it to FOLDER/response.npz, for --env.response sequence; latent judges the latent-factor model "
-    "that FOLDER was prepared with. The log must have times. Interrupted, the same command goes on."
+    "Fit a model of users to the log of a prepared folder, and report how well it predicts what held-out users did: on "
+    "all their events, on the last 15 % of each user's, and on items that no training user met; beside a strong "
+    "baseline (mean of the user so far and mean of the item) and gradient boosting. Model sequence is a causal "
+    "Transformer over items and feedback, written to FOLDER/response.npz for --env.response sequence; model latent is "
+    "the latent-factor model that FOLDER was prepared with. The log must have times. After an interruption, the same "
+    "command goes on."
 )
 
 
 def run_fidelity(arguments: list[str]) -> None:
+    """lerl fidelity"""
     parser = Parser("lerl fidelity", description=FIDELITY_HELP, allow_abbrev=False)
     add = parser.add_argument
     add("folder", metavar="FOLDER", type=Path, help="a folder that lerl data import or prepare wrote")
-    add("--topics", choices=("categories", "hidden"), default="categories", help="what bores people (categories)")
+    add(
+        "--topics",
+        choices=("categories", "hidden"),
+        default="categories",
+        help="topics that users get bored of (categories)",
+    )
     most = whole_number(2, 1_000_000)
-    add("--users", metavar="N", type=most, default=1000, help="most held-out users to compare (1000)")
+    add("--users", metavar="N", type=most, default=1000, help="compare at most N held-out users (1000)")
     add("--seed", metavar="N", type=whole_number(0, 2**32 - 1), default=0, help="of all draws (0)")
-    add("--out", metavar="FOLDER", type=Path, help="where fidelity.json and the pictures go (the folder itself)")
-    add("--json", action="store_true", help="print it for programs")
+    add("--out", metavar="FOLDER", type=Path, help="where to write fidelity.json and pictures (the folder itself)")
+    add_json(parser)
     given = parser.parse_args(arguments)
 
     from lerl.envs.files import write_whole
@@ -57,18 +55,20 @@ def run_fidelity(arguments: list[str]) -> None:
         print(fidelity.as_json(found))
         return
     print("\n".join(fidelity.lines(found)))
-    print(f"written: {out / 'fidelity.json'} and {picture}, as .svg besides")
+    print(f"written: {out / 'fidelity.json'} and {picture}, also as .svg")
 
 
 def run_fit(arguments: list[str]) -> None:
+    """lerl fit"""
     parser = Parser("lerl fit", description=FIT_HELP, allow_abbrev=False)
     add = parser.add_argument
     add("folder", metavar="FOLDER", type=Path, help="a folder that lerl data import or prepare wrote")
     add("--model", required=True, choices=("latent", "sequence"), help="what to fit")
     add("--seed", metavar="N", type=whole_number(0, 2**32 - 1), default=0, help="of the training (0)")
-    add("--epochs", metavar="N", type=whole_number(1, 1000), help="at most so many passes over the log")
-    add("--dynamics", action="store_true", help="fit how people tire, drift and differ, for data.users fitted; minutes")
-    add("--json", action="store_true", help="print it for programs")
+    add("--epochs", metavar="N", type=whole_number(1, 1000), help="at most N passes over the log")
+    dynamics = "also fit boredom, fatigue, moods and drift, for --data.users fitted; takes minutes"
+    add("--dynamics", action="store_true", help=dynamics)
+    add_json(parser)
     given = parser.parse_args(arguments)
 
     from lerl.report.tables import show

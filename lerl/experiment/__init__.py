@@ -1,1 +1,5 @@
 """Many runs: experiments, searches of settings, sensitivity."""
+
+from lerl.startup import require
+
+require("train")

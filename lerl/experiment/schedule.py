@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.table import Table
 
-from lerl.config import parse as settings
+from lerl.config.parse import load, overlay
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
 from lerl.experiment.spec import AGAIN, AGENT_KEYS, TUNED, Experiment, Trial, read_tuned
@@ -223,7 +223,7 @@ def _search(config: Config, folder: Path, users: str) -> dict[str, Any]:
     search = folder / "search"
     with busy(), (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stderr(log):
         keep_for(users, search)
-        if (search / SEARCH).is_file() and differing(config, settings.load(search / SEARCH)):
+        if (search / SEARCH).is_file() and differing(config, load(search / SEARCH)):
             shutil.rmtree(search)
         begun = time.process_time()
         best = tune(config, search)[0]
@@ -294,7 +294,7 @@ def _short(trial: Trial) -> Trial:
         "evaluation.replicates": 1,
         "planner.sessions": min(config.planner.sessions, 60),
     }
-    short = settings.overlay(config, small)
+    short = overlay(config, small)
     return dataclasses.replace(
         trial, config=short, fitted=short, teacher=_short(trial.teacher) if trial.teacher else None
     )

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from lerl.agents.baselines import BASELINES
-from lerl.config import parse as settings
-from lerl.config.parse import SettingsError
+from lerl.config.errors import SettingsError
+from lerl.config.keys import known_keys, unknown_key
+from lerl.config.parse import overlay
+from lerl.config.recipes import recipes
 from lerl.config.schema import Config, ExperimentConfig, TuneConfig
 from lerl.envs.checks import did_you_mean
 from lerl.experiment.tune import RANKING, check_found, search_space
@@ -74,11 +76,11 @@ class Trial:
     @property
     def digest(self) -> str:
         """Of all settings that decide the agent's numbers and are not the defaults, so that a new key changes none."""
-        usual = settings.known_keys()
+        usual = known_keys()
         decisive: list[Any] = [
             {
                 name: key.default
-                for name, key in settings.known_keys(one).items()
+                for name, key in known_keys(one).items()
                 if key.default != usual[name].default and self._decides(name, one)
             }
             for one in (self.config, self.fitted)
@@ -128,13 +130,13 @@ class Experiment:
         if not chosen.agents or not chosen.conditions:
             raise SettingsError(
                 "the recipe holds no experiment: it names agents under experiment.agents and conditions under "
-                f"experiment.conditions, as {' and '.join(settings.recipes('experiment'))} do, which come with lerl"
+                f"experiment.conditions, as {' and '.join(recipes('experiment'))} do, which come with lerl"
             )
         _note_old_keys(chosen)
         conditions, every = _named(chosen.conditions, "conditions"), _named(chosen.agents, "agents")
         _check_agents(every)
         _check_conditions(conditions)
-        known = settings.known_keys(config)
+        known = known_keys(config)
         agents = {name: agent for name, agent in every.items() if "when" not in agent or known[agent["when"]].default}
         if quick:
             conditions = dict([next(iter(conditions.items()))])
@@ -179,7 +181,7 @@ class Experiment:
     def seeds(self, condition: str) -> list[int]:
         """The seeds of a condition's agents."""
         own = {name: value for name, value in self.conditions[condition].items() if name == SEEDS}
-        count = settings.overlay(self.base, own).experiment.seeds
+        count = overlay(self.base, own).experiment.seeds
         return [self.base.seed + number for number in range(count)]
 
     def spec(self, label: str) -> AgentSpec:
@@ -283,7 +285,7 @@ def _quick(
     if not isinstance(names, list):
         raise SettingsError(f"experiment.quick: agents must be a list such as {list(agents)[:2]}, given {names!r}")
     chosen = {name: agents[name] for name in _known(names, agents, "experiment.quick: agents")}
-    return settings.overlay(config, over), chosen
+    return overlay(config, over), chosen
 
 
 def _named(given: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
@@ -319,7 +321,7 @@ def _note_old_keys(chosen: ExperimentConfig) -> None:
 
 def _check_agents(agents: Mapping[str, Mapping[str, Any]]) -> None:
     """Refuse what agents cannot hold."""
-    known = settings.known_keys()
+    known = known_keys()
     for name, values in agents.items():
         if values.get("kind", "other") not in KINDS:
             raise SettingsError(
@@ -329,7 +331,7 @@ def _check_agents(agents: Mapping[str, Mapping[str, Any]]) -> None:
             if values.get(key) is not None:
                 _known([values[key]], agents, f"experiment.agents: {name}: {key}")
         if values.get("when", "seed") not in known:
-            raise SettingsError(f"experiment.agents: {name}: when: {settings.unknown(str(values['when']), known)}")
+            raise SettingsError(f"experiment.agents: {name}: when: {unknown_key(str(values['when']), known)}")
         for key in values.keys() & known.keys():
             if not key.startswith(OWN):
                 raise SettingsError(
@@ -366,7 +368,7 @@ def _known(names: Any, allowed: Mapping[str, Any], where: str) -> list[str]:
 
 def _of_one_agent(base: Config, values: Mapping[str, Any], agent: str) -> Config:
     """The recipe with other values, for one agent."""
-    config = settings.overlay(base, values)
+    config = overlay(base, values)
     return dataclasses.replace(config, agents=[agent], tune=TuneConfig(), experiment=ExperimentConfig())
 
 

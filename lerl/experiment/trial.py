@@ -18,7 +18,7 @@ from typing import Any
 import polars as pl
 
 import lerl
-from lerl.config import parse as settings
+from lerl.config.parse import dump, overlay
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
 from lerl.experiment.spec import AGAIN, Experiment, Trial
@@ -128,10 +128,10 @@ def work(trial: Trial, folder: Path, taught: Path | None = None) -> tuple[pl.Dat
         config, fitted, spec = trial.config, trial.fitted, trial.spec
         if trial.teacher is not None and taught is not None:
             network = {"planner.distilled": str(_distill(trial.teacher, taught, folder))}
-            config, fitted = settings.overlay(config, network), settings.overlay(fitted, network)
+            config, fitted = overlay(config, network), overlay(fitted, network)
         task, fit = Task.load(fitted), folder / "fit"
         keep_for(f"{_users(task)} {_prompts(trial)} {trial.teacher.digest if trial.teacher else ''}", fit)
-        reuse(fit, settings.dump(fitted))
+        reuse(fit, dump(fitted))
         fresh, begun = not any(fit.glob("checkpoints/*")), time.process_time()
 
         def report(phase: str, at: int, total: int, point: Any) -> None:

@@ -22,8 +22,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from rich.table import Table
 
-from lerl.config import parse as settings
-from lerl.config.parse import Key, SettingsError, brief
+from lerl.config.errors import SettingsError, brief
+from lerl.config.keys import Key, known_keys, unknown_key
+from lerl.config.parse import dump, load, overlay
 from lerl.config.schema import Config
 from lerl.envs.checks import did_you_mean
 from lerl.envs.draws import seed_from
@@ -114,7 +115,7 @@ def tune(config: Config, out: Path) -> list[SearchTrial]:
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Progress() as progress:
         _check_folder(config, out)  # another search may have begun there since
-        write_whole(out / SEARCH, settings.dump(config))
+        write_whole(out / SEARCH, dump(config))
         with _opened(out) as study:
             for trial in _counted(study):
                 check_found(trial.params, space, out / STUDY)
@@ -146,7 +147,7 @@ def search_space(config: Config, spec: AgentSpec) -> Space:
         raise SettingsError(f"tune.space is empty; the recipe says there what to search, {SPACE_EXAMPLE}")
     if spec.baseline not in (None, SASREC):
         raise SettingsError(f"tune.agent is {spec.label}, which has nothing to tune; give an agent such as planner+ppo")
-    known = settings.known_keys(config)
+    known = known_keys(config)
     return {str(name): _range(str(name), given, config, spec, known) for name, given in config.tune.space.items()}
 
 
@@ -164,7 +165,7 @@ def _range(name: str, given: Any, config: Config, spec: AgentSpec, known: Mappin
 
 def _check_searchable(name: str, config: Config, spec: AgentSpec, known: Mapping[str, Key]) -> None:
     if name not in known:
-        raise SettingsError(f"tune.space: {settings.unknown(name, known)}")
+        raise SettingsError(f"tune.space: {unknown_key(name, known)}")
     section = name.partition(".")[0]
     if section not in SEARCHED:
         raise SettingsError(f"tune.space: {name} cannot be searched, only how agents learn: keys of train and planner")
@@ -180,7 +181,7 @@ def _check_searchable(name: str, config: Config, spec: AgentSpec, known: Mapping
 def _checked(name: str, value: Any, config: Config) -> Any:
     """One value of a key, as the configuration reads it."""
     try:
-        return settings.known_keys(settings.overlay(config, {name: value}))[name].default
+        return known_keys(overlay(config, {name: value}))[name].default
     except SettingsError as error:
         raise SettingsError(f"tune.space: {error}") from None
 
@@ -195,7 +196,7 @@ def _choices(name: str, given: Any, config: Config) -> BaseDistribution:
 
 
 def _interval(name: str, given: Mapping[str, Any], config: Config, known: Mapping[str, Key]) -> BaseDistribution:
-    types, log = known[name].choices, given.get("log", False)
+    types, log = known[name].types, given.get("log", False)
     if not {int, float} & set(types) or len(types) > 1:
         raise SettingsError(f"tune.space: {name} is {known[name].allowed}; give choices instead of low and high")
     if not isinstance(log, bool):
@@ -229,7 +230,7 @@ def _grid(space: Space, most: int) -> list[dict[str, Any]]:
 def _check_folder(config: Config, out: Path) -> None:
     """Refuse a folder that holds something else than this search; how many trials may have changed."""
     if (out / SEARCH).is_file():
-        _refuse_other(config, settings.load(out / SEARCH), out)
+        _refuse_other(config, load(out / SEARCH), out)
         return
     if holds_other(out):
         raise FileExistsError(f"{out} holds something else than a search; give another folder with --out")
@@ -237,7 +238,7 @@ def _check_folder(config: Config, out: Path) -> None:
 
 def _refuse_other(mine: Config, theirs: Config, out: Path) -> None:
     if name := differing(mine, theirs):
-        now, before = (settings.known_keys(one)[name].default for one in (mine, theirs))
+        now, before = (known_keys(one)[name].default for one in (mine, theirs))
         raise SettingsError(
             f"{out} holds a search with other settings: {name} was {brief(str(before))} and is now "
             f"{brief(str(now))}; go on with the same, or give another folder with --out"
@@ -246,7 +247,7 @@ def _refuse_other(mine: Config, theirs: Config, out: Path) -> None:
 
 def differing(mine: Config, theirs: Config) -> str:
     """The first setting in which two searches differ, trials and experiments aside; empty where they do not."""
-    now, before = settings.known_keys(mine), settings.known_keys(theirs)
+    now, before = known_keys(mine), known_keys(theirs)
     decisive = (name for name in now if name not in UNLIMITED and not name.startswith("experiment."))
     return next((name for name in decisive if now[name].default != before[name].default), "")
 
@@ -310,7 +311,7 @@ def _try_one(
 
 def _own(config: Config, space: Space) -> dict[str, Any] | None:
     """The recipe's own settings, where the whole of them lies in the space."""
-    known = settings.known_keys(config)
+    known = known_keys(config)
     values = {name: known[name].default for name in space}
     inside = all(_contains(space[name], value) for name, value in values.items())
     return values if inside else None
@@ -348,8 +349,8 @@ def _trial_folder(out: Path, number: int) -> Path:
 def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Report) -> tuple[Floats, str]:
     """The mean metric of each user (U,), or why there is none: keys that do not fit together, diverged learning."""
     try:
-        tried = settings.overlay(config, values)
-        reuse(folder, settings.dump(tried))
+        tried = overlay(config, values)
+        reuse(folder, dump(tried))
         spec = parse_agent(tried.tune.agent, tried.planner.name)
         with closing(Fitter(Task.load(tried), folder, report, AGAIN)) as fitter:
             fitter.fit(spec)
@@ -421,14 +422,14 @@ def _trials(study: optuna.Study, config: Config, out: Path) -> list[SearchTrial]
 def _write_best(trials: list[SearchTrial], config: Config, out: Path) -> None:
     """The recipe with the best settings; the tuned agent is among its agents."""
     best = trials[0]
-    found = settings.overlay(config, best.values)
+    found = overlay(config, best.values)
     spec = parse_agent(found.tune.agent, found.planner.name)
     if spec.label not in [other.label for other in parse_agents(found)]:
         found = dataclasses.replace(found, agents=[found.tune.agent, *found.agents])
     tried = ", ".join(f"{name} {value}" for name, value in best.values.items())
     head = f"# The best of {len(trials)} trials by {config.tune.metric} of {spec.label} on training users: {tried}\n"
     head = f"# {NO_EFFECT}\n{head}" if without_effect(trials) else head
-    write_whole(out / "best.yaml", head + settings.dump(found))
+    write_whole(out / "best.yaml", head + dump(found))
 
 
 def without_effect(trials: Sequence[SearchTrial]) -> bool:

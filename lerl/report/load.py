@@ -17,8 +17,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lerl.agents.config import TrainConfig
-from lerl.config.parse import SettingsError, brief, read_yaml
-from lerl.config.schema import RETIRED
+from lerl.config.errors import SettingsError, brief
+from lerl.config.old_keys import RETIRED
+from lerl.config.yaml_file import read_yaml
 from lerl.envs.files import refuse_links
 from lerl.files import AFRESH, RunError, read_about, read_table, reading, resume_command
 from lerl.planners.llm.counts import fallbacks

@@ -1,1 +1,5 @@
 """One run: its folder, its agents, training and evaluation."""
+
+from lerl.startup import require
+
+require("train")

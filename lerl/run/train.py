@@ -12,7 +12,8 @@ from typing import Any
 import polars as pl
 
 import lerl
-from lerl.config.parse import dump, known_keys, load
+from lerl.config.keys import known_keys
+from lerl.config.parse import dump, load
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
 from lerl.planners.llm.guard import ReplayError

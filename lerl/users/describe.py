@@ -16,7 +16,6 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFo
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Catalog
-from lerl.envs.logs.interactions import number_of
 from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.logs.times import LATEST
 from lerl.envs.store import OWN_LOGS, PICTURE, load_population
@@ -131,7 +130,7 @@ def describe(folder: Path) -> Description:
 
 
 def _per_item(catalog: Catalog, log: pl.DataFrame) -> NDArray[np.int64]:
-    items = pl.DataFrame({"item": [number_of(name) for name in catalog.item_ids]}, schema={"item": pl.Int64})
+    items = pl.DataFrame({"item": catalog.numbers})
     counted = items.join(log.group_by("item").len(), on="item", how="left", maintain_order="left")
     return counted["len"].fill_null(0).to_numpy().astype(np.int64)
 

@@ -9,7 +9,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lerl.envs.draws import seed_from
-from lerl.envs.logs.interactions import number_of
 from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.population import Population
 from lerl.envs.schema import DataError, held_out
@@ -179,7 +178,7 @@ def read_events(folder: Path, population: Population) -> Events:
             "what comes before what is all that a sequence is; use a log with times, or the latent-factor users as "
             "they were prepared"
         )
-    items = np.array([number_of(item) for item in population.catalog.item_ids], np.int64)
+    items = population.catalog.numbers
     order = np.argsort(items)
     given, users = log["item"].to_numpy(), log["user"].to_numpy()
     place = order[np.searchsorted(items, given, sorter=order).clip(max=len(order) - 1)]

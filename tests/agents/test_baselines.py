@@ -14,8 +14,7 @@ from lerl.agents import privileged as privileged_module
 from lerl.agents.base import TaskSpec
 from lerl.agents.baselines import BASELINES, PopularityAgent, RandomAgent
 from lerl.agents.privileged import PrivilegedAgent
-from lerl.envs.dynamics import Boredom, Drift, Similarity
-from lerl.envs.leave import Leave, RepetitionWindow, SatisfactionHazard, StepBudget
+from lerl.envs.config import Boredom, Drift, Leave, RepetitionWindow, SatisfactionHazard, Similarity, StepBudget
 from lerl.envs.population import Kinds, Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import UserSimulator

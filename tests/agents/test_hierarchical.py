@@ -8,7 +8,7 @@ import pytest
 
 from lerl.agents.base import TaskSpec
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
-from lerl.envs.leave import Leave
+from lerl.envs.config import Leave
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.base import PlanContexts, PlanError, Plans

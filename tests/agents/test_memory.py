@@ -7,7 +7,7 @@ import pytest
 
 from lerl.agents.base import TaskSpec
 from lerl.agents.memory import BEST, Memory
-from lerl.envs.leave import Leave
+from lerl.envs.config import Leave
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 

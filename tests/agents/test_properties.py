@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lerl.agents.base import TaskSpec
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.envs.catalog import Axis
-from lerl.envs.leave import Leave
+from lerl.envs.config import Leave
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.synthetic import synthetic_population

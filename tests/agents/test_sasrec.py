@@ -15,7 +15,7 @@ from lerl.agents import sasrec
 from lerl.agents.base import TaskSpec
 from lerl.agents.learners.registry import save_policy
 from lerl.agents.sasrec import LENGTH, SASRec, SASRecAgent, clicked, fit_sasrec, load_sasrec
-from lerl.envs.leave import Leave
+from lerl.envs.config import Leave
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 

@@ -1,5 +1,6 @@
 """Populations to test on: one small enough to work out by hand, one large enough to live in."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,14 +62,15 @@ def agree() -> Agree:
     """Asserts that a compiled function does to its arguments, and returns, what its plain Python does, but rounding."""
 
     def check(function: Any, *arguments: Any) -> None:
-        plain, compiled = (
-            [value.copy() if isinstance(value, np.ndarray) else value for value in arguments] for _ in range(2)
-        )
-        plain.append(function.py_func(*plain))
-        compiled.append(function(*compiled))
-        for one, other in zip(plain, compiled, strict=True):
-            if one is not None:
-                np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
+        plain, compiled = copy.deepcopy(arguments), copy.deepcopy(arguments)
+        compare((*plain, function.py_func(*plain)), (*compiled, function(*compiled)))
+
+    def compare(plain: Any, compiled: Any) -> None:
+        if isinstance(plain, tuple):
+            for one, other in zip(plain, compiled, strict=True):
+                compare(one, other)
+        elif plain is not None:
+            np.testing.assert_allclose(compiled, plain, rtol=1e-5, atol=1e-6)
 
     return check
 

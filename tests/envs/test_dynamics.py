@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lerl.envs import draws, dynamics
-from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction, Similarity
+from lerl.envs.config import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction, Similarity, SimulatorConfig
+from lerl.envs.dynamics import Directions, rates
 
 HALVING = 1 / math.log(2)  # a time constant with which exp(-1 / time_constant) is one half
 STILL = Drift(revert=0, pull=0, noise=0, shift_probability=0)
@@ -28,7 +29,10 @@ def drift(
     """Taste and anchor of one user after one step."""
     moved, home = np.array([taste], np.float32), np.array([anchor], np.float32)
     streams = np.array([[1, 2, 3]], np.uint64)
-    how.move(moved, home, np.array([slate], np.int32), np.array([clicks], np.float32), UNITS, others, streams)
+    strengths = rates(SimulatorConfig(drift=how)).drift
+    if strengths.enabled:
+        shown, clicked = np.array([slate], np.int32), np.array([clicks], np.float32)
+        dynamics.drift(moved, home, shown, clicked, Directions(UNITS, others), streams, strengths)
     return moved[0].tolist(), home[0].tolist()
 
 
@@ -106,7 +110,9 @@ def test_only_the_direction_of_a_taste_drifts(
 def bored(how: Boredom, boredom: list[float], slate: list[int]) -> list[float]:
     """Boredom of one user after a slate of items 0 (topic 0) and 1 (topics 0 and 1)."""
     levels = np.array([boredom], np.float32)
-    how.fill(levels, np.array([slate], np.int32), np.array([[0, -1], [0, 1]], np.int32))
+    strengths = rates(SimulatorConfig(boredom=how)).boredom
+    if strengths.enabled:
+        dynamics.bore(levels, np.array([slate], np.int32), np.array([[0, -1], [0, 1]], np.int32), strengths.keep)
     return levels[0].tolist()
 
 
@@ -143,15 +149,13 @@ def test_boredom_is_never_negative_and_fades_unless_fed(time_constant: float, be
 def test_fatigue_rises_to_one():
     fatigue, levels = np.zeros(1, np.float32), []
     for _ in range(3):
-        Fatigue(time_constant=HALVING).rise(fatigue)
+        dynamics.rise(fatigue, rates(SimulatorConfig(fatigue=Fatigue(time_constant=HALVING))).fatigue.share)
         levels.append(float(fatigue[0]))
     assert levels == pytest.approx([0.5, 0.75, 0.875])
 
 
 def test_without_fatigue_nobody_tires():
-    fatigue = np.zeros(1, np.float32)
-    Fatigue(enabled=False).rise(fatigue)
-    assert fatigue[0] == 0
+    assert not rates(SimulatorConfig(fatigue=Fatigue(enabled=False))).fatigue.enabled
 
 
 # satisfaction
@@ -159,21 +163,19 @@ def test_without_fatigue_nobody_tires():
 
 def test_satisfaction_moves_by_its_rate_towards_what_was_felt():
     satisfaction = np.array([0.6, 0.6], np.float32)
-    Satisfaction(rate=0.25).follow(satisfaction, np.array([1.0, 0.2]))
+    dynamics.follow(satisfaction, np.array([1.0, 0.2]), 0.25)
     assert satisfaction.tolist() == pytest.approx([0.7, 0.5])  # 0.6 + 0.25 * 0.4 and 0.6 - 0.25 * 0.4
 
 
 def test_without_satisfaction_nothing_is_felt():
-    satisfaction = np.array([0.6], np.float32)
-    Satisfaction(enabled=False).follow(satisfaction, np.zeros(1))
-    assert satisfaction[0] == np.float32(0.6)
+    assert not rates(SimulatorConfig(satisfaction=Satisfaction(enabled=False))).satisfaction.enabled
 
 
 @given(st.floats(0, 1, width=32), st.lists(st.floats(0, 1), min_size=1, max_size=20), SHARE)
 def test_satisfaction_stays_between_none_and_full(start: float, felt: list[float], rate: float):
     satisfaction = np.array([start], np.float32)
     for feeling in felt:
-        Satisfaction(rate=rate).follow(satisfaction, np.array([feeling]))
+        dynamics.follow(satisfaction, np.array([feeling]), rate)
         assert 0 <= satisfaction[0] <= 1
 
 
@@ -182,7 +184,7 @@ def test_satisfaction_stays_between_none_and_full(start: float, felt: list[float
 
 def test_patience_is_log_normal_and_drawn_per_session():
     seeds, sessions = np.full(2000, 9, np.uint64), np.arange(2000)
-    drawn = Patience(spread=0.3).draw(seeds, sessions)
+    drawn = dynamics.draw_patience(Patience(spread=0.3), seeds, sessions)
     key = np.uint64(draws.stream(np.uint64(9), 1, 0, draws.PATIENCE))
     assert drawn[1] == pytest.approx(math.exp(0.3 * draws.normal(key, 0)))
     assert np.log(drawn).mean() == pytest.approx(0, abs=0.02)  # standard error 0.007
@@ -191,7 +193,7 @@ def test_patience_is_log_normal_and_drawn_per_session():
 
 @pytest.mark.parametrize("how", [Patience(enabled=False), Patience(spread=0)])
 def test_without_patience_everybody_is_alike(how: Patience):
-    assert how.draw(np.arange(3, dtype=np.uint64), np.zeros(3, np.int64)).tolist() == [1, 1, 1]
+    assert dynamics.draw_patience(how, np.arange(3, dtype=np.uint64), np.zeros(3, np.int64)).tolist() == [1, 1, 1]
 
 
 # all of them
@@ -200,22 +202,22 @@ def test_without_patience_everybody_is_alike(how: Patience):
 @pytest.mark.parametrize(
     ("mechanism", "name", "value", "allowed"),
     [
-        (Drift, "revert", 1.1, r"drift.revert must be in \[0, 1\], given 1.1"),
-        (Drift, "pull", -0.1, r"drift.pull must be in \[0, 1\], given -0.1"),
-        (Drift, "noise", -1, r"drift.noise must be in \[0, 1e\+06\], given -1"),
-        (Drift, "noise", math.inf, r"drift.noise must be in \[0, 1e\+06\], given inf"),
-        (Drift, "shift_probability", 2, r"drift.shift_probability must be in \[0, 1\], given 2"),
-        (Drift, "shift_size", math.nan, r"drift.shift_size must be in \[0, 1\], given nan"),
-        (Boredom, "weight", -1, "boredom.weight must be finite and at least 0, given -1"),
-        (Boredom, "time_constant", 0, "boredom.time_constant must be finite and at least 1e-09, given 0"),
-        (Fatigue, "weight", -21, "fatigue.weight must be finite and at least -20, given -21"),
-        (Mood, "spread", -1, r"mood.spread must be in \[0, 1e\+06\], given -1"),
-        (Similarity, "weight", 1.5, r"similarity.weight must be in \[0, 1\], given 1.5"),
-        (Mood, "time_constant", 0, "mood.time_constant must be finite and at least 1e-09, given 0"),
-        (Fatigue, "time_constant", 0, "fatigue.time_constant must be finite and at least 1e-09, given 0"),
-        (Satisfaction, "rate", 1.5, r"satisfaction.rate must be in \[0, 1\], given 1.5"),
-        (Satisfaction, "initial", -0.5, r"satisfaction.initial must be in \[0, 1\], given -0.5"),
-        (Patience, "spread", -1, r"patience.spread must be in \[0, 10\], given -1"),
+        (Drift, "revert", 1.1, r"drift.revert must be a number from 0 to 1, given 1.1"),
+        (Drift, "pull", -0.1, r"drift.pull must be a number from 0 to 1, given -0.1"),
+        (Drift, "noise", -1, r"drift.noise must be a number from 0 to 1,000,000, given -1"),
+        (Drift, "noise", math.inf, r"drift.noise must be a number from 0 to 1,000,000, given inf"),
+        (Drift, "shift_probability", 2, r"drift.shift_probability must be a number from 0 to 1, given 2"),
+        (Drift, "shift_size", math.nan, r"drift.shift_size must be a number from 0 to 1, given nan"),
+        (Boredom, "weight", -1, "boredom.weight must be a number of at least 0, given -1"),
+        (Boredom, "time_constant", 0, "boredom.time_constant must be a number of at least 1e-09, given 0"),
+        (Fatigue, "weight", -21, "fatigue.weight must be a number of at least -20, given -21"),
+        (Mood, "spread", -1, r"mood.spread must be a number from 0 to 1,000,000, given -1"),
+        (Similarity, "weight", 1.5, r"similarity.weight must be a number from 0 to 1, given 1.5"),
+        (Mood, "time_constant", 0, "mood.time_constant must be a number of at least 1e-09, given 0"),
+        (Fatigue, "time_constant", 0, "fatigue.time_constant must be a number of at least 1e-09, given 0"),
+        (Satisfaction, "rate", 1.5, r"satisfaction.rate must be a number from 0 to 1, given 1.5"),
+        (Satisfaction, "initial", -0.5, r"satisfaction.initial must be a number from 0 to 1, given -0.5"),
+        (Patience, "spread", -1, r"patience.spread must be a number from 0 to 10, given -1"),
     ],
 )
 def test_strengths_out_of_range_are_refused(mechanism: Any, name: str, value: float, allowed: str):
@@ -226,15 +228,16 @@ def test_strengths_out_of_range_are_refused(mechanism: Any, name: str, value: fl
 def test_a_mood_stays_as_wide_as_it_is_and_fades():
     mood = Mood(spread=0.5, time_constant=4.0)
     keys = np.random.default_rng(0).integers(0, 2**63, (41, 20_000)).astype(np.uint64)
-    first = mood.draw(keys[0])
+    strengths = rates(SimulatorConfig(mood=mood)).mood
+    first = dynamics.draw_moods(mood, keys[0])
     now = first.copy()
     for step in range(1, 41):
-        mood.move(now, keys[step])
+        dynamics.sway(now, keys[step], 0, strengths.keep, strengths.spread)
         if step == 4:
             assert np.corrcoef(first, now)[0, 1] == pytest.approx(np.exp(-1), abs=0.02)
     assert (first.std(), now.std()) == (pytest.approx(0.5, abs=0.01), pytest.approx(0.5, abs=0.01))
-    assert not Mood(enabled=False, spread=0.5).draw(keys[0]).any()
-    assert not Mood().draw(keys[0]).any()
+    assert not dynamics.draw_moods(Mood(enabled=False, spread=0.5), keys[0]).any()
+    assert not dynamics.draw_moods(Mood(), keys[0]).any()
 
 
 def test_compiled_mechanisms_equal_their_plain_python(agree: Any):
@@ -244,7 +247,8 @@ def test_compiled_mechanisms_equal_their_plain_python(agree: Any):
     clicks = np.array([[1, 1], [1, -1], [-1, -1]], np.float32)
     streams = rng.integers(2**63, size=(3, 3)).astype(np.uint64)
     for shift in (0.0, 1.0):
-        agree(dynamics.drift, taste, anchor, slates, clicks, UNITS, UNITS, streams, 0.1, 0.2, 0.3, shift, 0.5)
+        strengths = dynamics.DriftRates(True, 0.1, 0.2, 0.3, shift, 0.5)
+        agree(dynamics.drift, taste, anchor, slates, clicks, Directions(UNITS, UNITS), streams, strengths)
     agree(dynamics._rescale, np.array([3, 4], np.float32), 5.0, 2.0)
     agree(dynamics._length, np.array([3, 4], np.float32))
     agree(dynamics._lengths, rng.normal(size=(6, 3)).astype(np.float32))

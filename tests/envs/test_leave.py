@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lerl.envs import leave
-from lerl.envs.leave import Leave, LeaveRule, RepetitionWindow, SatisfactionHazard, Situation, StepBudget
+from lerl.envs.config import Leave, RepetitionWindow, SatisfactionHazard, StepBudget
+from lerl.envs.leave import BudgetRule, LeaveRule, SatisfactionRule, Situation, WindowRule, build_rule
 from lerl.envs.plugins import PluginError
 
 TOPICS = np.array([[0, -1], [1, -1], [0, 1], [2, -1]], np.int32)  # of items 0 to 3
@@ -33,10 +34,10 @@ def situation(
 
 def lives(rule: StepBudget, slates: list[list[int]], topics: Any = TOPICS) -> int:
     """How many of the slates a user stays for, the last one included."""
-    spent = 0.0
+    budget, spent = BudgetRule(rule), 0.0
     for length in range(1, len(slates) + 1):
         now = situation(slates[:length], topics, spent=spent)
-        if rule.probability(now)[0] == 1:
+        if budget.probability(now)[0] == 1:
             return length
         spent = float(now.spent[0])
     return len(slates) + 1
@@ -56,7 +57,7 @@ def lives(rule: StepBudget, slates: list[list[int]], topics: Any = TOPICS) -> in
     ],
 )
 def test_the_less_satisfied_the_likelier_to_go(satisfaction: float, patience: float, chance: float):
-    rule = SatisfactionHazard(highest=0.5, threshold=0.4, width=0.08)
+    rule = SatisfactionRule(SatisfactionHazard(highest=0.5, threshold=0.4, width=0.08))
     now = situation([[0]], satisfaction=satisfaction, patience=patience)
     assert rule.probability(now) == pytest.approx([chance])
 
@@ -75,11 +76,11 @@ def test_the_less_satisfied_the_likelier_to_go(satisfaction: float, patience: fl
     ],
 )
 def test_one_topic_too_often_in_the_window_ends_the_session(shown: list[list[int]], goes: bool):
-    assert RepetitionWindow(window=4, most=2).probability(situation(shown)).tolist() == [float(goes)]
+    assert WindowRule(RepetitionWindow(window=4, most=2)).probability(situation(shown)).tolist() == [float(goes)]
 
 
 def test_the_window_counts_slots_across_slates():
-    rule = RepetitionWindow(window=4, most=2)
+    rule = WindowRule(RepetitionWindow(window=4, most=2))
     assert rule.probability(situation([[0, 3], [0, 1]]))[0] == 0
     assert rule.probability(situation([[0, 3], [0, 0]]))[0] == 1
     assert rule.probability(situation([[0, 0], [3, 1], [0, 1]]))[0] == 0
@@ -140,35 +141,40 @@ def test_costs_may_be_set():
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("satisfaction", SatisfactionHazard), ("window", RepetitionWindow), ("budget", StepBudget)],
+    [("satisfaction", SatisfactionRule), ("window", WindowRule), ("budget", BudgetRule)],
 )
 def test_a_rule_is_chosen_by_name_with_its_own_strengths(name: str, kind: type):
     chosen = Leave(rule=name, satisfaction=SatisfactionHazard(0.1), window=RepetitionWindow(3), budget=StepBudget(7))
-    assert isinstance(chosen.build(), kind)
-    assert chosen.build() == getattr(chosen, name)
+    rule: Any = build_rule(chosen)
+    assert isinstance(rule, kind)
+    assert rule.strengths == getattr(chosen, name)
 
 
 def test_never_is_never():
-    rule: LeaveRule = Leave(rule="never").build()
+    rule: LeaveRule = build_rule(Leave(rule="never"))
     assert rule.probability(situation([[0]] * 40, satisfaction=0.0, patience=0.01)).tolist() == [0]
 
 
 def test_a_misspelt_rule_is_told_its_name():
     with pytest.raises(PluginError, match=r"env\.leave\.rule is 'satisfation'.*Did you mean 'satisfaction'\?"):
-        Leave(rule="satisfation").build()
+        build_rule(Leave(rule="satisfation"))
 
 
 @pytest.mark.parametrize(
     ("rule", "settings", "allowed"),
     [
-        (SatisfactionHazard, {"highest": 1.5}, r"satisfactionhazard.highest must be in \[0, 1\], given 1.5"),
-        (SatisfactionHazard, {"threshold": -1}, r"satisfactionhazard.threshold must be in \[0, 1\], given -1"),
-        (SatisfactionHazard, {"width": 0}, "satisfactionhazard.width must be finite and at least 1e-09, given 0"),
-        (RepetitionWindow, {"window": 0}, "repetitionwindow.window must be finite and at least 1, given 0"),
-        (RepetitionWindow, {"most": -1}, "repetitionwindow.most must be finite and at least 0, given -1"),
-        (StepBudget, {"budget": 0}, r"stepbudget.budget must be in \[1e-09, 1e\+06\], given 0"),
-        (StepBudget, {"step_cost": -1}, r"stepbudget.step_cost must be in \[0, 1e\+06\], given -1"),
-        (StepBudget, {"repetition_cost": -1}, r"stepbudget.repetition_cost must be in \[0, 1e\+06\], given -1"),
+        (SatisfactionHazard, {"highest": 1.5}, r"satisfactionhazard.highest must be a number from 0 to 1, given 1.5"),
+        (SatisfactionHazard, {"threshold": -1}, r"satisfactionhazard.threshold must be a number from 0 to 1, given -1"),
+        (SatisfactionHazard, {"width": 0}, "satisfactionhazard.width must be a number of at least 1e-09, given 0"),
+        (RepetitionWindow, {"window": 0}, "repetitionwindow.window must be a whole number of at least 1, given 0"),
+        (RepetitionWindow, {"most": -1}, "repetitionwindow.most must be a whole number of at least 0, given -1"),
+        (StepBudget, {"budget": 0}, r"stepbudget.budget must be a number from 1e-09 to 1,000,000, given 0"),
+        (StepBudget, {"step_cost": -1}, r"stepbudget.step_cost must be a number from 0 to 1,000,000, given -1"),
+        (
+            StepBudget,
+            {"repetition_cost": -1},
+            "repetition_cost must be a number from 0 to 1,000,000, given -1",
+        ),
         (StepBudget, {"repetition": "any"}, "stepbudget.repetition must be 'slot' or 'shared', given 'any'"),
     ],
 )

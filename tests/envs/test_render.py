@@ -16,8 +16,7 @@ from stable_baselines3.common.env_util import make_vec_env
 import lerl  # noqa: F401 - registers the environments
 from lerl.envs import render
 from lerl.envs.catalog import Axis, Catalog
-from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Satisfaction
-from lerl.envs.leave import Leave
+from lerl.envs.config import Boredom, Drift, Fatigue, Leave, Mood, Satisfaction
 from lerl.envs.population import Population
 from lerl.envs.session import SessionEnv, SessionVectorEnv
 

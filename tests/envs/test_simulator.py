@@ -14,13 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lerl.envs import draws, simulator
-from lerl.envs import kernels as kernels_module
+from lerl.envs import draws, kernels, simulator
 from lerl.envs.catalog import Axis
-from lerl.envs.config import SimulatorConfig
-from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction, Similarity
-from lerl.envs.kernels import STAR_STEPS
-from lerl.envs.leave import Leave, StepBudget
+from lerl.envs.config import (
+    Boredom,
+    Drift,
+    Fatigue,
+    Leave,
+    Mood,
+    Patience,
+    Satisfaction,
+    Similarity,
+    SimulatorConfig,
+    StepBudget,
+)
+from lerl.envs.kernels import STAR_STEPS, Users
 from lerl.envs.population import Kinds, Population
 from lerl.envs.simulator import UserSimulator
 from lerl.envs.state import Outcome, State
@@ -414,19 +422,6 @@ def test_looking_ahead_leaves_the_present_alone_and_sees_what_comes():
     assert not differing(ahead, present.take(rows))
 
 
-def test_put_overwrites_the_given_rows_with_copies():
-    users = crowd("satisfaction", "click")
-    state, other = begin(users, range(4)), begin(users, [50, 60])
-    untouched = copy.deepcopy(state.take(np.array([0, 2])))
-    state.put(np.array([3, 1]), other)
-    assert not differing(state.take(np.array([3, 1])), other)
-    assert not differing(state.take(np.array([0, 2])), untouched)
-    for array in arrays(other).values():
-        array[:] = 0
-    assert state.seed.tolist() == [0, 60, 2, 50]
-    assert np.abs(state.response["taste"]).sum(axis=1).min() > 0
-
-
 # what always holds
 
 
@@ -470,9 +465,9 @@ def test_whatever_is_shown_the_state_stays_possible(rule: str, feedback: str, se
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"slate_size": 0}, r"env.slate_size must be at least 1, given 0"),
-        ({"max_steps": 0}, r"env.max_steps must be at least 1, given 0"),
-        ({"topic_count": 0}, r"env.topic_count must be at least 1, given 0"),
+        ({"slate_size": 0}, r"env.slate_size must be a whole number from 1 to 1,000, given 0"),
+        ({"max_steps": 0}, r"env.max_steps must be a whole number from 1 to 10,000, given 0"),
+        ({"topic_count": 0}, r"env.topic_count must be a whole number from 1 to 10,000, given 0"),
         ({"feedback": "stars"}, r"env.feedback must be 'click', 'rating' or 'weighted', given 'stars'"),
         ({"topics": "genres"}, r"env.topics must be 'hidden' or 'categories', given 'genres'"),
     ],
@@ -525,32 +520,24 @@ def test_slates_that_would_leave_the_arrays_are_refused(build: Any):
 def test_compiled_steps_equal_their_plain_python(agree: Any):
     rng = np.random.default_rng(0)
     seeds, sessions, steps = np.array([1, 2**63], np.uint64), np.array([0, 5]), np.array([0, 2], np.int32)
-    agree(kernels_module.draw_users, seeds, sessions, 40)
-    agree(kernels_module.streams, seeds, sessions, steps)
-    keys = kernels_module.streams(seeds, sessions, steps)[:, draws.CLICK]
-    agree(kernels_module._uniforms, keys)
+    agree(kernels.draw_users, seeds, sessions, 40)
+    agree(kernels.streams, seeds, sessions, steps)
+    keys = kernels.streams(seeds, sessions, steps)[:, draws.CLICK]
+    agree(kernels._uniforms, keys)
     shown = np.array([[-1] * 9, [0, 1, 2, 3, -1, -1, -1, -1, -1]], np.int32)
     slates = np.array([[4, 4, 5], [1, 6, 6]], np.int32)
     for repeats in (True, False):
-        agree(kernels_module._blank_copies, slates, shown, steps, repeats)
+        agree(kernels._blank_copies, slates, shown, steps, repeats)
     slates = np.array([[4, -1, 5], [-1, 6, 0]], np.int32)
     chance, topics = rng.random((2, 3)), np.array([[0, 1]] * 4 + [[1, -1]] * 3, np.int32)
     levels = rng.random((2, 2)).astype(np.float32)
-    agree(kernels_module.apply_boredom, chance, slates, topics, levels, levels[0], levels[1], 1.5, 0.5)
+    agree(kernels.apply_boredom, chance, slates, topics, levels, levels[0], levels[1], 1.5, 0.5)
     for rating in (True, False):
-        agree(kernels_module._react, slates, chance, keys, rating)
+        agree(kernels._react, slates, chance, keys, rating)
     counts, sums, log = np.zeros((2, 2), np.int32), np.zeros((2, 2), np.float32), np.full((2, 9), -1, np.float32)
-    agree(
-        kernels_module._record,
-        slates,
-        np.where(slates < 0, -1, 0.75).astype(np.float32),
-        topics,
-        steps,
-        shown,
-        log,
-        counts,
-        sums,
-    )
+    none = np.zeros(0, np.float32)
+    users = Users(steps, shown, log, counts, sums, *[none] * 5)
+    agree(kernels._record, slates, np.where(slates < 0, -1, 0.75).astype(np.float32), topics, users)
 
 
 def test_a_step_in_plain_python_is_the_compiled_step(small: Population, monkeypatch: pytest.MonkeyPatch):

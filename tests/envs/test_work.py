@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.envs.leave import Leave
+from lerl.envs.config import Leave
 from lerl.envs.population import Population
 from lerl.envs.session import SessionEnv, SessionVectorEnv
 

@@ -15,7 +15,7 @@ from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.learners.encoders import Layout, SessionFeatures, build_encoder
 from lerl.agents.learners.hac import HAC, HyperPolicy, Samples
 from lerl.agents.learners.registry import new_model, new_view
-from lerl.envs.leave import Leave
+from lerl.envs.config import Leave
 from lerl.envs.session import SessionVectorEnv
 
 USERS, K, STEPS = 4, 3, 20

@@ -28,8 +28,7 @@ from lerl.agents.learners.registry import (
     set_spread,
 )
 from lerl.agents.learners.slates import dnair_bonus, popularity_of, sac4ir_bonus
-from lerl.envs.dynamics import Boredom, Drift, Fatigue
-from lerl.envs.leave import Leave
+from lerl.envs.config import Boredom, Drift, Fatigue, Leave
 from lerl.envs.population import Population
 
 SLATES = [name for name, learner in LEARNERS.items() if learner.slates]

@@ -30,8 +30,7 @@ from lerl.agents.learners.registry import (
     save_policy,
 )
 from lerl.agents.learners.virtual_items import NEAR
-from lerl.envs.dynamics import Boredom, Drift, Fatigue
-from lerl.envs.leave import Leave, SatisfactionHazard
+from lerl.envs.config import Boredom, Drift, Fatigue, Leave, SatisfactionHazard
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.rules import build_planner

@@ -19,8 +19,7 @@ from lerl.agents.learners.callback import Report
 from lerl.agents.learners.encoders import CategoryEncoder
 from lerl.agents.learners.registry import load_policy, new_model, save_policy
 from lerl.agents.learners.virtual_items import PolicyScorer, VirtualItemEnv, virtual_items
-from lerl.envs.dynamics import Boredom, Drift, Fatigue
-from lerl.envs.leave import Leave, SatisfactionHazard
+from lerl.envs.config import Boredom, Drift, Fatigue, Leave, SatisfactionHazard
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.base import PlanContexts, Plans

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from lerl.cli.main import main
-from lerl.config.parse import find_recipe, load, overlay, recipes
+from lerl.config.parse import load, overlay
+from lerl.config.recipes import find_recipe, recipes
 from lerl.envs.store import DYNAMICS_FILE, MissingDataError
 from lerl.experiment.spec import Experiment
 from lerl.run.specs import parse_agents
@@ -65,19 +66,19 @@ def test_a_recipe_whose_log_is_not_there_says_how_to_make_it(name: str, tmp_path
 
 
 def but_clusters(experiment: Experiment, label: str) -> dict[str, Any]:
-    """What an agent says, its number of clusters apart."""
+    """What an agent is given, its number of clusters apart."""
     return {name: value for name, value in experiment.agents[label].items() if name != "planner.clusters"}
 
 
 def test_movielens_has_the_same_protocol() -> None:
     first, second = (load(find_recipe(name)) for name in ("whole_session", "whole_session_movielens"))
-    whole, main = Experiment.read(first), Experiment.read(second)
+    whole, few = Experiment.read(first), Experiment.read(second)
     assert (first.env, first.train, first.tune) == (second.env, second.train, second.tune)
-    assert set(main.agents) == set(main.few) == set(whole.few)
-    assert {label: but_clusters(whole, label) for label in main.agents} == {
-        label: but_clusters(main, label) for label in main.agents
+    assert set(few.agents) == set(few.few) == set(whole.few)
+    assert {label: but_clusters(whole, label) for label in few.agents} == {
+        label: but_clusters(few, label) for label in few.agents
     }
-    assert [*main.conditions, "slot, categories, repeats"] == list(whole.conditions)
+    assert [*few.conditions, "slot, categories, repeats"] == list(whole.conditions)
 
 
 @pytest.mark.slow
@@ -99,11 +100,11 @@ def test_recipes_on_logs_are_as_documented(name: str, users: str) -> None:
 @pytest.mark.parametrize("name", ON_LOGS)
 def test_recipes_on_logs_train(name: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made_up_dynamics(folder, boredom_weight=(0.07, 0.0, 0.1))
-    out, rows = tmp_path / "run", ["boredom+ppo", "flat+ppo", "random"]
-    given = ["train", name, "--data.path", str(folder), "--out", str(out), "--agents", f"[{','.join(rows)}]"]
+    out, agents = tmp_path / "run", ["boredom+ppo", "flat+ppo", "random"]
+    given = ["train", name, "--data.path", str(folder), "--out", str(out), "--agents", f"[{','.join(agents)}]"]
     assert main([*given, *SMALL]) == 0
     printed = capsys.readouterr().out
-    assert all(re.search(rf"^{re.escape(row)} ", printed, re.MULTILINE) for row in rows)
+    assert all(re.search(rf"^{re.escape(agent)} ", printed, re.MULTILINE) for agent in agents)
     boredom = Task.load(load(out / "config.yaml")).config.env.boredom.weight
     assert boredom == (pytest.approx(6 * 0.07) if ON_LOGS[name] == "fitted" else 1.0)
 

@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 
 from lerl.cli.main import main
-from lerl.config.parse import SettingsError, load, overlay
+from lerl.config.errors import SettingsError
+from lerl.config.parse import load, overlay
 from lerl.envs.store import MissingDataError
 from lerl.experiment.report import latex, markdown, write
 from lerl.experiment.schedule import run

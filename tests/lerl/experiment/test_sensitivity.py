@@ -16,8 +16,7 @@ from lerl.agents.base import Observation, TaskSpec
 from lerl.agents.config import TrainConfig
 from lerl.cli.main import main
 from lerl.config.schema import Config, DataConfig, EvaluationConfig
-from lerl.envs.config import SimulatorConfig
-from lerl.envs.dynamics import Boredom
+from lerl.envs.config import Boredom, SimulatorConfig
 from lerl.envs.store import DYNAMICS_FILE
 from lerl.experiment import sensitivity as module
 from lerl.experiment import sensitivity_report

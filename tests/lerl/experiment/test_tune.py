@@ -17,8 +17,10 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 
 from lerl.agents.config import TrainConfig
 from lerl.cli.main import main
-from lerl.config import parse as settings
-from lerl.config.parse import SettingsError
+from lerl.config.errors import SettingsError
+from lerl.config.keys import known_keys
+from lerl.config.parse import dump, load
+from lerl.config.recipes import find_recipe, recipes
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, SyntheticConfig, TuneConfig
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.simulator import UserSimulator
@@ -405,8 +407,8 @@ def test_the_best_is_a_recipe_with_the_tuned_agent_that_train_takes(
     searched: tuple[Path, list[SearchTrial]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, trials = searched
-    best = settings.load(out / "best.yaml")
-    assert {name: key.default for name, key in settings.known_keys(best).items() if name in SPACE} == trials[0].values
+    best = load(out / "best.yaml")
+    assert {name: key.default for name, key in known_keys(best).items() if name in SPACE} == trials[0].values
     assert best.agents == ["boredom+ppo", "random", "planner+greedy"]
     assert dataclasses.replace(best, agents=SMALL.agents, train=SMALL.train, planner=SMALL.planner) == SMALL
     assert main(["train", str(out / "best.yaml"), "--out", str(tmp_path / "run"), "--train.steps", "0"]) == 0
@@ -415,7 +417,7 @@ def test_the_best_is_a_recipe_with_the_tuned_agent_that_train_takes(
 
 def test_the_command_searches_prints_the_best_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text(settings.dump(changed(**QUICK)))
+    recipe.write_text(dump(changed(**QUICK)))
     command = ["tune", str(recipe), "--out", str(tmp_path / "out"), "--tune.trials"]
     assert main([*command, "2"]) == 0
     printed = capsys.readouterr()
@@ -446,13 +448,11 @@ def test_help_says_what_is_searched_and_how_to_go_on(capsys: pytest.CaptureFixtu
     assert "give one recipe, such as lerl tune quickstart" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in settings.recipes() if settings.load(settings.find_recipe(name)).tune.space]
-)
+@pytest.mark.parametrize("name", [name for name in recipes() if load(find_recipe(name)).tune.space])
 def test_the_search_spaces_that_come_with_lerl_can_be_searched(name: str) -> None:
-    config = settings.load(settings.find_recipe(name))
+    config = load(find_recipe(name))
     assert search_space(config, parse_agent(config.tune.agent, config.planner.name)).keys() == config.tune.space.keys()
-    assert yaml.safe_load(settings.dump(config))["tune"]["space"] == config.tune.space
+    assert yaml.safe_load(dump(config))["tune"]["space"] == config.tune.space
 
 
 def test_settings_without_effect_are_no_gain(tmp_path: Path) -> None:

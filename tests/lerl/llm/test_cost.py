@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lerl.cli.main import main
-from lerl.config import parse as settings
+from lerl.config.parse import dump, load
 from lerl.llm.cost import Cost, Estimate, EstimateError, Sample, _different, estimate, notes
 from lerl.planners.config import BudgetConfig, PriceConfig
 from lerl.run.task import Task
@@ -68,7 +68,7 @@ def test_phases_are_those_of_a_run_and_their_steps_those_of_the_recipe() -> None
 
 def test_it_comes_near_what_a_run_asked(chat_run: Path) -> None:
     asked = json.loads((chat_run / "planners" / "traffic.json").read_text())
-    found = estimate(settings.load(chat_run / "config.yaml")).total
+    found = estimate(load(chat_run / "config.yaml")).total
     assert 0.6 * asked["calls"] < found.calls < 1.6 * asked["calls"]
     assert 0.6 * asked["user_steps"] < found.user_steps < 1.6 * asked["user_steps"]
 
@@ -103,7 +103,7 @@ def test_the_command_prints_a_table_with_what_it_rests_on_and_sends_nothing(
     chat: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("mine.yaml").write_text(settings.dump(chat_config(chat.url)))
+    Path("mine.yaml").write_text(dump(chat_config(chat.url)))
     asked = chat.asked
     assert main(["plan", "--estimate", "mine.yaml", "--planner.price.input", "1", "--planner.budget.calls=1"]) == 0
     printed = capsys.readouterr().out

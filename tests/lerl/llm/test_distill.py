@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lerl.cli.main import main
-from lerl.config import parse as settings
+from lerl.config.parse import dump
+from lerl.config.parse import load as load_config
 from lerl.files import RunError
 from lerl.llm.distill import _interval, distill
 from lerl.planners.llm.distilled import DistilledError, Lesson, load
@@ -89,9 +90,9 @@ def test_another_number_of_categories_is_refused_before_anything_is_asked(
 
 
 def test_a_run_that_a_network_planned_keeps_its_own(chat_run: Path) -> None:
-    config = settings.load(chat_run / "config.yaml")
+    config = load_config(chat_run / "config.yaml")
     planner = replace(config.planner, distilled="runs/first")
     changed = replace(config, agents=["distilled+greedy"], planner=planner)
-    (chat_run / "config.yaml").write_text(settings.dump(changed))
+    (chat_run / "config.yaml").write_text(dump(changed))
     with pytest.raises(RunError, match="distil the run that it came from, runs/first"):
         distill(chat_run)

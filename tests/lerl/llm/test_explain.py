@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from lerl.cli.main import main
-from lerl.config import parse as settings
+from lerl.config.parse import dump, load
 from lerl.llm.explain import explain, show
 from lerl.planners.llm.traffic import Asked, Traffic
 from lerl.run.evaluate import evaluate
@@ -29,7 +29,7 @@ Run = Callable[..., str]
 
 @pytest.fixture
 def population(chat_run: Path) -> Any:
-    return Task.load(settings.load(chat_run / "config.yaml")).population
+    return Task.load(load(chat_run / "config.yaml")).population
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def change(run: Path, **planner: Any) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["planner"] |= planner
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    sign(run, settings.load(run / "config.yaml"), (run / "config.yaml").read_text())
+    sign(run, load(run / "config.yaml"), (run / "config.yaml").read_text())
 
 
 def test_what_the_run_recorded_is_shown_without_asking(
@@ -181,7 +181,7 @@ def test_all_that_was_sent_to_get_there_is_counted(chat_run: Path, chat: Any, tr
 @pytest.mark.filterwarnings("ignore:openai.m")
 def test_where_the_run_had_no_answer_its_fallback_plans_again(chat_run: Path, chat: Any, evaluated: int) -> None:
     """Of a run whose evaluation failed after half of its plans, the session is the one that it judged."""
-    config = settings.load(chat_run / "config.yaml")
+    config = load(chat_run / "config.yaml")
     with closing(Traffic(chat_run / "planners" / "traffic.sqlite")) as traffic:
         traffic._file.execute("DELETE FROM asked WHERE phase LIKE 'evaluate%'")
         traffic._file.commit()
@@ -222,9 +222,9 @@ def test_what_the_endpoint_said_before_it_was_left_alone_is_told(
 def test_without_a_user_the_first_one_judged_is_taken(
     chat_run: Path, capsys: pytest.CaptureFixture[str], population: Any
 ) -> None:
-    config = settings.load(chat_run / "config.yaml")
+    config = load(chat_run / "config.yaml")
     few = replace(config, evaluation=replace(config.evaluation, users=2))
-    (chat_run / "config.yaml").write_text(settings.dump(few))
+    (chat_run / "config.yaml").write_text(dump(few))
     judged = np.sort(np.random.default_rng(0).choice(population.users("evaluation"), 2, replace=False)).tolist()
     assert main(["plan", "--run", str(chat_run)]) == 0
     assert capsys.readouterr().out.startswith(f"user {judged[0]} of the evaluation users, plan made after 0 slates\n\n")
@@ -256,8 +256,8 @@ def test_errors_are_one_line_that_says_what_to_do(
     assert said(chat_run, trained) == "OPENAI_API_KEY is not set; set it in the environment, or give planner.base_url"
     (chat_run / "planners" / "llm.npz").unlink()
     assert said(chat_run, trained).startswith(f"{chat_run / 'planners' / 'llm.npz'} is missing; go on with: lerl train")
-    config = settings.load(chat_run / "config.yaml")
-    (chat_run / "config.yaml").write_text(settings.dump(replace(config, agents=["boredom+greedy", "distilled+ppo"])))
+    config = load(chat_run / "config.yaml")
+    (chat_run / "config.yaml").write_text(dump(replace(config, agents=["boredom+greedy", "distilled+ppo"])))
     assert said(chat_run, 0).startswith(f"no row of {chat_run} is planned by a chat model; train one with: lerl train ")
     assert not os.environ.get("OPENAI_API_KEY")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lerl.cli.main import main
-from lerl.config import parse as settings
+from lerl.config.parse import dump
 from lerl.config.schema import TuneConfig
 from lerl.llm import usage as calls
 from lerl.planners.llm.traffic import Traffic
@@ -33,7 +33,7 @@ def test_a_run_without_a_chat_model_has_nothing_to_tell(make_run: RunMaker) -> N
 
 def test_counts_are_told_in_one_block(tmp_path: Path) -> None:
     config = chat_config(None, price={"input": 1.0}, replay="runs/first")
-    (tmp_path / "config.yaml").write_text(settings.dump(config))
+    (tmp_path / "config.yaml").write_text(dump(config))
     (tmp_path / "planners").mkdir()
     (tmp_path / "planners" / "traffic.json").write_text(json.dumps(REPORT))
     assert calls.lines(tmp_path) == [
@@ -118,7 +118,7 @@ def test_it_follows_the_table_of_tune_for_all_trials_together(
 ) -> None:
     space = {"planner.size": {"choices": [1, 2]}}
     tuned = TuneConfig(agent="llm+greedy", trials=2, users=4, replicates=1, space=space)
-    (tmp_path / "mine.yaml").write_text(settings.dump(replace(chat_config(chat.url), tune=tuned)))
+    (tmp_path / "mine.yaml").write_text(dump(replace(chat_config(chat.url), tune=tuned)))
     asked = chat.asked
     assert main(["tune", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "search")]) == 0
     printed = capsys.readouterr().out

@@ -2,7 +2,8 @@
 
 import pytest
 
-from lerl.config.parse import find_recipe, load, recipes
+from lerl.config.parse import load
+from lerl.config.recipes import find_recipe, recipes
 from lerl.report.lessons import lessons, mark, marked
 
 

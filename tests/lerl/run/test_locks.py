@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from lerl.cli.main import main
-from lerl.config import parse as settings
+from lerl.config.errors import SettingsError
+from lerl.config.parse import dump
 from lerl.config.schema import Config, DataConfig, SyntheticConfig, TuneConfig
 from lerl.envs.config import SimulatorConfig
 from lerl.experiment import schedule as conduct
@@ -51,9 +52,9 @@ def test_a_run_that_began_meanwhile_is_not_taken_for_ones_own(monkeypatch: pytes
 
 def test_a_search_that_began_meanwhile_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     mine = replace(SMALL, tune=TuneConfig(agent="flat+ppo", space={"train.gamma": {"low": 0.5, "high": 0.9}}))
-    theirs = settings.dump(replace(mine, seed=7))
+    theirs = dump(replace(mine, seed=7))
     monkeypatch.setattr(tune, "locked", after(lambda: (tmp_path / "out" / tune.SEARCH).write_text(theirs)))
-    with pytest.raises(settings.SettingsError, match="holds a search with other settings: seed was 7 and is now 0"):
+    with pytest.raises(SettingsError, match="holds a search with other settings: seed was 7 and is now 0"):
         tune.tune(mine, tmp_path / "out")
     assert (tmp_path / "out" / tune.SEARCH).read_text() == theirs
 

@@ -11,7 +11,7 @@ import pytest
 
 from lerl.agents import sasrec
 from lerl.agents.config import TrainConfig
-from lerl.config.parse import SettingsError
+from lerl.config.errors import SettingsError
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, TuneConfig
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.population import Population
