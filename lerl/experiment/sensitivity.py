@@ -145,7 +145,7 @@ def sensitivity(
     """
     results = load_runs(paths)
     runs = [_Run(Path(path), trust) for path in paths]
-    config, specs, notes = runs[0].config, runs[0].specs, _left_out(runs[0].config)
+    config, specs, notes = runs[0].config, runs[0].specs, left_out(runs[0].config)
     if len(specs) < 2:
         given = "; ".join([" and ".join(specs) or "none", *notes])
         raise RunError(f"two agents at least are needed for a ranking, here is {given}")
@@ -230,7 +230,7 @@ def _why_not(spec: AgentSpec, config: Config) -> str:
     return ""
 
 
-def _left_out(config: Config) -> list[str]:
+def left_out(config: Config) -> list[str]:
     said = {label: _why_not(spec, config) for label, spec, _ in evaluated(config)}
     return [f"left out: {label} ({why})" for label, why in said.items() if why]
 
@@ -288,7 +288,8 @@ def _play(
         for world in mine:
             progress.report("worlds", done, total, f"{world.name}, seed {run.seed}")
             write_table(
-                _sessions(run, fitter, _evaluator(world, fitted[world.topics], prepared, run)), _table(kept, world, run)
+                play_agents(run, fitter, _evaluator(world, fitted[world.topics], prepared, run)),
+                _table(kept, world, run),
             )
             done += 1
     progress.report("worlds", done, total, "")
@@ -307,7 +308,7 @@ def _evaluator(world: World, fitted: FittedDynamics, prepared: Population, run: 
     )
 
 
-def _sessions(run: _Run, fitter: Fitter, evaluator: Evaluator) -> pl.DataFrame:
+def play_agents(run: _Run, fitter: Fitter, evaluator: Evaluator) -> pl.DataFrame:
     """The sessions of all agents, with the users and draws of the run's evaluation."""
     users, replicates = judged(evaluator.users, run.config), run.config.evaluation.replicates
 

@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import re
-import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +38,6 @@ KINDS = ("floor", "flat learner", "practitioner", "hierarchical", "ceiling", "ot
 OF_BASELINES = {"random": "floor", "popularity": "floor", "privileged": "ceiling", SASREC: "practitioner"}
 AGENT_KEYS = ("agent", "kind", "tuned", "distills", "when")
 """What an entry of `experiment.agents` holds besides settings."""
-OLD_KEYS = {"row": "agent", "rows": "agents", "distils": "distills"}
-"""What recipes of lerl 0.1.0 called some of them."""
 OWN = ("train.", "planner.")
 """What agents of a condition may differ in: they are judged on the same sessions."""
 COMMON = ("seed", "agents", "tune.", "experiment.")
@@ -132,7 +129,6 @@ class Experiment:
                 "the recipe holds no experiment: it names agents under experiment.agents and conditions under "
                 f"experiment.conditions, as {' and '.join(recipes('experiment'))} do, which come with lerl"
             )
-        _note_old_keys(chosen)
         conditions, every = _named(chosen.conditions, "conditions"), _named(chosen.agents, "agents")
         _check_agents(every)
         _check_conditions(conditions)
@@ -274,7 +270,7 @@ def _quick(
     config: Config, agents: Mapping[str, dict[str, Any]], given: Collection[str]
 ) -> tuple[Config, dict[str, dict[str, Any]]]:
     """The recipe and the agents of the small part that `experiment.quick` names."""
-    quick = _renamed(config.experiment.quick)
+    quick = dict(config.experiment.quick)
     if not quick:
         raise SettingsError(
             "the recipe holds no experiment.quick, which says what --quick does; leave out --quick, or write "
@@ -301,22 +297,8 @@ def _named(given: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
             raise SettingsError(
                 f"experiment.{section}: {name} must hold settings by dotted key, or {{}}, given {values!r}"
             )
-        found[str(name)] = _renamed(values or {})
+        found[str(name)] = dict(values or {})
     return found
-
-
-def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """An entry of a recipe with today's keys."""
-    return {OLD_KEYS.get(key, key): value for key, value in values.items()}
-
-
-def _note_old_keys(chosen: ExperimentConfig) -> None:
-    """Say once which keys of a recipe have another name now."""
-    entries = [values for values in chosen.agents.values() if isinstance(values, Mapping)] + [chosen.quick]
-    old = [key for key in OLD_KEYS if any(key in values for values in entries)]
-    if old:
-        today = ", ".join(f"{key} is {OLD_KEYS[key]} now" for key in old)
-        warnings.warn(f"experiment: {today}; the old name is still read", stacklevel=3)
 
 
 def _check_agents(agents: Mapping[str, Mapping[str, Any]]) -> None:

@@ -13,6 +13,7 @@ from lerl.files import RunError
 from lerl.planners.llm.counts import fallbacks, told
 from lerl.planners.llm.distilled import Lesson, distil, recorded, save
 from lerl.planners.llm.traffic import Traffic
+from lerl.report.intervals import percentiles
 from lerl.run.folder import check_run
 from lerl.run.locks import locked
 from lerl.run.specs import parse_agents
@@ -87,7 +88,7 @@ def _interval(lesson: Lesson) -> tuple[float, float]:
     """From the 2.5th to the 97.5th percentile of a bootstrap over held-out plans."""
     draws = np.random.default_rng(0).integers(lesson.held_out, size=(DRAWS, lesson.held_out))
     shares = lesson.agreed[draws].sum(axis=1) / lesson.allowed[draws].sum(axis=1)
-    low, high = np.percentile(shares, [2.5, 97.5])
+    low, high = percentiles(shares)
     return float(low), float(high)
 
 

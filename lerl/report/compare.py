@@ -1,7 +1,7 @@
 """Put evaluated runs side by side: read them, summarise them with paired intervals, print them.
 
-A run folder is one recipe with one seed. Runs that differ in nothing but the seed are read together, and every interval
-is over both the evaluation users and the seeds.
+A run folder is one recipe with one seed. Runs that differ in nothing but the seed are read together; intervals are then
+over both the evaluation users and the seeds, see `lerl.report.intervals`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lerl.envs.files import write_whole
-from lerl.report.bootstrap import (
-    Summary,
-    summarize,
-)
+from lerl.report.bootstrap import Summary, summarize
 from lerl.report.load import check_reference, load_runs
 from lerl.report.tables import markdown
 

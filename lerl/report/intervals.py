@@ -16,7 +16,6 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t  # type: ignore[import-untyped, unused-ignore]
 
 Floats = NDArray[np.float64]
 
@@ -94,11 +93,13 @@ def percentiles(draws: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
 
 def _student(drawn: Sequence[Floats], counts: Sequence[int], level: float) -> Floats:
     """(K, 3): the sample's values and both ends of their intervals."""
+    from scipy.special import stdtrit  # Student's quantiles; most commands print no such interval
+
     sample, reach = drawn[0][0], np.zeros(drawn[0].shape[1])
     for draws, count in zip(drawn, counts, strict=True):
         if count > 1:
             variance = draws[1:].var(axis=0) * count / (count - 1)
-            reach = np.hypot(reach, t.ppf(0.5 + level / 200, count - 1) * np.sqrt(variance))
+            reach = np.hypot(reach, stdtrit(count - 1, 0.5 + level / 200) * np.sqrt(variance))
     return np.stack([sample, sample - reach, sample + reach], axis=1)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lerl.envs.draws import seed_from
+from lerl.report.intervals import percentiles
 from lerl.report.style import STYLE, save
 from lerl.users.events import Events
 
@@ -256,7 +257,7 @@ def _estimate(values: Floats) -> Estimate:
     drawn = values[1:][np.isfinite(values[1:])]
     if not len(drawn):
         return Estimate(float(values[0]), math.nan, math.nan)
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = percentiles(drawn)
     return Estimate(float(values[0]), float(low), float(high))
 
 

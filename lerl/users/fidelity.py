@@ -31,6 +31,7 @@ from lerl.envs.population import Population
 from lerl.envs.schema import DataError
 from lerl.envs.simulator import UserSimulator
 from lerl.envs.store import FIDELITY, OWN_LOGS, load_population
+from lerl.report.intervals import percentiles
 
 LEAST = 8  # interactions of a held-out user
 LONGEST = 1000  # interactions of a second half that are compared
@@ -305,7 +306,7 @@ def tell_apart(real: Sequences, simulated: Sequences, background: Background, se
     for _ in range(200):
         weight = draw.multinomial(count, np.full(count, 1 / count))[users]
         drawn.append(roc_auc_score(label, guess, sample_weight=weight))
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    low, high = percentiles(np.array(drawn))
     strongest = {FEATURES[place]: float(lost[place]) for place in np.argsort(-lost)[:5]}
     return Classifier(float(roc_auc_score(label, guess)), float(low), float(high), strongest)
 

@@ -1,6 +1,5 @@
 """An experiment from its recipe to its report: what is done, what is not done again, and what the report concludes."""
 
-import dataclasses
 import shutil
 import signal
 import subprocess
@@ -352,17 +351,14 @@ def test_searches_that_do_not_count_any_more_are_not_used(recipe: Path, tmp_path
         read_tuned(tmp_path)
 
 
-def test_a_recipe_of_an_earlier_version_is_read_with_a_note(recipe: Path):
+def test_a_recipe_of_an_earlier_version_makes_the_same_trials(recipe: Path):
     made = read(recipe).trial("plain", "from nothing", 0, {})
-    config = load(recipe)
-    old = {name: {("row" if key == "agent" else key): value for key, value in entry.items()}
-           for name, entry in config.experiment.agents.items()}  # fmt: skip
-    quick = {"rows": ["random"], "experiment.seeds": 1}
-    earlier = dataclasses.replace(config, experiment=dataclasses.replace(config.experiment, agents=old, quick=quick))
-    with pytest.warns(UserWarning, match="^experiment: row is agent now, rows is agents now; the old name is still"):
-        assert Experiment.read(earlier).trial("plain", "from nothing", 0, {}).digest == made.digest
-    with pytest.warns(UserWarning, match="rows is agents now"):
-        assert list(Experiment.read(earlier, quick=True).agents) == ["random"]
+    text = recipe.read_text().replace("  agents:\n", "  rows:\n").replace("  conditions:\n", "  settings:\n")
+    recipe.write_text(text.replace("{agent: ", "{row: ").replace("{agents: ", "{rows: "))
+    with pytest.warns(UserWarning, match="experiment.rows is now experiment.agents"):
+        earlier = load(recipe)
+    assert Experiment.read(earlier).trial("plain", "from nothing", 0, {}).digest == made.digest
+    assert list(Experiment.read(earlier, quick=True).agents) == ["random", "flat+ppo"]
 
 
 def test_searches_and_trials_of_the_published_experiment_are_recognised():

@@ -161,7 +161,7 @@ def test_what_was_interrupted_goes_on_to_the_same_files(
     runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sensitivity_report.write(sensitivity(runs, tmp_path / "whole", bootstrap=200), tmp_path / "whole")
-    played, real = 0, module._sessions
+    played, real = 0, module.play_agents
 
     def stop(*given: Any) -> pl.DataFrame:
         nonlocal played
@@ -170,7 +170,7 @@ def test_what_was_interrupted_goes_on_to_the_same_files(
             raise KeyboardInterrupt
         return real(*given)
 
-    monkeypatch.setattr(module, "_sessions", stop)
+    monkeypatch.setattr(module, "play_agents", stop)
     with pytest.raises(KeyboardInterrupt):
         sensitivity(runs, tmp_path / "broken", bootstrap=200)
     assert not (tmp_path / "broken" / "sensitivity.json").exists()
@@ -331,6 +331,6 @@ def test_a_log_without_fitted_dynamics_names_the_command(
 
 def test_a_chat_models_agents_are_left_out() -> None:
     config = dataclasses.replace(TINY, agents=["llm+greedy", "distilled+greedy", "random"])
-    assert module._left_out(config) == ["left out: llm+greedy (its chat model would be asked anew in every world)"]
+    assert module.left_out(config) == ["left out: llm+greedy (its chat model would be asked anew in every world)"]
     asking = dataclasses.replace(config, planner=dataclasses.replace(config.planner, refresh=3))
-    assert [line.split()[2] for line in module._left_out(asking)] == ["llm+greedy", "distilled+greedy"]
+    assert [line.split()[2] for line in module.left_out(asking)] == ["llm+greedy", "distilled+greedy"]

@@ -58,7 +58,7 @@ def test_a_narrow_terminal_shows_every_agent_and_number_whole(
     assert "…" not in printed
     for agent, values in summary["agents"].items():
         results, sessions = [
-            line.split() for line in printed.splitlines() if re.match(rf"{re.escape(agent)} +\d", line)
+            line.split() for line in printed.splitlines() if re.match(rf"{re.escape(agent)} +\d+\.\d", line)
         ]
         for metric, decimals in {"T_int": 1, "R_sin": 3, "normalised": 2}.items():
             assert f"{values[metric]['mean']:.{decimals}f}" in results
