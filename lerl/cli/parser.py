@@ -18,7 +18,7 @@ OF_RECIPES = {"tune": "tune", "experiment": "experiment"}
 UNREAD = {
     "train": {"tune.": "lerl tune", "experiment.": "lerl experiment"},
     "tune": {"experiment.": "lerl experiment"},
-    "experiment": {"tune.row": "lerl tune", "agents": "lerl train"},
+    "experiment": {"tune.agent": "lerl tune", "agents": "lerl train"},
     "plan --estimate": {"tune.": "lerl tune", "experiment.": "lerl experiment"},
 }
 """Keys that a command does not read, by what they begin with, and the command that reads them."""

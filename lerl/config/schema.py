@@ -91,7 +91,7 @@ class TuneConfig:
     """What `lerl tune` searches for; `lerl train` takes no notice of it.
 
     Args:
-        row: the row to fit with each trial's settings.
+        agent: the agent to fit with each trial's settings.
         trials: how many settings are tried, the recipe's own among them where they lie in the space; all of them, each
             once, where the space holds no more.
         metric: what is made as large as possible, on sessions of training users: R_cum, T_int or R_sin.
@@ -101,7 +101,7 @@ class TuneConfig:
             log: true to search the logarithm) or choices.
     """
 
-    row: str = "planner+ppo"
+    agent: str = "planner+ppo"
     trials: int = 20
     metric: str = "R_cum"
     users: int | None = 500
@@ -120,23 +120,24 @@ class ExperimentConfig:
     """What `lerl experiment` repeats; other commands take no notice of it.
 
     Args:
-        seeds: runs of each row, with the seeds from the recipe's on; a setting may say `experiment.seeds` for itself.
-        jobs: rows that are worked on side by side, each by a process of its own; the numbers do not depend on it.
-        rows: by the name that tables use; under it other settings by dotted key, `row` where the name is not that of a
-            row, `kind` where it stands for something else in the verdict, `tuned` for the row whose search it takes its
-            settings from, `distils` for the row whose plans its network learns, and `when` for a setting without which
-            it is left out. In the recipe file only.
-        settings: by name; under it what differs from the recipe by dotted key, and `again`, the name of another
-            setting whose fitted agents are judged here. In the recipe file only.
-        few: the rows of all settings but the first, which has all; all where none is named.
-        quick: for --quick, on the first setting: `rows`, all where it names none, and other settings by dotted key,
+        seeds: runs of each agent, with the seeds from the recipe's on; a condition may say `experiment.seeds` for
+            itself.
+        jobs: trials that are done side by side, each by a process of its own; the numbers do not depend on it.
+        agents: by the name that tables use; under it other settings by dotted key, `agent` where the name is not that
+            of an agent, `kind` where it stands for something else in the verdict, `tuned` for the agent whose search it
+            takes its settings from, `distills` for the agent whose plans its network learns, and `when` for a setting
+            without which it is left out. In the recipe file only.
+        conditions: by name; under it what differs from the recipe by dotted key, and `again`, the name of another
+            condition whose fitted agents are judged here. In the recipe file only.
+        few: the agents of all conditions but the first, which has all; all where none is named.
+        quick: for --quick, on the first condition: `agents`, all where it names none, and other settings by dotted key,
             over which flags go. In the recipe file only.
     """
 
     seeds: int = 5
     jobs: int = 1
-    rows: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
+    agents: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Any] = field(default_factory=dict)
     few: list[str] = field(default_factory=list)
     quick: dict[str, Any] = field(default_factory=dict)
 

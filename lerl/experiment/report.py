@@ -16,15 +16,15 @@ from lerl.experiment.verdict import (
     CEILING,
     FLOOR,
     METRICS,
+    ConditionResults,
     Scores,
     Verdict,
-    World,
     read,
 )
+from lerl.report.intervals import estimate_text, interval_note
+from lerl.report.tables import explained
 
 HEADINGS = {name: name for name in METRICS} | {"iqm": "interquartile mean, normalised"}
-
-
 DECIMALS = {"R_cum": 2, "T_int": 1, "R_sin": 3, "normalised": 2, "iqm": 2}
 
 
@@ -42,25 +42,26 @@ def write(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> lis
 
 
 def markdown(verdicts: Sequence[Verdict]) -> list[str]:
-    """All settings, a table of scores and the ratios of each."""
+    """All conditions, a table of scores and the ratios of each."""
     lines = []
     for verdict in verdicts:
-        lines += [f"## {verdict.setting}", "", f"{verdict.seen}. "]
+        lines += [f"## {verdict.condition}", "", f"{verdict.seen}. "]
         lines[-1] += f"{verdict.line.partition(': ')[2][:1].upper()}{verdict.line.partition(': ')[2][1:]}."
         if verdict.below:
             lines[-1] += f" Below random: {', '.join(verdict.below)}."
         if verdict.missing:
             lines[-1] += f" Not there yet: {', '.join(verdict.missing)}."
         names = [name for name in METRICS if name in verdict.scores[0].metrics]
-        lines += ["", f"| row | kind | {' | '.join(HEADINGS[name] for name in names)} | steps | seconds |"]
+        lines += ["", f"| agent | kind | {' | '.join(HEADINGS[name] for name in names)} | steps | seconds |"]
         lines += [f"|---|---|{'---:|' * (len(names) + 2)}"]
         for one in verdict.scores:
-            cells = [one.metrics[name].text(DECIMALS[name]) for name in names]
+            cells = [estimate_text(one.metrics[name], DECIMALS[name]) for name in names]
             lines.append(f"| {one.name} | {one.kind} | {' | '.join(cells)} | {one.steps:,} | {_seconds(one)} |")
+        lines += ["", f"{explained(names)}. {interval_note(verdict.seeds)}"]
         if verdict.ratios:
-            lines += ["", f"| R_cum of {verdict.best} over | row | ratio, {verdict.level:.2f} % interval |"]
+            lines += ["", f"| R_cum of {verdict.best} over | agent | ratio, {verdict.level:.2f} % interval |"]
             lines += ["|---|---|---:|"]
-            lines += [f"| {one.against} | {one.row} | {one.ratio.text(3)} |" for one in verdict.ratios]
+            lines += [f"| {one.against} | {one.agent} | {estimate_text(one.ratio, 3)} |" for one in verdict.ratios]
         lines.append("")
     return lines
 
@@ -70,18 +71,19 @@ def _seconds(one: Scores) -> str:
 
 
 def latex(verdicts: Sequence[Verdict]) -> list[str]:
-    """A table for each setting, for a document that uses booktabs."""
+    """A table for each condition, for a document that uses booktabs."""
     lines = []
     for verdict in verdicts:
         names = [name for name in METRICS if name in verdict.scores[0].metrics]
         heads = [HEADINGS[name].split(",")[0].replace("_", r"\_") for name in names]
         lines += [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{ll{'r' * len(names)}}}", r"\toprule"]
-        lines += [f"row & kind & {' & '.join(heads)} " + r"\\", r"\midrule"]
+        lines += [f"agent & kind & {' & '.join(heads)} " + r"\\", r"\midrule"]
         for one in verdict.scores:
-            cells = [one.metrics[name].text(DECIMALS[name]) for name in names]
+            cells = [estimate_text(one.metrics[name], DECIMALS[name]) for name in names]
             lines.append(f"{_escaped(one.name)} & {one.kind} & {' & '.join(cells)} " + r"\\")
         lines += [r"\bottomrule", r"\end{tabular}"]
-        lines += [rf"\caption{{{_escaped(verdict.line)}. {verdict.seen}.}}"]
+        notes = _escaped(f"{verdict.line}. {verdict.seen}. {explained(names)}. {interval_note(verdict.seeds)}")
+        lines += [rf"\caption{{{notes}}}"]
         lines += [r"\end{table}", ""]
     return lines
 
@@ -93,14 +95,16 @@ def _escaped(text: str) -> str:
 def _csv(verdicts: Sequence[Verdict]) -> str:
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
-    table.writerow(["setting", "row", "kind", "metric", "mean", "low", "high"])
+    table.writerow(["condition", "agent", "kind", "metric", "mean", "low", "high"])
     for verdict in verdicts:
         for one in verdict.scores:
             for name, value in one.metrics.items():
-                table.writerow([verdict.setting, one.name, one.kind, name, value.mean, value.low, value.high])
+                table.writerow(
+                    [verdict.condition, one.name, one.kind, name, value["mean"], value["low"], value["high"]]
+                )
         for ratio in verdict.ratios:
-            value = ratio.ratio
-            table.writerow([verdict.setting, verdict.best, ratio.row, "ratio", value.mean, value.low, value.high])
+            ends = (ratio.ratio[end] for end in ("mean", "low", "high"))
+            table.writerow([verdict.condition, verdict.best, ratio.agent, "ratio", *ends])
     return stream.getvalue()
 
 
@@ -115,7 +119,7 @@ COLOURS = {
 
 
 def _draw(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> list[Path]:
-    """Normalised scores of every setting, and how they are spread over users in the first one."""
+    """Normalised scores of every condition, and how they are spread over users in the first one."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -142,9 +146,9 @@ def _draw(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> lis
         paths += save(figure, out / "scores")
         figure = Figure(figsize=(5.2, 3.2), layout="constrained")
         FigureCanvasAgg(figure)
-        world = read(experiment, out, scored[0].setting)
-        if world is not None:
-            _profiles(figure.subplots(), world, scored[0])
+        results = read(experiment, out, scored[0].condition)
+        if results is not None:
+            _profiles(figure.subplots(), results, scored[0])
             paths += save(figure, out / "profiles")
     return paths
 
@@ -152,26 +156,26 @@ def _draw(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> lis
 def _forest(axes: Any, verdict: Verdict) -> None:
     for place, one in enumerate(reversed(verdict.scores)):
         value = one.metrics["normalised"]
-        axes.plot([value.low, value.high], [place, place], color=COLOURS[one.kind], lw=1.2)
-        axes.plot(value.mean, place, "o", color=COLOURS[one.kind], ms=3)
+        axes.plot([value["low"], value["high"]], [place, place], color=COLOURS[one.kind], lw=1.2)
+        axes.plot(value["mean"], place, "o", color=COLOURS[one.kind], ms=3)
     axes.set_yticks(range(len(verdict.scores)), [one.name for one in reversed(verdict.scores)], fontsize=6.5)
     axes.set_ylim(-0.6, len(verdict.scores) - 0.4)
     axes.axvline(0, color="#dcdcdc", lw=0.6, zorder=0)
     axes.axvline(1, color="#dcdcdc", lw=0.6, zorder=0)
-    axes.set_title(f"{verdict.setting}: {verdict.seen}", loc="left")
+    axes.set_title(f"{verdict.condition}: {verdict.seen}", loc="left")
 
 
-def _profiles(axes: Any, world: World, verdict: Verdict) -> None:
-    """The share of users whose score is above each level, for the best row of each kind."""
-    score = world.rewards.mean(axis=2)
-    low, high = (score[world.labels.index(row)].mean() for row in (FLOOR, CEILING))
+def _profiles(axes: Any, results: ConditionResults, verdict: Verdict) -> None:
+    """The share of users whose score is above each level, for the best agent of each kind."""
+    score = results.rewards.mean(axis=2)
+    low, high = (score[results.labels.index(agent)].mean() for agent in (FLOOR, CEILING))
     levels = np.linspace(-0.5, 1.5, 201)
     for kind in KINDS:
-        rows = [one for one in verdict.scores if one.kind == kind]
-        if rows:
-            scaled = (score[world.labels.index(rows[0].row)] - low) / (high - low)
+        best = next((one for one in verdict.scores if one.kind == kind), None)
+        if best is not None:
+            scaled = (score[results.labels.index(best.agent)] - low) / (high - low)
             above = (scaled[None] > levels[:, None]).mean(axis=1)
-            axes.plot(levels, above, color=COLOURS[kind], lw=1.3, label=f"{rows[0].name} ({kind})")
+            axes.plot(levels, above, color=COLOURS[kind], lw=1.3, label=f"{best.name} ({kind})")
     axes.set(xlabel="normalised score of a user, mean over seeds", ylabel="share of users above", ylim=(0, 1))
     axes.legend(frameon=False, fontsize=6.5)
-    axes.set_title(verdict.setting, loc="left")
+    axes.set_title(verdict.condition, loc="left")

@@ -1,4 +1,4 @@
-"""`lerl experiment`: all units of work that are left to do, side by side, and what they will cost."""
+"""`lerl experiment`: all trials that are left to do, side by side, and what they will cost."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from rich.table import Table
 from lerl.config import parse as settings
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
-from lerl.experiment.spec import AGAIN, TUNED, WORDS, Experiment, Unit, read_tuned
+from lerl.experiment.spec import AGAIN, AGENT_KEYS, TUNED, Experiment, Trial, read_tuned
 from lerl.experiment.trial import ROWS, do, done, finished, keep_for, kept, populations, work
 from lerl.experiment.tune import SEARCH, differing, tune
 from lerl.run.checks import check_agents
@@ -39,17 +39,17 @@ def run(
 
     Args:
         config: the recipe. out: its folder. quick: whether only `experiment.quick` is done.
-        resume: whether to go on with what the folder holds. say: called with a line for each unit that is done.
+        resume: whether to go on with what the folder holds. say: called with a line for each trial that is done.
         given: keys of the recipe that were given as flags, which go over `experiment.quick`.
 
     Returns:
-        The experiment, and a line about units and searches that failed, empty where none did; the others are done.
+        The experiment, and a line about trials and searches that failed, empty where none did; the others are done.
 
     Raises:
-        FileExistsError: the folder holds rows, and `resume` was not asked for, or rows of other users, or something
-            else.
+        FileExistsError: the folder holds trials, and `resume` was not asked for, or trials of other users, or
+            something else.
         SettingsError: the recipe cannot be used.
-        MissingDataError: the data of a setting are not there.
+        MissingDataError: the data of a condition are not there.
         RunError: another process is at work in the folder, or a process was killed.
     """
     experiment = Experiment.read(config, quick, given)
@@ -64,49 +64,51 @@ def run(
 
 
 def _check_folder(out: Path, resume: bool) -> None:
-    """Refuse a folder that holds rows, unless they are gone on with, or something else."""
+    """Refuse a folder that holds trials, unless they are gone on with, or something else."""
     done_before = any((out / ROWS).rglob("*.parquet"))
     if done_before and not resume:
-        raise FileExistsError(f"{out} holds rows of an experiment; go on with them by --resume, or give another --out")
+        raise FileExistsError(
+            f"{out} holds trials of an experiment; go on with them by --resume, or give another --out"
+        )
     if not done_before and holds_other(out, ROWS, WORK, f"{TUNED}.json"):
         raise FileExistsError(f"{out} holds something else than an experiment; give another folder with --out")
 
 
 def _users(experiment: Experiment, out: Path) -> dict[str, str]:
-    """The digest of each setting's users; refuses a folder that holds rows of others, whatever made them."""
+    """The digest of each condition's users; refuses a folder that holds trials of others, whatever made them."""
     users = populations(experiment)
     _refuse_other_users(users, out)
     return users
 
 
 def _refuse_other_users(users: Mapping[str, str], out: Path) -> None:
-    for setting, now in users.items():
-        for path in sorted((out / ROWS / setting).glob("*.parquet")):
+    for condition, now in users.items():
+        for path in sorted((out / ROWS / condition).glob("*.parquet")):
             before = {str(about["population"]) for about in done(path).about.values()}
             if others := sorted(before - {now}):
                 raise FileExistsError(
-                    f"{path}: was judged on other users ({others[0]}) than there are now ({now}), and rows on "
+                    f"{path}: was judged on other users ({others[0]}) than there are now ({now}), and agents on "
                     "different users cannot be compared. Users fitted to the same log on another processor differ in "
-                    "their last digits: go on with the data folder that the rows were made from, or give another "
+                    "their last digits: go on with the data folder that these trials were made from, or give another "
                     f"--out, or remove {out / ROWS} to do all of them again"
                 )
 
 
 def _check(experiment: Experiment) -> None:
-    """Refuse rows that the first setting is not for, before anything is written."""
-    first, alike = next(iter(experiment.settings)), dict[str, list[str]]()
+    """Refuse agents that the first condition is not for, before anything is written."""
+    first, alike = next(iter(experiment.conditions)), dict[str, list[str]]()
     for label in experiment.labels(first):
-        if experiment.rows[label].get("distils"):
+        if experiment.agents[label].get("distills"):
             continue
-        own = {name: value for name, value in experiment.rows[label].items() if name not in WORDS}
+        own = {name: value for name, value in experiment.agents[label].items() if name not in AGENT_KEYS}
         alike.setdefault(json.dumps(own, sort_keys=True), []).append(label)
     for labels in alike.values():
-        task = Task.load(experiment.unit(first, labels[0], experiment.base.seed, {}).config)
-        check_agents(task, list(dict.fromkeys(experiment.row(label) for label in labels)))
+        task = Task.load(experiment.trial(first, labels[0], experiment.base.seed, {}).config)
+        check_agents(task, list(dict.fromkeys(experiment.spec(label) for label in labels)))
 
 
 class _Work:
-    """What is left to do of an experiment: units at once where they need no search, the others after theirs."""
+    """What is left to do of an experiment: trials at once where they need no search, the others after theirs."""
 
     def __init__(
         self, experiment: Experiment, users: Mapping[str, str], out: Path, pool: ProcessPoolExecutor, say: Say
@@ -119,73 +121,73 @@ class _Work:
 
     @property
     def _searched_on(self) -> str:
-        return self.users[next(iter(self.experiment.settings))]
+        return self.users[next(iter(self.experiment.conditions))]
 
     def do(self) -> str:
         """Do it; a line about what failed, empty where nothing did."""
         experiment = self.experiment
         searches = [label for label in experiment.searched() if label not in self.tuned]
-        units = [
-            experiment.unit(setting, label, seed, self.tuned)
-            for setting in experiment.settings
-            for seed in experiment.seeds(setting)
-            for label in experiment.labels(setting)
+        trials = [
+            experiment.trial(condition, label, seed, self.tuned)
+            for condition in experiment.conditions
+            for seed in experiment.seeds(condition)
+            for label in experiment.labels(condition)
         ]
-        units.sort(key=lambda unit: unit.config.seed)  # so that what is done early is of all settings
-        waits = {label for label in experiment.rows if experiment.tuned_by(label) in searches}
-        left = [unit for unit in units if unit.label in waits or not self._done(unit)]
-        first, later = list[Unit](), list[Unit]()
-        for unit in left:
-            (later if unit.teacher or experiment.settings[unit.setting].get("again") else first).append(unit)
+        trials.sort(key=lambda trial: trial.config.seed)  # so that what is done early is of all conditions
+        waits = {label for label in experiment.agents if experiment.tuned_by(label) in searches}
+        left = [trial for trial in trials if trial.label in waits or not self._done(trial)]
+        first, later = list[Trial](), list[Trial]()
+        for trial in left:
+            (later if trial.teacher or experiment.conditions[trial.condition].get("again") else first).append(trial)
         self.left = len(left)
-        self.say(f"{len(units)} units of work, {len(units) - len(left)} done; searches to do: {len(searches)}")
-        if otherwise := sum(kept(unit, self.out) for unit in left if unit.label not in waits):
+        self.say(f"{len(trials)} trials, {len(trials) - len(left)} done; searches to do: {len(searches)}")
+        if otherwise := sum(kept(trial, self.out) for trial in left if trial.label not in waits):
             self.say(f"{otherwise} of them were made with other settings or prompts, and are replaced")
         self._wave(first, waits, searches)
         self._wave(self._with_found(later), (), ())  # what they need was fitted by now, or is tried once more
         if not self.failed:
             return ""
         return (
-            f"{len(self.failed)} of the units and searches failed, the first one: {self.failed[0]}; see above, and "
+            f"{len(self.failed)} of the trials and searches failed, the first one: {self.failed[0]}; see above, and "
             "log.txt in its folder"
         )
 
-    def _done(self, unit: Unit) -> bool:
-        return finished(unit, self.out) is not None
+    def _done(self, trial: Trial) -> bool:
+        return finished(trial, self.out) is not None
 
-    def _wave(self, units: Sequence[Unit], waits: Collection[str], searches: Collection[str]) -> None:
-        """Do units, and searches that those of the rows which wait need."""
-        held = [unit for unit in units if unit.label in waits]
-        ready = [unit for unit in units if unit.label not in waits]
-        waiting: dict[Future[Any], Unit | str] = {self._begin(unit): unit for unit in ready}
+    def _wave(self, trials: Sequence[Trial], waits: Collection[str], searches: Collection[str]) -> None:
+        """Do trials, and searches that those of the agents which wait need."""
+        held = [trial for trial in trials if trial.label in waits]
+        ready = [trial for trial in trials if trial.label not in waits]
+        waiting: dict[Future[Any], Trial | str] = {self._begin(trial): trial for trial in ready}
         for label in searches:
             config, folder = self.experiment.search(label)[0], self.out / WORK / TUNED / label
             waiting[self.pool.submit(_search, config, folder, self._searched_on)] = label
         while waiting:
             for future in ended(waiting):
                 one = waiting.pop(future)
-                if isinstance(one, Unit):
+                if isinstance(one, Trial):
                     self._say_of(one, future)
                     continue
-                released = [unit for unit in held if self.experiment.tuned_by(unit.label) == one]
+                released = [trial for trial in held if self.experiment.tuned_by(trial.label) == one]
                 tuned = self._with_found(released) if self._keep_found(one, future) else []
-                begun = {self._begin(unit): unit for unit in tuned if not self._done(unit)}
+                begun = {self._begin(trial): trial for trial in tuned if not self._done(trial)}
                 self.left -= len(released) - len(begun)
                 waiting |= begun
 
-    def _with_found(self, units: Sequence[Unit]) -> list[Unit]:
-        """Units with what searches found by now, without those whose search failed."""
+    def _with_found(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Trials with what searches found by now, without those whose search failed."""
         experiment = self.experiment
         needed = [label for label in experiment.searched() if label not in self.tuned]
-        able = [unit for unit in units if experiment.tuned_by(unit.label) not in needed]
-        return [experiment.unit(unit.setting, unit.label, unit.config.seed, self.tuned) for unit in able]
+        able = [trial for trial in trials if experiment.tuned_by(trial.label) not in needed]
+        return [experiment.trial(trial.condition, trial.label, trial.config.seed, self.tuned) for trial in able]
 
-    def _begin(self, unit: Unit) -> Future[Any]:
-        taught = _folder(self.experiment, unit.teacher, self.out) if unit.teacher else None
-        return self.pool.submit(do, unit, _folder(self.experiment, unit, self.out), taught, self.out)
+    def _begin(self, trial: Trial) -> Future[Any]:
+        taught = _folder(self.experiment, trial.teacher, self.out) if trial.teacher else None
+        return self.pool.submit(do, trial, _folder(self.experiment, trial, self.out), taught, self.out)
 
     def _failed(self, name: str, future: Future[Any]) -> bool:
-        """Whether a unit or a search failed, and say so."""
+        """Whether a trial or a search failed, and say so."""
         if isinstance(error := future.exception(), BrokenProcessPool):
             raise error
         if error is not None:
@@ -205,9 +207,9 @@ class _Work:
         self.say(f"tuned {label}: {found[label]['values']}, {found[label]['seconds']:,.0f} s")
         return True
 
-    def _say_of(self, unit: Unit, future: Future[Any]) -> None:
+    def _say_of(self, trial: Trial, future: Future[Any]) -> None:
         self.number += 1
-        name = f"[{self.number}/{self.left}] {unit.setting}, {unit.label}, seed {unit.config.seed}"
+        name = f"[{self.number}/{self.left}] {trial.condition}, {trial.label}, seed {trial.config.seed}"
         if self._failed(name, future):
             return
         found = future.result()
@@ -228,51 +230,51 @@ def _search(config: Config, folder: Path, users: str) -> dict[str, Any]:
     return {"values": best.values, "score": best.mean, "seconds": round(time.process_time() - begun, 1)}
 
 
-def _folder(experiment: Experiment, unit: Unit, out: Path) -> Path:
-    """Where a unit is fitted: agents that are judged again lie where they were fitted."""
-    own = experiment.settings[unit.setting].get("again") or unit.setting
-    return out / WORK / str(own) / unit.label / f"seed{unit.config.seed}"
+def _folder(experiment: Experiment, trial: Trial, out: Path) -> Path:
+    """Where a trial is fitted: agents that are judged again lie where they were fitted."""
+    own = experiment.conditions[trial.condition].get("again") or trial.condition
+    return out / WORK / str(own) / trial.label / f"seed{trial.config.seed}"
 
 
 def cost(config: Config, out: Path, quick: bool, given: Collection[str] = ()) -> Table:
-    """What is left to do, in hours: units times the seconds that finished ones took, or that a short run takes."""
+    """What is left to do, in hours: trials times the seconds that finished ones took, or that a short run takes."""
     experiment = Experiment.read(config, quick, given)
     users = _users(experiment, out)
-    tuned = experiment.tuned(out, users[next(iter(experiment.settings))])
-    table = Table("setting", "row", "units", "done", "seconds each", "hours left")
+    tuned = experiment.tuned(out, users[next(iter(experiment.conditions))])
+    table = Table("condition", "agent", "trials", "done", "seconds each", "hours left")
     total, like = 0.0, dict[str, list[dict[str, Any]]]()
-    for setting, world in experiment.settings.items():
-        seeds = experiment.seeds(setting)
-        for label in experiment.labels(setting):
-            units = [experiment.unit(setting, label, seed, tuned) for seed in seeds]
-            there = [about for about in (finished(unit, out) for unit in units) if about is not None]
+    for condition, values in experiment.conditions.items():
+        seeds = experiment.seeds(condition)
+        for label in experiment.labels(condition):
+            trials = [experiment.trial(condition, label, seed, tuned) for seed in seeds]
+            there = [about for about in (finished(trial, out) for trial in trials) if about is not None]
             if there:
                 like[label] = there
             elif label not in like:
-                print(f"measuring {label}", file=sys.stderr)
-                like[label] = [_measured(units[0])]
-            each = statistics.fmean(_seconds(about, "again" in world) for about in like[label])
-            hours = (len(units) - len(there)) * each / 3600
+                print(f"timing {label}", file=sys.stderr)
+                like[label] = [_timed(trials[0])]
+            each = statistics.fmean(_seconds(about, "again" in values) for about in like[label])
+            hours = (len(trials) - len(there)) * each / 3600
             total += hours
-            table.add_row(setting, label, str(len(units)), str(len(there)), f"{each:,.0f}", f"{hours:.2f}")
+            table.add_row(condition, label, str(len(trials)), str(len(there)), f"{each:,.0f}", f"{hours:.2f}")
     searches = [label for label in experiment.searched() if label not in tuned]
-    trials, jobs = experiment.base.tune.trials, experiment.base.experiment.jobs
-    tuning = sum(trials * _seconds(like[label][0]) for label in searches) / 3600
+    tries, jobs = experiment.base.tune.trials, experiment.base.experiment.jobs
+    tuning = sum(tries * _seconds(like[label][0]) for label in searches) / 3600
     table.caption = (
-        f"{total:.1f} hours of one core for rows, {tuning:.1f} for {len(searches)} searches of {trials} trials; "
+        f"{total:.1f} hours of one core for trials, {tuning:.1f} for {len(searches)} searches of {tries} trials each; "
         f"{(total + tuning) / jobs:.1f} hours with {jobs} jobs"
     )
     return table
 
 
 def _seconds(about: Mapping[str, Any], again: bool = False) -> float:
-    """What a unit takes; agents that are judged `again` were fitted before."""
+    """What a trial takes; agents that are judged `again` were fitted before."""
     return float(about["judging"] + (0.0 if again else about["fitting"] or 0.0))
 
 
-def _measured(unit: Unit) -> dict[str, Any]:
-    """What a unit would take, from a short one: fixed costs, steps and sessions each by their number."""
-    config, short = unit.config, _short(unit)
+def _timed(trial: Trial) -> dict[str, Any]:
+    """What a trial would take, from a short one: fixed costs, steps and sessions each by their number."""
+    config, short = trial.config, _short(trial)
     with tempfile.TemporaryDirectory() as folder:
         _, about = work(short, Path(folder) / "own", Path(folder) / "taught")
     longer = max(config.train.steps, 1) / max(short.config.train.steps, 1)
@@ -281,9 +283,9 @@ def _measured(unit: Unit) -> dict[str, Any]:
     return {"fitting": fitting, "judging": about["judging"] * sessions * config.evaluation.replicates / few}
 
 
-def _short(unit: Unit) -> Unit:
-    """A unit that takes some seconds."""
-    config = unit.config
+def _short(trial: Trial) -> Trial:
+    """A trial that takes some seconds."""
+    config = trial.config
     small = {
         "train.steps": min(config.train.steps, 8192),
         "train.evaluations": 1,
@@ -293,4 +295,6 @@ def _short(unit: Unit) -> Unit:
         "planner.sessions": min(config.planner.sessions, 60),
     }
     short = settings.overlay(config, small)
-    return dataclasses.replace(unit, config=short, fitted=short, teacher=_short(unit.teacher) if unit.teacher else None)
+    return dataclasses.replace(
+        trial, config=short, fitted=short, teacher=_short(trial.teacher) if trial.teacher else None
+    )

@@ -20,14 +20,15 @@ from lerl.envs.fitting.dynamics import SPREAD_SEED, Fitted, configured, read_fit
 from lerl.envs.population import Population
 from lerl.files import RunError, read_table, resume_command
 from lerl.planners.llm.planner import MODELS
-from lerl.report.bootstrap import Interval, Summary, by_reward, ratios, summarize
+from lerl.report.bootstrap import Summary, by_reward, ratios, summarize
+from lerl.report.intervals import Interval
 from lerl.report.load import Results, check_reference, load_runs
 from lerl.run.evaluate import TRAINED, episodes, evaluated, judged, write_table
 from lerl.run.fitter import Fitter
 from lerl.run.folder import check_run, check_same
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
-from lerl.run.rollout import Evaluator
+from lerl.run.rollout import Episodes, Evaluator
 from lerl.run.specs import AgentSpec
 from lerl.run.task import Task, population_of
 from lerl.run.trust import read_config
@@ -54,14 +55,14 @@ class World:
             is, "as judged" for the run's own users.
         end: "low", "high", or empty.
         value: the parameter's there, in units of one item shown; None where there is none.
-        told: whether the log tells the parameter; otherwise the interval is what the log leaves open.
+        identifiable: whether the log identifies the parameter; otherwise the interval is what it leaves open.
     """
 
     topics: str
     parameter: str
     end: str = ""
     value: float | None = None
-    told: bool = True
+    identifiable: bool = True
 
     @property
     def name(self) -> str:
@@ -70,16 +71,16 @@ class World:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class WorldRanking:
     """What became of the ranking in a world.
 
     Attributes:
-        world: which. order: rows, highest mean R_cum first. means: of them.
-        best_other: the best row beside the reference. ratio: R_cum of the reference / R_cum of that row, paired.
-        tau: Kendall's, of the rows' means here and as judged; None where a mean is the same for all.
-        ranking: "turns" where two rows told apart as judged are told apart the other way round here, else "open" where
-            two rows told apart there are not told apart here, else "holds".
-        turned, opened: those pairs of rows, the one that was better as judged first.
+        world: which. order: agents, highest mean R_cum first. means: of them.
+        best_other: the best agent beside the reference. ratio: R_cum of the reference / R_cum of that agent, paired.
+        tau: Kendall's, of the agents' means here and as judged; None where a mean is the same for all.
+        ranking: "turns" where two agents told apart as judged are told apart the other way round here, else "open"
+            where two agents told apart there are not told apart here, else "holds".
+        turned, opened: those pairs of agents, the one that was better as judged first.
     """
 
     world: World
@@ -99,7 +100,7 @@ class Sensitivity:
 
     Attributes:
         users, seeds: how many evaluation users, and the seeds of the runs.
-        reference: the row that is held against the best other one. told_apart: pairs of rows whose paired interval
+        reference: the agent that is compared with the best other one. told_apart: pairs of agents whose paired interval
             as judged does not include 1, the better one first: the ranking that may hold.
         judged: the world that the runs were judged in. worlds: the others. notes: what was left out, one line each.
     """
@@ -108,13 +109,13 @@ class Sensitivity:
     seeds: list[int]
     reference: str
     told_apart: list[tuple[str, str]]
-    judged: Verdict
-    worlds: list[Verdict]
+    judged: WorldRanking
+    worlds: list[WorldRanking]
     notes: list[str]
 
     def count(self, ranking: str) -> int:
         """Worlds in which the ranking is so."""
-        return sum(verdict.ranking == ranking for verdict in self.worlds)
+        return sum(found.ranking == ranking for found in self.worlds)
 
 
 def sensitivity(
@@ -125,7 +126,7 @@ def sensitivity(
     seed: int = 0,
     trust: bool = False,
 ) -> Sensitivity:
-    """Play the agents of trained runs in every world, and hold their rankings against the one as judged.
+    """Play the agents of trained runs in every world, and compare their rankings with the one as judged.
 
     Users, sessions and random draws are those of the runs' evaluation. Sessions are kept under `worlds-...` in `out`,
     one table for each world and run, so that what was interrupted, or is asked again with another reference, goes on
@@ -134,7 +135,7 @@ def sensitivity(
     Args:
         paths: run folders of one recipe that differ in their seed.
         out: folder of what is played, where an interrupted analysis goes on.
-        reference: the row that the best other one is held against; the recipe's first where None.
+        reference: the agent that the best other one is compared with; the recipe's first where None.
         bootstrap, seed: see `lerl.report.bootstrap.summarize`. trust: see `lerl.run.trust.read_config`.
 
     Raises:
@@ -143,35 +144,35 @@ def sensitivity(
     """
     results = load_runs(paths)
     runs = [_Run(Path(path), trust) for path in paths]
-    config, rows, notes = runs[0].config, runs[0].rows, _left_out(runs[0].config)
-    if len(rows) < 2:
-        given = "; ".join([" and ".join(rows) or "none", *notes])
-        raise RunError(f"two rows at least are needed for a ranking, here is {given}")
-    reference = next(iter(rows)) if reference is None else reference
-    check_reference(reference, rows)
+    config, specs, notes = runs[0].config, runs[0].specs, _left_out(runs[0].config)
+    if len(specs) < 2:
+        given = "; ".join([" and ".join(specs) or "none", *notes])
+        raise RunError(f"two agents at least are needed for a ranking, here is {given}")
+    reference = next(iter(specs)) if reference is None else reference
+    check_reference(reference, specs)
     folder = Path(str(config.data.path))
     fitted = {topics: read_fitted(folder, topics) for topics in TOPICS}
     worlds, skipped = _worlds(config, fitted)
     notes += skipped
-    told = results.episodes.filter(pl.col("agent").is_in(list(rows)))
-    base = _summary(results, list(rows), told, bootstrap, seed)
+    as_judged = results.episodes.filter(pl.col("agent").is_in(list(specs)))
+    base = _summary(results, list(specs), as_judged, bootstrap, seed)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         kept = out / f"worlds-{_digest(runs, fitted)}"
         with Progress() as progress:
             _play(runs, worlds, fitted, kept, progress)
-        verdicts = []
+        rankings = []
         for world in worlds:
             parts = [read_table(_table(kept, world, run), "give the command again") for run in runs]
-            here = _summary(results, list(rows), pl.concat(parts), bootstrap, seed)
-            verdicts.append(_verdict(world, here, base, reference))
+            here = _summary(results, list(specs), pl.concat(parts), bootstrap, seed)
+            rankings.append(_ranking(world, here, base, reference))
         found = Sensitivity(
-            told["user"].n_unique(),
+            as_judged["user"].n_unique(),
             results.seeds,
             reference,
             [_better_first(pair, sign) for pair, sign in _signs(base).items() if sign],
-            _verdict(World(config.env.topics, AS_JUDGED), base, base, reference),
-            verdicts,
+            _ranking(World(config.env.topics, AS_JUDGED), base, base, reference),
+            rankings,
             notes,
         )
     return found
@@ -199,8 +200,10 @@ class _Run:
             )
         self.task = Task.load(self.config)
         check_same(path, about, self.task)
-        self.rows = {
-            label: (row, sure) for label, row, sure in evaluated(self.config) if not _why_not(row, self.config)
+        self.specs = {
+            label: (spec, deterministic)
+            for label, spec, deterministic in evaluated(self.config)
+            if not _why_not(spec, self.config)
         }
 
     @property
@@ -210,24 +213,24 @@ class _Run:
     def fitter(self) -> Fitter:
         """Makes its agents, and fits nothing."""
         fitter = Fitter(self.task, self.path, lambda *_: None)
-        if not (self.path / TRAINED).is_file() or any(fitter.lacks(row) for row, _ in self.rows.values()):
+        if not (self.path / TRAINED).is_file() or any(fitter.lacks(spec) for spec, _ in self.specs.values()):
             raise RunError(
                 f"{self.path} was not trained to its end, or lost some of it; go on with: {resume_command(self.path)}"
             )
         return fitter
 
 
-def _why_not(row: AgentSpec, config: Config) -> str:
-    """Why a row is not played; empty where it is."""
-    if row.baseline == "privileged":
+def _why_not(spec: AgentSpec, config: Config) -> str:
+    """Why an agent is not played; empty where it is."""
+    if spec.baseline == "privileged":
         return "the ceiling by construction, and slow"
-    if row.planner in MODELS and (row.planner == "llm" or config.planner.refresh):
+    if spec.planner in MODELS and (spec.planner == "llm" or config.planner.refresh):
         return "its chat model would be asked anew in every world"
     return ""
 
 
 def _left_out(config: Config) -> list[str]:
-    said = {label: _why_not(row, config) for label, row, _ in evaluated(config)}
+    said = {label: _why_not(spec, config) for label, spec, _ in evaluated(config)}
     return [f"left out: {label} ({why})" for label, why in said.items() if why]
 
 
@@ -254,12 +257,12 @@ def _worlds(config: Config, fitted: Mapping[str, Fitted]) -> tuple[list[World], 
 
 def _digest(runs: Sequence[_Run], fitted: Mapping[str, Fitted]) -> str:
     """Of all that the sessions of the worlds depend on."""
-    told = hashlib.blake2b(digest_size=6)
-    told.update(json.dumps([lerl.__version__, *(asdict(fitted[topics]) for topics in TOPICS)]).encode())
+    found = hashlib.blake2b(digest_size=6)
+    found.update(json.dumps([lerl.__version__, *(asdict(fitted[topics]) for topics in TOPICS)]).encode())
     for run in sorted(runs, key=lambda run: run.seed):
         for name in ("run.json", "config.yaml", "episodes.parquet"):
-            told.update((run.path / name).read_bytes())
-    return told.hexdigest()
+            found.update((run.path / name).read_bytes())
+    return found.hexdigest()
 
 
 def _table(kept: Path, world: World, run: _Run) -> Path:
@@ -300,22 +303,23 @@ def _evaluator(world: World, fitted: Fitted, prepared: Population, run: _Run) ->
 
 
 def _sessions(run: _Run, fitter: Fitter, evaluator: Evaluator) -> pl.DataFrame:
-    """The sessions of all rows, with the users and draws of the run's evaluation."""
-    users, again = judged(evaluator.users, run.config), run.config.evaluation.replicates
-    return pl.concat(
-        episodes(label, evaluator.play(fitter.agent(row, sure), users, again, run.task.seed("evaluation")), run.task)
-        for label, (row, sure) in run.rows.items()
-    )
+    """The sessions of all agents, with the users and draws of the run's evaluation."""
+    users, replicates = judged(evaluator.users, run.config), run.config.evaluation.replicates
+
+    def played(spec: AgentSpec, deterministic: bool) -> Episodes:
+        return evaluator.play(fitter.agent(spec, deterministic), users, replicates, run.task.seed("evaluation"))
+
+    return pl.concat(episodes(label, played(*how), run.task) for label, how in run.specs.items())
 
 
-def _summary(results: Results, rows: list[str], sessions: pl.DataFrame, bootstrap: int, seed: int) -> Summary:
-    """Means and paired differences of sessions alone, without what was shown."""
+def _summary(results: Results, agents: list[str], sessions: pl.DataFrame, bootstrap: int, seed: int) -> Summary:
+    """Means and paired differences of sessions only, without what was shown."""
     items = results.items.clear()
-    return summarize(replace(results, agents=rows, episodes=sessions, items=items, fallbacks={}), bootstrap, seed)
+    return summarize(replace(results, agents=agents, episodes=sessions, items=items, fallbacks={}), bootstrap, seed)
 
 
 def _signs(summary: Summary) -> dict[tuple[str, str], int]:
-    """For every two rows 1 where the first is better, -1 where the second is, 0 where their interval includes both."""
+    """For every two agents 1 where the first is better, -1 where the second is, 0 where the interval includes both."""
     return {
         (entry["a"], entry["b"]): int((entry["low"] or 0.0) > 0) - int((entry["high"] or 0.0) < 0)
         for entry in summary["differences"]
@@ -323,15 +327,15 @@ def _signs(summary: Summary) -> dict[tuple[str, str], int]:
     }
 
 
-def _verdict(world: World, here: Summary, base: Summary, reference: str) -> Verdict:
-    order, means = by_reward(here), {row: found["R_cum"]["mean"] for row, found in here["agents"].items()}
-    best = next(row for row in order if row != reference)
+def _ranking(world: World, here: Summary, base: Summary, reference: str) -> WorldRanking:
+    order, means = by_reward(here), {agent: found["R_cum"]["mean"] for agent, found in here["agents"].items()}
+    best = next(agent for agent in order if agent != reference)
     before, now = _signs(base), _signs(here)
-    told = {pair: sign for pair, sign in before.items() if sign}
-    turned = [_better_first(pair, sign) for pair, sign in told.items() if now[pair] == -sign]
-    opened = [_better_first(pair, sign) for pair, sign in told.items() if now[pair] == 0]
-    tau = float(kendalltau([base["agents"][row]["R_cum"]["mean"] for row in means], list(means.values())).statistic)
-    return Verdict(
+    told_apart = {pair: sign for pair, sign in before.items() if sign}
+    turned = [_better_first(pair, sign) for pair, sign in told_apart.items() if now[pair] == -sign]
+    opened = [_better_first(pair, sign) for pair, sign in told_apart.items() if now[pair] == 0]
+    tau = float(kendalltau([base["agents"][agent]["R_cum"]["mean"] for agent in means], list(means.values())).statistic)
+    return WorldRanking(
         world,
         order,
         means,

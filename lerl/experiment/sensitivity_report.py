@@ -18,11 +18,11 @@ from lerl.experiment.sensitivity import (
     TOPICS,
     TURNS,
     Sensitivity,
-    Verdict,
     World,
+    WorldRanking,
 )
-from lerl.report.bootstrap import Interval
-from lerl.report.tables import bracket, rich_table
+from lerl.report.intervals import Interval, estimate_text, interval_note
+from lerl.report.tables import rich_table
 
 REPORT, PICTURE = "sensitivity.json", "sensitivity"
 
@@ -41,38 +41,38 @@ def as_json(found: Sensitivity) -> str:
 
 def table(found: Sensitivity) -> Table:
     """One line for each world, for `lerl.report.tables.show`."""
-    headings = ["value", "first row", f"{found.reference} / best other", "best other", "tau", "ranking", "what changes"]
+    headings = ["value", "first", f"{found.reference} / best other", "best other", "tau", "ranking", "what changes"]
     cells = [
         [
-            f"{verdict.world.topics}: {verdict.world.parameter} {verdict.world.end}".rstrip(),
-            _value(verdict.world),
-            verdict.order[0],
-            _ratio(verdict.ratio),
-            verdict.best_other,
-            "n/a" if verdict.tau is None else f"{verdict.tau:.2f}",
-            "" if verdict is found.judged else verdict.ranking,
-            _changed(verdict),
+            f"{ranked.world.topics}: {ranked.world.parameter} {ranked.world.end}".rstrip(),
+            _value(ranked.world),
+            ranked.order[0],
+            _ratio(ranked.ratio),
+            ranked.best_other,
+            "n/a" if ranked.tau is None else f"{ranked.tau:.2f}",
+            "" if ranked is found.judged else ranked.ranking,
+            _changed(ranked),
         ]
-        for verdict in (found.judged, *found.worlds)
+        for ranked in (found.judged, *found.worlds)
     ]
     return rich_table("", "topics: parameter", headings, cells, "\n".join(_explained(found)))
 
 
 def _value(world: World) -> str:
-    return "" if world.value is None else f"{world.value:.4f}{'' if world.told else ' *'}"
+    return "" if world.value is None else f"{world.value:.4f}{'' if world.identifiable else ' *'}"
 
 
 def _ratio(ratio: Interval) -> str:
-    return "n/a" if ratio["mean"] is None else f"{ratio['mean']:.3f} {bracket(ratio, 3)}"
+    return estimate_text(ratio, 3)
 
 
-def _changed(verdict: Verdict) -> str:
-    """The first pair of rows that turns, else that is open, and how many more there are."""
-    pairs = verdict.turned or verdict.opened
+def _changed(ranked: WorldRanking) -> str:
+    """The first pair of agents that turns, else that is open, and how many more there are."""
+    pairs = ranked.turned or ranked.opened
     if not pairs:
         return ""
     better, worse = pairs[0]
-    said = f"{worse} over {better}" if verdict.turned else f"{better}, {worse} not told apart"
+    said = f"{worse} over {better}" if ranked.turned else f"{better}, {worse} not told apart"
     return said + (f", {len(pairs) - 1} more" if len(pairs) > 1 else "")
 
 
@@ -83,11 +83,12 @@ def _sample(found: Sensitivity) -> str:
 
 def _explained(found: Sensitivity) -> list[str]:
     return [
-        f"{_sample(found)}; 95 % intervals in brackets.",
+        f"{_sample(found)}. {interval_note(len(found.seeds))}",
+        "R_cum: sum of rewards over a session.",
         "Agents are played as the runs trained them; none is trained again for these users.",
-        "Best other: the best row but the reference. tau: Kendall's, with the order of the rows as judged.",
-        "Values are in units of one item shown; * is not told by the log, its interval is what the log leaves open.",
-        f"{HOLDS}: rows told apart as judged (95 % interval) are told apart the same way; {OPEN}: some are not told "
+        "Best other: the best agent but the reference. tau: Kendall's, with the order of the agents as judged.",
+        "Values are in units of one item shown; *: not identifiable, the interval is what the log leaves open.",
+        f"{HOLDS}: agents told apart as judged (95 % interval) are told apart the same way; {OPEN}: some are not told "
         f"apart; {TURNS}: some are told apart the other way round.",
         *found.notes,
     ]
@@ -96,22 +97,24 @@ def _explained(found: Sensitivity) -> list[str]:
 def verdict_lines(found: Sensitivity) -> list[str]:
     """The verdict in words."""
     if not found.told_apart:
-        return ["As judged no two rows are told apart: there is no ranking that could hold. Give more users or seeds."]
+        return [
+            "As judged no two agents are told apart: there is no ranking that could hold. Give more users or seeds."
+        ]
     number = len(found.worlds)
     said = [
         f"The ranking as judged holds in {found.count(HOLDS)} of {number} worlds, is open in {found.count(OPEN)} and "
         f"turns in {found.count(TURNS)}."
     ]
     for topics in TOPICS:
-        mine = [verdict for verdict in found.worlds if verdict.world.topics == topics]
+        mine = [ranked for ranked in found.worlds if ranked.world.topics == topics]
         said += _said_of(topics, mine)
     return said
 
 
-def _said_of(topics: str, mine: Sequence[Verdict]) -> list[str]:
+def _said_of(topics: str, mine: Sequence[WorldRanking]) -> list[str]:
     """What turns or opens the ranking on one axis of topics."""
-    centre = next((verdict for verdict in mine if verdict.world.parameter == CENTRE), None)
-    rankings = {verdict.ranking for verdict in mine}
+    centre = next((ranked for ranked in mine if ranked.world.parameter == CENTRE), None)
+    rankings = {ranked.ranking for ranked in mine}
     if len(rankings) == 1 and (centre is not None or HOLDS in rankings):
         return [f"topics {topics}: it {_is(mine[0].ranking)} everywhere"]
     said = []
@@ -119,9 +122,9 @@ def _said_of(topics: str, mine: Sequence[Verdict]) -> list[str]:
         said.append(f"topics {topics}: with the fitted users themselves it {_is(centre.ranking)} ({_changed(centre)})")
     for ranking in (TURNS, OPEN):
         ends: dict[str, list[str]] = {}
-        for verdict in mine:
-            if verdict.ranking == ranking and verdict is not centre:
-                ends.setdefault(verdict.world.parameter, []).append(verdict.world.end)
+        for ranked in mine:
+            if ranked.ranking == ranking and ranked is not centre:
+                ends.setdefault(ranked.world.parameter, []).append(ranked.world.end)
         if ends:
             names = ", ".join(f"{name} ({' and '.join(which)})" for name, which in ends.items())
             said.append(f"topics {topics}: it {_is(ranking)} at {names}")
@@ -147,18 +150,18 @@ def draw(found: Sensitivity, folder: Path) -> list[Path]:
 
     from lerl.report.style import STYLE, ratio_scale, save
 
-    there = {verdict.world.parameter for verdict in (found.judged, *found.worlds)}
+    there = {ranked.world.parameter for ranked in (found.judged, *found.worlds)}
     names = [name for name in (AS_JUDGED, CENTRE, *(p.name for p in PARAMETERS)) if name in there]
-    every = [verdict.ratio for verdict in (found.judged, *found.worlds)]
+    every = [ranked.ratio for ranked in (found.judged, *found.worlds)]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 0.3 * len(names) + 1.3), layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, 2, sharey=True)
         for panel, topics in zip(panels, TOPICS, strict=True):
             panel.axvline(1.0, color="#000000", lw=0.8)
-            for verdict in (found.judged, *found.worlds):
-                if verdict.world.topics == topics:
-                    _mark(panel, names.index(verdict.world.parameter), verdict)
+            for ranked in (found.judged, *found.worlds):
+                if ranked.world.topics == topics:
+                    _mark(panel, names.index(ranked.world.parameter), ranked)
             ratio_scale(panel, every)
             panel.set_title(f"topics {topics}", loc="left")
             panel.set_xlabel(f"R_cum of {found.reference} / best other")
@@ -178,11 +181,11 @@ def draw(found: Sensitivity, folder: Path) -> list[Path]:
         return save(figure, folder / PICTURE)
 
 
-def _mark(panel: Any, place: int, verdict: Verdict) -> None:
-    ratio, colour = verdict.ratio, COLOURS[verdict.ranking]
+def _mark(panel: Any, place: int, ranked: WorldRanking) -> None:
+    ratio, colour = ranked.ratio, COLOURS[ranked.ranking]
     if ratio["mean"] is None:
         return
-    height = place + {"": 0.0, "low": -0.16, "high": 0.16}[verdict.world.end]
+    height = place + {"": 0.0, "low": -0.16, "high": 0.16}[ranked.world.end]
     if ratio["low"] is not None and ratio["high"] is not None:
         panel.plot([ratio["low"], ratio["high"]], [height, height], color=colour, lw=1.4, solid_capstyle="butt")
-    panel.plot([ratio["mean"]], [height], _MARKS[verdict.world.end], color=colour, ms=4)
+    panel.plot([ratio["mean"]], [height], _MARKS[ranked.world.end], color=colour, ms=4)

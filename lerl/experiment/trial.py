@@ -1,8 +1,8 @@
-"""A unit of an experiment: fitted in a folder of its own, as `lerl train` would fit it, and judged on evaluation users.
+"""A trial of an experiment: fitted in a folder of its own, as `lerl train` does, and judged on evaluation users.
 
-What stays is a line for each session, in rows/SETTING/ROW.parquet, with what the numbers were made from. Units that are
-there are not done again, so that an experiment of many hours goes on where it was stopped, on another machine if need
-be.
+What stays is a row for each session, in rows/CONDITION/AGENT.parquet, with what the numbers were made from. Trials that
+are there are not done again, so that an experiment of many hours goes on where it was stopped, on another machine if
+need be.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ import lerl
 from lerl.config import parse as settings
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
-from lerl.experiment.spec import AGAIN, Experiment, Unit
+from lerl.experiment.spec import AGAIN, Experiment, Trial
 from lerl.experiment.tune import reuse
 from lerl.files import reading
 from lerl.planners.llm.distilled import distil, recorded, save
@@ -36,21 +36,21 @@ from lerl.run.rollout import Evaluator
 from lerl.run.task import Task
 from lerl.run.workers import busy
 
-ROWS = "rows"
+ROWS = "rows"  # of sessions
 KEPT = ("seed", "user", "replicate", "T_int", "R_cum")
-ABOUT = "lerl"  # of a file's own words
+ABOUT = "lerl"  # the name of what a file says of itself
 
 
 @dataclass(frozen=True)
 class Done:
-    """What is kept of a row under a setting: sessions (`KEPT`), and by seed what they were made from."""
+    """What is kept of an agent under a condition: sessions (`KEPT`), and by seed what they were made from."""
 
     sessions: pl.DataFrame
     about: dict[str, dict[str, Any]]
 
 
 def done(path: Path) -> Done:
-    """What a row's file holds; nothing where there is none."""
+    """What an agent's file holds; nothing where there is none."""
     if not path.is_file():
         return Done(pl.DataFrame(schema=dict.fromkeys(KEPT, pl.Float64)), {})
     with reading(path, AGAIN):
@@ -60,32 +60,32 @@ def done(path: Path) -> Done:
         return Done(pl.read_parquet(path, glob=False).select(KEPT), about)
 
 
-def row_path(out: Path, unit: Unit) -> Path:
-    """The file of a unit's row."""
-    return out / ROWS / unit.setting / f"{unit.label}.parquet"
+def sessions_path(out: Path, trial: Trial) -> Path:
+    """The file of a trial's agent, which holds its other seeds too."""
+    return out / ROWS / trial.condition / f"{trial.label}.parquet"
 
 
-def kept(unit: Unit, out: Path) -> bool:
-    """Whether there is anything of a unit, made as it is now or otherwise."""
-    return str(unit.config.seed) in done(row_path(out, unit)).about
+def kept(trial: Trial, out: Path) -> bool:
+    """Whether there is anything of a trial, made as it is now or otherwise."""
+    return str(trial.config.seed) in done(sessions_path(out, trial)).about
 
 
-def finished(unit: Unit, out: Path) -> dict[str, Any] | None:
-    """How a unit was done, None where it was not, or otherwise."""
-    about = done(row_path(out, unit)).about.get(str(unit.config.seed))
-    if about is None or about["digest"] != unit.digest:
+def finished(trial: Trial, out: Path) -> dict[str, Any] | None:
+    """How a trial was done, None where it was not, or otherwise."""
+    about = done(sessions_path(out, trial)).about.get(str(trial.config.seed))
+    if about is None or about["digest"] != trial.digest:
         return None
-    asked = _prompts(unit)
-    return about if about.get("prompts", asked) == asked else None
+    prompts = _prompts(trial)
+    return about if about.get("prompts", prompts) == prompts else None
 
 
-def _prompts(unit: Unit) -> str:
-    """The digest of what a chat model is asked by; empty for a row without one."""
-    return Prompts(unit.fitted.planner.prompts).digest if unit.row.planner in MODELS else ""
+def _prompts(trial: Trial) -> str:
+    """The digest of what a chat model is asked by; empty for an agent without one."""
+    return Prompts(trial.fitted.planner.prompts).digest if trial.spec.planner in MODELS else ""
 
 
 def _users(task: Task) -> str:
-    """The digest of a task's users, of how they tire and drift too where that was fitted to their log."""
+    """The digest of a task's users, of their dynamics too where that was fitted to their log."""
     digest, env = task.population.digest(), task.config.env
     if task.config.data.users != "fitted":
         return digest
@@ -94,30 +94,30 @@ def _users(task: Task) -> str:
 
 
 def populations(experiment: Experiment) -> dict[str, str]:
-    """The digest of each setting's users."""
+    """The digest of each condition's users."""
     seed = experiment.base.seed
-    firsts = {name: experiment.unit(name, experiment.labels(name)[0], seed, {}) for name in experiment.settings}
-    return {name: _users(Task.load(unit.config)) for name, unit in firsts.items()}
+    firsts = {name: experiment.trial(name, experiment.labels(name)[0], seed, {}) for name in experiment.conditions}
+    return {name: _users(Task.load(trial.config)) for name, trial in firsts.items()}
 
 
-def keep(unit: Unit, sessions: pl.DataFrame, about: dict[str, Any], out: Path) -> None:
-    """Write a unit's sessions beside those of its row's other seeds."""
-    path, seed = row_path(out, unit), unit.config.seed
+def keep(trial: Trial, sessions: pl.DataFrame, about: dict[str, Any], out: Path) -> None:
+    """Write a trial's sessions beside those of its agent's other seeds."""
+    path, seed = sessions_path(out, trial), trial.config.seed
     before = done(path)
     kinds = {"seed": pl.Int16, "user": pl.Int32, "replicate": pl.Int16, "T_int": pl.Int16}
     table = pl.concat([before.sessions.filter(pl.col("seed") != seed).cast(pl.Float64), sessions.cast(pl.Float64)])
     table = table.sort("seed", "user", "replicate").cast({name: kinds.get(name, pl.Float32) for name in KEPT})
-    words = dict(sorted({**before.about, str(seed): about}.items()))
+    by_seed = dict(sorted({**before.about, str(seed): about}.items()))
     stream = io.BytesIO()
-    table.write_parquet(stream, compression="zstd", metadata={ABOUT: json.dumps(words)})
+    table.write_parquet(stream, compression="zstd", metadata={ABOUT: json.dumps(by_seed)})
     write_whole(path, stream.getvalue())
 
 
-def work(unit: Unit, folder: Path, taught: Path | None = None) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Fit and judge a unit.
+def work(trial: Trial, folder: Path, taught: Path | None = None) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Fit and judge a trial.
 
     Args:
-        unit: what. folder: where its policy, its planner and its checkpoint are kept; `log.txt` says how far it is.
+        trial: which. folder: where its policy, its planner and its checkpoint are kept; `log.txt` says how far it is.
         taught: the same of its teacher.
 
     Returns:
@@ -125,12 +125,12 @@ def work(unit: Unit, folder: Path, taught: Path | None = None) -> tuple[pl.DataF
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, wait=True), (folder / "log.txt").open("w", encoding="utf-8") as log, redirect_stderr(log):
-        config, fitted, row = unit.config, unit.fitted, unit.row
-        if unit.teacher is not None and taught is not None:
-            network = {"planner.distilled": str(_distil(unit.teacher, taught, folder))}
+        config, fitted, spec = trial.config, trial.fitted, trial.spec
+        if trial.teacher is not None and taught is not None:
+            network = {"planner.distilled": str(_distill(trial.teacher, taught, folder))}
             config, fitted = settings.overlay(config, network), settings.overlay(fitted, network)
         task, fit = Task.load(fitted), folder / "fit"
-        keep_for(f"{_users(task)} {_prompts(unit)} {unit.teacher.digest if unit.teacher else ''}", fit)
+        keep_for(f"{_users(task)} {_prompts(trial)} {trial.teacher.digest if trial.teacher else ''}", fit)
         reuse(fit, settings.dump(fitted))
         fresh, begun = not any(fit.glob("checkpoints/*")), time.process_time()
 
@@ -138,8 +138,8 @@ def work(unit: Unit, folder: Path, taught: Path | None = None) -> tuple[pl.DataF
             print(f"{phase} {at:,}/{total:,} {point or ''}", file=log, flush=True)
 
         with closing(Fitter(task, fit, report)) as fitter:
-            anew = fitter.lacks(row)
-            fitter.fit(row)
+            anew = fitter.lacks(spec)
+            fitter.fit(spec)
             fitting = time.process_time() - begun if fresh and anew else None
         if config != fitted:
             task = Task.load(config)
@@ -149,15 +149,15 @@ def work(unit: Unit, folder: Path, taught: Path | None = None) -> tuple[pl.DataF
             )
             begun, users = time.process_time(), judged(evaluator.users, task.config)
             how = task.config.evaluation
-            played = evaluator.play(fitter.agent(row), users, how.replicates, task.seed("evaluation"))
-            sessions = episodes(unit.label, played, task).select(KEPT)
+            played = evaluator.play(fitter.agent(spec), users, how.replicates, task.seed("evaluation"))
+            sessions = episodes(trial.label, played, task).select(KEPT)
             judging = time.process_time() - begun
-            curve = [point["steps"] for point in fitter.curves([row])]
+            curve = [point["steps"] for point in fitter.curves([spec])]
     steps, train = max(curve, default=0), fitted.train
     return sessions, {
-        "digest": unit.digest,
+        "digest": trial.digest,
         "population": _users(task),
-        "prompts": _prompts(unit),
+        "prompts": _prompts(trial),
         "lerl": lerl.__version__,
         "steps": steps,
         "mark": mark(steps - min(curve), train.users, train.rollout) if curve else "",
@@ -166,10 +166,11 @@ def work(unit: Unit, folder: Path, taught: Path | None = None) -> tuple[pl.DataF
     }
 
 
-def _distil(teacher: Unit, taught: Path, folder: Path) -> Path:
+def _distill(teacher: Trial, taught: Path, folder: Path) -> Path:
     """A network that plans as the teacher's chat model did in its lessons, in the folder."""
     work(teacher, taught)  # fits nothing that is there
     with closing(Traffic(taught / "fit" / "planners" / "traffic.sqlite", read_only=True)) as traffic:
+        # "distil" is part of the seed, so it keeps its spelling: another one would train another network.
         weights, _ = distil(*recorded(traffic), seed_from(teacher.config.seed, "distil"))
     save(weights, folder / "distilled.npz")
     return folder / "distilled.npz"
@@ -183,12 +184,12 @@ def keep_for(users: str, folder: Path) -> None:
     write_whole(marker, users)
 
 
-def do(unit: Unit, folder: Path, taught: Path | None, out: Path) -> dict[str, Any]:
-    """Fit and judge a unit in a process of its own, and keep what came of it; that, and mean T_int and R_cum."""
+def do(trial: Trial, folder: Path, taught: Path | None, out: Path) -> dict[str, Any]:
+    """Fit and judge a trial in a process of its own, and keep what came of it; that, and mean T_int and R_cum."""
     with busy():
-        sessions, about = work(unit, folder, taught)
+        sessions, about = work(trial, folder, taught)
     (out / ROWS).mkdir(exist_ok=True)
-    with locked(out / ROWS, wait=True):  # seeds of a row are in one file
-        keep(unit, sessions, about, out)
+    with locked(out / ROWS, wait=True):  # seeds of an agent are in one file
+        keep(trial, sessions, about, out)
     means = sessions.select(pl.col("T_int", "R_cum").mean()).row(0, named=True)
     return {**about, **means}

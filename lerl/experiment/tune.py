@@ -1,4 +1,4 @@
-"""Searching settings: each trial fits one row and is scored on training users; evaluation users are never played.
+"""Searching settings: each trial fits one agent and is scored on training users; evaluation users are never played.
 
 The search is an Optuna study in a SQLite file, so that a search that was stopped, however rudely, goes on where it was.
 """
@@ -31,6 +31,9 @@ from lerl.envs.files import write_whole
 from lerl.envs.plugins import PluginError
 from lerl.envs.topics import ClusterError
 from lerl.files import RunError, read_table, reading
+from lerl.report.intervals import estimate_text, interval_note, mean_interval
+from lerl.report.metrics import session_totals
+from lerl.report.tables import explained
 from lerl.run.checks import check_agents
 from lerl.run.evaluate import write_table
 from lerl.run.fitter import DivergedError, Fitter
@@ -59,13 +62,13 @@ STUDY = "study.db"
 AGAIN = "give the same command again"
 UNLIMITED = ("tune.trials", "agents", "evaluation.bootstrap")  # may change while a search goes on
 SESSIONS = {"user": pl.Int64, "replicate": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
-NO_EFFECT = "No gain: all trials score the same for every user, so none of these settings had an effect on the row."
+NO_EFFECT = "No gain: all trials score the same for every user, so none of these settings had an effect on the agent."
 SHOWN = 10  # trials in the table
 SPACE_EXAMPLE = "such as train.gamma: {low: 0.8, high: 0.99} or planner.size: {choices: [4, 6, 8]}"
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """A trial that was brought to its end.
 
     Attributes:
@@ -87,7 +90,7 @@ class Trial:
         return float(self.scores.mean()) if len(self.scores) else float("-inf")
 
 
-def tune(config: Config, out: Path) -> list[Trial]:
+def tune(config: Config, out: Path) -> list[SearchTrial]:
     """Search the space of `config.tune`, or go on with the search that is in the folder.
 
     Args:
@@ -103,9 +106,9 @@ def tune(config: Config, out: Path) -> list[Trial]:
         RunError: a file of the search is missing or damaged.
         ValueError: the configuration cannot be fitted, or none of the trials could.
     """
-    row = parse_agent(config.tune.row, config.planner.name)
-    space = search_space(config, row)
-    check_agents(Task.load(config), [row])  # what does not fit is refused before anything is written
+    spec = parse_agent(config.tune.agent, config.planner.name)
+    space = search_space(config, spec)
+    check_agents(Task.load(config), [spec])  # what does not fit is refused before anything is written
     _check_folder(config, out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out), Progress() as progress:
@@ -117,7 +120,7 @@ def tune(config: Config, out: Path) -> list[Trial]:
             grid = _grid(space, config.tune.trials)
             while (done := len(_counted(study))) < config.tune.trials:
                 tried = [trial.params for trial in _counted(study)]
-                left = [setting for setting in grid if setting not in tried]
+                left = [values for values in grid if values not in tried]
                 if grid and not left:
                     break
                 most = done + len(left) if grid else config.tune.trials
@@ -132,7 +135,7 @@ def tune(config: Config, out: Path) -> list[Trial]:
 # the space
 
 
-def search_space(config: Config, row: AgentSpec) -> Space:
+def search_space(config: Config, spec: AgentSpec) -> Space:
     """What Optuna searches, by dotted key.
 
     Raises:
@@ -140,37 +143,37 @@ def search_space(config: Config, row: AgentSpec) -> Space:
     """
     if not config.tune.space:
         raise SettingsError(f"tune.space is empty; the recipe says there what to search, {SPACE_EXAMPLE}")
-    if row.baseline not in (None, SASREC):
-        raise SettingsError(f"tune.row is {row.label}, which has nothing to tune; give a row such as planner+ppo")
+    if spec.baseline not in (None, SASREC):
+        raise SettingsError(f"tune.agent is {spec.label}, which has nothing to tune; give an agent such as planner+ppo")
     known = settings.known_keys(config)
-    return {str(name): _range(str(name), given, config, row, known) for name, given in config.tune.space.items()}
+    return {str(name): _range(str(name), given, config, spec, known) for name, given in config.tune.space.items()}
 
 
-def _range(name: str, given: Any, config: Config, row: AgentSpec, known: Mapping[str, Key]) -> BaseDistribution:
-    _check_searchable(name, config, row, known)
+def _range(name: str, given: Any, config: Config, spec: AgentSpec, known: Mapping[str, Key]) -> BaseDistribution:
+    _check_searchable(name, config, spec, known)
     if not isinstance(given, Mapping) or not ({"low", "high"} <= set(given) or "choices" in given):
         raise SettingsError(f"tune.space: {name} must hold low and high, or choices, {SPACE_EXAMPLE}, given {given!r}")
     allowed = ("choices",) if "choices" in given else ("low", "high", "log")
-    for word in given:
-        if word not in allowed:
-            hint = did_you_mean(str(word), allowed)
-            raise SettingsError(f"tune.space: {name} knows {' and '.join(allowed)}, given {word!r}.{hint}")
+    for key in given:
+        if key not in allowed:
+            hint = did_you_mean(str(key), allowed)
+            raise SettingsError(f"tune.space: {name} knows {' and '.join(allowed)}, given {key!r}.{hint}")
     return _choices(name, given["choices"], config) if "choices" in given else _interval(name, given, config, known)
 
 
-def _check_searchable(name: str, config: Config, row: AgentSpec, known: Mapping[str, Key]) -> None:
+def _check_searchable(name: str, config: Config, spec: AgentSpec, known: Mapping[str, Key]) -> None:
     if name not in known:
         raise SettingsError(f"tune.space: {settings.unknown(name, known)}")
     section = name.partition(".")[0]
     if section not in SEARCHED:
-        raise SettingsError(f"tune.space: {name} cannot be searched, only how a row learns: keys of train and planner")
+        raise SettingsError(f"tune.space: {name} cannot be searched, only how agents learn: keys of train and planner")
     if name in UNSEARCHED:
         raise SettingsError(f"tune.space: {name} cannot be searched, {UNSEARCHED[name]}")
-    idle = section == "train" and row.learner is None and not (row.baseline == SASREC and name in RANKING)
-    idle |= row.planner is None and name in ("planner.name", *PLANNED)
-    idle |= name == "planner.name" and not config.tune.row.startswith("planner+")
+    idle = section == "train" and spec.learner is None and not (spec.baseline == SASREC and name in RANKING)
+    idle |= spec.planner is None and name in ("planner.name", *PLANNED)
+    idle |= name == "planner.name" and not config.tune.agent.startswith("planner+")
     if idle:
-        raise SettingsError(f"tune.space: {name} means nothing to the row {config.tune.row}; leave it out")
+        raise SettingsError(f"tune.space: {name} means nothing to the agent {config.tune.agent}; leave it out")
 
 
 def _checked(name: str, value: Any, config: Config) -> Any:
@@ -205,7 +208,7 @@ def _interval(name: str, given: Mapping[str, Any], config: Config, known: Mappin
 
 
 def _grid(space: Space, most: int) -> list[dict[str, Any]]:
-    """Every setting in the space where there are no more than `most`, otherwise none."""
+    """All settings in the space where there are no more than `most`, otherwise none."""
     values: dict[str, Sequence[Any]] = {}
     for name, range_ in space.items():
         if isinstance(range_, CategoricalDistribution):
@@ -216,7 +219,7 @@ def _grid(space: Space, most: int) -> list[dict[str, Any]]:
             return []
     if math.prod(map(len, values.values())) > most:
         return []
-    return [dict(zip(values, setting, strict=True)) for setting in itertools.product(*values.values())]
+    return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
 # the folder
@@ -284,21 +287,21 @@ def _try_one(
     out: Path,
     report: Report,
 ) -> None:
-    """Fit and score one more setting; the recipe's own comes first, then the first that is left of a grid.
+    """Fit and score one more choice of settings; the recipe's own comes first, then the first that is left of a grid.
 
-    What is tried depends on the run's seed, the trial's number, what is left of a grid and the trials before alone, so
+    What is tried depends on the run's seed, the trial's number, what is left of a grid and the trials before only, so
     that a search that was interrupted tries what it would have tried.
     """
     own = _own(config, space) if number == 0 else None
     chosen = own or next(iter(left), None)
     study.sampler = optuna.samplers.TPESampler(seed=seed_from(config.seed, "tune", number) % 2**32)
-    asked = None if chosen else study.ask(space)
-    values = chosen or (asked.params if asked else {})
+    proposed = None if chosen else study.ask(space)
+    values = chosen or (proposed.params if proposed else {})
     scores, refused = _score(config, values, _trial_folder(out, number), report)
     state, value = (TrialState.PRUNED, None) if refused else (TrialState.COMPLETE, float(scores.mean()))
-    if asked is not None:
-        asked.set_user_attr("refused", refused)
-        study.tell(asked, value, state=state)
+    if proposed is not None:
+        proposed.set_user_attr("refused", refused)
+        study.tell(proposed, value, state=state)
     else:
         notes = {"refused": refused, "own": own is not None}
         study.add_trial(create_trial(state=state, value=value, params=values, distributions=space, user_attrs=notes))
@@ -346,10 +349,10 @@ def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Repo
     try:
         tried = settings.overlay(config, values)
         reuse(folder, settings.dump(tried))
-        row = parse_agent(tried.tune.row, tried.planner.name)
+        spec = parse_agent(tried.tune.agent, tried.planner.name)
         with closing(Fitter(Task.load(tried), folder, report, AGAIN)) as fitter:
-            fitter.fit(row)
-            played = _play(fitter, row, report)
+            fitter.fit(spec)
+            played = _play(fitter, spec, report)
             fitter.lived(int(played.lengths.sum()))
     except (SettingsError, ClusterError, PluginError, DivergedError) as error:
         return np.zeros(0), " ".join(str(error).split())
@@ -370,7 +373,7 @@ def reuse(folder: Path, tried: str) -> None:
         write_whole(kept, tried)
 
 
-def _play(fitter: Fitter, row: AgentSpec, report: Report) -> Episodes:
+def _play(fitter: Fitter, spec: AgentSpec, report: Report) -> Episodes:
     """Sessions of training users, the same ones in every trial, which no trial trains on."""
     task, how = fitter.task, fitter.task.config.tune
     seed, users = task.seed("tune"), fitter.evaluator.users
@@ -383,12 +386,12 @@ def _play(fitter: Fitter, row: AgentSpec, report: Report) -> Episodes:
         done += ended
         report("score", done, total, None)
 
-    return fitter.evaluator.play(fitter.agent(row), users, how.replicates, seed, count)
+    return fitter.evaluator.play(fitter.agent(spec), users, how.replicates, seed, count)
 
 
 def _sessions(played: Episodes) -> pl.DataFrame:
     """One row per session."""
-    totals = np.nansum(played.rewards, axis=1)
+    totals = session_totals(played.rewards)
     columns = {"T_int": played.lengths.astype(np.float64), "R_cum": totals, "R_sin": totals / played.lengths}
     return pl.DataFrame({"user": played.users, "replicate": played.replicates, **columns})
 
@@ -401,7 +404,7 @@ def _by_user(sessions: pl.DataFrame, metric: str) -> Floats:
 # the end
 
 
-def _trials(study: optuna.Study, config: Config, out: Path) -> list[Trial]:
+def _trials(study: optuna.Study, config: Config, out: Path) -> list[SearchTrial]:
     """All trials, best first, of equals the earlier."""
     trials = []
     for number, kept in enumerate(_counted(study)):
@@ -410,48 +413,54 @@ def _trials(study: optuna.Study, config: Config, out: Path) -> list[Trial]:
             path, search_again = _trial_folder(out, number) / "sessions.parquet", f"remove {out / STUDY} and {AGAIN}"
             sessions = read_table(path, search_again, SESSIONS)
             scores = _by_user(sessions, config.tune.metric)
-        trials.append(Trial(number, dict(kept.params), scores, refused, bool(kept.user_attrs.get("own"))))
+        trials.append(SearchTrial(number, dict(kept.params), scores, refused, bool(kept.user_attrs.get("own"))))
     return sorted(trials, key=lambda trial: -trial.mean)
 
 
-def _write_best(trials: list[Trial], config: Config, out: Path) -> None:
-    """The recipe with the best settings; the tuned row is among its rows."""
+def _write_best(trials: list[SearchTrial], config: Config, out: Path) -> None:
+    """The recipe with the best settings; the tuned agent is among its agents."""
     best = trials[0]
     found = settings.overlay(config, best.values)
-    row = parse_agent(found.tune.row, found.planner.name)
-    if row.label not in [other.label for other in parse_agents(found)]:
-        found = dataclasses.replace(found, agents=[found.tune.row, *found.agents])
+    spec = parse_agent(found.tune.agent, found.planner.name)
+    if spec.label not in [other.label for other in parse_agents(found)]:
+        found = dataclasses.replace(found, agents=[found.tune.agent, *found.agents])
     tried = ", ".join(f"{name} {value}" for name, value in best.values.items())
-    head = f"# The best of {len(trials)} trials by {config.tune.metric} of {row.label} on training users: {tried}\n"
+    head = f"# The best of {len(trials)} trials by {config.tune.metric} of {spec.label} on training users: {tried}\n"
     head = f"# {NO_EFFECT}\n{head}" if without_effect(trials) else head
     write_whole(out / "best.yaml", head + settings.dump(found))
 
 
-def without_effect(trials: Sequence[Trial]) -> bool:
+def without_effect(trials: Sequence[SearchTrial]) -> bool:
     """Whether several trials were scored, and every user had the same sessions in each."""
     scored = [trial.scores for trial in trials if len(trial.scores)]
     return len(scored) > 1 and all(np.array_equal(scores, scored[0]) for scores in scored)
 
 
-def table(trials: list[Trial], config: Config) -> Table:
+def table(trials: list[SearchTrial], config: Config) -> Table:
     """The best trials for a terminal, with 95 % intervals over users, paired where they are of a difference."""
     own = next((trial for trial in trials if trial.own and len(trial.scores)), None)
     names = list(config.tune.space)
     metric, draws = config.tune.metric, config.evaluation.bootstrap
     columns = ["trial", metric, *([f"{metric} - recipe's own"] if own else []), *names]
     whole = len(trials) < config.tune.trials
-    made = Table(*columns, title=f"{config.tune.row} on training users", caption=_caption(trials, whole))
+    made = Table(*columns, title=f"{config.tune.agent} on training users", caption=_caption(trials, metric, whole))
     for trial in [trial for trial in trials if len(trial.scores)][:SHOWN]:
-        cells = [str(trial.number) + (" (own)" if trial.own else ""), interval(trial.scores, draws)]
+        cells = [
+            str(trial.number) + (" (own)" if trial.own else ""),
+            estimate_text(mean_interval(trial.scores, draws), 2),
+        ]
         if own is not None:
-            cells.append("" if trial is own else interval(trial.scores - own.scores, draws, "+"))
+            cells.append("" if trial is own else estimate_text(mean_interval(trial.scores - own.scores, draws), 2, "+"))
         made.add_row(*cells, *(_shown(trial.values[str(name)]) for name in names))
     return made
 
 
-def _caption(trials: list[Trial], whole: bool) -> str:
+def _caption(trials: list[SearchTrial], metric: str, whole: bool) -> str:
     refused = [trial for trial in trials if trial.refused]
-    lines = ["95 % intervals over users. The best of many trials looks better than it is: judge it with lerl train."]
+    lines = [
+        f"{explained([metric])}. {interval_note(1)}",
+        "The best of many trials looks better than it is: judge it with lerl train.",
+    ]
     if without_effect(trials):
         lines = [NO_EFFECT]
     if whole:
@@ -463,11 +472,3 @@ def _caption(trials: list[Trial], whole: bool) -> str:
 
 def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def interval(values: Floats, draws: int, sign: str = "") -> str:
-    """A mean over users with its bootstrap interval, from the 2.5th to the 97.5th percentile of the draws."""
-    rng = np.random.default_rng(0)
-    means = [rng.choice(values, len(values)).mean() for _ in range(draws)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return f"{values.mean():{sign}.2f} [{low:{sign}.2f}, {high:{sign}.2f}]"

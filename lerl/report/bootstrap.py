@@ -1,4 +1,4 @@
-"""Intervals: what remains when users and seeds are drawn again."""
+"""Runs summarised: every metric of every agent, and every two agents compared, with intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import polars as pl
 
 from lerl.files import RunError
 from lerl.report import metrics
-from lerl.report.load import EPISODE_METRICS, Fallback, Floats, Ints, Results, Undertrained, check_reference, plain
+from lerl.report.intervals import Interval, Weights, bootstrap_weights, intervals, number, plain
+from lerl.report.load import EPISODE_METRICS, Fallback, Floats, Ints, Results, Undertrained, check_reference
 
 DIFFERENCE_METRICS = ("T_int", "R_cum", "R_sin", "satisfaction_mean")
 
@@ -18,19 +19,8 @@ DIFFERENCE_METRICS = ("T_int", "R_cum", "R_sin", "satisfaction_mean")
 MOST_DRAWS = 100_000
 
 
-LEVEL = 95.0  # per cent of the bootstrap draws that an interval holds
-
-
-class Interval(TypedDict):
-    """A mean over users and seeds with its 95 % interval; None where it is not defined."""
-
-    mean: float | None
-    low: float | None
-    high: float | None
-
-
 class Difference(TypedDict):
-    """Row a against row b: mean(a) - mean(b) and mean(a) / mean(b), each with its paired 95 % interval."""
+    """Two agents: mean(a) - mean(b) and mean(a) / mean(b), each with its paired 95 % interval."""
 
     a: str
     b: str
@@ -44,9 +34,15 @@ class Difference(TypedDict):
 
 
 class Summary(TypedDict):
-    """The content of summary.json: metrics per row, paired differences for every two rows, of rows for which a rule
-    planned in a chat model's place, how often, rows that had too few steps to learn, and other notes."""
+    """The content of summary.json.
 
+    users, seeds: how many it rests on. agents: metrics of each. differences: paired, of every two agents. fallbacks: of
+    agents for which a rule planned in a chat model's place, how often. untrained: agents that had too few steps to
+    learn. notes: what else to know.
+    """
+
+    users: int
+    seeds: int
     agents: dict[str, dict[str, Interval]]
     differences: list[Difference]
     fallbacks: NotRequired[dict[str, Fallback]]
@@ -54,50 +50,47 @@ class Summary(TypedDict):
     notes: NotRequired[list[str]]
 
 
-class _Weights(NamedTuple):
-    """How often each user and each seed is in each bootstrap draw; the first row is the sample itself."""
-
-    users: Floats  # (B + 1, U)
-    seeds: Floats  # (B + 1, S)
-
-
 def summarize(results: Results, bootstrap: int = 2000, seed: int = 0) -> Summary:
-    """Means, paired differences and paired ratios of all rows, with 95 % bootstrap intervals.
+    """Means, paired differences and paired ratios of all agents, with 95 % intervals.
 
-    The bootstrap is two-way: each of the ``bootstrap`` draws takes users with replacement and, independently, seeds
-    with replacement (Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1). All rows share the draws,
-    so that differences and ratios are paired. Replicates are averaged within user and seed first. Intervals run from
-    the 2.5th to the 97.5th percentile of the draws. With one seed only users are drawn, and the interval says nothing
-    about other seeds. With S seeds, when S is small, the seeds' part of it is rough, and too narrow on average: the
-    bootstrap's standard error of a mean of S is sqrt((S - 1) / S) of what it should be.
+    Intervals are those of `lerl.report.intervals`: with one seed percentiles of a bootstrap over users, which say
+    nothing about other seeds, and with several Student's t over users and over seeds. All agents share the draws, so
+    that differences and ratios are paired. Replicates are averaged within user and seed first.
 
-    Booleans become shares. ``normalised`` is there when the rows ``random`` and ``privileged`` are, as a ratio of means
-    inside each draw. What is not defined is None: ratios where mean(b) is not positive, and intervals of which a draw
-    is not defined.
+    Booleans become shares. ``normalised`` is there when the agents ``random`` and ``privileged`` are, as a ratio of
+    means inside each draw. Ratios of several seeds have their intervals on a logarithmic scale. What is not defined is
+    None: ratios where a mean is not positive, and intervals of which a draw is not defined.
 
-    Catalogue coverage and Gini are those of each seed's system over all evaluation users, averaged over seeds. A draw
-    with replacement has fewer users, so that it shows fewer items, and percentiles of the draws would lie beside the
-    estimate. Their intervals therefore resample, with the same draws, each user's influence: what leaving that user out
-    changes. They are centred on the estimate, and their variance is the jackknife's, on average not below the true one
-    (Efron and Stein 1981, "The jackknife estimate of variance", Annals of Statistics 9).
+    Catalog coverage and Gini are those of each seed's system over all evaluation users, averaged over seeds. A draw
+    with replacement has fewer users, so that it shows fewer items, and draws would lie beside the estimate. Their
+    intervals therefore resample, with the same draws, each user's influence: what leaving that user out changes. They
+    are centred on the estimate, and their variance is the jackknife's, on average not below the true one (Efron and
+    Stein 1981, "The jackknife estimate of variance", Annals of Statistics 9).
 
     The result is ready for JSON, rounded to 10 significant digits, and the same for the same input and ``seed`` in
     whatever order the runs were given.
+
+    Args:
+        results: of runs. bootstrap: draws, from 1 to `MOST_DRAWS`. seed: of the draws.
+
+    Raises:
+        RunError: there are too few or too many draws.
     """
     if not 1 <= bootstrap <= MOST_DRAWS:
         raise RunError(f"bootstrap must be from 1 to {MOST_DRAWS:,} draws, given {bootstrap:,}")
+    users, seeds = results.episodes["user"].n_unique(), len(results.seeds)
     draws = _all_draws(results, bootstrap, seed)
+    by_metric = {name: intervals([one[name] for one in draws], users, seeds) for name in draws[0]}
     agents = {
-        agent: {name: _interval(values[:, row]) for name, values in draws.items()}
-        for row, agent in enumerate(results.agents)
+        agent: {name: found[place] for name, found in by_metric.items()} for place, agent in enumerate(results.agents)
     }
     pairs = itertools.combinations(enumerate(results.agents), 2)
     differences = [
-        _difference(a, b, name, draws[name][:, i], draws[name][:, j])
+        _difference(a, b, name, [(one[name][:, i], one[name][:, j]) for one in draws], users, seeds)
         for (i, a), (j, b) in pairs
         for name in DIFFERENCE_METRICS
     ]
-    made: Summary = {"agents": agents, "differences": differences}
+    made: Summary = {"users": users, "seeds": seeds, "agents": agents, "differences": differences}
     if results.fallbacks:
         made["fallbacks"] = results.fallbacks
     if results.untrained:
@@ -108,9 +101,9 @@ def summarize(results: Results, bootstrap: int = 2000, seed: int = 0) -> Summary
 
 
 def ratios(summary: Summary, reference: str, metric: str = "R_cum") -> dict[str, Interval]:
-    """Paired ratio mean(reference) / mean(row) to every other row, by row; None where it is not defined.
+    """Paired ratio mean(reference) / mean(agent) to every other agent, by agent; None where it is not defined.
 
-    Raises :class:`RunError` if there is no row ``reference``.
+    Raises :class:`RunError` if there is no agent ``reference``.
     """
     check_reference(reference, summary["agents"])
     found: dict[str, Interval] = {}
@@ -123,28 +116,26 @@ def ratios(summary: Summary, reference: str, metric: str = "R_cum") -> dict[str,
 
 
 def by_reward(summary: Summary) -> list[str]:
-    """The rows, highest mean R_cum first."""
-    return sorted(summary["agents"], key=lambda row: -number(summary["agents"][row]["R_cum"]["mean"], -np.inf))
+    """The agents, highest mean R_cum first."""
+    return sorted(summary["agents"], key=lambda agent: -number(summary["agents"][agent]["R_cum"]["mean"], -np.inf))
 
 
-def _all_draws(results: Results, bootstrap: int, seed: int) -> dict[str, Floats]:
-    """Every metric's value for every draw and row, (B + 1, A); the first is the estimate."""
-    users = np.sort(results.episodes["user"].unique().to_numpy())
-    weights = bootstrap_weights(len(users), len(results.seeds), bootstrap, np.random.default_rng(seed))
-    draws = _mean_draws(_user_seed_means(results), weights)
-    draws |= _exposure_draws(results, users, weights)
-    if {"random", "privileged"} <= set(results.agents):
-        floor, ceiling = (draws["R_cum"][:, [results.agents.index(row)]] for row in ("random", "privileged"))
+def _all_draws(results: Results, bootstrap: int, seed: int) -> list[dict[str, Floats]]:
+    """Every metric's value for every draw and agent, (B + 1, A), the estimate first; for each of the weights."""
+    users, values = np.sort(results.episodes["user"].unique().to_numpy()), _user_seed_means(results)
+    influence = _exposure_influence(results, users)
+    return [
+        _draws(results.agents, values, influence, weights)
+        for weights in bootstrap_weights(len(users), len(results.seeds), bootstrap, np.random.default_rng(seed))
+    ]
+
+
+def _draws(agents: list[str], values: Floats, exposure: _Influence, weights: Weights) -> dict[str, Floats]:
+    draws = _mean_draws(values, weights) | _exposure_draws(exposure, weights)
+    if {"random", "privileged"} <= set(agents):
+        floor, ceiling = (draws["R_cum"][:, [agents.index(agent)]] for agent in ("random", "privileged"))
         draws["normalised"] = metrics.normalised(draws["R_cum"], floor, ceiling)
     return draws
-
-
-def bootstrap_weights(users: int, seeds: int, bootstrap: int, rng: np.random.Generator) -> _Weights:
-    """How often each user and each seed is in each draw, (B + 1, U) and (B + 1, S); the first row is the sample."""
-    drawn_users = rng.multinomial(users, np.full(users, 1.0 / users), size=bootstrap)
-    drawn_seeds = rng.multinomial(seeds, np.full(seeds, 1.0 / seeds), size=bootstrap)
-    with_sample = (np.vstack([np.ones(drawn.shape[1]), drawn]) for drawn in (drawn_users, drawn_seeds))
-    return _Weights(*with_sample)
 
 
 def _user_seed_means(results: Results) -> Floats:
@@ -161,7 +152,7 @@ def _user_seed_means(results: Results) -> Floats:
     return values.reshape(len(results.agents), -1, len(results.seeds), len(EPISODE_METRICS))
 
 
-def _mean_draws(values: Floats, weights: _Weights) -> dict[str, Floats]:
+def _mean_draws(values: Floats, weights: Weights) -> dict[str, Floats]:
     """Weighted means of (A, U, S, M) values over users and seeds, by metric (B + 1, A); nan has no weight."""
     there = ~np.isnan(values)
     total = _weighted_sums(np.where(there, values, 0.0), weights)
@@ -170,28 +161,39 @@ def _mean_draws(values: Floats, weights: _Weights) -> dict[str, Floats]:
     return {name: means[:, :, i] for i, name in enumerate(EPISODE_METRICS)}
 
 
-def _weighted_sums(values: Floats, weights: _Weights) -> Floats:
+def _weighted_sums(values: Floats, weights: Weights) -> Floats:
     """Sum over users and seeds of (A, U, S, M) values times their weights, (B + 1, A, M)."""
-    rows, users, seeds, names = values.shape
+    agents, users, seeds, names = values.shape
     over_users = weights.users @ values.transpose(1, 0, 2, 3).reshape(users, -1)
-    return np.asarray(np.einsum("bs,basm->bam", weights.seeds, over_users.reshape(-1, rows, seeds, names)))
+    return np.asarray(np.einsum("bs,basm->bam", weights.seeds, over_users.reshape(-1, agents, seeds, names)))
 
 
-def _exposure_draws(results: Results, users: Ints, weights: _Weights) -> dict[str, Floats]:
-    """Catalogue coverage and Gini by draw and row, (B + 1, A) each; :func:`summarize` says how users are resampled."""
+class _Influence(NamedTuple):
+    """Catalog coverage and Gini of each agent's system in each seed, and what they would be without each user."""
+
+    estimate: Floats  # (2, A, S)
+    without: Floats  # (2, A, S, U)
+
+
+def _exposure_influence(results: Results, users: Ints) -> _Influence:
     shape = (2, len(results.agents), len(results.seeds))
     estimate, without = np.full(shape, np.nan), np.full((*shape, len(users)), np.nan)
-    places = {(row, seed): (i, j) for i, row in enumerate(results.agents) for j, seed in enumerate(results.seeds)}
-    for (row, seed), shown in results.items.filter(pl.col("count") > 0).group_by("agent", "seed"):
-        i, j = places[row, seed]
+    places = {(agent, seed): (i, j) for i, agent in enumerate(results.agents) for j, seed in enumerate(results.seeds)}
+    for (agent, seed), shown in results.items.filter(pl.col("count") > 0).group_by("agent", "seed"):
+        i, j = places[agent, seed]
         user = np.searchsorted(users, shown["user"].to_numpy())
         item, count = shown["item"].to_numpy(), shown["count"].to_numpy()
         exposures = np.bincount(item, weights=count, minlength=results.n_items)
         estimate[:, i, j] = metrics.catalogue_coverage(exposures), metrics.gini(exposures)
         without[0, i, j] = _coverage_without(user, item, results.n_items, len(users))
         without[1, i, j] = _gini_without(user, item, count, results.n_items, len(users))
-    draws = _jackknife_draws(estimate, without, weights.users)  # (2, A, S, B + 1)
-    coverage, gini = np.einsum("bs,masb->mba", weights.seeds / len(results.seeds), draws)
+    return _Influence(estimate, without)
+
+
+def _exposure_draws(found: _Influence, weights: Weights) -> dict[str, Floats]:
+    """Catalog coverage and Gini by draw and agent, (B + 1, A) each; :func:`summarize` says how users are resampled."""
+    draws = _jackknife_draws(found.estimate, found.without, weights.users)  # (2, A, S, B + 1)
+    coverage, gini = np.einsum("bs,masb->mba", weights.seeds / weights.seeds.shape[1], draws)
     return {"catalogue_coverage": coverage, "gini": gini}
 
 
@@ -208,10 +210,10 @@ def _jackknife_draws(estimate: Floats, without: Floats, weights: Floats) -> Floa
 
 
 def _coverage_without(user: Ints, item: Ints, n_items: int, users: int) -> Floats:
-    """Catalogue coverage when each user in turn is left out, (U,); user and item (n,) name the pairs with exposure."""
+    """Catalog coverage when each user in turn is left out, (U,); user and item (n,) name the pairs with exposure."""
     users_of_item = np.bincount(item, minlength=n_items)
-    alone = np.bincount(user[users_of_item[item] == 1], minlength=users)
-    return np.asarray(((users_of_item > 0).sum() - alone) / n_items)
+    only_theirs = np.bincount(user[users_of_item[item] == 1], minlength=users)
+    return np.asarray(((users_of_item > 0).sum() - only_theirs) / n_items)
 
 
 def _gini_without(user: Ints, item: Ints, count: Ints, n_items: int, users: int) -> Floats:
@@ -241,15 +243,13 @@ def _squared_overlaps(user: Ints, starts: Ints, ends: Ints, users: int) -> Float
     return np.bincount(whose, weights=depth**2 * np.diff(at, append=0), minlength=users).astype(np.float64)
 
 
-def _interval(draws: Floats) -> Interval:
-    low, high = _percentiles(draws[1:])
-    return {"mean": plain(draws[0]), "low": low, "high": high}
-
-
-def _difference(a: str, b: str, metric: str, of_a: Floats, of_b: Floats) -> Difference:
-    difference = _interval(of_a - of_b)
-    positive = of_b > 0
-    ratio = _interval(np.where(positive, of_a / np.where(positive, of_b, 1.0), np.nan))
+def _difference(a: str, b: str, metric: str, pairs: list[tuple[Floats, Floats]], users: int, seeds: int) -> Difference:
+    """Of two agents whose draws are `pairs` of (B + 1,), one pair for each of the weights."""
+    (difference,) = intervals([(of_a - of_b)[:, None] for of_a, of_b in pairs], users, seeds)
+    if seeds == 1:
+        (ratio,) = intervals([_ratio(*pair)[:, None] for pair in pairs], users, seeds)
+    else:  # a ratio's spread is alike in both directions on a logarithmic scale
+        (ratio,) = intervals([_logarithm(_ratio(*pair))[:, None] for pair in pairs], users, seeds, printed=np.exp)
     return {
         "a": a,
         "b": b,
@@ -263,14 +263,14 @@ def _difference(a: str, b: str, metric: str, of_a: Floats, of_b: Floats) -> Diff
     }
 
 
-def _percentiles(draws: Floats) -> tuple[float | None, float | None]:
-    tail = (100.0 - LEVEL) / 2.0
-    low, high = np.percentile(draws, [tail, 100.0 - tail])
-    return plain(low), plain(high)
+def _ratio(of_a: Floats, of_b: Floats) -> Floats:
+    """a / b, nan where b is not positive."""
+    return np.asarray(np.where(of_b > 0, of_a / np.where(of_b > 0, of_b, 1.0), np.nan))
 
 
-def number(value: float | None, missing: float) -> float:
-    return missing if value is None else value
+def _logarithm(values: Floats) -> Floats:
+    """nan where there is none."""
+    return np.asarray(np.log(np.where(values > 0, values, np.nan)))
 
 
 def _inverse(entry: Difference) -> Interval:

@@ -1,4 +1,4 @@
-"""How a row's training steps are shared between its planner's lessons and its policy, and what is too few to learn."""
+"""How training steps are shared between a planner's lessons and a policy, and what is too few to learn."""
 
 SHARE = 3, 4
 """Of train.steps, what a planner's lessons may take at most, did all of their sessions last env.max_steps."""
@@ -18,7 +18,7 @@ def lessons(sessions: int, steps: int, max_steps: int) -> int:
 
 
 def mark(own: int, users: int, rollout: int) -> str:
-    """What tables and pictures say beside a row whose policy learned for `own` user-steps; empty where it is enough.
+    """What tables and pictures say beside an agent whose policy learned for `own` user-steps; empty where it is enough.
 
     Args:
         own: without the planner's lessons. users: train.users. rollout: train.rollout.
@@ -28,6 +28,6 @@ def mark(own: int, users: int, rollout: int) -> str:
     return FEW if own < ROLLOUTS * users * rollout else ""
 
 
-def marked(row: str, said: str) -> str:
-    """A row's name with its mark."""
-    return f"{row} ({said})" if said else row
+def marked(agent: str, said: str) -> str:
+    """An agent's name with its mark."""
+    return f"{agent} ({said})" if said else agent

@@ -22,6 +22,7 @@ from lerl.config.schema import RETIRED
 from lerl.envs.files import refuse_links
 from lerl.files import AFRESH, RunError, read_about, read_table, reading, resume_command
 from lerl.planners.llm.counts import fallbacks
+from lerl.report.intervals import plain
 from lerl.report.lessons import ROLLOUTS, mark
 
 Floats = NDArray[np.float64]
@@ -68,7 +69,7 @@ _CURVES = {
 
 
 class Fallback(TypedDict):
-    """Plans of a row's evaluation that were not its chat model's: their share, the rule that planned, and why, each
+    """Plans of an agent's evaluation that were not its chat model's: their share, the rule that planned, and why, each
     cause with its number."""
 
     share: float
@@ -77,7 +78,7 @@ class Fallback(TypedDict):
 
 
 class Undertrained(TypedDict):
-    """A row whose policy had too few steps to have learned anything.
+    """An agent whose policy had too few steps to have learned anything.
 
     mark: "untrained" or "too few steps". steps: that its policy learned for, in the run where that is least. lessons:
     that its planner's lessons took there. enough: the fewest steps of a policy without a mark."""
@@ -92,9 +93,9 @@ class Undertrained(TypedDict):
 class Results:
     """Evaluated runs of one recipe, read together. Every frame has a ``seed`` column besides its own.
 
-    ``agents`` are the rows in the order of the configuration, ``seeds`` ascend, ``n_items`` is the size of the
-    catalogue, ``fallbacks`` says of which rows a rule planned in a chat model's place, ``untrained`` which rows had too
-    few steps to learn, ``notes`` what else to know.
+    ``agents`` are in the order of the configuration, ``seeds`` ascend, ``n_items`` is the size of the catalog,
+    ``fallbacks`` says for which agents a rule planned in a chat model's place, ``untrained`` which agents had too few
+    steps to learn, ``notes`` what else to know.
     """
 
     agents: list[str]
@@ -124,7 +125,7 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
     """Read evaluated run folders, one per seed, as one.
 
     Runs must have different seeds, the same settings otherwise and the same evaluation users. ``allow_different`` lets
-    the settings differ; rows that some run lacks are then left out, with a warning.
+    the settings differ; agents that some run lacks are then left out, with a warning.
 
     Raises :class:`RunError` for a path that is not a run folder, a run that was not evaluated yet, and runs that cannot
     be compared, naming what differs.
@@ -135,7 +136,7 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
     _refuse_same_seed(runs)
     if not allow_different:
         _refuse_different_settings(runs)
-    agents = _common_rows(runs, allow_different)
+    agents = _common_agents(runs, allow_different)
     _refuse_different_users(runs, agents)
     kept = {name: _stack(runs, name, agents) for name in (*_EVALUATED, "curves")}
     return Results(
@@ -150,11 +151,11 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
     )
 
 
-def check_reference(reference: str, rows: Iterable[str]) -> None:
-    """Refuse a reference that is no row; the error lists those there are."""
-    rows = list(rows)
-    if reference not in rows:
-        raise RunError(f"no row {reference!r} in these runs, there are {', '.join(rows)}")
+def check_reference(reference: str, agents: Iterable[str]) -> None:
+    """Refuse a reference that is no agent; the error lists those there are."""
+    agents = list(agents)
+    if reference not in agents:
+        raise RunError(f"no agent {reference!r} in these runs, there are {', '.join(agents)}")
 
 
 def _read(path: Path) -> _Run:
@@ -191,25 +192,25 @@ def _phases(path: Path, how: str) -> dict[str, dict[str, float]]:
 
 
 def _fallbacks(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Fallback]:
-    """Of the rows for which a rule planned in a chat model's place, how often, all runs together."""
+    """Of the agents for which a rule planned in a chat model's place, how often, all runs together."""
     found: dict[str, Fallback] = {}
     rule = str((runs[0].config.get("planner") or {}).get("fallback", "the fallback"))
-    for row in agents:
+    for agent in agents:
         total: Counter[str] = Counter()
         for run in runs:
-            total.update(run.phases.get(f"evaluate {row}", {}))
+            total.update(run.phases.get(f"evaluate {agent}", {}))
         causes = fallbacks(total)
         if causes:
             share = plain(sum(causes.values()) / max(total["requests"], 1))
-            found[row] = {"share": share or 0.0, "rule": rule, "causes": causes}
+            found[agent] = {"share": share or 0.0, "rule": rule, "causes": causes}
     return found
 
 
 def _untrained(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Undertrained]:
-    """The rows whose policy had too few steps to learn, in one run at least."""
+    """The agents whose policy had too few steps to learn, in one run at least."""
     found: dict[str, Undertrained] = {}
-    for row in agents:
-        policy = row.partition("@")[0].removesuffix("+mmr")  # a row that is re-ranked shares the policy of the other
+    for agent in agents:
+        policy = agent.partition("@")[0].removesuffix("+mmr")  # one that is re-ranked shares the policy of the other
         for run in runs:
             steps = run.frames["curves"].filter(pl.col("agent") == policy)["steps"]
             if steps.is_empty():
@@ -217,8 +218,8 @@ def _untrained(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Undertr
             users, rollout = _rollout(run.config)
             first, last = int(steps.to_numpy().min()), int(steps.to_numpy().max())
             said, own = mark(last - first, users, rollout), last - first
-            if said and (row not in found or own < found[row]["steps"]):
-                found[row] = {"mark": said, "steps": own, "lessons": first, "enough": ROLLOUTS * users * rollout}
+            if said and (agent not in found or own < found[agent]["steps"]):
+                found[agent] = {"mark": said, "steps": own, "lessons": first, "enough": ROLLOUTS * users * rollout}
     return found
 
 
@@ -229,9 +230,9 @@ def _rollout(config: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _notes(runs: Sequence[_Run], agents: Sequence[str]) -> list[str]:
-    """What to know of all rows: that nothing was learned where train.steps is 0."""
+    """What to know of all agents: that nothing was learned where train.steps is 0."""
     none = any((run.config.get("train") or {}).get("steps") == 0 for run in runs)
-    planned = any("+" in row and not row.startswith(("flat+", "sasrec+")) for row in agents)
+    planned = any("+" in agent and not agent.startswith(("flat+", "sasrec+")) for agent in agents)
     return ["train.steps is 0: planners that learn had no lessons either"] if none and planned else []
 
 
@@ -291,20 +292,20 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
             yield f"{prefix}{key}", value
 
 
-def _common_rows(runs: Sequence[_Run], allow_different: bool) -> list[str]:
-    """The rows that all runs have, in the order of the first run's configuration, then of its episodes."""
-    rows = {run.path: run.frames["episodes"]["agent"].unique(maintain_order=True).to_list() for run in runs}
-    first = rows[runs[0].path]
-    configured = [row for row in runs[0].config.get("agents") or [] if row in first]
+def _common_agents(runs: Sequence[_Run], allow_different: bool) -> list[str]:
+    """The agents that all runs have, in the order of the first run's configuration, then of its episodes."""
+    names = {run.path: run.frames["episodes"]["agent"].unique(maintain_order=True).to_list() for run in runs}
+    first = names[runs[0].path]
+    configured = [agent for agent in runs[0].config.get("agents") or [] if agent in first]
     order = list(dict.fromkeys([*configured, *first]))
-    common = [row for row in order if all(row in names for names in rows.values())]
-    lacking = sorted({row for names in rows.values() for row in names} - set(common))
+    common = [agent for agent in order if all(agent in own for own in names.values())]
+    lacking = sorted({agent for own in names.values() for agent in own} - set(common))
     if lacking and not allow_different:
-        raise RunError(f"not every run has the rows {', '.join(lacking)}. Evaluate all runs with the same agents")
+        raise RunError(f"not every run has the agents {', '.join(lacking)}. Evaluate all runs with the same agents")
     if not common:
-        raise RunError("the runs have no row in common, there is nothing to compare")
+        raise RunError("the runs have no agent in common, there is nothing to compare")
     if lacking:
-        warnings.warn(f"left out rows that not every run has: {', '.join(lacking)}", stacklevel=3)
+        warnings.warn(f"left out agents that not every run has: {', '.join(lacking)}", stacklevel=3)
     return common
 
 
@@ -317,18 +318,13 @@ def _refuse_different_users(runs: Sequence[_Run], agents: Sequence[str]) -> None
             if users != expected:
                 some = ", ".join(map(str, sorted(users ^ expected)[:3]))
                 raise RunError(
-                    f"{run.path}: row {agent} was evaluated on other users than {agents[0]} in {runs[0].path} "
+                    f"{run.path}: agent {agent} was evaluated on other users than {agents[0]} in {runs[0].path} "
                     f"({len(users)} and {len(expected)} users; only one has {some}). "
                     f"Evaluate them on the same users: lerl evaluate {quote(str(run.path))}"
                 )
 
 
 def _stack(runs: Sequence[_Run], name: str, agents: Sequence[str]) -> pl.DataFrame:
-    """One frame of all runs, with the runs' seeds, of the kept rows only."""
+    """One frame of all runs, with the runs' seeds, of the kept agents only."""
     frames = [run.frames[name].with_columns(pl.lit(run.seed, dtype=pl.Int64).alias("seed")) for run in runs]
     return pl.concat(frames, how="diagonal_relaxed").filter(pl.col("agent").is_in(list(agents)))
-
-
-def plain(value: float) -> float | None:
-    """A float that JSON can hold, to 10 significant digits: below what the order of a sum changes."""
-    return float(f"{value:.10g}") if np.isfinite(value) else None

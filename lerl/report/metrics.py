@@ -39,6 +39,11 @@ def r_cum(rewards: ArrayLike) -> float:
     return float(_line(rewards, "rewards").sum())
 
 
+def session_totals(rewards: Floats) -> Floats:
+    """R_cum of N sessions at once, (N,): `rewards` (N, T), one per step, ``nan`` beyond a session's end."""
+    return np.asarray(np.nansum(rewards, axis=1))
+
+
 def r_sin(rewards: ArrayLike) -> float:
     """Reward per step of a session, R_sin = R_cum / T_int; its mean over sessions counts each session once.
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from lerl.report.bootstrap import Interval, Summary, by_reward, ratios, summarize
+from lerl.report.bootstrap import Summary, by_reward, ratios, summarize
 from lerl.report.curves import (
     MIN_SESSIONS,
     Curve,
@@ -25,6 +25,7 @@ from lerl.report.curves import (
     most_shown,
     satisfaction_curve,
 )
+from lerl.report.intervals import Interval
 from lerl.report.lessons import UNTRAINED
 from lerl.report.load import Results, check_reference, load_runs
 from lerl.report.palette import BLACK, BLUE, GREY, INK, ORANGE
@@ -325,7 +326,7 @@ def _compared(found: Mapping[str, Interval], look: _Look, digits: int, unit: str
 def _brackets(results: Results) -> str:
     users, seeds = results.episodes["user"].n_unique(), len(results.seeds)
     over = f"{users} users and {seeds} seeds" if seeds > 1 else f"{users} users (one seed)"
-    return f"[95 % bootstrap interval over {over}]"
+    return f"[95 % interval over {over}]"
 
 
 def _number(value: Interval, digits: int) -> str:

@@ -20,8 +20,8 @@ from matplotlib.ticker import (
 
 from lerl.envs.files import write_whole
 from lerl.envs.text import visible
-from lerl.report.bootstrap import Interval
 from lerl.report.fonts import fit_fonts, no_warning_per_letter
+from lerl.report.intervals import Interval
 
 STYLE: Any = {
     "font.size": 8.0,

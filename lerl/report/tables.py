@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, NamedTuple
 
 import numpy as np
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from lerl.envs.text import one_line
 from lerl.files import RunError
 from lerl.planners.llm.counts import in_order, percent
-from lerl.report.bootstrap import (
-    DIFFERENCE_METRICS,
-    Interval,
-    Summary,
-    by_reward,
-    number,
-    ratios,
-)
+from lerl.report.bootstrap import DIFFERENCE_METRICS, Summary, by_reward, ratios
+from lerl.report.intervals import Interval, bracket, estimate_text, interval_note, number
 from lerl.report.lessons import UNTRAINED, marked
 from lerl.report.load import Undertrained
 from lerl.report.screen import Screen
@@ -30,55 +24,73 @@ class _Column(NamedTuple):
     metric: str
     decimals: int
     interval: bool = False
-    folded: str = ""  # the heading on two lines, where the terminal's width counts
 
 
-_COLUMNS = (
+_RESULTS = (
     _Column("R_cum", "R_cum", 2, interval=True),
     _Column("T_int", "T_int", 1),
     _Column("R_sin", "R_sin", 3),
-    _Column("satisfaction", "satisfaction_mean", 2, folded="satis-\nfaction"),
-    _Column("left early", "left_early", 2, folded="left\nearly"),
-    _Column("cut by cap", "cut_by_cap", 2, folded="at\ncap"),
-    _Column("categories", "category_coverage", 2, folded="cate-\ngories"),
-    _Column("distance", "intra_list_distance", 2, folded="dis-\ntance"),
-    _Column("Gini", "gini", 2),
-    _Column("normalised", "normalised", 2, folded="norma-\nlised"),
+    _Column("normalised", "normalised", 2),
 )
-
-
-_NOTES = {
-    "category_coverage": "categories: share of the categories that a session shows",
-    "intra_list_distance": "distance: 1 - cosine between the items of a slate",
-    "gini": "Gini: of the exposure of all items",
-    "normalised": "normalised: random is 0, privileged 1",
+"""How good agents are."""
+_SESSIONS = (
+    _Column("satisfaction", "satisfaction_mean", 2),
+    _Column("left early", "left_early", 2),
+    _Column("cut by cap", "cut_by_cap", 2),
+    _Column("categories", "category_coverage", 2),
+    _Column("distance", "intra_list_distance", 2),
+    _Column("Gini", "gini", 2),
+)
+"""What their sessions are like."""
+_MEANINGS = {
+    "R_cum": "sum of rewards over a session",
+    "T_int": "steps in a session",
+    "R_sin": "reward per step",
+    "normalised": "R_cum on a scale where random is 0 and privileged 1",
+    "iqm": "the same of the middle half of users",
+    "satisfaction": "mean over a session",
+    "left early": "share of sessions that the user ended",
+    "cut by cap": "share that env.max_steps ended",
+    "categories": "share of the categories that a session shows",
+    "distance": "1 - cosine between the items of a slate",
+    "Gini": "of the exposure of all items",
 }
 
 
-def table(summary: Summary) -> Table:
-    """The comparison for a terminal, best R_cum first; :func:`show` prints it without cutting a column short."""
-    headings = [column.folded or column.heading for column in _columns(summary)]
-    notes = "\n".join([_caption(summary), *_footnotes(summary)])
-    return rich_table("", "row", headings, _cells(summary), notes)
+def table(summary: Summary) -> Group:
+    """The comparison for a terminal, best R_cum first: how good agents are, then what their sessions are like.
+
+    :func:`show` prints it without cutting a column short.
+    """
+    results, sessions = _present(summary, _RESULTS), _present(summary, _SESSIONS)
+    said = [f"{explained(_headings(results))}.", interval_note(summary["seeds"])]
+    notes = [f"{explained(_headings(sessions))}.", *_footnotes(summary)]
+    return Group(_block(summary, results, said), "", _block(summary, sessions, notes))
+
+
+def _block(summary: Summary, columns: Sequence[_Column], notes: Sequence[str]) -> Table:
+    headings = [heading.replace(" ", "\n", 1) for heading in _headings(columns)]  # a terminal's width counts
+    return rich_table("", "agent", headings, _cells(summary, columns), "\n".join(notes))
 
 
 def difference_table(summary: Summary, reference: str, metric: str = "R_cum") -> Table:
-    """How many times each other row's mean the reference row reaches, paired, with 95 % intervals, for a terminal.
+    """How many times each other agent's mean the reference reaches, paired, with 95 % intervals, for a terminal.
 
-    ``metric`` is one of :data:`DIFFERENCE_METRICS`. Raises :class:`RunError` if there is no row ``reference``.
+    ``metric`` is one of :data:`DIFFERENCE_METRICS`. Raises :class:`RunError` if there is no agent ``reference``.
     """
     cells = _ratio_cells(summary, reference, metric)
-    return rich_table(f"{metric} of {reference} / {metric} of row", "row", ["ratio", "95 % interval"], cells, None)
+    return rich_table(f"{metric} of {reference} / {metric} of agent", "agent", ["ratio", "95 % interval"], cells, None)
 
 
 def markdown(summary: Summary, reference: str | None = None) -> str:
     """The comparison as Markdown, best R_cum first; with ``reference`` also the table of :func:`difference_table`."""
-    lines = _markdown_table("row", [column.heading for column in _columns(summary)], _cells(summary))
-    lines += ["", _caption(summary)]
+    columns = [*_present(summary, _RESULTS[:-1]), *_present(summary, _SESSIONS), *_present(summary, _RESULTS[-1:])]
+    lines = markdown_table("agent", _headings(columns), _cells(summary, columns))
+    lines += ["", f"{explained(_headings(columns))}. {interval_note(summary['seeds'])}"]
     lines += [line for note in _footnotes(summary) for line in ("", note)]
     if reference is not None:
-        headings = [f"R_cum of {reference} / R_cum of row", "95 % interval"]
-        lines += ["", *_markdown_table("row", headings, _ratio_cells(summary, reference, "R_cum"))]
+        headings = [f"R_cum of {reference} / R_cum of agent", "95 % interval"]
+        lines += ["", *markdown_table("agent", headings, _ratio_cells(summary, reference, "R_cum"))]
     return "\n".join(lines) + "\n"
 
 
@@ -88,7 +100,7 @@ def console(file: IO[str] | None = None) -> Console:
     return there if there.is_terminal else Screen(file, width=200)
 
 
-def show(made: Table, file: IO[str] | None = None) -> None:
+def show(made: RenderableType, file: IO[str] | None = None) -> None:
     """Print a table whole: a terminal too narrow for it wraps its lines."""
     there = console(file)
     unlimited = there.options.update_width(10_000)
@@ -96,75 +108,72 @@ def show(made: Table, file: IO[str] | None = None) -> None:
     there.print(made)
 
 
-def said_of(row: str, untrained: Mapping[str, Undertrained], name: str = "") -> str:
-    """A row's name, or a shorter one, as it is printed: marked where its policy had too few steps to learn."""
-    return marked(name or row, untrained[row]["mark"] if row in untrained else "")
+def said_of(agent: str, untrained: Mapping[str, Undertrained], name: str = "") -> str:
+    """An agent's name, or a shorter one, as it is printed: marked where its policy had too few steps to learn."""
+    return marked(name or agent, untrained[agent]["mark"] if agent in untrained else "")
 
 
-def _caption(summary: Summary) -> str:
-    notes = [_NOTES[column.metric] for column in _columns(summary) if column.metric in _NOTES]
-    return "; ".join(["95 % intervals in brackets", *notes]) + "."
+def explained(names: Iterable[str]) -> str:
+    """What headings of tables mean, for a caption."""
+    return "; ".join(f"{name}: {_MEANINGS[name]}" for name in names if name in _MEANINGS)
 
 
 def _footnotes(summary: Summary) -> list[str]:
-    """A line for each row that is not a chat model's alone, or had too few steps to learn, and other notes."""
-    lines = [_shortage(row, short) for row, short in summary.get("untrained", {}).items()]
+    """A line for each agent that is not a chat model's alone, or had too few steps to learn, and other notes."""
+    lines = [_shortage(agent, short) for agent, short in summary.get("untrained", {}).items()]
     lines += summary.get("notes", [])
-    for row, found in summary.get("fallbacks", {}).items():
+    for agent, found in summary.get("fallbacks", {}).items():
         causes = ", ".join(in_order(found["causes"]))
-        lines.append(f"{row}: {percent(found['share'])} of its plans by {found['rule']} ({causes})")
+        lines.append(f"{agent}: {percent(found['share'])} of its plans by {found['rule']} ({causes})")
     return lines
 
 
-def _shortage(row: str, short: Undertrained) -> str:
+def _shortage(agent: str, short: Undertrained) -> str:
     lessons = f", its planner's lessons took {short['lessons']:,}" if short["lessons"] else ""
     if short["mark"] == UNTRAINED:
-        return f"{row}: untrained, its policy took no steps{lessons}"
-    return f"{row}: too few steps, its policy took {short['steps']:,} of the {short['enough']:,} that it needs{lessons}"
+        return f"{agent}: untrained, its policy took no steps{lessons}"
+    return (
+        f"{agent}: too few steps, its policy took {short['steps']:,} of the {short['enough']:,} that it needs{lessons}"
+    )
 
 
-def _columns(summary: Summary) -> list[_Column]:
-    """The columns that some row has a value for."""
-    rows = summary["agents"].values()
-    return [column for column in _COLUMNS if any(_known(row.get(column.metric)) for row in rows)]
+def _present(summary: Summary, columns: Sequence[_Column]) -> list[_Column]:
+    """The columns that some agent has a value for."""
+    agents = summary["agents"].values()
+    return [column for column in columns if any(_known(agent.get(column.metric)) for agent in agents)]
+
+
+def _headings(columns: Sequence[_Column]) -> list[str]:
+    return [column.heading for column in columns]
 
 
 def _known(value: Interval | None) -> bool:
     return value is not None and value["mean"] is not None
 
 
-def _cells(summary: Summary) -> list[list[str]]:
-    columns = _columns(summary)
+def _cells(summary: Summary, columns: Sequence[_Column]) -> list[list[str]]:
     return [
         [
-            said_of(row, summary.get("untrained", {})),
-            *(_cell(summary["agents"][row].get(column.metric), column) for column in columns),
+            said_of(agent, summary.get("untrained", {})),
+            *(_cell(summary["agents"][agent].get(column.metric), column) for column in columns),
         ]
-        for row in by_reward(summary)
+        for agent in by_reward(summary)
     ]
 
 
 def _cell(value: Interval | None, column: _Column) -> str:
     if value is None or value["mean"] is None:
         return "n/a"
-    text = f"{value['mean']:.{column.decimals}f}"
-    return f"{text} {bracket(value, column.decimals)}" if column.interval else text
-
-
-def bracket(value: Interval, decimals: int) -> str:
-    """An interval as tables print it."""
-    if value["low"] is None or value["high"] is None:
-        return "[n/a]"
-    return f"[{value['low']:.{decimals}f}, {value['high']:.{decimals}f}]"
+    return estimate_text(value, column.decimals) if column.interval else f"{value['mean']:.{column.decimals}f}"
 
 
 def _ratio_cells(summary: Summary, reference: str, metric: str) -> list[list[str]]:
     if metric not in DIFFERENCE_METRICS:
         raise RunError(f"no ratios of {metric!r}, there are {', '.join(DIFFERENCE_METRICS)}")
     found = ratios(summary, reference, metric)
-    order = sorted(found, key=lambda row: number(found[row]["mean"], np.inf))
+    order = sorted(found, key=lambda agent: number(found[agent]["mean"], np.inf))
     short = summary.get("untrained", {})
-    return [[said_of(row, short), _cell(found[row], _Column("", metric, 3)), bracket(found[row], 3)] for row in order]
+    return [[said_of(one, short), _cell(found[one], _Column("", metric, 3)), bracket(found[one], 3)] for one in order]
 
 
 def rich_table(title: str, first: str, headings: Sequence[str], cells: list[list[str]], caption: str | None) -> Table:
@@ -181,6 +190,7 @@ def rich_table(title: str, first: str, headings: Sequence[str], cells: list[list
     return made
 
 
-def _markdown_table(first: str, headings: Sequence[str], cells: list[list[str]]) -> list[str]:
+def markdown_table(first: str, headings: Sequence[str], cells: list[list[str]]) -> list[str]:
+    """Lines of a Markdown table: names in the first column, numbers right of it."""
     head = [f"| {first} | {' | '.join(headings)} |", f"|---|{'---:|' * len(headings)}"]
     return head + [f"| {' | '.join(one_line(cell).replace('|', '&#124;') for cell in row)} |" for row in cells]

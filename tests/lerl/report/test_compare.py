@@ -14,9 +14,10 @@ import polars as pl
 import pytest
 import yaml
 
+from lerl.files import RunError
 from lerl.report import metrics
 from lerl.report.bootstrap import DIFFERENCE_METRICS, Summary, by_reward, ratios, summarize
-from lerl.report.compare import RunError, compare
+from lerl.report.compare import compare
 from lerl.report.load import EPISODE_METRICS, load_runs
 from lerl.report.tables import console, difference_table, markdown, show, table
 

@@ -16,7 +16,7 @@ from lerl.envs.text import UNSEEN, one_line, visible
 from lerl.report.screen import Screen
 from lerl.report.streams import Lasting
 from lerl.report.style import STYLE, save
-from lerl.report.tables import _markdown_table
+from lerl.report.tables import markdown_table
 
 HOSTILE = "a\x1b[31mb\x9b2Jc\rd\x07e\u202ef\x00g\ufffe"
 SEEN = "a\ufffd[31mb\ufffd2Jc\ufffdd\ufffde\ufffdf\ufffdg\ufffd"
@@ -76,4 +76,4 @@ def test_a_picture_of_hostile_names_can_be_read(tmp_path: Path) -> None:
 
 
 def test_a_name_with_bars_and_lines_stays_in_its_cell_of_markdown() -> None:
-    assert _markdown_table("row", ["R"], [["a|b\nc", "1"]])[2] == "| a&#124;b c | 1 |"
+    assert markdown_table("row", ["R"], [["a|b\nc", "1"]])[2] == "| a&#124;b c | 1 |"
