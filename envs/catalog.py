@@ -1,15 +1,27 @@
 """What can be shown: items, their titles, and the axes (categories, clusters) along which they are counted."""
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})$"
+"""An id that is a whole number, written without leading zeros."""
+
+
+def number_of(identifier: str) -> int:
+    """The number that stands for an id in a log: the id itself where it is a whole number, else a hash of its text."""
+    if re.fullmatch(WHOLE, identifier) and -(2**63) <= int(identifier) < 2**63:
+        return int(identifier)
+    return int.from_bytes(blake2b(identifier.encode(), digest_size=8).digest(), "little", signed=True)
+
 
 def read_only(owner: Any) -> None:
-    """Make the arrays of an object read-only: many share them, and nobody's code shall change them for the others."""
+    """Make an object's arrays read-only: many share them, and no code may change them for the others."""
     for value in vars(owner).values():
         if isinstance(value, np.ndarray):
             value.setflags(write=False)
@@ -22,6 +34,9 @@ class Axis:
     Attributes:
         names: one name per group, length C.
         membership: (I, C) bool, whether an item belongs to a group; every item belongs to at least one.
+
+    Raises:
+        ValueError: an item has no group, or there are not as many names as columns.
     """
 
     names: tuple[str, ...]
@@ -59,8 +74,11 @@ class Catalog:
 
     Attributes:
         item_ids: the data set's own identifiers, length I.
-        titles: what a person would call the item, length I.
-        categories: the catalogue's own axis.
+        titles: to show to people, length I.
+        categories: the catalog's own axis.
+
+    Raises:
+        ValueError: they are not of the same number of items.
     """
 
     item_ids: tuple[str, ...]
@@ -74,3 +92,10 @@ class Catalog:
 
     def __len__(self) -> int:
         return len(self.item_ids)
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        """(I,) int64, the items as logs number them, see `number_of`; `lerl.envs.schema.positions` is the way back."""
+        numbers = np.array([number_of(item) for item in self.item_ids], np.int64)
+        numbers.setflags(write=False)
+        return numbers

@@ -1,8 +1,8 @@
-"""Counter-based random numbers: a draw is a pure hash of what it is for, never of what was drawn before.
+"""Counter-based random numbers: a draw is a hash of what it is for, and does not depend on other draws.
 
-Users simulated side by side therefore cannot disturb each other, and a state can be copied, resumed or replayed at
-will. The mixing function is one step of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
-generators", OOPSLA 2014).
+Users simulated side by side therefore do not affect each other, and a state can be copied, resumed or replayed. The
+mixing function is one step of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+OOPSLA 2014).
 """
 
 import hashlib
@@ -147,15 +147,15 @@ def normal(key: np.uint64, index: int) -> float:
 
 @njit(cache=True)
 def normals(key: np.uint64, out: NDArray[np.float64]) -> None:
-    """The first standard normal numbers of a stream, as many as there is room for in out (n,)."""
+    """Fill `out`, (n,) float64, with the first n standard normal numbers of a stream."""
     for index in range(len(out)):
         out[index] = normal(key, index)
 
 
 def seed_from(*parts: int | str) -> int:
-    """A base seed in [0, 2**63) hashed from what names it, for example (run seed, phase).
+    """A base seed in [0, 2**63), a hash of `parts`, for example (run seed, phase).
 
-    Phases of one run, and the same phase of two runs, then share no session.
+    Phases of one run, and the same phase of two runs, then have different sessions.
     """
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

@@ -1,25 +1,21 @@
-"""Files that are there whole or not at all, and never behind a link that somebody else laid."""
+"""Files that are written whole or not at all, and folders without links that lead out of them."""
 
 import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 class LinkError(ValueError):
-    """A folder that holds what leads out of it; the message names it and says what to do."""
+    """A folder holds a link, or something else that is no file or folder; the message names it and what to do."""
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write a file beside its place and move it there, so that nobody ever reads half of it; makes its folder.
+    """Write a file beside its place and move it there, so that half of it is never read; makes its folder.
 
     A link in its place, or in that of the unfinished file, is replaced and not followed.
 
     Raises:
-        OSError: it could not be written (a full disk, say); what was there before stays, nothing else is left behind.
+        OSError: it could not be written, on a full disk for example; what was there before stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -34,10 +30,10 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def refuse_endless(path: Path, most: int = 1 << 22) -> None:
-    """Refuse to read what somebody else may have made so that reading it never ends.
+    """Refuse a file whose reading may never end.
 
     Raises:
-        OSError: it is not there, has more than so many bytes, or is a pipe or a device.
+        OSError: it is missing, has more than `most` bytes, or is a pipe or a device.
     """
     size = path.stat().st_size
     if not path.is_file():
@@ -67,3 +63,4 @@ def refuse_links(folder: Path) -> None:
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors that say that the disk is full."""

@@ -19,15 +19,18 @@ from lerl.envs.checks import did_you_mean
 
 
 class PluginError(ValueError):
-    """A class of one's own that is not there, fails or gives a wrong answer; the message names it and says why."""
+    """Your own class is missing, fails or gives a wrong answer; the message names it and says why."""
 
 
 @contextmanager
 def blamed(what: str) -> Iterator[None]:
-    """Whatever somebody's own code raises inside, be it on its way out of the process, becomes a PluginError.
+    """Turns whatever your own code raises inside, SystemExit too, into a PluginError.
 
     Args:
         what: runs inside, such as "my_module:MyPlanner.plan".
+
+    Raises:
+        PluginError: the message begins with `what`.
     """
     try:
         yield
@@ -38,7 +41,7 @@ def blamed(what: str) -> Iterator[None]:
 
 
 def load_plugin(name: str, key: str, known: Iterable[str], methods: Sequence[str], optional: Sequence[str] = ()) -> Any:
-    """The class that `name` points to, made so that what its methods raise is a PluginError that names them.
+    """The class of a name, changed so that what its methods raise becomes a PluginError that names them.
 
     Args:
         name: "package.module:Class"; modules in the working directory are found too.
@@ -82,10 +85,11 @@ def load_plugin(name: str, key: str, known: Iterable[str], methods: Sequence[str
 
 
 def executed(module: str, *folders: str) -> list[Path] | None:
-    """The files that an import of a module would execute, its packages' first; nothing is imported to find out.
+    """The files that an import of a module would execute, its packages' first; nothing is imported for this.
 
     Args:
-        module: dotted. folders: where it is looked for last, after `sys.path`.
+        module: dotted name.
+        folders: searched last, after `sys.path`.
 
     Returns:
         None where the module is not found.
@@ -144,17 +148,17 @@ def _blamed_method(made: Any, method: str, name: str) -> Callable[..., Any]:
 def checked_chances(
     given: Any, shape: tuple[int, ...], what: str, each: str, counts: NDArray[np.bool_] | bool = True
 ) -> NDArray[np.float64]:
-    """A copy of the chances that somebody's own code gave, or an error that says what is wrong with them.
+    """A copy of the chances that your own code gave, checked.
 
     Args:
         given: the chances.
         shape: that they must have.
         what: gave them, such as "my_module:MyRule.probability".
         each: what there must be a chance for: "user" or "slot".
-        counts: which of them are looked at; the others may be anything.
+        counts: which of them are checked, bool of the same shape; the others may be anything.
 
     Raises:
-        PluginError: they are no numbers, of another shape, or outside [0, 1].
+        PluginError: they are not numbers, of another shape, or outside [0, 1].
     """
     with blamed(f"{what}, read as an array of numbers,"):
         read = np.asanyarray(given)

@@ -1,34 +1,31 @@
-"""Who the users are (truth) and what a recommender may know of them (knowledge)."""
+"""A population: its users and items as the simulator has them (truth), and what a recommender may know (knowledge)."""
 
 from dataclasses import dataclass, fields
 from functools import cached_property
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Catalog, read_only
-from lerl.envs.sequence_weights import Learned, check_learned
-
-if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
-    pass
+from lerl.envs.sequence_weights import STORED_NAMES, Learned, check_learned
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The simulator's side of a log: P(click) = sigmoid(user . item + item offset + user offset); read-only.
+    """What the simulator runs on: P(click) = sigmoid(user . item + item offset + user offset); read-only.
 
     Attributes:
         item_vectors: (I, d) float32.
         item_offsets: (I,) float32, log-odds.
         user_vectors: (U, d) float32, the taste a session starts from.
         user_offsets: (U,) float32, log-odds, the intercept included.
+
+    Raises:
+        ValueError: shapes that do not fit together, or a number that is not finite.
     """
 
     item_vectors: Floats
@@ -50,13 +47,16 @@ class Truth:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """The agents' side, estimated from other interactions than the truth; its arrays become read-only.
+    """What agents may know, estimated from other interactions than the truth; read-only.
 
     Attributes:
         item_vectors: (I, D) float32; the last column is the item's offset in log-odds.
         tastes: (U, D) float32; tastes[u] . item_vectors[i] + user_offsets[u] estimates the log-odds of a click.
         user_offsets: (U,) float32, log-odds.
         popularity: (I,) float32, share of the known clicks that went to the item; sums to 1.
+
+    Raises:
+        ValueError: shapes that do not fit together, or a number that is not finite.
     """
 
     item_vectors: Floats
@@ -73,15 +73,18 @@ class Knowledge:
 
 @dataclass(frozen=True)
 class Kinds:
-    """Several kinds of feedback, of the truth's side: the click, and others whose chance follows from the click's.
+    """K kinds of feedback, part of the truth: the click, and others whose chance depends on the click's; read-only.
 
-    P(kind) = sigmoid(slope * log-odds of the click + item offset); read-only.
+    P(kind) = sigmoid(slope * log-odds of the click + item offset). The feedback on an item is the kinds' weighted mean.
 
     Attributes:
-        names: of K kinds, the click's first.
-        weights: (K,) float32, above 0: what each counts in the feedback on an item, their weighted mean.
+        names: of the kinds, the click's first.
+        weights: (K,) float32, above 0.
         slopes: (K - 1,) float32, of the kinds after the click.
         item_offsets: (K - 1, I) float32, log-odds, of the kinds after the click.
+
+    Raises:
+        ValueError: shapes that do not fit together, a number that is not finite, or a weight that is not above 0.
     """
 
     names: tuple[str, ...]
@@ -104,7 +107,7 @@ class Kinds:
 
 @dataclass(frozen=True)
 class Population:
-    """A catalogue, its users, and what is known of both; its arrays become read-only.
+    """A catalog, its users, and what is known of both; its arrays become read-only.
 
     Attributes:
         name: the data set's name.
@@ -112,10 +115,15 @@ class Population:
         truth: what the simulator runs on; hidden from agents and planners.
         knowledge: what agents and planners may use.
         training: (U,) bool, users to train on; the others are for evaluation only.
-        history: (N, 3) int32 rows (user, item, clicked 0/1), the known interactions, in order of time, or of
-            each user's place in it, where there is one.
-        response: of the truth half, a sequence model as `lerl fit` makes it (see `lerl.envs.sequence_weights`);
-            None where there is none.
+        history: (N, 3) int32, rows (user, item, clicked 0 or 1), the known interactions, in order of time where it is
+            known, and each user's in the user's own order where that is.
+        dense: (U, I) int8, what users did with items, 1 a click, 0 none, -1 not met; None for most data sets.
+        kinds: several kinds of feedback; None where there are only clicks.
+        response: a sequence model that `lerl fit` made from the truth half, see `lerl.envs.sequence_weights`; None
+            where there is none.
+
+    Raises:
+        ValueError: arrays that do not fit together, or values outside their ranges.
     """
 
     name: str
@@ -137,7 +145,7 @@ class Population:
         for side, given in counts.items():
             if given != (items, users):
                 raise ValueError(
-                    f"{side} must be of {items} items and {users} users, as the catalogue and `training`, "
+                    f"{side} must be of {items} items and {users} users, as the catalog and `training`, "
                     f"given {given[0]} and {given[1]}"
                 )
         _check_history(self.history, items, users)
@@ -154,7 +162,11 @@ class Population:
                 array.setflags(write=False)
 
     def users(self, split: str) -> NDArray[np.int64]:
-        """User numbers of a split: "train", "evaluation" or "all"."""
+        """Numbers (N,) int64 of the users of a split: "train", "evaluation" or "all".
+
+        Raises:
+            ValueError: there is no such split.
+        """
         if split == "all":
             return np.arange(len(self.training))
         if split not in ("train", "evaluation"):
@@ -162,18 +174,19 @@ class Population:
         return np.flatnonzero(self.training == (split == "train"))
 
     def known(self, users: NDArray[np.int64]) -> list[NDArray[np.int32]]:
-        """The known interactions of each of users (N,): (n, 2), items and clicks 0/1, in the order of `history`."""
+        """Known interactions of users (N,), (n, 2) int32 each: items and clicks 0 or 1, in the order of `history`."""
         rows, starts = self._by_user
         return [rows[starts[user] : starts[user + 1]] for user in users.tolist()]
 
     @cached_property
     def _by_user(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Items and clicks of `history` (N, 2), user after user, and where each user's begin (U + 1,)."""
+        """Items and clicks of `history`, (N, 2), user after user, and where each user's start, (U + 1,)."""
         order = np.argsort(self.history[:, 0], kind="stable")
         starts = np.searchsorted(self.history[order, 0], np.arange(len(self.training) + 1))
         return self.history[order, 1:], starts
 
     def arrays(self) -> dict[str, Any]:
+        """The arrays that a prepared folder keeps, by the names in `ARRAYS` and `MORE_ARRAYS`."""
         sides: dict[str, Truth | Knowledge] = {"truth": self.truth, "knowledge": self.knowledge}
         parts = {f"{side}.{field.name}": getattr(of, field.name) for side, of in sides.items() for field in fields(of)}
         more: dict[str, Any] = {} if self.dense is None else {"dense": self.dense}
@@ -182,9 +195,9 @@ class Population:
         return {**parts, "training": self.training, "history": self.history, **more}
 
     def digest(self) -> str:
-        """A hash of all that it holds, hexadecimal: equal populations have equal ones, on any machine."""
+        """A hexadecimal hash, the same for equal populations on any machine and since version 0.1.0."""
         found = blake2b(digest_size=16)
-        learned = {f"response.{name}": array for name, array in (self.response or {}).items()}
+        learned = {f"response.{STORED_NAMES.get(name, name)}": array for name, array in (self.response or {}).items()}
         for name, array in sorted({**self.arrays(), **learned}.items()):
             found.update(f"{name} {array.dtype.str} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         catalog = self.catalog
@@ -242,7 +255,7 @@ ARRAYS: dict[str, tuple[type, int]] = {
     "training": (np.bool_, 1),
     "history": (np.int32, 2),
 }
-"""What a prepared folder's arrays are: type and number of dimensions."""
+"""Type and number of dimensions of a prepared folder's arrays."""
 
 
 MORE_ARRAYS: dict[str, tuple[type, int]] = {
@@ -251,4 +264,4 @@ MORE_ARRAYS: dict[str, tuple[type, int]] = {
     "kinds.slopes": (np.float32, 1),
     "kinds.item_offsets": (np.float32, 2),
 }
-"""The same of arrays that only some data sets have."""
+"""The same for arrays that only some data sets have."""

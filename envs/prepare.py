@@ -1,4 +1,4 @@
-"""Named data sets and logs of your own: read, check every row, and prepare a population from them."""
+"""Named data sets and logs of your own: every row is checked, and a population is prepared from them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +16,7 @@ from lerl.envs.logs.kuairec import read_kuairec, read_kuairec_dense
 from lerl.envs.logs.movielens import read_movielens
 from lerl.envs.population import Population
 from lerl.envs.schema import DataError, with_half
-from lerl.envs.store import INTERACTIONS_FILE, check_vacant, new_folder, write_population
+from lerl.envs.store import INTERACTIONS_FILE, OWN_LOGS, check_destination, new_folder, write_population
 from lerl.envs.topics import unit_rows
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ READERS: dict[str, Callable[[Path], DataSet]] = {
 """How each publisher's files are read, by the name of the format."""
 
 DENSE_READERS: dict[str, Callable[[Path], DataSet]] = {"kuairec": read_kuairec_dense}
-"""The same for data sets with a matrix in which nearly everybody met everything."""
+"""The same for data sets with a dense matrix, in which nearly every user met every item."""
 
 
 SAMPLED_ITEMS = 20_000
-"""So many items tell whether a catalogue's vectors differ enough to be clustered."""
+"""Items, at most, by which it is checked that vectors differ enough to be clustered."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class PrepareReport:
     Attributes:
         name: the data set's name.
         users: how many users.
-        items: how many items, those nobody met left out.
-        dropped_items: how many items nobody met.
+        items: how many items, without those that no user met.
+        dropped_items: how many items no user met.
         interactions: how many interactions, both halves together.
         base_rate: share of interactions that are clicks.
         training_users: how many users to train on.
@@ -96,7 +96,7 @@ class PrepareReport:
             ("of them to train on", f"{self.training_users:,}"),
             ("of them for evaluation", f"{self.evaluation_users:,}"),
             ("items", f"{self.items:,}"),
-            ("items dropped, nobody met them", f"{self.dropped_items:,}"),
+            ("items dropped, no user met them", f"{self.dropped_items:,}"),
             ("interactions", f"{self.interactions:,}"),
             *([("repeated interactions left out", f"{self.merged:,}")] if self.merged else []),
             ("base rate of clicks", f"{self.base_rate:.3f}"),
@@ -112,7 +112,7 @@ class PrepareReport:
         ]
 
 
-def prepare(
+def prepare(  # nine parameters, one for each flag of `lerl data prepare`
     format: str,
     folder: Path,
     out: Path,
@@ -124,7 +124,7 @@ def prepare(
     feedback: Mapping[str, float] | None = None,
     note: Callable[[str], object] | None = None,
 ) -> PrepareReport:
-    """Read a data set, fit truth and knowledge, and write a folder for `Population.load`: wholly, or not at all.
+    """Read a data set, fit truth and knowledge, and write a folder for `load_population`: whole, or not at all.
 
     The same input gives the same files, byte for byte.
 
@@ -135,19 +135,19 @@ def prepare(
         dim: length of the item vectors, 1 or more.
         seed: for the start of the fit, 0 or more.
         overwrite: replace a data set prepared before.
-        dense: make users of the matrix in which nearly everybody met everything, for `env.response` "lookup"; one of
-            DENSE_READERS has such a matrix.
+        dense: fit the truth to the dense matrix, in which nearly every user met every item, for `env.response`
+            "lookup"; the formats of DENSE_READERS have one.
         feedback: kinds of feedback with weights above 0, the click first, for `env.feedback` "weighted"; kuairand has
             several kinds.
-        note: called with each line of what was taken for what, before the fit begins.
+        note: called with each line on how columns were read, before the fit begins.
 
     Raises:
-        DataError: the data cannot be used as they are; the message names file, row, column and mend.
+        DataError: the data cannot be used as they are; the message names file, row, column and what to do.
         FileExistsError: `out` is taken.
         OSError: the disk is full, or a file cannot be read or written.
         ValueError: an argument is out of range.
     """
-    check_vacant(out, overwrite=overwrite)
+    check_destination(out, overwrite=overwrite)
     data = _noted(read(format, folder, dense=dense, feedback=feedback), note)
     chosen = {**({"dense": True} if dense else {}), **({"feedback": dict(feedback)} if feedback else {})}
     settings = {"format": format, "dim": dim, "seed": seed, **chosen}
@@ -165,28 +165,22 @@ def import_logs(
     overwrite: bool = False,
     note: Callable[[str], object] | None = None,
 ) -> PrepareReport:
-    """Do with a log of your own what `prepare` does with a named data set.
+    """Read a log of your own, fit truth and knowledge, and write a folder, as `prepare` does with a named data set.
 
     Args:
         interactions: who met what: a CSV file with a header, or Parquet.
         items: titles and categories: the same; None if there is no such file.
         out: where to write; absent or empty, unless `overwrite`.
-        choices: which column is what; guessed from the columns' names where nothing is said.
-        dim: length of the item vectors, 1 or more.
-        seed: for the start of the fit, 0 or more.
-        overwrite: replace a data set prepared before.
-        note: called with each line of what was taken for what, before the fit begins.
+        choices: which column is what; guessed from the columns' names where not given.
+        dim, seed, overwrite, note: see `prepare`.
 
     Raises:
-        DataError: the data cannot be used as they are; the message names file, row, column and mend.
-        FileExistsError: `out` is taken.
-        OSError: the disk is full, or a file cannot be read or written.
-        ValueError: an argument is out of range.
+        DataError, FileExistsError, OSError, ValueError: as `prepare` does.
     """
-    check_vacant(out, overwrite=overwrite)
+    check_destination(out, overwrite=overwrite)
     choices = choices or Choices()
     data = _noted(read_own_logs(interactions, items, choices), note)
-    settings = {"format": "own logs", "dim": dim, "seed": seed, "choices": asdict(choices), "notes": data.notes}
+    settings = {"format": OWN_LOGS, "dim": dim, "seed": seed, "choices": asdict(choices), "notes": data.notes}
     return _write(data, out, settings, dim, seed, overwrite)
 
 
@@ -204,13 +198,11 @@ def _write(
 
     _refuse_one_kind(data)
     log = with_half(data.log)
-    if data.known is None or data.numbers is None:
-        fitted = fit_population(
-            data.name, data.catalog, data.log, numbers=data.numbers, weights=data.weights, dim=dim, seed=seed
-        )
+    if data.known is None:
+        fitted = fit_population(data.name, data.catalog, data.log, weights=data.weights, dim=dim, seed=seed)
     else:
         log = log.with_columns(half=pl.lit("truth"))
-        fitted = fit_dense(data.name, data.catalog, data.log, data.known, data.numbers, dim=dim, seed=seed)
+        fitted = fit_dense(data.name, data.catalog, data.log, data.known, dim=dim, seed=seed)
     report = _report(data, fitted, ordered=log["position"].null_count() == 0)
     with new_folder(out, overwrite=overwrite) as partial:
         write_population(fitted.population, partial, about={"settings": settings, "report": asdict(report)})
@@ -222,13 +214,13 @@ def read(format: str, folder: Path, *, dense: bool = False, feedback: Mapping[st
     """Read a data set, or with `dense` its dense matrix as the truth, and check every row; see `prepare`.
 
     Raises:
-        DataError: the data cannot be used as they are; the message names file, row, column and mend.
+        DataError: the data cannot be used as they are; the message names file, row, column and what to do.
         ValueError: there is no such format, or it has no dense matrix or no such kinds of feedback.
     """
     if format not in READERS:
         raise ValueError(f"format must be one of {sorted(READERS)}, given {format!r}")
     if dense and format not in DENSE_READERS:
-        raise ValueError(f"--dense is for {' and '.join(DENSE_READERS)} alone, given --format {format}; leave it out")
+        raise ValueError(f"--dense is only for {' and '.join(DENSE_READERS)}, given --format {format}; leave it out")
     if feedback:
         return _read_kinds(format, Path(folder), feedback)
     return (DENSE_READERS if dense else READERS)[format](Path(folder))
@@ -236,7 +228,7 @@ def read(format: str, folder: Path, *, dense: bool = False, feedback: Mapping[st
 
 def _read_kinds(format: str, folder: Path, feedback: Mapping[str, float]) -> DataSet:
     if format != "kuairand":
-        raise ValueError(f"--feedback is for kuairand alone, given --format {format}; leave it out")
+        raise ValueError(f"--feedback is only for kuairand, given --format {format}; leave it out")
     wrong = [weight for weight in feedback.values() if not 0 < weight < float("inf")]
     if wrong:
         raise ValueError(f"a weight of --feedback must be a number above 0, given {wrong[0]}")
@@ -244,17 +236,17 @@ def _read_kinds(format: str, folder: Path, feedback: Mapping[str, float]) -> Dat
 
 
 def _refuse_one_kind(data: DataSet) -> None:
-    """Refuse a log of clicks alone, or of none."""
+    """Refuse a log in which all interactions are clicks, or none."""
     clicks, rows = int(data.log["click"].sum()), len(data.log)
     if clicks == rows:
         raise DataError(
             f"all {rows:,} interactions of {data.name} are clicks; what people were shown and did not click is "
-            f"missing, and it is half of what tells their taste: add it as rows whose click is 0, or give ratings and "
+            f"missing, and it is needed to estimate tastes: add it as rows whose click is 0, or give ratings and "
             f"a --click-from above the lowest"
         )
     if not clicks:
         raise DataError(
-            f"none of the {rows:,} interactions of {data.name} is a click, and taste shows in what people click: take "
+            f"none of the {rows:,} interactions of {data.name} is a click, and tastes are estimated from clicks: take "
             f"another column with --click, or give a lower --click-from"
         )
 
@@ -288,7 +280,7 @@ def _report(data: DataSet, fitted: "FittedPopulation", ordered: bool) -> Prepare
 
 
 def directions(people: Population) -> int:
-    """How many different directions the item vectors of either side have at least, of the first SAMPLED_ITEMS items."""
+    """How many different directions the first SAMPLED_ITEMS item vectors have, of the side that has fewer."""
     sides = people.truth.item_vectors, people.knowledge.item_vectors[:, :-1]
     return min(len(np.unique(unit_rows(rows[:SAMPLED_ITEMS]).round(3), axis=0)) for rows in sides)
 

@@ -32,7 +32,7 @@ Mask = NDArray[np.bool_]
 
 
 class DataError(ValueError):
-    """A data set that cannot be used as it is; the message says what is wrong, where, and how to mend it."""
+    """A data set that cannot be used as it is; the message says what is wrong, where, and what to do."""
 
 
 def truth_half(users: Ids, items: Ids) -> Mask:
@@ -49,12 +49,27 @@ def truth_half(users: Ids, items: Ids) -> Mask:
 
 
 def held_out(users: Ids, items: Ids) -> Mask:
-    """Which interactions of a half are kept from fitting, to calibrate and to judge; (N,) bool, about 15 %."""
+    """Which interactions of a half are kept from fitting, to calibrate and to judge; about 15 %.
+
+    Args:
+        users: (N,) user ids.
+        items: (N,) item ids.
+
+    Returns:
+        (N,) bool.
+    """
     return _share("held out", users, items) < HELD_OUT_SHARE
 
 
 def training_users(users: Ids) -> Mask:
-    """Which users to train on, about 75 %; the others are for evaluation only. (U,) ids to (U,) bool."""
+    """Which users to train on, about 75 %; the others are for evaluation only.
+
+    Args:
+        users: (U,) user ids.
+
+    Returns:
+        (U,) bool.
+    """
     return _share("user split", users) < TRAINING_SHARE
 
 
@@ -63,6 +78,9 @@ def with_half(log: pl.DataFrame) -> pl.DataFrame:
 
     `position`, Int32, counts each user's interactions in order of time, from 0, those of one second in order of their
     rows; null where time is not known.
+
+    Raises:
+        DataError: the frame is not a log.
     """
     check_log(log)
     truth = truth_half(log["user"].to_numpy(), log["item"].to_numpy())
@@ -74,7 +92,7 @@ def with_half(log: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_log(log: pl.DataFrame) -> None:
-    """Refuse a frame that is not a log.
+    """Refuse a frame that is not a log, see `SCHEMA`.
 
     Raises:
         DataError: a column is missing or has another type, a user, item or click is null, or a pair occurs twice.
@@ -93,6 +111,24 @@ def check_log(log: pl.DataFrame) -> None:
     if len(twice):
         user, item = twice.row(0)[:2]
         raise DataError(f"user {user} and item {item} occur together more than once; keep one row per pair")
+
+
+def positions(numbers: Ids, given: Ids) -> NDArray[np.int64]:
+    """The catalog positions of a log's items, (N,) int64.
+
+    Args:
+        numbers: (I,) int64, the catalog's items, all different and in any order; see `Catalog.numbers`.
+        given: (N,) int64, the items of a log.
+
+    Raises:
+        DataError: an item is not in the catalog.
+    """
+    order = np.argsort(numbers)
+    places: NDArray[np.int64] = order[np.searchsorted(numbers, given, sorter=order).clip(max=len(order) - 1)]
+    unknown = given[numbers[places] != given]
+    if unknown.size:
+        raise DataError(f"item {unknown[0]} is in the log but not in the catalog; add it there or drop its rows")
+    return places
 
 
 def _share(purpose: str, *ids: Ids) -> NDArray[np.float64]:

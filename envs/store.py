@@ -1,4 +1,4 @@
-"""Where a population lies on disk: a prepared folder, written whole and read with checks."""
+"""A population on disk: a prepared folder, written whole and read with checks."""
 
 import glob
 import json
@@ -50,18 +50,18 @@ DYNAMICS_FILE = "dynamics.json"
 
 
 FIDELITY = "fidelity"
-"""Of what `lerl fidelity` leaves in a prepared folder, the name without ending."""
+"""Name, without ending, of what `lerl fidelity` writes into a prepared folder."""
 
 
 RESPONSE_FILE = "response.npz"
 
 
 CHECKPOINT_FILE = "response-unfinished.pt"
-"""What an interrupted `lerl fit` goes on from."""
+"""The checkpoint that an interrupted `lerl fit` continues from."""
 
 
 PICTURE = "description"
-"""Of the pictures that `lerl data describe` leaves in a prepared folder, the name without ending."""
+"""Name, without ending, of the pictures that `lerl data describe` writes into a prepared folder."""
 
 
 OLD = "old"
@@ -69,7 +69,7 @@ OLD = "old"
 
 
 CALIBRATIONS = ("calibration-latent", "calibration-sequence")
-"""Of the pictures that `lerl fit` leaves there, the names without ending."""
+"""Names, without ending, of the pictures that `lerl fit` writes there."""
 
 
 FILES = frozenset(
@@ -77,7 +77,7 @@ FILES = frozenset(
     | {f"{name}.{ending}" for name in (PICTURE, FIDELITY, *CALIBRATIONS) for ending in ("png", "svg")}
     | {f"{FIDELITY}.json", ".lock"}
 )
-"""What a prepared folder may hold: what it was prepared to, what was made of it, and the lock of who makes it."""
+"""What a prepared folder may hold: the prepared data, what commands wrote from it, and a lock."""
 
 
 OWN_LOGS = "own logs"
@@ -85,7 +85,7 @@ OWN_LOGS = "own logs"
 
 
 ANY_FORMAT = ""
-"""Where nobody knows which format a data set should have."""
+"""Where any format will do."""
 
 
 class MissingDataError(FileNotFoundError):
@@ -95,22 +95,23 @@ class MissingDataError(FileNotFoundError):
 def save_population(
     population: Population, folder: Path, *, about: Mapping[str, Any] | None = None, overwrite: bool = False
 ) -> None:
-    """Write the population into a new folder: wholly, or not at all.
+    """Write the population into a new folder: whole, or not at all.
 
     Args:
         folder: must be absent or empty.
-        about: how it was made, to be kept beside it: anything JSON can hold.
+        about: how it was made, anything JSON can hold; `read_about` gives it back.
         overwrite: replace a folder that already holds a prepared data set.
 
     Raises:
         FileExistsError: the folder holds something else, or a prepared data set without `overwrite`.
+        OSError: the disk is full, or a file cannot be written.
     """
     with new_folder(folder, overwrite=overwrite) as partial:
         write_population(population, partial, about=about or {})
 
 
 def write_population(population: Population, folder: Path, *, about: Mapping[str, Any]) -> None:
-    """Write the population's files into an existing folder; see `save_population`, safe against interruption."""
+    """Write the population's files into an existing folder; `save_population` writes whole or not at all."""
     _catalog_frame(population.catalog).write_parquet(folder / CATALOG_FILE)
     np.savez(folder / ARRAYS_FILE, **population.arrays())
     if population.response is not None:
@@ -126,7 +127,7 @@ def write_population(population: Population, folder: Path, *, about: Mapping[str
 
 
 def load_population(folder: Path, *, format: str = ANY_FORMAT) -> Population:
-    """Read what `save_population` wrote; nothing in the files is executed.
+    """Read what `save_population` wrote, now or in version 0.1.0; nothing in the files is executed.
 
     Args:
         folder: of the prepared data set.
@@ -159,10 +160,10 @@ def load_population(folder: Path, *, format: str = ANY_FORMAT) -> Population:
     except MemoryError:
         raise
     except Exception as error:
-        raise _spoiled(path, error) from error
+        raise _unreadable_model(path, error) from error
 
 
-def _spoiled(path: Path, error: Exception) -> Exception:
+def _unreadable_model(path: Path, error: Exception) -> Exception:
     from lerl.envs.schema import DataError
 
     again = f"lerl fit {shlex.quote(str(path.parent))} --model sequence"
@@ -172,7 +173,7 @@ def _spoiled(path: Path, error: Exception) -> Exception:
 
 
 def make_command(folder: Path, format: str, more: str = "") -> str:
-    """The command that makes a data set of a format in a folder, with `more` flags; both where any format will do."""
+    """The command that makes a data set of a format in a folder, with `more` flags; two where any format will do."""
     out = f"--out {shlex.quote(str(folder))}{more}"
     if format == ANY_FORMAT:
         return f"{make_command(folder, 'FORMAT', more)}` or `{make_command(folder, OWN_LOGS, more)}"
@@ -182,15 +183,9 @@ def make_command(folder: Path, format: str, more: str = "") -> str:
 
 
 def read_about(folder: Path, format: str = ANY_FORMAT) -> dict[str, Any]:
-    """What a prepared folder says of itself: format version, name, settings and report.
+    """The description of a prepared folder: format version, name, settings and report.
 
-    Args:
-        folder: of the prepared data set.
-        format: of the data set that is wanted, which the message names if there is none.
-
-    Raises:
-        MissingDataError: there is no prepared data set in the folder.
-        DataError: it was made by another version of this package, or is damaged.
+    Args and errors: see `load_population`.
     """
     path = Path(folder) / ABOUT_FILE
     if not path.is_file():
@@ -215,28 +210,28 @@ def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """A folder to write into that takes its place only when the block ends without an error.
 
     Raises:
-        FileExistsError: the place is taken; see `check_vacant`.
+        FileExistsError: the place is taken; see `check_destination`.
         OSError: the disk is full.
     """
-    check_vacant(folder, overwrite=overwrite)
+    check_destination(folder, overwrite=overwrite)
     place = Path(folder).resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     holder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=place.parent))
     try:
-        with _held(holder):
+        with _locked(holder):
             partial = holder / "new"
             partial.mkdir()
             with disk_errors(place):
                 yield partial
-            check_vacant(folder, overwrite=overwrite)  # another process may have taken the place since
+            check_destination(folder, overwrite=overwrite)  # another process may have taken the place since
             _replace(place, partial, holder / OLD)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 
 
 @contextmanager
-def _held(holder: Path) -> Iterator[bool]:
-    """Whether this process alone works in a folder; False too where the file system knows no locks."""
+def _locked(holder: Path) -> Iterator[bool]:
+    """Whether no other process works in a folder; False too where the file system has no locks."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(holder / "lock", fallback_to_soft=False)
@@ -252,22 +247,26 @@ def _held(holder: Path) -> Iterator[bool]:
 
 
 def recover(folder: Path) -> None:
-    """Clear away what processes left behind that were killed while they replaced a folder, and put it back in its place
-    where one had taken it out."""
+    """Remove what processes left that were killed while they replaced a folder; a folder that one had moved out of its
+    place is put back."""
     place = Path(folder).resolve()
     for holder in sorted(place.parent.glob(f".{glob.escape(place.name)}.{'?' * 8}.partial")):
         if holder.is_symlink() or not holder.is_dir():
             continue
-        with suppress(OSError), _held(holder) as alone:
-            if alone and (holder / OLD).exists() and not place.exists():
+        with suppress(OSError), _locked(holder) as exclusive:
+            if exclusive and (holder / OLD).exists() and not place.exists():
                 (holder / OLD).rename(place)
-            if alone:
+            if exclusive:
                 shutil.rmtree(holder, ignore_errors=True)
 
 
 @contextmanager
 def disk_errors(place: Path) -> Iterator[None]:
-    """Says of a full disk that it is full; libraries say it in ways of their own, some without the error's number."""
+    """Turns any library's error on a full disk into one OSError that says so.
+
+    Raises:
+        OSError: with the number of the system's error; other errors pass unchanged.
+    """
     try:
         yield
     except Exception as error:
@@ -281,18 +280,19 @@ def disk_errors(place: Path) -> Iterator[None]:
 
 
 def _full(error: BaseException | None) -> int | None:
-    """The number of the error that says the disk is full, of this error or of one that it came from."""
+    """The system's number for a full disk, where this error, or one that it came from, is one."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in FULL:
             return error.errno
-        said = [number for number in FULL if f"os error {number})" in str(error) or os.strerror(number) in str(error)]
-        if said:
-            return said[0]
+        # Polars' errors have no number, only the text of the system's error.
+        named = [number for number in FULL if f"os error {number})" in str(error) or os.strerror(number) in str(error)]
+        if named:
+            return named[0]
         error = error.__cause__ or error.__context__
     return None
 
 
-def check_vacant(folder: Path, *, overwrite: bool = False) -> None:
+def check_destination(folder: Path, *, overwrite: bool = False) -> None:
     """Refuse a place that holds something other than, with `overwrite`, a prepared data set.
 
     Raises:
@@ -328,8 +328,12 @@ def _replace(place: Path, new: Path, old: Path) -> None:
 
 @contextmanager
 def damage(folder: Path, file: str, format: str) -> Iterator[None]:
-    """Whatever a damaged file of a prepared folder makes libraries say inside becomes one error that names the file."""
-    from polars.exceptions import PanicException  # no Exception: Polars raises it where it finds itself in the wrong
+    """Turns whatever libraries raise on a damaged file of a prepared folder into one error that names the file.
+
+    Raises:
+        DataError: with the command that makes the data set again.
+    """
+    from polars.exceptions import PanicException  # not an Exception: Polars raises it where its own code fails
 
     try:
         yield
@@ -393,7 +397,7 @@ def _read_catalog(path: Path, names: tuple[str, ...]) -> Catalog:
 
 
 def format_of(about: Mapping[str, Any], wanted: str) -> str:
-    """The format that a prepared data set was made from, with its flags, or the one wanted where it does not say."""
+    """The format that a prepared data set was made from, with its flags; `wanted` where `about` has none."""
     settings = about.get("settings")
     if not isinstance(settings, dict):
         return wanted
@@ -405,7 +409,7 @@ def format_of(about: Mapping[str, Any], wanted: str) -> str:
 
 
 def unusable(folder: Path, why: str, format: str) -> Exception:
-    """The error for a prepared data set that cannot be read: it has to be made again."""
+    """The DataError for a prepared data set that cannot be read, with the command that makes it again."""
     from lerl.envs.schema import DataError
 
     again = f"make it again with `{make_command(folder, format, ' --overwrite')}`"

@@ -1,4 +1,4 @@
-"""A population made from a seed: nothing to download, everything known."""
+"""A synthetic population, made from a seed: no download is needed, and the truth is known."""
 
 import numpy as np
 
@@ -12,19 +12,23 @@ KNOWN_EXPOSURES = 40
 def synthetic_population(
     users: int = 1000, items: int = 1000, categories: int = 20, dim: int = 16, seed: int = 0
 ) -> Population:
-    """Users who like a few regions of item space, and a catalogue whose categories nearly follow those regions.
+    """Users who like a few regions of item space, and a catalog whose categories nearly follow those regions.
 
     Each item lies around the centre of one region; its category is that region's with probability 0.8, another one
     otherwise, and one item in three has a second category. A user likes three regions. A recommender knows noisy item
     vectors (as if fitted to another part of a log) and a taste estimated from 40 past clicks and skips. All strengths
-    are made up; only the shape of the problem is meant to be real.
+    are assumed; only the structure of the problem is meant to be realistic.
 
     Args:
         users: how many, at least 4; a quarter of them are for evaluation.
         items: how many, at least 2.
         categories: how many.
         dim: length of the true vectors, at least 2.
-        seed: all draws come from it.
+        seed: of all draws.
+
+    Raises:
+        TypeError: a size is not a whole number.
+        ValueError: a size is too small.
     """
     sizes = {"users": (users, 4), "items": (items, 2), "categories": (categories, 1), "dim": (dim, 2)}
     for name, (value, least) in sizes.items():

@@ -1,4 +1,4 @@
-"""Text that others wrote, made safe to print, to draw and to ask a chat model with."""
+"""Text that others wrote, made safe to print, to draw and to send to a chat model."""
 
 import json
 import re
@@ -6,15 +6,15 @@ import re
 UNSEEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]"
 )
-"""Characters that no page shows, and that a terminal or an SVG file takes for something else: control characters but
-line feed and tab, marks that turn the direction of reading, halves of characters."""
+"""Characters that are not shown but change a terminal or an SVG file: control characters except line feed and tab,
+marks that change the direction of reading, halves of surrogate pairs."""
 
 NAME = 60
-"""Most characters of a name that are shown."""
+"""Characters of a name that are shown, at most."""
 
 
 def visible(text: str) -> str:
-    """A text as it may be printed or drawn, U+FFFD in the place of each character of `UNSEEN`."""
+    """The text with U+FFFD in the place of each character of `UNSEEN`."""
     return UNSEEN.sub("\ufffd", text)
 
 
@@ -24,7 +24,7 @@ def one_line(text: str) -> str:
 
 
 def plain(text: str, length: int) -> str:
-    """A text on one line, of at most so many characters, without any that command a terminal or cannot be stored."""
+    """The text on one line, of at most `length` characters, all of them printable."""
     if not text.isprintable():
         text = "".join(character if character.isprintable() else " " for character in text)
     line = " ".join(text.split())
@@ -32,5 +32,5 @@ def plain(text: str, length: int) -> str:
 
 
 def quoted(text: str, length: int = NAME) -> str:
-    """Somebody else's text as a JSON string of at most so many characters: no line breaks, no way out of its quotes."""
+    """The text as a JSON string of at most `length` characters: no line breaks, and nothing ends its quotes early."""
     return json.dumps(plain(text, length), ensure_ascii=False)

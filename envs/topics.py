@@ -1,4 +1,4 @@
-"""What bores together: hidden clusters of items, or the catalogue's categories."""
+"""Topics, which boredom grows for: hidden clusters of items, or the catalog's categories."""
 
 import warnings
 
@@ -9,6 +9,7 @@ from lerl.envs.catalog import Axis
 from lerl.envs.population import Floats, Population
 
 LARGE = 100_000
+"""Items, at most, that clusters are fitted to."""
 
 
 class ClusterError(ValueError):
@@ -22,14 +23,19 @@ def unit_rows(vectors: Floats) -> Floats:
 
 
 def cluster_items(vectors: Floats, count: int, seed: int, key: str) -> NDArray[np.int32]:
-    """K-means clusters of item directions (scikit-learn), one number in [0, count) per item, (I,), none of them empty.
+    """K-means clusters of item directions (scikit-learn), none of them empty.
 
-    Directions rather than vectors, because in a factor model a vector's length says how well known an item is. Of more
-    than LARGE items, the centres are those of so many of them, drawn at random; each item belongs to the nearest.
+    Directions rather than vectors, because in a factor model a vector's length depends on how popular an item is. Of
+    more than LARGE items, LARGE drawn at random give the centres; each item belongs to the nearest.
 
     Args:
-        vectors: (I, d). count: of clusters. seed: of k-means.
-        key: the setting that says how many clusters, for the error.
+        vectors: (I, d) float32.
+        count: of clusters.
+        seed: of k-means.
+        key: the setting that gives the number of clusters, for the error.
+
+    Returns:
+        (I,) int32, the items' clusters, in [0, count).
 
     Raises:
         ClusterError: there are fewer items, or fewer items of different directions, than clusters.
@@ -55,9 +61,16 @@ def cluster_items(vectors: Floats, count: int, seed: int, key: str) -> NDArray[n
 
 
 def cluster_axis(vectors: Floats, popularity: Floats, titles: tuple[str, ...], count: int, seed: int, key: str) -> Axis:
-    """Clusters as an axis to plan on, each named by the best-known titles among its most typical items.
+    """Clusters as an axis to plan on, each named by the most popular titles among its most typical items.
 
-    Args and errors: those of `cluster_items`.
+    Args:
+        vectors: (I, d) float32.
+        popularity: (I,) float32.
+        titles: I of them.
+        count, seed, key: see `cluster_items`.
+
+    Raises:
+        ClusterError: as `cluster_items` does.
     """
     labels = cluster_items(vectors, count, seed, key)
     units = unit_rows(vectors)
@@ -76,8 +89,12 @@ def item_topics(population: Population, topics: str, count: int) -> NDArray[np.i
 
     Args:
         population: whose items.
-        topics: "hidden" for `count` clusters of the true item vectors, "categories" for the catalogue's.
+        topics: "hidden" for `count` clusters of the true item vectors, "categories" for the catalog's.
         count: how many hidden clusters.
+
+    Raises:
+        ClusterError: as `cluster_items` does.
+        ValueError: `topics` is neither of these.
     """
     if topics == "categories":
         return population.catalog.categories.groups

@@ -38,7 +38,7 @@ def unpack(archive: Path, folder: Path, *, most: int = MOST_BYTES) -> None:
     Reading to the end checks the CRCs: of each member of a ZIP file, and of the whole of a gzipped tar file.
 
     Args:
-        archive: a ZIP file, or a tar file in gzip; which of them is told by its first bytes.
+        archive: a ZIP file, or a tar file in gzip; its first bytes say which.
         folder: where the files go.
         most: bytes that they may take together.
 
@@ -92,7 +92,7 @@ def _file_of(opened: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _drain(archive: Path, stream: gzip.GzipFile, most: int) -> None:
-    """Read what is left behind the last member, so that gzip compares its CRC."""
+    """Read to the end, so that gzip compares its CRC."""
     left = most
     while block := stream.read(BLOCK):
         left -= len(block)

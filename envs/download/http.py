@@ -1,7 +1,7 @@
-"""Downloads over HTTP that go on where they stopped, and never look finished before they are.
+"""Downloads over HTTP that can be resumed, and that have their final name only when they are complete.
 
-The bytes go into a file that ends in `.partial`, beside it one with what the server said of them. Run again, the
-download asks for the rest only (RFC 9110, Range with If-Range), and begins anew where the server's file has changed.
+The bytes go into a file that ends in `.partial`; a second file beside it holds the version that the server gave. Run
+again, the download requests only the rest (RFC 9110, Range with If-Range), or all where the server's file has changed.
 """
 
 import contextlib
@@ -23,9 +23,9 @@ from lerl.envs.store import disk_errors
 
 BLOCK = 1 << 16
 MOST_TRIES = 1000
-"""Tries of one download in all, however little each of them brings."""
+"""Tries of one download, at most, even if each of them brings some bytes."""
 AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
-"""Answers after which it is worth to ask again."""
+"""Status codes after which a new try may succeed."""
 
 Report = Callable[[int, int | None], object]
 
@@ -35,14 +35,14 @@ class DownloadError(OSError):
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long a download puts up with a server.
+class RetryPolicy:
+    """When a download is tried again, and when it is given up.
 
     Attributes:
-        seconds: without a byte, or with fewer than `least` bytes, after which the server counts as stalled.
-        tries: in a row that bring no byte more than one before did, after which it is given up.
+        seconds: without a byte, or with fewer than `least` bytes, after which a try counts as stalled.
+        tries: in a row without progress after which the download is given up.
         pause: seconds before the second try; each further pause is twice as long, and none longer than a minute.
-        least: bytes in `seconds` seconds of a server that sends and sends.
+        least: bytes, in `seconds` seconds, below which a server that sends slowly counts as stalled.
     """
 
     seconds: float = 30.0
@@ -52,7 +52,7 @@ class Patience:
 
 
 class _Refused(Exception):
-    """An answer that asking again will not change."""
+    """A failure that a new try will not change."""
 
 
 class _Failed(Exception):
@@ -60,20 +60,23 @@ class _Failed(Exception):
 
 
 class _Stalled(_Failed):
-    """A try that was given up since too little came, which is none to count on."""
+    """A try that was given up because too few bytes came."""
 
 
 def download(
-    address: str, place: Path, *, most: int, patience: Patience | None = None, report: Report | None = None
+    address: str, place: Path, *, most: int, retry: RetryPolicy | None = None, report: Report | None = None
 ) -> Path:
     """Fetch a file into `place`.partial and give it its name once it is whole.
 
     Args:
         address: http or https.
         place: where the file goes; its folder is made.
-        most: bytes after which the server is not believed.
-        patience: with the server.
+        most: bytes that the file may have.
+        retry: when to try again.
         report: called with how many bytes there are and how many there will be, None where the server does not say.
+
+    Returns:
+        `place`.
 
     Raises:
         DownloadError: it cannot be finished. What came stays in the partial file, unless the disk is full.
@@ -82,7 +85,7 @@ def download(
     place.parent.mkdir(parents=True, exist_ok=True)
     partial.drop_links()
     try:
-        _fetch_whole(address, partial, most, patience or Patience(), report or (lambda done, total: None))
+        _fetch_whole(address, partial, most, retry or RetryPolicy(), report or (lambda done, total: None))
         partial.data.replace(place)
     finally:
         if not partial.size:
@@ -90,39 +93,44 @@ def download(
     return place
 
 
-def _fetch_whole(address: str, partial: "_Partial", most: int, patience: Patience, report: Report) -> None:
-    """Try until all of it is there, or patience is at an end."""
-    pause, left, best = patience.pause, patience.tries, partial.size
+def _fetch_whole(address: str, partial: "_Partial", most: int, retry: RetryPolicy, report: Report) -> None:
+    """Try until all of it is there, or there are no tries left."""
+    pause, left, best = retry.pause, retry.tries, partial.size
     for number in range(MOST_TRIES):
         try:
-            _fetch(address, partial, most, patience, report)
+            _fetch(address, partial, most, retry, report)
             return
         except _Refused as error:
             raise DownloadError(f"{address}: {error}") from error
         except _Failed as error:
-            further = partial.size > best and not (isinstance(error, _Stalled) and partial.size < best + patience.least)
-            pause, left = (patience.pause, patience.tries) if further else (pause * 2, left - 1)
+            further = partial.size > best and not (isinstance(error, _Stalled) and partial.size < best + retry.least)
+            pause, left = (retry.pause, retry.tries) if further else (pause * 2, left - 1)
             best = max(best, partial.size)
             if not left or number == MOST_TRIES - 1:
-                times = patience.tries if not left else MOST_TRIES
+                times = retry.tries if not left else MOST_TRIES
                 raise DownloadError(f"{address}: {error}, {times:,} times; {_go_on(partial)}") from error
             time.sleep(min(pause, 60.0))
 
 
-def text_at(address: str, *, most: int = 4096, patience: Patience | None = None) -> str:
+def text_at(address: str, *, most: int = 4096, retry: RetryPolicy | None = None) -> str:
     """A small text, such as a checksum's file.
 
+    Args:
+        address: http or https.
+        most: bytes that it may have.
+        retry: when to try again.
+
     Raises:
-        DownloadError: it cannot be had, or is larger than `most` bytes.
+        DownloadError: it cannot be downloaded, or is larger than `most` bytes.
     """
-    patience, error = patience or Patience(), Exception()
-    for attempt in range(patience.tries):
+    retry, error = retry or RetryPolicy(), Exception()
+    for attempt in range(retry.tries):
         if attempt:
-            time.sleep(min(patience.pause * 2 ** (attempt - 1), 60.0))
+            time.sleep(min(retry.pause * 2 ** (attempt - 1), 60.0))
         try:
             text = b""
-            with _opened(address, _headers(), patience.seconds) as answer:
-                for block in _blocks(answer, patience):
+            with _opened(address, _headers(), retry.seconds) as answer:
+                for block in _blocks(answer, retry):
                     text += block
                     if len(text) > most:
                         break
@@ -133,7 +141,7 @@ def text_at(address: str, *, most: int = 4096, patience: Patience | None = None)
             raise DownloadError(f"{address}: {refused}") from refused
         except _Failed as failed:
             error = failed
-    raise DownloadError(f"{address}: {error}, {patience.tries} times; look at your connection and try again later")
+    raise DownloadError(f"{address}: {error}, {retry.tries} times; look at your connection and try again later")
 
 
 def _go_on(partial: "_Partial") -> str:
@@ -143,7 +151,7 @@ def _go_on(partial: "_Partial") -> str:
 
 @dataclass(frozen=True)
 class _Partial:
-    """What came of a file so far, in `data`; `about` says which version of the file it is of."""
+    """The bytes of a file so far, in `data`; `about` says of which version of the file they are."""
 
     data: Path
 
@@ -156,7 +164,7 @@ class _Partial:
         return self.data.stat().st_size if self.data.exists() else 0
 
     def version(self, address: str) -> str | None:
-        """The validator that the bytes came with, if they are of this address and a server can check it."""
+        """The validator of the bytes, if they are of this address and a server can check it."""
         try:
             about = json.loads(self.about.read_text(encoding="utf-8"))
             return str(about["version"]) if about["address"] == address and about["version"] else None
@@ -164,12 +172,12 @@ class _Partial:
             return None
 
     def begin(self, address: str, version: str | None) -> None:
-        """Forget what came, and note what comes."""
+        """Remove the bytes so far, and note the version of those to come."""
         self.drop()
         self.about.write_text(json.dumps({"address": address, "version": version}), encoding="utf-8")
 
     def drop_links(self) -> None:
-        """Forget what leads elsewhere, which nothing may be written behind."""
+        """Remove links and pipes, so that nothing is written to where they lead."""
         if any(path.is_symlink() or path.is_fifo() for path in (self.data, self.about)):
             self.drop()
 
@@ -178,13 +186,13 @@ class _Partial:
         self.about.unlink(missing_ok=True)
 
 
-def _fetch(address: str, partial: _Partial, most: int, patience: Patience, report: Report) -> None:
-    """One try: ask for what is missing and write it behind what is there."""
+def _fetch(address: str, partial: _Partial, most: int, retry: RetryPolicy, report: Report) -> None:
+    """One try: request what is missing and append it."""
     headers, version = _headers(), partial.version(address)
-    asked = bool(partial.size) and version is not None
-    if asked:
+    resumed = bool(partial.size) and version is not None
+    if resumed:
         headers |= {"Range": f"bytes={partial.size}-", "If-Range": str(version)}
-    with _opened(address, headers, patience.seconds) as answer:
+    with _opened(address, headers, retry.seconds) as answer:
         if answer.status == 416:
             partial.drop()
             raise _Failed("the server has no bytes where the last download stopped")
@@ -195,26 +203,26 @@ def _fetch(address: str, partial: _Partial, most: int, patience: Patience, repor
         if answer.status == 206:
             part, tag = _part(answer.headers), answer.headers.get("ETag")
             changed = str(version).startswith('"') and tag not in (None, version)
-            if not asked or changed or part is None or part[0] != begin:
+            if not resumed or changed or part is None or part[0] != begin:
                 partial.drop()
-                raise _Failed("the server answered with another part than was asked for")
+                raise _Failed("the server answered with another part than was requested")
             total = part[1]
         else:
             with _full_disk(partial):
                 partial.begin(address, _version(answer.headers))
         if total is not None and total > most:
             raise _Refused(f"the server announces {total:,} bytes, allowed are {most:,}; it is not the data set")
-        _write(answer, partial, begin, total, most, patience, report)
+        _write(answer, partial, begin, total, most, retry, report)
 
 
 def _write(
-    answer: Any, partial: _Partial, begin: int, total: int | None, most: int, patience: Patience, report: Report
+    answer: Any, partial: _Partial, begin: int, total: int | None, most: int, retry: RetryPolicy, report: Report
 ) -> None:
-    """Write what comes behind the first `begin` bytes of a file, which has `total` where that is known."""
+    """Append what comes after the first `begin` bytes of a file of `total` bytes, None where that is not known."""
     done = begin
     with _full_disk(partial), partial.data.open("ab") as stream:
         report(done, total)
-        for block in _blocks(answer, patience):
+        for block in _blocks(answer, retry):
             done += len(block)
             if done > most:
                 break
@@ -230,8 +238,8 @@ def _write(
         raise _Failed(f"the connection ended after {done:,} of {total:,} bytes")
 
 
-def _blocks(answer: Any, patience: Patience) -> Iterator[bytes]:
-    """What comes, as long as enough of it comes."""
+def _blocks(answer: Any, retry: RetryPolicy) -> Iterator[bytes]:
+    """The bytes as they come; raises `_Stalled` where too few of them come."""
     since, came = time.monotonic(), 0
     while True:
         with _failures():
@@ -240,15 +248,15 @@ def _blocks(answer: Any, patience: Patience) -> Iterator[bytes]:
             return
         yield block
         came += len(block)
-        if time.monotonic() - since > patience.seconds:
-            if came < patience.least:
-                raise _Stalled(f"the server sent {came:,} bytes in {patience.seconds:g} seconds")
+        if time.monotonic() - since > retry.seconds:
+            if came < retry.least:
+                raise _Stalled(f"the server sent {came:,} bytes in {retry.seconds:g} seconds")
             since, came = time.monotonic(), 0
 
 
 @contextlib.contextmanager
 def _full_disk(partial: _Partial) -> Iterator[None]:
-    """A disk that fills leaves nothing behind: a partial file would keep it full."""
+    """Removes the partial file where the disk is full: it would keep it full."""
     try:
         with disk_errors(partial.data):
             yield
@@ -260,7 +268,7 @@ def _full_disk(partial: _Partial) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _failures() -> Iterator[None]:
-    """Whatever a connection can do to end early, as one kind of failure."""
+    """Turns all ways in which a connection can end early into `_Failed`."""
     try:
         yield
     except TimeoutError as error:
@@ -270,7 +278,7 @@ def _failures() -> Iterator[None]:
 
 
 def _opened(address: str, headers: dict[str, str], seconds: float) -> Any:
-    """An answer to read from; redirects are followed."""
+    """The server's answer, redirects followed."""
     if not address.startswith(("http://", "https://")):
         raise _Refused("an address must begin with https:// or http://")
     try:
@@ -300,7 +308,7 @@ class _Empty(contextlib.AbstractContextManager["_Empty", None]):
 
 
 class _Redirects(HTTPRedirectHandler):
-    """Follows to http and https only, and from https never to http."""
+    """Follows redirects only to http and https, and never from https to http."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -308,7 +316,7 @@ class _Redirects(HTTPRedirectHandler):
         scheme = urlsplit(newurl).scheme
         if scheme not in ("http", "https") or (scheme == "http" and urlsplit(req.full_url).scheme == "https"):
             raise _Refused(
-                f"the server redirects to {newurl}, which was not followed: only https is, or http from http"
+                f"the server redirects to {newurl}, which was not followed: only https is allowed, or http from http"
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -324,7 +332,7 @@ def _version(headers: Message) -> str | None:
 
 
 def _part(headers: Message) -> tuple[int, int] | None:
-    """The first byte of a part and the length of the whole file, None where the server does not say both clearly."""
+    """The first byte of a part and the length of the whole file; None where the server does not give both."""
     found = re.fullmatch(r"\s*bytes\s+(\d{1,18})-(\d{1,18})/(\d{1,18})\s*", headers.get("Content-Range", ""), re.ASCII)
     if found is None:
         return None

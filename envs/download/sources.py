@@ -1,4 +1,4 @@
-"""Named data sets from their publishers: downloaded, verified, unpacked, and put in place whole or not at all."""
+"""Named data sets from their publishers: downloaded, verified and unpacked, whole or not at all."""
 
 import hashlib
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 
 from lerl.envs.download.archives import MOST_BYTES, unpack
-from lerl.envs.download.http import DownloadError, Patience, Report, download, text_at
+from lerl.envs.download.http import DownloadError, Report, RetryPolicy, download, text_at
 from lerl.envs.logs.scan import scan
 from lerl.envs.schema import DataError
 from lerl.envs.store import new_folder
@@ -32,7 +32,7 @@ class Source:
         format: what `lerl.envs.prepare.prepare` calls its layout.
         checksum: whether the publisher keeps the archive's MD5 beside it, in a file that ends in .md5.
         most: bytes that the archive may have.
-        check: looks at the unpacked files, where no checksum is published, and says what it looked at.
+        check: checks the unpacked files, where no checksum is published, and returns a note on what it checked.
         md5: of the archive, where the publisher states it on a page; mirrors must have the same. Those of the Zenodo
             records are as public loaders of the data sets give them.
         unpacked: bytes that its files may have.
@@ -89,20 +89,20 @@ def fetch(
     folder: Path,
     *,
     address: str | None = None,
-    patience: Patience | None = None,
+    retry: RetryPolicy | None = None,
     report: Report | None = None,
 ) -> str:
-    """Download a data set and unpack it into a folder, and say how it was verified.
+    """Download a data set, unpack it into a folder, and return a note on how it was verified.
 
-    The archive is taken away afterwards, unless it was there before and is the published one: then nothing is
-    downloaded. A download that broke off is kept beside the folder, as `FOLDER.zip.partial` or `FOLDER.tar.gz.partial`,
-    and goes on when the same call is made again.
+    The archive is removed afterwards, unless it was there before and is the published one: then nothing is downloaded.
+    A download that was interrupted is kept beside the folder, as `FOLDER.zip.partial` or `FOLDER.tar.gz.partial`, and
+    continues when the same call is made again.
 
     Args:
         name: one of SOURCES.
         folder: where its files go; absent or empty.
         address: of a mirror of the archive; a checksum is looked for beside it, as the publisher keeps it.
-        patience: with the server.
+        retry: when to try again.
         report: see `lerl.envs.download.http.download`.
 
     Raises:
@@ -116,13 +116,13 @@ def fetch(
     source, folder = SOURCES[name], Path(folder)
     _check_empty(folder, source.format)
     address = source.address if address is None else address
-    published = _checksum(address, patience) if source.checksum else source.md5
+    published = _checksum(address, retry) if source.checksum else source.md5
     archive = folder.with_name(folder.name + source.suffix)
     there = archive.exists()
     if there and (published is None or _md5(archive) != published):
         raise FileExistsError(f"{archive} is in the way of the download; move it, or give another folder with --out")
     if not there:
-        download(address, archive, most=source.most, patience=patience, report=report)
+        download(address, archive, most=source.most, retry=retry, report=report)
     try:
         if published is not None:
             _verify(archive, published)
@@ -147,10 +147,10 @@ def _check_empty(folder: Path, format: str) -> None:
         )
 
 
-def _checksum(address: str, patience: Patience | None) -> str:
+def _checksum(address: str, retry: RetryPolicy | None) -> str:
     """The MD5 that is published beside an archive, in lower case."""
     beside = f"{address}.md5"
-    found = re.findall(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32}(?![0-9a-fA-F])", text_at(beside, patience=patience))
+    found = re.findall(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32}(?![0-9a-fA-F])", text_at(beside, retry=retry))
     if len(found) != 1:
         raise DownloadError(f"{beside}: {len(found)} MD5 checksums in it, wanted is one; nothing was downloaded")
     return str(found[0]).lower()

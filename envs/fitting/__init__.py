@@ -1,1 +1,1 @@
-"""What users' parameters are fitted with."""
+"""How users' parameters are fitted to a log."""

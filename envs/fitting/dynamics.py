@@ -1,9 +1,9 @@
-"""How people tire, drift and differ, fitted to a log by matching statistics through simulation.
+"""Boredom, fatigue, mood, drift and differences between users, fitted to a log by the method of simulated moments.
 
-Simulated users live through what training users were really shown, and the parameters are moved until their reactions
-have the statistics of the log's (the method of simulated moments: McFadden, Econometrica 1989; indirect inference:
-Gourieroux, Monfort and Renault 1993). Tastes are those of users' first halves, statistics those of their second halves;
-the items that a training user is simulated with were fitted without him. What the log cannot tell stays as assumed.
+Simulated users are shown what training users were really shown, and the parameters are moved until the statistics of
+their reactions are the log's (McFadden, Econometrica 1989; indirect inference: Gourieroux, Monfort and Renault 1993).
+Tastes come from users' first halves, statistics from their second halves; the item vectors with which a training user
+is simulated were fitted without that user. A parameter that the log does not identify stays as assumed.
 """
 
 import json
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from lerl.envs.files import write_whole
 from lerl.envs.fitting.latent import Interactions, TasteModel, calibrated, calibration, fit_raw
 from lerl.envs.fitting.replay import item_by_item, replay
 from lerl.envs.fitting.statistics import Background, Sequences, Statistics
-from lerl.envs.population import Population, Truth
+from lerl.envs.population import Population
 from lerl.envs.schema import DataError
 from lerl.envs.simulator import UserSimulator
 from lerl.envs.store import DYNAMICS_FILE, MissingDataError
@@ -33,28 +34,39 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 FORMAT = 1
-"""Of the file that fitted dynamics are kept in."""
+"""Version of the file that holds fitted dynamics."""
 
 SPREAD_SEED = 0
-"""Of how people differ from their fitted tastes: the same people in every run."""
+"""Seed of how users differ from their fitted tastes: the same users in every run."""
 
-FOLDS = 3  # of training users, each simulated with items that the others made
-REPLICATES = 2  # simulated lives of each user
-LONGEST = 1000  # interactions of a user's second half that are looked at
+FOLDS = 3
+"""Parts of the training users; each part is simulated with item vectors fitted to the others."""
+
+REPLICATES = 2
+"""How often each user is simulated."""
+
+MOST_LATER = 1000
+"""Interactions of a user's second half that are used, at most."""
+
 ROUNDS = 10
-DRAWS = 300  # of users, for the covariance of the statistics
-TOLD = 0.75
-"""A parameter whose standard error is at most so much of what was assumed before is told by the log."""
+DRAWS = 300
+"""Bootstrap samples of users, for the covariance of the statistics."""
+
+IDENTIFIED = 0.75
+"""The log identifies a parameter whose standard error is at most this share of the prior's."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """Something to fit; times and rates are fitted as logarithms.
+    """A parameter to fit; times and rates are fitted as logarithms.
 
     Attributes:
-        name: of a part of `SimulatorConfig`, or of `Users`. assumed: before the log is seen, in units of one item.
-        doubt: standard error of that, on the scale it is fitted on. step: for slopes, on the same scale.
-        least, most: what it may be. log: whether it is fitted as its logarithm.
+        name: of a field in a part of `SimulatorConfig`, or of what makes users differ, "users.NAME".
+        assumed: mean of the prior, in units of one item shown.
+        doubt: standard deviation of the prior, on the scale that is fitted.
+        step: for numerical derivatives, on the same scale.
+        least, most: bounds, in units of one item shown.
+        log: whether the logarithm is fitted.
     """
 
     name: str
@@ -66,11 +78,11 @@ class Parameter:
     log: bool = False
 
     def scaled(self, value: float) -> float:
-        """On the scale that it is fitted on."""
+        """A value on the scale that is fitted."""
         return math.log(value) if self.log else value
 
     def natural(self, scaled: float) -> float:
-        """Back from there, within its bounds."""
+        """The value, within the bounds, from the scale that is fitted."""
         value = math.exp(min(scaled, 30.0)) if self.log else scaled
         return min(max(value, self.least), self.most)
 
@@ -93,45 +105,47 @@ PARAMETERS = (
 ASSUMED = (
     "drift.pull", "drift.shift_size", "satisfaction.rate", "satisfaction.initial", "patience.spread", "leave",
 )  # fmt: skip
-"""What no log of interactions tells: where tastes are pulled to, what satisfaction is, and why people leave."""
+"""What no log of interactions identifies: where tastes are pulled to, what satisfaction is, and why people leave."""
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """One fitted parameter.
+class ParameterEstimate:
+    """One fitted parameter, in units of one item shown.
 
     Attributes:
-        value: in units of one item shown. low, high: 95 % interval. told: whether the log tells it; otherwise the
-            value is the one assumed, and the interval what the log leaves open.
+        value: the estimate, or what is assumed where the log does not identify the parameter.
+        low, high: ends of the 95 % interval.
+        identifiable: whether the log identifies the parameter.
     """
 
     value: float
     low: float
     high: float
-    told: bool
+    identifiable: bool
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What a log says of its users' dynamics.
+class FittedDynamics:
+    """The dynamics of a log's users.
 
     Attributes:
-        estimates: by the names of `PARAMETERS`. topics: of the simulator that was fitted. away: how far its statistics
-            are from the log's, root mean square in standard errors.
+        estimates: by the names of `PARAMETERS`.
+        topics: "hidden" or "categories", of the simulator that was fitted.
+        away: how far its statistics are from the log's, root mean square in standard errors.
     """
 
-    estimates: Mapping[str, Estimate]
+    estimates: Mapping[str, ParameterEstimate]
     topics: str
     away: float
 
     @property
     def assumptions(self) -> list[str]:
-        """Parameters that stand as assumed."""
-        return [name for name, estimate in self.estimates.items() if not estimate.told] + list(ASSUMED)
+        """Names of the parameters that are assumed."""
+        return [name for name, estimate in self.estimates.items() if not estimate.identifiable] + list(ASSUMED)
 
     @property
     def values(self) -> dict[str, float]:
-        """Values by name."""
+        """Values by name, in units of one item shown."""
         return {name: estimate.value for name, estimate in self.estimates.items()}
 
 
@@ -140,7 +154,8 @@ class Halves:
     """A log in order, and where its users' first halves end.
 
     Attributes:
-        sequences: of all users of a population, numbered as there. training: (U,) bool.
+        sequences: of all U users of a population, numbered as there.
+        training: (U,) bool, users to train on.
     """
 
     sequences: Sequences
@@ -148,43 +163,49 @@ class Halves:
 
     @cached_property
     def first(self) -> NDArray[np.bool_]:
-        """(N,) whether an interaction is of its user's first half."""
-        told = self.sequences
-        return told.places < (told.lengths // 2)[told.users]
+        """(N,) bool, whether an interaction is of its user's first half."""
+        events = self.sequences
+        return events.places < (events.lengths // 2)[events.users]
 
     def rows(self, keep: NDArray[np.bool_]) -> Interactions:
-        """Interactions for which `keep`, (N,) bool, is true."""
-        told = self.sequences
-        return Interactions(told.users[keep], told.items[keep], told.clicks[keep] > 0.5)
+        """The interactions for which `keep`, (N,) bool, is true."""
+        events = self.sequences
+        return Interactions(events.users[keep], events.items[keep], events.clicks[keep] > 0.5)
 
     def tastes(self, makers: NDArray[np.bool_], dim: int, seed: int, items: int) -> TasteModel:
-        """Items from the whole sequences of some users, (U,) bool, and everybody's taste from his first half."""
+        """Items fitted to the whole sequences of some users, and every user's taste to the user's first half.
+
+        Args:
+            makers: (U,) bool, the users whose sequences the items are fitted to.
+            dim: length of the vectors.
+            seed: for the start of the least squares.
+            items: how many items there are.
+        """
         made = makers[self.sequences.users]
-        return fit_raw(self.rows(made), makers, items, dim=dim, seed=seed, told=self.rows(self.first))
+        return fit_raw(self.rows(made), makers, items, dim=dim, seed=seed, taste_rows=self.rows(self.first))
 
 
 def with_truth(population: Population, model: TasteModel) -> Population:
-    """The population with other tastes."""
-    return replace(
-        population, truth=Truth(model.item_vectors, model.item_offsets, model.user_vectors, model.user_offsets)
-    )
+    """The population with the item vectors and tastes of a model as its truth."""
+    return replace(population, truth=model.truth())
 
 
 def with_spread(population: Population, values: Mapping[str, float], seed: int) -> Population:
-    """The population with what an estimate of a taste leaves out: how far people are from it.
+    """The population with users spread around their estimated tastes.
 
-    A fitted taste is drawn towards the average, so that people fitted with it are too much alike; each user's taste and
-    offset therefore get a draw of their own, the taste's with the covariance of the population's.
+    An estimated taste is shrunk towards the average, so that estimated users are too much alike. Each user's taste and
+    offset therefore get a random part, the taste's with the covariance of the training users' tastes.
 
     Args:
-        population: whose users. values: "users.level", "users.offset_spread" and "users.taste_spread". seed: of the
-            draws, the same for the same user whatever the values.
+        population: whose users.
+        values: "users.level", "users.offset_spread" and "users.taste_spread", by name.
+        seed: of the draws; a user's are the same whatever the values.
     """
     truth, rng = population.truth, np.random.default_rng([seed, 7])
     users, dim = truth.user_vectors.shape
     offsets, tastes = rng.normal(size=users), rng.normal(size=(users, dim))
-    told = truth.user_vectors[population.training]
-    root = np.linalg.cholesky(np.cov(told.T.astype(np.float64)).reshape(dim, dim) + 1e-9 * np.eye(dim))
+    estimated = truth.user_vectors[population.training]
+    root = np.linalg.cholesky(np.cov(estimated.T.astype(np.float64)).reshape(dim, dim) + 1e-9 * np.eye(dim))
     moved = truth.user_vectors + values["users.taste_spread"] * (tastes @ root.T)
     level = truth.user_offsets + values["users.level"] + values["users.offset_spread"] * offsets
     return replace(
@@ -194,11 +215,12 @@ def with_spread(population: Population, values: Mapping[str, float], seed: int) 
 
 
 def configured(config: SimulatorConfig, values: Mapping[str, float], slate_size: int = 1) -> SimulatorConfig:
-    """The configuration with fitted strengths, for slates of a size: a step then shows so many items.
+    """The configuration with fitted strengths, for steps that show slates of `slate_size` items.
 
     Args:
-        config: whose other parts stay. values: by the names of `PARAMETERS`, in units of one item shown.
-        slate_size: items of a step.
+        config: its other parts stay.
+        values: by the names of `PARAMETERS`, in units of one item shown.
+        slate_size: items of a step, 1 or more.
     """
     k = slate_size
     boredom, fatigue, drift = config.boredom, config.fatigue, config.drift
@@ -218,58 +240,67 @@ def configured(config: SimulatorConfig, values: Mapping[str, float], slate_size:
     )
 
 
-def told(fitted: Fitted) -> list[str]:
+def estimate_lines(estimates: Mapping[str, ParameterEstimate]) -> list[str]:
     """The parameters, one line each, to print."""
     return [
         f"  {name:<26}{found.value:9.4f} [{found.low:9.4f}, {found.high:9.4f}]"
-        + ("" if found.told else "  assumed; the log leaves it open")
-        for name, found in fitted.estimates.items()
+        + ("" if found.identifiable else "  assumed; the log does not identify it")
+        for name, found in estimates.items()
     ]
 
 
-def write_fitted(folder: Path, found: Sequence[Fitted]) -> Path:
-    """Keep what was found beside the prepared data set, one entry for each kind of topics."""
-    told = {fitted.topics: asdict(fitted) for fitted in found}
+def write_fitted(folder: Path, found: Sequence[FittedDynamics]) -> Path:
+    """Write fitted dynamics into a prepared folder, one entry for each kind of topics; the path of the file."""
+    by_topics = {fitted.topics: asdict(fitted) for fitted in found}
     path = folder / DYNAMICS_FILE
-    write_whole(path, json.dumps({"format": FORMAT, "topics": told}, indent=1) + "\n")
+    write_whole(path, json.dumps({"format": FORMAT, "topics": by_topics}, indent=1) + "\n")
     return path
 
 
-def read_fitted(folder: Path, topics: str) -> Fitted:
-    """What `write_fitted` kept for a kind of topics.
+def read_fitted(folder: Path, topics: str) -> FittedDynamics:
+    """What `write_fitted` wrote for a kind of topics, now or in version 0.1.0.
 
     Raises:
-        MissingDataError: nothing was fitted. DataError: the file cannot be used.
+        MissingDataError: no dynamics were fitted.
+        DataError: the file cannot be used.
     """
     path = Path(folder) / DYNAMICS_FILE
     again = f"fit them with: lerl fit {shlex.quote(str(folder))} --model latent --dynamics"
     if not path.is_file():
         raise MissingDataError(f"{folder} holds no fitted dynamics ({DYNAMICS_FILE} is missing); {again}")
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        if told["format"] != FORMAT:
-            raise ValueError(f"format {told['format']}, this lerl reads {FORMAT}")
-        kept = told["topics"][topics]
-        estimates = {p.name: Estimate(**kept["estimates"][p.name]) for p in PARAMETERS}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']}, this lerl reads {FORMAT}")
+        kept = content["topics"][topics]
+        estimates = {p.name: _read_estimate(**kept["estimates"][p.name]) for p in PARAMETERS}
         for p in PARAMETERS:
             found = estimates[p.name]
             wrong = [number for number in (found.value, found.low, found.high) if not p.least <= number <= p.most]
             if wrong:
                 raise ValueError(f"{p.name} is {wrong[0]}")
-        return Fitted(estimates, topics, float(kept["away"]))
+        return FittedDynamics(estimates, topics, float(kept["away"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} cannot be used ({error!r}); {again}") from error
 
 
-def fitted_users(population: Population, config: SimulatorConfig, fitted: Fitted) -> tuple[Population, SimulatorConfig]:
-    """The users, and their dynamics, that were fitted to a log.
+def _read_estimate(*, told: bool | None = None, **entry: Any) -> ParameterEstimate:
+    """An estimate from a file, in which version 0.1.0 called `identifiable` `told`."""
+    return ParameterEstimate(**entry if told is None else {**entry, "identifiable": told})
+
+
+def fitted_users(
+    population: Population, config: SimulatorConfig, fitted: FittedDynamics
+) -> tuple[Population, SimulatorConfig]:
+    """The population and the configuration that simulate the users fitted to a log.
 
     Args:
-        population: as prepared. config: whose slates, sessions, leaving and satisfaction stay.
+        population: as prepared.
+        config: its slates, sessions, leaving and satisfaction stay.
         fitted: for the topics of `config`.
 
     Raises:
-        ValueError: the configuration has strengths of its own in a part that is fitted.
+        ValueError: the configuration sets strengths in a part that is fitted.
     """
     plain = SimulatorConfig()
     for part in ("boredom", "fatigue", "mood", "drift"):
@@ -296,41 +327,68 @@ def fit_dynamics(
     dim: int,
     seed: int,
     report: Callable[[str], object] | None = None,
-) -> tuple[Fitted, TasteModel]:
+) -> tuple[FittedDynamics, TasteModel]:
     """Fit on training users.
 
     Args:
-        population: catalogue and split. halves: the log. background: of the statistics. topics: see `SimulatorConfig`.
-        dim: length of taste vectors. seed: of all draws. report: called with a line on each round.
+        population: its catalog and its split of the users are used.
+        halves: the log.
+        background: of the statistics.
+        topics: "hidden" or "categories", see `SimulatorConfig`.
+        dim: length of taste vectors.
+        seed: of all draws.
+        report: called with a line on each round.
 
     Returns:
-        What was found, and the taste model of all training users, with evaluation users' tastes of their first halves.
+        The dynamics; and a taste model whose items are fitted to all training users, and every user's taste to the
+        user's first half.
     """
     say = report or (lambda line: None)
-    matching = _Matching(population, halves, background, topics, dim, seed)
-    fitted = matching.fit(say)
+    moments = _SimulatedMoments(population, halves, background, topics, dim, seed)
+    fitted = moments.fit(say)
     raw = halves.tastes(halves.training, dim, seed, len(population.catalog))
-    return fitted, calibrated(raw, matching.coefficients)
+    return fitted, calibrated(raw, moments.coefficients)
 
 
-class _Matching:
+class _Solution(NamedTuple):
+    """Where least squares ended: `point`, without bounds `free_point`, and standard errors, 0 where held; (P,) each."""
+
+    point: Floats
+    free_point: Floats
+    errors: Floats
+
+    def estimates(self, identified: NDArray[np.bool_]) -> list[ParameterEstimate]:
+        """Estimates of `PARAMETERS`, those not `identified`, (P,) bool, as assumed."""
+        ends = self.free_point - 1.96 * self.errors, self.free_point + 1.96 * self.errors
+        columns = zip(
+            PARAMETERS, self.point.tolist(), *(end.tolist() for end in ends), identified.tolist(), strict=True
+        )
+        return [
+            ParameterEstimate(p.natural(value) if known else p.assumed, p.natural(low), p.natural(high), known)
+            for p, value, low, high, known in columns
+        ]
+
+
+class _SimulatedMoments:
+    """The statistics that simulated training users should have, and a search for the parameters that give them."""
+
     def __init__(
         self, population: Population, halves: Halves, background: Background, topics: str, dim: int, seed: int
     ) -> None:
         self.background, self.topics, self.seed = background, topics, seed
         folds = np.random.default_rng([seed, 3]).integers(0, FOLDS, len(halves.training))
-        told = halves.sequences
-        second = ~halves.first & (told.places < (told.lengths // 2)[told.users] + LONGEST)
-        judged = halves.training[told.users] & second & (told.lengths >= 4)[told.users]
-        self.real = told.where(judged)
-        owners = np.unique(told.users[judged])
+        events = halves.sequences
+        second = ~halves.first & (events.places < (events.lengths // 2)[events.users] + MOST_LATER)
+        judged = halves.training[events.users] & second & (events.lengths >= 4)[events.users]
+        self.real = events.where(judged)
+        owners = np.unique(events.users[judged])
         self.parts: list[tuple[UserSimulator, NDArray[np.bool_], Ints]] = []
         coefficients = []
-        config = item_by_item(SimulatorConfig(topics=topics), LONGEST)
+        config = item_by_item(SimulatorConfig(topics=topics), MOST_LATER)
         for fold in range(FOLDS):
             makers = halves.training & (folds != fold)
             raw = halves.tastes(makers, dim, seed, len(population.catalog))
-            mine = judged & (folds == fold)[told.users]
+            mine = judged & (folds == fold)[events.users]
             coefficients.append(calibration(raw, halves.rows(mine)))
             users = with_truth(population, calibrated(raw, coefficients[-1]))
             chosen = (folds == fold)[owners]
@@ -351,11 +409,11 @@ class _Matching:
         values = {p.name: p.natural(value) for p, value in zip(PARAMETERS, scaled.tolist(), strict=True)}
         found = np.zeros(len(self.names))
         for replicate in range(REPLICATES):
-            told = Statistics(self.lived(values, replicate), self.background, fitting=True).of()
-            found += np.array([told[name][0] for name in self.names]) / REPLICATES
+            statistics = Statistics(self.simulated(values, replicate), self.background, fitting=True).of()
+            found += np.array([statistics[name][0] for name in self.names]) / REPLICATES
         return (found - self.wanted) / self.errors
 
-    def lived(self, values: Mapping[str, float], replicate: int) -> Sequences:
+    def simulated(self, values: Mapping[str, float], replicate: int) -> Sequences:
         """Training users' second halves with simulated reactions."""
         clicks = np.zeros(len(self.real))
         for simulator, rows, owners in self.parts:
@@ -364,31 +422,27 @@ class _Matching:
             clicks[rows] = replay(changed, self.real.where(rows), owners, self.seed + 1000 * replicate).clicks
         return replace(self.real, clicks=clicks)
 
-    def fit(self, say: Callable[[str], object]) -> Fitted:
-        """Fit all parameters, then once more those that the log tells, the others as assumed."""
-        free = np.ones(len(PARAMETERS), bool)
-        point = np.array([p.scaled(p.assumed) if p.log else p.assumed + 0.2 * p.step for p in PARAMETERS])
-        point, free_point, errors = self._solved(point, free, say)
-        told = errors <= TOLD * np.array([p.doubt for p in PARAMETERS])
-        opened = [_estimate(*found) for found in zip(PARAMETERS, point, free_point, errors, told, strict=True)]
-        point[~told] = [p.scaled(p.assumed) for p, known in zip(PARAMETERS, told, strict=True) if not known]
-        point, free_point, errors = self._solved(point, told, say)
-        # Of how fast something fades that is not there, the log tells nothing.
-        still = told & (errors <= TOLD * np.array([p.doubt for p in PARAMETERS]))
-        closed = [_estimate(*found) for found in zip(PARAMETERS, point, free_point, errors, still, strict=True)]
-        away = float(np.sqrt((self.away(point) ** 2).mean()))
+    def fit(self, say: Callable[[str], object]) -> FittedDynamics:
+        """Fit all parameters, then once more those that the log identifies, the others as assumed."""
+        start = np.array([p.scaled(p.assumed) if p.log else p.assumed + 0.2 * p.step for p in PARAMETERS])
+        opened = self._solved(start, np.ones(len(PARAMETERS), bool), say)
+        enough = IDENTIFIED * np.array([p.doubt for p in PARAMETERS])
+        identified = opened.errors <= enough
+        start = opened.point.copy()
+        start[~identified] = [p.scaled(p.assumed) for p, known in zip(PARAMETERS, identified, strict=True) if not known]
+        closed = self._solved(start, identified, say)
+        # The log does not identify how fast something fades that is not there.
+        still = identified & (closed.errors <= enough)
+        away = float(np.sqrt((self.away(closed.point) ** 2).mean()))
         say(f"dynamics: {away:.1f} standard errors away")
-        estimates = [again if known else first for first, again, known in zip(opened, closed, told, strict=True)]
-        return Fitted({p.name: found for p, found in zip(PARAMETERS, estimates, strict=True)}, self.topics, away)
+        pairs = zip(opened.estimates(identified), closed.estimates(still), identified, strict=True)
+        estimates = [again if known else first for first, again, known in pairs]
+        return FittedDynamics(
+            {p.name: found for p, found in zip(PARAMETERS, estimates, strict=True)}, self.topics, away
+        )
 
-    def _solved(
-        self, start: Floats, free: NDArray[np.bool_], say: Callable[[str], object]
-    ) -> tuple[Floats, Floats, Floats]:
-        """Generalised least squares with what was assumed as a prior, within bounds, others than `free` (P,) held.
-
-        Returns:
-            (P,) where it ended, where it would have without bounds, and standard errors, 0 for those held.
-        """
+    def _solved(self, start: Floats, free: NDArray[np.bool_], say: Callable[[str], object]) -> _Solution:
+        """Generalised least squares with a prior and bounds, from `start` (P,); only `free` (P,) ones move."""
         parts = [p for p, mine in zip(PARAMETERS, free, strict=True) if mine]
         assumed = np.array([p.scaled(p.assumed) for p in parts])
         doubts, steps = np.array([p.doubt for p in parts]), np.array([p.step for p in parts])
@@ -421,13 +475,4 @@ class _Matching:
         spread = np.linalg.inv(found.jac.T @ found.jac)
         errors = np.zeros(len(start))
         errors[free] = np.sqrt(np.diag(spread))
-        return whole(found.x), whole(found.x - spread @ (found.jac.T @ found.fun)), errors
-
-
-def _estimate(parameter: Parameter, value: float, centre: float, error: float, told: bool) -> Estimate:
-    return Estimate(
-        parameter.natural(float(value)) if told else parameter.assumed,
-        parameter.natural(float(centre - 1.96 * error)),
-        parameter.natural(float(centre + 1.96 * error)),
-        bool(told),
-    )
+        return _Solution(whole(found.x), whole(found.x - spread @ (found.jac.T @ found.fun)), errors)

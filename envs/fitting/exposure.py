@@ -1,12 +1,12 @@
-"""A parametric imitation of what a log showed: which item came next, and when. No sequence of the log is replayed.
+"""A parametric model of what a log showed: which item came next, and when. No sequence of the log is replayed.
 
 The next item is a choice among all that the user has not met (conditional logit, McFadden 1974, "Conditional logit
-analysis of qualitative choice behavior"). Its utility is the item's own, plus how alike it is to what was shown lately,
-over three spans of memory, and to what the user met before; now and then the log jumps, and what was shown lately does
+analysis of qualitative choice behavior"). An item's utility is its own, plus its similarity to recently shown items,
+over three spans of memory, and to what the user met before. With some chance the sequence jumps: recent items then do
 not count.
-Coefficients start from maximum likelihood and are then moved until sequences that the model makes on its own for
-training users have the statistics of theirs, since small errors feed on themselves; items' own utilities are moved
-until they are shown as often (the contraction of Berry, Levinsohn and Pakes, Econometrica 1995).
+Coefficients start from maximum likelihood. Since errors accumulate over a sequence, they are then moved until sequences
+generated for training users have the statistics of these users' sequences, and items' own utilities until items are
+shown as often as in the log (the contraction of Berry, Levinsohn and Pakes, Econometrica 1995).
 """
 
 from collections.abc import Callable
@@ -22,15 +22,15 @@ from sklearn.decomposition import TruncatedSVD  # type: ignore[import-untyped, u
 from lerl.envs.fitting.statistics import LAGS, WINDOW_LAGS, Background, Sequences, Statistics
 
 SPANS = (1.0, 4.0, 20.0)  # interactions in which a memory fades to 1/e
-DIM = 24  # of item vectors
+DIM = 24  # length of item vectors
 TOGETHER = 10  # interactions within which items count as shown together
 EVENTS, RIVALS = 4000, 300  # of the likelihood: choices, and items that each is compared with
-LONGEST = 1000  # interactions of a training user that are looked at
-CHOICES = 60_000  # interactions of training users that sequences are made to compare with, about
+MOST_EACH = 1000  # interactions of a training user that are used, at most
+CHOICES = 60_000  # interactions of training users whose statistics are matched, about
 ROUNDS = 5
 DAMPING = 0.7
 PRIOR = 5.0
-GAPS = (0.5, 60.0, 1800.0, 86_400.0)  # seconds between the classes of pauses
+GAPS = (0.5, 60.0, 1800.0, 86_400.0)  # seconds, bounds between the classes of pauses
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -38,16 +38,17 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Exposure:
-    """What was fitted.
+    """A fitted model of what is shown.
 
     Attributes:
-        features: (I, F) float64, what items are compared by: a vector of whom they were shown with, their main category
-            and their popularity.
-        own: (I,) float64, utility of each item. weights: (S + 1, F), how much likeness in each feature counts, of the
-            memories of `SPANS` and of what the user met before.
-        jump: chance that the memories do not count.
-        pauses: (G, G) chances of a class of pause after another. gaps: for each class, quantiles of its pauses in
-            seconds; empty where times are not known.
+        features: (I, F) float64, by which items are compared: a vector of the items they were shown with, their main
+            category and their popularity.
+        own: (I,) float64, each item's own utility.
+        weights: (S + 1, F) float64, weight of similarity in each feature, to each memory of `SPANS` and, last, to what
+            the user met before.
+        jump: chance in [0, 1] that the memories do not count.
+        pauses: (G, G) float64, chances of each class of pause (columns) after another (rows).
+        gaps: for each class of pause, quantiles of its pauses in seconds; empty where times are not known.
     """
 
     features: Floats
@@ -58,15 +59,15 @@ class Exposure:
     gaps: tuple[Floats, ...]
 
     def imitate(self, before: Sequences, lengths: Ints, seed: int) -> Sequences:
-        """Sequences to follow those of U users.
+        """Generate sequences that continue those of U users.
 
         Args:
-            before: what they met before, each at least one item.
-            lengths: (U,) how many interactions to make, at least 1.
+            before: what the users met before, at least one item each.
+            lengths: (U,) int64, how many interactions to generate, at least 1 each.
             seed: of the draws.
 
         Returns:
-            Sequences whose clicks are 0.
+            The sequences, their clicks all 0.
         """
         rng = np.random.default_rng(seed)
         longest_first = np.argsort(-lengths, kind="stable")
@@ -76,14 +77,14 @@ class Exposure:
         return Sequences(users, shown[users, step], np.zeros(len(users)), self._times(before, users, step, rng))
 
     def _chosen(self, before: Sequences, lengths: Ints, order: Ints, rng: np.random.Generator) -> Ints:
-        """(U, T) items of users in an order of falling length, -1 beyond a user's length."""
+        """(U, T) items of users, in an order of falling length; -1 beyond a user's length."""
         features, weights = self.features.astype(np.float32), self.weights.astype(np.float32)
         memory, keep = _memories(self.features, before)
         memory = memory[:, order].astype(np.float32)
         known = _known(self.features, self.own, before)[order].astype(np.float32)
         fixed = (known * weights[-1]) @ features.T + self.own.astype(np.float32)
-        left = np.ones((len(order), len(features)), np.float32)
-        left[np.argsort(order)[before.users], before.items] = 0.0
+        unmet = np.ones((len(order), len(features)), np.float32)
+        unmet[np.argsort(order)[before.users], before.items] = 0.0
         shown = np.full((len(order), int(lengths.max())), -1, np.int64)
         seen = before.lengths[order]
         for step in range(shown.shape[1]):
@@ -95,16 +96,16 @@ class Exposure:
             utility += fixed[:count]
             utility -= utility.max(axis=1, keepdims=True)
             chance = np.exp(utility, out=utility)
-            chance *= left[:count]
+            chance *= unmet[:count]
             items = _drawn(chance, rng.random(count))
             rows = np.arange(count)
-            shown[rows, step], left[rows, items] = items, 0.0
+            shown[rows, step], unmet[rows, items] = items, 0.0
             memory[:, :count] *= keep[:, None, None].astype(np.float32)
             memory[:, :count] += (1 - keep)[:, None, None].astype(np.float32) * features[items]
         return shown
 
     def _times(self, before: Sequences, users: Ints, steps: Ints, rng: np.random.Generator) -> Floats:
-        """(N,) when each interaction came, seconds."""
+        """(N,) time of each interaction, seconds."""
         last = before.times[before.starts + before.lengths - 1]
         if not self.gaps or not np.isfinite(last).all():
             return np.full(len(users), np.nan)
@@ -129,11 +130,13 @@ def fit_exposure(
     """Fit on the sequences of training users.
 
     Args:
-        training: what they met. background: of the statistics.
-        seed: of all draws. report: called with a line on each step.
+        training: their sequences.
+        background: of the statistics.
+        seed: of all draws.
+        report: called with a line on each step.
     """
     say = report or (lambda line: None)
-    training = training.where(training.places < LONGEST)
+    training = training.where(training.places < MOST_EACH)
     training = training.where(training.lengths[training.users] >= 4)
     say("exposure: what was shown together")
     features = _features(training, background)
@@ -141,11 +144,11 @@ def fit_exposure(
     pauses, gaps = _pauses(training)
     say("exposure: likelihood")
     fitted = Exposure(features, own - own.mean(), _likelihood(training, features, own, seed), 0.05, pauses, gaps)
-    return _Matching(training, background, seed).moved(fitted, say)
+    return _ExposureMatching(training, background, seed).moved(fitted, say)
 
 
 def _features(training: Sequences, background: Background) -> Floats:
-    """(I, F) each item's vector of whom it was shown with, its main category and its popularity."""
+    """(I, F) each item's vector of the items it was shown with, its main category and its popularity."""
     popularity = (background.popularity - background.popularity.mean()) / max(background.popularity.std(), 1e-9)
     categories = np.eye(int(background.main.max()) + 1)[background.main]
     return np.hstack([_vectors(training, background.items), categories, popularity[:, None]])
@@ -187,21 +190,22 @@ def _spread(coefficients: Floats, features: int) -> Floats:
 
 
 def _memories(features: Floats, before: Sequences) -> tuple[Floats, Floats]:
-    """(S, U, F) fading sums of the features of what users met, and (S,) what is left of them a step later."""
+    """(S, U, F) fading sums of the features of what users met, and (S,) the share of them that a step leaves."""
     keep = np.exp(-1 / np.array(SPANS))
     age = before.lengths[before.users] - 1 - before.places
     memory = np.empty((len(SPANS), len(before.lengths), features.shape[1]))
     for number, rate in enumerate(keep):
-        told = csr_matrix(
+        fading = csr_matrix(
             ((1 - rate) * rate**age, (before.users, before.items)), shape=(len(before.lengths), len(features))
         )
-        memory[number] = told @ features
+        memory[number] = fading @ features
     return memory, keep
 
 
 def _known(features: Floats, own: Floats, before: Sequences) -> Floats:
-    """(U, F) what users' earlier interactions say of them: mean vectors and popularity, and for each category the
-    logarithm of how much oftener they met it than its items' utilities would have it, drawn to 0 as by `PRIOR` of them.
+    """(U, F) users' features from their earlier interactions: mean vector and popularity, and for each category the
+    logarithm of how much more often they met it than its items' utilities predict, shrunk to 0 as by `PRIOR` more
+    interactions.
     """
     shape = (len(before.lengths), len(features))
     met = csr_matrix((np.ones(len(before)), (before.users, before.items)), shape=shape)
@@ -281,8 +285,8 @@ def _pauses(training: Sequences) -> tuple[Floats, tuple[Floats, ...]]:
     return table / table.sum(axis=1, keepdims=True), gaps
 
 
-class _Matching:
-    """Moves a fitted model until the sequences it makes have the statistics of those of training users."""
+class _ExposureMatching:
+    """Moves a fitted model until the sequences it generates have the statistics of training users' sequences."""
 
     NAMES = (
         "effective categories per user",
@@ -293,7 +297,7 @@ class _Matching:
         "popularity autocorrelation at lag 5",
     )
     MOVED = ((0, 0), (1, 0), (2, 0), (3, 0), (0, 1), (1, 1), (2, 1), (3, 1), (0, 2), (1, 2), (2, 2), (3, 2))
-    """Coefficients that are moved, by memory (the last is what the user met before) and group of features."""
+    """Coefficients that are moved: memory (3 is what the user met before) and group of features."""
 
     def __init__(self, training: Sequences, background: Background, seed: int) -> None:
         rng = np.random.default_rng([seed, 2])
@@ -301,9 +305,9 @@ class _Matching:
         chosen = np.zeros(count, bool)
         some = int(CHOICES / max((training.lengths / 2).mean(), 1.0))
         chosen[rng.choice(count, min(some, count), replace=False)] = True
-        told = training.where(chosen[training.users])
-        later = told.places >= (told.lengths // 2)[told.users]
-        self.before, self.real = told.where(~later), told.where(later)
+        events = training.where(chosen[training.users])
+        later = events.places >= (events.lengths // 2)[events.users]
+        self.before, self.real = events.where(~later), events.where(later)
         self.background, self.seed = background, seed
         every = training.where(training.places >= (training.lengths // 2)[training.users])
         self.shares = _shares(every, background.items)
@@ -313,7 +317,7 @@ class _Matching:
         self.errors = np.array([(found[name][2] - found[name][1]) / 3.92 for name in self.names])
 
     def moved(self, fitted: Exposure, say: Callable[[str], object]) -> Exposure:
-        """The best model on the way of `ROUNDS` steps of Levenberg and Marquardt, items' own utilities following."""
+        """The best model of `ROUNDS` steps of Levenberg and Marquardt, items' own utilities being moved after each."""
         for _ in range(3):
             fitted = self._shown_as_often(fitted)
         best, least = fitted, np.inf
@@ -326,7 +330,8 @@ class _Matching:
             if number == ROUNDS:
                 break
             slopes = np.stack(
-                [self._away(_moved(fitted, self.MOVED, unit)) - here for unit in np.eye(len(self.MOVED) + 1)], 1
+                [self._away(_moved(fitted, self.MOVED, direction)) - here for direction in np.eye(len(self.MOVED) + 1)],
+                1,
             )
             step = np.linalg.solve(slopes.T @ slopes + 3.0 * np.eye(slopes.shape[1]), -slopes.T @ here)
             fitted = _moved(fitted, self.MOVED, np.clip(step, -2, 2))
@@ -338,7 +343,7 @@ class _Matching:
         return fitted.imitate(self.before, self.real.lengths, self.seed)
 
     def _away(self, fitted: Exposure) -> Floats:
-        """How far the statistics of what a model makes are from those wanted, in standard errors."""
+        """How far the statistics of generated sequences are from the training users', in standard errors."""
         found = Statistics(self._made(fitted), self.background).of()
         return (np.array([found[name][0] for name in self.names]) - self.wanted) / self.errors
 
@@ -348,7 +353,7 @@ class _Matching:
 
 
 def _moved(fitted: Exposure, which: tuple[tuple[int, int], ...], point: Floats) -> Exposure:
-    """The model with coefficients and jumps moved by so many steps."""
+    """The model with coefficients `which` and, last, the chance of a jump moved by `point` steps."""
     groups, weights = _groups(fitted.features.shape[1]), fitted.weights.copy()
     for (memory, group), size in zip(which, point, strict=False):
         weights[memory, groups[group]] += (0.8, 0.5, 0.2)[group] * size

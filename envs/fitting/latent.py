@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unus
 
 from lerl.envs.catalog import Catalog
 from lerl.envs.population import Kinds, Knowledge, Population, Truth
-from lerl.envs.schema import KIND_PREFIX, DataError, check_log, held_out, training_users, truth_half
+from lerl.envs.schema import KIND_PREFIX, DataError, check_log, held_out, positions, training_users, truth_half
 
 CONFIDENCE = 40.0
 REGULARIZATION = 30.0
@@ -31,21 +31,21 @@ ITEM_PRIOR = 10.0
 USER_PRIOR = 5.0
 CALIBRATION_BINS = 10
 USERS_AT_ONCE, SCORES_AT_ONCE = 512, 1 << 25
-"""So many users, or fewer where a catalogue is large, are compared at a time; 8 bytes a score."""
+"""Users, and scores of 8 bytes, that are compared at a time, at most."""
 
 CONSTANT = 1e-9
-"""A row of log-odds whose deviations from its mean are shorter than this differs by rounding only."""
+"""A row of log-odds with a standard deviation times sqrt(I) below this is constant but for rounding."""
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interactions:
-    """Rows of a log as positions in the catalogue and among the users.
+    """N rows of a log, by positions.
 
     Attributes:
-        users: (N,) int64.
-        items: (N,) int64.
+        users: (N,) int64, positions among the users.
+        items: (N,) int64, positions in the catalog.
         clicks: (N,) bool.
     """
 
@@ -78,7 +78,7 @@ class TasteModel:
     user_offsets: NDArray[np.float32]
 
     def score(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Array:
-        """How well items meet users' tastes, the offsets left out: pairs, (N,) each, to (N,) float64."""
+        """User vector . item vector for pairs of users and items, (N,) each, to (N,) float64."""
         products: Array = np.einsum("nd,nd->n", self.user_vectors[users], self.item_vectors[items], dtype=np.float64)
         return products
 
@@ -86,10 +86,14 @@ class TasteModel:
         """Log-odds of a click: pairs of users and items, (N,) each, to (N,) float64."""
         return self.score(users, items) + self.item_offsets[items] + self.user_offsets[users]
 
+    def truth(self) -> Truth:
+        """The model as a population's truth, which makes its arrays read-only."""
+        return Truth(self.item_vectors, self.item_offsets, self.user_vectors, self.user_offsets)
+
 
 @dataclass(frozen=True)
 class Fit:
-    """How well a taste model predicts the held-out interactions of evaluation users, whom its items never saw.
+    """How well a taste model predicts the held-out interactions of evaluation users, who are not in its item vectors.
 
     Attributes:
         auc: chance that a click is ranked above a non-click.
@@ -108,9 +112,14 @@ class Fit:
 
 @dataclass(frozen=True)
 class FittedPopulation:
-    """A population, how well each side predicts, and how much the one side tells about the other.
+    """A fitted population.
 
-    `kinds` holds, for each kind of feedback beside the click, how well its chance predicts.
+    Attributes:
+        population: the population.
+        truth_fit: how well the truth predicts.
+        knowledge_fit: how well the knowledge predicts.
+        correlation: of the two, see `agreement`.
+        kinds: how well the chance of each kind of feedback beside the click predicts, by name.
     """
 
     population: Population
@@ -125,7 +134,6 @@ def fit_population(
     catalog: Catalog,
     log: pl.DataFrame,
     *,
-    numbers: NDArray[np.int64] | None = None,
     weights: Mapping[str, float] | None = None,
     dim: int = 8,
     seed: int = 0,
@@ -137,14 +145,14 @@ def fit_population(
     Args:
         name: the data set's name.
         catalog: its items.
-        log: see `lerl.envs.schema.SCHEMA`.
-        numbers: (I,) the catalogue's items as the log numbers them; `item_ids` as numbers if None.
+        log: see `lerl.envs.schema.SCHEMA`; it numbers items as `Catalog.numbers` does.
         weights: of several kinds of feedback, the click's first; the log has a column `feedback.NAME` for the others.
         dim: length of the vectors, 1 or more.
         seed: for the start of the least squares, 0 or more.
 
     Raises:
-        DataError: the frame is no log, has an item outside the catalogue, or too few interactions to fit and judge.
+        DataError: the frame is not a log, has an item that is not in the catalog, or too few interactions to fit and
+            judge.
         ValueError: `dim` or `seed` is out of range.
     """
     _check_settings(dim, seed)
@@ -152,8 +160,7 @@ def fit_population(
     log = _in_order(log)
     user_ids = np.unique(log["user"].to_numpy())
     training = training_users(user_ids)
-    item_ids = [int(item) for item in catalog.item_ids] if numbers is None else numbers
-    rows = _positions(np.array(item_ids, dtype=np.int64), user_ids, log)
+    rows = _rows(catalog.numbers, user_ids, log)
     ids = log["user"].to_numpy(), log["item"].to_numpy()
     in_truth, kept = truth_half(*ids), held_out(*ids)
     known = rows.where(~in_truth)
@@ -162,7 +169,7 @@ def fit_population(
     population = Population(
         name=name,
         catalog=catalog,
-        truth=Truth(truth.item_vectors, truth.item_offsets, truth.user_vectors, truth.user_offsets),
+        truth=truth.truth(),
         knowledge=_knowledge(guess, _popularity(known, training, len(catalog))),
         training=training,
         history=_history(known, log.filter(~in_truth)),
@@ -176,9 +183,9 @@ def fit_population(
 def _fit_kinds(
     weights: Mapping[str, float], log: pl.DataFrame, truth: TasteModel, rows: Interactions, training: NDArray[np.bool_]
 ) -> tuple[Kinds | None, dict[str, Fit]]:
-    """The kinds of feedback beside the click, from the truth's rows alone, and how well each predicts.
+    """The kinds of feedback beside the click, fitted to the truth's rows only, and how well each predicts.
 
-    Of a kind, the items' smoothed log-odds come from the fitted interactions of training users, and a logistic
+    For each kind, the items' smoothed log-odds come from the fitted interactions of training users, and a logistic
     regression on (log-odds of the click, item offset) from their held-out ones, as for clicks.
     """
     names = tuple(weights)
@@ -211,64 +218,76 @@ def fit_dense(
     catalog: Catalog,
     log: pl.DataFrame,
     known: pl.DataFrame,
-    numbers: NDArray[np.int64],
     *,
     dim: int = 8,
     seed: int = 0,
 ) -> FittedPopulation:
-    """A population whose truth is a log in which nearly everybody met everything, and its knowledge another log.
+    """A population whose truth comes from a dense log, in which nearly every user met every item, its knowledge from
+    another log.
 
-    The truth keeps that log as its matrix; its vectors, for topics, drift and what the matrix lacks, are fitted to it.
-    Knowledge is fitted to all users and items of the other log, and of those the population's are taken. The users
-    have no known history with the catalogue.
+    The dense log becomes the population's matrix; the truth's vectors, for topics, drift and missing entries, are
+    fitted to it. Knowledge is fitted to all users and items of the other log, and that of the population's users and
+    items is taken. The users have no known history with the catalog.
 
     Args:
         name: the data set's name.
         catalog: the items of `log`.
-        log: see `lerl.envs.schema.SCHEMA`.
-        known: the same; it has no pair of a user and an item that `log` has.
-        numbers: (I,) the catalogue's items as the logs number them.
+        log: the dense log, see `lerl.envs.schema.SCHEMA`; it numbers items as `Catalog.numbers` does.
+        known: the other log, without the pairs of a user and an item that `log` has.
         dim: length of the vectors, 1 or more.
         seed: for the start of the least squares, 0 or more.
 
     Raises:
-        DataError: a frame is no log, they share a pair, or one has too few interactions to fit and judge.
+        DataError: a frame is not a log, they share a pair, or one has too few interactions to fit and judge.
         ValueError: `dim` or `seed` is out of range.
     """
     _check_settings(dim, seed)
+    _check_apart(log, known)
+    log, known = _in_order(log), _in_order(known)
+    user_ids = np.unique(log["user"].to_numpy())
+    training = training_users(user_ids)
+    rows = _rows(catalog.numbers, user_ids, log)
+    truth, truth_fit = fit_taste(rows, _held_out(log), training, len(catalog), dim=dim, seed=seed)
+    guess, guess_fit, popularity = _fit_known(known, catalog.numbers, user_ids, dim=dim, seed=seed)
+    dense = np.full((len(user_ids), len(catalog)), -1, np.int8)
+    dense[rows.users, rows.items] = rows.clicks
+    population = Population(
+        name=name,
+        catalog=catalog,
+        truth=truth.truth(),
+        knowledge=_knowledge(guess, popularity),
+        training=training,
+        history=np.zeros((0, 3), np.int32),
+        dense=dense,
+    )
+    correlation = agreement(truth, guess, np.flatnonzero(~training))
+    return FittedPopulation(population, truth_fit, guess_fit, correlation)
+
+
+def _check_apart(log: pl.DataFrame, known: pl.DataFrame) -> None:
+    """Refuse frames that are not logs, or share a pair of a user and an item."""
     for frame in (log, known):
         check_log(frame)
     shared = log.join(known, on=["user", "item"], how="semi")
     if len(shared):
         user, item = shared.row(0)[:2]
         raise DataError(f"user {user} and item {item} occur in both logs; what is known must not be in the truth")
-    log, known = _in_order(log), _in_order(known)
-    user_ids, items = np.unique(log["user"].to_numpy()), len(catalog)
-    everybody, everything = (np.unique(np.concatenate([own, known[name].to_numpy()]))
-                             for name, own in (("user", user_ids), ("item", numbers)))  # fmt: skip
-    rows, known_rows = _positions(numbers, user_ids, log), _positions(everything, everybody, known)
-    truth, truth_fit = fit_taste(rows, _held_out(log), training_users(user_ids), items, dim=dim, seed=seed)
-    all_training = training_users(everybody)
-    guess, guess_fit = fit_taste(known_rows, _held_out(known), all_training, len(everything), dim=dim, seed=seed)
-    of_users, of_items = np.searchsorted(everybody, user_ids), np.searchsorted(everything, numbers)
-    guess = TasteModel(
-        guess.item_vectors[of_items], guess.item_offsets[of_items], guess.user_vectors[of_users],
-        guess.user_offsets[of_users],
-    )  # fmt: skip
-    popularity = _popularity(known_rows, all_training, len(everything))[of_items]
-    dense = np.full((len(user_ids), items), -1, np.int8)
-    dense[rows.users, rows.items] = rows.clicks
-    population = Population(
-        name=name,
-        catalog=catalog,
-        truth=Truth(truth.item_vectors, truth.item_offsets, truth.user_vectors, truth.user_offsets),
-        knowledge=_knowledge(guess, popularity / popularity.sum()),
-        training=training_users(user_ids),
-        history=np.zeros((0, 3), np.int32),
-        dense=dense,
+
+
+def _fit_known(
+    known: pl.DataFrame, numbers: NDArray[np.int64], user_ids: NDArray[np.int64], *, dim: int, seed: int
+) -> tuple[TasteModel, Fit, NDArray[np.float32]]:
+    """A model and popularities fitted to all users and items of a log; those of some, (U,) and (I,), are kept."""
+    every_user = np.unique(np.concatenate([user_ids, known["user"].to_numpy()]))
+    every_item = np.unique(np.concatenate([numbers, known["item"].to_numpy()]))
+    rows, training = _rows(every_item, every_user, known), training_users(every_user)
+    model, fit = fit_taste(rows, _held_out(known), training, len(every_item), dim=dim, seed=seed)
+    users, items = np.searchsorted(every_user, user_ids), positions(every_item, numbers)
+    popularity = _popularity(rows, training, len(every_item))[items]
+    kept = TasteModel(
+        model.item_vectors[items], model.item_offsets[items], model.user_vectors[users], model.user_offsets[users]
     )
-    judges = np.flatnonzero(~population.training)
-    return FittedPopulation(population, truth_fit, guess_fit, agreement(truth, guess, judges))
+    return kept, fit, popularity / popularity.sum()
 
 
 def fit_taste(
@@ -299,7 +318,7 @@ def fit_taste(
 
 
 def judged(model: TasteModel, rows: Interactions) -> Fit:
-    """How well a model predicts interactions that it has not seen; there must be clicks and non-clicks among them."""
+    """How well a model predicts interactions that it was not fitted to; both clicks and non-clicks must be there."""
     return _judged(rows.clicks, expit(model.log_odds(rows.users, rows.items)))
 
 
@@ -335,8 +354,12 @@ def calibration_error(clicks: NDArray[np.bool_], predicted: Array) -> float:
 def agreement(one: TasteModel, other: TasteModel, users: NDArray[np.int64]) -> float:
     """Pearson correlation of two models' log-odds over all items, within each user, averaged over users.
 
-    It says how much of the truth a recommender could know. A user to whom either model gives the same log-odds for
-    every item counts as 0.
+    For truth and knowledge it says how much of the truth a recommender can know. A user for whom either model gives all
+    items the same log-odds counts as 0.
+
+    Args:
+        one, other: models of the same I items and U users.
+        users: (N,) int64, positions of the users to average over.
     """
     at_once = max(1, min(USERS_AT_ONCE, SCORES_AT_ONCE // len(one.item_vectors)))
     blocks = np.array_split(users, -(-len(users) // at_once) or 1)
@@ -365,7 +388,7 @@ def _held_out(log: pl.DataFrame) -> NDArray[np.bool_]:
 
 
 def _in_order(log: pl.DataFrame) -> pl.DataFrame:
-    """The log in order of time; of each user's `position` where it is there and some times are not known."""
+    """The log in order of time; by each user's `position` where the log has it and some times are not known."""
     by = "position" if "position" in log.columns and log["time"].null_count() else "time"
     return log.sort(by, "item", "user", nulls_last=True)
 
@@ -398,16 +421,10 @@ def _check_enough(rows: Interactions, split: str, kind: str = "clicks") -> None:
     )
 
 
-def _positions(item_ids: NDArray[np.int64], user_ids: NDArray[np.int64], log: pl.DataFrame) -> Interactions:
-    """The log's rows, in their order, as positions among the sorted user ids and in the catalogue."""
-    order = np.argsort(item_ids)
-    given = log["item"].to_numpy()
-    place = np.searchsorted(item_ids, given, sorter=order).clip(max=len(order) - 1)
-    items = order[place]
-    unknown = given[item_ids[items] != given]
-    if unknown.size:
-        raise DataError(f"item {unknown[0]} is in the log but not in the catalogue; add it there or drop its rows")
-    return Interactions(np.searchsorted(user_ids, log["user"].to_numpy()), items, log["click"].to_numpy())
+def _rows(numbers: NDArray[np.int64], user_ids: NDArray[np.int64], log: pl.DataFrame) -> Interactions:
+    """The log's rows, in their order, as positions among sorted user ids (U,) and item numbers (I,)."""
+    users, items = np.searchsorted(user_ids, log["user"].to_numpy()), positions(numbers, log["item"].to_numpy())
+    return Interactions(users, items, log["click"].to_numpy())
 
 
 def fit_raw(
@@ -417,16 +434,22 @@ def fit_raw(
     *,
     dim: int,
     seed: int,
-    told: Interactions | None = None,
+    taste_rows: Interactions | None = None,
 ) -> TasteModel:
     """Vectors and smoothed log-odds before calibration.
 
     Args:
-        rows: interactions. training: (U,) bool, users whose rows make the items. items: how many there are.
-        dim: length of the vectors. seed: for the start of the least squares.
-        told: the interactions that make the users' own vectors and offsets; all rows where None.
+        rows: N interactions.
+        training: (U,) bool, users whose rows the item vectors and offsets are fitted to.
+        items: how many items there are.
+        dim: length of the vectors.
+        seed: for the start of the least squares.
+        taste_rows: the interactions that the users' vectors and offsets are fitted to; `rows` where None.
+
+    Raises:
+        DataError: no training user has an interaction.
     """
-    told = told or rows
+    taste_rows = taste_rows or rows
     seen = rows.where(training[rows.users])
     if not len(seen):
         raise DataError("no training user has an interaction to fit; use a larger log")
@@ -441,12 +464,12 @@ def fit_raw(
             num_threads=1,
         )
         als.fit(_signed(seen, len(training), items)[training], show_progress=False)
-        user_vectors = als.recalculate_user(np.arange(len(training)), _signed(told, len(training), items))
+        user_vectors = als.recalculate_user(np.arange(len(training)), _signed(taste_rows, len(training), items))
     return TasteModel(
         item_vectors=als.item_factors,
         item_offsets=_offsets(seen.items, seen.clicks, items, ITEM_PRIOR, base),
         user_vectors=user_vectors,
-        user_offsets=_offsets(told.users, told.clicks, len(training), USER_PRIOR, base),
+        user_offsets=_offsets(taste_rows.users, taste_rows.clicks, len(training), USER_PRIOR, base),
     )
 
 

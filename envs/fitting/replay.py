@@ -1,4 +1,4 @@
-"""Sequences of items lived through by simulated users, one item at a time."""
+"""Replay: simulated users are shown the items of a log's sequences, one item at a time."""
 
 from dataclasses import dataclass, replace
 
@@ -13,15 +13,17 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-BEFORE = 40  # steps without items in which tastes drift before a sequence begins
+BEFORE = 40
+"""Steps without items in which tastes drift before a sequence begins."""
 
 
 @dataclass(frozen=True)
-class Lived:
-    """What simulated users did.
+class Replay:
+    """How simulated users reacted to N items.
 
     Attributes:
-        clicks: (N,) float64, 0 or 1. chances: (N,) float64, of a click.
+        clicks: (N,) float64, 0 or 1.
+        chances: (N,) float64, chances of a click, in [0, 1].
     """
 
     clicks: Floats
@@ -29,25 +31,27 @@ class Lived:
 
 
 def session_breaks(sequences: Sequences) -> NDArray[np.bool_]:
-    """(N,) where a session begins: a user's first interaction, and one after half an hour without any."""
+    """(N,) bool, where a session begins: at a user's first interaction, and at one after half an hour without any."""
     gap = np.diff(sequences.times, prepend=0.0)
     return (sequences.places == 0) | (gap > HALF_HOUR)  # never where times are not known
 
 
-def replay(simulator: UserSimulator, sequences: Sequences, owners: Ints, seed: int) -> Lived:
+def replay(simulator: UserSimulator, sequences: Sequences, owners: Ints, seed: int) -> Replay:
     """Show simulated users the items of sequences.
 
-    Boredom and fatigue are gone after half an hour without anything; tastes go on drifting, and have done so for
-    `BEFORE` steps when a sequence begins.
+    After half an hour without an interaction boredom and fatigue are 0 again; tastes go on drifting, and have drifted
+    for `BEFORE` steps when a sequence begins.
 
     Args:
-        simulator: see `item_by_item`, of sessions at least as long as the longest sequence.
-        sequences: of U users. owners: (U,) which user of the population each is. seed: of the draws.
+        simulator: of a configuration as `item_by_item` makes it, for at least the longest sequence.
+        sequences: of U users.
+        owners: (U,) int64, which user of the population each of them is.
+        seed: of the draws.
     """
     breaks, lengths = session_breaks(sequences), sequences.lengths
-    lived = Lived(np.zeros(len(sequences)), np.zeros(len(sequences)))
+    replayed = Replay(np.zeros(len(sequences)), np.zeros(len(sequences)))
     sizes = np.ceil(np.log2(lengths))
-    for size in np.unique(sizes):  # users who met about as much live side by side
+    for size in np.unique(sizes):  # users with sequences of about one length are simulated together
         some = np.flatnonzero(sizes == size)
         seeds = np.full(len(some), seed, np.uint64) + owners[some].astype(np.uint64)
         state = simulator.start(seeds, np.zeros(len(some), np.int64), owners[some])
@@ -61,13 +65,13 @@ def replay(simulator: UserSimulator, sequences: Sequences, owners: Ints, seed: i
             state.boredom[rested], state.fatigue[rested] = 0.0, 0.0
             slates = np.where(going, sequences.items[rows], -1)[:, None]
             outcome = simulator.step(state, slates.astype(np.int32))
-            lived.clicks[rows[going]] = outcome.feedback[going, 0]
-            lived.chances[rows[going]] = outcome.chance[going, 0]
-    return lived
+            replayed.clicks[rows[going]] = outcome.feedback[going, 0]
+            replayed.chances[rows[going]] = outcome.chance[going, 0]
+    return replayed
 
 
 def item_by_item(config: SimulatorConfig, longest: int) -> SimulatorConfig:
-    """The same behaviour shown one item at a time in sessions of any length that nobody leaves."""
+    """The configuration for slates of one item, in sessions of up to `longest` items that end early for no user."""
     return replace(
         config, slate_size=1, max_steps=longest + BEFORE, repeats=True, leave=replace(config.leave, rule="never")
     )

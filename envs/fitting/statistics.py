@@ -1,7 +1,7 @@
-"""What sequences of interactions look like: statistics of what was shown and of how people reacted.
+"""Statistics of sequences of interactions: of what was shown, and of how people reacted.
 
-Every statistic is made of sums over users, so that intervals come from drawing users again. Where an item has several
-categories, the rarest of them, its main one, counts.
+Every statistic is made of sums over users, so that a bootstrap over users gives its interval. Of an item's categories
+the rarest, its main one, counts.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ HALF_HOUR = 1800.0
 MOST_VIEWS = 50  # in half an hour; more count as so many
 DAY = 86_400.0
 FEW = 50
-"""A statistic that fewer users than this can tell anything about is left out."""
+"""A statistic to which fewer users than this contribute is left out."""
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -31,12 +31,13 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Sequences:
-    """What U users met, one user after the other, each in order.
+    """N interactions of U users, one user after the other, each user's in order.
 
     Attributes:
-        users: (N,) int64, from 0, ascending. items: (N,) int64. clicks: (N,) float64 in [0, 1], feedback, or the
-            chance of it.
-        times: (N,) float64, seconds, ascending within users; not a number where they are not known.
+        users: (N,) int64, from 0, ascending.
+        items: (N,) int64, catalog positions.
+        clicks: (N,) float64 in [0, 1], feedback, or the chance of it.
+        times: (N,) float64, seconds, ascending within users; NaN where they are not known.
     """
 
     users: Ints
@@ -63,19 +64,19 @@ class Sequences:
         return np.arange(len(self)) - self.starts[self.users]
 
     def where(self, keep: NDArray[np.bool_]) -> "Sequences":
-        """The interactions for which `keep`, (N,) bool, is true, with users that have any numbered anew."""
+        """The interactions for which `keep`, (N,) bool, is true; users that have any are numbered again from 0."""
         users = np.unique(self.users[keep], return_inverse=True)[1].astype(np.int64)
         return Sequences(users, self.items[keep], self.clicks[keep], self.times[keep])
 
 
 @dataclass(frozen=True)
 class Background:
-    """What statistics are measured against; of training users, and the same for real and simulated sequences.
+    """What statistics need to know of items; from training users, and the same for real and simulated sequences.
 
     Attributes:
-        main: (I,) int64, each item's main category. item_effects: (I,) float64, how much more often than the average
-            item it is clicked. popularity: (I,) float64, logarithm of how often it was met, and once more.
-        items: how many items there are.
+        main: (I,) int64, each item's main category.
+        item_effects: (I,) float64, click rate above the average item's, shrunk to 0.
+        popularity: (I,) float64, log(1 + interactions).
     """
 
     main: Ints
@@ -89,7 +90,12 @@ class Background:
 
 
 def background_of(training: Sequences, membership: NDArray[np.bool_]) -> Background:
-    """The background of what training users met; membership: (I, C) bool, items' categories."""
+    """The background from training users' sequences.
+
+    Args:
+        training: their sequences.
+        membership: (I, C) bool, items' categories.
+    """
     count = len(membership)
     return Background(
         main_categories(membership, training.items),
@@ -99,13 +105,13 @@ def background_of(training: Sequences, membership: NDArray[np.bool_]) -> Backgro
 
 
 def main_categories(membership: NDArray[np.bool_], items: Ints) -> Ints:
-    """(I,) of each item the category that was met least often in `items`, (N,)."""
+    """(I,) int64, of each item's categories the one that is rarest in `items`, (N,) int64."""
     met = membership[items].sum(axis=0)
     return np.where(membership, met, met.max() + 1).argmin(axis=1).astype(np.int64)
 
 
 def item_effects(items: Ints, clicks: Floats, count: int, prior: float = 10.0) -> Floats:
-    """(count,) how much oftener than the average item each is clicked, drawn to 0 as by `prior` interactions."""
+    """(count,) float64, each item's click rate above the average, shrunk to 0 as by `prior` more interactions."""
     seen = np.bincount(items, minlength=count)
     above = np.bincount(items, weights=clicks - clicks.mean(), minlength=count)
     return np.asarray(above / (seen + prior), np.float64)
@@ -115,10 +121,10 @@ class Statistics:
     """Statistics of sequences, for any weights of the users.
 
     Args:
-        sequences: what was met.
+        sequences: of U users.
         background: of training users.
-        seed: of the shuffles that nulls come from.
-        fitting: only those of reactions, and more of them: what dynamics are fitted to.
+        seed: of the shuffles for the values expected by chance.
+        fitting: only statistics of reactions, and more of them: those that dynamics are fitted to.
     """
 
     def __init__(self, sequences: Sequences, background: Background, seed: int = 0, *, fitting: bool = False) -> None:
@@ -131,7 +137,7 @@ class Statistics:
         self._response()
 
     def of(self, weights: Floats | None = None) -> Mapping[str, Floats]:
-        """Each statistic by name, (R,), under weights (R, U) of the users; all alike, R = 1, where None."""
+        """Each statistic by name, (R,) float64, under weights (R, U) of the users; all weights 1, R = 1, where None."""
         weights = np.ones((1, self._users)) if weights is None else weights
         found = {} if self.fitting else self._popularity(weights)
         for name, (above, below) in self._ratios.items():
@@ -151,15 +157,16 @@ class Statistics:
         }
 
     def drawn(self, draws: int, seed: int) -> dict[str, Floats]:
-        """Each statistic by name, (R,), with users drawn again with replacement R times."""
+        """Each statistic by name, (R,) float64, for R = `draws` bootstrap samples of the users."""
         rng = np.random.default_rng(seed)
         chance = np.full(self._users, 1 / self._users)
         return dict(self.of(rng.multinomial(self._users, chance, size=draws).astype(np.float64)))
 
     def intervals(self, draws: int, seed: int) -> dict[str, tuple[float, float, float]]:
-        """Value and 95 % interval of each statistic, from drawing users with replacement.
+        """Value, low and high end of the 95 % interval of each statistic, from a bootstrap over users.
 
-        The interval is moved by the bootstrap's own bias: fewer different users make popularity look more uneven.
+        The interval is corrected for the bootstrap's bias: a sample has fewer different users, which makes popularity
+        look more uneven.
         """
         values, drawn = self.of(), self.drawn(draws, seed)
         found = {}
@@ -177,67 +184,69 @@ class Statistics:
         return np.asarray(np.bincount(self.sequences.users[rows], weights=values, minlength=self._users), np.float64)
 
     def _exposure(self) -> None:
-        told, ones = self.sequences, np.ones(self._users)
+        events, ones = self.sequences, np.ones(self._users)
         self._counts = csr_matrix(
-            (np.ones(len(told)), (told.users, told.items)), shape=(self._users, self.background.items)
+            (np.ones(len(events)), (events.users, events.items)), shape=(self._users, self.background.items)
         )
-        main = self.background.main[told.items]
+        main = self.background.main[events.items]
         categories = int(self.background.main.max()) + 1
-        table = _table(told.users, main, self._users, categories)
+        table = _table(events.users, main, self._users, categories)
         shuffled = self._draw.permutation(main)
         self._add("effective categories per user", _effective(table), ones)
-        null = _effective(_table(told.users, shuffled, self._users, categories))
+        null = _effective(_table(events.users, shuffled, self._users, categories))
         self._add("effective categories, drawn by popularity", null, ones)
-        pairs = (told.lengths * (told.lengths - 1)).astype(np.float64)
+        pairs = (events.lengths * (events.lengths - 1)).astype(np.float64)
         chance = (table * (table - 1)).sum(axis=1) / np.maximum(pairs, 1)
         for lag in LAGS:
-            rows = np.flatnonzero(told.places >= lag)
+            rows = np.flatnonzero(events.places >= lag)
             same = (main[rows] == main[rows - lag]).astype(np.float64)
-            expected = self._sum(rows, chance[told.users[rows]])
+            expected = self._sum(rows, chance[events.users[rows]])
             self._add(f"same category at lag {lag} over shuffled", self._sum(rows, same), expected)
-        known = self.background.popularity[told.items]
+        known = self.background.popularity[events.items]
         known = (known - known.mean()) / max(known.std(), 1e-12)
         for lag in (1, 5):
-            rows = np.flatnonzero(told.places >= lag)
+            rows = np.flatnonzero(events.places >= lag)
             alike, number = known[rows] * known[rows - lag], np.ones(len(rows))
             self._add(f"popularity autocorrelation at lag {lag}", self._sum(rows, alike), self._sum(rows, number))
-        within = np.lexsort((self._draw.random(len(told)), told.users))
+        within = np.lexsort((self._draw.random(len(events)), events.users))
         for name, labels in (("", main), (", shuffled", main[within])):
             for lag in WINDOW_LAGS[: 1 if name else None]:
-                above, below = _windows(labels, told.starts, told.lengths, categories, lag)
+                above, below = _windows(labels, events.starts, events.lengths, categories, lag)
                 self._add(f"drift at lag {lag}{name}", above, below)
 
     def _response(self) -> None:
-        told, background = self.sequences, self.background
-        every = np.arange(len(told))
-        lengths = told.lengths.astype(np.float64)
-        self._means = self._sum(every, told.clicks) / lengths
-        self._add("base rate", self._sum(every, told.clicks), lengths)
-        main = background.main[told.items]
-        left = told.clicks - background.item_effects[told.items]
-        left -= (self._sum(every, left) / lengths)[told.users]
+        events, background = self.sequences, self.background
+        every = np.arange(len(events))
+        lengths = events.lengths.astype(np.float64)
+        self._means = self._sum(every, events.clicks) / lengths
+        self._add("base rate", self._sum(every, events.clicks), lengths)
+        main = background.main[events.items]
+        residual = events.clicks - background.item_effects[events.items]
+        residual -= (self._sum(every, residual) / lengths)[events.users]
         for lag in FITTED_LAGS if self.fitting else (1, 5):
-            rows = np.flatnonzero(told.places >= lag)
-            square = self._sum(every, left**2) * self._sum(rows, np.ones(len(rows))) / lengths
-            self._add(f"residual autocorrelation at lag {lag}", self._sum(rows, left[rows] * left[rows - lag]), square)
-        group = told.users * (int(background.main.max()) + 1) + main
-        rows = np.flatnonzero(told.places > 0)
+            rows = np.flatnonzero(events.places >= lag)
+            square = self._sum(every, residual**2) * self._sum(rows, np.ones(len(rows))) / lengths
+            self._add(
+                f"residual autocorrelation at lag {lag}", self._sum(rows, residual[rows] * residual[rows - lag]), square
+            )
+        group = events.users * (int(background.main.max()) + 1) + main
+        rows = np.flatnonzero(events.places > 0)
         for among in FITTED_RECENT if self.fitting else (RECENT,):
-            share = recent_share(main, told.places, among)
+            share = recent_share(main, events.places, among)
             of = f", last {among}" if self.fitting else ""
-            self._slope(f"slope on the recent share of the category{of}", left, share, group, rows)
-        if np.isfinite(told.times).any():
-            rows = np.flatnonzero(np.isfinite(told.times))
-            views = recent_views(told.times, told.places) / MOST_VIEWS
-            self._slope("slope on views in the last half hour", left, views, told.users, rows)
+            self._slope(f"slope on the recent share of the category{of}", residual, share, group, rows)
+        if np.isfinite(events.times).any():
+            rows = np.flatnonzero(np.isfinite(events.times))
+            views = recent_views(events.times, events.places) / MOST_VIEWS
+            self._slope("slope on views in the last half hour", residual, views, events.users, rows)
             if self.fitting:
                 few = np.minimum(views * MOST_VIEWS, 10)
-                self._slope("slope on views in the last half hour, up to 10", left, few, told.users, rows)
+                self._slope("slope on views in the last half hour, up to 10", residual, few, events.users, rows)
             else:
                 self._days()
         sums, squares, sizes = (
             np.bincount(group, weights=part, minlength=self._users * (int(background.main.max()) + 1))
-            for part in (left, left**2, np.ones(len(told)))
+            for part in (residual, residual**2, np.ones(len(events)))
         )
         together, pairs = (
             np.asarray(part.reshape(self._users, -1).sum(axis=1), np.float64)
@@ -245,16 +254,16 @@ class Statistics:
         )
         self._add("user-by-category lift", together, pairs)
 
-    def _slope(self, name: str, left: Floats, feature: Floats, group: Ints, rows: Ints) -> None:
-        """Least squares of what is left of feedback on a feature, both within groups."""
-        y, x = (_centred(part[rows], group[rows]) for part in (left, feature))
+    def _slope(self, name: str, residual: Floats, feature: Floats, group: Ints, rows: Ints) -> None:
+        """Least squares of the residual on a feature, both centred within groups."""
+        y, x = (_centred(part[rows], group[rows]) for part in (residual, feature))
         self._add(name, self._sum(rows, x * y), self._sum(rows, x * x))
 
     def _days(self) -> None:
         """How often a day on which a user met something is followed by another, the log's last day left out."""
-        told = self.sequences
-        known = np.isfinite(told.times)
-        days = np.unique(np.stack([told.users[known], np.floor(told.times[known] / DAY)]), axis=1)
+        events = self.sequences
+        known = np.isfinite(events.times)
+        days = np.unique(np.stack([events.users[known], np.floor(events.times[known] / DAY)]), axis=1)
         users, day = days[0].astype(np.int64), days[1]
         again = np.zeros(len(users), bool)
         again[:-1] = (users[1:] == users[:-1]) & (day[1:] == day[:-1] + 1)
@@ -267,7 +276,7 @@ class Statistics:
 
 
 EXPOSURE = ("item", "share of the top", "effective", "same category", "popularity", "drift", "return")
-"""What names of statistics of the exposure side begin with; all others are of the response side."""
+"""How names of statistics of the exposure side begin; all others are of the response side."""
 
 
 def side(name: str) -> str:
@@ -276,7 +285,13 @@ def side(name: str) -> str:
 
 
 def recent_share(main: Ints, places: Ints, among: int = RECENT) -> Floats:
-    """(N,) share of an interaction's category among its user's last `among` ones before it; 0 where there is none."""
+    """(N,) float64, share of the interaction's main category among the user's last `among` before it; 0 for the first.
+
+    Args:
+        main: (N,) int64, main category of each interaction.
+        places: (N,) int64, see `Sequences.places`.
+        among: how many interactions to look back on.
+    """
     return _recent_share(main, places, among)
 
 
@@ -293,7 +308,12 @@ def _recent_share(main, places, among):  # type: ignore[no-untyped-def]
 
 
 def recent_views(times: Floats, places: Ints) -> Floats:
-    """(N,) how many interactions the user had in the half hour before each, at most `MOST_VIEWS`."""
+    """(N,) float64, the user's interactions in the half hour before each, at most `MOST_VIEWS`.
+
+    Args:
+        times: (N,) float64, seconds.
+        places: (N,) int64, see `Sequences.places`.
+    """
     return _recent_views(times, places, HALF_HOUR, MOST_VIEWS)
 
 
@@ -310,7 +330,7 @@ def _recent_views(times, places, within, most):  # type: ignore[no-untyped-def]
 
 @njit(cache=True)
 def _windows(labels, starts, lengths, categories, lag):  # type: ignore[no-untyped-def]
-    """Of each user the sum of Jensen-Shannon divergences in bits between windows so many apart, and their number."""
+    """(U,) each user's sum of Jensen-Shannon divergences, in bits, between windows `lag` apart; (U,) their number."""
     above, below = np.zeros(len(starts)), np.zeros(len(starts))
     for user in range(len(starts)):
         count = lengths[user] // WINDOW
@@ -338,7 +358,7 @@ def _table(users: Ints, labels: Ints, count: int, categories: int) -> Floats:
 
 
 def _effective(table: Floats) -> Floats:
-    """(U,) exponential of the entropy of each row: as many categories, met equally often, are as varied."""
+    """(U,) exponential of each row's entropy: so many categories, equally often, would be as varied (perplexity)."""
     share = table / table.sum(axis=1, keepdims=True)
     return np.asarray(np.exp(-(share * np.log(np.where(share > 0, share, 1.0))).sum(axis=1)), np.float64)
 

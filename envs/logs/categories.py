@@ -1,4 +1,4 @@
-"""What lies in a cell of categories: one name, several with something between them, or a list as programs write it."""
+"""Cells of categories: one name, several names with a separator, or a list as programs write it."""
 
 import ast
 import csv
@@ -24,12 +24,12 @@ WRAPPED = re.compile(r"(?:np\.|numpy\.)?(?:array|list|tuple|set|frozenset)\((.*?
 """A list with its type around it, as Python prints arrays and some sets."""
 QUOTED_NAMES = re.compile(rf"(?:{QUOTED.pattern})(?:\s*,\s*(?:{QUOTED.pattern}))*")
 NOT_A_NUMBER = re.compile(r"(?<![\w'\"])nan(?![\w'\"])")
-LONGEST_LIST = 100_000
-"""Characters of a cell that is looked at as a list."""
+LIST_LIMIT = 100_000
+"""A longer cell, in characters, is not read as a list."""
 
 CERTAIN = ("|", ";", "\uff5c", "\uff1b")
 LIKELY = (",", "\uff0c", "、", "/", ">", " ")
-"""Marks between names, and marks that may be part of one, in the order in which they are tried; some are Chinese."""
+"""Separators, and characters that may be part of a name, in the order in which they are tried; some are Chinese."""
 
 A_LIST = "a list such as ['Action', 'Drama'], as other rows have it"
 
@@ -37,13 +37,13 @@ A_LIST = "a list such as ['Action', 'Drama'], as other rows have it"
 def split_categories(
     table: Table, column: str, separator: str | None = None, usual: str | None = None
 ) -> tuple[pl.Series, str]:
-    """The list of categories of every row of a table, and how cells were read, to print.
+    """The lists of categories of a table's rows, and a note on how cells were read.
 
     Args:
         table: read whole.
         column: of text, without entities; see `unescaped`.
-        separator: what lies between several categories, "" for nothing; None where the cells have to tell it.
-        usual: what lies between them where cells are no lists; None where the cells have to tell that too.
+        separator: between several categories, "" where each cell is one; None to infer it from the cells.
+        usual: the separator where cells are no lists; None to infer that too.
 
     Raises:
         DataError: some cells are lists and another is none.
@@ -89,7 +89,7 @@ def _mapped(cells: pl.Series, lists: Mapping[str, Sequence[str]]) -> pl.Series:
 def _all_lists(table: Table, column: str, cells: pl.Series, distinct: list[str]) -> dict[str, list[str]] | None:
     """The lists that cells hold, by cell; None where they hold none.
 
-    A quoted or a numbered list is one for certain. Names in brackets alone are one where every cell has brackets.
+    Quoted names or numbers in brackets certainly are a list. Unquoted names are one where every cell has brackets.
     """
     certain = {cell: names for cell in distinct if (names := _literal(cell)) is not None}
     loose = {cell: names for cell in distinct if cell not in certain and (names := _bare(cell)) is not None}
@@ -101,12 +101,12 @@ def _all_lists(table: Table, column: str, cells: pl.Series, distinct: list[str])
 
 
 def _bracketed(cell: str) -> bool:
-    return len(cell) <= LONGEST_LIST and len(cell) > 1 and BRACKETS.get(cell[0]) == cell[-1]
+    return len(cell) <= LIST_LIMIT and len(cell) > 1 and BRACKETS.get(cell[0]) == cell[-1]
 
 
 def _unwrapped(cell: str) -> str:
-    """A list without its type around it, and names in quotation marks alone as a list of them."""
-    if len(cell) > LONGEST_LIST:
+    """A list without its type around it; quoted names without brackets become a list."""
+    if len(cell) > LIST_LIMIT:
         return cell
     if QUOTED_NAMES.fullmatch(cell):
         return f"[{cell}]"
@@ -169,7 +169,7 @@ def _bare(cell: str) -> list[str] | None:
 
 
 def _separator(distinct: list[str]) -> tuple[str, str]:
-    """What lies between several categories, and how it is said.
+    """The separator of categories, and a note on it.
 
     A bar or a semicolon is a separator. A comma may be part of a name, and splitting at it then makes more names than
     there are cells: it separates where it makes no more. Another mark separates where most of what it makes stands in

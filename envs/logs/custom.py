@@ -1,4 +1,4 @@
-"""Logs of your own: which column is what, where nobody said it, and the catalogue from a file of items."""
+"""Logs of your own: which column is what, where it is not given, and the catalog from a file of items."""
 
 import re
 from collections.abc import Sequence
@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
-from lerl.envs.catalog import Axis, Catalog
+from lerl.envs.catalog import Axis, Catalog, number_of
 from lerl.envs.logs.categories import split_categories, unescaped
-from lerl.envs.logs.dataset import CLICK_FROM, OTHER, DataSet, catalog_of, or_id, or_other
-from lerl.envs.logs.interactions import MISSING, Columns, Read, flag_of, float_of, ids_of, number_of, read_interactions
+from lerl.envs.logs.dataset import CLICK_STARS, OTHER, DataSet, catalog_of, or_id, or_other
+from lerl.envs.logs.interactions import MISSING, Columns, Read, flag_of, float_of, ids_of, read_interactions
 from lerl.envs.logs.scan import ROW, Scan, scan
 from lerl.envs.logs.table import Table, refuse_twice, refused_type
 from lerl.envs.logs.times import UNITS
@@ -31,42 +30,45 @@ NAMES: dict[str, tuple[str, ...]] = {
     "title": ("title", "name", "itemtitle", "itemname", "movietitle", "originaltitle"),
     "categories": ("categories", "category", "genres", "genre", "tags", "tag", "topics", "topic", "class"),
 }
-"""Names that columns go by, in lower case without blanks and underscores, the most telling first."""
+"""Usual names of columns, in lower case without blanks and underscores, the most specific first."""
 
 EVENTS = ("event", "eventtype", "action", "behavior", "behaviour", "behaviortype", "interaction", "type")
-"""Names of columns that say in words what somebody did."""
+"""Names of columns that say in words what a user did."""
 
 TYPED = re.compile(r":(?:token|float|token_seq|float_seq)$")
-"""How RecBole's atomic files end the names of their columns; one of several tokens has blanks between them."""
+"""Endings of column names in RecBole's atomic files; the tokens of a `token_seq` are separated by blanks."""
 
 FLAG_NAMES = re.compile(r"(?i)^(?:is|has|in|can|was)[_ ]")
-"""Columns of 0 and 1 whose names begin so tell what is true of an item, not what kind it is."""
+"""Columns of 0 and 1 whose names begin so say what is true of an item, not what category it has."""
 
 STARS = 5.0
 FEWEST_FLAGS = 2
 MOST_EVENTS = 12
 MOST_CATEGORIES = 500
-"""More would be no axis to plan along: they are titles, or free text."""
+"""A column with more different values holds titles or free text, not categories to plan along."""
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What a user says about the files; None is guessed from the column's name, and "" is nothing.
+    """What is known about the files; None is guessed from the columns' names, and "" is no such column.
 
     Attributes:
         user: the column of users.
         item: the column of items.
         click: the column that says whether it was a click.
         rating: the column of ratings.
-        click_from: a rating of so much or more is a click.
+        click_from: a rating of this or more is a click.
         time: the column of times.
-        time_unit: of times that are numbers, one of `lerl.envs.logs.times.UNITS`; None where the numbers tell it.
+        time_unit: of times that are numbers, one of `lerl.envs.logs.times.UNITS`; None to infer it from the numbers.
         item_id: the items file's column of ids.
         title: the items file's column of titles.
         categories: the items file's column of categories.
         separator: between several categories in one cell.
         delimiter: between the cells of CSV files.
-        min_interactions: users who met fewer items are left out.
+        min_interactions: users who met fewer items are left out; from 1 to 2**31.
+
+    Raises:
+        ValueError: a value is not allowed, or two exclude each other.
     """
 
     user: str | None = None
@@ -97,9 +99,14 @@ class Choices:
 
 
 def read_own_logs(interactions: Path, items: Path | None = None, choices: Choices | None = None) -> DataSet:
-    """A log and a catalogue from a CSV or Parquet file each.
+    """A log and a catalog from a CSV or Parquet file each.
 
-    Without a file of items every item of the log is in the catalogue, its id is its title, and its category "other".
+    Without a file of items every item of the log is in the catalog, its id is its title, and its category "other".
+
+    Args:
+        interactions: who met what.
+        items: titles and categories; None if there is no such file.
+        choices: which column is what; guessed from the columns' names where None.
 
     Raises:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
@@ -110,21 +117,21 @@ def read_own_logs(interactions: Path, items: Path | None = None, choices: Choice
     if items is None:
         read = read_interactions(events, columns)
         log, left_out = _enough(read.log, choices.min_interactions)
-        catalog, numbers = _bare_catalog(log, read)
+        catalog = _bare_catalog(log, read)
         dropped, seen = 0, [f"no items file: titles are ids, and the only category is {OTHER!r}"]
     else:
         listed, seen = _items(scan(items, choices.delimiter), choices)
         read = read_interactions(events, columns, listed["item"].to_numpy())
         log, left_out = _enough(read.log, choices.min_interactions)
         met = listed.filter(pl.col("item").is_in(log["item"].unique().implode())).sort("item")
-        catalog, numbers, dropped = catalog_of(met), met["item"].to_numpy(), len(listed) - len(met)
+        catalog, dropped = catalog_of(met), len(listed) - len(met)
     notes = [_columns_note(events, columns, read), *read.notes, *seen]
     if read.merged:
         last = ", then the latest" if columns.time else ", then the highest rating" if columns.rating else ""
         notes.append(f"{read.merged:,} rows repeat a user and an item: kept was one each, a click first{last}")
     if left_out:
         notes.append(f"{left_out:,} users left out, with fewer than {choices.min_interactions} items")
-    return DataSet(Path(interactions).stem, catalog, log, dropped, read.merged, numbers, tuple(notes))
+    return DataSet(Path(interactions).stem, catalog, log, dropped, read.merged, tuple(notes))
 
 
 def _columns(events: Scan, choices: Choices) -> Columns:
@@ -139,7 +146,7 @@ def _columns(events: Scan, choices: Choices) -> Columns:
 
 
 def _columns_note(events: Scan, columns: Columns, read: Read) -> str:
-    """A line that says which column was taken for what."""
+    """A line that says what each column was read as."""
     click = f"a click is a {columns.rating} of {columns.click_from:g} or more" if columns.click_from is not None else ""
     times = f"times are {columns.time}: {read.time}" if columns.time else "there are no times"
     taken = [f"users are {columns.user}", f"items are {columns.item}", click or f"a click is {columns.click}", times]
@@ -151,7 +158,7 @@ def _name(column: str | None) -> str:
 
 
 def _chosen(of: Scan, role: str, given: str | None, needed: str = "", also: Sequence[str] = ()) -> str | None:
-    """The column that plays a role: the one given, else the first that goes by one of the role's names or `also`."""
+    """The column of a role: the one given, else the first whose name is one of the role's names or `also`."""
     untyped = {TYPED.sub("", column): column for column in reversed(of.columns)}
     if given:
         column = given if given in of.columns else untyped.get(given, given)
@@ -181,10 +188,10 @@ def _hint(of: Scan) -> str:
 
 
 def _click_from(events: Scan, rating: str | None, given: float | None) -> float:
-    """The rating that a click begins at: 4 where all ratings lie within 0 to 5, and nowhere else without being told."""
+    """The lowest rating that is a click: the one given, else 4 where all ratings lie within 0 to 5."""
     if rating is None:
         raise DataError(
-            f"{events.path}: nothing tells clicks from what is none, given {events.columns}{_kinds(events)}; name a "
+            f"{events.path}: no column says what is a click, given {events.columns}{_kinds(events)}; name a "
             f"column of 0 and 1 with --click, or one of ratings with --rating and --click-from; where all rows are "
             f"clicks, what was shown and not clicked is missing: add it as rows with 0"
         )
@@ -193,8 +200,8 @@ def _click_from(events: Scan, rating: str | None, given: float | None) -> float:
     number = float_of(events, rating)
     number = number.filter(number.is_finite())  # what is none is refused later, with its row
     low, high = events.collect(events.frame.select(low=number.min(), high=number.max())).row(0)
-    if low is None or (0 <= low <= high <= STARS and high >= CLICK_FROM):
-        return CLICK_FROM
+    if low is None or (0 <= low <= high <= STARS and high >= CLICK_STARS):
+        return CLICK_STARS
     raise DataError(
         f"{events.path}, column {rating}: ratings go from {low:g} to {high:g}, and which of them are clicks is not "
         f"plain; say it with --click-from"
@@ -223,14 +230,14 @@ def _enough(log: pl.DataFrame, least: int) -> tuple[pl.DataFrame, int]:
     return kept, log["user"].n_unique() - kept["user"].n_unique()
 
 
-def _bare_catalog(log: pl.DataFrame, read: Read) -> tuple[Catalog, NDArray[np.int64]]:
-    numbers = log["item"].unique().sort().to_numpy()
-    ids = tuple(read.item_ids.get(number, str(number)) for number in numbers.tolist())
-    return Catalog(ids, tuple(f"item {name}" for name in ids), Axis((OTHER,), np.ones((len(ids), 1), bool))), numbers
+def _bare_catalog(log: pl.DataFrame, read: Read) -> Catalog:
+    """A catalog of the log's items, whose titles are their ids."""
+    ids = tuple(read.item_ids.get(number, str(number)) for number in log["item"].unique().sort().to_list())
+    return Catalog(ids, tuple(f"item {name}" for name in ids), Axis((OTHER,), np.ones((len(ids), 1), bool)))
 
 
 def _items(listed: Scan, choices: Choices) -> tuple[pl.DataFrame, list[str]]:
-    """Columns item (the number), id, title and categories, and notes that say what was taken for what."""
+    """Columns item (the number), id, title and categories, and notes on how columns were read."""
     id_column = _name(_chosen(listed, "item", choices.item_id, needed="--item-id", also=["id"]))
     title = _chosen(listed, "title", choices.title)
     category = _chosen(listed, "categories", choices.categories)
@@ -274,7 +281,7 @@ def _listed(table: Table, separator: str | None, usual: str | None) -> tuple[pl.
 
 
 def _typed_separator(category: str | None) -> str | None:
-    """What RecBole writes between several tokens of a column, where a column is of its types."""
+    """What separates several tokens in a column of one of RecBole's types; None for other columns."""
     kind = TYPED.search(category or "")
     if kind is None:
         return None
@@ -305,22 +312,22 @@ def _cells(listed: Scan, column: str | None, flags: dict[str, str]) -> pl.Expr:
 
 
 def _flags(listed: Scan, *used: str | None) -> tuple[dict[str, str], int]:
-    """Columns of 0 and 1, by which some data sets tell genres, with the genres' names, and how many cells are empty."""
+    """Columns of 0 and 1, one for each genre in some data sets, with the genres' names; how many cells are empty."""
     usable = [c for c, dtype in listed.schema.items() if dtype in (pl.String, pl.Boolean) or dtype.is_numeric()]
-    asked = [c for c in usable if c and c not in used and not FLAG_NAMES.match(c)]
-    if not asked:
+    candidates = [c for c in usable if c and c not in used and not FLAG_NAMES.match(c)]
+    if not candidates:
         return {}, 0
-    told = {c: flag_of(listed, c).is_not_null() for c in asked}
-    empty = {c: pl.col(c).cast(pl.String).str.strip_chars().str.to_lowercase().is_in(MISSING) for c in asked}
-    empty = {c: empty[c].fill_null(True) & ~told[c] for c in asked}
-    counts = [pl.struct(a=told[c].sum(), b=empty[c].sum(), rows=pl.len()).alias(c) for c in asked]
+    flagged = {c: flag_of(listed, c).is_not_null() for c in candidates}
+    empty = {c: pl.col(c).cast(pl.String).str.strip_chars().str.to_lowercase().is_in(MISSING) for c in candidates}
+    empty = {c: empty[c].fill_null(True) & ~flagged[c] for c in candidates}
+    counts = [pl.struct(flags=flagged[c].sum(), empty=empty[c].sum(), rows=pl.len()).alias(c) for c in candidates]
     found = listed.collect(listed.frame.select(counts)).row(0, named=True)
-    flags = [c for c in asked if found[c]["a"] and found[c]["a"] + found[c]["b"] == found[c]["rows"]]
+    flags = [c for c, n in found.items() if n["flags"] and n["flags"] + n["empty"] == n["rows"]]
     if len(flags) < FEWEST_FLAGS:
         return {}, 0
     head = flags[0].partition("_")[0] + "_"  # as pandas' get_dummies names them: genre_Action, genre_Comedy
     cut = len(head) if all(flag.startswith(head) and flag != head for flag in flags) else 0
-    return {flag: TYPED.sub("", flag[cut:]) for flag in flags}, sum(found[flag]["b"] for flag in flags)
+    return {flag: TYPED.sub("", flag[cut:]) for flag in flags}, sum(found[flag]["empty"] for flag in flags)
 
 
 def _short(names: list[str]) -> str:

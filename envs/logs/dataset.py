@@ -1,4 +1,4 @@
-"""What a data set is once it is read, and how a folder tells which layout it has."""
+"""A data set that was read, and which layout a folder has."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis, Catalog
 from lerl.envs.schema import DataError
 
-CLICK_FROM = 4.0
-"""Of ratings up to five stars, so many or more are a click."""
+CLICK_STARS = 4.0
+"""Of ratings up to five stars, this or more counts as a click."""
 
 OTHER = "other"
 """The category of items that have none."""
@@ -20,20 +19,19 @@ OTHER = "other"
 
 @dataclass(frozen=True)
 class DataSet:
-    """What was read.
+    """A log, its catalog, and what was left out.
 
     Attributes:
         name: of the data set.
-        catalog: the items that somebody met, in order of their numbers in the log.
+        catalog: the items that a user met, in order of their numbers in the log, see `Catalog.numbers`.
         log: see `lerl.envs.schema.SCHEMA`, in order of user and item.
-        dropped_items: how many items nobody met.
+        dropped_items: how many items no user met.
         merged: how many interactions were left out because the same user met the same item in another row.
-        numbers: (I,) int64, the catalogue's items as the log numbers them; their ids as numbers where None.
-        notes: what was taken for what, and what was left out, one line each.
-        known: another log, of other users and items too, from which knowledge is fitted, while `log`, in which nearly
-            everybody met everything, is the truth; None where the halves of `log` make truth and knowledge.
+        notes: how columns were read, and what was left out, one line each.
+        known: another log, of more users and items, that knowledge is fitted to, while the truth is fitted to `log`, in
+            which nearly every user met every item; None where the halves of `log` make truth and knowledge.
         weights: of several kinds of feedback, the click's first; `log` then has a Boolean column `feedback.NAME` for
-            each other one. Empty where there are only clicks.
+            each of the others. Empty where there are only clicks.
     """
 
     name: str
@@ -41,7 +39,6 @@ class DataSet:
     log: pl.DataFrame
     dropped_items: int
     merged: int = 0
-    numbers: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
     known: pl.DataFrame | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -49,7 +46,7 @@ class DataSet:
 
 @dataclass(frozen=True)
 class Layout:
-    """Two files by whose names a data set's publisher is known: its items, and who rated them."""
+    """A layout is known by the names of two files: of the items, and of the ratings."""
 
     name: str
     items: str
@@ -61,12 +58,17 @@ class Layout:
         return self.items, self.ratings
 
     def there(self, folder: Path) -> list[str]:
-        """Which of the two a folder holds."""
+        """Names of those of the two files that a folder holds."""
         return [file for file in self.files if (folder / file).is_file()]
 
 
 def layout_of(folder: Path, layouts: Sequence[Layout], publisher: str) -> Layout:
-    """The layout of a folder: the first of which both files are there.
+    """The first layout of which a folder holds both files.
+
+    Args:
+        folder: that holds the files.
+        layouts: that are known.
+        publisher: of the data, for the error.
 
     Raises:
         DataError: there is none; the message says what is missing, or what a folder must hold.
@@ -86,7 +88,7 @@ def layout_of(folder: Path, layouts: Sequence[Layout], publisher: str) -> Layout
 
 
 def _elsewhere(folder: Path, layouts: Sequence[Layout]) -> str:
-    """A hint for who unpacked an archive and gave the folder around it."""
+    """A hint where the archive was unpacked into a folder inside the one given."""
     for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
         if any(len(layout.there(inner)) == 2 for layout in layouts):
             return f"did you mean {inner}? "
@@ -94,7 +96,7 @@ def _elsewhere(folder: Path, layouts: Sequence[Layout]) -> str:
 
 
 def catalog_of(items: pl.DataFrame) -> Catalog:
-    """A catalogue from the columns id (text), title and categories (a list each); names in order, "other" last."""
+    """A catalog from columns id, title (both text) and categories (lists of text); their names sorted, "other" last."""
     used = set(items["categories"].explode())
     names = (*sorted(used - {OTHER}), *sorted(used & {OTHER}))
     membership = np.stack([items["categories"].list.contains(name).to_numpy() for name in names], axis=1)  # (I, C)
@@ -102,13 +104,13 @@ def catalog_of(items: pl.DataFrame) -> Catalog:
 
 
 def or_other(items: pl.DataFrame) -> pl.DataFrame:
-    """Items whose list of categories is empty or null get the category "other"; each category once."""
+    """The items, those with no category in the category "other"; each item has a category once."""
     lonely = pl.col("categories").list.len().fill_null(0) == 0
     filled = pl.when(lonely).then(pl.lit([OTHER])).otherwise("categories")
     return items.with_columns(categories=filled.list.unique(maintain_order=True))
 
 
 def or_id(items: pl.DataFrame) -> pl.DataFrame:
-    """Items without a title are called by their id."""
+    """The items, those without a title called "item ID"."""
     title = pl.col("title").fill_null("").str.strip_chars()
     return items.with_columns(title=pl.when(title == "").then(pl.format("item {}", "id")).otherwise(title))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lerl.envs.logs.dataset import CLICK_FROM, DataSet, Layout, catalog_of, layout_of, or_id, or_other
+from lerl.envs.logs.dataset import CLICK_STARS, DataSet, Layout, catalog_of, layout_of, or_id, or_other
 from lerl.envs.logs.interactions import Columns, read_interactions
 from lerl.envs.logs.scan import scan
 from lerl.envs.logs.table import Table, cast, refuse_twice, strings, whole
@@ -13,7 +13,7 @@ CSV = Layout("CSV, as published", "books.csv", "ratings.csv")
 PARQUET = Layout("Parquet", "books.parquet", "ratings.parquet")
 TAG_FILES = ("tags.csv", "book_tags.csv")
 WEIGHTS_FILE = "book_genre_weights.parquet"
-RATINGS = Columns("user_id", "book_id", rating="rating", click_from=CLICK_FROM, bounds=(1, 5))
+RATINGS = Columns("user_id", "book_id", rating="rating", click_from=CLICK_STARS, bounds=(1, 5))
 
 GENRES = (
     "art", "biography", "business", "chick-lit", "childrens", "christian", "classics", "comics", "contemporary",
@@ -22,7 +22,7 @@ GENRES = (
     "romance", "science", "science-fiction", "self-help", "spirituality", "sports", "suspense", "thriller", "travel",
     "young-adult",
 )  # fmt: skip
-"""Tags that name a genre. Most of the 34,000 say when or how a book was read, or whose it is."""
+"""Tags that name a genre. Most of the 34,000 tags say when or how a book was read, or who owns it."""
 
 SPELLINGS = {
     "sci-fi": "science-fiction", "scifi": "science-fiction", "non-fiction": "nonfiction", "ya": "young-adult",
@@ -37,30 +37,30 @@ LEAST_SHARE = 0.2
 
 
 def read_goodbooks(folder: Path) -> DataSet:
-    """goodbooks-10k as published, or its tables as Parquet files; which of them is told by the files in the folder.
+    """goodbooks-10k as published, or its tables as Parquet files; the files in the folder say which.
 
     - books.csv and ratings.csv (user_id, book_id, rating), and beside them tags.csv and book_tags.csv, by whose counts
       a book gets its genres: see GENRES, SPELLINGS and LEAST_SHARE;
     - books.parquet (book_id, title) and ratings.parquet, and beside them book_genre_weights.parquet with a column per
       genre: a weight above 0 makes it a category of the book.
 
-    A book without a genre gets the category "other", and so do all books where the files that tell genres are missing.
-    A rating of 4 or more is a click. There are no times: nothing says what a user read first.
+    A book without a genre gets the category "other", and so do all books where the files of genres are missing.
+    A rating of 4 or more is a click. There are no times: the order in which a user read is not known.
 
     Raises:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
     """
     layout = layout_of(folder, [CSV, PARQUET], "goodbooks")
     books = _books(folder / layout.items, with_goodreads_id=layout == CSV)
-    genres, told = _tagged(folder, books) if layout == CSV else _weighted(folder)
+    genres, note = _tagged(folder, books) if layout == CSV else _weighted(folder)
     items = or_other(or_id(books.join(genres, on="item", how="left", maintain_order="left")))
     read = read_interactions(scan(folder / layout.ratings), RATINGS, items["item"].to_numpy())
     rated = items.filter(pl.col("item").is_in(read.log["item"].unique().implode())).sort("item")
-    return DataSet("goodbooks", catalog_of(rated), read.log, len(items) - len(rated), read.merged, notes=(told,))
+    return DataSet("goodbooks", catalog_of(rated), read.log, len(items) - len(rated), read.merged, notes=(note,))
 
 
 def _books(path: Path, with_goodreads_id: bool) -> pl.DataFrame:
-    """Columns item, id and title, and goodreads where asked."""
+    """Columns item, id and title, and with `with_goodreads_id` goodreads."""
     more = {"goodreads_book_id": "goodreads_book_id"} if with_goodreads_id else {}
     table = scan(path).table(book_id="book_id", title="title", **more)
     item = whole(table, "book_id")
@@ -73,7 +73,7 @@ def _tagged(folder: Path, books: pl.DataFrame) -> tuple[pl.DataFrame, str]:
     """Columns item and categories from how often readers gave each tag, and a note."""
     missing = [name for name in TAG_FILES if not (folder / name).is_file()]
     if missing:
-        return _untold(f"{missing[0]} is not there")
+        return _no_genres(f"{missing[0]} is not there")
     tags = scan(folder / TAG_FILES[0]).table(tag_id="tag_id", tag_name="tag_name")
     given = scan(folder / TAG_FILES[1]).table(goodreads="goodreads_book_id", tag_id="tag_id", count="count")
     named = pl.DataFrame({"tag": whole(tags, "tag_id"), "name": strings(tags, "tag_name").replace(SPELLINGS)})
@@ -90,16 +90,16 @@ def _weighted(folder: Path) -> tuple[pl.DataFrame, str]:
     """Columns item and categories from weights above 0, and a note."""
     path = folder / WEIGHTS_FILE
     if not path.is_file():
-        return _untold(f"{WEIGHTS_FILE} is not there")
+        return _no_genres(f"{WEIGHTS_FILE} is not there")
     weights = scan(path)
     weights.need("book_id")
     genres = [name for name in weights.columns if name != "book_id"]
     table = weights.table(book_id="book_id", **{name: name for name in genres})
     item = whole(table, "book_id")
     refuse_twice(table, pl.DataFrame({"book_id": item}), "book_id", "an id that no other row has")
-    wide = pl.DataFrame({"item": item, **{name: _weight(table, name) for name in genres}})
+    weighted = pl.DataFrame({"item": item, **{name: _weight(table, name) for name in genres}})
     return _lists(
-        wide.unpivot(index="item", variable_name="name").filter(pl.col("value") > 0)
+        weighted.unpivot(index="item", variable_name="name").filter(pl.col("value") > 0)
     ), "genres are weights above 0"
 
 
@@ -114,6 +114,6 @@ def _lists(pairs: pl.DataFrame) -> pl.DataFrame:
     return pairs.sort("item", "name").group_by("item", maintain_order=True).agg(categories="name")
 
 
-def _untold(why: str) -> tuple[pl.DataFrame, str]:
+def _no_genres(why: str) -> tuple[pl.DataFrame, str]:
     empty = pl.DataFrame(schema={"item": pl.Int64, "categories": pl.List(pl.String)})
     return empty, f"no genres: {why}; the only category is 'other'"

@@ -6,22 +6,20 @@ written without leading zeros, is that number, and any other id is the number th
 those numbers, and so depend neither on the order of the rows nor on which other ids there are.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lerl.envs.catalog import WHOLE, number_of
 from lerl.envs.logs.scan import ROW, Check, Scan
 from lerl.envs.logs.table import refused_type
 from lerl.envs.logs.times import DAYS, MEND, SECOND, TIME, UNITS, ZONED, Form, form_of
 from lerl.envs.schema import SCHEMA
 
-WHOLE = r"^(?:0|-?[1-9][0-9]{0,18})$"
 USER, ITEM, TEXT = "\x00user", "\x00item", "\x00text"
 """Columns beside those of the file: no header can hold this character."""
 
@@ -30,11 +28,11 @@ MISSING = ("", "null", "<null>", "(null)", "none", "nan", "nat", "na", "n/a", "#
 """What programs write where there is no value, in lower case; `\\N` is MySQL's, PostgreSQL's and IMDb's."""
 
 ROUNDED = r"^-?[0-9]+(?:\.[0-9]+[eE]\+?[0-9]+|[eE]\+[0-9]+)$"
-"""A number such as 1.23457E+12, as spreadsheets write long ids: the digits that told them apart are gone."""
+"""A number such as 1.23457E+12, as spreadsheets write long ids: the digits that distinguish them are lost."""
 
 FLOAT_WRITTEN = r"^-?[0-9]+(?:\.0)?$"
 EXACT = 2**53
-"""Whole numbers up to here are told apart when they are written as floats."""
+"""Whole numbers up to here stay different when they are written as floats."""
 
 LONGEST_MISSING = max(map(len, MISSING))
 NO_TIMES = ", or take no times with --time ''"
@@ -49,11 +47,11 @@ class Columns:
     Attributes:
         user: who; whole numbers or text.
         item: what; whole numbers or text.
-        click: whether it was a click, 0 or 1, true or false; None where ratings tell.
+        click: whether it was a click, 0 or 1, true or false; None where ratings decide.
         rating: any number; None where there is none.
-        click_from: a rating of so much or more is a click; None where `click` tells.
+        click_from: a rating of so much or more is a click; None where `click` decides.
         time: when, as a number or a date; None where it is not known.
-        unit: of a time that is a number, one of `lerl.envs.logs.times.UNITS`; None where the numbers have to tell it.
+        unit: of a time that is a number, one of `lerl.envs.logs.times.UNITS`; None to infer it from the numbers.
         bounds: the lowest and the highest rating allowed; None for any number.
     """
 
@@ -86,8 +84,8 @@ class Read:
         log: see `lerl.envs.schema.SCHEMA`, with `position`, in order of user and item.
         merged: how many rows met an item that the same user met in another row.
         item_ids: texts of item ids that are no whole numbers, by their number.
-        time: how the file tells times, to print; empty where it has none.
-        notes: what else was taken for what, one line each.
+        time: the form of the file's times, to print; empty where it has none.
+        notes: how other columns were read, one line each.
     """
 
     log: pl.DataFrame
@@ -100,7 +98,7 @@ class Read:
 def read_interactions(scan: Scan, columns: Columns, known: NDArray[np.int64] | None = None) -> Read:
     """The checked log of a file.
 
-    Of rows with the same user and item one is kept: a click before what is none, and of those the latest. `position`
+    Of rows with the same user and item one is kept: a click rather than none, and of these the latest. `position`
     counts each user's rows in order of time, from 0, those of the same time in the file's order; it is null where there
     are no times.
 
@@ -132,13 +130,6 @@ def read_interactions(scan: Scan, columns: Columns, known: NDArray[np.int64] | N
     return Read(kept, len(log) - len(kept), item_ids, time, notes)
 
 
-def number_of(identifier: str) -> int:
-    """The number that stands for an id in a log: the id itself where it is a whole number, else a hash of its text."""
-    if re.fullmatch(WHOLE, identifier) and -(2**63) <= int(identifier) < 2**63:
-        return int(identifier)
-    return int.from_bytes(blake2b(identifier.encode(), digest_size=8).digest(), "little", signed=True)
-
-
 @dataclass(frozen=True)
 class Ids:
     """A column of ids.
@@ -163,12 +154,17 @@ class Ids:
         return Check(self.column, self.text.is_null() | self.text.str.contains(r"[\r\n]"), AN_ID, MEND)
 
     def facts(self, role: str) -> dict[str, pl.Expr]:
-        """What the whole column has to tell, by name."""
+        """Aggregates over the whole column that `settled` needs, by name."""
         whole, written = self.text.str.contains(FLOAT_WRITTEN).all(), self.text.str.ends_with(".0").any()
         return {f"{role} texts": self.number.is_null().any(), f"{role} floats": whole & written}
 
     def settled(self, scan: Scan, found: Mapping[str, Any], role: str) -> "Ids":
-        """These ids as the whole column tells them; where each is a whole number, or one with `.0`, it holds numbers.
+        """These ids given the whole column: they are numbers where all are whole numbers, with or without `.0`.
+
+        Args:
+            scan: the file.
+            found: the values of `facts`.
+            role: "user" or "item", as given to `facts`.
 
         Raises:
             DataError: such a number is so large that its last digits are lost.
@@ -183,7 +179,7 @@ class Ids:
 
 
 def ids_of(scan: Scan, column: str) -> Ids:
-    """How a column tells ids, one by one; see `Ids.settled` for what the whole column tells.
+    """The ids of a column, each cell by itself; `Ids.settled` then looks at the whole column.
 
     Raises:
         DataError: the column's type cannot be an id.
@@ -271,6 +267,11 @@ def float_of(scan: Scan, column: str) -> pl.Expr:
 
 
 def flag_of(scan: Scan, column: str) -> pl.Expr:
+    """A column of 0 and 1, or true and false, as Booleans, null where a cell is neither.
+
+    Raises:
+        DataError: the column's type cannot hold them.
+    """
     given = scan.schema[column]
     if given == pl.Boolean:
         return pl.col(column)

@@ -25,18 +25,18 @@ CLICK = "long_view"
 KINDS = (
     "long_view", "is_click", "is_like", "is_follow", "is_comment", "is_forward", "is_hate", "is_profile_enter",
 )  # fmt: skip
-"""The columns of a log that say with 0 or 1 what a user did."""
+"""Columns of a log: 0 or 1, whether a user did so."""
 
 NO_TAG = "unknown"
 TAGS = rf"(?i)^\s*({NO_TAG}|\d+\s*(,\s*\d+\s*)*)?\s*$"
 
 
 def read_kuairand(folder: Path, weights: Mapping[str, float] | None = None) -> DataSet:
-    """KuaiRand as published, or its tables as Parquet files; which of them is told by the files' names.
+    """KuaiRand as published, or its tables as Parquet files; the files' names say which.
 
     - KuaiRand-Pure, -1K and -27K: the folder of the archive or the folder `data` in it, with every
       `log_standard_*_SUFFIX*.csv` that is there (27K splits each in two parts) and `video_features_basic_SUFFIX.csv`,
-      where SUFFIX is pure, 1k or 27k. `log_random_*` is left out: chance picked what it shows;
+      where SUFFIX is pure, 1k or 27k. `log_random_*` is left out, as its items were picked at random;
     - log.parquet with the columns of those logs, videos.parquet with video_id and tag, and, if it is there,
       history.parquet (user_id, video_id, long_view, pos_from_end): each user's views before the log, the newest of
       which has pos_from_end 0, and no time.
@@ -45,12 +45,12 @@ def read_kuairand(folder: Path, weights: Mapping[str, float] | None = None) -> D
     kept. The categories are the tags; a tag is a number, so that they are called "tag 39", and a video without one is
     "other". Videos have no titles.
 
-    The layouts are those of the publisher's README. Of the official files this reader has seen none, only files made
-    after it, and a part of KuaiRand-Pure as Parquet.
+    The layouts are those of the publisher's README. The reader was tested on files made after it and on a part of
+    KuaiRand-Pure as Parquet, not on the official files.
 
     Args:
         folder: where the files are.
-        weights: of several kinds of feedback, names of KINDS; the first is what a click is, in the place of long_view.
+        weights: of several kinds of feedback, by names of KINDS; the first replaces long_view as the click.
 
     Raises:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
@@ -72,13 +72,12 @@ def read_kuairand(folder: Path, weights: Mapping[str, float] | None = None) -> D
     items, dropped, unlisted = views.items_of(log, _tags(videos))
     items = or_other(or_id(items.with_columns(title=pl.lit(""))))
     notes += [_meaning(weights), *views.merged_note(merged), *views.unlisted_note(unlisted, videos.name)]
-    numbers = items["item"].to_numpy()
     several = weights if others else {}
-    return DataSet("kuairand", catalog_of(items), log, dropped, merged, numbers, tuple(notes), weights=several)
+    return DataSet("kuairand", catalog_of(items), log, dropped, merged, tuple(notes), weights=several)
 
 
 def _meaning(weights: Mapping[str, float]) -> str:
-    """A line that says what a click is, and what feedback with env.feedback weighted."""
+    """A line that defines a click, and the feedback that env.feedback "weighted" gives."""
     click = f"a click is a {next(iter(weights))}"
     total = sum(weights.values())
     shares = " + ".join(f"{weight / total:.3g} {name}" for name, weight in weights.items())
@@ -97,12 +96,12 @@ def _files(folder: Path) -> tuple[list[Path], Path, list[str]]:
         raise DataError(f"{videos} is missing; KuaiRand needs it beside {logs[-1].name}: copy it there")
     notes = [f"logs: {', '.join(path.name for path in logs)}"]
     left_out = sorted(path.name for path in place.glob("log_random_*.csv"))
-    notes += [f"left out, chance picked what was shown: {', '.join(left_out)}"] if left_out else []
+    notes += [f"left out, as items were picked at random: {', '.join(left_out)}"] if left_out else []
     return logs, videos, notes
 
 
 def _logs(place: Path) -> list[Path]:
-    """The logs of one layout in a folder, in order of time where the files tell it."""
+    """The logs of one layout in a folder, in order of time where the files' names give it."""
     if (place / LOG).is_file():
         return [path for path in (place / HISTORY, place / LOG) if path.is_file()]
     found = (sorted(place.glob(f"log_standard_*_{suffix}*.csv")) for suffix in SUFFIXES)

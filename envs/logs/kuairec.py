@@ -1,4 +1,4 @@
-"""KuaiRec: a video app's views, and a small matrix in which nearly everybody met everything.
+"""KuaiRec: a video app's views, and a small matrix in which nearly every user met every item.
 
 Gao et al. 2022, KuaiRec: A Fully-observed Dataset and Insights for Evaluating Recommender Systems.
 """
@@ -46,8 +46,8 @@ def read_kuairec(folder: Path) -> DataSet:
     titles are ids and the categories are feat, called "tag 27". Rows of the captions that broke (line breaks and
     quotation marks in captions) are skipped and counted; such videos are "other".
 
-    The layout is that of the publisher's README; this reader has seen none of the official files, only files made after
-    it.
+    The layout is that of the publisher's README. The reader was tested on files made after it, not on the official
+    files.
 
     Raises:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
@@ -59,13 +59,13 @@ def read_kuairec(folder: Path) -> DataSet:
     items = or_other(or_id(items))
     notes = [_click_note(), *notes, *views.merged_note(merged), *views.unlisted_note(unlisted, TAGS_FILE)]
     notes += views.untimed_note(log)
-    return DataSet("kuairec", catalog_of(items), log, dropped, merged, items["item"].to_numpy(), tuple(notes))
+    return DataSet("kuairec", catalog_of(items), log, dropped, merged, tuple(notes))
 
 
 def read_kuairec_dense(folder: Path) -> DataSet:
-    """KuaiRec's small matrix as the truth, and what the big one tells of its users and videos as what is known.
+    """KuaiRec's small matrix as the truth, and the big matrix as what is known of its users and videos.
 
-    The catalogue and the users are those of small_matrix.csv, whose every cell is a view by `read_kuairec`'s rules. The
+    The catalog and the users are those of small_matrix.csv, whose every cell is a view by `read_kuairec`'s rules. The
     known log is big_matrix.csv without the pairs that the small matrix has.
 
     Raises:
@@ -90,8 +90,7 @@ def read_kuairec_dense(folder: Path) -> DataSet:
         *views.unlisted_note(unlisted, TAGS_FILE),
         *views.untimed_note(log),
     ]
-    numbers = items["item"].to_numpy()
-    return DataSet("kuairec dense", catalog_of(items), log, dropped, merged, numbers, tuple(notes), known)
+    return DataSet("kuairec dense", catalog_of(items), log, dropped, merged, tuple(notes), known)
 
 
 def _click_note() -> str:
@@ -130,14 +129,14 @@ def _videos(place: Path) -> tuple[pl.DataFrame, list[str]]:
 
 
 class _Captions(NamedTuple):
-    """Columns item, title and categories, and how many rows were no row."""
+    """Columns item, title and categories, and how many rows were broken."""
 
     frame: pl.DataFrame
     skipped: int
 
 
 def _captions(path: Path) -> _Captions:
-    """Titles and categories as Python's own CSV reader finds them, which goes on after a broken row."""
+    """Titles and categories, read by Python's CSV reader, which goes on after a broken row."""
     text = path.read_bytes().decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", " ")
     rows = csv.reader(io.StringIO(text.replace("\0", " "), newline="\n"))
     found: dict[int, tuple[str, list[str]]] = {}

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from lerl.envs.logs.categories import split_categories
-from lerl.envs.logs.dataset import CLICK_FROM, DataSet, Layout, catalog_of, layout_of, or_id, or_other
+from lerl.envs.logs.dataset import CLICK_STARS, DataSet, Layout, catalog_of, layout_of, or_id, or_other
 from lerl.envs.logs.scan import scan
 from lerl.envs.logs.table import Table, parquet, refuse_twice, separated, strings, whole, within
 from lerl.envs.logs.times import SECOND, TIME, form_of
@@ -78,7 +78,7 @@ READERS = {
 
 
 def read_movielens(folder: Path) -> DataSet:
-    """MovieLens as published, or its tables as Parquet files; which of them is told by the files in the folder.
+    """MovieLens as published, or its tables as Parquet files; the files in the folder say which.
 
     - MovieLens-1M and -10M: movies.dat and ratings.dat, fields separated by `::`;
     - MovieLens-100K: u.item, separated by `|`, and u.data, separated by tabs;
@@ -88,7 +88,7 @@ def read_movielens(folder: Path) -> DataSet:
 
     The text of the .dat and u. files is UTF-8 where it is valid UTF-8 and Latin-1, as published, where it is not.
     Ratings go from half a star to 5; of 4 stars or more they are a click. Of a user's ratings of one second the order
-    is the file's. An item without a genre gets the category "other"; items that nobody rated are dropped.
+    is the file's. An item without a genre gets the category "other"; items without a rating are dropped.
 
     Raises:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
@@ -124,14 +124,14 @@ def _log(table: Table, items: pl.DataFrame) -> pl.DataFrame:
     table.refuse(~item.is_in(items["item"].to_list()), "movie_id", known, "add the movie there or remove the row")
     pairs = pl.DataFrame({"user_id": user, "movie_id": item})
     refuse_twice(table, pairs, "movie_id", "one rating of a movie per user")
-    log = pl.DataFrame({"user": user, "item": item, "click": rating >= CLICK_FROM, "rating": rating, "time": time})
+    log = pl.DataFrame({"user": user, "item": item, "click": rating >= CLICK_STARS, "rating": rating, "time": time})
     place = pl.col("time").rank("ordinal").over("user") - 1  # at the same time the order of the file, a page's
     return log.with_columns(pl.col("time") // SECOND, position=place.cast(pl.Int32)).sort("user", "item")
 
 
 def _nanoseconds(table: Table, column: str) -> pl.Series:
     """A column of seconds since 1970, or of dates, as Int64 nanoseconds."""
-    form = form_of(table.path, table.frame.lazy(), column, "s", pl.LazyFrame.collect, said=False)
+    form = form_of(table.path, table.frame.lazy(), column, "s", pl.LazyFrame.collect, unit_given=False)
     time = form.read(table.frame.lazy()).select(pl.col(TIME).alias(column)).collect()[column]
     table.refuse(time.is_null(), column, form.allowed, "correct or remove the row")
     return time

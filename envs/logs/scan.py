@@ -1,4 +1,4 @@
-"""Files that may be too large to read whole: CSV with a header, or Parquet, read and checked in streams."""
+"""Files that may be larger than memory: CSV with a header, or Parquet, read and checked in streams."""
 
 import codecs
 import csv
@@ -26,7 +26,14 @@ FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 
 
 class Check(NamedTuple):
-    """A condition on rows that must not hold: what `Scan.refuse` says of the first row where it does."""
+    """Rows that `Scan.refuse` refuses.
+
+    Attributes:
+        column: that the error names.
+        bad: whether a row is refused; null counts as true.
+        allowed: what a cell must be.
+        mend: what to do.
+    """
 
     column: str
     bad: pl.Expr
@@ -36,7 +43,7 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class Scan:
-    """A file that is read when asked.
+    """An open file, read only when a query is run.
 
     Attributes:
         path: of the file.
@@ -57,8 +64,8 @@ class Scan:
 
     def need(self, *columns: str) -> None:
         """Refuse a file that lacks a column."""
-        alone = self.delimiter is not None and len(self.columns) == 1
-        mend = "if cells are separated by something else than a comma, give it with --delimiter" if alone else ""
+        single = self.delimiter is not None and len(self.columns) == 1
+        mend = "if cells are separated by something else than a comma, give it with --delimiter" if single else ""
         refuse_missing(self.path, columns, self.columns, mend)
 
     def collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
@@ -81,8 +88,7 @@ class Scan:
         bad = [check.bad.fill_null(True) for check in checks]
         counts = [each.sum().alias(f"count {n}") for n, each in enumerate(bad)]
         firsts = [pl.col(ROW).filter(each).min().alias(f"first {n}") for n, each in enumerate(bad)]
-        asked = self.frame.select(pl.len().alias("rows"), *counts, *firsts, **also)
-        found = self.collect(asked).row(0, named=True)
+        found = self.collect(self.frame.select(pl.len().alias("rows"), *counts, *firsts, **also)).row(0, named=True)
         if not found["rows"]:
             raise DataError(f"{self.path} is empty; it needs at least one row: fetch or write the file again")
         for n, check in enumerate(checks):
@@ -148,7 +154,7 @@ class Scan:
 
 
 def scan(path: Path, delimiter: str | None = None) -> Scan:
-    """Open a CSV file with a header, or a Parquet file; which of them is told by its first bytes.
+    """Open a CSV file with a header, or a Parquet file; its first bytes say which.
 
     Args:
         path: of the file.
@@ -247,7 +253,7 @@ def _check_text(path: Path) -> None:
     if decoder.getstate()[0]:
         raise _no_text(path, lines, "an unfinished character at the end")
     if lines == 1 and returns:
-        raise DataError(f"{path} ends its lines with \\r alone, allowed is \\n or \\r\\n; save it with such line ends")
+        raise DataError(f"{path} ends its lines with only \\r, allowed is \\n or \\r\\n; save it with such line ends")
     if quotes % 2:
         raise _stray_quote(path) or DataError(f"{path} has an odd number of quotation marks; close the open one")
 

@@ -1,4 +1,4 @@
-"""Tables that were read whole, and checks whose errors name file, row, column and mend."""
+"""Tables that were read whole, and checks whose errors name file, row, column and what to do."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from lerl.envs.schema import DataError
 
 CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 WIDEST = 80
-"""Letters of a value that an error shows."""
+"""Characters of a value that an error shows, at most."""
 
 
 @dataclass(frozen=True)

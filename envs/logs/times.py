@@ -1,7 +1,7 @@
-"""When things happened: how a column of a log tells the time, decided by the whole column.
+"""Times of a log: which form a column of times has, decided by the whole column.
 
-No log is older than the web's shops, and none lies beyond 2037, where the seconds of 32 bits end: another time is
-refused, or said to be unknown. The range also tells units apart: no number lies in it in two of them.
+Times lie from 1995, the first web shops, to 2037, where seconds of 32 bits end; others are refused, or count as
+unknown. The range also identifies the unit of numbers: no number lies in it in two units.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ SHEET_START = datetime(1899, 12, 30, tzinfo=UTC)
 """Day 0 of spreadsheets."""
 
 SAMPLE = 1_000
-"""Rows that rule out the forms of which none of them is."""
+"""The first rows, by which forms that read none of them are ruled out."""
 
 CLOCK = (
     r"(?:(?:\s*[T,]\s*|\s+)(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<part>[0-9]{1,9}))?)?"
@@ -63,7 +63,7 @@ Collect = Callable[[pl.LazyFrame], pl.DataFrame]
 
 @dataclass(frozen=True)
 class Form:
-    """One way in which cells tell a time.
+    """One form in which cells hold times.
 
     Attributes:
         name: what it is, to print.
@@ -71,8 +71,8 @@ class Form:
         allowed: what a cell must be.
         mend: what to do where it is not.
         zoned: whether a cell names its zone; None where no cell can.
-        days: whether a cell tells the day alone; None where none does.
-        parts: what these are made of, as a struct called PARTS; None where they need no such thing.
+        days: whether a cell gives only the day; None where none does.
+        parts: a struct, called PARTS, that these expressions use; None where they use none.
     """
 
     name: str
@@ -102,12 +102,12 @@ class Form:
         if zoned:
             bare = len(read) - zoned
             zone = ", in the zones they name" + (f", {bare:,} that name none in UTC" if bare else "")
-        order = f", {days:,} of the day alone, within which the order is the file's" if days else ""
+        order = f", {days:,} only to the day, within which the order is the file's" if days else ""
         return f"{self.name}{zone}{order}"
 
 
 def form_of(
-    path: Path, frame: pl.LazyFrame, column: str, unit: str | None, collect: Collect, said: bool = True
+    path: Path, frame: pl.LazyFrame, column: str, unit: str | None, collect: Collect, unit_given: bool = True
 ) -> Form:
     """The form that reads most cells of a column, the first of several that read as many.
 
@@ -116,13 +116,13 @@ def form_of(
         frame: its rows.
         column: of numbers, dates, or text that holds either.
         unit: one of UNITS for numbers in it since 1970, or since another start where they are too small for that; None
-            where the numbers themselves have to tell it.
+            to infer it from the numbers.
         collect: runs a query.
-        said: whether somebody said the unit of this very column; else it is what such columns usually hold, and numbers
-            that look like seconds, days or years are refused instead of taken for times from another start.
+        unit_given: whether the unit was given for this column; else it is the usual one of such columns, and numbers
+            that look like seconds, days or years are refused instead of read as times from another start.
 
     Raises:
-        DataError: the column's type is no time, no form reads any cell, or day and month cannot be told apart.
+        DataError: the column's type is no time, no form reads any cell, or day and month cannot be distinguished.
     """
     forms = _forms(path, column, frame.collect_schema()[column], unit)
     sample = collect(frame.select(column).head(SAMPLE)).lazy()
@@ -133,7 +133,7 @@ def form_of(
         likely = [form for form, count in zip(likely, counts, strict=True) if count == max(counts)]
     if {DAY_FIRST, MONTH_FIRST} <= {form.name for form in likely}:
         _refuse_either(path, frame, column, likely, collect)
-    if not (max(counts) or said):
+    if not (max(counts) or unit_given):
         _refuse_others(path, frame, column, unit, collect)
     return likely[0] if max(counts) else _smaller(path, frame, column, unit, likely[0], collect)
 
@@ -250,7 +250,7 @@ def _refuse_either(path: Path, frame: pl.LazyFrame, column: str, forms: Sequence
     differing = collect(both.select(column).head(1))
     if len(differing):
         raise DataError(
-            f"{path}, column {column}: given dates such as {differing.item()!r}, and no row tells whether the day or "
+            f"{path}, column {column}: given dates such as {differing.item()!r}, and no row shows whether the day or "
             f"the month comes first; write dates as 2024-05-31"
         )
 
@@ -280,7 +280,7 @@ def _shown(number: float) -> str:
 
 
 def _smaller(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, unread: Form, collect: Collect) -> Form:
-    """The form of numbers from a start of their own, which has to be said; the one given where there are no numbers."""
+    """The form of numbers from a start of their own, whose unit must be given; `unread` where there are none."""
     dtype = frame.collect_schema()[column]
     if not (dtype == pl.String or dtype.is_numeric()):
         return unread

@@ -1,4 +1,4 @@
-"""Logs of views, where a user may meet an item many times and nothing but whole numbers are ids.
+"""Logs of views, where a user may meet an item many times and all ids are whole numbers.
 
 A file is read in streams: once to check every cell, once to take what is needed, about 30 bytes a row.
 """
@@ -22,27 +22,27 @@ ORDER = "order"
 
 
 class Flag(NamedTuple):
-    """A Boolean that a column tells: 0 or 1, or whether its number reaches `at_least`."""
+    """A Boolean from a column: 0 or 1, or whether its number is at least `at_least`."""
 
     column: str
     at_least: float | None = None
 
     def expression(self, scan: Scan) -> pl.Expr:
-        """The Boolean, null where the cell says neither."""
+        """The Boolean, null where a cell is neither."""
         if self.at_least is None:
             return flag_of(scan, self.column)
         number = float_of(scan, self.column)
         return pl.when(number.is_finite()).then(number >= self.at_least)
 
     def check(self, scan: Scan) -> Check:
-        """A cell that says neither."""
+        """Refuses a cell that is neither."""
         allowed = "0 or 1, true or false" if self.at_least is None else "a number"
         return Check(self.column, self.expression(scan).is_null(), allowed, MEND)
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Which column tells when, and in which unit.
+    """Which column holds times, and in which unit.
 
     Attributes:
         column: a number since 1970.
@@ -55,11 +55,11 @@ class Clock:
     needed: bool = True
 
     def form(self, scan: Scan) -> Form:
-        """How the column tells the time."""
-        return form_of(scan.path, scan.frame, self.column, self.unit, scan.collect, said=False)
+        """The form of the column's times."""
+        return form_of(scan.path, scan.frame, self.column, self.unit, scan.collect, unit_given=False)
 
     def check(self, form: Form) -> Check:
-        """A cell of a frame that `form` read that tells no time though one is needed."""
+        """Refuses a cell without a time where one is needed, in a frame that `form` read."""
         bad = pl.col(TIME).is_null() if self.needed else pl.lit(False)
         return Check(self.column, bad, form.allowed, MEND)
 
@@ -70,8 +70,8 @@ class ViewColumns:
 
     Attributes:
         flags: Booleans to take, by the names that they get.
-        clock: when; None where only `last` tells the order.
-        last: how many views of the user came after it; None where `clock` tells the order.
+        clock: when; None where `last` gives the order.
+        last: how many views of the user came after it; None where `clock` gives the order.
         rating: a number to keep; None where there is none.
     """
 
@@ -123,7 +123,7 @@ def first_views(parts: Sequence[pl.DataFrame]) -> tuple[pl.DataFrame, int]:
     """One row per user and item, the first view, and how many others there were.
 
     The parts follow one another in time: a user's views in one come before those in the next. Within a part ORDER
-    tells, and the order of the rows where ORDER is the same or unknown.
+    decides, and the order of the rows where ORDER is the same or unknown.
 
     Returns:
         The views without ORDER, with `position`, Int32, a user's views counted from 0, null where ORDER is unknown; in
@@ -161,10 +161,10 @@ def listed_categories(table: Table, lists: pl.Expr) -> pl.DataFrame:
 
 
 def items_of(log: pl.DataFrame, listed: pl.DataFrame) -> tuple[pl.DataFrame, int, int]:
-    """Columns item, id and whatever `listed` has, for the items of a log; those not listed and not met are counted.
+    """Columns item, id and whatever `listed` has, for the items of a log.
 
     Returns:
-        The items in order; how many listed ones nobody met; how many met ones are not listed.
+        The items in order; how many listed ones no user met; how many met ones are not listed.
     """
     met = log.select("item").unique().sort("item")
     items = met.join(listed, on="item", how="left", maintain_order="left").with_columns(
@@ -180,7 +180,7 @@ def unlisted_note(unlisted: int, file: str) -> list[str]:
 
 
 def inner_folder(folder: Path, holds: Callable[[Path], bool]) -> Path | None:
-    """Which folder holds what is looked for: this one, or else the only one of those inside it and inside them.
+    """The folder for which `holds` is true: this one, else the only one among folders up to two levels inside.
 
     Raises:
         DataError: several of those inside hold it.

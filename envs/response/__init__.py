@@ -1,1 +1,1 @@
-"""How users respond to items: the probability of a click."""
+"""Response models: the chance of a click of a user on an item."""

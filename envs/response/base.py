@@ -1,4 +1,4 @@
-"""What a model of response is: the probability of a click, for many users at once."""
+"""The interface of response models: chances of a click, for many users at once."""
 
 import math
 from typing import Any, Protocol
@@ -13,7 +13,7 @@ Arrays = dict[str, NDArray[Any]]
 class ResponseModel(Protocol):
     """Chance of a click, for B users at once, from a state that is a dictionary of arrays with B rows.
 
-    A state that holds "taste" (B, d) takes part in drift; any other key is the model's own.
+    Drift moves "taste" (B, d) where a state has it; any other key is the model's own.
     """
 
     def init(self, users: NDArray[np.int64]) -> Arrays:
@@ -28,6 +28,7 @@ class ResponseModel(Protocol):
 
 @njit(cache=True)
 def click_chances(taste, offset, items, item_vectors, item_offsets):  # type: ignore[no-untyped-def]
+    """(B, k) float64, sigmoid(taste . item + item offset + offset) for items (B, k); 0 for an empty slot, -1."""
     chance = np.zeros(items.shape, np.float64)
     for b in range(items.shape[0]):
         for s in range(items.shape[1]):

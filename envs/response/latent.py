@@ -1,4 +1,4 @@
-"""What a user does with an item, before boredom and fatigue."""
+"""Chances of a click before boredom and fatigue: by latent factors, or looked up in a dense matrix."""
 
 import math
 
@@ -10,9 +10,9 @@ from lerl.envs.population import Population
 from lerl.envs.response.base import Arrays, click_chances
 
 LOOKUP_PRIOR = 0.1
-"""What was seen once is no certainty: the latent model counts as so much of a view in `LookupResponse`.
+"""Weight of the latent model in `LookupResponse`, in views: a single view does not make a click certain.
 
-That leaves room for boredom and fatigue, which lower log-odds, and the mean chance stays near the share of clicks.
+Boredom and fatigue, which lower log-odds, then have an effect, and the mean chance stays near the share of clicks.
 """
 
 
@@ -41,7 +41,7 @@ class LookupResponse:
     chance = (y + w p) / (1 + w) where the matrix has a click (y = 1) or none (y = 0), p where it has nothing; p is the
     latent model's probability at the start of the session, w = LOOKUP_PRIOR. What drift does to the taste is added in
     log-odds: (taste - taste at the start) . item. KuaiRec's matrix was made for such a look-up (Gao et al. 2022), there
-    with the watch ratio as it is and without anything that tires.
+    with the watch ratio itself and without boredom or fatigue.
 
     Raises:
         ValueError: the population has no dense matrix.
@@ -56,7 +56,7 @@ class LookupResponse:
         self.truth, self.dense = population.truth, population.dense
 
     def init(self, users: NDArray[np.int64]) -> Arrays:
-        """Taste (B, d), the same taste to remember, offset (B,) and matrix row (B,) of users (B,)."""
+        """Taste (B, d), the same taste as the start (B, d), offset (B,) and matrix row (B,) of users (B,)."""
         taste, offset = self.truth.user_vectors[users], self.truth.user_offsets[users]
         return {"taste": taste.copy(), "start": taste.copy(), "offset": offset.copy(), "row": users.astype(np.int64)}
 

@@ -16,7 +16,7 @@ from scipy.stats import kendalltau  # type: ignore[import-untyped, unused-ignore
 
 import lerl
 from lerl.config.schema import Config
-from lerl.envs.fitting.dynamics import SPREAD_SEED, Fitted, configured, read_fitted, with_spread
+from lerl.envs.fitting.dynamics import SPREAD_SEED, FittedDynamics, configured, read_fitted, with_spread
 from lerl.envs.population import Population
 from lerl.files import RunError, read_table, resume_command
 from lerl.planners.llm.planner import MODELS
@@ -234,7 +234,7 @@ def _left_out(config: Config) -> list[str]:
     return [f"left out: {label} ({why})" for label, why in said.items() if why]
 
 
-def _worlds(config: Config, fitted: Mapping[str, Fitted]) -> tuple[list[World], list[str]]:
+def _worlds(config: Config, fitted: Mapping[str, FittedDynamics]) -> tuple[list[World], list[str]]:
     """All worlds beside the one as judged, and notes on those that would be the same as another."""
     worlds, notes = [], {}
     for topics in TOPICS:
@@ -255,7 +255,7 @@ def _worlds(config: Config, fitted: Mapping[str, Fitted]) -> tuple[list[World], 
     return worlds, list(notes.values())
 
 
-def _digest(runs: Sequence[_Run], fitted: Mapping[str, Fitted]) -> str:
+def _digest(runs: Sequence[_Run], fitted: Mapping[str, FittedDynamics]) -> str:
     """Of all that the sessions of the worlds depend on."""
     found = hashlib.blake2b(digest_size=6)
     found.update(json.dumps([lerl.__version__, *(asdict(fitted[topics]) for topics in TOPICS)]).encode())
@@ -270,7 +270,7 @@ def _table(kept: Path, world: World, run: _Run) -> Path:
 
 
 def _play(
-    runs: Sequence[_Run], worlds: Sequence[World], fitted: Mapping[str, Fitted], kept: Path, progress: Progress
+    runs: Sequence[_Run], worlds: Sequence[World], fitted: Mapping[str, FittedDynamics], kept: Path, progress: Progress
 ) -> None:
     """Play what is not kept yet."""
     missing = [(run, world) for run in runs for world in worlds if not _table(kept, world, run).is_file()]
@@ -289,7 +289,7 @@ def _play(
     progress.report("worlds", done, total, "")
 
 
-def _evaluator(world: World, fitted: Fitted, prepared: Population, run: _Run) -> Evaluator:
+def _evaluator(world: World, fitted: FittedDynamics, prepared: Population, run: _Run) -> Evaluator:
     """The users of a world, who are `prepared` before anything was fitted, where a run's agents are played."""
     values = fitted.values | ({} if world.value is None else {world.parameter: world.value})
     config = replace(run.config.env, topics=world.topics)

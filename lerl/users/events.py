@@ -8,8 +8,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lerl.envs.catalog import number_of
 from lerl.envs.draws import seed_from
-from lerl.envs.logs.interactions import number_of
 from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.population import Population
 from lerl.envs.schema import DataError, held_out

@@ -14,7 +14,15 @@ from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped, unused
 from sklearn.model_selection import GroupKFold  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.envs.config import SimulatorConfig
-from lerl.envs.fitting.dynamics import Estimate, Fitted, Halves, configured, fit_dynamics, told, with_spread, with_truth
+from lerl.envs.fitting.dynamics import (
+    Halves,
+    ParameterEstimate,
+    configured,
+    estimate_lines,
+    fit_dynamics,
+    with_spread,
+    with_truth,
+)
 from lerl.envs.fitting.exposure import Exposure, fit_exposure
 from lerl.envs.fitting.replay import item_by_item, replay
 from lerl.envs.fitting.statistics import Background, Sequences, Statistics, background_of, side
@@ -82,7 +90,7 @@ class Fidelity:
     users: int
     statistics: list[Statistic]
     classifier: Classifier
-    estimates: dict[str, Estimate]
+    estimates: dict[str, ParameterEstimate]
     assumptions: list[str]
     without: dict[str, int]
 
@@ -329,7 +337,7 @@ def lines(found: Fidelity) -> list[str]:
         "",
         "fitted, in units of one item shown:",
     ]
-    said += told(Fitted(found.estimates, "", 0.0))
+    said += estimate_lines(found.estimates)
     inside, every = found.share("response")
     said += ["", f"response statistics inside with all mechanisms {inside} of {every}, without"]
     said += [f"  {name:<10} {count}" for name, count in found.without.items()]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.envs.fitting.dynamics import fit_dynamics, told, write_fitted
+from lerl.envs.fitting.dynamics import estimate_lines, fit_dynamics, write_fitted
 from lerl.envs.population import Population
 from lerl.envs.prepare import directions
 from lerl.envs.sequence_weights import learned, write_learned
@@ -132,7 +132,9 @@ def _dynamics(folder: Path, seed: int, report: Report | None) -> tuple[list[str]
 
         fitted, _ = fit_dynamics(log.population, log.halves, log.background, topics, dim=dim, seed=seed, report=say)
         found.append(fitted)
-    lines = [line for fitted in found for line in (f"topics {fitted.topics}, in units of one item:", *told(fitted))]
+    lines = []
+    for fitted in found:
+        lines += [f"topics {fitted.topics}, in units of one item:", *estimate_lines(fitted.estimates)]
     lines.append(f"train on these users with: {_train(folder, log.population)} --data.users fitted")
     return lines, write_fitted(folder, found)
 

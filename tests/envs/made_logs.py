@@ -8,7 +8,7 @@ import polars as pl
 
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.dynamics import Boredom, Drift, Fatigue, Mood
-from lerl.envs.fitting.dynamics import PARAMETERS, Estimate, Fitted, Halves, write_fitted
+from lerl.envs.fitting.dynamics import PARAMETERS, FittedDynamics, Halves, ParameterEstimate, write_fitted
 from lerl.envs.fitting.replay import item_by_item, replay
 from lerl.envs.fitting.statistics import Background, Sequences, background_of
 from lerl.envs.population import Population
@@ -24,7 +24,7 @@ def made_log(
 ) -> tuple[Population, Halves, Background]:
     """A log of a population under known dynamics.
 
-    What is shown depends on tastes and stays in one category for a while, so that boredom has to be told from taste.
+    What is shown depends on tastes and stays in one category for a while, so that boredom has to be events from taste.
 
     Args:
         seed: of everything. users, items, length: sizes; every user has between half of `length` and `length`.
@@ -48,7 +48,7 @@ def made_log(
             now += PAUSE if rng.random() < 1 / 40 else 20.0
             shown.append(item)
             times.append(now)
-    told = Sequences(
+    events = Sequences(
         np.repeat(np.arange(users), lengths), np.array(shown), np.zeros(len(shown)), np.array(times, np.float64)
     )
     config = SimulatorConfig(
@@ -59,9 +59,9 @@ def made_log(
         drift=Drift(enabled=False),
     )
     simulator = UserSimulator(population, item_by_item(config, length), "all")
-    told = replace(told, clicks=replay(simulator, told, np.arange(users), seed).clicks)
-    mine = population.training[told.users]
-    return population, Halves(told, population.training), background_of(told.where(mine), member)
+    events = replace(events, clicks=replay(simulator, events, np.arange(users), seed).clicks)
+    mine = population.training[events.users]
+    return population, Halves(events, population.training), background_of(events.where(mine), member)
 
 
 def prepared_log(folder: Path) -> Path:
@@ -93,5 +93,5 @@ def made_up_dynamics(folder: Path, **changed: tuple[float, float, float]) -> Pat
         folder: prepared. changed: value, low and high by parameter, such as boredom_weight=(0.0, 0.0, 1.0).
     """
     values = {p.name: changed.get(p.name.replace(".", "_"), (p.assumed,) * 3) for p in PARAMETERS}
-    estimates = {name: Estimate(*value, True) for name, value in values.items()}
-    return write_fitted(folder, [Fitted(estimates, topics, 1.0) for topics in ("categories", "hidden")])
+    estimates = {name: ParameterEstimate(*value, True) for name, value in values.items()}
+    return write_fitted(folder, [FittedDynamics(estimates, topics, 1.0) for topics in ("categories", "hidden")])

@@ -1,4 +1,4 @@
-"""The catalogue: items, titles and groups that do not fit together are refused."""
+"""The catalog: items, titles and groups that do not fit together are refused."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from lerl.envs.catalog import Axis, Catalog
 TWO = Axis(("Drama", "War"), np.array([[True, False], [True, True]]))
 
 
-def test_a_catalogue_is_as_long_as_its_items():
+def test_a_catalog_is_as_long_as_its_items():
     assert len(Catalog(("10", "20"), ("Heat", "Ran"), TWO)) == 2
 
 

@@ -197,7 +197,7 @@ def test_a_response_model_of_ones_own_decides_the_clicks(small: Population):
 def test_an_empty_slot_is_not_felt_whatever_the_model_says_of_it(small: Population):
     lookup = env(small, slate_size=2, response="my_users:Lookup", leave=Leave("never"), **STILL)
     lookup.reset(seed=1)
-    *_, info = lookup.step([7, 7])  # the model is asked about item -1 and gives the last item's chance
+    *_, info = lookup.step([7, 7])  # the model gets item -1 and gives the last item's chance
     assert info["satisfaction"] == pytest.approx(0.6 + 0.2 * (info["chance"][0] / 2 - 0.6))
 
 
@@ -205,7 +205,7 @@ def test_what_a_model_gives_out_stays_its_own(small: Population):
     coin = env(small, response="my_users:Coin", leave=Leave("never"), drift=Drift(enabled=False))
     coin.reset(seed=1)
     chances = [coin.step(item)[4]["chance"][0] for item in range(3)]
-    assert chances == sorted(chances, reverse=True)  # it tires
+    assert chances == sorted(chances, reverse=True)  # fatigue grows
     assert chances[0] == pytest.approx(0.5)
     assert coin.simulator.model.half == 0.5
 

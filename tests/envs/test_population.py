@@ -10,7 +10,7 @@ from filelock import FileLock
 from lerl.envs.population import Kinds, Population
 from lerl.envs.schema import DataError
 from lerl.envs.session import SessionVectorEnv
-from lerl.envs.store import check_vacant, load_population, new_folder, save_population
+from lerl.envs.store import check_destination, load_population, new_folder, save_population
 
 
 def test_no_array_that_rows_share_can_be_written(small: Population):
@@ -151,7 +151,7 @@ def test_a_folder_that_was_taken_out_of_its_place_is_put_back_at_its_next_use(sm
     assert load_population(place).digest() == small.digest()
     killed(place)
     with pytest.raises(FileExistsError, match="already holds a prepared data set"):
-        check_vacant(place)
+        check_destination(place)
     save_population(small, place, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["people"]
 
@@ -162,9 +162,9 @@ def test_leftovers_of_a_process_at_work_and_of_other_folders_stay(small: Populat
     holder = killed(place)
     (tmp_path / ".people.2.abcdefgh.partial").mkdir()  # of the folder people.2
     with FileLock(holder / "lock"):
-        check_vacant(place)
+        check_destination(place)
         assert (holder / "old").is_dir()
-    check_vacant(tmp_path / "other")
+    check_destination(tmp_path / "other")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".people.2.abcdefgh.partial", holder.name]
 
 

@@ -164,15 +164,15 @@ def test_dates_and_lists_of_genres_in_latest_are_read(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "told"),
+    ("first", "second", "found"),
     [
         ("20200102", "20200103.0", "from 20200102 to 20200103, which look like dates of eight digits"),
         ("43832.5", "43833", "from 43832.5 to 43833, which look like a spreadsheet's days"),
         ("1999", "2003", "from 1999 to 2003, which look like years"),
     ],
 )
-def test_numbers_that_are_no_seconds_are_refused(tmp_path: Path, first: str, second: str, told: str):
-    with pytest.raises(DataError, match=f"{told}.*; write seconds since 1970, or dates such as 2024-05-31"):
+def test_numbers_that_are_no_seconds_are_refused(tmp_path: Path, first: str, second: str, found: str):
+    with pytest.raises(DataError, match=f"{found}.*; write seconds since 1970, or dates such as 2024-05-31"):
         read("movielens", write_latest(tmp_path, f"7,1,3,{first}", f"7,2,4,{second}"))
 
 

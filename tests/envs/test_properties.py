@@ -230,18 +230,18 @@ def test_an_item_is_shown_unless_it_is_a_copy_and_everything_shown_is_counted(wo
 @bounded(max_examples=120)
 @given(worlds(), st.data())
 def test_who_runs_beside_a_user_changes_no_bit(world: World, data: st.DataObject):
-    """B users at once, some of them in another order, and each alone: the same sessions."""
+    """B users at once, some of them in another order, and each singly: the same sessions."""
     simulator = world.simulator()
     rows = np.array(data.draw(st.lists(st.integers(0, world.count - 1), min_size=1, max_size=world.count + 2)))
     whole, part = world.start(simulator), world.start(simulator).take(rows)
-    alone = [world.start(simulator).take(np.array([user])) for user in range(world.count)]
+    singles = [world.start(simulator).take(np.array([user])) for user in range(world.count)]
     for slates in world.slates(world.config.max_steps):
         outcome = simulator.step(whole, slates)
         same(outcome, simulator.step(part, slates[rows]), rows)
-        for user, state in enumerate(alone):
+        for user, state in enumerate(singles):
             same(outcome, simulator.step(state, slates[[user]]), [user])
     same(whole, part, rows)
-    for user, state in enumerate(alone):
+    for user, state in enumerate(singles):
         same(whole, state, [user])
 
 
@@ -250,9 +250,9 @@ def test_who_runs_beside_a_user_changes_no_bit(world: World, data: st.DataObject
 def test_a_state_can_be_taken_put_back_and_carried_away(world: World, data: st.DataObject):
     simulator, everyone = world.simulator(), np.arange(world.count)
     rows = np.array(data.draw(st.lists(st.sampled_from(everyone.tolist()), min_size=1, unique=True)))
-    *played, newest = world.slates(world.config.max_steps)
+    *shown, newest = world.slates(world.config.max_steps)
     state = world.start(simulator)
-    for slates in played:
+    for slates in shown:
         simulator.step(state, slates)
     kept = pickle.loads(pickle.dumps(state))
     same(state, kept)
@@ -306,7 +306,7 @@ def test_strengths_of_what_is_off_change_no_bit(
 
 
 def equal(one: Any, other: Any) -> None:
-    """Asserts that two observations or infos are the same to the bit; masks are one user's alone."""
+    """Asserts that two observations or infos are the same to the bit; masks are of one user only."""
     other = {key: value for key, value in other.items() if key != "action_mask"}
     assert one.keys() == other.keys()
     for key, value in one.items():

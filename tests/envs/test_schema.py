@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lerl.envs.schema import DataError, _splitmix, check_log, held_out, training_users, truth_half, with_half
+from lerl.envs.schema import DataError, _splitmix, check_log, held_out, positions, training_users, truth_half, with_half
 
 ROOT = Path(__file__).parents[2]
 PAIRS = np.stack(np.meshgrid(np.arange(200), np.arange(100)), axis=-1).reshape(-1, 2).astype(np.int64)
@@ -99,8 +99,8 @@ def test_with_half_counts_interactions_in_order_of_time():
     log = pl.DataFrame({"user": [1, 1, 1, 2], "item": [10, 11, 12, 10], "click": True, "rating": 4.0, "time": times})
     log = log.cast({"rating": pl.Float32})
     assert with_half(log)["position"].to_list() == [1, 0, 2, None]
-    told = log.with_columns(position=pl.Series([7, 8, 9, 0], dtype=pl.Int32))
-    assert with_half(told)["position"].to_list() == [7, 8, 9, 0]
+    given = log.with_columns(position=pl.Series([7, 8, 9, 0], dtype=pl.Int32))
+    assert with_half(given)["position"].to_list() == [7, 8, 9, 0]
 
 
 def test_a_log_passes_and_may_lack_ratings_and_times():
@@ -121,3 +121,11 @@ def test_a_log_passes_and_may_lack_ratings_and_times():
 def test_a_frame_that_is_no_log_is_refused(log: pl.DataFrame, message: str):
     with pytest.raises(DataError, match=message):
         check_log(log)
+
+
+def test_items_become_catalog_positions_and_unknown_ones_are_refused():
+    numbers = np.array([30, 10, 20])
+    assert positions(numbers, np.array([10, 20, 10, 30])).tolist() == [1, 2, 1, 0]
+    for unknown in (5, 15, 40):
+        with pytest.raises(DataError, match=f"item {unknown} is in the log but not in the catalog"):
+            positions(numbers, np.array([10, unknown]))

@@ -1,4 +1,4 @@
-"""The embedded population: repeatable, of the asked size, and known to a recommender only in part."""
+"""The embedded population: repeatable, of the given size, and known to a recommender only in part."""
 
 from dataclasses import fields
 from typing import Any

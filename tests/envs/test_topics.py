@@ -1,4 +1,4 @@
-"""What bores together: clusters that anybody would draw, and the catalogue's own categories."""
+"""What bores together: clusters that anybody would draw, and the catalog's own categories."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ def test_clusters_are_named_by_the_best_known_of_their_most_typical_items():
     assert axis.membership.sum(axis=1).tolist() == [1] * 5
 
 
-def test_topics_are_hidden_clusters_or_the_catalogues_categories(build: Any):
+def test_topics_are_hidden_clusters_or_the_catalogs_categories(build: Any):
     population: Population = build(VECTORS.tolist(), [[1, 0]], categories=[[1, 0], [1, 1], [0, 1], [1, 0], [0, 1]])
     assert item_topics(population, "categories", 2).tolist() == [[0, -1], [0, 1], [1, -1], [0, -1], [1, -1]]
     hidden = item_topics(population, "hidden", 2)

@@ -18,12 +18,12 @@ import pytest
 from lerl.envs.download import http as module
 from lerl.envs.download import sources
 from lerl.envs.download.archives import unpack
-from lerl.envs.download.http import DownloadError, Patience, download
+from lerl.envs.download.http import DownloadError, RetryPolicy, download
 from lerl.envs.download.sources import fetch
 from lerl.envs.prepare import read
 from lerl.envs.schema import DataError
 
-QUICK = Patience(seconds=10.0, tries=3, pause=0.01)  # a busy machine may be slow to answer
+QUICK = RetryPolicy(seconds=10.0, tries=3, pause=0.01)  # a busy machine may be slow to answer
 CONTENT = bytes(range(256)) * 1000
 ETAG = '"one"'
 
@@ -54,7 +54,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers: dict[str, list[Callable[[dict[str, str]], Answer]]] = {}
-        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
 
     def say(self, path: str, *answers: Answer | Callable[[dict[str, str]], Answer]) -> str:
         """The address of a path that is answered so."""
@@ -65,7 +65,7 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}{path}"
 
     def ranges(self) -> list[str | None]:
-        return [headers.get("Range") for _, headers in self.asked]
+        return [headers.get("Range") for _, headers in self.requests]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         headers = dict(self.headers)
-        self.server.asked.append((self.path, headers))
+        self.server.requests.append((self.path, headers))
         left = self.server.answers[self.path]
         answer = (left.pop(0) if len(left) > 1 else left[0])(headers)
         self.send_response(answer.status)
@@ -108,7 +108,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def whole(headers: dict[str, str]) -> Answer:
-    """A well-behaved server: the file, or the part of it that is asked for."""
+    """A well-behaved server: the file, or the part of it that is requested."""
     if "Range" in headers and headers.get("If-Range") == ETAG:
         first = int(headers["Range"].removeprefix("bytes=").removesuffix("-"))
         span = f"bytes {first}-{len(CONTENT) - 1}/{len(CONTENT)}"
@@ -121,8 +121,8 @@ def cut(at: int, **more: object) -> Answer:
     return Answer(200, CONTENT[:at], say=len(CONTENT), ETag=ETAG, **more)  # type: ignore[arg-type]
 
 
-def fetched(address: str, folder: Path, most: int = 1 << 20, patience: Patience = QUICK) -> bytes:
-    return download(address, folder / "file", most=most, patience=patience).read_bytes()
+def fetched(address: str, folder: Path, most: int = 1 << 20, retry: RetryPolicy = QUICK) -> bytes:
+    return download(address, folder / "file", most=most, retry=retry).read_bytes()
 
 
 def names(folder: Path) -> list[str]:
@@ -130,13 +130,13 @@ def names(folder: Path) -> list[str]:
 
 
 def test_a_file_is_fetched_and_its_progress_told(server: Server, tmp_path: Path):
-    told: list[tuple[int, int | None]] = []
+    reported: list[tuple[int, int | None]] = []
     place = tmp_path / "deep" / "file"
     address = server.say("/f", whole)
-    download(address, place, most=1 << 20, patience=QUICK, report=lambda *now: told.append(now))
+    download(address, place, most=1 << 20, retry=QUICK, report=lambda *now: reported.append(now))
     assert place.read_bytes() == CONTENT
     assert names(place.parent) == ["file"]
-    assert (told[0], told[-1]) == ((0, len(CONTENT)), (len(CONTENT), len(CONTENT)))
+    assert (reported[0], reported[-1]) == ((0, len(CONTENT)), (len(CONTENT), len(CONTENT)))
 
 
 def test_what_is_cut_off_is_asked_for_again_from_there(server: Server, tmp_path: Path):
@@ -146,7 +146,7 @@ def test_what_is_cut_off_is_asked_for_again_from_there(server: Server, tmp_path:
 
 def test_a_server_that_stalls_is_left_and_asked_for_the_rest(server: Server, tmp_path: Path):
     address = server.say("/f", cut(5000, stall=True), whole)
-    assert fetched(address, tmp_path, patience=replace(QUICK, seconds=1.0)) == CONTENT
+    assert fetched(address, tmp_path, retry=replace(QUICK, seconds=1.0)) == CONTENT
     assert server.ranges() == [None, "bytes=5000-"]
 
 
@@ -155,7 +155,7 @@ def test_a_server_that_always_cuts_off_is_given_up_and_the_next_run_goes_on(serv
     with pytest.raises(DownloadError, match=r"503 .*, 3 times; 1,000 bytes are kept in .*file.partial, and the same"):
         fetched(address, tmp_path)
     assert names(tmp_path) == ["file.partial", "file.partial.json"]
-    server.asked.clear()
+    server.requests.clear()
     server.say("/f", whole)
     assert fetched(address, tmp_path) == CONTENT
     assert server.ranges() == ["bytes=1000-"]
@@ -169,7 +169,7 @@ def test_an_interrupted_download_goes_on(server: Server, tmp_path: Path):
 
     address = server.say("/f", whole)
     with pytest.raises(KeyboardInterrupt):
-        download(address, tmp_path / "file", most=1 << 20, patience=QUICK, report=interrupt)
+        download(address, tmp_path / "file", most=1 << 20, retry=QUICK, report=interrupt)
     kept = (tmp_path / "file.partial").stat().st_size
     assert 0 < kept < len(CONTENT)
     assert fetched(address, tmp_path) == CONTENT
@@ -179,7 +179,7 @@ def test_an_interrupted_download_goes_on(server: Server, tmp_path: Path):
 def test_a_file_that_changed_meanwhile_is_fetched_anew(server: Server, tmp_path: Path):
     new = Answer(200, b"another file", ETag='"two"')
     assert fetched(server.say("/f", cut(1000), new), tmp_path) == b"another file"
-    assert [headers.get("If-Range") for _, headers in server.asked] == [None, ETAG]
+    assert [headers.get("If-Range") for _, headers in server.requests] == [None, ETAG]
 
 
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"weak"'}])
@@ -193,7 +193,7 @@ def test_a_date_is_a_version_too(server: Server, tmp_path: Path):
     day = "Tue, 26 Feb 2019 20:00:00 GMT"
     first = Answer(200, CONTENT[:1000], say=len(CONTENT), Last_Modified=day)
     fetched(server.say("/f", first, Answer(200, CONTENT)), tmp_path)
-    assert server.asked[1][1]["If-Range"] == day
+    assert server.requests[1][1]["If-Range"] == day
 
 
 def test_another_part_than_asked_for_is_not_glued_on(server: Server, tmp_path: Path):
@@ -237,7 +237,7 @@ def test_a_server_that_always_gives_a_wrong_part_is_given_up(server: Server, tmp
 
 
 def test_a_part_that_nobody_asked_for_is_not_taken(server: Server, tmp_path: Path):
-    with pytest.raises(DownloadError, match=r"another part than was asked for, 3 times; nothing came"):
+    with pytest.raises(DownloadError, match=r"another part than was requested, 3 times; nothing came"):
         fetched(server.say("/f", part(0, END)), tmp_path)
 
 
@@ -253,10 +253,10 @@ def test_a_server_that_gives_a_piece_at_a_time_is_asked_for_the_next(server: Ser
 def test_a_server_that_drips_is_given_up(server: Server, tmp_path: Path):
     slow = Answer(200, CONTENT[:40], say=len(CONTENT), drip=0.01, ETag=ETAG)
     with pytest.raises(DownloadError, match=r"the server sent \d+ bytes in 0\.05 seconds, 3 times; "):
-        fetched(server.say("/f", slow), tmp_path, patience=replace(QUICK, seconds=0.05))
+        fetched(server.say("/f", slow), tmp_path, retry=replace(QUICK, seconds=0.05))
     server.say("/ml.zip.md5", Answer(200, b"0" * 40, drip=0.01))
     with pytest.raises(DownloadError, match=r"\.md5: the server sent \d+ bytes in 0\.05 seconds, 3 times"):
-        module.text_at(server.at("/ml.zip.md5"), patience=replace(QUICK, seconds=0.05))
+        module.text_at(server.at("/ml.zip.md5"), retry=replace(QUICK, seconds=0.05))
 
 
 def test_a_server_that_breaks_off_after_every_byte_is_given_up(
@@ -323,7 +323,7 @@ def test_a_busy_server_is_asked_again(server: Server, tmp_path: Path, status: in
 def test_a_refusal_is_final_and_leaves_nothing(server: Server, tmp_path: Path, status: int):
     with pytest.raises(DownloadError, match=rf"/f: the server answered {status} .*look at the address"):
         fetched(server.say("/f", Answer(status)), tmp_path)
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
     assert names(tmp_path) == []
 
 
@@ -374,7 +374,7 @@ def test_more_than_a_data_set_is_not_taken(server: Server, tmp_path: Path, annou
     assert not (tmp_path / "file").exists()
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_named_and_leaves_nothing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     opened = Path.open
 
     class Full(io.BytesIO):
@@ -415,8 +415,8 @@ def published(server: Server, content: bytes, checksum: str | None = None) -> st
 
 def test_a_data_set_is_verified_unpacked_and_readable(server: Server, tmp_path: Path):
     address = published(server, SMALL)
-    said = fetch("movielens-latest-small", tmp_path / "ml", address=address, patience=QUICK)
-    assert said == f"MD5 {hashlib.md5(SMALL).hexdigest()}, as published beside the archive"
+    verified = fetch("movielens-latest-small", tmp_path / "ml", address=address, retry=QUICK)
+    assert verified == f"MD5 {hashlib.md5(SMALL).hexdigest()}, as published beside the archive"
     assert names(tmp_path) == ["ml"]
     assert names(tmp_path / "ml") == ["movies.csv", "ratings.csv"]
     data = read("movielens", tmp_path / "ml")
@@ -427,7 +427,7 @@ def test_a_data_set_is_verified_unpacked_and_readable(server: Server, tmp_path: 
 def test_a_tampered_archive_is_refused_and_removed(server: Server, tmp_path: Path):
     address = published(server, SMALL, checksum="0" * 32)
     with pytest.raises(DataError, match=r"MD5 is \w{32}, published is 0{32}.*was removed: run the command again"):
-        fetch("movielens-1m", tmp_path / "ml", address=address, patience=QUICK)
+        fetch("movielens-1m", tmp_path / "ml", address=address, retry=QUICK)
     assert names(tmp_path) == []
 
 
@@ -436,26 +436,26 @@ def test_without_a_published_checksum_nothing_is_downloaded(server: Server, tmp_
     address = published(server, SMALL)
     server.say("/ml.zip.md5", answer)
     with pytest.raises(DownloadError, match=r"ml.zip.md5: "):
-        fetch("movielens-1m", tmp_path / "ml", address=address, patience=QUICK)
-    assert [path for path, _ in server.asked] == ["/ml.zip.md5"]
+        fetch("movielens-1m", tmp_path / "ml", address=address, retry=QUICK)
+    assert [path for path, _ in server.requests] == ["/ml.zip.md5"]
     assert names(tmp_path) == []
 
 
 def test_a_folder_that_is_there_is_not_touched(server: Server, tmp_path: Path):
     (tmp_path / "mine.txt").write_text("years of work")
     with pytest.raises(FileExistsError, match=r"is there already; use it with `lerl data prepare --format movielens"):
-        fetch("movielens-1m", tmp_path, address=published(server, SMALL), patience=QUICK)
+        fetch("movielens-1m", tmp_path, address=published(server, SMALL), retry=QUICK)
     (tmp_path / "ml.zip").write_text("mine too")
     with pytest.raises(FileExistsError, match=r"ml.zip is in the way"):
-        fetch("movielens-1m", tmp_path / "ml", address=published(server, SMALL), patience=QUICK)
+        fetch("movielens-1m", tmp_path / "ml", address=published(server, SMALL), retry=QUICK)
     assert names(tmp_path) == ["mine.txt", "ml.zip"]
 
 
 def test_an_archive_that_is_there_and_right_is_used_and_kept(server: Server, tmp_path: Path):
     address = published(server, SMALL)
     (tmp_path / "ml.zip").write_bytes(SMALL)
-    fetch("movielens-1m", tmp_path / "ml", address=address, patience=QUICK)
-    assert [path for path, _ in server.asked] == ["/ml.zip.md5"]
+    fetch("movielens-1m", tmp_path / "ml", address=address, retry=QUICK)
+    assert [path for path, _ in server.requests] == ["/ml.zip.md5"]
     assert names(tmp_path) == ["ml", "ml.zip"]
 
 
@@ -479,11 +479,11 @@ def test_without_a_checksum_crc_and_counts_are_checked(server: Server, tmp_path:
     monkeypatch.setattr(sources, "BOOKS", 5)
     monkeypatch.setattr(sources, "USERS", 3)
     good = server.say("/good.zip", Answer(200, books(5)))
-    said = fetch("goodbooks-10k", tmp_path / "gb", address=good, patience=QUICK)
-    assert said == "no checksum is published; the archive's CRCs, 5 books and 3 users agree"
+    verified = fetch("goodbooks-10k", tmp_path / "gb", address=good, retry=QUICK)
+    assert verified == "no checksum is published; the archive's CRCs, 5 books and 3 users agree"
     short = server.say("/short.zip", Answer(200, books(4)))
     with pytest.raises(DataError, match=r"books.csv in the archive has 4 different book_id, published are 5"):
-        fetch("goodbooks-10k", tmp_path / "gb2", address=short, patience=QUICK)
+        fetch("goodbooks-10k", tmp_path / "gb2", address=short, retry=QUICK)
     assert names(tmp_path) == ["gb"]
 
 
@@ -515,8 +515,8 @@ def test_a_gzipped_tar_file_is_verified_by_the_stated_checksum(
     known = replace(sources.SOURCES["kuairand-pure"], md5=digest)
     monkeypatch.setitem(sources.SOURCES, "kuairand-pure", known)
     address = server.say("/mirror.tar.gz", Answer(200, content))
-    said = fetch("kuairand-pure", tmp_path / "kuai", address=address, patience=QUICK)
-    assert said == f"MD5 {digest}, as published with the archive"
+    verified = fetch("kuairand-pure", tmp_path / "kuai", address=address, retry=QUICK)
+    assert verified == f"MD5 {digest}, as published with the archive"
     assert names(tmp_path) == ["kuai"]
     assert names(tmp_path / "kuai") == ["data", "load_data_pure.py"]
     assert read("kuairand", tmp_path / "kuai").log.select("user", "item", "click").rows() == [(7, 1, True)]
@@ -526,7 +526,7 @@ def test_a_gzipped_tar_file_is_verified_by_the_stated_checksum(
 def test_a_mirror_with_another_file_than_the_stated_is_refused(server: Server, tmp_path: Path, name: str):
     address = server.say("/mirror", Answer(200, tarball(VIEWS)))
     with pytest.raises(DataError, match=rf"published is {sources.SOURCES[name].md5}: .* was removed: run the command"):
-        fetch(name, tmp_path / "kuai", address=address, patience=QUICK)
+        fetch(name, tmp_path / "kuai", address=address, retry=QUICK)
     assert names(tmp_path) == []
 
 
@@ -618,5 +618,5 @@ def test_a_bad_archive_writes_nothing(tmp_path: Path, content: bytes, message: s
 def test_a_bad_archive_is_not_installed(server: Server, tmp_path: Path):
     address = published(server, broken_crc())
     with pytest.raises(DataError, match="was removed: run the command again"):
-        fetch("movielens-1m", tmp_path / "ml", address=address, patience=QUICK)
+        fetch("movielens-1m", tmp_path / "ml", address=address, retry=QUICK)
     assert names(tmp_path) == []

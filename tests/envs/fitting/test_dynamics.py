@@ -10,9 +10,9 @@ from lerl.envs.config import SimulatorConfig
 from lerl.envs.dynamics import Boredom, Drift
 from lerl.envs.fitting.dynamics import (
     PARAMETERS,
-    Estimate,
-    Fitted,
+    FittedDynamics,
     Parameter,
+    ParameterEstimate,
     configured,
     fit_dynamics,
     fitted_users,
@@ -27,7 +27,9 @@ from lerl.envs.store import MissingDataError
 from lerl.envs.synthetic import synthetic_population
 from tests.envs.made_logs import PAUSE, made_log
 
-AS_ASSUMED = Fitted({p.name: Estimate(p.assumed, p.least, p.most, False) for p in PARAMETERS}, "categories", 0.0)
+AS_ASSUMED = FittedDynamics(
+    {p.name: ParameterEstimate(p.assumed, p.least, p.most, False) for p in PARAMETERS}, "categories", 0.0
+)
 
 
 @pytest.mark.slow
@@ -42,11 +44,11 @@ def test_boredom_is_found_where_it_is_and_not_where_it_is_not():
         fitted, _ = fit_dynamics(population, halves, background, "categories", dim=6, seed=0)
         found[weight] = fitted.estimates
         assert fitted.away < 2.0
-    assert found[0.0]["boredom.weight"].told
+    assert found[0.0]["boredom.weight"].identifiable
     assert found[0.0]["boredom.weight"].low == 0.0
     for name, truth in (("boredom.weight", 0.15), ("boredom.time_constant", 20.0), ("mood.spread", 0.5)):
         estimate = found[0.15][name]
-        assert estimate.told
+        assert estimate.identifiable
         assert 0.0 < estimate.low <= truth <= estimate.high
 
 
@@ -66,7 +68,7 @@ def test_what_stands_for_one_item_stands_for_a_slate_of_them():
     assert 0.1 * level[0, 0] == pytest.approx(0.6 * level[1, 0], rel=1e-4)
 
 
-def test_users_differ_as_they_are_told_to_and_are_the_same_every_time():
+def test_users_differ_as_configured_and_are_the_same_every_time():
     population = synthetic_population(2000, 50, 5, 4, 0)
     values = AS_ASSUMED.values | {"users.level": 1.0, "users.offset_spread": 2.0, "users.taste_spread": 0.0}
     spread = with_spread(population, values, 0)
@@ -78,17 +80,17 @@ def test_users_differ_as_they_are_told_to_and_are_the_same_every_time():
 
 def test_sessions_of_a_log_rest_people_but_leave_their_tastes():
     population, halves, _ = made_log(5, users=30, items=60, length=30)
-    told = halves.sequences
-    breaks = session_breaks(told)
-    assert breaks[told.starts].all()
-    assert (breaks == ((told.places == 0) | (np.diff(told.times, prepend=0.0) >= PAUSE))).all()
+    events = halves.sequences
+    breaks = session_breaks(events)
+    assert breaks[events.starts].all()
+    assert (breaks == ((events.places == 0) | (np.diff(events.times, prepend=0.0) >= PAUSE))).all()
     config = replace(SimulatorConfig(topics="categories"), drift=Drift(enabled=False))
     simulator = UserSimulator(population, item_by_item(config, 30), "all")
     assert simulator.config.max_steps == 30 + BEFORE
     owners = np.arange(30)
-    tired = replay(simulator, told, owners, 0)
+    tired = replay(simulator, events, owners, 0)
     fresh = simulator.changed(population, replace(simulator.config, boredom=Boredom(weight=0.0)))
-    rested = replay(fresh, told, owners, 0)
+    rested = replay(fresh, events, owners, 0)
     assert set(np.unique(tired.clicks)) <= {0.0, 1.0}
     assert (tired.chances <= rested.chances + 1e-9).all()
     assert np.allclose(tired.chances[breaks], rested.chances[breaks])
@@ -106,6 +108,8 @@ def test_what_was_fitted_is_kept_and_read_again(tmp_path: Path):
     with pytest.raises(DataError, match=r"dynamics.json cannot be used \(KeyError"):
         read_fitted(tmp_path / "F", "hidden")
     good = path.read_text()
+    path.write_text(good.replace('"identifiable"', '"told"'))  # as version 0.1.0 called it
+    assert read_fitted(tmp_path / "F", "categories") == AS_ASSUMED
     path.write_text(good.replace('"value": 20.0', '"value": -20.0'))
     with pytest.raises(DataError, match=r"boredom.time_constant is -20.0"):
         read_fitted(tmp_path / "F", "categories")

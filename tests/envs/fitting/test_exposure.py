@@ -15,19 +15,19 @@ from tests.envs.made_logs import made_log
 def fitted() -> tuple[Exposure, Sequences, Sequences]:
     """A model, and first and second halves of held-out users."""
     population, halves, background = made_log(3, users=240, items=120, length=60)
-    told = halves.sequences
-    mine = population.training[told.users]
+    events = halves.sequences
+    mine = population.training[events.users]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exposure, "ROUNDS", 2)
-        model = fit_exposure(told.where(mine), background, 0)
-    return model, told.where(~mine & halves.first), told.where(~mine & ~halves.first)
+        model = fit_exposure(events.where(mine), background, 0)
+    return model, events.where(~mine & halves.first), events.where(~mine & ~halves.first)
 
 
 def test_nothing_is_shown_twice_and_everybody_gets_his_length(fitted: tuple[Exposure, Sequences, Sequences]):
     model, before, real = fitted
     made = model.imitate(before, real.lengths, 1)
     assert made.lengths.tolist() == real.lengths.tolist()
-    both = np.concatenate([np.stack([told.users, told.items]) for told in (before, made)], axis=1)
+    both = np.concatenate([np.stack([events.users, events.items]) for events in (before, made)], axis=1)
     assert len(np.unique(both, axis=1).T) == both.shape[1]
     assert (np.diff(made.times)[np.diff(made.users) == 0] >= 0).all()
 
@@ -53,8 +53,8 @@ def test_a_model_comes_near_what_it_imitates(fitted: tuple[Exposure, Sequences, 
     model, before, real = fitted
     _, _, background = made_log(3, users=240, items=120, length=60)
 
-    def clustering(told: Sequences) -> float:
-        return float(Statistics(told, background).of()["same category at lag 1 over shuffled"][0])
+    def clustering(events: Sequences) -> float:
+        return float(Statistics(events, background).of()["same category at lag 1 over shuffled"][0])
 
     forgetful = replace(model, weights=np.zeros_like(model.weights))
     wanted = clustering(real)
@@ -64,9 +64,9 @@ def test_a_model_comes_near_what_it_imitates(fitted: tuple[Exposure, Sequences, 
 
 def test_without_times_there_are_none():
     population, halves, background = made_log(4, users=80, items=60, length=30)
-    told = replace(halves.sequences, times=np.full(len(halves.sequences), np.nan))
+    events = replace(halves.sequences, times=np.full(len(halves.sequences), np.nan))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exposure, "ROUNDS", 1)
-        model = fit_exposure(told, background, 0)
-    made = model.imitate(told, np.full(len(population.training), 3), 0)
+        model = fit_exposure(events, background, 0)
+    made = model.imitate(events, np.full(len(population.training), 3), 0)
     assert np.isnan(made.times).all()

@@ -157,7 +157,7 @@ def test_an_item_nobody_rated_has_no_vector_and_an_average_offset():
     assert people.truth.item_offsets[ITEMS] == pytest.approx(0, abs=0.1)
 
 
-def test_catalogues_in_any_order_are_matched_by_item_id(fitted: FittedPopulation):
+def test_catalogs_in_any_order_are_matched_by_item_id(fitted: FittedPopulation):
     catalog = a_catalog()
     turned = Catalog(catalog.item_ids[::-1], catalog.titles[::-1], catalog.categories)
     people = fit_population("planted", turned, a_log(), dim=4).population
@@ -183,8 +183,8 @@ def test_vectors_are_fitted_in_one_thread_however_many_there_are(monkeypatch: py
     assert threads == [1]
 
 
-def test_an_item_outside_the_catalogue_is_refused():
-    with pytest.raises(DataError, match="item 80 is in the log but not in the catalogue; add it there or drop its row"):
+def test_an_item_outside_the_catalog_is_refused():
+    with pytest.raises(DataError, match="item 80 is in the log but not in the catalog; add it there or drop its row"):
         fit_population("planted", a_catalog(79), a_log(), dim=4)
 
 

@@ -32,7 +32,7 @@ def categories(data: DataSet) -> list[set[str]]:
     return [{names[c] for c in row.nonzero()[0]} for row in data.catalog.categories.membership]
 
 
-def told(data: DataSet) -> str:
+def note_of(data: DataSet) -> str:
     return next(note for note in data.notes if note.startswith("items.csv")).partition("categories are genre, ")[2]
 
 
@@ -46,7 +46,7 @@ LISTS: dict[str, tuple[list[str], list[set[str]]]] = {
     "numbers": (["[27, 9]", "[8]"], [{"27", "9"}, {"8"}]),
     "a set": (["{'a', 'b'}", "{'c'}"], [{"a", "b"}, {"c"}]),
     "a tuple": (["('a', 'b')", "('c',)"], [{"a", "b"}, {"c"}]),
-    "names alone": (["[Action, War]", "[Comedy]"], [{"Action", "War"}, {"Comedy"}]),
+    "bare names": (["[Action, War]", "[Comedy]"], [{"Action", "War"}, {"Comedy"}]),
     "counts": (["{'Action': 55, 'Indie': 3, 'RPG': 0}"], [{"Action", "Indie"}]),
     "arrays": (["array(['Action', 'War'], dtype=object)", "array([], dtype=object)"], [{"Action", "War"}, {"other"}]),
     "sets, one of them empty": (["{'Action'}", "set()", "frozenset({'War'})"], [{"Action"}, {"other"}, {"War"}]),
@@ -60,7 +60,7 @@ LISTS: dict[str, tuple[list[str], list[set[str]]]] = {
 def test_lists_are_lists(tmp_path: Path, cells: list[str], expected: list[set[str]]):
     data = items_of(tmp_path, cells)
     assert categories(data) == expected
-    assert told(data) == "lists"
+    assert note_of(data) == "lists"
 
 
 @pytest.mark.parametrize("cell", ["Comedy", "['Comedy", "[" * 4000 + "]" * 4000, "[print('x')]"])
@@ -125,10 +125,10 @@ SEPARATED: dict[str, tuple[list[str], str, list[set[str]]]] = {
 
 
 @pytest.mark.parametrize(("cells", "note", "expected"), SEPARATED.values(), ids=SEPARATED.keys())
-def test_what_separates_is_told_by_all_cells(tmp_path: Path, cells: list[str], note: str, expected: list[set[str]]):
+def test_what_separates_is_decided_by_all_cells(tmp_path: Path, cells: list[str], note: str, expected: list[set[str]]):
     data = items_of(tmp_path, cells)
     assert categories(data) == expected
-    assert told(data).startswith(note)
+    assert note_of(data).startswith(note)
 
 
 def test_a_separator_that_is_given_is_obeyed(tmp_path: Path):
@@ -138,7 +138,7 @@ def test_a_separator_that_is_given_is_obeyed(tmp_path: Path):
     ]  # fmt: skip
 
 
-def test_entities_and_items_without_a_category_are_said(tmp_path: Path):
+def test_entities_and_items_without_a_category_are_noted(tmp_path: Path):
     data = items_of(tmp_path, ["Home &amp; Kitchen", "", "nan"])
     assert "entities of HTML, such as &amp;, are read as the characters they stand for" in data.notes
     assert "2 items have no category: they are 'other'" in data.notes

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lerl.envs import population
+from lerl.envs.catalog import number_of
 from lerl.envs.logs.custom import Choices, read_own_logs
 from lerl.envs.logs.dataset import DataSet
-from lerl.envs.logs.interactions import number_of
 from lerl.envs.prepare import import_logs
 from lerl.envs.schema import DataError
 from lerl.envs.store import load_population
@@ -97,8 +97,7 @@ def test_ids_may_be_text_and_do_not_depend_on_each_other(tmp_path: Path):
     data = read_own_logs(*written(tmp_path, log, "item,title\na-1,One\nb,Two\nc,Three\n"))
     assert dict(zip(data.catalog.item_ids, data.catalog.titles, strict=True)) == {"a-1": "One", "b": "Two"}
     assert set(data.log["user"]) == {number_of("anna"), number_of("007"), 7}
-    assert data.numbers is not None
-    assert [number_of(name) for name in data.catalog.item_ids] == data.numbers.tolist()
+    assert sorted(set(data.log["item"])) == data.catalog.numbers.tolist()
     assert rows(tmp_path / "fewer", "user,item,click\nanna,a-1,1\n") == [
         row for row in data.log.rows() if row[0] == number_of("anna")
     ]
@@ -149,7 +148,7 @@ def test_of_a_repeated_pair_a_click_is_kept_and_then_the_latest(tmp_path: Path):
         ("user,item,rating\n1,2,5\n1,2,4\n", "a click first, then the highest rating"),
     ],
 )
-def test_which_row_of_a_pair_is_kept_without_times_is_said(tmp_path: Path, log: str, note: str):
+def test_which_row_of_a_pair_is_kept_without_times_is_noted(tmp_path: Path, log: str, note: str):
     data = read_own_logs(*written(tmp_path, log, None))
     assert f"1 rows repeat a user and an item: kept was one each, {note}" in data.notes
 
@@ -189,7 +188,7 @@ def test_parquet_is_read_like_csv(tmp_path: Path):
         ({"categories": ""}, ("other",)),
     ],
 )
-def test_categories_are_separated_as_told(tmp_path: Path, choices: dict[str, str], names: tuple[str, ...]):
+def test_categories_are_separated_as_given(tmp_path: Path, choices: dict[str, str], names: tuple[str, ...]):
     items = "id,name,genre\n1,A,Action|Sports; Outdoors\n2,B,\n"
     data = read_own_logs(*written(tmp_path, "user,item,click\n1,1,1\n", items), Choices(**choices))
     expected = {"Action", "Sports; Outdoors"} if not choices else set(names)
@@ -224,9 +223,9 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     ),
     "named column missing": (log_of(LOG, user="who"), ["log.csv: column who is missing, given ['user_id',"]),
     "another delimiter": (log_of(LOG.replace(",", ";")), ["no column looks like the users'", "--delimiter"]),
-    "nothing tells clicks": (
+    "no column of clicks": (
         log_of("user,item\n1,2\n"),
-        ["nothing tells clicks", "--click", "--rating and --click-from"],
+        ["no column says what is a click", "--click", "--rating and --click-from"],
     ),
     "ratings of ten": (
         log_of(HEAD + "1,2,10,1\n1,3,2,1\n"),
@@ -280,7 +279,7 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     "utf-16": (log_of(LOG.encode("utf-16")), ["log.csv, row 1: given the byte", "save the file as UTF-8"]),
     "null bytes": (log_of(HEAD + "1,\x00,3,4\n"), ["log.csv, row 2: given the character '\\x00'"]),
     "cut in a character": (log_of(LOG.encode() + b"9,\xc3"), ["unfinished character at the end"]),
-    "old line ends": (log_of(LOG.replace("\n", "\r")), ["ends its lines with \\r alone"]),
+    "old line ends": (log_of(LOG.replace("\n", "\r")), ["ends its lines with only \\r"]),
     "zip": (log_of(b"PK\x03\x04 and so on"), ["is a ZIP archive; unpack it"]),
     "gzip": (log_of(b"\x1f\x8b\x08 and so on"), ["is a gzip archive; unpack it"]),
     "broken parquet": (log_of(b"PAR1 and so on"), ["log.csv cannot be read as Parquet"]),
@@ -301,7 +300,7 @@ BAD: dict[str, tuple[Any, list[str]]] = {
     ),
     "nobody left": (log_of(LOG, min_interactions=9), ["no user met 9 items or more"]),
     "delimiter too long": (log_of(LOG, delimiter="::"), ["must be one ASCII character", "'::'"]),
-    "clicks alone": (
+    "only clicks": (
         log_of("user,item,click\n" + "".join(f"{n},{n},1\n" for n in range(40))),
         [
             "all 40 interactions of log are clicks",
@@ -401,7 +400,7 @@ def test_versions_are_no_floats(tmp_path: Path):
 
 
 @pytest.mark.parametrize("ids", [["9007199254740993.0", "1.0"], pl.Series([2.0**54, 1.0])])
-def test_floats_too_large_to_be_told_apart_are_refused(tmp_path: Path, ids: list[str] | pl.Series):
+def test_floats_too_large_to_stay_different_are_refused(tmp_path: Path, ids: list[str] | pl.Series):
     frame = pl.DataFrame({"user": ids, "item": [1, 2], "click": [1, 0]})
     frame.write_parquet(tmp_path / "log")
     with pytest.raises(DataError, match=r"row 1, column user: given .* with all its digits"):
@@ -447,8 +446,8 @@ def many(users: int = 80, items: int = 60, each: int = 30) -> tuple[str, str]:
 
 
 def test_an_import_can_be_lived_in(tmp_path: Path):
-    said: list[str] = []
-    report = import_logs(*written(tmp_path / "raw", *many()), tmp_path / "out", dim=4, note=said.append)
+    noted: list[str] = []
+    report = import_logs(*written(tmp_path / "raw", *many()), tmp_path / "out", dim=4, note=noted.append)
     assert (report.users, report.items, report.interactions, report.name) == (80, 60, 2400, "log")
     people = load_population(tmp_path / "out")
     assert set(people.catalog.item_ids) == {f"i{n}" for n in range(60)}
@@ -458,7 +457,7 @@ def test_an_import_can_be_lived_in(tmp_path: Path):
     assert people.catalog.categories.membership[place].tolist() == [True, False]
     assert report.truth_auc > 0.6
     about = json.loads((tmp_path / "out" / "prepared.json").read_text())
-    assert about["settings"]["notes"] == said
+    assert about["settings"]["notes"] == noted
     assert about["settings"]["choices"]["time_unit"] is None
 
 
@@ -474,7 +473,7 @@ def test_the_order_of_rows_changes_nothing(tmp_path: Path):
 # a disk that fills
 
 
-def test_a_full_disk_is_said_and_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_noted_and_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     files = written(tmp_path / "raw", *many())
     import_logs(*files, tmp_path / "out", dim=2)
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
@@ -583,8 +582,7 @@ def test_no_input_ends_in_anything_but_data_or_one_line(
     data = read_or_refused(*files, Choices(**choices))
     if data is not None:
         assert len(data.log) > 0
-        assert data.numbers is not None
-        assert set(data.log["item"]) == set(data.numbers.tolist())
+        assert set(data.log["item"]) == set(data.catalog.numbers.tolist())
         assert not data.log.select("user", "item").is_duplicated().any()
 
 

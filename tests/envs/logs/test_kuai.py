@@ -83,7 +83,7 @@ def test_kuairand_is_read_first_views_in_order_of_time(tmp_path: Path, suffix: s
     assert (data.dropped_items, data.merged) == (1, 1)
     assert data.notes == (
         f"logs: log_standard_4_08_to_4_21_{suffix}.csv, log_standard_4_22_to_5_08_{suffix}.csv",
-        f"left out, chance picked what was shown: log_random_4_22_to_5_08_{suffix}.csv",
+        f"left out, as items were picked at random: log_random_4_22_to_5_08_{suffix}.csv",
         "a click is a long_view",
         "1 rows repeat a user and a video: kept was the first view of each",
     )
@@ -149,7 +149,7 @@ def test_history_comes_before_the_log_oldest_view_first(tmp_path: Path):
     assert data.catalog.categories.names == ("tag 5", "other")
 
 
-def test_the_parquet_log_alone_is_enough(tmp_path: Path):
+def test_the_parquet_log_is_enough(tmp_path: Path):
     (tables(tmp_path) / "history.parquet").unlink()
     assert len(read("kuairand", tmp_path).log) == 3
 
@@ -259,8 +259,8 @@ def test_a_view_in_a_year_that_no_log_has_is_one_at_an_unknown_time(tmp_path: Pa
         (2, 1_600_000_000, 0),
         (3, None, None),
     ]
-    told = "2 views have no time from 1995 to 2037: they come after their user's others, in an order that is not known"
-    assert told in data.notes
+    note = "2 views have no time from 1995 to 2037: they come after their user's others, in an order that is not known"
+    assert note in data.notes
 
 
 def test_captions_give_titles_and_names_and_broken_rows_are_counted(tmp_path: Path):
@@ -383,7 +383,7 @@ def test_users_of_the_matrix_live_whole_sessions(tmp_path: Path):
 
 
 def test_a_format_without_such_a_matrix_is_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match="--dense is for kuairec alone, given --format kuairand; leave it out"):
+    with pytest.raises(ValueError, match="--dense is only for kuairec, given --format kuairand; leave it out"):
         prepare("kuairand", kuairand(tmp_path / "raw"), tmp_path / "out", dense=True)
     with pytest.raises(DataError, match=r"small_matrix.csv is missing; KuaiRec needs small_matrix.csv, big_matrix.csv"):
         prepare("kuairec", kuairec(tmp_path / "rec"), tmp_path / "out", dense=True)
@@ -413,7 +413,7 @@ def test_further_kinds_are_columns_of_the_log(tmp_path: Path):
     assert dict(data.weights) == {"is_like": 3, "long_view": 1}
 
 
-def test_one_kind_alone_is_the_click(tmp_path: Path):
+def test_a_single_kind_is_the_click(tmp_path: Path):
     data = read("kuairand", kuairand(tmp_path), feedback={"is_click": 1})
     assert data.log["click"].all()
     assert data.weights == {}
@@ -459,7 +459,7 @@ def test_kinds_are_fitted_as_they_were_made(tmp_path: Path):
     [
         ("kuairand", {"like": 1}, r"a kind of feedback must be one of long_view, is_click.*, given 'like'"),
         ("kuairand", {"long_view": 1, "is_like": 0}, r"a weight of --feedback must be a number above 0, given 0"),
-        ("kuairec", {"long_view": 1}, r"--feedback is for kuairand alone, given --format kuairec; leave it out"),
+        ("kuairec", {"long_view": 1}, r"--feedback is only for kuairand, given --format kuairec; leave it out"),
     ],
 )
 def test_kinds_that_are_none_are_refused(tmp_path: Path, format: str, feedback: dict[str, float], message: str):

@@ -30,7 +30,7 @@ def log_of(folder: Path, cells: list[Any] | pl.Series, **choices: Any) -> DataSe
     return read_own_logs(folder / "log.csv", None, Choices(**choices))
 
 
-def told(data: DataSet) -> str:
+def note_of(data: DataSet) -> str:
     return data.notes[0].partition("times are time: ")[2]
 
 
@@ -42,12 +42,12 @@ READ: dict[str, tuple[list[Any], str, list[int]]] = {
     "fractions": ([f"{T}.9", f"{T}.1"], "seconds since 1970", [T, T]),
     "eight digits": (
         ["20240131", "20240130.0"],
-        "dates of eight digits, year, month, day, 2 of the day alone, within which the order is the file's",
+        "dates of eight digits, year, month, day, 2 only to the day, within which the order is the file's",
         [seconds(2024, 1, 31), seconds(2024, 1, 30)],
     ),
     "the day first": (
         ["13/02/2024", "05/01/2024"],
-        "dates, the day first, 2 of the day alone, within which the order is the file's",
+        "dates, the day first, 2 only to the day, within which the order is the file's",
         [seconds(2024, 2, 13), seconds(2024, 1, 5)],
     ),
     "the month first, as MIND writes it": (
@@ -57,7 +57,7 @@ READ: dict[str, tuple[list[Any], str, list[int]]] = {
     ),
     "as Amazon writes it": (
         ["09 13, 2009", "08 1, 2009"],
-        "dates, the month first, 2 of the day alone, within which the order is the file's",
+        "dates, the month first, 2 only to the day, within which the order is the file's",
         [seconds(2009, 9, 13), seconds(2009, 8, 1)],
     ),
     "with a month's name": (
@@ -84,10 +84,10 @@ READ: dict[str, tuple[list[Any], str, list[int]]] = {
 
 
 @pytest.mark.parametrize(("cells", "note", "times"), READ.values(), ids=READ.keys())
-def test_what_a_column_tells_is_read_and_said(tmp_path: Path, cells: list[Any], note: str, times: list[int]):
+def test_what_a_column_holds_is_read_and_noted(tmp_path: Path, cells: list[Any], note: str, times: list[int]):
     """The latest comes first in each of these files."""
     data = log_of(tmp_path, cells)
-    assert told(data) == note
+    assert note_of(data) == note
     assert data.log["time"].to_list() == times
     assert data.log["position"].to_list() == list(range(len(cells)))[::-1]
 
@@ -115,7 +115,7 @@ def test_parquet_keeps_what_lies_within_a_second(tmp_path: Path, times: pl.Serie
 def test_parquet_holds_days(tmp_path: Path):
     data = log_of(tmp_path, DAYS)
     assert data.log["time"].to_list() == [seconds(2024, 1, 2), seconds(2024, 1, 1)]
-    assert told(data) == "dates, 2 of the day alone, within which the order is the file's"
+    assert note_of(data) == "dates, 2 only to the day, within which the order is the file's"
 
 
 def test_rows_of_one_time_keep_the_file_s_order(tmp_path: Path):
@@ -129,9 +129,9 @@ def test_rows_of_one_time_keep_the_file_s_order(tmp_path: Path):
         assert read_own_logs(tmp_path / name).log.sort("position")["item"].to_list() == items
 
 
-def test_numbers_from_another_start_have_to_be_said(tmp_path: Path):
+def test_numbers_from_another_start_must_be_given(tmp_path: Path):
     data = log_of(tmp_path, [5, 3, 9], time_unit="s")
-    assert (told(data), data.log["time"].to_list()) == ("seconds from a start of their own", [5, 3, 9])
+    assert (note_of(data), data.log["time"].to_list()) == ("seconds from a start of their own", [5, 3, 9])
 
 
 REFUSED: dict[str, tuple[list[Any], str]] = {
@@ -144,7 +144,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "digits lost": (["1.7E+09"], r"given '1.7E\+09', allowed is a date .* or a number of seconds since 1970 with all"),
     "two digits of a year": (["31/05/24", "01/06/24"], r"row 2, .* its year of four digits.*\(1 more such rows\)"),
     "two digits first": (["24-05-31"], "row 2, column time: given '24-05-31'"),
-    "day or month": (["05/01/2024", "06/01/2024"], "dates such as '05/01/2024', and no row tells whether the day or"),
+    "day or month": (["05/01/2024", "06/01/2024"], "dates such as '05/01/2024', and no row shows whether the day or"),
     "day and month": (["31/05/2024", "05/31/2024", "30/05/2024"], "row 3, column time: given '05/31/2024'"),
     "a zone's name": (["2024-05-31 18:30:00 EST"], "row 2, column time: given '2024-05-31 18:30:00 EST'"),
     "no such day": (["2024-02-28", "2024-02-30"], "row 3, column time: given '2024-02-30'"),
@@ -152,7 +152,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "a year that no log has": (["2024-02-28", "1970-01-01", "9999-12-31"], r"row 3, .*'1970-01-01'.*\(1 more such"),
     "the end of 32 bits": ([T, 2**31 - 1], "row 3, column time: given '2147483647'"),
     "none": (["2024-02-28", "NULL"], "row 3, column time: given 'NULL'"),
-    "a clock alone": (["18:30:00"], "row 2, column time: given '18:30:00'"),
+    "only a clock": (["18:30:00"], "row 2, column time: given '18:30:00'"),
 }
 
 

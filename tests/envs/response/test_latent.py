@@ -100,7 +100,7 @@ def test_a_population_without_a_matrix_has_nothing_to_look_up(small: Population)
 
 
 def test_looked_up_users_do_what_they_did(small: Population):
-    """What was clicked is clicked again nearly always while nothing tires, and what was not hardly ever."""
+    """What was clicked is clicked again nearly always without boredom, and what was not hardly ever."""
     dense = np.zeros((40, 60), np.int8)
     dense[:, ::2] = 1
     still = SimulatorConfig(response="lookup", topic_count=3, slate_size=6, max_steps=10)
