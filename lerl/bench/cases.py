@@ -145,7 +145,7 @@ def _sequence(bench: Bench) -> Iterator[Measured]:
     from lerl.users.train_sequence import SequenceSettings
 
     users, calls = 32, {"step": 2000, "again": 150}
-    case = SequenceCase(users, slate=6, items=7551, lived=100, settings=SequenceSettings())
+    case = SequenceCase(users, slate=6, items=7551, events=100, settings=SequenceSettings())
 
     def often(name: str) -> Callable[[], float]:
         def work() -> float:

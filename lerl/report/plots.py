@@ -29,7 +29,7 @@ from lerl.report.intervals import Interval
 from lerl.report.lessons import UNTRAINED
 from lerl.report.load import Results, check_reference, load_runs
 from lerl.report.palette import BLACK, BLUE, GREY, INK, ORANGE
-from lerl.report.strips import Page, Panel, Scale, draw_page, level, round_scale, short
+from lerl.report.strips import Page, Panel, Scale, draw_page, level, round_scale, short, shortened
 from lerl.report.style import STYLE, ratio_scale, save
 from lerl.report.tables import said_of
 
@@ -258,7 +258,7 @@ def _exposure(results: Results, look: _Look, axis: str) -> Figure | None:
         Panel(
             f"share of the largest {axis}, %",
             "step of the session",
-            [f"{100 * means[agent][1]:.0f} %  {short(most[agent])}" for agent in agents],
+            [f"{100 * means[agent][1]:.0f} %  {shortened(most[agent])}" for agent in agents],
             top,
         ),
     ]

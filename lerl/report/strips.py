@@ -131,13 +131,17 @@ def round_scale(values: ArrayLike) -> Scale:
 
 
 def short(name: str) -> str:
-    """A name at a length that leaves room for the picture: my_package.my_module:MyAgent is MyAgent."""
-    last = name.rsplit(":", 1)[-1]
-    if _width(last) <= LONGEST_NAME:
-        return last
-    while _width(last) >= LONGEST_NAME:
-        last = last[:-1]
-    return f"{last}…"
+    """An agent's name at a length that leaves room for the picture: my_package.my_module:MyAgent is MyAgent."""
+    return shortened(name.rsplit(":", 1)[-1])
+
+
+def shortened(text: str) -> str:
+    """A text, cut where it is longer than `LONGEST_NAME`."""
+    if _width(text) <= LONGEST_NAME:
+        return text
+    while _width(text) >= LONGEST_NAME:
+        text = text[:-1]
+    return f"{text}…"
 
 
 def _ink(colour: str) -> tuple[float, float, float]:
