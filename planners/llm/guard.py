@@ -23,6 +23,7 @@ import numpy as np
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
 from lerl.envs.text import quoted
+from lerl.planners.config import PlannerConfig, PriceConfig
 from lerl.planners.llm.chat import (
     AdaptedError,
     ChatModel,
@@ -94,7 +95,7 @@ class Guard:
     """Asks a chat model, and everything that keeps that safe and cheap.
 
     Args:
-        settings: a `PlannerConfig`.
+        settings: the planner's.
         prompts: digest of the prompt texts.
         traffic: file that all questions and answers are kept in.
         open_model: makes the chat model, only when the first question is sent.
@@ -109,7 +110,7 @@ class Guard:
     """
 
     def __init__(
-        self, settings: Any, prompts: str, traffic: Path, open_model: Callable[[Any], ChatModel] = open_chat
+        self, settings: PlannerConfig, prompts: str, traffic: Path, open_model: Callable[[PlannerConfig], ChatModel] = open_chat
     ) -> None:
         self.settings, self.prompts, self._open_model = settings, prompts, open_model
         self.phase = ""
@@ -259,7 +260,7 @@ class Guard:
         return Asked(
             question.key,
             question.kind,
-            self.settings.model,
+            str(self.settings.model),
             self.prompts,
             question.pool,
             question.system,
@@ -301,7 +302,7 @@ class Guard:
     def _with_proxy(self, said: str) -> str:
         """What is said of a failure, with the proxy that stands between, which it may come from."""
         settings = self.settings
-        own = settings.model.startswith("openai:")
+        own = str(settings.model).startswith("openai:")
         proxy = proxy_in_the_way(address_of(settings) if own else settings.base_url or "")
         return f"{said} (through {proxy})".strip() if proxy else said
 
@@ -426,9 +427,9 @@ class Guard:
                 self._loop = self._model = None
 
 
-def _mend(settings: Any) -> str:
+def _mend(settings: PlannerConfig) -> str:
     """What to look at where an endpoint refuses everything."""
-    own = settings.model.startswith("openai:")
+    own = str(settings.model).startswith("openai:")
     at = "" if settings.base_url is None else f" --base-url {quote(settings.base_url)}"
     checks = [
         "planner.model",
@@ -436,7 +437,7 @@ def _mend(settings: Any) -> str:
         "OPENAI_API_KEY" if own else "its key in the environment",
     ]
     return (
-        f"check {', '.join(checks[:-1])} and {checks[-1]}; try lerl planner-probe --model {quote(settings.model)}{at}"
+        f"check {', '.join(checks[:-1])} and {checks[-1]}; try lerl planner-probe --model {quote(str(settings.model))}{at}"
     )
 
 
@@ -548,7 +549,7 @@ def _believed(said: Any, estimate: int) -> int:
     return said if type(said) is int and 0 < said <= MOST_TOKENS else estimate
 
 
-def _cost(counts: Counter[str], price: Any) -> float:
+def _cost(counts: Counter[str], price: PriceConfig) -> float:
     return float(counts["prompt_tokens"] * price.input + counts["completion_tokens"] * price.output) / 1e6
 
 
@@ -559,11 +560,11 @@ def _total(phases: Iterable[Mapping[str, float]]) -> Counter[str]:
     return total
 
 
-def summary(phases: Iterable[Mapping[str, float]], seconds: list[float], price: Any) -> dict[str, Any]:
+def summary(phases: Iterable[Mapping[str, float]], seconds: list[float], price: PriceConfig) -> dict[str, Any]:
     """Counts, cost and latency as they are reported; rates are shares of all plans and reflections asked for.
 
     Args:
-        phases: counts of each. seconds: that each question took. price: a `PriceConfig`.
+        phases: counts of each. seconds: that each question took. price: of tokens.
     """
     total = _total(phases)
     requests = max(total["requests"], 1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lerl.envs.files import refuse_endless
 from lerl.planners.base import PlanContexts, Planner, Plans, Sessions, check_plans
+from lerl.planners.config import PlannerConfig
 from lerl.planners.llm.chat import open_chat, redacted
 from lerl.planners.llm.distilled import (
     DistilledError,
@@ -33,12 +34,12 @@ MODELS = ("llm", "distilled")
 """Planners that are, or come from, a chat model; `build_model` makes them."""
 
 
-def check_model(name: str, settings: Any, categories: int) -> None:
+def check_model(name: str, settings: PlannerConfig, categories: int) -> None:
     """Refuse settings that a planner of `MODELS` cannot be made with; nothing is asked, and nothing is written but a
     planner.cache that was not there.
 
     Args:
-        name: of `MODELS`. settings: a `PlannerConfig`. categories: how many there are to plan.
+        name: of `MODELS`. settings: the planner's. categories: how many there are to plan.
 
     Raises:
         ChatError, PromptError, PluginError, DistilledError, TrafficError, ValueError: what does not fit and what to do.
@@ -60,11 +61,11 @@ def check_model(name: str, settings: Any, categories: int) -> None:
             Traffic(Path(settings.cache), patience=PATIENCE).close()
 
 
-def build_model(name: str, settings: Any, seed: int, guard: Callable[[], Guard]) -> "LLMPlanner | DistilledPlanner":
+def build_model(name: str, settings: PlannerConfig, seed: int, guard: Callable[[], Guard]) -> "LLMPlanner | DistilledPlanner":
     """A planner of `MODELS`.
 
     Args:
-        name: of `MODELS`. settings: a `PlannerConfig`. seed: the planner's.
+        name: of `MODELS`. settings: the planner's. seed: the planner's.
         guard: makes or finds what asks the chat model; called only where it is asked.
     """
     if name == "llm":
@@ -76,13 +77,13 @@ def build_model(name: str, settings: Any, seed: int, guard: Callable[[], Guard])
     return RefreshedPlanner(settings.size, weights, seed, teacher, _pairs(settings), settings.refresh)
 
 
-def _network(settings: Any) -> Path:
+def _network(settings: PlannerConfig) -> Path:
     if not settings.distilled:
         raise DistilledError("planner.distilled is missing; give the run that lerl distill RUN was given")
     return planner_file(settings.distilled, "distilled.npz")
 
 
-def _pairs(settings: Any) -> Recorded:
+def _pairs(settings: PlannerConfig) -> Recorded:
     """What the network learned from, which lies beside it."""
     with closing(Traffic(_network(settings).with_name("traffic.sqlite"), read_only=True)) as file:
         return recorded(file)
@@ -99,11 +100,11 @@ class LLMPlanner(Planner):
     Args:
         size: most categories a plan allows.
         seed: decides which reflections are told and which sessions are reflected upon.
-        settings: a `PlannerConfig`.
+        settings: the planner's.
         guard: asks, checks, keeps.
     """
 
-    def __init__(self, size: int, seed: int, settings: Any, guard: Guard) -> None:
+    def __init__(self, size: int, seed: int, settings: PlannerConfig, guard: Guard) -> None:
         self.size, self.seed, self.settings, self.guard = size, seed, settings, guard
         self.prompts = Prompts(settings.prompts)
         self.fallback = build_planner(settings.fallback, size, seed, "planner.fallback")
@@ -204,7 +205,7 @@ class LLMPlanner(Planner):
             self.fallback.restore(learned)
 
 
-def _first_pool(settings: Any) -> Pool:
+def _first_pool(settings: PlannerConfig) -> Pool:
     """The pool that a run starts with: an earlier run's, or an empty one."""
     if not settings.pool:
         return Pool()
