@@ -4,13 +4,26 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from types import new_class
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis
 from lerl.envs.plugins import PluginError, blamed
+
+
+class Recent(NamedTuple):
+    """The last H slots that were shown in each of B sessions, as kernels see them.
+
+    Attributes:
+        items: (B, H) int32, oldest first, -1 as padding. feedback: (B, H) float32 in [0, 1], -1 as padding.
+        estimates: (B, H) float32 in (0, 1), the chance of a click that known history predicted for each.
+    """
+
+    items: NDArray[np.int32]
+    feedback: NDArray[np.float32]
+    estimates: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -55,6 +68,11 @@ class PlanContexts:
     def membership(self) -> NDArray[np.bool_]:
         """(I, C) bool, which items are in which category."""
         return self.axis.membership
+
+    @property
+    def recent(self) -> Recent:
+        """Recent items, feedback and estimates, together."""
+        return Recent(self.recent_items, self.recent_feedback, self.recent_estimates)
 
     @cached_property
     def recent_categories(self) -> NDArray[np.bool_]:

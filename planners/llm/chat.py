@@ -214,7 +214,9 @@ class _LangChainChat(ChatModel):
 
     def _after(self, refusal: str, plain: bool) -> Dialect:
         """What to try after a refusal; plain: whether it is one although it may name nothing."""
-        name = re.escape(str(self.settings.model).partition(":")[2])  # it may be system-2, and is no part of a request then
+        name = re.escape(
+            str(self.settings.model).partition(":")[2]
+        )  # it may be system-2, and is no part of a request then
         return self.dialect.after(re.sub(rf"(?<![\w-]){name}(?![\w-])", "", refusal), plain)
 
     async def _ask(self, messages: Messages, beside: Any) -> Any:

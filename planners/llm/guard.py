@@ -110,7 +110,11 @@ class Guard:
     """
 
     def __init__(
-        self, settings: PlannerConfig, prompts: str, traffic: Path, open_model: Callable[[PlannerConfig], ChatModel] = open_chat
+        self,
+        settings: PlannerConfig,
+        prompts: str,
+        traffic: Path,
+        open_model: Callable[[PlannerConfig], ChatModel] = open_chat,
     ) -> None:
         self.settings, self.prompts, self._open_model = settings, prompts, open_model
         self.phase = ""
@@ -436,9 +440,8 @@ def _mend(settings: PlannerConfig) -> str:
         *(["planner.base_url"] if at else []),
         "OPENAI_API_KEY" if own else "its key in the environment",
     ]
-    return (
-        f"check {', '.join(checks[:-1])} and {checks[-1]}; try lerl planner-probe --model {quote(str(settings.model))}{at}"
-    )
+    model = quote(str(settings.model))
+    return f"check {', '.join(checks[:-1])} and {checks[-1]}; try lerl planner-probe --model {model}{at}"
 
 
 def _fitting(question: Question, found: Asked | None) -> Asked | None:

@@ -61,7 +61,9 @@ def check_model(name: str, settings: PlannerConfig, categories: int) -> None:
             Traffic(Path(settings.cache), patience=PATIENCE).close()
 
 
-def build_model(name: str, settings: PlannerConfig, seed: int, guard: Callable[[], Guard]) -> "LLMPlanner | DistilledPlanner":
+def build_model(
+    name: str, settings: PlannerConfig, seed: int, guard: Callable[[], Guard]
+) -> "LLMPlanner | DistilledPlanner":
     """A planner of `MODELS`.
 
     Args:

@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lerl.agents.mmr import diverse_items
-from lerl.agents.retrieval import CACHED, ItemIndex, top_items
+from lerl.agents.retrieval import CACHED, ItemIndex
 from lerl.envs.catalog import Axis
 
 Case = tuple[Any, ...]
+
+
+def top_items(queries: Any, vectors: Any, groups: Any, *rest: Any) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Slates, and whether plans were widened, by an index that is made for this once."""
+    return ItemIndex(vectors, groups).top(queries, *rest)
 
 
 def brute(
@@ -145,7 +150,7 @@ def test_where_not_all_items_stay_in_the_cache_it_finds_the_same():
     allowed, avoid = rng.random((users, 6)) < 0.4, rng.random((users, 6)) < 0.1
     allowed[:, 0] |= ~allowed.any(axis=1)
     member = (groups[:, :, None] == np.arange(6)).any(axis=1)
-    assert ItemIndex(vectors, groups).tiles.size > CACHED
+    assert ItemIndex(vectors, groups).tiles.vectors.size > CACHED
     slates, widened = top_items(queries, vectors, groups, allowed, avoid, shown.astype(np.int32), 6)
     for row in range(users):
         plan = member, allowed[row], avoid[row], set(shown[row].tolist())
