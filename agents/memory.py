@@ -1,4 +1,4 @@
-"""What an agent remembers of the sessions in its slots: what was shown, what came back, what had been expected."""
+"""What an agent remembers of the sessions in its slots: what was shown, what came back, what was predicted."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from lerl.envs.draws import seed_from
 from lerl.planners.base import PlanContexts
 
 KEPT = ("shown", "feedback", "estimates", "steps", "plans", "tastes", "offsets", "counts", "liked", "keys")
-BEST = 3  # items over which a category's liking is averaged
+BEST = 3  # items over which a category's predicted CTR is averaged
 KNOWN = 8  # best items of a category that are looked up once a session; where they are used up, the others are
 MET = 2**20  # how many of these are remembered of users who were there before, of all together
 GONE = -2  # in the place of one of these that was shown
@@ -23,7 +23,7 @@ class Memory:
 
     Attributes:
         shown: (B, T * k) int32, items in order, -1 beyond.
-        feedback, estimates: (B, T * k) float32, what came back and what known history promised.
+        feedback, estimates: (B, T * k) float32, what came back and what known history predicted.
         steps, plans: (B,) int64, slates shown, and plans made (counted by whoever plans).
         tastes: (B, D) float32 and offsets: (B,) float32, from the observation.
     """
@@ -198,14 +198,14 @@ def _strike(item, names):  # type: ignore[no-untyped-def]
 def _newest(rows, ends, slots, shown, feedback, estimates):  # type: ignore[no-untyped-def]
     items = np.full((len(rows), slots), -1, np.int32)
     answers = np.full((len(rows), slots), -1.0, np.float32)
-    promised = np.zeros((len(rows), slots), np.float32)
+    predicted = np.zeros((len(rows), slots), np.float32)
     for n in range(len(rows)):
         b = rows[n]
         for slot in range(min(slots, ends[b])):
             items[n, slots - 1 - slot] = shown[b, ends[b] - 1 - slot]
             answers[n, slots - 1 - slot] = feedback[b, ends[b] - 1 - slot]
-            promised[n, slots - 1 - slot] = estimates[b, ends[b] - 1 - slot]
-    return items, answers, promised
+            predicted[n, slots - 1 - slot] = estimates[b, ends[b] - 1 - slot]
+    return items, answers, predicted
 
 
 @njit(cache=True)

@@ -103,7 +103,7 @@ class PrivilegedAgent(Agent):
             self._cluster = _alike(simulator)
 
     def attend(self, live: NDArray[np.bool_]) -> None:
-        """Think about these slots alone (B,); the slates of the others stay empty."""
+        """Look ahead in these slots (B,) only; the slates of the others stay empty."""
         self._live = live
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
@@ -116,10 +116,10 @@ class PrivilegedAgent(Agent):
         slates = np.zeros((len(self._live), self.task.slate_size), np.int32)
         live = np.flatnonzero(self._live)
         if len(live):
-            slates[live] = self._think(self.env.simulator, self.env.state.take(live))
+            slates[live] = self._look_ahead(self.env.simulator, self.env.state.take(live))
         return slates
 
-    def _think(self, simulator: UserSimulator, state: State) -> NDArray[np.int32]:
+    def _look_ahead(self, simulator: UserSimulator, state: State) -> NDArray[np.int32]:
         """The first slates (B, k) of the best base policies."""
         candidates = self._candidates(simulator, state)
         count = len(self._policies)
@@ -288,7 +288,7 @@ def _fill_by_price(candidates, owners, now, items, costs, k, repeats):  # type: 
     """Slates (n, k) from the candidates of owners (n,), slot by slot the one of highest value; -1 where none is left.
 
     Items of one signature have the same topics, so that the next best of each is all that need be compared, unless
-    likeness costs: then all are. What an item is worth changes with its topics' boredom, so that where items have one
+    likeness costs: then all are. The value of an item changes with its topics' boredom, so that where items have one
     topic each, the signature that was shown is looked at again, and nothing else.
     What was shown before the look-ahead is no candidate.
     """

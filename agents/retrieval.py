@@ -289,7 +289,7 @@ def _strike(flat, struck, moves, places, owners):  # type: ignore[no-untyped-def
 
 @njit(cache=True, forceinline=True)
 def _bar(scores, count):  # type: ignore[no-untyped-def]
-    """A score that `count` of scores (t, TILE) reach; -inf where it cannot be told.
+    """A score that `count` of scores (t, TILE) reach; -inf where none is known.
 
     The best of each lane are scores of n different places, so that the least of the n greatest of these will do.
     """

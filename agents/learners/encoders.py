@@ -23,10 +23,10 @@ PER_CATEGORY = 5
 
 
 class CategoryEncoder:
-    """Features per category of the axis, and of the session as a whole; the same for every row, plans apart.
+    """Features per category of the axis, and of the session as a whole; the same for every agent, plans apart.
 
-    Per category: promised log-odds of its best items left; exposure fading over 3 and over 10 steps; what its feedback
-    was beyond what was promised; its share of the last slate; with a planner also whether it is allowed and whether
+    Per category: predicted log-odds of its best items left; exposure fading over 3 and over 10 steps; what its feedback
+    was beyond what was predicted; its share of the last slate; with a planner also whether it is allowed and whether
     avoided. Of the session: the taste, the sum of surprises times item vectors (the slope of the likelihood
     in the taste), mean feedback and mean surprise of late, time left, age of the plan.
 
@@ -170,7 +170,7 @@ def _summarise(rows, recent, catalog, tastes, steps, max_steps, k, features):  #
 class Layout:
     """What lies where in an observation: features | H items, H feedback | taste (D), offset, eligible items | feedback.
 
-    The third part is there for learners that choose items by number alone, the eligible items in bits; the last, of the
+    The third part is there for learners that choose items by number, the eligible items in bits; the last, of the
     last slate, for those of slates.
 
     Attributes:
@@ -230,7 +230,7 @@ class _HistoryFeatures(SessionFeatures):
 class GRUFeatures(_HistoryFeatures):
     """A gated recurrent unit over the items in order, its state after the newest (Cho et al., EMNLP 2014).
 
-    GRU4Rec's reading of a session (Hidasi et al., ICLR 2016). The padding lies behind the newest item and is not read.
+    As GRU4Rec reads a session (Hidasi et al., ICLR 2016). The padding lies behind the newest item and is not read.
     """
 
     def __init__(self, space: gymnasium.spaces.Box, layout: Layout, hidden: int) -> None:
@@ -246,7 +246,7 @@ class GRUFeatures(_HistoryFeatures):
 class TransformerFeatures(_HistoryFeatures):
     """One layer of self-attention over the items, read at the newest (Vaswani et al., NIPS 2017).
 
-    SASRec's reading of a session (Kang and McAuley, ICDM 2018), its positions counted from the newest item. The padding
+    As SASRec reads a session (Kang and McAuley, ICDM 2018), its positions counted from the newest item. The padding
     is masked out. No dropout: what was chosen must have the probability that is recorded.
     """
 

@@ -39,7 +39,7 @@ from lerl.envs.files import write_whole
 from lerl.envs.session import SessionVectorEnv
 
 TARGET_SPEED = 0.005  # share of the way that target networks go per gradient step, as in the papers of SAC and TD3
-SOME = 64  # users whose promised log-odds say how spread sac4ir shall be
+SOME = 64  # users whose predicted log-odds say how spread sac4ir shall be
 Scorer = PolicyScorer | ItemChooser
 
 
@@ -59,9 +59,9 @@ class Learner:
     Attributes:
         algorithm, policy: of Stable-Baselines3, or ours over them.
         reach: bound of a virtual item's coordinates; None for learners that choose items by their numbers.
-        samples: whether its rows are sampled; the others learn one action per state and explore in training alone.
+        samples: whether its policy is sampled; the others learn one action per state and explore only in training.
         slates: of learners that choose by number, whether they choose slates; the others choose one item.
-        bonus: (I,) what showing an item adds to the reward that is learned from, of a setting; none when None.
+        bonus: (I,) what showing an item adds to the reward that is learned from, of a task; none when None.
         view: of learners over virtual items, what they learn in.
     """
 
@@ -100,14 +100,14 @@ LEARNERS = {
 }
 
 
-def check_learner(row: str, learner: str, items: int, slate_size: int) -> None:
+def check_learner(agent: str, learner: str, items: int, slate_size: int) -> None:
     """Refuse a task that a learner is not for.
 
     Raises:
-        ValueError: the learner chooses items by their numbers, and slates or the catalogue are too large for that.
+        ValueError: the learner chooses items by their numbers, and slates or the catalog are too large for that.
     """
     if LEARNERS[learner].reach is None:
-        check_discrete(row, items, slate_size, LEARNERS[learner].slates)
+        check_discrete(agent, items, slate_size, LEARNERS[learner].slates)
 
 
 def new_view(
@@ -282,7 +282,7 @@ def load_policy(path: Path, name: str, encoder: CategoryEncoder, settings: Train
 
 
 def new_scorer(policy: BasePolicy, encoder: CategoryEncoder, start: str, deterministic: bool) -> Scorer:
-    """What points or chooses for a hierarchy; start: "taste" or "nothing"."""
+    """What makes queries or chooses items for a hierarchy; start: "taste" or "nothing"."""
     torch.set_num_threads(1)  # more threads sum in another order
     kind = ItemChooser if isinstance(policy, MaskedPolicy | MaskedQPolicy | ItemValuePolicy) else PolicyScorer
     return kind(policy, encoder, start, deterministic)

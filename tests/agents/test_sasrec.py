@@ -111,7 +111,7 @@ def test_training_stops_when_users_set_aside_are_told_no_better(monkeypatch: pyt
         noise, ITEMS, 16, 1e-2, seed=0, report=lambda done, total, newest: losses.append(float(newest[9:]))
     )
     assert len(losses) < 20
-    assert int(np.argmin(losses)) == len(losses) - 1 - sasrec.PATIENCE
+    assert int(np.argmin(losses)) == len(losses) - 1 - sasrec.STALE_EPOCHS
     kept: list[float] = []
     monkeypatch.setattr(sasrec, "EPOCHS", int(np.argmin(losses)) + 1)
     best = fit_sasrec(noise, ITEMS, 16, 1e-2, seed=0, report=lambda *told: kept.append(told[0]))
