@@ -6,12 +6,16 @@ import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lerl.envs.files import write_whole
+
+RENAMED = (("mixing", "out_proj"), ("wide", "fc_in"), ("narrow", "fc_out"))
+"""What version 0.1.0 called the parts of a layer, in policies and checkpoints that it wrote, and their names."""
 
 
 class CausalLayer(nn.Module):
@@ -26,9 +30,10 @@ class CausalLayer(nn.Module):
         super().__init__()
         self.heads = heads
         self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
-        self.attention, self.mixing = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.wide, self.narrow = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.attention, self.out_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.fc_in, self.fc_out = nn.Linear(width, inner), nn.Linear(inner, width)
         self.dropout = nn.Dropout(dropout)
+        self.register_load_state_dict_pre_hook(_rename)
 
     def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
         """Tokens (B, T, d) and a bias (H, T, T) as of `distance_bias` -> (B, T, d)."""
@@ -37,9 +42,17 @@ class CausalLayer(nn.Module):
         queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # (B, H, T, d / H) each
         weights = (queries @ keys.transpose(-1, -2) / math.sqrt(width // self.heads) + bias).softmax(-1)
         found = (weights @ values).transpose(1, 2).reshape(batch, length, width)
-        tokens = tokens + self.dropout(self.mixing(found))
-        inner = torch.relu(self.wide(self.norms[1](tokens)))
-        return tokens + self.dropout(self.narrow(inner))
+        tokens = tokens + self.dropout(self.out_proj(found))
+        inner = torch.relu(self.fc_in(self.norms[1](tokens)))
+        return tokens + self.dropout(self.fc_out(inner))
+
+
+def _rename(layer: nn.Module, state: dict[str, Any], prefix: str, *rest: object) -> None:
+    """Give a layer's weights that version 0.1.0 wrote the names of today."""
+    for old, new in RENAMED:
+        for part in ("weight", "bias"):
+            if f"{prefix}{old}.{part}" in state:
+                state[f"{prefix}{new}.{part}"] = state.pop(f"{prefix}{old}.{part}")
 
 
 def distance_slopes(heads: int) -> Tensor:

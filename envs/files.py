@@ -3,10 +3,6 @@
 import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 class LinkError(ValueError):

@@ -3,19 +3,13 @@
 from dataclasses import dataclass, fields
 from functools import cached_property
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Catalog, read_only
-from lerl.envs.sequence_weights import Learned, check_learned
-
-if TYPE_CHECKING:
-    pass
-
-if TYPE_CHECKING:
-    pass
+from lerl.envs.sequence_weights import STORED_NAMES, Learned, check_learned
 
 Floats = NDArray[np.float32]
 
@@ -184,7 +178,7 @@ class Population:
     def digest(self) -> str:
         """A hash of all that it holds, hexadecimal: equal populations have equal ones, on any machine."""
         found = blake2b(digest_size=16)
-        learned = {f"response.{name}": array for name, array in (self.response or {}).items()}
+        learned = {f"response.{STORED_NAMES.get(name, name)}": array for name, array in (self.response or {}).items()}
         for name, array in sorted({**self.arrays(), **learned}.items()):
             found.update(f"{name} {array.dtype.str} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         catalog = self.catalog

@@ -1,4 +1,4 @@
-"""The file of a response model that was learned from a prepared folder's log: arrays and a few words, no code."""
+"""The file of a response model that was learned from a prepared folder's log: arrays and a description, no code."""
 
 import io
 import json
@@ -28,12 +28,12 @@ LEARNED: dict[str, tuple[type, str]] = {
     "norms": (np.float32, "L 2 2 d"),
     "attention": (np.float32, "L d 3d"),
     "attention_shift": (np.float32, "L 3d"),
-    "mixing": (np.float32, "L d d"),
-    "mixing_shift": (np.float32, "L d"),
-    "wide": (np.float32, "L d f"),
-    "wide_shift": (np.float32, "L f"),
-    "narrow": (np.float32, "L f d"),
-    "narrow_shift": (np.float32, "L d"),
+    "out_proj": (np.float32, "L d d"),
+    "out_proj_shift": (np.float32, "L d"),
+    "fc_in": (np.float32, "L d f"),
+    "fc_in_shift": (np.float32, "L f"),
+    "fc_out": (np.float32, "L f d"),
+    "fc_out_shift": (np.float32, "L d"),
     "slopes": (np.float32, "H"),
     "last_norm": (np.float32, "2 d"),
     "query": (np.float32, "d d"),
@@ -45,11 +45,26 @@ LEARNED: dict[str, tuple[type, str]] = {
     "past_clicks": (np.float32, "N"),
     "past_before": (np.float32, "U 2"),
 }
-"""What the arrays are: type and shape. I items, U users, d width, f inner width, L layers, H heads, N events."""
+"""Type and shape of each array: I items, U users, d width, f inner width, L layers, H heads, N events.
+
+`lerl.envs.response.sequence` says what the arrays are for.
+"""
+
+STORED_NAMES = {
+    f"{name}{end}": f"{stored}{end}"
+    for name, stored in (("out_proj", "mixing"), ("fc_in", "wide"), ("fc_out", "narrow"))
+    for end in ("", "_shift")
+}
+"""What version 0.1.0 called arrays in its files; they are still read, and digests are still taken under these names."""
 
 
 def learned(arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Arrays and how they were made, as `Population.response` holds them."""
+    """A response model as `Population.response` holds it.
+
+    Args:
+        arrays: see `LEARNED`.
+        about: how they were made: anything JSON can hold.
+    """
     head = {"format_version": LEARNED_VERSION, "model": "sequence", **about}
     return {**arrays, ABOUT: np.array(json.dumps(head))}
 
@@ -62,14 +77,15 @@ def write_learned(path: Path, response: Learned) -> None:
 
 
 def read_learned(path: Path) -> dict[str, NDArray[Any]]:
-    """Read what `write_learned` wrote; nothing in it is executed.
+    """Read what `write_learned` wrote, now or in version 0.1.0; nothing in it is executed.
 
     Raises:
-        ValueError: it was made by another version of this package.
-        OSError, KeyError: it is damaged.
+        ValueError: the file has a format that this version does not read.
+        OSError, KeyError: the file is damaged.
     """
+    names = {stored: name for name, stored in STORED_NAMES.items()}
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
-        found = {name: kept[name] for name in kept.files}
+        found = {names.get(name, name): kept[name] for name in kept.files}
     version = json.loads(str(found[ABOUT]))["format_version"]
     if version != LEARNED_VERSION:
         raise ValueError(f"it has format {version}, this version of lerl reads {LEARNED_VERSION}")
@@ -77,7 +93,7 @@ def read_learned(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def check_learned(response: Learned, items: int, users: int) -> None:
-    """Refuse arrays that are no sequence model of so many items and users.
+    """Refuse arrays that are not a sequence model of so many items and users.
 
     Raises:
         ValueError: the message names the array, what was given and what it must be.
@@ -89,7 +105,7 @@ def check_learned(response: Learned, items: int, users: int) -> None:
         "I": items,
         "U": users,
         "d": response["start"].size,
-        "f": response["wide_shift"].shape[-1],
+        "f": response["fc_in_shift"].shape[-1],
         "L": len(response["norms"]),
         "H": response["slopes"].size,
         "N": response["past_items"].size,

@@ -1,13 +1,13 @@
-"""Users who react to what they lived through: a causal Transformer over items and feedback, one event at a time.
+"""Users whose clicks follow from their past: a causal Transformer over items and feedback, one event at a time.
 
 An event is an item with the feedback on it. In each layer an event attends to itself and to the W - 1 events before it,
 less to far ones (Press, Smith and Lewis 2022, Train short, test long: attention with linear biases enables input length
-extrapolation). Only distances count: what a layer once made of an event, its key and its value, stays right while the
-window slides, and a new event costs the work of one event. Through L layers L (W - 1) + 1 events are seen, and to read
-these again gives the same numbers.
+extrapolation). Only distances count: the key and the value that a layer computed for an event stay valid while the
+window slides, so that a new event costs the work of one event. Through L layers the network sees L (W - 1) + 1 events;
+reading these again from the beginning gives the same numbers.
 
-The network is trained in PyTorch, by `lerl.users.train_sequence`. Here are plain compiled loops, without matrix
-products of a library, so that a user's numbers do not depend on who else is simulated.
+The network is trained in PyTorch, by `lerl.users.train_sequence`. Here it runs as plain compiled loops, without a
+library's matrix products, so that a user's numbers have the same bits whoever else is simulated.
 """
 
 import math
@@ -27,9 +27,6 @@ EPSILON = 1e-5
 FUSED = {"contract"}
 """Multiply and add may be one instruction; nothing else about the order of sums is left to the compiler."""
 
-PARTS = ("query", "offset", "keys", "values", "events", "seen", "clicked")
-"""What a state is made of, in the order of the compiled functions."""
-
 Floats = NDArray[np.float32]
 
 
@@ -37,16 +34,16 @@ class Weights(NamedTuple):
     """The network's numbers, float32: width d, inner width f, L layers, H heads, window W.
 
     Attributes:
-        shown: (I, d), what an event adds to its token for its item.
-        liked: (I, d), what it adds times the feedback.
+        shown: (I, d), what an item adds to the token of an event with it.
+        liked: (I, d), what it adds to that token times the feedback.
         start: (d,), the token before a user's first event.
-        history: (2, d), what the two features of `_feature` add to every token.
+        history: (2, d), what the two features of `history_feature` add to every token.
         scaling: (6,), of these features: prior, base rate, means, deviations.
         norms: (L, 2, 2, d), before attention and before the inner layer: scale and shift.
         attention, attention_shift: (L, d, 3d) and (L, 3d), to queries, keys and values.
-        mixing, mixing_shift: (L, d, d) and (L, d), of what the heads found.
-        wide, wide_shift: (L, d, f) and (L, f), to the inner layer, which is rectified.
-        narrow, narrow_shift: (L, f, d) and (L, d), back from it.
+        out_proj, out_proj_shift: (L, d, d) and (L, d), of what the heads found.
+        fc_in, fc_in_shift: (L, d, f) and (L, f), to the inner layer, which is rectified.
+        fc_out, fc_out_shift: (L, f, d) and (L, d), back from it.
         slopes: (H,), log-weight lost per event of distance.
         last_norm: (2, d), scale and shift.
         query, query_shift: (d, d) and (d,), to what is multiplied with item vectors.
@@ -61,12 +58,12 @@ class Weights(NamedTuple):
     norms: Floats
     attention: Floats
     attention_shift: Floats
-    mixing: Floats
-    mixing_shift: Floats
-    wide: Floats
-    wide_shift: Floats
-    narrow: Floats
-    narrow_shift: Floats
+    out_proj: Floats
+    out_proj_shift: Floats
+    fc_in: Floats
+    fc_in_shift: Floats
+    fc_out: Floats
+    fc_out_shift: Floats
     slopes: Floats
     last_norm: Floats
     query: Floats
@@ -74,18 +71,56 @@ class Weights(NamedTuple):
     offset: Floats
 
 
+class States(NamedTuple):
+    """What the network has made of B users' pasts, float32: width d, L layers, window W.
+
+    Attributes:
+        query: (B, d), multiplied with item vectors for the log-odds of the next click.
+        offset: (B,), the users' part of those log-odds.
+        keys: (B, L, d, W), of the last W events, event n in place n % W.
+        values: (B, L, W, d), of the same.
+        events: (B,), how many events the network has read.
+        seen: (B,), how many events the user has had.
+        clicked: (B,), the feedback on these, summed.
+    """
+
+    query: Floats
+    offset: Floats
+    keys: Floats
+    values: Floats
+    events: Floats
+    seen: Floats
+    clicked: Floats
+
+
+class Pasts(NamedTuple):
+    """The events from which users' sessions start: U users, N events.
+
+    Attributes:
+        starts: (U + 1,) int64; the events of user u are starts[u] to starts[u + 1].
+        items: (N,) int32.
+        clicks: (N,) float32, feedback in [0, 1].
+        before: (U, 2) float32, how many earlier events there were, and the feedback on these, summed.
+    """
+
+    starts: NDArray[np.int64]
+    items: NDArray[np.int32]
+    clicks: Floats
+    before: Floats
+
+
 class SequenceResponse:
     """P(click) = sigmoid(query . item + item offset + user offset), the last layer's state giving query and offset.
 
-    The items of a slate are scored side by side, none seeing the others; after the feedback they become events in the
-    order of their slots. Empty slots are no events. It has learned from clicks: feedback between 0 and 1 counts as part
-    of one. A session starts from the user's own events in the truth half.
+    The items of a slate are scored independently of each other; after the feedback they become events in the order of
+    their slots. Empty slots are no events. The network learned from clicks: feedback between 0 and 1 counts as part of
+    a click. A session starts from the user's own events in the truth half of the log.
 
     Args:
-        population: with a response model that `lerl fit` left.
+        population: with a response model that `lerl fit` made.
 
     Raises:
-        ValueError: it has none, or one of other items or users.
+        ValueError: the population has no such model, or one for other items or users.
     """
 
     def __init__(self, population: Population) -> None:
@@ -100,69 +135,66 @@ class SequenceResponse:
         self.item_vectors: Floats = arrays["item_vectors"]
         self.item_offsets: Floats = arrays["item_offsets"]
         self.window = int(arrays["window"][0])
-        self.past = arrays["past_starts"], arrays["past_items"], arrays["past_clicks"], arrays["past_before"]
+        self.pasts = Pasts(*(arrays[f"past_{name}"] for name in Pasts._fields))
 
     def init(self, users: NDArray[np.int64]) -> Arrays:
-        """Users (B,) after their own past.
-
-        Returns:
-            query (B, d) and offset (B,) of the next click; keys (B, L, d, W) and values (B, L, W, d) of the last W
-            events, event n in place n % W; events (B,), how many the network has read; seen and clicked (B,), the
-            user's events and the feedback on them, summed. All float32.
-        """
+        """The state of users (B,) int64 after their own past, as a dictionary of the arrays of `States`."""
         layers, width = self.weights.norms.shape[0], len(self.weights.start)
-        state = {
-            "query": np.zeros((len(users), width), np.float32),
-            "offset": np.zeros(len(users), np.float32),
-            "keys": np.zeros((len(users), layers, width, self.window), np.float32),
-            "values": np.zeros((len(users), layers, self.window, width), np.float32),
-            "events": np.zeros(len(users), np.float32),
-            "seen": np.zeros(len(users), np.float32),
-            "clicked": np.zeros(len(users), np.float32),
-        }
-        _begin(users, *self.past, *(state[part] for part in PARTS), self.weights)  # type: ignore[call-arg]
-        return state
+        states = States(
+            query=np.zeros((len(users), width), np.float32),
+            offset=np.zeros(len(users), np.float32),
+            keys=np.zeros((len(users), layers, width, self.window), np.float32),
+            values=np.zeros((len(users), layers, self.window, width), np.float32),
+            events=np.zeros(len(users), np.float32),
+            seen=np.zeros(len(users), np.float32),
+            clicked=np.zeros(len(users), np.float32),
+        )
+        start_states(users, self.pasts, states, self.weights)
+        return states._asdict()
 
     def score(self, state: Arrays, items: NDArray[np.int32]) -> NDArray[np.float64]:
-        """Chance of a click (B, k) in (0, 1)."""
+        """Chance of a click (B, k) in (0, 1) for items (B, k), -1 for an empty slot (its value is not used)."""
         return click_chances(state["query"], state["offset"], items, self.item_vectors, self.item_offsets)
 
     def advance(self, state: Arrays, items: NDArray[np.int32], feedback: Floats) -> Arrays:
-        """The same state, moved on in place."""
-        _advance(items, feedback, *(state[part] for part in PARTS), self.weights)  # type: ignore[call-arg]
+        """The same state, changed in place, after feedback (B, k) in [0, 1] on items (B, k), -1 for an empty slot."""
+        advance_states(items, feedback, States(*(state[name] for name in States._fields)), self.weights)
         return state
 
 
 @njit(cache=True)
-def _begin(  # type: ignore[no-untyped-def]
-    users, starts, items, clicks, before, query, offset, keys, values, events, seen, clicked, weights
-):
+def start_states(users, pasts, states, weights):  # type: ignore[no-untyped-def]
+    """Fill the states (B,) of users (B,) with what the network makes of their pasts."""
     longest = 0
     for user in users:
-        longest = max(longest, starts[user + 1] - starts[user])
+        longest = max(longest, pasts.starts[user + 1] - pasts.starts[user])
     tokens = np.empty((longest + 1, weights.start.shape[0]), np.float32)
+    seen, clicked = states.seen, states.clicked
     for b in range(len(users)):
         user = users[b]
-        seen[b], clicked[b] = before[user]
+        seen[b], clicked[b] = pasts.before[user]
         count = 0
         if seen[b] == 0:
             nothing = np.float32(0.0)
-            _event(tokens[0], weights.start, weights.start, nothing, nothing, nothing, weights.history, weights.scaling)
+            event_token(
+                tokens[0], weights.start, weights.start, nothing, nothing, nothing, weights.history, weights.scaling
+            )
             count = 1
-        for n in range(starts[user], starts[user + 1]):
+        for n in range(pasts.starts[user], pasts.starts[user + 1]):
+            item, click = pasts.items[n], pasts.clicks[n]
             seen[b] += 1.0
-            clicked[b] += clicks[n]
-            shown, liked = weights.shown[items[n]], weights.liked[items[n]]
-            _event(tokens[count], shown, liked, clicks[n], seen[b], clicked[b], weights.history, weights.scaling)
+            clicked[b] += click
+            shown, liked = weights.shown[item], weights.liked[item]
+            event_token(tokens[count], shown, liked, click, seen[b], clicked[b], weights.history, weights.scaling)
             count += 1
-        _read(tokens[:count], b, query, offset, keys, values, events, seen, clicked, weights)
+        read_tokens(tokens[:count], b, states, weights)
 
 
 @njit(cache=True)
-def _advance(  # type: ignore[no-untyped-def]
-    items, feedback, query, offset, keys, values, events, seen, clicked, weights
-):
+def advance_states(items, feedback, states, weights):  # type: ignore[no-untyped-def]
+    """Change states (B,) in place by feedback (B, k) on items (B, k), -1 for an empty slot."""
     tokens = np.empty((items.shape[1], weights.start.shape[0]), np.float32)
+    seen, clicked = states.seen, states.clicked
     for b in range(items.shape[0]):
         count = 0
         for s in range(items.shape[1]):
@@ -170,23 +202,23 @@ def _advance(  # type: ignore[no-untyped-def]
                 seen[b] += 1.0
                 clicked[b] += feedback[b, s]
                 shown, liked, click = weights.shown[items[b, s]], weights.liked[items[b, s]], feedback[b, s]
-                _event(tokens[count], shown, liked, click, seen[b], clicked[b], weights.history, weights.scaling)
+                event_token(tokens[count], shown, liked, click, seen[b], clicked[b], weights.history, weights.scaling)
                 count += 1
         if count:
-            _read(tokens[:count], b, query, offset, keys, values, events, seen, clicked, weights)
+            read_tokens(tokens[:count], b, states, weights)
 
 
 @njit(cache=True)
-def _event(token, shown, liked, feedback, seen, clicked, history, scaling):  # type: ignore[no-untyped-def]
-    """The token (d,) that tells an event and the user's history; in parts, as passing all weights takes time."""
-    first, second = _feature(0, seen, clicked, scaling), _feature(1, seen, clicked, scaling)
+def event_token(token, shown, liked, feedback, seen, clicked, history, scaling):  # type: ignore[no-untyped-def]
+    """Write the token (d,) of an event and of the user's history; not given all weights, as passing those takes time."""
+    first, second = history_feature(0, seen, clicked, scaling), history_feature(1, seen, clicked, scaling)
     for j in range(len(token)):
         token[j] = shown[j] + feedback * liked[j]
         token[j] += first * history[0, j] + second * history[1, j]
 
 
 @njit(cache=True)
-def _feature(number, seen, clicked, scaling):  # type: ignore[no-untyped-def]
+def history_feature(number, seen, clicked, scaling):  # type: ignore[no-untyped-def]
     """The standardised log-odds of the smoothed share of clicks (number 0), or log(1 + events) (number 1)."""
     if number == 0:
         share = (clicked + scaling[0] * scaling[1]) / (seen + scaling[0])
@@ -195,41 +227,48 @@ def _feature(number, seen, clicked, scaling):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _read(tokens, b, query, offset, keys, values, events, seen, clicked, weights):  # type: ignore[no-untyped-def]
-    """Pass tokens (n, d) of user b through the layers, in place; what the last one says becomes query and offset."""
+def read_tokens(tokens, b, states, weights):  # type: ignore[no-untyped-def]
+    """Pass tokens (n, d) of user b through the layers, in place; the last one's state becomes query and offset."""
     count, width = tokens.shape
     normed = np.empty((count, width), np.float32)
     projected = np.empty((count, 3 * width), np.float32)
-    inner = np.empty((count, weights.wide.shape[2]), np.float32)
+    inner = np.empty((count, weights.fc_in.shape[2]), np.float32)
     added = np.empty((count, width), np.float32)
-    for layer in range(keys.shape[1]):
-        _norm(tokens, weights.norms[layer, 0], normed)
-        _dense(normed, weights.attention[layer], weights.attention_shift[layer], projected)
-        _attend(projected, int(events[b]), keys[b, layer], values[b, layer], weights.slopes, normed)
-        _dense(normed, weights.mixing[layer], weights.mixing_shift[layer], added)
-        _add(added, tokens)
-        _norm(tokens, weights.norms[layer, 1], normed)
-        _dense(normed, weights.wide[layer], weights.wide_shift[layer], inner)
+    for layer in range(states.keys.shape[1]):
+        layer_norm(tokens, weights.norms[layer, 0], normed)
+        dense(normed, weights.attention[layer], weights.attention_shift[layer], projected)
+        keys, values = states.keys[b, layer], states.values[b, layer]
+        attend(projected, int(states.events[b]), keys, values, weights.slopes, normed)
+        dense(normed, weights.out_proj[layer], weights.out_proj_shift[layer], added)
+        add_to(tokens, added)
+        layer_norm(tokens, weights.norms[layer, 1], normed)
+        dense(normed, weights.fc_in[layer], weights.fc_in_shift[layer], inner)
         for t in range(count):
             for j in range(inner.shape[1]):
                 inner[t, j] = max(inner[t, j], np.float32(0.0))
-        _dense(inner, weights.narrow[layer], weights.narrow_shift[layer], added)
-        _add(added, tokens)
-    events[b] += count
+        dense(inner, weights.fc_out[layer], weights.fc_out_shift[layer], added)
+        add_to(tokens, added)
+    states.events[b] += count
     last = normed[:1]
-    _norm(tokens[count - 1 :], weights.last_norm, last)
-    _dense(last, weights.query, weights.query_shift, query[b : b + 1])
+    layer_norm(tokens[count - 1 :], weights.last_norm, last)
+    dense(last, weights.query, weights.query_shift, states.query[b : b + 1])
     total = weights.offset[width + 2]
-    total += weights.offset[width] * _feature(0, seen[b], clicked[b], weights.scaling)
-    total += weights.offset[width + 1] * _feature(1, seen[b], clicked[b], weights.scaling)
+    total += weights.offset[width] * history_feature(0, states.seen[b], states.clicked[b], weights.scaling)
+    total += weights.offset[width + 1] * history_feature(1, states.seen[b], states.clicked[b], weights.scaling)
     for j in range(width):
         total += weights.offset[j] * last[0, j]
-    offset[b] = total
+    states.offset[b] = total
 
 
 @njit(cache=True, fastmath=FUSED)
-def _attend(projected, before, keys, values, slopes, found):  # type: ignore[no-untyped-def]
-    """Events (n, 3d) one after the other: keep key and value, then look at the last W, each head for itself."""
+def attend(projected, before, keys, values, slopes, found):  # type: ignore[no-untyped-def]
+    """Causal attention of events (n, 3d), one after the other, to the last W events; into `found` (n, d).
+
+    Args:
+        projected: (n, 3d), queries, keys and values. before: how many events were read before these.
+        keys, values: (d, W) and (W, d), of the last W events; the new ones are written into them.
+        slopes: (H,), log-weight lost per event of distance. found: (n, d), what the heads found, side by side.
+    """
     width, window = keys.shape
     size = width // len(slopes)
     scale = np.float32(1.0 / math.sqrt(size))
@@ -250,11 +289,11 @@ def _attend(projected, before, keys, values, slopes, found):  # type: ignore[no-
             for n in range(there):
                 weights[n] = -slope * distance[n]
             for j in range(first, first + size):
-                asked = projected[t, j] * scale
+                query = projected[t, j] * scale
                 key = keys[j]
                 for n in range(there):
-                    weights[n] += asked * key[n]
-            total = _exponentials(weights[:there])
+                    weights[n] += query * key[n]
+            total = exponentials(weights[:there])
             mixed = found[t, first : first + size]
             for j in range(size):
                 mixed[j] = 0.0
@@ -275,11 +314,11 @@ def _attend(projected, before, keys, values, slopes, found):  # type: ignore[no-
 
 
 @njit(cache=True, fastmath={"nnan", "nsz"})
-def _exponentials(numbers):  # type: ignore[no-untyped-def]
+def exponentials(numbers):  # type: ignore[no-untyped-def]
     """exp(number - the largest one) of each, in place, and their sum.
 
-    By the series of exp(x / 1024), squared ten times, in double precision: loops that the compiler makes wide, and the
-    same bits wherever they run, which a library's exp does not promise.
+    By the series of exp(x / 1024), squared ten times, in double precision: the compiler vectorises these loops, and
+    they give the same bits on every machine, which a library's exp does not promise.
     """
     most = numbers[0]
     for n in range(1, len(numbers)):
@@ -299,7 +338,8 @@ def _exponentials(numbers):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _norm(rows, scale_and_shift, out):  # type: ignore[no-untyped-def]
+def layer_norm(rows, scale_and_shift, out):  # type: ignore[no-untyped-def]
+    """Rows (n, d) normalised, times scale plus shift (2, d), into `out` (n, d)."""
     width = rows.shape[1]
     for t in range(len(rows)):
         mean = np.float32(0.0)
@@ -315,8 +355,8 @@ def _norm(rows, scale_and_shift, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FUSED)
-def _dense(rows, matrix, shift, out):  # type: ignore[no-untyped-def]
-    """out = rows . matrix + shift, four terms at a time: one order of adding up, whatever the number of rows."""
+def dense(rows, matrix, shift, out):  # type: ignore[no-untyped-def]
+    """out (n, e) = rows (n, d) . matrix (d, e) + shift (e,); terms are summed in one order, whatever n is."""
     for t in range(len(rows)):
         row, sums = rows[t], out[t]
         for j in range(len(sums)):
@@ -329,7 +369,8 @@ def _dense(rows, matrix, shift, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _add(rows, tokens):  # type: ignore[no-untyped-def]
+def add_to(tokens, rows):  # type: ignore[no-untyped-def]
+    """tokens (n, d) += rows (n, d)."""
     for t in range(len(tokens)):
         for j in range(tokens.shape[1]):
             tokens[t, j] += rows[t, j]

@@ -414,7 +414,7 @@ def export(fitted: Fitted, events: Events) -> dict[str, NDArray[Any]]:
             [network.state_offset.weight[0], network.history_offset.weight[0], network.state_offset.bias]
         ),
     }
-    for name in ("attention", "mixing", "wide", "narrow"):
+    for name in ("attention", "out_proj", "fc_in", "fc_out"):
         parts[name] = torch.stack([getattr(layer, name).weight.T for layer in layers])
         parts[f"{name}_shift"] = torch.stack([getattr(layer, name).bias for layer in layers])
     arrays = {name: np.ascontiguousarray(part.detach().numpy(), np.float32) for name, part in parts.items()}

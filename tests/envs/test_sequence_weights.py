@@ -9,7 +9,7 @@ import pytest
 
 from lerl.envs.population import Population
 from lerl.envs.schema import DataError
-from lerl.envs.sequence_weights import check_learned, learned, read_learned, write_learned
+from lerl.envs.sequence_weights import LEARNED, check_learned, learned, read_learned, write_learned
 from lerl.envs.store import RESPONSE_FILE, load_population, save_population
 
 WIDTH, INNER = 4, 8
@@ -26,8 +26,8 @@ def model() -> dict[str, Any]:
         "item_vectors": zeros(60, WIDTH), "item_offsets": zeros(60), "shown": zeros(60, WIDTH),
         "liked": zeros(60, WIDTH), "start": zeros(WIDTH), "history": zeros(2, WIDTH), "scaling": zeros(6),
         "norms": zeros(1, 2, 2, WIDTH), "attention": zeros(1, WIDTH, 3 * WIDTH), "attention_shift": zeros(1, 3 * WIDTH),
-        "mixing": zeros(1, WIDTH, WIDTH), "mixing_shift": zeros(1, WIDTH), "wide": zeros(1, WIDTH, INNER),
-        "wide_shift": zeros(1, INNER), "narrow": zeros(1, INNER, WIDTH), "narrow_shift": zeros(1, WIDTH),
+        "out_proj": zeros(1, WIDTH, WIDTH), "out_proj_shift": zeros(1, WIDTH), "fc_in": zeros(1, WIDTH, INNER),
+        "fc_in_shift": zeros(1, INNER), "fc_out": zeros(1, INNER, WIDTH), "fc_out_shift": zeros(1, WIDTH),
         "slopes": zeros(2), "last_norm": zeros(2, WIDTH), "query": zeros(WIDTH, WIDTH), "query_shift": zeros(WIDTH),
         "offset": zeros(WIDTH + 3), "window": np.array([50]), "past_starts": np.array([0, *[2] * 40]),
         "past_items": np.array([5, 6], np.int32), "past_clicks": zeros(2), "past_before": zeros(40, 2),
@@ -98,6 +98,29 @@ def test_a_damaged_file_names_the_command_that_makes_it_again(
         np.savez(path, **{**model, "query": np.array([{}], object)})
     with pytest.raises(DataError, match=r"response\.npz cannot be read .*; remove it, or make it again with `lerl fit"):
         load_population(folder)
+
+
+def test_a_file_of_version_0_1_0_is_read(tmp_path: Path, model: dict[str, Any]) -> None:
+    old = {"out_proj": "mixing", "fc_in": "wide", "fc_out": "narrow"}
+    old |= {f"{name}_shift": f"{before}_shift" for name, before in old.items()}
+    for number, name in enumerate(old):
+        model[name] = model[name] + np.float32(number)
+    np.savez(tmp_path / "model.npz", **{old.get(name, name): array for name, array in model.items()})
+    found = read_learned(tmp_path / "model.npz")
+    assert sorted(found) == sorted(model)
+    assert all(np.array_equal(found[name], model[name]) for name in model)
+
+
+def test_a_population_with_a_model_has_the_digest_that_it_had_in_version_0_1_0(build: Any) -> None:
+    """Runs keep the digest of their population, and say when it is another one."""
+    sizes = {"I": 2, "U": 1, "d": 4, "f": 8, "L": 1, "H": 2, "N": 2, "3d": 12, "d+3": 7, "U+1": 2}
+    arrays = {
+        name: np.ones([int(word) if word.isdecimal() else sizes[word] for word in words.split()], kind)
+        for name, (kind, words) in LEARNED.items()
+    }
+    arrays["past_starts"] = np.array([0, 2])
+    people = replace(build([[1, 0], [0, 1]], [[1, 1]]), response=learned(arrays, {"seed": 3}))
+    assert people.digest() == "92528f5aa5f8b9626ccb3356d05ad430"
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path, model: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A simulated user of the sequence model: the same numbers alone, beside others, and read again from the beginning."""
+"""A simulated user of the sequence model: the same numbers simulated singly, beside others, and read again."""
 
 from dataclasses import replace
 from typing import Any
@@ -55,13 +55,13 @@ def session(model: SequenceResponse, users: NDArray[np.int64], slates: NDArray[n
     return np.array(chances)
 
 
-def test_a_user_is_the_same_bit_for_bit_alone_and_beside_others(people: Population) -> None:
+def test_a_user_is_the_same_bit_for_bit_singly_and_beside_others(people: Population) -> None:
     model, users = SequenceResponse(people), np.array([3, 0, 6, 3])
     slates = np.random.default_rng(2).integers(0, 60, (9, 4, 3)).astype(np.int32)
     together = session(model, users, slates)
     for row, user in enumerate(users):
-        alone = session(model, np.array([user]), slates[:, row : row + 1])
-        assert np.array_equal(alone[:, 0], together[:, row])
+        single = session(model, np.array([user]), slates[:, row : row + 1])
+        assert np.array_equal(single[:, 0], together[:, row])
     assert together.std(axis=0).min() > 0.001  # the past matters
 
 
@@ -89,9 +89,9 @@ def test_items_of_a_slate_do_not_see_each_other(people: Population) -> None:
     model = SequenceResponse(people)
     state = model.init(np.array([4, 5]))
     chances = model.score(state, np.array([[7, 8, 9], [7, 8, 9]], np.int32))
-    alone = model.score(state, np.array([[9, -1, -1], [8, 0, 1]], np.int32))
-    assert alone[0].tolist() == [chances[0, 2], 0.0, 0.0]
-    assert alone[1, 0] == chances[1, 1]
+    single = model.score(state, np.array([[9, -1, -1], [8, 0, 1]], np.int32))
+    assert single[0].tolist() == [chances[0, 2], 0.0, 0.0]
+    assert single[1, 0] == chances[1, 1]
     assert chances[0, 0] != chances[1, 0]
 
 
@@ -123,11 +123,11 @@ def test_sessions_do_not_depend_on_how_many_run_and_copies_look_ahead(people: Po
     config = SimulatorConfig(slate_size=3, response="sequence", drift=Drift(enabled=False))
     simulator = UserSimulator(people, config, "all")
     seeds, slates = np.arange(5, dtype=np.uint64), np.random.default_rng(5).integers(0, 60, (6, 5, 3))
-    state, alone = simulator.start(seeds, np.zeros(5, np.int64)), simulator.start(seeds[2:3], np.zeros(1, np.int64))
+    state, other = simulator.start(seeds, np.zeros(5, np.int64)), simulator.start(seeds[2:3], np.zeros(1, np.int64))
     for step in range(6):
         ahead = state.take(np.arange(5))
         simulator.step(ahead, slates[step, ::-1])
-        outcome, single = simulator.step(state, slates[step]), simulator.step(alone, slates[step, 2:3])
+        outcome, single = simulator.step(state, slates[step]), simulator.step(other, slates[step, 2:3])
         assert np.array_equal(outcome.chance[2], single.chance[0])
         assert np.array_equal(outcome.feedback[2], single.feedback[0])
 
@@ -149,9 +149,9 @@ def test_compiled_parts_equal_their_plain_python(agree: Any) -> None:
     def some(*shape: int) -> NDArray[np.float32]:
         return draw.normal(size=shape).astype(np.float32)
 
-    agree(sequence._dense, some(3, 8), some(8, 12), some(12), some(3, 12))
-    agree(sequence._norm, some(3, 8), some(2, 8), some(3, 8))
-    agree(sequence._add, some(3, 9), some(3, 8))
+    agree(sequence.dense, some(3, 8), some(8, 12), some(12), some(3, 12))
+    agree(sequence.layer_norm, some(3, 8), some(2, 8), some(3, 8))
+    agree(sequence.add_to, some(3, 8), some(3, 9))
     slopes = np.array([0.5, 0.1], np.float32)
-    agree(sequence._attend, some(3, 24), 6, some(8, WINDOW), some(WINDOW, 8), slopes, some(3, 8))
-    agree(sequence._attend, some(3, 24), 0, some(8, WINDOW), some(WINDOW, 8), slopes, some(3, 8))
+    agree(sequence.attend, some(3, 24), 6, some(8, WINDOW), some(WINDOW, 8), slopes, some(3, 8))
+    agree(sequence.attend, some(3, 24), 0, some(8, WINDOW), some(WINDOW, 8), slopes, some(3, 8))

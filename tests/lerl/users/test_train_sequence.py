@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from lerl.bench.sequence import Reader, SequenceCase, random_model
 from lerl.envs.response import sequence as envs_sequence
-from lerl.envs.response.sequence import PARTS, SequenceResponse, _advance, _exponentials, _read
+from lerl.envs.response.sequence import SequenceResponse, States, advance_states, exponentials, read_tokens
 from lerl.envs.synthetic import synthetic_population
 from lerl.users.baselines import means_baseline
 from lerl.users.events import Events
@@ -155,17 +155,17 @@ def test_a_step_reads_what_is_new_alone(monkeypatch: pytest.MonkeyPatch) -> None
 
     def read(new: NDArray[np.float32], *rest: Any) -> None:
         tokens.append(len(new))
-        _read(new, *rest)
+        read_tokens(new, *rest)
 
     again = case.again()
     np.testing.assert_allclose(case.model.score(case.state, case.slates), again, atol=1e-5)
-    before = {part: case.state[part].copy() for part in PARTS}
+    before = States(**{name: array.copy() for name, array in case.state.items()})
     case.step()
     compiled = case.state
-    monkeypatch.setattr(envs_sequence, "_read", read)
-    _advance.py_func(case.slates, case.feedback, *before.values(), case.model.weights)
+    monkeypatch.setattr(envs_sequence, "read_tokens", read)
+    advance_states.py_func(case.slates, case.feedback, before, case.model.weights)
     assert tokens == [3] * 4
-    assert all(np.array_equal(before[part], compiled[part]) for part in PARTS)
+    assert all(np.array_equal(array, compiled[name]) for name, array in before._asdict().items())
 
 
 def test_exponentials_are_those_of_a_library() -> None:
@@ -174,5 +174,5 @@ def test_exponentials_are_those_of_a_library() -> None:
         for count in (1, 2, 5, 50):
             numbers = (spread * draw.normal(size=count)).astype(np.float32)
             shares = numbers.copy()
-            total = _exponentials(shares)
+            total = exponentials(shares)
             np.testing.assert_allclose(shares / total, softmax(numbers.astype(np.float64)), rtol=1e-5, atol=1e-30)
