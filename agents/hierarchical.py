@@ -15,7 +15,7 @@ from lerl.planners.base import PlanContexts, Planner, check_plans
 
 
 class Hierarchy:
-    """Planner, memory and exact retrieval for B slots; what makes the queries (a taste, a network) is passed in per step.
+    """Planner, memory and exact retrieval for B slots; what makes the queries is passed in per step.
 
     Args:
         task: the task.

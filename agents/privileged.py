@@ -23,7 +23,7 @@ MOST_CANDIDATES = 300
 LOOK_AHEAD = np.uint64(0x7072697669)  # what is looked ahead on has other draws than the real session
 
 
-class _Policies(NamedTuple):
+class Policies(NamedTuple):
     """Base policies (n,): multiples of what boredom, repeating a topic, and likeness cost; or these costs, in log-odds.
 
     Attributes:
@@ -35,7 +35,7 @@ class _Policies(NamedTuple):
     likeness: NDArray[np.float64]
 
 
-class _Candidates(NamedTuple):
+class Candidates(NamedTuple):
     """The items that are tried out for each of B users, N of them, in the order of their log-odds before boredom.
 
     Attributes:
@@ -50,7 +50,7 @@ class _Candidates(NamedTuple):
     after: NDArray[np.int64]
 
 
-class _Situation(NamedTuple):
+class Situation(NamedTuple):
     """Where n sessions are: boredom (n, K) by topic, items shown (n, T * k), steps at the begin of the look-ahead and
     now (n,)."""
 
@@ -60,7 +60,7 @@ class _Situation(NamedTuple):
     steps: NDArray[np.int32]
 
 
-class _Items(NamedTuple):
+class Items(NamedTuple):
     """What kernels see of the items: topics (I, M), -1 as padding; signatures (I,); true directions (I, d)."""
 
     topics: NDArray[np.int32]
@@ -98,7 +98,7 @@ class PrivilegedAgent(Agent):
         prices = PRICES if config.boredom.enabled else (0.0,)
         shunning = (0.0,) if config.leave.rule == "satisfaction" else (0.0, 4.0)
         likeness = LIKENESS if config.similarity.weight else (0.0,)
-        self._policies = np.array(list(itertools.product(prices, shunning, likeness)))  # (P, 3), see `_Policies`
+        self._policies = np.array(list(itertools.product(prices, shunning, likeness)))  # (P, 3), see `Policies`
         if config.similarity.weight:
             self._cluster = _alike(simulator)
 
@@ -124,13 +124,13 @@ class PrivilegedAgent(Agent):
         candidates = self._candidates(simulator, state)
         count = len(self._policies)
         owners = np.tile(np.arange(len(state)), count)  # every policy of every user, side by side
-        policies = _Policies(*np.repeat(self._policies, len(state), axis=0).T)
+        policies = Policies(*np.repeat(self._policies, len(state), axis=0).T)
         values, slates = _follow(simulator, state.take(owners), candidates, owners, self._signature, policies)
         best = np.argmax(values.reshape(count, -1), axis=0)
         chosen: NDArray[np.int32] = slates.reshape(count, len(state), -1)[best, np.arange(len(state))]
         return np.maximum(chosen, 0)
 
-    def _candidates(self, simulator: UserSimulator, state: State) -> _Candidates:
+    def _candidates(self, simulator: UserSimulator, state: State) -> Candidates:
         """The best few items of every topic, or of every cluster of items that are alike where that costs clicks."""
         items = np.arange(len(self._signature), dtype=np.int32)
         everything = np.ascontiguousarray(np.broadcast_to(items, (len(state), len(items))))
@@ -142,7 +142,7 @@ class PrivilegedAgent(Agent):
         most = min(max(MOST_CANDIDATES, needed), len(items))
         chosen = _best_of_each(logits, self._cluster, each, most)
         own = np.take_along_axis(logits, np.maximum(chosen, 0).astype(np.int64), axis=1)
-        return _Candidates(chosen, own, *_chains(chosen, self._signature))
+        return Candidates(chosen, own, *chains(chosen, self._signature))
 
 
 def _alike(simulator: UserSimulator) -> NDArray[np.int64]:
@@ -157,10 +157,10 @@ def _alike(simulator: UserSimulator) -> NDArray[np.int64]:
 def _follow(
     simulator: UserSimulator,
     state: State,
-    candidates: _Candidates,
+    candidates: Candidates,
     owners: NDArray[np.int64],
     signature: NDArray[np.int64],
-    policies: _Policies,
+    policies: Policies,
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Values (n,) of base policies, each followed from its row of the state, and their first slates (n, k).
 
@@ -170,7 +170,7 @@ def _follow(
     value, there = np.zeros(count), np.ones(count)
     rate, leaving = np.zeros(count), np.zeros(count)
     first = np.full((count, config.slate_size), -1, np.int32)
-    costs = _Policies(
+    costs = Policies(
         policies.prices * config.boredom.weight,
         policies.shuns,
         policies.likeness
@@ -178,7 +178,7 @@ def _follow(
         * 8
         / config.slate_size,  # two items, and 4 log-odds or more a click
     )
-    items = _Items(simulator.topics, signature, simulator.item_units)
+    items = Items(simulator.topics, signature, simulator.item_units)
     rest = config.max_steps - state.steps - HORIZON
     state.seed ^= LOOK_AHEAD
     rows, begun = np.arange(count), state.steps.copy()
@@ -188,9 +188,9 @@ def _follow(
             rows, state = rows[going], state.take(np.flatnonzero(going))
         if not len(rows):
             break
-        now = _Situation(state.boredom, state.shown, begun[rows], state.steps)
-        own = _Policies(*(part[rows] for part in costs))
-        slates = _fill_by_price(candidates, owners[rows], now, items, own, config.slate_size, config.repeats)
+        now = Situation(state.boredom, state.shown, begun[rows], state.steps)
+        own = Policies(*(part[rows] for part in costs))
+        slates = fill_by_price(candidates, owners[rows], now, items, own, config.slate_size, config.repeats)
         if step == 0:
             first[rows] = slates
         outcome = simulator.step(state, slates)
@@ -245,7 +245,7 @@ def _best_of_each(logits, cluster, each, most):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _chains(candidates, signature):  # type: ignore[no-untyped-def]
+def chains(candidates, signature):  # type: ignore[no-untyped-def]
     """Of candidates (B, N) in order: the first of each signature (B, S), and the next of its own after each (B, N)."""
     first = np.full((len(candidates), signature.max() + 1), -1, np.int64)
     after = np.full(candidates.shape, -1, np.int64)
@@ -284,7 +284,7 @@ class _Slate(NamedTuple):
 
 
 @njit(cache=True)
-def _fill_by_price(candidates, owners, now, items, costs, k, repeats):  # type: ignore[no-untyped-def]
+def fill_by_price(candidates, owners, now, items, costs, k, repeats):  # type: ignore[no-untyped-def]
     """Slates (n, k) from the candidates of owners (n,), slot by slot the one of highest value; -1 where none is left.
 
     Items of one signature have the same topics, so that the next best of each is all that need be compared, unless

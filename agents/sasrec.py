@@ -85,7 +85,7 @@ class SASRec(nn.Module):
         return states @ self.item.weight.T + self.offset
 
     def loss(self, sequences: Tensor) -> tuple[Tensor, int]:
-        """Sum of the log losses of all items of sequences (B, T), each predicted from those before; how many they are."""
+        """Sum of the log losses of all items of sequences (B, T), each predicted from those before, and their count."""
         there = sequences >= 0
         states = self(sequences[:, :-1])[there]
         return cross_entropy(self.scores(states), sequences[there], reduction="sum"), len(states)
@@ -255,7 +255,7 @@ class SASRecAgent(Agent):
 
 @njit(cache=True)
 def _newest_clicked(known, shown, feedback):  # type: ignore[no-untyped-def]
-    """(B, LENGTH): the newest items of known (B, LENGTH) and then of what was clicked in the session, -1 behind them."""
+    """(B, LENGTH): the newest of known items (B, LENGTH) and then of clicks in the session, -1 behind them."""
     users, length = known.shape
     newest = np.full((users, length), -1, np.int64)
     for b in range(users):

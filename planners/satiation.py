@@ -42,7 +42,7 @@ class Satiation:
     @staticmethod
     @cache
     def assumed(categories: int) -> "Satiation":
-        """Before any feedback: each category tires itself, half a unit of log-odds per slate's worth, over 8 steps."""
+        """Before any feedback: each category costs itself half a unit of log-odds a slate, fading over 8 steps."""
         return Satiation(0.0, 1.0, 0.5 * np.eye(categories), math.exp(-1 / 8.0))
 
 
@@ -59,7 +59,7 @@ def tiredness(
 
 
 class Tiredness:
-    """`tiredness`, asked about the same sessions slate after slate: it goes over the newest slate alone.
+    """`tiredness` of the same sessions slate after slate, computed from the newest slate only.
 
     What was found of a session is kept with the slates it was found from. While a session goes on from these, so does
     this, in the same bits; where it does not, or where a slate has left the window, all slates are gone over.
@@ -111,7 +111,7 @@ class _Kept(NamedTuple):
     """What is known of the sessions in P places, up to the slates it was computed from.
 
     Attributes:
-        keys: (P,) of the sessions. used: (P,) when each was last asked about. lengths: (P,) slots taken in.
+        keys: (P,) of the sessions. used: (P,) when each was last needed. lengths: (P,) slots taken in.
         items, feedback, estimates: (P, H), those slots. log_odds: (P, H), what the model expects of each, rested.
         sums: (P, 4, C) exposure, tiredness, gain and information.
     """
@@ -207,7 +207,7 @@ def _tiredness(session, recent, groups, k, model, kept):  # type: ignore[no-unty
     for b in range(users):
         begun = 0
         while begun < slots and items[b, begun] < 0:
-            begun += 1  # what lies before the first item is padding: nothing tires, nothing fades
+            begun += 1  # what lies before the first item is padding: nothing adds up, nothing fades
         begun -= begun % k
         place, end = _place(session[b], keys, used), slots - begun
         done = lengths[place]

@@ -25,8 +25,8 @@ def check_discrete(agent: str, items: int, slate_size: int, slates: bool) -> Non
     """Refuse a task that a discrete learner is not for.
 
     Args:
-        agent: its name. items, slate_size: of the task. slates: whether it chooses slates, and values items by what they
-            are like.
+        agent: its name. items, slate_size: of the task. slates: whether it chooses slates, and
+            values items by what they are like.
 
     Raises:
         ValueError: slates hold more than one item, or the catalog more than 2,000; 20,000 where it chooses slates.
@@ -40,8 +40,8 @@ def check_discrete(agent: str, items: int, slate_size: int, slates: bool) -> Non
     most = MOST_VALUED if slates else MOST_ITEMS
     if items > most:
         raise ValueError(
-            f"{agent} chooses {'items by their' if slates else 'one item by its'} number among at most {most} items, the "
-            f"catalog has {items}; use a smaller one, or learn over virtual items with ppo, a2c, sac, td3 or ddpg"
+            f"{agent} chooses {'items by their' if slates else 'one item by its'} number among at most {most} items, "
+            f"the catalog has {items}; use a smaller one, or learn over virtual items with ppo, a2c, sac, td3 or ddpg"
         )
 
 

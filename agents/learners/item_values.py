@@ -205,7 +205,7 @@ class DNaIRPolicy(ItemValuePolicy):
 
 
 class SlateQPolicy(ItemValuePolicy):
-    """A click model; the value of a click on each item beyond that of no click, and the latter; a target network of both."""
+    """A click model, the value of a click on each item beyond that of no click, the latter, and a target network."""
 
     def _build(self, log_std_init: float, predicted_ctr: NDArray[np.float32]) -> None:
         self.clicks = self._network(1.0, odds)

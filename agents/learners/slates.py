@@ -194,10 +194,10 @@ class SAC4IR(SlateLearner):
     The reward that is learned from is the slate's own plus the mean over its items of 0.1 / (1 + log(1.1 +
     popularity)), popularity being how often training users clicked an item, see `popularity_of`.
 
-    A slate is drawn from the actor's softmax over the eligible items one by one without putting back, and its value is the
-    mean of its items'; expectations and entropy are those of a single draw, which is the same but for items
-    drawn before. The entropy aimed at follows `train.log_std`: that of a softmax over predicted log-odds at the
-    temperature exp(log_std).
+    A slate is drawn from the actor's softmax over the eligible items one by one without putting back, and its value is
+    the mean of its items'; expectations and entropy are those of a single draw, which is the same but for items drawn
+    before. The entropy aimed at follows `train.log_std`: that of a softmax over predicted log-odds at the temperature
+    exp(log_std).
     """
 
     target_entropy = 0.0

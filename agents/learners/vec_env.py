@@ -81,8 +81,8 @@ class SessionsView(VecEnv):
     def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Show the slates that the actions stand for; ended slots begin anew.
 
-        Infos hold the last features of sessions that were cut, as learning looks beyond these, and where `shows_ends` of
-        all that ended.
+        Infos hold the last features of sessions that were cut, as learning looks beyond these, and where `shows_ends`
+        of all that ended.
         """
         slates = self._slates(self._actions)
         observation, rewards, terminated, truncated, _ = self.env.step(slates)

@@ -24,7 +24,7 @@ from lerl.envs.files import write_whole
 from lerl.experiment.spec import AGAIN, Experiment, Unit
 from lerl.experiment.tune import reuse
 from lerl.files import reading
-from lerl.planners.llm.distilled import distil, recorded, save
+from lerl.planners.llm.distilled import recorded, save, train_network
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.llm.traffic import Traffic
@@ -170,7 +170,7 @@ def _distil(teacher: Unit, taught: Path, folder: Path) -> Path:
     """A network that plans as the teacher's chat model did in its lessons, in the folder."""
     work(teacher, taught)  # fits nothing that is there
     with closing(Traffic(taught / "fit" / "planners" / "traffic.sqlite", read_only=True)) as traffic:
-        weights, _ = distil(*recorded(traffic), seed_from(teacher.config.seed, "distil"))
+        weights, _ = train_network(*recorded(traffic), seed_from(teacher.config.seed, "distil"))
     save(weights, folder / "distilled.npz")
     return folder / "distilled.npz"
 

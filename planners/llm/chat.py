@@ -37,7 +37,7 @@ LARGEST = 100_000
 REASON = 2_000
 """Bytes that are read of an HTTP answer that is an error."""
 
-PATIENCE = 1.0  # seconds to wait for them
+REASON_TIMEOUT = 1.0  # seconds to wait for them
 
 OPENAI = "https://api.openai.com/v1"
 REFUSALS = (400, 404, 415, 422, 500, 501)
@@ -124,7 +124,7 @@ def check_chat(settings: PlannerConfig) -> None:
 
 
 def secrets() -> list[str]:
-    """The values of all keys in the environment, longest first; short ones are words, but for the key that is sent."""
+    """The values of all keys in the environment, longest first; without short ones, but for the key that is sent."""
     found = {
         value.strip() for name, value in os.environ.items() if name.upper().endswith(("_KEY", "_TOKEN", "_SECRET"))
     }
@@ -236,7 +236,7 @@ class _OpenAIChat(_LangChainChat):
     def __init__(self, settings: PlannerConfig) -> None:
         import openai
 
-        reading = HTTP | {"event_hooks": {"response": [_read_completion]}}
+        options = HTTP | {"event_hooks": {"response": [_read_completion]}}
         super().__init__(
             settings,
             base_url=address_of(settings),  # or else LangChain may send the key to a gateway of its own
@@ -245,7 +245,7 @@ class _OpenAIChat(_LangChainChat):
             max_retries=0,
             stream_usage=False,
             http_socket_options=(),
-            http_async_client=openai.DefaultAsyncHttpxClient(**reading),
+            http_async_client=openai.DefaultAsyncHttpxClient(**options),
             use_responses_api=None if settings.base_url is None else False,
         )
 
@@ -355,8 +355,8 @@ async def _read_completion(response: Any) -> None:
 
 
 async def _read_whole(response: Any) -> None:
-    """Read an HTTP answer, no more of it than an answer may have. Of one that is none a client is given the status
-    alone; the beginning of an error is kept beside it, for `reason_of`."""
+    """Read an HTTP answer, no more of it than an answer may have. Of one that is none a client is given only
+    the status; the beginning of an error is kept beside it, for `reason_of`."""
     response.headers["Content-Type"] = "application/json"  # a client would decode by whatever character set it names
     packing = response.headers.get("Content-Encoding", "").strip().lower()
     packed = packing not in ("", "identity")
@@ -396,7 +396,7 @@ async def _beginning(response: Any) -> tuple[bytes, bool]:
     """The first bytes of an HTTP answer, as many as come soon, and whether they are all of it."""
     body, whole = b"", False
     with suppress(Exception):
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(REASON_TIMEOUT):
             async for part in response.aiter_raw():
                 body += part[: REASON + 1]
                 if len(body) > REASON:

@@ -23,7 +23,7 @@ from lerl.planners.llm.distilled import (
     load,
     recorded,
 )
-from lerl.planners.llm.guard import PATIENCE, Guard, Question, key_of
+from lerl.planners.llm.guard import CACHE_TIMEOUT, Guard, Question, key_of
 from lerl.planners.llm.prompt import Choice, Prompts, States, look, plan_schema, read_answer
 from lerl.planners.llm.reflection import SCHEMA, Pool, read_reflection, session_rewards, session_text
 from lerl.planners.llm.traffic import BusyError, Traffic, planner_file
@@ -58,7 +58,7 @@ def check_model(name: str, settings: PlannerConfig, categories: int) -> None:
     open_chat(settings)
     if settings.cache:
         with suppress(BusyError):  # which a run goes on without
-            Traffic(Path(settings.cache), patience=PATIENCE).close()
+            Traffic(Path(settings.cache), busy_timeout=CACHE_TIMEOUT).close()
 
 
 def build_model(
@@ -93,7 +93,7 @@ def _pairs(settings: PlannerConfig) -> Recorded:
 
 class LLMPlanner(Planner):
     """Plans by asking a chat model, after "LERL: LLM-enhanced reinforcement learning for long-term user satisfaction in
-    interactive recommendation", arXiv 2601.19585: an actor that is told categories, history and reflections, and a
+    interactive recommendation", arXiv 2601.19585: an actor that is given categories, history and reflections, and a
     critic that writes a reflection on a finished session.
 
     Other than there, states that look alike are asked once, an excluded category can never win, every answer is
@@ -101,7 +101,7 @@ class LLMPlanner(Planner):
 
     Args:
         size: most categories a plan allows.
-        seed: decides which reflections are told and which sessions are reflected upon.
+        seed: decides which reflections are given and which sessions are reflected upon.
         settings: the planner's.
         guard: asks, checks, keeps.
     """
@@ -113,7 +113,7 @@ class LLMPlanner(Planner):
         self.pool = _first_pool(settings)
         self._system: tuple[Any, str] = (None, "")
         self._asked: dict[bytes, Question] = {}  # by state, under this system text
-        self._seen = 0  # sessions that it was given before; later lots hold the earlier ones
+        self._seen = 0  # sessions that it was given before; later rounds hold the earlier ones
 
     def plan(self, contexts: PlanContexts) -> Plans:
         """The model's plans; the fallback's where there is none."""

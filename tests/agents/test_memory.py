@@ -1,4 +1,4 @@
-"""Memory: what was shown, what came back and what had been promised, slot by slot and session by session."""
+"""Memory: what was shown, what came back and what had been predicted, slot by slot and session by session."""
 
 from collections.abc import Callable
 
@@ -47,9 +47,9 @@ def test_what_known_history_promised_is_kept_beside_it(lived: tuple[SessionVecto
     known = population.knowledge
     shown = memory.shown[:, :9]
     logits = np.einsum("bd,bnd->bn", known.tastes[env.state.user], known.item_vectors[shown])
-    promised = 1 / (1 + np.exp(-logits - known.user_offsets[env.state.user][:, None]))
+    predicted = 1 / (1 + np.exp(-logits - known.user_offsets[env.state.user][:, None]))
     there = shown >= 0
-    np.testing.assert_allclose(memory.estimates[:, :9][there], promised[there], rtol=1e-5)
+    np.testing.assert_allclose(memory.estimates[:, :9][there], predicted[there], rtol=1e-5)
 
 
 def test_seeing_the_same_twice_counts_once(lived: tuple[SessionVectorEnv, Memory]):

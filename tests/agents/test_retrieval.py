@@ -36,7 +36,7 @@ def brute(
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """A catalogue with ties (whole-numbered vectors, so that sums are exact), plans and what was shown."""
+    """A catalog with ties (whole-numbered vectors, so that sums are exact), plans and what was shown."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     users, categories = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     items = draw(st.integers(1, 25) | st.integers(100, 400))  # a few tiles, or several to a category
@@ -169,7 +169,7 @@ def test_where_the_padding_begins_may_be_said():
     np.testing.assert_array_equal(said, index.top(queries, plans, ~plans, shown, 5)[0])
 
 
-def test_a_catalogue_that_is_used_up_leaves_slots_empty():
+def test_a_catalog_that_is_used_up_leaves_slots_empty():
     shown = np.array([[0, 1, 4]], np.int32)
     every = np.ones((1, 2), bool)
     slates, _ = top_items(np.ones((1, 1), np.float32), VECTORS, GROUPS, every, ~every, shown, 4)

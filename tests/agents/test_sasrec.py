@@ -194,7 +194,7 @@ def test_it_shows_what_comes_next_after_what_is_known_and_what_was_liked_since(m
     assert past != known
 
 
-def test_a_slot_forgets_whom_it_held(meet: Any):
+def test_a_slot_forgets_the_user_before(meet: Any):
     known = np.array([[0, 1], [3, 1]], np.int32)
     agent, env, observation = meet([[0, 3, 6], [9]])
     env.step(agent.act(observation))

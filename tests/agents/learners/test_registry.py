@@ -409,7 +409,7 @@ def test_buffers_hold_what_was_chosen(world: Any):
             6,
             r"flat\+x chooses one item by its number, so env\.slate_size must be 1, given 6; set it, or learn over",
         ),
-        (2001, 1, r"among at most 2000 items, the catalogue has 2001; use a smaller one, or learn over virtual items"),
+        (2001, 1, r"among at most 2000 items, the catalog has 2001; use a smaller one, or learn over virtual items"),
     ],
 )
 def test_tasks_too_large_for_choosing_by_number_are_refused(name: str, items: int, slate_size: int, message: str):

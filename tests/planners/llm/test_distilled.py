@@ -20,11 +20,11 @@ from lerl.planners.llm.distilled import (
     DistilledError,
     DistilledPlanner,
     RefreshedPlanner,
-    distil,
     features,
     load,
     recorded,
     save,
+    train_network,
 )
 from lerl.planners.llm.planner import build_model
 from lerl.planners.llm.traffic import Asked, Traffic
@@ -50,7 +50,7 @@ def liked_and_rested(seen: np.ndarray, size: int = 3) -> tuple[np.ndarray, np.nd
 @pytest.fixture(scope="module")
 def lesson() -> tuple[Arrays, Any]:
     seen = states(1000)
-    return distil(seen, *liked_and_rested(seen), 0)
+    return train_network(seen, *liked_and_rested(seen), 0)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ def test_it_knows_no_category_by_its_number(weights: Arrays, contexts: MakeConte
 
 def test_the_same_seed_gives_the_same_bits():
     seen = states(60)
-    one, other, third = (distil(seen, *liked_and_rested(seen), seed) for seed in (4, 4, 5))
+    one, other, third = (train_network(seen, *liked_and_rested(seen), seed) for seed in (4, 4, 5))
     assert one[1].agreed.tolist() == other[1].agreed.tolist()
     for name, value in one[0].items():
         assert value.tobytes() == other[0][name].tobytes(), name
@@ -118,20 +118,20 @@ def test_many_plans_are_learned_in_fewer_epochs(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (steps.append(1), step(self)))
     monkeypatch.setattr("lerl.planners.llm.distilled.STEPS", 10)
     seen = states(400)
-    distil(seen, *liked_and_rested(seen), 0)
+    train_network(seen, *liked_and_rested(seen), 0)
     assert len(steps) == 10  # two epochs of 320 plans
 
 
 def test_too_few_plans_are_refused():
     seen = states(19)
     with pytest.raises(DistilledError, match="at least 20 recorded plans to learn from, given 19"):
-        distil(seen, *liked_and_rested(seen), 0)
+        train_network(seen, *liked_and_rested(seen), 0)
 
 
 def test_states_with_nothing_left_do_no_harm():
     seen = states(40)
     seen[:30, :, 4] = 0
-    learned, _ = distil(seen, *liked_and_rested(seen), 0)
+    learned, _ = train_network(seen, *liked_and_rested(seen), 0)
     assert all(np.isfinite(value).all() for value in learned.values())
 
 

@@ -73,7 +73,7 @@ def test_what_is_said_of_a_category(tiny: PlanContexts):
     np.testing.assert_array_equal(states.shown, [[2, 2]])  # the last item is in both
     np.testing.assert_array_equal(states.clicked, [[2, 1]])
     # 0.5 + 0.375 = 0.875 and 0.25 + 0.375 = 0.625, to one digit
-    np.testing.assert_allclose(states.promised, [[0.9, 0.6]])
+    np.testing.assert_allclose(states.predicted, [[0.9, 0.6]])
     assert states.text(0) == (
         "0: liking 25%, exposure 0.8, shown 2, clicked 2, promised 0.9\n"
         "1: liking 60%, exposure 0.8, shown 2, clicked 1, promised 0.6\n"

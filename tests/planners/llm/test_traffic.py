@@ -263,7 +263,7 @@ def test_a_file_that_another_process_writes_is_not_to_be_removed(tmp_path: Path)
         with pytest.raises(
             BusyError, match=r"traffic\.sqlite is in use by another process; wait until it is done"
         ) as said:
-            Traffic(tmp_path / "traffic.sqlite", patience=0.1)
+            Traffic(tmp_path / "traffic.sqlite", busy_timeout=0.1)
     assert "remove" not in str(said.value)
 
 
