@@ -73,8 +73,8 @@ def _nothing_recorded(run: Path, traffic: Traffic | None = None) -> RunError:
     if causes:
         return RunError(
             f"{run} recorded no plans of a chat model outside of its evaluation: all were planner.fallback's "
-            f"({causes_text(causes)}); see lerl plan --run {quote(str(run))} for the reason, mend that, and train again "
-            "in another folder"
+            f"({causes_text(causes)}); see lerl plan --run {quote(str(run))} for the reason, mend that, and train "
+            "again in another folder"
         )
     return RunError(
         f"{run} recorded no plans of a chat model; train it with a row such as llm+greedy: lerl train RECIPE "
