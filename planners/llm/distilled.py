@@ -33,7 +33,7 @@ class DistilledError(ValueError):
 def features(contexts: PlanContexts) -> NDArray[np.float32]:
     """What the network sees of sessions, (B, C, 5): log-odds of predicted CTR, exposure, what feedback said beyond what
     was predicted, how uncertain that is, and whether anything is left to show."""
-    plain = Satiation(0.0, 1.0, np.eye(len(contexts.names)), float(np.exp(-1 / FADE)))
+    plain = Satiation(0.0, 1.0, np.eye(len(contexts.names)), float(np.exp(-1 / FADE)))  # not math.exp: another bit
     exposure, surplus, spread = tiredness(contexts, plain)
     chance = np.clip(contexts.predicted_ctr.astype(np.float64), 0.001, 0.999)
     left = contexts.predicted_ctr > 0

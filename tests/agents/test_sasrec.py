@@ -27,11 +27,11 @@ def in_order(users: int, seed: int) -> Sequences:
     """Users who go through the items of one residue modulo 3 in a fixed order, from anywhere, 4 to 12 of them."""
     draw = np.random.default_rng(seed)
     order = np.random.default_rng(0).permutation(ITEMS // 3)
-    told = []
+    given = []
     for _ in range(users):
         first, count = draw.integers(ITEMS // 3), draw.integers(4, 13)
-        told.append(3 * order[(first + np.arange(count)) % len(order)] + draw.integers(3))
-    return told
+        given.append(3 * order[(first + np.arange(count)) % len(order)] + draw.integers(3))
+    return given
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_training_stops_when_users_set_aside_are_told_no_better(monkeypatch: pyt
     assert int(np.argmin(losses)) == len(losses) - 1 - sasrec.STALE_EPOCHS
     kept: list[float] = []
     monkeypatch.setattr(sasrec, "EPOCHS", int(np.argmin(losses)) + 1)
-    best = fit_sasrec(noise, ITEMS, 16, 1e-2, seed=0, report=lambda *told: kept.append(told[0]))
+    best = fit_sasrec(noise, ITEMS, 16, 1e-2, seed=0, report=lambda *given: kept.append(given[0]))
     np.testing.assert_array_equal(weights(fitted), weights(best))
 
 

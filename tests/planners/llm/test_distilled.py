@@ -70,10 +70,10 @@ def test_what_a_network_sees(contexts: MakeContexts):
 
 
 def test_an_obvious_rule_is_learned(lesson: tuple[Arrays, Any]):
-    weights, told = lesson
-    assert (told.pairs, told.held_out) == (1000, 200)
-    assert told.agreement > 0.95
-    assert 0.3 < told.chance < 0.5  # three of eight are 0.375
+    weights, result = lesson
+    assert (result.pairs, result.held_out) == (1000, 200)
+    assert result.agreement > 0.95
+    assert 0.3 < result.chance < 0.5  # three of eight are 0.375
     assert int(weights["size"]) == 3
 
 
@@ -296,7 +296,7 @@ def test_recorded_plans_come_with_their_states(tmp_path: Path):
     ("asked", "message"),
     [
         ([], "holds no plans of a chat model to learn from"),
-        ([plan(states(1, 3)[0], key="a" * 64), plan(states(1, 4)[0], key="b" * 64)], "or of different catalogues"),
+        ([plan(states(1, 3)[0], key="a" * 64), plan(states(1, 4)[0], key="b" * 64)], "or of different catalogs"),
         ([plan(states(1, 3)[0], state=b"abc")], "holds a plan that cannot be read"),
         ([plan(states(1, 3)[0], state=b"a" * 24)], "holds a plan that cannot be read"),
         ([plan(states(1, 3)[0], state=b"\xff" * 60)], "holds a plan that cannot be read.*no number"),
@@ -392,7 +392,7 @@ def test_a_plan_of_all_categories_is_never_unsure(weights: Arrays, contexts: Mak
     assert teacher.asked == []
 
 
-def test_another_catalogue_cannot_be_learned_together_with_the_first(weights: Arrays, contexts: MakeContexts):
+def test_another_catalog_cannot_be_learned_together_with_the_first(weights: Arrays, contexts: MakeContexts):
     teacher = Teacher()
     planner = refreshed(weights, teacher, 10)
     planner.plan(contexts([[0.5] * 9]))

@@ -115,8 +115,8 @@ def test_a_new_session_has_no_history(contexts: MakeContexts):
 def test_of_the_slates_the_last_five_are_told_the_newest_last(contexts: MakeContexts):
     seven = contexts([[0.5] * 7], items=[range(7)], feedback=[[1, 0, 1, 0, 1, 0, 1]])
     text = look(seven, 2, "full", None).text(0)
-    told = text.splitlines()[8:-1]
-    assert told == ["2: 1 of 1", "3: 0 of 1", "4: 1 of 1", "5: 0 of 1", "6: 1 of 1"]
+    history = text.splitlines()[8:-1]
+    assert history == ["2: 1 of 1", "3: 0 of 1", "4: 1 of 1", "5: 0 of 1", "6: 1 of 1"]
 
 
 @pytest.mark.parametrize("detail", ["full", "coarse"])
@@ -461,7 +461,7 @@ def test_an_answer_that_cannot_be_used_says_why(text: str, cause: str):
     with pytest.raises(AnswerError) as raised:
         read_answer(text, "abc123", CANDIDATES, 2)
     assert raised.value.cause == cause
-    assert len(str(raised.value)) < 500  # the model is told
+    assert len(str(raised.value)) < 500  # the model is shown it
 
 
 def test_a_truncated_answer_is_refused_wherever_it_ends():
