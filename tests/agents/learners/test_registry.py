@@ -222,7 +222,7 @@ def test_an_untrained_policy_shows_what_taste_says(
     assert (untrained == greedy).mean() > 0.8  # last layers start near zero, not at it
 
 
-# What is obvious. Two kinds of items, which differ in the first coordinate of their vectors, and nothing known of tastes.
+# What is obvious. Two kinds of items, which the first coordinate of their vectors separates; tastes are unknown.
 ITEMS, LONG = 24, 8
 QUICK = TrainConfig(
     users=32, rollout=8, batch_size=64, epochs=4, hidden=32, history=4, gamma=0.8, start="nothing",

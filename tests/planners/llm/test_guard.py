@@ -641,8 +641,8 @@ def refusing(**parts: str) -> Callable[[Any, int], bool]:
 
 DIALECTS = {
     "max_tokens in place of max_completion_tokens": {"max_completion_tokens": "unknown: max_completion_tokens"},
-    "the JSON schema warned in words, with json_object": {"json_schema": "This response_format type is unavailable"},
-    "the JSON schema warned in words, with no response_format": {"response_format": "unknown: response_format"},
+    "the JSON schema put into words, with json_object": {"json_schema": "This response_format type is unavailable"},
+    "the JSON schema put into words, with no response_format": {"response_format": "unknown: response_format"},
     "a JSON schema without strict": {"strict": "strict is not supported"},
     "no temperature, so that its own holds": {"temperature": "Only the default temperature is supported"},
     "the instructions in the question, for want of a system role": {"system": "System role not supported"},
