@@ -1,26 +1,29 @@
-"""The agent's contract, what an agent is told of its task, and how an agent of your own is found."""
+"""What an agent is, and what it knows of its task."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis, Catalog
 from lerl.envs.population import Knowledge
+from lerl.envs.session import SessionVectorEnv
 
 Observation = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
 class TaskSpec:
-    """What every agent is told: the catalogue, what is known of users, and the shape of its answers.
+    """What every agent knows: the catalog, what is known of users, and the shape of its slates.
 
     Attributes:
         catalog: the items.
         knowledge: the agents' item vectors and tastes; never the simulator's.
         axis: what planners plan on and exposure is counted along.
-        slate_size: k, items per answer. max_steps: steps after which a session is cut.
+        slate_size: k, items per slate. max_steps: steps after which a session is cut.
         seed: source of the agent's own draws.
         repeats: whether an item may be shown again within a session.
     """
@@ -34,25 +37,75 @@ class TaskSpec:
     repeats: bool = False
 
 
-class Agent(Protocol):
-    """Chooses slates for B sessions at once; made as `MyAgent(setting, count)`, count being B.
+class Agent(ABC):
+    """Chooses slates for B sessions at once.
 
-    One that has `watch(env)` is given the users' `SessionVectorEnv`, hidden state included: for ceilings, never for
-    what is to be compared with others. One that has an attribute `widened`, (B,) int, has it reported per session.
-    One that has `recall(rows, known)` is given, before `begin`, the known interactions of the users in those slots, in
-    the order of time: for each an array (n, 2) int32, items and clicks 0/1; never a user's number.
-    One that has `attend(live)` is told before sessions begin which slots, (B,) bool, hold one that counts. What it
-    shows in the others is of no account, and it need not hear of sessions that begin there.
+    Only `begin` and `act` are needed; the rest has defaults. A class that has these two and derives from nothing works
+    as well. A run makes an agent as `MyAgent(task, count)`: `task`, a `TaskSpec`; `count`, B, the number of slots. Each
+    slot holds one session after the other, and slots never see each other.
+
+    begin(rows, observation, keys): new sessions start in the slots `rows`.
+        rows: (n,) int64, different slots in [0, B).
+        observation: of all slots, by name, each array (B, ...); see `SessionEnv.observation_space`.
+        keys: (n,) uint64, different between sessions, for draws that must not depend on B.
+    act(observation) -> slates: (B, k) whole numbers in [0, I), items; k is `task.slate_size`. An item that was shown
+        before in the session leaves its place empty unless `task.repeats`. What stands in a slot whose session is over
+        is not looked at, but must be in range.
+
+    Optional:
+        recall(rows, known): called before `begin` with the known interactions of the users in these slots, in the order
+            of time: for each an array (n, 2) int32, items and clicks 0/1. Which users they are is not said.
+        attend(live): called before sessions begin: which slots, (B,) bool, hold a session that counts. An agent that
+            has it does not hear of sessions that begin in the others, and may show anything there.
+        widened: (B,) int, slates of each running session for which a plan was widened; reported per session.
+        watch(env): called before sessions begin with the users' `SessionVectorEnv`, hidden state included. It is for
+            ceilings: an agent that uses it must not be compared with others.
+
+    Example, in a file newest.py:
+
+        class Newest(Agent):
+            '''Shows the last items of the catalog, k more of them at each step.'''
+
+            def __init__(self, task, count):
+                self.task = task
+                self.steps = np.zeros(count, int)
+
+            def begin(self, rows, observation, keys):
+                self.steps[rows] = 0
+
+            def act(self, observation):
+                first = self.steps[:, None] * self.task.slate_size + np.arange(self.task.slate_size)  # (B, k)
+                self.steps += 1
+                return len(self.task.catalog) - 1 - first % len(self.task.catalog)
+
+    lerl train quickstart --agents+ newest:Newest
     """
 
+    widened: NDArray[np.int64] | None = None
+
+    @abstractmethod
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
-        """New sessions have started in the slots `rows` (n,).
+        """New sessions have started in the slots `rows` (n,); see the class."""
 
-        Args:
-            rows: (n,) slots in [0, B).
-            observation: of all slots, by name, each array (B, ...); see `SessionEnv.observation_space`.
-            keys: (n,) tell sessions apart, for draws that must not depend on B.
-        """
-
+    @abstractmethod
     def act(self, observation: Observation) -> NDArray[np.int32]:
-        """Slates (B, k) of item numbers; slots whose session is over may hold anything in range."""
+        """Slates (B, k) of item numbers; see the class."""
+
+    def recall(self, rows: NDArray[np.int64], known: Sequence[NDArray[np.int32]]) -> None:  # noqa: B027 - a default
+        """Take in what is known of the users in the slots `rows` (n,). Does nothing by default."""
+
+    def attend(self, live: NDArray[np.bool_]) -> None:  # noqa: B027
+        """Take in which slots (B,) hold a session that counts. Does nothing by default."""
+
+    def watch(self, env: SessionVectorEnv) -> None:  # noqa: B027
+        """Take in the users' environment, hidden state included. Does nothing by default."""
+
+    @property
+    def recalls(self) -> bool:
+        """Whether it has a `recall` of its own; without one nothing is looked up for it."""
+        return type(self).recall is not Agent.recall
+
+    @property
+    def attends(self) -> bool:
+        """Whether it has an `attend` of its own; without one it hears of every session that begins."""
+        return type(self).attend is not Agent.attend

@@ -1,19 +1,19 @@
 """Floors and a ceiling: uniform random, popularity, and `privileged`, which reads the hidden state and looks ahead."""
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.agents.base import Observation, TaskSpec
+from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.memory import Memory
 from lerl.agents.privileged import PrivilegedAgent
 from lerl.agents.retrieval import ItemIndex
 from lerl.envs import draws
 
 
-class _Remembering:
+class _Remembering(Agent):
     """What the floors share: knowing what was shown."""
 
     def __init__(self, task: TaskSpec, count: int) -> None:
@@ -74,4 +74,8 @@ class PopularityAgent(_Remembering):
         return np.maximum(slates, 0)
 
 
-BASELINES: dict[str, Any] = {"random": RandomAgent, "popularity": PopularityAgent, "privileged": PrivilegedAgent}
+BASELINES: dict[str, Callable[[TaskSpec, int], Agent]] = {
+    "random": RandomAgent,
+    "popularity": PopularityAgent,
+    "privileged": PrivilegedAgent,
+}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.agents.base import Observation, TaskSpec
+from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.memory import Memory
 from lerl.agents.mmr import diverse_items
 from lerl.agents.retrieval import eligible_items
@@ -15,17 +15,17 @@ from lerl.planners.base import PlanContexts, Planner, check_plans
 
 
 class Hierarchy:
-    """Planner, memory and exact retrieval for B slots; what points (a taste, a network) is passed in per step.
+    """Planner, memory and exact retrieval for B slots; what makes the queries is passed in per step.
 
     Args:
         task: the task.
         count: B.
         planner: chooses categories, or None for all items.
         replan_every: steps a plan is kept.
-        replan_below: share of the promised clicks; a plan whose last slate brought less is replaced before that.
+        replan_below: share of the predicted clicks; a plan whose last slate brought less is replaced before that.
         diversity: weight of maximal marginal relevance among the eligible items, 0 for plain top k.
         attentive: whether `contexts` are kept without a planner too, for an encoder.
-        avoidance: whether what plans say to avoid is kept away; they allow the same without.
+        avoidance: whether what plans say to avoid is kept away; what they allow is the same without.
 
     Attributes:
         widened: (B,) int, slates of the running session whose plan left fewer than k items and was widened.
@@ -86,12 +86,12 @@ class Hierarchy:
         self._plan(np.flatnonzero(due) if rows is None else rows[due[rows]])
 
     def _disappointing(self, contexts: PlanContexts) -> NDArray[np.bool_]:
-        """(B,) whether the last slate brought too little of what known history promised of it."""
+        """(B,) whether the last slate brought too few of the clicks that known history predicted."""
         last = slice(-self.task.slate_size, None)
         there = contexts.recent_items[:, last] >= 0
         clicks = np.where(there, contexts.recent_feedback[:, last], 0.0).sum(axis=1)
-        promised = np.where(there, contexts.recent_estimates[:, last], 0.0).sum(axis=1)
-        return np.asarray(clicks < self.replan_below * promised)
+        predicted = np.where(there, contexts.recent_estimates[:, last], 0.0).sum(axis=1)
+        return np.asarray(clicks < self.replan_below * predicted)
 
     def _look(self, rows: NDArray[np.int64]) -> None:
         if self.attentive:
@@ -112,17 +112,16 @@ class Hierarchy:
     def snapshot(self) -> dict[str, Any]:
         """A copy of what it remembers and plans, as arrays, and of its planner's `state()` where there is one."""
         plans = {name: getattr(self, name).copy() for name in ("allowed", "avoid", "planned_at", "widened")}
-        state: dict[str, Any] = getattr(self.planner, "state", dict)()
-        return {"memory": self.memory.snapshot(), "plans": plans, "planner": state}
+        learned = {} if self.planner is None else self.planner.state()
+        return {"memory": self.memory.snapshot(), "plans": plans, "planner": learned}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Remember and plan as a snapshot says."""
         self.memory.restore(snapshot["memory"])
         for name, value in snapshot["plans"].items():
             setattr(self, name, value.copy())
-        restore = getattr(self.planner, "restore", None)
-        if restore is not None:
-            restore(snapshot["planner"])
+        if self.planner is not None:
+            self.planner.restore(snapshot["planner"])
         self.contexts = None
         self._look(np.arange(len(self.widened)))
 
@@ -152,7 +151,7 @@ class Hierarchy:
         return eligible_items(memory.groups, self.allowed[some], self.avoid[some], memory.excluded[some], k)
 
 
-class HierarchicalAgent:
+class HierarchicalAgent(Agent):
     """A hierarchy steered by a scorer, as an agent.
 
     Args:
@@ -165,12 +164,12 @@ class HierarchicalAgent:
         self.scorer = scorer or (lambda steered: steered.memory.tastes)
 
     @property
-    def widened(self) -> NDArray[Any]:
+    def widened(self) -> NDArray[np.int64]:  # type: ignore[override]
         """(B,) int, widened slates of the running sessions."""
         return self.hierarchy.widened
 
     def attend(self, live: NDArray[np.bool_]) -> None:
-        """Plan for these slots (B,) alone: nobody counts what the others do, and a plan may cost a call."""
+        """Plan for these slots (B,) only: what the others show does not count, and a plan may cost a request."""
         self.hierarchy.live = live
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:

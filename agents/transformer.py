@@ -33,7 +33,7 @@ class CausalLayer(nn.Module):
         self.attention, self.out_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.fc_in, self.fc_out = nn.Linear(width, inner), nn.Linear(inner, width)
         self.dropout = nn.Dropout(dropout)
-        self.register_load_state_dict_pre_hook(_rename)
+        self.register_load_state_dict_pre_hook(_rename)  # type: ignore[no-untyped-call]
 
     def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
         """Tokens (B, T, d) and a bias (H, T, T) as of `distance_bias` -> (B, T, d)."""
@@ -73,7 +73,7 @@ def distance_bias(slopes: Tensor, length: int, window: int) -> Tensor:
 
 
 @contextmanager
-def alone(seed: int) -> Iterator[None]:
+def deterministic(seed: int) -> Iterator[None]:
     """PyTorch with a seed and one thread, so that sums do not depend on the machine's cores; afterwards as before."""
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
@@ -109,7 +109,7 @@ class Training:
         self.log_loss.append(log_loss)
 
     def save(self, path: Path | None, key: str) -> None:
-        """Write a checkpoint, if there is a path; the key tells one training from another."""
+        """Write a checkpoint, if there is a path; the key says which training it is of."""
         if path is None:
             return
         stream = io.BytesIO()

@@ -1,14 +1,29 @@
-"""The planner's contract: what it sees, what it answers, and how a planner of your own is found."""
+"""What a planner is: what it sees, what it answers, and what it may additionally do."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from types import new_class
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis
 from lerl.envs.plugins import PluginError, blamed
+
+
+class Recent(NamedTuple):
+    """The last H slots that were shown in each of B sessions, as kernels see them.
+
+    Attributes:
+        items: (B, H) int32, oldest first, -1 as padding. feedback: (B, H) float32 in [0, 1], -1 as padding.
+        estimates: (B, H) float32 in (0, 1), the chance of a click that known history predicted for each.
+    """
+
+    items: NDArray[np.int32]
+    feedback: NDArray[np.float32]
+    estimates: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -26,7 +41,7 @@ class PlanContexts:
         feedback: (B, C) float in [0, 1], mean feedback per category so far, -1 where nothing was shown.
         recent_items: (B, H) int, items shown, oldest first, -1 as padding.
         recent_feedback: (B, H) float in [0, 1], feedback on each, -1 as padding.
-        recent_estimates: (B, H) float in (0, 1), the chance of a click that known history promised for each.
+        recent_estimates: (B, H) float in (0, 1), the chance of a click that known history predicted for each.
     """
 
     axis: Axis
@@ -54,6 +69,11 @@ class PlanContexts:
         """(I, C) bool, which items are in which category."""
         return self.axis.membership
 
+    @property
+    def recent(self) -> Recent:
+        """Recent items, feedback and estimates, together."""
+        return Recent(self.recent_items, self.recent_feedback, self.recent_estimates)
+
     @cached_property
     def recent_categories(self) -> NDArray[np.bool_]:
         """(B, H, C) bool, the categories of each recent item; all False where there is none."""
@@ -64,7 +84,7 @@ class PlanContexts:
         return PlanContexts(self.axis, self.slate_size, *(getattr(self, name)[rows] for name in _PER_SESSION))
 
     def replaced(self, rows: NDArray[np.int64], fresh: "PlanContexts") -> "PlanContexts":
-        """These contexts with some sessions' rows overwritten, in place."""
+        """These contexts with those of some sessions overwritten, in place."""
         for name in _PER_SESSION:
             getattr(self, name)[rows] = getattr(fresh, name)
         return self
@@ -105,7 +125,7 @@ class Sessions:
     Attributes:
         names, membership: as in `PlanContexts`.
         items: (N, T, k) int, -1 where nothing was shown. feedback: (N, T, k) float in [0, 1], -1 likewise.
-        estimates: (N, T, k) float in (0, 1), the chance of a click that known history promised.
+        estimates: (N, T, k) float in (0, 1), the chance of a click that known history predicted.
         keys: (N,) uint64, `PlanContexts.session_key` of each, so that a planner knows what it tried in which.
     """
 
@@ -117,18 +137,83 @@ class Sessions:
     keys: NDArray[np.uint64]
 
 
-class Planner(Protocol):
-    """Chooses categories for many sessions at once; a planner of your own needs nothing but `plan`.
+class Planner(ABC):
+    """Chooses the categories that come next, for many sessions at once.
 
-    It is made as `MyPlanner(size=..., seed=...)`: how many categories to allow, and the run's seed. A run makes it
-    several times, even for one row. One that also has `session_ended(sessions: Sessions)` is given whole training
-    sessions to learn from before a policy is trained under it, in two rounds or as many as its attribute `rounds`
-    says: the first, then the first two, and so on. What it learned goes from one to the next, and is kept with the run,
-    by `state()` (a dictionary of arrays) and `restore(state)`; without these it is taught again.
+    Only `plan` is needed; the rest has defaults. A class that has a `plan` and derives from nothing works as well. A
+    run makes a planner as `MyPlanner(size=..., seed=...)`, several times, even for one agent: `size`, int from 1, most
+    categories that a plan allows; `seed`, int, the run's.
+
+    `plan(contexts)` is given B sessions and answers `Plans` for these B, in their order; B differs between calls.
+    `PlanContexts` and `Plans` say what their arrays hold, with shapes and dtypes. The arrays belong to the caller: copy
+    what is kept, and write to none. Draws should depend on `contexts.session_key` and `contexts.steps` alone: then a
+    session has the same plans whoever is planned beside it.
+
+    Optional, for a planner that learns:
+        session_ended(sessions): is given whole training sessions before a policy is trained, once a round: those of the
+            first round, then those of the first two, and so on. It plans these sessions itself.
+        rounds: how many rounds, int in [1, 10000]; 2 unless the class says otherwise.
+        state(), restore(state): what was learned, as arrays by name. A run keeps it in a file, so that training and
+            evaluation, and a run that is resumed, plan alike. Without both the planner is taught again each time.
+
+    Example, in a file least_shown.py:
+
+        class LeastShown(Planner):
+            '''Allows the categories shown least so far.'''
+
+            def __init__(self, size, seed):
+                self.size = size
+
+            def plan(self, contexts):
+                order = np.argsort(contexts.counts, axis=1, kind="stable")  # (B, C), the least shown first
+                allowed = np.zeros(order.shape, bool)
+                np.put_along_axis(allowed, order[:, : self.size], True, axis=1)
+                return Plans(allowed, avoid=np.zeros_like(allowed))
+
+    lerl train quickstart --planner.name least_shown:LeastShown
     """
 
+    rounds: int = 2
+
+    @abstractmethod
     def plan(self, contexts: PlanContexts) -> Plans:
-        """One plan per session."""
+        """One plan per session; see the class.
+
+        Args:
+            contexts: what may be known of B sessions.
+
+        Returns:
+            Plans for these sessions; `check_plans` refuses anything else with a `PlanError`.
+        """
+
+    def session_ended(self, sessions: Sessions) -> None:  # noqa: B027 - a default
+        """Learn from whole training sessions, all that were played so far. Does nothing by default."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """What was learned: arrays of numbers or text, by any names but "steps" and "file". Empty by default."""
+        return {}
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:  # noqa: B027
+        """Take over what `state` gave, maybe in another process. Does nothing by default."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has a `session_ended` of its own; without one it is given no sessions."""
+        return type(self).session_ended is not Planner.session_ended
+
+    @property
+    def keeps(self) -> bool:
+        """Whether it has a `state` and a `restore` of its own."""
+        return type(self).state is not Planner.state and type(self).restore is not Planner.restore
+
+
+def with_defaults(own: type, base: type) -> Any:
+    """A user's class with what it lacks of `Planner` or `Agent`; the class itself where it derives from it.
+
+    Args:
+        own: has the methods that are needed, whatever it derives from. base: whose defaults stand behind.
+    """
+    return own if issubclass(own, base) else new_class(own.__name__, (own, base))
 
 
 class PlanError(ValueError):
@@ -154,7 +239,7 @@ def check_plans(plans: Plans, contexts: PlanContexts, planner: object) -> Plans:
 
 
 def check_state(state: Any, planner: object) -> dict[str, NDArray[Any]]:
-    """What a planner of somebody's own gave to be kept: arrays by name, with numbers or text in them.
+    """What a user's planner gave to be kept: arrays by name, with numbers or text in them.
 
     Raises:
         PluginError: it is something else, which could not be read back.

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.config.schema import Config
-from lerl.planners.base import PlanContexts, Plans
+from lerl.planners.base import PlanContexts, Planner, Plans
 from lerl.planners.config import PlannerConfig
 from lerl.planners.llm.guard import CHARACTERS
 from lerl.planners.llm.planner import MODELS, LLMPlanner
@@ -144,7 +144,7 @@ def estimate(config: Config) -> Estimate:
     return Estimate(_costs(config, asking, task, sample), sample, config.planner)
 
 
-class _Rehearsal:
+class _Rehearsal(Planner):
     """A planner that words every question, sends none, and plans by the fallback."""
 
     def __init__(self, planner: LLMPlanner) -> None:

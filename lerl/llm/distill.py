@@ -10,9 +10,8 @@ import numpy as np
 
 from lerl.envs.draws import seed_from
 from lerl.files import RunError
-from lerl.planners.llm.counts import fallbacks, told
-from lerl.planners.llm.distilled import Lesson, distil, recorded, save
-from lerl.planners.llm.traffic import Traffic
+from lerl.planners.llm.distilled import Distillation, recorded, save, train_network
+from lerl.planners.llm.traffic import Traffic, causes_text, fallbacks
 from lerl.run.folder import check_run
 from lerl.run.locks import locked
 from lerl.run.specs import parse_agents
@@ -30,7 +29,7 @@ class Distilled:
     """
 
     path: Path
-    lesson: Lesson
+    lesson: Distillation
     low: float
     high: float
 
@@ -61,7 +60,7 @@ def distill(run: Path, trust: bool = False) -> Distilled:
             if next(traffic.plans(), None) is None:
                 raise _nothing_recorded(run, traffic)
             pairs = recorded(traffic)
-        weights, lesson = distil(*pairs, seed_from(config.seed, "distil"))
+        weights, lesson = train_network(*pairs, seed_from(config.seed, "distil"))
         save(weights, run / "planners" / "distilled.npz")
     return Distilled(run / "planners" / "distilled.npz", lesson, *_interval(lesson))
 
@@ -74,8 +73,8 @@ def _nothing_recorded(run: Path, traffic: Traffic | None = None) -> RunError:
     if causes:
         return RunError(
             f"{run} recorded no plans of a chat model outside of its evaluation: all were planner.fallback's "
-            f"({told(causes)}); see lerl plan --run {quote(str(run))} for the reason, mend that, and train again in "
-            "another folder"
+            f"({causes_text(causes)}); see lerl plan --run {quote(str(run))} for the reason, mend that, and train "
+            "again in another folder"
         )
     return RunError(
         f"{run} recorded no plans of a chat model; train it with a row such as llm+greedy: lerl train RECIPE "
@@ -83,7 +82,7 @@ def _nothing_recorded(run: Path, traffic: Traffic | None = None) -> RunError:
     )
 
 
-def _interval(lesson: Lesson) -> tuple[float, float]:
+def _interval(lesson: Distillation) -> tuple[float, float]:
     """From the 2.5th to the 97.5th percentile of a bootstrap over held-out plans."""
     draws = np.random.default_rng(0).integers(lesson.held_out, size=(DRAWS, lesson.held_out))
     shares = lesson.agreed[draws].sum(axis=1) / lesson.allowed[draws].sum(axis=1)

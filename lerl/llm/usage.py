@@ -8,9 +8,8 @@ from typing import Any
 
 from lerl.config.parse import load
 from lerl.files import reading, resume_command
-from lerl.planners.llm.counts import percent, told
 from lerl.planners.llm.guard import BREAK_AFTER, summary
-from lerl.planners.llm.traffic import Traffic
+from lerl.planners.llm.traffic import Traffic, causes_text, percent
 
 
 def lines(run: Path) -> list[str]:
@@ -51,7 +50,7 @@ def _lines(report: dict[str, Any], planner: Any) -> list[str]:
     cost = f"cost {report['cost']:,.2f}" if price.input or price.output else "no price given"
     causes = report["fallbacks"]
     requests = max(report["requests"], 1)
-    share = f"{percent(sum(causes.values()) / requests)} of {requests:,} plans and reflections: {told(causes)}"
+    share = f"{percent(sum(causes.values()) / requests)} of {requests:,} plans and reflections: {causes_text(causes)}"
     rule = f" ({planner.fallback} planned)" if causes else ""
     breaker = f"             breaker: not asked, since the endpoint had failed {BREAK_AFTER} times in a row"
     return [

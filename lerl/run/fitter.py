@@ -35,7 +35,7 @@ from lerl.envs.files import write_whole
 from lerl.envs.plugins import blamed, load_plugin
 from lerl.envs.session import SessionVectorEnv
 from lerl.files import reading, resume_command
-from lerl.planners.base import Planner, Sessions, check_state
+from lerl.planners.base import Planner, Sessions, check_state, with_defaults
 from lerl.planners.llm.distilled import DistilledPlanner
 from lerl.planners.llm.guard import Guard
 from lerl.planners.llm.planner import MODELS, LLMPlanner, build_model
@@ -47,7 +47,6 @@ from lerl.run.rollout import Episodes, Evaluator, sessions_of
 from lerl.run.specs import SASREC, AgentSpec
 from lerl.run.task import Task
 
-ROUNDS = 2  # in which a planner is given sessions that says nothing of its own
 MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}
 """What a point of a learning curve holds."""
@@ -190,12 +189,12 @@ class Fitter:
 
     def _learns(self, planner: Any) -> bool:
         """Whether a planner has lessons."""
-        return hasattr(planner, "session_ended") and self._lessons > 0
+        return planner.learns and self._lessons > 0
 
     def _keeps(self, planner: Any) -> bool:
         """Whether what a planner learned is kept in a file."""
         made_of_files = isinstance(planner, LLMPlanner | DistilledPlanner)
-        return hasattr(planner, "state") and hasattr(planner, "restore") and (made_of_files or self._learns(planner))
+        return planner.keeps and (made_of_files or self._learns(planner))
 
     def _planner(self, name: str | None) -> tuple[Planner | None, int]:
         """A planner with what it learned from training sessions, and the user-steps that took.
@@ -206,7 +205,7 @@ class Fitter:
         if name is None:
             return None, 0
         built = self._new_planner(name)
-        if hasattr(built, "session_ended") and name not in self._announced:
+        if built.learns and name not in self._announced:
             self._announced.add(name)
             self._tell_lessons(self._name(name))
         if not self._keeps(built):
@@ -249,7 +248,7 @@ class Fitter:
         heard: list[Sessions] = []
         steps = 0
         self.enter(f"learn {self._name(name)}", planner)
-        rounds = getattr(planner, "lots", ROUNDS)
+        rounds = planner.rounds
         for number in range(rounds):
             played = self._explore(planner, number, max(self._lessons // rounds, 1))
             heard.append(sessions_of(played, self.task.population, self.task.axis))
@@ -471,11 +470,10 @@ def build_agent(row: AgentSpec, task: Task) -> Agent:
     name = str(row.baseline)
     setting, count = task.setting(row.label), task.config.evaluation.batch_size
     if name in BASELINES:
-        agent: Agent = BASELINES[name](setting, count)
-        return agent
+        return BASELINES[name](setting, count)
     made = load_plugin(name, "agents", BASELINES, ("begin", "act"), ("watch",))
     with blamed(f"agents names {name!r}, but {made.__name__}(setting, count)"):
-        agent = made(setting, count)
+        agent: Agent = with_defaults(made, Agent)(setting, count)
     return agent
 
 

@@ -77,8 +77,7 @@ class Evaluator:
             seed: of the users' draws.
             progress: called with the number of sessions that have just ended.
         """
-        if hasattr(agent, "watch"):
-            agent.watch(self.env)
+        agent.watch(self.env)
         user = np.repeat(users, replicates)
         replicate = _occurrence(user)
         seeds = [seed_from(seed, int(u), int(r)) for u, r in zip(user, replicate, strict=True)]
@@ -102,8 +101,7 @@ class Evaluator:
 
     def rehearse(self, agent: Agent) -> None:
         """Have an agent act, and see what came of it, once: what it cannot do shows before anything is trained."""
-        if hasattr(agent, "watch"):
-            agent.watch(self.env)
+        agent.watch(self.env)
         everyone = np.arange(self.env.num_envs)
         observation, _ = self.env.reset(seed=0)
         _begun(self.env, agent, everyone, observation, everyone.astype(np.uint64))
@@ -116,7 +114,7 @@ def _begun(
     env: SessionVectorEnv, agent: Agent, rows: NDArray[np.int64], observation: Any, keys: NDArray[np.uint64]
 ) -> None:
     """Tell the agent of new sessions, and what is known of their users."""
-    if hasattr(agent, "recall"):
+    if agent.recalls:
         agent.recall(rows, env.simulator.population.known(env.state.user[rows]))
     agent.begin(rows, observation, keys)
 
@@ -197,10 +195,8 @@ class _Rollout:
         take = min(len(rows), len(self.users) - self.next)
         self.session[rows[:take]] = np.arange(self.next, self.next + take)
         self.next += take
-        told = rows
-        if hasattr(self.agent, "attend"):
-            self.agent.attend(self.session >= 0)
-            told = rows if slots.all() else rows[:take]
+        self.agent.attend(self.session >= 0)
+        told = rows[:take] if self.agent.attends and not slots.all() else rows
         idle = np.maximum(self.session, 0)  # an idle slot repeats a session that nobody counts
         seeds: list[int | None] = [None] * len(idle)
         for slot in rows.tolist():
@@ -228,6 +224,6 @@ class _Rollout:
         self.lengths[session] = step + 1
         self.left[session] = terminated[slots]
         with blamed(f"{type(self.agent).__name__}.widened"):
-            if hasattr(self.agent, "widened"):
+            if self.agent.widened is not None:
                 done = slots[ended[slots]]
                 self.widened[self.session[done]] = self.agent.widened[done]

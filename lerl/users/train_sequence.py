@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from lerl.agents.transformer import CausalLayer, Training, alone, distance_bias, distance_slopes
+from lerl.agents.transformer import CausalLayer, Training, deterministic, distance_bias, distance_slopes
 from lerl.envs.draws import seed_from
 from lerl.users.events import USER_PRIOR, Events
 
@@ -241,7 +241,7 @@ def fit_sequence(
     fitting, aside = _split(events, seed)
     scaling = Scaling.of(events)
     batches = _Batches(events, scaling)
-    with alone(seed_from(seed, "sequence weights")):
+    with deterministic(seed_from(seed, "sequence weights")):
         unmet = torch.from_numpy(scaling.apply(events.unmet, 2))
         network = SequenceNetwork(_scaled(events.item_vectors), _shares(events.categories), unmet, settings)
         optimiser = _optimiser(network, settings)

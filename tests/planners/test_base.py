@@ -1,5 +1,8 @@
 """What planners are given and how a wrong answer is refused."""
 
+import inspect
+import re
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +10,7 @@ import numpy as np
 import pytest
 
 from lerl.envs.plugins import PluginError
-from lerl.planners.base import PlanContexts, PlanError, Plans, check_plans, check_state
+from lerl.planners.base import PlanContexts, PlanError, Planner, Plans, check_plans, check_state, with_defaults
 
 MakeContexts = Callable[..., PlanContexts]
 
@@ -96,3 +99,44 @@ def test_a_state_that_cannot_be_kept_is_refused(state: Any, message: str):
 def test_a_state_of_arrays_is_kept_as_it_is():
     kept = check_state({"a": np.arange(3), "b": 1.5, "c": "text"}, MyPlanner())
     assert {name: value.tolist() for name, value in kept.items()} == {"a": [0, 1, 2], "b": 1.5, "c": "text"}
+
+
+def test_the_example_of_the_contract_plans(contexts: MakeContexts):
+    card = inspect.cleandoc(str(Planner.__doc__))
+    example = re.search(r"^    class LeastShown.*?(?=^\S)", card, re.DOTALL | re.MULTILINE)
+    assert example is not None
+    made: dict[str, Any] = {"Planner": Planner, "Plans": Plans, "np": np}
+    exec(textwrap.dedent(example[0]), made)
+    both = contexts([[0.5, 0.5, 0.5]] * 2)
+    both.counts[:] = [[2, 0, 1], [0, 3, 3]]
+    planner = made["LeastShown"](size=2, seed=0)
+    plans = check_plans(planner.plan(both), both, planner)
+    assert plans.allowed.tolist() == [[False, True, True], [True, True, False]]
+    assert not planner.learns
+
+
+def test_a_planner_without_a_plan_cannot_be_made():
+    with pytest.raises(TypeError, match=r"abstract.*plan"):
+        Planner()  # type: ignore[abstract]
+
+
+def test_a_class_of_ones_own_keeps_what_it_has_and_gets_what_it_lacks():
+    class Learns:
+        rounds = 7
+
+        def __init__(self, size: int, seed: int) -> None:
+            self.taught = 0
+
+        def plan(self, contexts: PlanContexts) -> Plans:
+            raise NotImplementedError
+
+        def session_ended(self, sessions: Any) -> None:
+            self.taught += 1
+
+    made = with_defaults(Learns, Planner)
+    planner = made(size=1, seed=0)
+    planner.session_ended(None)
+    planner.restore({})
+    assert (made.__name__, planner.rounds, planner.taught) == ("Learns", 7, 1)
+    assert (planner.learns, planner.keeps) == (True, False)
+    assert with_defaults(made, Planner) is made

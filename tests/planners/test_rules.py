@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lerl.envs.plugins import PluginError
-from lerl.planners.base import PlanContexts, Sessions, check_plans
+from lerl.planners.base import PlanContexts, Planner, Sessions, check_plans
 from lerl.planners.rules import (
     RULES,
     BlindPlanner,
@@ -195,7 +195,7 @@ def test_rotation_shows_nothing_of_the_last_slates(rest: int, contexts: MakeCont
     assert not plans.allowed[0, excluded].any()
 
 
-def lived(planner: RotationPlanner, first: int, count: int, lengths: Callable[[Any], Any]) -> Sessions:
+def played(planner: RotationPlanner, first: int, count: int, lengths: Callable[[Any], Any]) -> Sessions:
     """Sessions that a planner draws its rests in: all slates are clicked, lengths (count,) follow from the rests."""
     keys = np.arange(first, first + count, dtype=np.uint64)
     shown = np.arange(10) < lengths(planner._drawn(keys))[:, None]
@@ -206,11 +206,11 @@ def lived(planner: RotationPlanner, first: int, count: int, lengths: Callable[[A
 
 def test_rotation_learns_from_later_lots_what_makes_sessions_long():
     planner = RotationPlanner(4, 0)
-    together = lived(planner, 0, 400, lambda drawn: 9 - drawn)  # the first lot says otherwise
+    together = played(planner, 0, 400, lambda drawn: 9 - drawn)  # the first lot says otherwise
     planner.session_ended(together)
     assert planner.rests.tolist() == [0, 1, 2, 3]
     for left in (2, 1):
-        lot = lived(planner, len(together.keys), 400, lambda drawn: np.where(drawn == 2, 9, 1 + drawn))
+        lot = played(planner, len(together.keys), 400, lambda drawn: np.where(drawn == 2, 9, 1 + drawn))
         parts = {name: np.concatenate([getattr(one, name) for one in (together, lot)]) for name in PER_SESSION}
         together = dataclasses.replace(together, **parts)
         planner.session_ended(together)
@@ -242,8 +242,12 @@ class NoPlan:
         pass
 
 
-class NoLots(MyPlanner):
-    lots = 0
+class NoRounds(MyPlanner):
+    rounds = 0
+
+
+class OldName(MyPlanner):
+    lots = 5
 
 
 class NoSeed:
@@ -274,6 +278,30 @@ def test_a_planner_of_ones_own_is_made_with_size_and_seed(contexts: MakeContexts
 
 
 @pytest.mark.usefixtures("here")
+def test_a_class_that_only_plans_has_the_defaults_of_a_planner():
+    planner = build_planner("my_planners:MyPlanner", 1, 2)
+    assert isinstance(planner, Planner)
+    assert type(planner).__name__ == "MyPlanner"
+    assert (planner.rounds, planner.learns, planner.keeps, planner.state()) == (2, False, False, {})
+
+
+@pytest.mark.usefixtures("here")
+def test_the_old_name_of_rounds_is_read_with_a_note():
+    with pytest.warns(UserWarning, match=r"my_planners:OldName': its attribute lots is now called rounds; rename it"):
+        assert build_planner("my_planners:OldName", 1, 2).rounds == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "learns"),
+    [("random", False), ("greedy", False), ("boredom", True), ("rotation", True), ("blind", True)],
+)
+def test_rules_say_whether_they_learn(name: str, learns: bool):
+    planner = build_planner(name, 2, 0)
+    assert (planner.learns, planner.keeps) == (learns, learns)
+    assert planner.rounds == (3 if name == "rotation" else 2)
+
+
+@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -284,7 +312,7 @@ def test_a_planner_of_ones_own_is_made_with_size_and_seed(contexts: MakeContexts
         ),
         ("my_planners:Missing", "module 'my_planners' has no class 'Missing'"),
         ("my_planners:planner", "module 'my_planners' has no class 'planner'"),
-        ("my_planners:NoLots", "whose lots must be a whole number from 1 to 10,000"),
+        ("my_planners:NoRounds", "whose rounds must be a whole number from 1 to 10,000"),
         ("my_planners:NoPlan", "lacks the method 'plan'"),
         ("my_planners:NoSeed", r"NoSeed\(size=\.\.\., seed=\.\.\.\) fails: .*unexpected keyword argument 'seed'"),
     ],

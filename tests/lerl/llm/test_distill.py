@@ -12,7 +12,7 @@ from lerl.cli.main import main
 from lerl.config import parse as settings
 from lerl.files import RunError
 from lerl.llm.distill import _interval, distill
-from lerl.planners.llm.distilled import DistilledError, Lesson, load
+from lerl.planners.llm.distilled import Distillation, DistilledError, load
 from lerl.run.train import train
 from tests.lerl.conftest import chat_config
 
@@ -38,7 +38,7 @@ def test_a_network_is_written_that_a_run_can_plan_with(
 def test_the_interval_holds_the_agreement_and_is_that_of_held_out_plans() -> None:
     # Of 50 held-out plans that allow 2 each, 40 agree wholly and 10 not at all: 0.8, with a standard error of 0.057.
     agreed = np.repeat([2, 0], [40, 10])
-    low, high = _interval(Lesson(250, 50, 0.8, 0.5, agreed, np.full(50, 2)))
+    low, high = _interval(Distillation(250, 50, 0.8, 0.5, agreed, np.full(50, 2)))
     assert low == pytest.approx(0.8 - 1.96 * 0.057, abs=0.02)
     assert high == pytest.approx(0.8 + 1.96 * 0.057, abs=0.02)
 
