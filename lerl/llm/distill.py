@@ -43,13 +43,13 @@ def distill(run: Path, trust: bool = False) -> Distilled:
     Raises:
         RunError: there is no such run, it recorded no plans, another process is at work there, or its own planner is a
             network.
-        DistilledError: there are too few plans, or the record is of different catalogues.
+        DistilledError: there are too few plans, or the record is of different catalogs.
     """
     check_run(run)
     config = read_config(run, trust, asks=False)
-    if any(row.planner == "distilled" for row in parse_agents(config)):
+    if any(spec.planner == "distilled" for spec in parse_agents(config)):
         raise RunError(
-            f"{run} keeps the network that its own rows were planned by under planners/distilled.npz; distil the run "
+            f"{run} keeps the network that planned for its own agents under planners/distilled.npz; distill the run "
             f"that it came from, {config.planner.distilled}"
         )
     path = run / "planners" / "traffic.sqlite"
@@ -73,11 +73,11 @@ def _nothing_recorded(run: Path, traffic: Traffic | None = None) -> RunError:
     if causes:
         return RunError(
             f"{run} recorded no plans of a chat model outside of its evaluation: all were planner.fallback's "
-            f"({causes_text(causes)}); see lerl plan --run {quote(str(run))} for the reason, mend that, and train "
+            f"({causes_text(causes)}); see lerl plan --run {quote(str(run))} for the reason, fix it, and train "
             "again in another folder"
         )
     return RunError(
-        f"{run} recorded no plans of a chat model; train it with a row such as llm+greedy: lerl train RECIPE "
+        f"{run} recorded no plans of a chat model; train it with an agent such as llm+greedy: lerl train RECIPE "
         "--planner.name llm --planner.model PROVIDER:NAME"
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from lerl.config.parse import load
 from lerl.files import reading, resume_command
+from lerl.planners.config import PlannerConfig
 from lerl.planners.llm.guard import BREAK_AFTER, summary
 from lerl.planners.llm.traffic import Traffic, causes_text, percent
 
@@ -27,11 +28,11 @@ def lines(run: Path) -> list[str]:
         return _lines(report, planner)
 
 
-def searched(folder: Path, planner: Any) -> list[str]:
+def searched(folder: Path, planner: PlannerConfig) -> list[str]:
     """What to print after a search, of all its trials together; empty where no chat model was asked.
 
     Args:
-        folder: of the search. planner: the recipe's `PlannerConfig`.
+        folder: of the search. planner: the recipe's.
 
     Raises:
         TrafficError: a trial's planners/traffic.sqlite is damaged.
@@ -45,7 +46,7 @@ def searched(folder: Path, planner: Any) -> list[str]:
     return _lines(summary(phases, seconds, planner.price), planner) if phases else []
 
 
-def _lines(report: dict[str, Any], planner: Any) -> list[str]:
+def _lines(report: dict[str, Any], planner: PlannerConfig) -> list[str]:
     price = planner.price
     cost = f"cost {report['cost']:,.2f}" if price.input or price.output else "no price given"
     causes = report["fallbacks"]

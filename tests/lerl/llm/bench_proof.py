@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from lerl.planners.llm.distilled import distil, recorded, save
+from lerl.planners.llm.distilled import recorded, save, train_network
 from lerl.run.specs import parse_agent
 from tests.lerl.llm.worth import Worth, fitter
 from tests.planners.llm.chat_server import ChatServer
@@ -38,9 +38,9 @@ def test_plans_above_trained_policies(server: ChatServer, tmp_path: Path):
     for seed in range(SEEDS):
         folder = tmp_path / str(seed)
         with closing(fitter(folder / "coarse", server.url, seed=seed)) as coarse:
-            row = parse_agent("llm+ppo", "llm")
-            coarse.fit(row)
-            worth = Worth(coarse, coarse._scorer(row, False))
+            spec = parse_agent("llm+ppo", "llm")
+            coarse.fit(spec)
+            worth = Worth(coarse, coarse._scorer(spec, False))
             calls["coarse"].append(coarse.guard.report()["calls_per_1000_user_steps"])
             coarse.guard.phase = "worth"
             found["coarse"].append(worth.retained(worth.reward(coarse._planner("llm")[0])))
@@ -49,7 +49,7 @@ def test_plans_above_trained_policies(server: ChatServer, tmp_path: Path):
             found["full"].append(few.retained(few.reward(full._planner("llm")[0])))
         with closing(fitter(folder / "recorded", server.url, seed=seed, detail="full")) as teacher:
             played = teacher._explore(teacher._planner("llm")[0], 0, 25)
-            weights, _ = distil(*recorded(teacher.guard.traffic), seed)
+            weights, _ = train_network(*recorded(teacher.guard.traffic), seed)
             spent, steps = teacher.guard.report()["calls"], int(played.lengths.sum())
         save(weights, folder / "recorded" / "planners" / "distilled.npz")
         settings = {"distilled": str(folder / "recorded"), "refresh": 30, "sessions": 200, "detail": "full"}

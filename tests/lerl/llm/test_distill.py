@@ -49,7 +49,7 @@ def test_a_run_without_recorded_plans_is_refused_with_what_to_do(
     (chat_run / "planners" / "traffic.sqlite").unlink()
     assert main(["distill", str(chat_run)]) == 2
     assert capsys.readouterr().err == (
-        f"lerl: error: {chat_run} recorded no plans of a chat model; train it with a row such as llm+greedy: lerl "
+        f"lerl: error: {chat_run} recorded no plans of a chat model; train it with an agent such as llm+greedy: lerl "
         "train RECIPE --planner.name llm --planner.model PROVIDER:NAME\n"
     )
     assert not (chat_run / "planners" / "distilled.npz").exists()
@@ -93,5 +93,5 @@ def test_a_run_that_a_network_planned_keeps_its_own(chat_run: Path) -> None:
     planner = replace(config.planner, distilled="runs/first")
     changed = replace(config, agents=["distilled+greedy"], planner=planner)
     (chat_run / "config.yaml").write_text(settings.dump(changed))
-    with pytest.raises(RunError, match="distil the run that it came from, runs/first"):
+    with pytest.raises(RunError, match="distill the run that it came from, runs/first"):
         distill(chat_run)
