@@ -404,13 +404,20 @@ def draw(found: dict[str, Any], folder: Path) -> list[Path]:
             median, low, high = ([spread[part] for spread in spreads] for part in ("median", "low", "high"))
             axes.fill_between(sizes, low, high, color=BLUE, alpha=0.2, lw=0)
             axes.plot(sizes, median, color=BLUE, marker="o", ms=3)
-            axes.set(xscale="log", yscale="log", xlabel=axis, ylim=(1e4, 1e7))
+            axes.set(xscale="log", yscale="log", xlabel=axis)
+            axes.set_title(f"more {axis}: {_times(median[-1] / median[0])}", loc="left")
             ticks = [sizes[0], 100, sizes[-1]] if axis == "categories" else sizes[:: max(1, len(sizes) // 3)]
             axes.xaxis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
             for scale in (axes.xaxis, axes.yaxis):
                 scale.set_major_formatter(EngFormatter(sep=""))
         figure.axes[0].set(ylabel="user-steps per CPU second")
+        figure.axes[0].yaxis.set_minor_locator(NullLocator())
         return save(figure, folder / "growth")
+
+
+def _times(change: float) -> str:
+    """The last speed as a multiple of the first."""
+    return f"{change:.0f} times as fast" if change >= 2 else f"{100 * change:.0f} % as fast"
 
 
 CASES: dict[str, Callable[[Bench], Iterator[Timing]]] = {
