@@ -15,7 +15,7 @@ from lerl.config.schema import Config, DataConfig, SyntheticConfig
 from lerl.envs.config import SimulatorConfig
 from lerl.planners.config import PlannerConfig
 from lerl.planners.rules import build_planner
-from lerl.run.fitter import Fitter
+from lerl.run.fit_policy import new_learner
 from lerl.run.specs import AgentSpec
 from lerl.run.task import Task
 
@@ -84,8 +84,7 @@ def learners(device: str = "cpu") -> Iterator[tuple[Callable[[Any], float], Any,
 
     with tempfile.TemporaryDirectory() as folder:
         planner = build_planner("boredom", 3, task.seed("planner"))
-        fitter = Fitter(task, Path(folder), lambda *_: None)
-        ours, view, _ = fitter.learner(AgentSpec("boredom+ppo", "boredom", "ppo"), planner)
+        ours, view, _ = new_learner(AgentSpec("boredom+ppo", "boredom", "ppo"), planner, task, Path(folder))
         yield train, ours, _stock_ppo(NoOp(view), config.train)
         ours.logger.close()
 

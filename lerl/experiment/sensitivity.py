@@ -187,7 +187,7 @@ class _Run:
 
     def __init__(self, path: Path, trust: bool = False) -> None:
         about = check_run(path)
-        self.path, self.config = path, read_config(path, trust, asks=False)
+        self.path, self.config = path, read_config(path, trust, query_model=False)
         if self.config.data.path is None:
             raise RunError(
                 f"{path} is on made-up users, to which nothing was fitted; --sensitivity needs runs on a prepared log "

@@ -130,6 +130,7 @@ class Experiment:
                 "the recipe holds no experiment: it names agents under experiment.agents and conditions under "
                 f"experiment.conditions, as {' and '.join(settings.recipes('experiment'))} do, which come with lerl"
             )
+        _note_old_keys(chosen)
         conditions, every = _named(chosen.conditions, "conditions"), _named(chosen.agents, "agents")
         _check_agents(every)
         _check_conditions(conditions)
@@ -271,7 +272,7 @@ def _quick(
     config: Config, agents: Mapping[str, dict[str, Any]], given: Collection[str]
 ) -> tuple[Config, dict[str, dict[str, Any]]]:
     """The recipe and the agents of the small part that `experiment.quick` names."""
-    quick = _renamed(config.experiment.quick, "quick")
+    quick = _renamed(config.experiment.quick)
     if not quick:
         raise SettingsError(
             "the recipe holds no experiment.quick, which says what --quick does; leave out --quick, or write "
@@ -298,17 +299,22 @@ def _named(given: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
             raise SettingsError(
                 f"experiment.{section}: {name} must hold settings by dotted key, or {{}}, given {values!r}"
             )
-        found[str(name)] = _renamed(values or {}, f"{section}: {name}")
+        found[str(name)] = _renamed(values or {})
     return found
 
 
-def _renamed(values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """An entry of a recipe with today's keys, with a note where it holds old ones."""
-    old = [key for key in values if key in OLD_KEYS]
+def _renamed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of a recipe with today's keys."""
+    return {OLD_KEYS.get(key, key): value for key, value in values.items()}
+
+
+def _note_old_keys(chosen: ExperimentConfig) -> None:
+    """Say once which keys of a recipe have another name now."""
+    entries = [values for values in chosen.agents.values() if isinstance(values, Mapping)] + [chosen.quick]
+    old = [key for key in OLD_KEYS if any(key in values for values in entries)]
     if old:
         today = ", ".join(f"{key} is {OLD_KEYS[key]} now" for key in old)
-        warnings.warn(f"experiment.{where}: {today}; the old name is still read", stacklevel=2)
-    return {OLD_KEYS.get(key, key): value for key, value in values.items()}
+        warnings.warn(f"experiment: {today}; the old name is still read", stacklevel=3)
 
 
 def _check_agents(agents: Mapping[str, Mapping[str, Any]]) -> None:

@@ -36,7 +36,8 @@ from lerl.report.metrics import session_totals
 from lerl.report.tables import explained
 from lerl.run.checks import check_agents
 from lerl.run.evaluate import write_table
-from lerl.run.fitter import DivergedError, Fitter
+from lerl.run.fit_policy import DivergedError
+from lerl.run.fitter import Fitter
 from lerl.run.folder import holds_other
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
@@ -353,7 +354,7 @@ def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Repo
         with closing(Fitter(Task.load(tried), folder, report, AGAIN)) as fitter:
             fitter.fit(spec)
             played = _play(fitter, spec, report)
-            fitter.lived(int(played.lengths.sum()))
+            fitter.context.chat.count(int(played.lengths.sum()))
     except (SettingsError, ClusterError, PluginError, DivergedError) as error:
         return np.zeros(0), " ".join(str(error).split())
     sessions = _sessions(played)
@@ -375,8 +376,8 @@ def reuse(folder: Path, tried: str) -> None:
 
 def _play(fitter: Fitter, spec: AgentSpec, report: Report) -> Episodes:
     """Sessions of training users, the same ones in every trial, which no trial trains on."""
-    task, how = fitter.task, fitter.task.config.tune
-    seed, users = task.seed("tune"), fitter.evaluator.users
+    task, evaluator = fitter.context.task, fitter.context.evaluator
+    how, seed, users = task.config.tune, task.seed("tune"), evaluator.users
     if how.users is not None and how.users < len(users):
         users = np.sort(np.random.default_rng(seed).choice(users, how.users, replace=False))
     total, done = len(users) * how.replicates, 0
@@ -386,7 +387,7 @@ def _play(fitter: Fitter, spec: AgentSpec, report: Report) -> Episodes:
         done += ended
         report("score", done, total, None)
 
-    return fitter.evaluator.play(fitter.agent(spec), users, how.replicates, seed, count)
+    return evaluator.play(fitter.agent(spec), users, how.replicates, seed, count)
 
 
 def _sessions(played: Episodes) -> pl.DataFrame:

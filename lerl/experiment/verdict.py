@@ -21,7 +21,7 @@ from scipy.stats import trim_mean  # type: ignore[import-untyped, unused-ignore]
 from lerl.experiment.spec import Experiment
 from lerl.experiment.trial import Done, done, finished, sessions_path
 from lerl.files import RunError
-from lerl.report.intervals import Interval, Weights, bootstrap_weights, estimate_text, intervals, number
+from lerl.report.intervals import Interval, Weights, bootstrap_weights, estimate_text, intervals, number, weighted_means
 from lerl.report.lessons import marked
 from lerl.report.metrics import normalised
 
@@ -216,9 +216,9 @@ def _judged(
     users, seeds = results.rewards.shape[1:]
     weights = bootstrap_weights(users, seeds, draws, np.random.default_rng(0))
     of = {
-        "R_cum": [_means(results.rewards, one) for one in weights],
-        "T_int": [_means(results.lengths, one) for one in weights],
-        "R_sin": [_means(results.shares, one) for one in weights],
+        "R_cum": [weighted_means(results.rewards, one) for one in weights],
+        "T_int": [weighted_means(results.lengths, one) for one in weights],
+        "R_sin": [weighted_means(results.shares, one) for one in weights],
     }
     if {FLOOR, CEILING} <= set(results.labels):
         ends = [results.labels.index(FLOOR)], [results.labels.index(CEILING)]
@@ -241,14 +241,6 @@ def _judged(
     below = _below(results, of["R_cum"])
     best = contenders[0].agent if contenders else ""
     return Verdict(condition, seeds, users, order, best, ratios, room, 100 - tail, below, results.missing)
-
-
-def _means(values: Floats, weights: Weights) -> Floats:
-    """(B + 1, L) weighted means of (L, U, S) values over users and seeds; the first is the sample's."""
-    agents, count, several = values.shape
-    over = (weights.users @ values.transpose(1, 0, 2).reshape(count, -1)).reshape(-1, agents, several)
-    total = (weights.users.sum(1) * weights.seeds.sum(1))[:, None]
-    return np.asarray(np.einsum("bls,bs->bl", over, weights.seeds) / total)
 
 
 def _quartile_means(values: Floats, weights: Weights) -> Floats:
@@ -317,7 +309,7 @@ def _ratios(contenders: list[_Contender], draws: int, level: float) -> tuple[lis
     values = np.stack([one.rewards for one in contenders])
     _, users, seeds = values.shape
     weights = bootstrap_weights(users, seeds, draws, np.random.default_rng(1))
-    drawn = [_logs(_means(values, one)) for one in weights]
+    drawn = [_logs(weighted_means(values, one)) for one in weights]
     others = [place for place in range(1, len(contenders)) if contenders[place].what != CEILING]
     pairs = [(0, other) for other in others]
     pairs += [(place, 1) for place in range(1, len(contenders)) if place not in others]

@@ -46,7 +46,7 @@ def distill(run: Path, trust: bool = False) -> Distilled:
         DistilledError: there are too few plans, or the record is of different catalogs.
     """
     check_run(run)
-    config = read_config(run, trust, asks=False)
+    config = read_config(run, trust, query_model=False)
     if any(spec.planner == "distilled" for spec in parse_agents(config)):
         raise RunError(
             f"{run} keeps the network that planned for its own agents under planners/distilled.npz; distill the run "

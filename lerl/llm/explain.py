@@ -86,7 +86,7 @@ def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Exp
         ChatError: the model has to be asked and cannot be.
     """
     about = check_run(run)
-    config = read_config(run, trust, asks=False)
+    config = read_config(run, trust, query_model=False)
     _refuse_unplanned(run, config)
     task = Task.load(config)
     config = task.config

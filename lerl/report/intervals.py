@@ -55,6 +55,14 @@ def bootstrap_weights(users: int, seeds: int, draws: int, rng: np.random.Generat
     return [of_users] if seeds == 1 else [of_users, Weights(np.ones_like(drawn_users), drawn_seeds)]
 
 
+def weighted_means(values: Floats, weights: Weights) -> Floats:
+    """(B + 1, L) means of (L, U, S) values over users and seeds, in each draw; the first is the sample's."""
+    several, users, seeds = values.shape
+    over = (weights.users @ values.transpose(1, 0, 2).reshape(users, -1)).reshape(-1, several, seeds)
+    total = (weights.users.sum(1) * weights.seeds.sum(1))[:, None]
+    return np.asarray(np.einsum("bls,bs->bl", over, weights.seeds) / total)
+
+
 def intervals(
     drawn: Sequence[Floats],
     users: int,

@@ -36,7 +36,7 @@ _RESULTS = (
 _SESSIONS = (
     _Column("satisfaction", "satisfaction_mean", 2),
     _Column("left early", "left_early", 2),
-    _Column("cut by cap", "cut_by_cap", 2),
+    _Column("at cap", "cut_by_cap", 2),
     _Column("categories", "category_coverage", 2),
     _Column("distance", "intra_list_distance", 2),
     _Column("Gini", "gini", 2),
@@ -50,7 +50,7 @@ _MEANINGS = {
     "iqm": "the same of the middle half of users",
     "satisfaction": "mean over a session",
     "left early": "share of sessions that the user ended",
-    "cut by cap": "share that env.max_steps ended",
+    "at cap": "share that env.max_steps ended",
     "categories": "share of the categories that a session shows",
     "distance": "1 - cosine between the items of a slate",
     "Gini": "of the exposure of all items",
@@ -65,6 +65,8 @@ def table(summary: Summary) -> Group:
     results, sessions = _present(summary, _RESULTS), _present(summary, _SESSIONS)
     said = [f"{explained(_headings(results))}.", interval_note(summary["seeds"])]
     notes = [f"{explained(_headings(sessions))}.", *_footnotes(summary)]
+    if not sessions:
+        return Group(_block(summary, results, [*said, *_footnotes(summary)]))
     return Group(_block(summary, results, said), "", _block(summary, sessions, notes))
 
 

@@ -1,4 +1,4 @@
-"""Judging a run: every row on every evaluation user, and the tables that comparisons and plots read."""
+"""Judging a run: every agent on every evaluation user, and the tables that comparisons and plots read."""
 
 import io
 import shutil
@@ -30,7 +30,7 @@ TRAINED = "trained.json"
 
 
 def evaluate(run: Path, trust: bool = False) -> Config:
-    """Judge every row of a trained run on the evaluation users and write its tables; the run's configuration.
+    """Judge every agent of a trained run on the evaluation users and write its tables; the run's configuration.
 
     Args:
         run: its folder. trust: whether what it wants is allowed, see `lerl.run.trust.read_config`.
@@ -44,46 +44,46 @@ def evaluate(run: Path, trust: bool = False) -> Config:
         task = Task.load(config)
         check_same(run, about, task)
         with closing(Fitter(task, run, progress.report)) as fitter:
-            if not (run / TRAINED).is_file() or any(fitter.lacks(row) for row in parse_agents(config)):
+            if not (run / TRAINED).is_file() or any(fitter.lacks(spec) for spec in parse_agents(config)):
                 raise RunError(
                     f"{run} was not trained to its end, or lost some of it; go on with: {resume_command(run)}"
                 )
             shutil.rmtree(run / "evaluated", ignore_errors=True)  # of an evaluation broken off, perhaps long ago
-            fitter.evaluate_anew()
+            fitter.context.chat.evaluate_anew()
             judge(task, fitter, run, progress)
     return config
 
 
 def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
-    """Play all rows and write episodes, steps, items and exposure.
+    """Play all agents and write episodes, steps, items and exposure.
 
-    Each row's tables are kept under `evaluated/` until all are there, so that an interruption loses one row at most.
+    Each agent's tables are kept under `evaluated/` until all are there, so that an interruption loses one at most.
     """
     config = task.config
     evaluator = Evaluator(task.population, config.env, task.axis, "evaluation", config.evaluation.batch_size)
     users = judged(evaluator.users, config)
     kept = []
-    for label, row, deterministic in evaluated(config):
+    for label, spec, deterministic in evaluated(config):
         kept.append(run / "evaluated" / label)
         if not all((kept[-1] / f"{name}.parquet").is_file() for name in TABLES):
-            agent = fitter.agent(row, deterministic)
-            fitter.recount()  # of an evaluation before this one, or of one that was broken off
+            agent = fitter.agent(spec, deterministic)
+            fitter.context.chat.recount()  # of an evaluation before this one, or of one that was broken off
             played = _play(evaluator, agent, users, task, label, progress)
-            fitter.lived(int(played.lengths.sum()))
+            fitter.context.chat.count(int(played.lengths.sum()))
             for name, table in _tables(label, played, task, evaluator.env.simulator).items():
                 write_table(table, kept[-1] / f"{name}.parquet")
     for name in TABLES:
-        parts = [read_table(folder / f"{name}.parquet", fitter.how) for folder in kept]
+        parts = [read_table(folder / f"{name}.parquet", fitter.context.store.how) for folder in kept]
         write_table(pl.concat(parts), run / f"{name}.parquet")
     shutil.rmtree(run / "evaluated")
 
 
 def evaluated(config: Config) -> list[tuple[str, AgentSpec, bool]]:
-    """What is evaluated of each row: its name in tables, the row, and whether its policy acts without sampling."""
+    """What is evaluated of each agent: its name in tables, what it is, and whether its policy acts without sampling."""
     return [
-        (row.label + ("@det" if deterministic else ""), row, deterministic)
-        for row in parse_agents(config)
-        for deterministic in ((False, True) if row.samples and config.evaluation.deterministic else (False,))
+        (spec.label + ("@det" if deterministic else ""), spec, deterministic)
+        for spec in parse_agents(config)
+        for deterministic in ((False, True) if spec.samples and config.evaluation.deterministic else (False,))
     ]
 
 

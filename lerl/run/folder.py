@@ -113,8 +113,8 @@ def check_same(run: Path, about: dict[str, Any], task: Task) -> None:
         now = task.config.data.path or "the synthetic population"
         raise RunError(f"{run} was begun on other users than {now} holds now; begin it again in another folder")
     planner = task.config.planner
-    asks = any(row.planner in MODELS for row in parse_agents(task.config))
-    if asks and about.get("prompts") != Prompts(planner.prompts).digest:
+    chat_model = any(spec.planner in MODELS for spec in parse_agents(task.config))
+    if chat_model and about.get("prompts") != Prompts(planner.prompts).digest:
         raise RunError(
             f"{run} was begun with other prompt texts than {planner.prompts or 'this lerl'} holds now; put those back, "
             "or begin it again in another folder"

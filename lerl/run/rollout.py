@@ -43,7 +43,7 @@ class Episodes:
 
 
 def sessions_of(played: Episodes, population: Population, axis: Axis) -> Sessions:
-    """Played sessions as a planner may learn from them: feedback beside what known history promised, nothing hidden."""
+    """Played sessions as a planner may learn from them: feedback beside what known history predicts, nothing hidden."""
     known = population.knowledge
     logit = np.einsum("nd,ntkd->ntk", known.tastes[played.users], known.item_vectors[played.slates])
     estimates = 1 / (1 + np.exp(-logit - known.user_offsets[played.users][:, None, None]))
@@ -68,11 +68,11 @@ class Evaluator:
     def play(
         self, agent: Agent, users: NDArray[np.int64], replicates: int, seed: int, progress: Any = None
     ) -> Episodes:
-        """Every user `replicates` times; the same seed gives every agent the same users, moods and coins.
+        """Every user `replicates` times; the same seed gives every agent the same users and draws.
 
         Args:
             agent: begins and acts for as many sessions as there are slots.
-            users: (N,) user numbers of the stage's split; one that comes twice lives different sessions.
+            users: (N,) user numbers of the split; one that comes twice has different sessions.
             replicates: sessions of each.
             seed: of the users' draws.
             progress: called with the number of sessions that have just ended.
@@ -84,7 +84,7 @@ class Evaluator:
         return _Rollout(self.env, agent, user, replicate, seeds, progress).run()
 
     def follow(self, agent: Agent, user: int, seed: int, steps: int) -> tuple[int, Any]:
-        """The first slates of one user's first session under that seed, the one that `play` gives; for one slot.
+        """The first slates of one user's first session under that seed, as `play` gives it; for one slot.
 
         Returns:
             How many slates were shown, fewer than `steps` where the user has left, and the last observation.
@@ -92,9 +92,9 @@ class Evaluator:
         begun = seed_from(seed, user, 0)
         observation, _ = self.env.reset(seed=[begun], options={"users": np.array([user])})
         key = np.array([seed_from("session key", begun)], np.uint64)
-        _begun(self.env, agent, np.zeros(1, np.int64), observation, key)
+        _begin_sessions(self.env, agent, np.zeros(1, np.int64), observation, key)
         for shown in range(steps):
-            observation, _, terminated, truncated, _ = _shown(self.env, agent, observation)
+            observation, _, terminated, truncated, _ = _step(self.env, agent, observation)
             if terminated[0] or truncated[0]:
                 return shown + 1, observation
         return steps, observation
@@ -104,22 +104,22 @@ class Evaluator:
         agent.watch(self.env)
         everyone = np.arange(self.env.num_envs)
         observation, _ = self.env.reset(seed=0)
-        _begun(self.env, agent, everyone, observation, everyone.astype(np.uint64))
-        observation, *_ = _shown(self.env, agent, observation)
+        _begin_sessions(self.env, agent, everyone, observation, everyone.astype(np.uint64))
+        observation, *_ = _step(self.env, agent, observation)
         if self.env.state.active.any():
             agent.act(observation)
 
 
-def _begun(
-    env: SessionVectorEnv, agent: Agent, rows: NDArray[np.int64], observation: Any, keys: NDArray[np.uint64]
+def _begin_sessions(
+    env: SessionVectorEnv, agent: Agent, slots: NDArray[np.int64], observation: Any, keys: NDArray[np.uint64]
 ) -> None:
-    """Tell the agent of new sessions, and what is known of their users."""
+    """Have the agent begin new sessions, with what is known of their users."""
     if agent.recalls:
-        agent.recall(rows, env.simulator.population.known(env.state.user[rows]))
-    agent.begin(rows, observation, keys)
+        agent.recall(slots, env.simulator.population.known(env.state.user[slots]))
+    agent.begin(slots, observation, keys)
 
 
-def _shown(env: SessionVectorEnv, agent: Agent, observation: Any) -> Any:
+def _step(env: SessionVectorEnv, agent: Agent, observation: Any) -> Any:
     """What a step of the agent brings."""
     slates = agent.act(observation)
     try:
@@ -151,7 +151,7 @@ class _Rollout:
     ) -> None:
         self.env, self.agent, self.users, self.replicates, self.seeds = env, agent, users, replicates, seeds
         self.progress = progress
-        # Hashed, so that nobody can work out the users' coins from a session's key.
+        # Hashed, so that nobody can work out the users' draws from a session's key.
         self.keys = np.array([seed_from("session key", one) for one in seeds], np.uint64)
         config = env.simulator.config
         count = len(users)
@@ -169,7 +169,7 @@ class _Rollout:
         observation = self._begin(np.ones(self.env.num_envs, bool))
         while (self.session >= 0).any():
             steps = self.env.state.steps.copy()
-            observation, rewards, terminated, truncated, _ = _shown(self.env, self.agent, observation)
+            observation, rewards, terminated, truncated, _ = _step(self.env, self.agent, observation)
             ended = terminated | truncated
             self._record(steps, rewards, terminated, ended)
             if ended.any():
@@ -187,23 +187,23 @@ class _Rollout:
             self.widened,
         )
 
-    def _begin(self, slots: NDArray[np.bool_]) -> Any:
-        rows = np.flatnonzero(slots)
+    def _begin(self, ended: NDArray[np.bool_]) -> Any:
+        slots = np.flatnonzero(ended)
         if self.progress is not None and self.next:
-            self.progress(int((self.session[rows] >= 0).sum()))
-        self.session[rows] = -1
-        take = min(len(rows), len(self.users) - self.next)
-        self.session[rows[:take]] = np.arange(self.next, self.next + take)
+            self.progress(int((self.session[slots] >= 0).sum()))
+        self.session[slots] = -1
+        take = min(len(slots), len(self.users) - self.next)
+        self.session[slots[:take]] = np.arange(self.next, self.next + take)
         self.next += take
         self.agent.attend(self.session >= 0)
-        told = rows[:take] if self.agent.attends and not slots.all() else rows
+        begun = slots[:take] if self.agent.attends and not ended.all() else slots
         idle = np.maximum(self.session, 0)  # an idle slot repeats a session that nobody counts
         seeds: list[int | None] = [None] * len(idle)
-        for slot in rows.tolist():
+        for slot in slots.tolist():
             seeds[slot] = self.seeds[idle[slot]]
-        observation, _ = self.env.reset(seed=seeds, options={"reset_mask": slots, "users": self.users[idle]})
-        if len(told):
-            _begun(self.env, self.agent, told, observation, self.keys[idle[told]])
+        observation, _ = self.env.reset(seed=seeds, options={"reset_mask": ended, "users": self.users[idle]})
+        if len(begun):
+            _begin_sessions(self.env, self.agent, begun, observation, self.keys[idle[begun]])
         return observation
 
     def _record(

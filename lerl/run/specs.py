@@ -1,4 +1,4 @@
-"""The rows of a comparison: what a name such as boredom+ppo stands for, and the task that all rows share."""
+"""The agents of a comparison: what a name such as boredom+ppo stands for."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ PLANNERS = (*RULES, *MODELS)
 SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr")
 SASREC = "sasrec"
 PLANNED = tuple(f"planner.{name}" for name in ("size", "replan_every", "replan_below", "avoidance", "sessions"))
-"""Settings of every planner, which mean nothing to a row without one."""
+"""Settings of every planner, which mean nothing to an agent without one."""
 CHAT = tuple(
     f"planner.{name}"
     for name in (
@@ -27,12 +27,12 @@ CHAT = tuple(
 FITTED_PARTS = ("boredom", "fatigue", "mood", "drift")
 """Of env, what is fitted to a log."""
 RANKED = (SASREC, "sasrec+mmr")
-"""Rows that rank the next item by what is known of training users; see `lerl.agents.sasrec`."""
+"""Agents that rank the next item by what is known of training users; see `lerl.agents.sasrec`."""
 
 
 @dataclass(frozen=True)
 class AgentSpec:
-    """One row: a baseline by name, or a planner (none for flat) above a scorer, perhaps re-ranked.
+    """An agent: a baseline by name, or a planner (none for flat) above a scorer, perhaps re-ranked.
 
     Attributes:
         label: what tables call it.
@@ -72,7 +72,7 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
     if scorer not in SCORERS:
         hint = did_you_mean(name, _examples(), quotes=True)
         raise PluginError(
-            f"agents names {name!r}, which is no row.{hint} Rows are PLANNER+LEARNER, PLANNER+greedy, "
+            f"agents names {name!r}, which is no agent.{hint} Agents are PLANNER+LEARNER, PLANNER+greedy, "
             f"PLANNER+mmr, PLANNER+ppo+mmr, flat in a planner's place, {', '.join((*RANKED, *BASELINES))}, or your own "
             f"agent as 'my_package.my_module:MyAgent'; planners are {', '.join(PLANNERS)}, or your own; "
             f"learners are {', '.join(LEARNERS)}"
@@ -92,29 +92,29 @@ def _examples() -> list[str]:
 
 
 def parse_agents(config: Config) -> list[AgentSpec]:
-    """The rows of a recipe in its order, each once.
+    """The agents of a recipe in its order, each once.
 
     Raises:
-        PluginError: a row stands for nothing, there is none, or two plug-ins would go by one name in tables and files.
+        PluginError: a name stands for nothing, there is none, or two plug-ins would go by one name in tables and files.
     """
-    rows = list(dict.fromkeys(parse_agent(name, config.planner.name) for name in config.agents))
-    if not rows:
-        raise PluginError("agents is empty; name at least one row, such as [planner+ppo, flat+ppo, random]")
+    specs = list(dict.fromkeys(parse_agent(name, config.planner.name) for name in config.agents))
+    if not specs:
+        raise PluginError("agents is empty; name at least one, such as [planner+ppo, flat+ppo, random]")
     owner: dict[str, str] = {name: name for name in (*PLANNERS, *BASELINES, SASREC, "flat")}
-    for row in rows:
-        plugin = row.planner or row.baseline
+    for spec in specs:
+        plugin = spec.planner or spec.baseline
         if plugin is not None and owner.setdefault(plugin.rpartition(":")[2], plugin) != plugin:
             short = plugin.rpartition(":")[2]
             raise PluginError(f"agents names {plugin!r}, but {owner[short]!r} goes by {short!r} too; rename the class")
-    return rows
+    return specs
 
 
 def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
     """Of keys that were given, those that change nothing beside the other settings, and why."""
-    rows, data, env, planner = parse_agents(config), config.data, config.env, config.planner
-    off_policy = any(row.learner is not None and LEARNERS[row.learner].off_policy for row in rows)
-    planned = any(row.planner is not None for row in rows)
-    asking = any(row.planner in MODELS for row in rows)
+    specs, data, env, planner = parse_agents(config), config.data, config.env, config.planner
+    off_policy = any(spec.learner is not None and LEARNERS[spec.learner].off_policy for spec in specs)
+    planned = any(spec.planner is not None for spec in specs)
+    chat_model = any(spec.planner in MODELS for spec in specs)
     reasons = {
         "data.synthetic.": "data.path is given" if data.path is not None else "",
         **{f"env.{part}.": "data.users is fitted" if data.users == "fitted" else "" for part in FITTED_PARTS},
@@ -124,9 +124,9 @@ def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
             for rule in ("satisfaction", "window", "budget")
         },
         "planner.clusters": f"planner.axis is {planner.axis}" if planner.axis != "clusters" else "",
-        **dict.fromkeys(PLANNED, "" if planned else "no row of agents has a planner"),
-        "planner.name": "" if any("planner+" in name for name in config.agents) else "no row of agents is planner+...",
-        **dict.fromkeys(CHAT, "" if asking else "no row of agents is planned by a chat model"),
-        "train.off_policy.": "" if off_policy else "no row of agents learns with a replay buffer",
+        **dict.fromkeys(PLANNED, "" if planned else "none of agents has a planner"),
+        "planner.name": "" if any("planner+" in name for name in config.agents) else "none of agents is planner+...",
+        **dict.fromkeys(CHAT, "" if chat_model else "none of agents is planned by a chat model"),
+        "train.off_policy.": "" if off_policy else "none of agents learns with a replay buffer",
     }
     return {name: why for name in given for start, why in reasons.items() if why and name.startswith(start)}

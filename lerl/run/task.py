@@ -1,4 +1,4 @@
-"""What agents are told and where they act: the population, the simulator and the seeds of a run."""
+"""What the agents of a run share: the population, the simulator, what agents know, and the seeds."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from lerl.planners.base import Planner
 
 @dataclass(frozen=True)
 class Task:
-    """What all rows of a run share.
+    """What all agents of a run share.
 
     Attributes:
         config: the run's configuration; under data.users fitted, env holds what was fitted. population: the users.
@@ -50,8 +50,8 @@ class Task:
             axis = cluster_axis(vectors, known.popularity, titles, planner.clusters, config.seed, "planner.clusters")
         return Task(config, population, axis)
 
-    def setting(self, label: str) -> TaskSpec:
-        """What an agent is told, with a seed of its own."""
+    def task_spec(self, label: str) -> TaskSpec:
+        """What an agent is given when it is made, with a seed of its own."""
         config = self.config
         return TaskSpec(
             self.population.catalog,
@@ -69,7 +69,14 @@ class Task:
         """A hierarchy of so many slots whose plans are made and kept as the settings say; see `Hierarchy`."""
         how = self.config.planner
         return Hierarchy(
-            self.setting(label), count, planner, how.replan_every, diversity, attentive, how.replan_below, how.avoidance
+            self.task_spec(label),
+            count,
+            planner,
+            how.replan_every,
+            diversity,
+            attentive,
+            how.replan_below,
+            how.avoidance,
         )
 
     def seed(self, *phase: Any) -> int:

@@ -1,4 +1,4 @@
-"""The main job: fit every row that a recipe lists, judge them on held-out users, keep everything in one folder."""
+"""The main job: fit every agent that a recipe lists, judge them on held-out users, keep everything in one folder."""
 
 import json
 import platform
@@ -19,9 +19,10 @@ from lerl.planners.llm.guard import ReplayError
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.llm.traffic import planner_file
+from lerl.run.artifacts import CURVE
 from lerl.run.checks import check_agents
 from lerl.run.evaluate import TABLES, TRAINED, judge, write_table
-from lerl.run.fitter import CURVE, Fitter
+from lerl.run.fitter import Fitter
 from lerl.run.folder import FORMAT, check_run, check_same, check_vacant, packages
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
@@ -35,12 +36,12 @@ ASIDE = (
     "experiment.",
     *(f"planner.{name}" for name in ("replay", "cache", "timeout", "concurrency", "budget", "price")),
 )
-"""Settings that change no question to a chat model."""
+"""Settings that change no query to a chat model."""
 FITTED = ("planners/*.npz", "policies/*", "rows/*", "checkpoints/*")
 
 
 def train(config: Config, out: Path) -> None:
-    """Fit and judge the rows of a recipe.
+    """Fit and judge the agents of a recipe.
 
     Args:
         config: everything that decides the run.
@@ -48,41 +49,41 @@ def train(config: Config, out: Path) -> None:
             curves.parquet, episodes.parquet and the other tables.
 
     Raises:
-        ValueError: a row, planner or data set that the configuration names is not there; nothing is written then.
+        ValueError: an agent, planner or data set that the configuration names is not there; nothing is written then.
         FileExistsError: the folder holds something.
         RunError: another process is at work in the folder.
     """
     check_vacant(out)
-    rows = parse_agents(config)
-    _refuse_idle_model(config, rows)
+    specs = parse_agents(config)
+    _refuse_idle_model(config, specs)
     task = Task.load(config)
-    check_agents(task, rows)
+    check_agents(task, specs)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         check_vacant(out)  # another run may have begun, and ended, there since
         try:
-            write_whole(out / "run.json", json.dumps(_about(task), indent=1))
+            write_whole(out / "run.json", json.dumps(made_with(task), indent=1))
             text = dump(config)
             sign(out, config, text)
             write_whole(out / "config.yaml", text)
-            _work(task, rows, out)
+            _work(task, specs, out)
         except ReplayError:
             if not any(path.is_file() for part in FITTED for path in out.glob(part)):
                 shutil.rmtree(out)  # so that the corrected command may take it
             raise
 
 
-def _refuse_idle_model(config: Config, rows: list[AgentSpec]) -> None:
+def _refuse_idle_model(config: Config, specs: list[AgentSpec]) -> None:
     """Refuse a chat model that nobody would ask.
 
     Raises:
-        ValueError: one is given, but no row is planned by it.
+        ValueError: one is given, but no agent is planned by it.
     """
     given = [name for name in ("model", "replay", "cache", "pool") if getattr(config.planner, name)]
-    if given and not any(row.planner in MODELS for row in rows):
+    if given and not any(spec.planner in MODELS for spec in specs):
         raise ValueError(
-            f"planner.{given[0]} is given, but no row of this recipe is planned by a chat model; give --planner.name "
-            "llm, or llm+ppo rows"
+            f"planner.{given[0]} is given, but no agent of this recipe is planned by a chat model; give --planner.name "
+            "llm, or agents such as llm+ppo"
         )
 
 
@@ -98,22 +99,22 @@ def resume(run: Path, trust: bool = False) -> Config:
     about = check_run(run)
     with locked(run):
         config = read_config(run, trust)
-        rows = parse_agents(config)
+        specs = parse_agents(config)
         task = Task.load(config)
-        check_agents(task, rows)
+        check_agents(task, specs)
         check_same(run, about, task)
-        _work(task, rows, run)
+        _work(task, specs, run)
     return config
 
 
-def _work(task: Task, rows: list[AgentSpec], out: Path) -> None:
+def _work(task: Task, specs: list[AgentSpec], out: Path) -> None:
     with _comparing(task.config), Progress() as progress, closing(Fitter(task, out, progress.report)) as fitter:
-        lacking = [row for row in rows if fitter.lacks(row)]
+        lacking = [spec for spec in specs if fitter.lacks(spec)]
         if lacking or not all((out / name).is_file() for name in (TRAINED, CURVES)):
-            for row in lacking:
-                fitter.fit(row)
-            write_table(pl.DataFrame(fitter.curves(rows), schema=list(CURVE.items())), out / CURVES)
-            write_whole(out / TRAINED, json.dumps({"rows": [row.label for row in rows]}))
+            for spec in lacking:
+                fitter.fit(spec)
+            write_table(pl.DataFrame(fitter.curves(specs), schema=list(CURVE.items())), out / CURVES)
+            write_whole(out / TRAINED, json.dumps({"agents": [spec.label for spec in specs]}))
         if not all((out / f"{name}.parquet").is_file() for name in TABLES) or (out / "evaluated").exists():
             judge(task, fitter, out, progress)
 
@@ -141,7 +142,7 @@ def _difference(config: Config) -> str:
     return f"Here is {'; '.join(differing)}"
 
 
-def _about(task: Task) -> dict[str, Any]:
+def made_with(task: Task) -> dict[str, Any]:
     """What a run was made with; no times, so that the same command writes the same file."""
     phases = ("planner", "validation", "evaluation")
     return {

@@ -39,12 +39,12 @@ class UntrustedError(RunError):
     """A run that wants what nobody on this machine allowed; the message says what, and how to allow it."""
 
 
-def read_config(run: Path, trust: bool, asks: bool = True) -> Config:
+def read_config(run: Path, trust: bool, query_model: bool = True) -> Config:
     """The configuration of a run, once it is known that this user wants what it says.
 
     Args:
-        run: its folder. trust: whether the user allows it, which is remembered by a signature. asks: whether the run's
-            chat model may be asked.
+        run: its folder. trust: whether the user allows it, which is remembered by a signature. query_model:
+            whether the run's chat model may be queried.
 
     Raises:
         UntrustedError: it names code, an endpoint or a cache that this user did not choose.
@@ -52,7 +52,7 @@ def read_config(run: Path, trust: bool, asks: bool = True) -> Config:
     """
     refuse_links(run)
     config = load(run / "config.yaml")
-    check_trust(run, config, trust, asks)
+    check_trust(run, config, trust, query_model)
     return config
 
 
@@ -62,10 +62,10 @@ def check_recipe(recipe: Path, trust: bool) -> None:
         read_config(recipe.parent, trust)
 
 
-def check_trust(run: Path, config: Config, trust: bool, asks: bool = True) -> None:
+def check_trust(run: Path, config: Config, trust: bool, query_model: bool = True) -> None:
     """Refuse what a run wants and this user did not choose; see `read_config`."""
     code, paths = _code(run, config), _files(run, config)
-    address = _address(config) if asks else ""
+    address = _address(config) if query_model else ""
     if not (code or paths or address) or _signed(run, config):
         return
     if trust or (not code and not paths and _answered_yes(run, address)):
@@ -155,7 +155,7 @@ def _classes(config: Config) -> Iterator[tuple[str, str]]:
     named = [("planner.name", config.planner.name), ("planner.fallback", config.planner.fallback)]
     named += [("agents", name.partition("+")[0]) for name in config.agents]
     named += [("env.response", config.env.response), ("env.leave.rule", config.env.leave.rule)]
-    named += [("tune.row", config.tune.row.partition("+")[0])]
+    named += [("tune.agent", config.tune.agent.partition("+")[0])]
     yield from dict.fromkeys((key, name) for key, name in named if ":" in name)
 
 
@@ -187,13 +187,13 @@ def _inside(place: Path, folder: Path) -> bool:
 def _files(run: Path, config: Config) -> list[str]:
     """Files outside of the run that it would write, in words."""
     cache = config.planner.cache
-    if cache is None or not _asks(config) or Path(cache).resolve().is_relative_to(run.resolve()):
+    if cache is None or not _queries_model(config) or Path(cache).resolve().is_relative_to(run.resolve()):
         return []
     return [f"planner.cache writes answers to {cache}"]
 
 
-def _asks(config: Config) -> bool:
-    """Whether some row may ask a chat model."""
+def _queries_model(config: Config) -> bool:
+    """Whether some agent may query a chat model."""
     heads = {name.partition("+")[0] for name in config.agents}
     named = {config.planner.name if head == "planner" else head for head in heads}
     teaches = "distilled" in named and config.planner.refresh > 0
@@ -201,9 +201,9 @@ def _asks(config: Config) -> bool:
 
 
 def _address(config: Config) -> str:
-    """The address that a run's chat model would be asked at, where neither lerl nor the environment knows it."""
+    """The address that a run's chat model would be queried at, where neither lerl nor the environment knows it."""
     address, provider = config.planner.base_url, str(config.planner.model).partition(":")[0]
-    if address is None or not _asks(config):
+    if address is None or not _queries_model(config):
         return ""
     names = [f"{provider.upper()}_{end}" for end in ("BASE_URL", "API_BASE", "ENDPOINT", "HOST")]
     if address.rstrip("/") in {os.environ.get(name, "").rstrip("/") for name in names}:

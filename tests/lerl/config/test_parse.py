@@ -345,9 +345,11 @@ def test_text_is_no_yaml_even_where_it_may_be_null(tmp_path: Path) -> None:
 
 
 def test_some_aliases_and_merges_are_read(tmp_path: Path) -> None:
-    (tmp_path / "recipe.yaml").write_text("train: &t {steps: 7}\nexperiment: {rows: {a: {<<: *t, gamma: 1}, b: *t}}\n")
-    rows = load(tmp_path / "recipe.yaml").experiment.rows
-    assert rows == {"a": {"steps": 7, "gamma": 1}, "b": {"steps": 7}}
+    (tmp_path / "recipe.yaml").write_text(
+        "train: &t {steps: 7}\nexperiment: {agents: {a: {<<: *t, gamma: 1}, b: *t}}\n"
+    )
+    agents = load(tmp_path / "recipe.yaml").experiment.agents
+    assert agents == {"a": {"steps": 7, "gamma": 1}, "b": {"steps": 7}}
 
 
 @pytest.mark.parametrize("key", ["env.boredom.weight", "train.learning_rate", "data.synthetic.seed"])

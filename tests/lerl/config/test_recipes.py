@@ -32,7 +32,7 @@ def test_the_recipes_are_these() -> None:
     assert set(recipes()) == {"quickstart", "whole_session", "whole_session_movielens", *ON_LOGS}
 
 
-def test_the_published_experiment_has_its_rows_and_its_protocol() -> None:
+def test_the_published_experiment_has_its_agents_and_its_protocol() -> None:
     whole = Experiment.read(load(find_recipe("whole_session")))
     published = {f"flat+{name}" for name in ("ppo", "a2c", "td3", "ddpg", "sac", "pg", "hac", "sac4ir", "dnair")}
     deployed = {"sasrec", "sasrec+mmr", "flat+ppo+mmr", "flat+slateq"}
@@ -40,18 +40,18 @@ def test_the_published_experiment_has_its_rows_and_its_protocol() -> None:
     planned = {
         f"{name}+{how}" for name in ("round_robin", "boredom", "rotation", "blind", "llm") for how in ("ppo", "greedy")
     }
-    assert floors | {"privileged"} | published | deployed | planned <= set(whole.rows)
-    kinds = {label: whole.kind(label) for label in whole.rows}
+    assert floors | {"privileged"} | published | deployed | planned <= set(whole.agents)
+    kinds = {label: whole.kind(label) for label in whole.agents}
     assert {label for label, kind in kinds.items() if kind == "floor"} == floors
     assert published == {label for label, kind in kinds.items() if kind == "flat learner" and ", " not in label}
     assert deployed <= {label for label, kind in kinds.items() if kind == "practitioner"}
-    for setting in whole.settings:
-        assert len(whole.seeds(setting)) == (10 if {"hidden", "satisfaction"} & set(setting.split(", ")) else 5)
-        config = whole.unit(setting, "rotation+ppo", 0, {}).config
+    for condition in whole.conditions:
+        assert len(whole.seeds(condition)) == (10 if {"hidden", "satisfaction"} & set(condition.split(", ")) else 5)
+        config = whole.trial(condition, "rotation+ppo", 0, {}).config
         assert (config.env.slate_size, config.env.similarity.weight, config.evaluation.users) == (6, 0.2, 1000)
-        assert config.env.leave.rule == ("satisfaction" if "satisfaction" in setting else "budget")
-        assert config.env.leave.budget.repetition == ("shared" if "shared" in setting else "slot")
-        assert config.env.topics == ("hidden" if "hidden" in setting else "categories")
+        assert config.env.leave.rule == ("satisfaction" if "satisfaction" in condition else "budget")
+        assert config.env.leave.budget.repetition == ("shared" if "shared" in condition else "slot")
+        assert config.env.topics == ("hidden" if "hidden" in condition else "categories")
 
 
 @pytest.mark.parametrize("name", ["whole_session", "whole_session_movielens"])
@@ -65,26 +65,26 @@ def test_a_recipe_whose_log_is_not_there_says_how_to_make_it(name: str, tmp_path
 
 
 def but_clusters(experiment: Experiment, label: str) -> dict[str, Any]:
-    """What a row says, its number of clusters apart."""
-    return {name: value for name, value in experiment.rows[label].items() if name != "planner.clusters"}
+    """What an agent says, its number of clusters apart."""
+    return {name: value for name, value in experiment.agents[label].items() if name != "planner.clusters"}
 
 
 def test_movielens_has_the_same_protocol() -> None:
     first, second = (load(find_recipe(name)) for name in ("whole_session", "whole_session_movielens"))
-    whole, rows = Experiment.read(first), Experiment.read(second)
+    whole, main = Experiment.read(first), Experiment.read(second)
     assert (first.env, first.train, first.tune) == (second.env, second.train, second.tune)
-    assert set(rows.rows) == set(rows.few) == set(whole.few)
-    assert {label: but_clusters(whole, label) for label in rows.rows} == {
-        label: but_clusters(rows, label) for label in rows.rows
+    assert set(main.agents) == set(main.few) == set(whole.few)
+    assert {label: but_clusters(whole, label) for label in main.agents} == {
+        label: but_clusters(main, label) for label in main.agents
     }
-    assert [*rows.settings, "slot, categories, repeats"] == list(whole.settings)
+    assert [*main.conditions, "slot, categories, repeats"] == list(whole.conditions)
 
 
 @pytest.mark.slow
 def test_the_published_experiment_in_little(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["experiment", "whole_session", "--quick", "--out", str(tmp_path / "quick")]) == 0
     said = capfd.readouterr().out
-    assert "2 units of work, 0 done" in said
+    assert "2 trials, 0 done" in said
     assert "100 evaluation users, 1 seed. " in said
     assert "| rotation+greedy | hierarchical |" in said
 
@@ -93,7 +93,7 @@ def test_the_published_experiment_in_little(tmp_path: Path, capfd: pytest.Captur
 def test_recipes_on_logs_are_as_documented(name: str, users: str) -> None:
     config = load(find_recipe(name))
     assert (config.data.needed, config.data.users, config.env.slate_size) == (True, users, 6)
-    assert {"boredom+ppo", "flat+ppo", "random", "privileged"} <= {row.label for row in parse_agents(config)}
+    assert {"boredom+ppo", "flat+ppo", "random", "privileged"} <= {spec.label for spec in parse_agents(config)}
 
 
 @pytest.mark.parametrize("name", ON_LOGS)

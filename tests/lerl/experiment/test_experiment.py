@@ -1,5 +1,6 @@
 """An experiment from its recipe to its report: what is done, what is not done again, and what the report concludes."""
 
+import dataclasses
 import shutil
 import signal
 import subprocess
@@ -19,8 +20,8 @@ from lerl.envs.store import MissingDataError
 from lerl.experiment.report import latex, markdown, write
 from lerl.experiment.schedule import run
 from lerl.experiment.spec import TUNED, Experiment, overridden, read_tuned
-from lerl.experiment.trial import KEPT, done, finished, keep, keep_for, populations, row_path
-from lerl.experiment.verdict import _estimates, _means, _weights, judge
+from lerl.experiment.trial import KEPT, done, finished, keep, keep_for, populations, sessions_path
+from lerl.experiment.verdict import judge
 
 RECIPE = """
 data: {synthetic: {users: 60, items: 60, categories: 6, dim: 4}}
@@ -35,15 +36,15 @@ tune:
     train.learning_rate: {low: 1.0e-4, high: 1.0e-2, log: true}
 experiment:
   seeds: 2
-  rows:
+  agents:
     random: {}
     flat+ppo: {}
-    "from nothing": {row: flat+ppo, tuned: flat+ppo, train.start: nothing}
+    "from nothing": {agent: flat+ppo, tuned: flat+ppo, train.start: nothing}
   few: [random, flat+ppo]
-  settings:
+  conditions:
     plain: {}
     with repeats: {again: plain, env.repeats: true}
-  quick: {rows: [random, flat+ppo], experiment.seeds: 1}
+  quick: {agents: [random, flat+ppo], experiment.seeds: 1}
 """
 
 
@@ -61,9 +62,9 @@ def recipe_of(folder: Path) -> Path:
     return path
 
 
-def with_rows(recipe: Path, rows: str) -> list[str]:
-    """The command that does the recipe with other rows and settings, one seed, into the folder out."""
-    recipe.write_text(RECIPE[: RECIPE.index("    random: {}")] + rows)
+def with_agents(recipe: Path, agents: str) -> list[str]:
+    """The command that does the recipe with other agents and conditions, one seed, into the folder out."""
+    recipe.write_text(RECIPE[: RECIPE.index("    random: {}")] + agents)
     return ["experiment", str(recipe), "--out", str(recipe.parent / "out"), "--experiment.seeds", "1"]
 
 
@@ -91,14 +92,14 @@ def test_an_experiment_goes_on_where_it_was_stopped(recipe: Path, capfd: pytest.
     assert main(command) == 0
     said = capfd.readouterr().out
     assert "tuned flat+ppo" in said
-    assert "10 units of work, 0 done" in said
+    assert "10 trials, 0 done" in said
     assert "| from nothing (too few steps) | flat learner |" in said  # 128, and four rollouts are 512
     files = {path: pl.read_parquet(path) for path in sorted((out / "rows").rglob("*.parquet"))}
     assert [path.stem for path in files] == ["flat+ppo", "from nothing", "random", "flat+ppo", "random"]
     again, plain = (pl.read_parquet(out / "rows" / name / "flat+ppo.parquet") for name in ("with repeats", "plain"))
     assert again.shape == plain.shape == (24, len(KEPT))
     fitted = [path for path in out.rglob("flat+ppo.pt") if "search" not in path.parts]
-    assert len(fitted) == 4  # two rows of two seeds: what is judged again is not fitted again
+    assert len(fitted) == 4  # two agents of two seeds: what is judged again is not fitted again
 
     assert main(command) == 2
     assert "go on with them by --resume" in capfd.readouterr().err
@@ -106,15 +107,15 @@ def test_an_experiment_goes_on_where_it_was_stopped(recipe: Path, capfd: pytest.
     lost = out / "rows" / "plain" / "random.parquet"
     lost.unlink()
     assert main([*command, "--resume"]) == 0
-    assert "10 units of work, 8 done" in capfd.readouterr().out
+    assert "10 trials, 8 done" in capfd.readouterr().out
     assert all(pl.read_parquet(path).equals(table) for path, table in files.items())
 
     assert main([*command, "--plan"]) == 0
-    assert "0.0 hours of one core for rows, 0.0 for 0 searches" in capfd.readouterr().out
+    assert "0.0 hours of one core for trials, 0.0 for 0 searches" in capfd.readouterr().out
 
 
 def test_what_was_made_otherwise_is_announced_before_it_is_replaced(recipe: Path, capfd: pytest.CaptureFixture[str]):
-    command = with_rows(recipe, "    random: {}\n  settings:\n    plain: {}\n")
+    command = with_agents(recipe, "    random: {}\n  conditions:\n    plain: {}\n")
     assert main(command) == 0
     assert "are replaced" not in capfd.readouterr().out
     assert main([*command, "--resume", "--evaluation.users", "6"]) == 0
@@ -122,33 +123,33 @@ def test_what_was_made_otherwise_is_announced_before_it_is_replaced(recipe: Path
 
 
 @pytest.mark.parametrize("how", [["--resume"], ["--plan"]])
-def test_rows_of_other_users_are_kept_and_refused(recipe: Path, capfd: pytest.CaptureFixture[str], how: list[str]):
-    command = with_rows(recipe, "    random: {}\n  settings:\n    plain: {}\n")
-    unit, out = read(recipe).unit("plain", "random", 0, {}), recipe.parent / "out"
-    about = {"digest": unit.digest, "population": "of another machine", "steps": 0, "fitting": None, "judging": 1.0}
-    keep(unit, pl.DataFrame({name: [0.0] for name in KEPT}), about, out)
-    before = row_path(out, unit).read_bytes()
+def test_trials_of_other_users_are_kept_and_refused(recipe: Path, capfd: pytest.CaptureFixture[str], how: list[str]):
+    command = with_agents(recipe, "    random: {}\n  conditions:\n    plain: {}\n")
+    trial, out = read(recipe).trial("plain", "random", 0, {}), recipe.parent / "out"
+    about = {"digest": trial.digest, "population": "of another machine", "steps": 0, "fitting": None, "judging": 1.0}
+    keep(trial, pl.DataFrame({name: [0.0] for name in KEPT}), about, out)
+    before = sessions_path(out, trial).read_bytes()
     assert main([*command, *how]) == 2
     assert "random.parquet: was judged on other users (of another machine) than there are now" in capfd.readouterr().err
-    assert row_path(out, unit).read_bytes() == before
+    assert sessions_path(out, trial).read_bytes() == before
 
 
 def test_what_is_judged_again_costs_no_fitting_again(recipe: Path, capfd: pytest.CaptureFixture[str]):
-    command = with_rows(recipe, "    random: {}\n  settings:\n    plain: {}\n    with repeats: {again: plain}\n")
-    unit = read(recipe).unit("plain", "random", 0, {})
-    about = {"digest": unit.digest, "population": populations(read(recipe))["plain"], "steps": 0}
+    command = with_agents(recipe, "    random: {}\n  conditions:\n    plain: {}\n    with repeats: {again: plain}\n")
+    trial = read(recipe).trial("plain", "random", 0, {})
+    about = {"digest": trial.digest, "population": populations(read(recipe))["plain"], "steps": 0}
     sessions = pl.DataFrame(schema=dict.fromkeys(KEPT, pl.Float64))
-    keep(unit, sessions, {**about, "fitting": 7200.0, "judging": 3600.0}, recipe.parent / "out")
+    keep(trial, sessions, {**about, "fitting": 7200.0, "judging": 3600.0}, recipe.parent / "out")
     assert main([*command, "--plan"]) == 0
-    assert "1.0 hours of one core for rows" in capfd.readouterr().out
+    assert "1.0 hours of one core for trials" in capfd.readouterr().out
 
 
 BREAKS = """
 class Breaks:
-    def __init__(self, setting, count):
-        self.count, self.size = count, setting.slate_size
+    def __init__(self, task, count):
+        self.count, self.size = count, task.slate_size
 
-    def begin(self, rows, observation, keys):
+    def begin(self, slots, observation, keys):
         if self.count > 2:
             raise OSError("no disk")
 
@@ -158,29 +159,29 @@ class Breaks:
 """
 
 
-def test_a_unit_that_fails_does_not_stop_the_others(
+def test_a_trial_that_fails_does_not_stop_the_others(
     recipe: Path, capfd: pytest.CaptureFixture[str], plug: Callable[[str, str], None]
 ):
     plug("my_agents", BREAKS)
-    rows = "    broken: {row: 'my_agents:Breaks'}\n    flat+greedy: {}\n  few: []\n  settings: {plain: {}}\n"
-    assert main(with_rows(recipe, rows)) == 2
+    agents = "    broken: {agent: 'my_agents:Breaks'}\n    flat+greedy: {}\n  few: []\n  conditions: {plain: {}}\n"
+    assert main(with_agents(recipe, agents)) == 2
     said = capfd.readouterr()
     assert "plain, broken, seed 0: failed: " in said.out
-    assert "1 of the units and searches failed, the first one: [1/2] plain, broken, seed 0" in said.err
+    assert "1 of the trials and searches failed, the first one: [1/2] plain, broken, seed 0" in said.err
     assert (recipe.parent / "out" / "rows" / "plain" / "flat+greedy.parquet").is_file()
 
 
 @pytest.mark.slow
-def test_a_network_learns_the_plans_of_another_rows_units(recipe: Path, capfd: pytest.CaptureFixture[str]):
-    rows = (
-        "    asks: {row: llm+greedy, planner.model: 'scripted:expert'}\n"
-        "    asks not: {row: distilled+greedy, distils: asks}\n"
-        "    asks an endpoint: {row: llm+greedy, when: planner.model}\n"
-        "  settings: {plain: {}}\n"
+def test_a_network_learns_the_plans_of_another_agents_trials(recipe: Path, capfd: pytest.CaptureFixture[str]):
+    agents = (
+        "    asks: {agent: llm+greedy, planner.model: 'scripted:expert'}\n"
+        "    asks not: {agent: distilled+greedy, distills: asks}\n"
+        "    asks an endpoint: {agent: llm+greedy, when: planner.model}\n"
+        "  conditions: {plain: {}}\n"
     )
-    command, out = with_rows(recipe, rows), recipe.parent / "out"
+    command, out = with_agents(recipe, agents), recipe.parent / "out"
     assert main(command) == 0
-    assert "2 units of work, 0 done" in capfd.readouterr().out
+    assert "2 trials, 0 done" in capfd.readouterr().out
     work = out / "work" / "plain"
     with np.load(work / "asks not" / "seed0" / "distilled.npz") as network:
         assert network["size"] == 3
@@ -193,34 +194,37 @@ def test_a_network_learns_the_plans_of_another_rows_units(recipe: Path, capfd: p
     assert pl.read_parquet(out / "rows" / "plain" / "asks not.parquet").equals(table)
 
     experiment = Experiment.read(load(recipe))
-    taught = experiment.unit("plain", "asks not", 0, {})
+    taught = experiment.trial("plain", "asks not", 0, {})
     text = recipe.read_text()
     recipe.write_text(text.replace("'scripted:expert'", "'scripted:expert', planner.candidates: 3"))
-    assert Experiment.read(load(recipe)).unit("plain", "asks not", 0, {}).digest != taught.digest
+    assert Experiment.read(load(recipe)).trial("plain", "asks not", 0, {}).digest != taught.digest
 
 
 @pytest.mark.parametrize(
-    ("rows", "message"),
+    ("agents", "message"),
     [
-        ("{asks: {row: llm+greedy, when: planner.model}, learns: {row: distilled+greedy, distils: asks}}", "left out"),
-        ("{asks: {row: boredom+greedy}, learns: {row: distilled+greedy, distils: asks}}", "names a row llm"),
-        ("{asks: {row: llm+greedy}, learns: {row: boredom+greedy, distils: asks}}", "is for a row distilled"),
-        ("{learns: {row: distilled+greedy, distils: asks}}", "which is not there"),
+        (
+            "{asks: {agent: llm+greedy, when: planner.model}, learns: {agent: distilled+greedy, distills: asks}}",
+            "left out",
+        ),
+        ("{asks: {agent: boredom+greedy}, learns: {agent: distilled+greedy, distills: asks}}", "names an agent llm"),
+        ("{asks: {agent: llm+greedy}, learns: {agent: boredom+greedy, distills: asks}}", "is for an agent distilled"),
+        ("{learns: {agent: distilled+greedy, distills: asks}}", "which is not there"),
         ("{random: {when: planner.modle}}", "when: .*planner.modle.*Did you mean .*planner.model"),
     ],
 )
-def test_who_teaches_whom_is_checked_before_anything_is_done(recipe: Path, rows: str, message: str):
-    recipe.write_text(RECIPE[: RECIPE.index("  rows:")] + f"  rows: {rows}\n  settings: {{plain: {{}}}}\n")
+def test_teachers_are_checked_before_anything_is_done(recipe: Path, agents: str, message: str):
+    recipe.write_text(RECIPE[: RECIPE.index("  agents:")] + f"  agents: {agents}\n  conditions: {{plain: {{}}}}\n")
     with pytest.raises(SettingsError, match=message):
         Experiment.read(load(recipe))
 
 
-def test_a_planners_settings_leave_rows_that_do_not_use_them_as_they_are(recipe: Path):
+def test_a_planners_settings_leave_agents_that_do_not_use_them_as_they_are(recipe: Path):
     def digests(**values: Any) -> dict[str, str]:
         experiment = Experiment.read(
             overlay(load(recipe), {f"planner.{name}": value for name, value in values.items()})
         )
-        return {label: experiment.unit("plain", label, 0, {}).digest for label in experiment.rows}
+        return {label: experiment.trial("plain", label, 0, {}).digest for label in experiment.agents}
 
     recipe.write_text(
         RECIPE.replace("    flat+ppo: {}\n", "    flat+ppo: {}\n    random+greedy: {}\n    boredom+ppo: {}\n")
@@ -250,22 +254,22 @@ class BreaksLate:
 
 
 @pytest.mark.slow
-def test_a_search_that_fails_stops_the_rows_that_need_it_alone(
+def test_a_search_that_fails_stops_only_the_agents_that_need_it(
     recipe: Path, capfd: pytest.CaptureFixture[str], plug: Callable[[str, str], None]
 ):
     plug("my_planners", BREAKS_LATE)
-    rows = (
-        "    broken: {row: 'my_planners:BreaksLate+ppo'}\n"
-        "    other: {row: boredom+ppo, tuned: broken}\n    random: {}\n"
-        "  few: [random, other]\n  settings: {plain: {}, with repeats: {again: plain, env.repeats: true}}\n"
+    agents = (
+        "    broken: {agent: 'my_planners:BreaksLate+ppo'}\n"
+        "    other: {agent: boredom+ppo, tuned: broken}\n    random: {}\n"
+        "  few: [random, other]\n  conditions: {plain: {}, with repeats: {again: plain, env.repeats: true}}\n"
     )
-    assert main(with_rows(recipe, rows)) == 2
+    assert main(with_agents(recipe, agents)) == 2
     said = capfd.readouterr()
     assert "tuned broken: failed: " in said.out
-    assert "1 of the units and searches failed, the first one: tuned broken" in said.err
+    assert "1 of the trials and searches failed, the first one: tuned broken" in said.err
     kept = recipe.parent / "out" / "rows"
-    done_rows = [path.relative_to(kept).as_posix() for path in kept.rglob("*.parquet")]
-    assert sorted(done_rows) == ["plain/random.parquet", "with repeats/random.parquet"]
+    names = [path.relative_to(kept).as_posix() for path in kept.rglob("*.parquet")]
+    assert sorted(names) == ["plain/random.parquet", "with repeats/random.parquet"]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +280,7 @@ def test_a_search_that_fails_stops_the_rows_that_need_it_alone(
         ("env.repeats: true", "env.repeat: true", "unknown key env.repeat. Did you mean env.repeats?"),
         ("train.start: nothing", "train.start: zero", "train.start must be 'taste' or 'nothing', given 'zero'"),
         ("plain: {}", "a/b: {}", "'a/b' cannot be the name of a file"),
-        ("random: {}", "random: 5", "experiment.rows: random must hold settings by dotted key, or {}, given 5"),
+        ("random: {}", "random: 5", "experiment.agents: random must hold settings by dotted key, or {}, given 5"),
         ("random: {}", "random: {kind: flor}", "random: kind must be one of floor, flat learner, .* given 'flor'"),
         (
             "tuned: flat+ppo",
@@ -284,11 +288,11 @@ def test_a_search_that_fails_stops_the_rows_that_need_it_alone(
             "tuned names 'flat\\+ppp', which is not there. Did you mean flat\\+ppo?",
         ),
         ("tuned: flat+ppo", "tuned: random", "tuned names 'random', which is not searched for itself"),
-        ("random: {}", "random: {env.max_steps: 5}", "random: env.max_steps cannot differ between rows"),
-        ("plain: {}", "plain: {seed: 5}", "plain: seed is the same under all settings"),
-        ("again: plain", "again: with repeats", "again names 'with repeats', whose agents are another setting's"),
+        ("random: {}", "random: {env.max_steps: 5}", "random: env.max_steps cannot differ between agents"),
+        ("plain: {}", "plain: {seed: 5}", "plain: seed is the same under all conditions"),
+        ("again: plain", "again: with repeats", "again names 'with repeats', whose agents are another condition's"),
         ("plain: {}", "..: {}", "'..' cannot be the name of a file"),
-        ("train.learning_rate: {low: 1.0e-4", "planner.size: {low: 1", "planner.size means nothing to the row flat"),
+        ("train.learning_rate: {low: 1.0e-4", "planner.size: {low: 1", "planner.size means nothing to the agent flat"),
         ("random: {}", "randim: {}", "experiment.few names 'random', which is not there. Did you mean randim?"),
     ],
 )
@@ -347,33 +351,59 @@ def test_searches_that_do_not_count_any_more_are_not_used(recipe: Path, tmp_path
         read_tuned(tmp_path)
 
 
+def test_a_recipe_of_an_earlier_version_is_read_with_a_note(recipe: Path):
+    made = read(recipe).trial("plain", "from nothing", 0, {})
+    config = load(recipe)
+    old = {name: {("row" if key == "agent" else key): value for key, value in entry.items()}
+           for name, entry in config.experiment.agents.items()}  # fmt: skip
+    quick = {"rows": ["random"], "experiment.seeds": 1}
+    earlier = dataclasses.replace(config, experiment=dataclasses.replace(config.experiment, agents=old, quick=quick))
+    with pytest.warns(UserWarning, match="^experiment: row is agent now, rows is agents now; the old name is still"):
+        assert Experiment.read(earlier).trial("plain", "from nothing", 0, {}).digest == made.digest
+    with pytest.warns(UserWarning, match="rows is agents now"):
+        assert list(Experiment.read(earlier, quick=True).agents) == ["random"]
+
+
+def test_searches_and_trials_of_the_published_experiment_are_recognised():
+    root = Path(__file__).parents[3] / "runs"
+    whole = Experiment.read(load(root / "whole_session.yaml"))
+    tuned = whole.tuned(root / "published" / "whole_session")
+    assert set(tuned) == set(whole.searched())
+    trial = whole.trial("slot, categories", "rotation+ppo", 4, tuned)
+    assert finished(trial, root / "published" / "whole_session") is not None
+
+
 def test_a_recipe_without_an_experiment_is_refused(recipe: Path):
     recipe.write_text("seed: 1\n")
     with pytest.raises(SettingsError, match="the recipe holds no experiment"):
         Experiment.read(load(recipe))
 
 
-def test_a_units_digest_is_of_what_decides_its_numbers(recipe: Path):
-    first = read(recipe).unit("plain", "flat+ppo", 0, {}).digest
-    assert read(recipe, "  seeds: 2", "  seeds: 3\n  jobs: 4").unit("plain", "flat+ppo", 0, {}).digest == first
+def test_a_trials_digest_is_of_what_decides_its_numbers(recipe: Path):
+    first = read(recipe).trial("plain", "flat+ppo", 0, {}).digest
+    assert read(recipe, "  seeds: 2", "  seeds: 3\n  jobs: 4").trial("plain", "flat+ppo", 0, {}).digest == first
     whole = read(recipe, "steps: 128", "steps: 256")
-    others = [whole.unit("plain", "flat+ppo", 0, {}), whole.unit("plain", "flat+ppo", 1, {})]
-    others += [whole.unit("with repeats", "flat+ppo", 0, {}), whole.unit("plain", "from nothing", 0, {})]
-    others += [whole.unit("plain", "flat+ppo", 0, {"flat+ppo": {"train.learning_rate": 0.01}})]
-    assert len({first, *(unit.digest for unit in others)}) == 6
+    others = [whole.trial("plain", "flat+ppo", 0, {}), whole.trial("plain", "flat+ppo", 1, {})]
+    others += [whole.trial("with repeats", "flat+ppo", 0, {}), whole.trial("plain", "from nothing", 0, {})]
+    others += [whole.trial("plain", "flat+ppo", 0, {"flat+ppo": {"train.learning_rate": 0.01}})]
+    assert len({first, *(trial.digest for trial in others)}) == 6
 
 
 def test_quick_is_what_the_recipe_says(recipe: Path):
     whole = Experiment.read(load(recipe), quick=True)
-    assert (list(whole.settings), list(whole.rows), whole.seeds("plain")) == (["plain"], ["random", "flat+ppo"], [0])
-    recipe.write_text(recipe.read_text().replace("rows: [random, flat+ppo]", "rows: random"))
-    with pytest.raises(SettingsError, match="quick: rows must be a list"):
+    assert (list(whole.conditions), list(whole.agents), whole.seeds("plain")) == (
+        ["plain"],
+        ["random", "flat+ppo"],
+        [0],
+    )
+    recipe.write_text(recipe.read_text().replace("agents: [random, flat+ppo]", "agents: random"))
+    with pytest.raises(SettingsError, match="quick: agents must be a list"):
         Experiment.read(load(recipe), quick=True)
 
 
 # the verdict
 
-ROWS = {
+REWARDS = {
     "random": 2.0,
     "round_robin+greedy": 5.0,
     "random+ppo": 4.0,
@@ -385,15 +415,15 @@ ROWS = {
 }
 
 
-def planted(recipe: Path, out: Path, rows: dict[str, float], seeds: int = 2, **words: Any) -> Experiment:
-    """An experiment whose rows have these mean rewards on 200 users, users and seeds differing a little."""
-    listed = "".join(f"    {name}: {{}}\n" for name in rows)
+def planted(recipe: Path, out: Path, rewards: dict[str, float], seeds: int = 2, **words: Any) -> Experiment:
+    """An experiment whose agents have these mean rewards on 200 users, users and seeds differing a little."""
+    listed = "".join(f"    {name}: {{}}\n" for name in rewards)
     text = recipe.read_text()
-    text = text[: text.index("    random: {}")] + listed + "  settings: {plain: {}}\n"
+    text = text[: text.index("    random: {}")] + listed + "  conditions: {plain: {}}\n"
     text = text.replace("round_robin+greedy: {}", "round_robin+greedy: {kind: floor}")
     recipe.write_text(text.replace("  seeds: 2", f"  seeds: {seeds}"))
     whole = Experiment.read(load(recipe))
-    for label, mean in rows.items():
+    for label, mean in rewards.items():
         for seed in whole.seeds("plain"):
             drawn = mean + np.random.default_rng(seed).normal(0, 0.3, 200)
             table = pl.DataFrame(
@@ -405,142 +435,130 @@ def planted(recipe: Path, out: Path, rows: dict[str, float], seeds: int = 2, **w
                     "R_cum": drawn,
                 }
             )
-            unit = whole.unit("plain", label, seed, {})
-            about = {"digest": unit.digest, "population": "p", "steps": 100, "fitting": 3.0, "judging": 1.0} | words
-            keep(unit, table, about, out)
+            trial = whole.trial("plain", label, seed, {})
+            about = {"digest": trial.digest, "population": "p", "steps": 100, "fitting": 3.0, "judging": 1.0} | words
+            keep(trial, table, about, out)
     return whole
 
 
-def test_the_verdict_holds_the_best_planner_against_what_it_has_to_beat(recipe: Path, tmp_path: Path):
-    whole = planted(recipe, tmp_path / "out", ROWS, seeds=5)
+def test_the_verdict_compares_the_best_planner_with_what_it_has_to_beat(recipe: Path, tmp_path: Path):
+    whole = planted(recipe, tmp_path / "out", REWARDS, seeds=5)
     found = judge(whole, tmp_path / "out", draws=200)[0]
-    assert [ratio.row for ratio in found.ratios] == ["flat+ppo", "flat+mmr", "random+ppo", "round_robin+greedy"]
+    assert [ratio.agent for ratio in found.ratios] == ["flat+ppo", "flat+mmr", "random+ppo", "round_robin+greedy"]
     for ratio, expected in zip(found.ratios, (6 / 5, 6 / 4.5, 6 / 4, 6 / 5), strict=True):
-        assert ratio.ratio.mean == pytest.approx(expected, rel=0.02)
-        assert ratio.ratio.low < ratio.ratio.mean < ratio.ratio.high
+        assert ratio.ratio["mean"] == pytest.approx(expected, rel=0.02)
+        assert ratio.ratio["low"] < ratio.ratio["mean"] < ratio.ratio["high"]
     assert found.room is not None
-    assert found.room.mean == pytest.approx(8 / 5, rel=0.02)
+    assert found.room["mean"] == pytest.approx(8 / 5, rel=0.02)
     assert found.level == pytest.approx(100 - 5 / 5)  # four ratios and the room
     assert "boredom+ppo beats all 4" in found.line
     assert found.below == ["flat+a2c"]
-    scores = {one.row: one.metrics["normalised"].mean for one in found.scores}
+    scores = {one.agent: one.metrics["normalised"]["mean"] for one in found.scores}
     assert scores["random"] == 0
     assert scores["privileged"] == 1
     assert scores["boredom+ppo"] == pytest.approx(4 / 6, abs=0.02)
-    assert found.scores[0].metrics["iqm"].mean == pytest.approx(1)
+    assert found.scores[0].metrics["iqm"]["mean"] == pytest.approx(1)
 
 
 def test_what_two_seeds_show_is_not_much(recipe: Path, tmp_path: Path):
-    whole, out = planted(recipe, tmp_path / "out", ROWS), tmp_path / "out"
-    unit = whole.unit("plain", "boredom+ppo", 0, {})
-    kept = done(row_path(out, unit))
+    whole, out = planted(recipe, tmp_path / "out", REWARDS), tmp_path / "out"
+    trial = whole.trial("plain", "boredom+ppo", 0, {})
+    kept = done(sessions_path(out, trial))
     own = kept.sessions.filter(pl.col("seed") == 0).with_columns(R_cum=pl.col("R_cum") + 0.2)
-    keep(unit, own, kept.about["0"], out)
+    keep(trial, own, kept.about["0"], out)
     assert "boredom+ppo does not beat flat+ppo" in judge(whole, out, draws=200)[0].line
 
 
 def test_the_best_is_picked_by_the_other_seeds(recipe: Path, tmp_path: Path):
     """Each of two equal planners is lucky in one seed, where the other one is picked."""
-    whole, out = planted(recipe, tmp_path / "out", {**ROWS, "rotation+ppo": 6.0}, seeds=3), tmp_path / "out"
+    whole, out = planted(recipe, tmp_path / "out", {**REWARDS, "rotation+ppo": 6.0}, seeds=3), tmp_path / "out"
     for label, lucky in (("boredom+ppo", 0), ("rotation+ppo", 1)):
-        unit = whole.unit("plain", label, lucky, {})
-        kept = done(row_path(out, unit))
+        trial = whole.trial("plain", label, lucky, {})
+        kept = done(sessions_path(out, trial))
         own = kept.sessions.filter(pl.col("seed") == lucky).with_columns(R_cum=pl.col("R_cum") + 3)
-        keep(unit, own, kept.about[str(lucky)], out)
+        keep(trial, own, kept.about[str(lucky)], out)
     found = judge(whole, out, draws=200)[0]
     assert found.best == "boredom+ppo or rotation+ppo"
-    assert found.ratios[0].ratio.mean == pytest.approx(6 / 5, rel=0.02)  # 7 / 5 is what both have on average
-
-
-@pytest.mark.parametrize(("seeds", "of_seeds"), [(5, 1.0), (5, 0.01), (2, 1.0)])
-def test_intervals_hold_the_truth_as_often_as_they_say(seeds: int, of_seeds: float):
-    draw, users, held = np.random.default_rng(0), 40, 0
-    for _ in range(400):
-        rows = draw.normal(0, 0.5, (1, users, 1)) + draw.normal(0, of_seeds, (1, 1, seeds))
-        rows = rows + draw.normal(0, 0.1, (1, users, seeds))
-        drawn = [_means(rows, *one) for one in _weights(users, seeds, 200, 0)]
-        found = _estimates(drawn, users, seeds, 5.0)[0]
-        held += found.low <= 0 <= found.high
-    assert held / 400 >= 0.92  # three standard errors below 0.95; percentiles of five seeds have 0.84
+    assert found.ratios[0].ratio["mean"] == pytest.approx(6 / 5, rel=0.02)  # 7 / 5 is what both have on average
 
 
 def test_without_room_there_is_no_winner(recipe: Path, tmp_path: Path):
-    whole = planted(recipe, tmp_path / "out", {**ROWS, "privileged": 5.2, "boredom+ppo": 5.1})
+    whole = planted(recipe, tmp_path / "out", {**REWARDS, "privileged": 5.2, "boredom+ppo": 5.1})
     assert "too little room to tell agents apart" in judge(whole, tmp_path / "out", draws=200)[0].line
 
 
-def test_rows_that_are_not_there_yet_are_named(recipe: Path, tmp_path: Path):
-    whole = planted(recipe, tmp_path / "out", ROWS)
+def test_agents_that_are_not_there_yet_are_named(recipe: Path, tmp_path: Path):
+    whole = planted(recipe, tmp_path / "out", REWARDS)
     (tmp_path / "out" / "rows" / "plain" / "flat+a2c.parquet").unlink()
     found = judge(whole, tmp_path / "out", draws=100)[0]
     assert found.missing == ["flat+a2c"]
-    assert "plain: so far, while rows are missing, privileged is" in found.line
+    assert "plain: so far, while agents are missing, privileged is" in found.line
     (tmp_path / "out" / "rows" / "plain" / "flat+mmr.parquet").unlink()
     found = judge(whole, tmp_path / "out", draws=100)[0]
     assert found.missing == ["flat+a2c", "flat+mmr"]
     assert "no verdict yet" in found.line
 
 
-def test_rows_with_other_seeds_and_rows_without_reward(recipe: Path, tmp_path: Path):
+def test_agents_with_other_seeds_and_agents_without_reward(recipe: Path, tmp_path: Path):
     out = tmp_path / "out"
-    whole = planted(recipe, out, ROWS)
+    whole = planted(recipe, out, REWARDS)
     for label, lost in (("flat+a2c", 0), ("flat+mmr", 1)):
-        path = row_path(out, whole.unit("plain", label, 0, {}))
+        path = sessions_path(out, whole.trial("plain", label, 0, {}))
         kept = done(path)
         path.unlink()
         sessions = kept.sessions.filter(pl.col("seed") != lost)
-        keep(whole.unit("plain", label, 1 - lost, {}), sessions, kept.about[str(1 - lost)], out)
+        keep(whole.trial("plain", label, 1 - lost, {}), sessions, kept.about[str(1 - lost)], out)
     found = judge(whole, out, draws=100)[0]
     assert (found.missing, found.seeds) == (["flat+a2c", "flat+mmr"], 2)
 
     second = tmp_path / "second"
-    for label in ROWS:
+    for label in REWARDS:
         for seed in (0, 1):
-            unit = whole.unit("plain", label, seed, {})
-            kept = done(row_path(out, unit))
-            if str(seed) in kept.about and (label, seed) not in {("random", 0), *((row, 1) for row in ROWS)}:
-                keep(unit, kept.sessions.filter(pl.col("seed") == seed), kept.about[str(seed)], second)
-    unit = whole.unit("plain", "random", 1, {})
+            trial = whole.trial("plain", label, seed, {})
+            kept = done(sessions_path(out, trial))
+            if str(seed) in kept.about and (label, seed) not in {("random", 0), *((agent, 1) for agent in REWARDS)}:
+                keep(trial, kept.sessions.filter(pl.col("seed") == seed), kept.about[str(seed)], second)
+    trial = whole.trial("plain", "random", 1, {})
     keep(
-        unit,
-        done(row_path(out, unit)).sessions.filter(pl.col("seed") == 1),
-        done(row_path(out, unit)).about["1"],
+        trial,
+        done(sessions_path(out, trial)).sessions.filter(pl.col("seed") == 1),
+        done(sessions_path(out, trial)).about["1"],
         second,
     )
     assert "random" in judge(whole, second, draws=100)[0].missing  # no seed in common with the others
 
-    poor = planted(recipe_of(tmp_path), tmp_path / "third", ROWS)
+    poor = planted(recipe_of(tmp_path), tmp_path / "third", REWARDS)
     for seed in (0, 1):
-        unit = poor.unit("plain", "flat+mmr", seed, {})
-        kept = done(row_path(tmp_path / "third", unit))
+        trial = poor.trial("plain", "flat+mmr", seed, {})
+        kept = done(sessions_path(tmp_path / "third", trial))
         zero = kept.sessions.filter(pl.col("seed") == seed).with_columns(R_cum=pl.lit(0.0))
-        keep(unit, zero, kept.about[str(seed)], tmp_path / "third")
+        keep(trial, zero, kept.about[str(seed)], tmp_path / "third")
     assert "does not beat flat+mmr" in judge(poor, tmp_path / "third", draws=100)[0].line
 
 
-def test_a_chat_models_row_is_done_again_after_a_change_of_its_prompts(recipe: Path, tmp_path: Path):
+def test_a_chat_models_agent_is_done_again_after_a_change_of_its_prompts(recipe: Path, tmp_path: Path):
     whole = read(recipe, "random: {}", "llm+greedy: {planner.model: 'scripted:expert'}\n    random: {}")
-    unit = whole.unit("plain", "llm+greedy", 0, {})
-    about = {"digest": unit.digest, "population": "p", "steps": 0, "fitting": 1.0, "judging": 1.0}
+    trial = whole.trial("plain", "llm+greedy", 0, {})
+    about = {"digest": trial.digest, "population": "p", "steps": 0, "fitting": 1.0, "judging": 1.0}
     table = pl.DataFrame({name: [0.0] for name in KEPT})
-    keep(unit, table, about, tmp_path)
-    assert finished(unit, tmp_path) is not None  # of before prompts were kept
-    keep(unit, table, {**about, "prompts": "others"}, tmp_path)
-    assert finished(unit, tmp_path) is None
+    keep(trial, table, about, tmp_path)
+    assert finished(trial, tmp_path) is not None  # of before prompts were kept
+    keep(trial, table, {**about, "prompts": "others"}, tmp_path)
+    assert finished(trial, tmp_path) is None
 
 
-def test_rows_judged_on_other_users_are_refused(recipe: Path, tmp_path: Path):
-    whole = planted(recipe, tmp_path / "out", ROWS)
-    unit = whole.unit("plain", "flat+a2c", 0, {})
-    kept = done(row_path(tmp_path / "out", unit))
-    keep(unit, kept.sessions.filter(pl.col("seed") == 0), {**kept.about["0"], "population": "q"}, tmp_path / "out")
+def test_agents_judged_on_other_users_are_refused(recipe: Path, tmp_path: Path):
+    whole = planted(recipe, tmp_path / "out", REWARDS)
+    trial = whole.trial("plain", "flat+a2c", 0, {})
+    kept = done(sessions_path(tmp_path / "out", trial))
+    keep(trial, kept.sessions.filter(pl.col("seed") == 0), {**kept.about["0"], "population": "q"}, tmp_path / "out")
     with pytest.raises(ValueError, match="were judged on different users"):
         judge(whole, tmp_path / "out", draws=100)
 
 
 def test_the_report_is_written_in_every_form(recipe: Path, tmp_path: Path):
     out = tmp_path / "out"
-    whole = planted(recipe, out, ROWS)
+    whole = planted(recipe, out, REWARDS)
     found = judge(whole, out, draws=100)
     names = {path.name for path in write(found, whole, out)}
     assert names == {
@@ -559,22 +577,22 @@ def test_flags_go_over_what_is_quick(recipe: Path):
     assert Experiment.read(config, quick=True, given=["experiment.seeds"]).seeds("plain") == [0, 1]
 
 
-def test_what_is_not_quick_is_refused_and_without_rows_all_are(recipe: Path):
-    quick = "  quick: {rows: [random, flat+ppo], experiment.seeds: 1}\n"
+def test_what_is_not_quick_is_refused_and_without_agents_all_are(recipe: Path):
+    quick = "  quick: {agents: [random, flat+ppo], experiment.seeds: 1}\n"
     every = read(recipe, quick, "  quick: {experiment.seeds: 1}\n").base
-    assert list(Experiment.read(every, quick=True).rows) == ["random", "flat+ppo", "from nothing"]
+    assert list(Experiment.read(every, quick=True).agents) == ["random", "flat+ppo", "from nothing"]
     with pytest.raises(SettingsError, match=r"holds no experiment.quick, which says what --quick does; leave out"):
         Experiment.read(read(recipe, "  quick: {experiment.seeds: 1}\n").base, quick=True)
 
 
-def test_flags_that_settings_and_rows_say_for_themselves_are_known(recipe: Path):
+def test_flags_that_conditions_and_agents_say_for_themselves_are_known(recipe: Path):
     config = read(recipe, "plain: {}", "plain: {experiment.seeds: 3}").base
     found = overridden(config, ["experiment.seeds", "train.start", "train.gamma"])
     assert found == {"experiment.seeds": ["plain"], "train.start": ["from nothing"]}
 
 
-def test_rows_whose_policy_had_too_few_steps_are_marked_in_every_report(recipe: Path, tmp_path: Path):
-    whole = planted(recipe, tmp_path / "out", ROWS, mark="too few steps")
+def test_agents_whose_policy_had_too_few_steps_are_marked_in_every_report(recipe: Path, tmp_path: Path):
+    whole = planted(recipe, tmp_path / "out", REWARDS, mark="too few steps")
     found = judge(whole, tmp_path / "out", 100)
     assert "| flat+ppo (too few steps) | flat learner |" in "\n".join(markdown(found))
     assert "flat+ppo (too few steps) & flat learner" in "\n".join(latex(found))

@@ -34,36 +34,36 @@ WIDE = STEADY | {"boredom_weight": (0.0, 0.0, 2.0)}  # a log that cannot tell wh
 class Favourites:
     """Shows a user's most liked items in every slate."""
 
-    def __init__(self, setting: TaskSpec, count: int) -> None:
-        self.setting = setting
+    def __init__(self, task: TaskSpec, count: int) -> None:
+        self.task = task
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """Nothing to remember."""
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
-        return self.ranked(observation)[:, : self.setting.slate_size]
+        return self.ranked(observation)[:, : self.task.slate_size]
 
     def ranked(self, observation: Observation) -> NDArray[np.int32]:
         """All items, the most liked first, (B, I)."""
-        return np.argsort(-observation["taste"] @ self.setting.knowledge.item_vectors.T, axis=1).astype(np.int32)
+        return np.argsort(-observation["taste"] @ self.task.knowledge.item_vectors.T, axis=1).astype(np.int32)
 
 
 class Rotation(Favourites):
     """Shows the most liked items of one category after the other."""
 
-    def __init__(self, setting: TaskSpec, count: int) -> None:
-        super().__init__(setting, count)
+    def __init__(self, task: TaskSpec, count: int) -> None:
+        super().__init__(task, count)
         self.steps = np.zeros(count, np.int64)
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         self.steps[rows] = 0
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
-        member, ranked = self.setting.catalog.categories.membership, self.ranked(observation)
+        member, ranked = self.task.catalog.categories.membership, self.ranked(observation)
         now = self.steps % member.shape[1]
         self.steps += 1
         mine = np.take_along_axis(member.T[now], ranked, axis=1)  # (B, I), whether the n-th most liked is in it
-        places = np.argsort(~mine, axis=1, kind="stable")[:, : self.setting.slate_size]
+        places = np.argsort(~mine, axis=1, kind="stable")[:, : self.task.slate_size]
         return np.take_along_axis(ranked, places, axis=1)
 
 
@@ -141,7 +141,7 @@ def test_where_the_log_leaves_nothing_open_the_ranking_holds(log: Path, runs: li
     assert all(verdict.tau == 1.0 for verdict in found.worlds if verdict.world.topics == "categories")
 
 
-def test_rows_live_the_draws_of_an_evaluation_on_these_users(log: Path, runs: list[Path], tmp_path: Path) -> None:
+def test_agents_have_the_draws_of_an_evaluation_on_these_users(log: Path, runs: list[Path], tmp_path: Path) -> None:
     """Judged on assumed users, the fitted world is, to the bit, what a run on fitted users is judged in."""
     assumed = trained(log, tmp_path / "assumed", users="assumed")
     found = sensitivity([assumed], tmp_path / "out", bootstrap=200)
@@ -196,7 +196,7 @@ def test_runs_order_does_not_matter_and_runs_are_left_as_they_were(runs: list[Pa
     assert [contents(run) for run in runs] == before
 
 
-def test_learned_rows_are_played_as_they_were_saved(
+def test_learned_agents_are_played_as_they_were_saved(
     log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = ["boredom+ppo", "boredom+greedy", "flat+ppo+mmr", "random"]
@@ -204,15 +204,15 @@ def test_learned_rows_are_played_as_they_were_saved(
     run = trained(log, tmp_path / "run", agents=rows, evaluation=evaluation)
     before = contents(run)
     assert main(["compare", str(run), "--sensitivity", "--bootstrap", "100", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out)
     assert contents(run) | before == contents(run)
-    assert json.loads((run / "sensitivity" / "sensitivity.json").read_text()) == told
+    assert json.loads((run / "sensitivity" / "sensitivity.json").read_text()) == found
     assert {"sensitivity.json", "sensitivity.png", "sensitivity.svg"} <= {
         p.name for p in (run / "sensitivity").iterdir()
     }
-    assert set(told["judged"]["means"]) == {*rows, "boredom+ppo@det", "flat+ppo+mmr@det"}
-    assert told["holds"] + told["open"] + told["turns"] == len(told["worlds"]) == 3
-    assert told["reference"] == "boredom+ppo"
+    assert set(found["judged"]["means"]) == {*rows, "boredom+ppo@det", "flat+ppo+mmr@det"}
+    assert found["holds"] + found["open"] + found["turns"] == len(found["worlds"]) == 3
+    assert found["reference"] == "boredom+ppo"
 
 
 def test_the_command_prints_a_table_and_a_verdict(
@@ -253,13 +253,13 @@ def test_how_fast_nothing_fades_is_not_varied(log: Path, tmp_path: Path) -> None
     assert "not varied: mood.time_constant with topics hidden, where mood.spread is 0: nothing fades" in found.notes
 
 
-def test_where_no_rows_are_told_apart_there_is_no_ranking(log: Path, tmp_path: Path) -> None:
+def test_where_no_agents_are_told_apart_there_is_no_ranking(log: Path, tmp_path: Path) -> None:
     same = [FAVOURITES, f"{__name__}:Twin"]
     run = trained(log, tmp_path / "run", agents=same)
     found = sensitivity([run], tmp_path / "out", bootstrap=200)
     assert found.told_apart == []
     assert found.judged.tau is None
-    assert "no two rows are told apart" in sensitivity_report.verdict_lines(found)[0]
+    assert "no two agents are told apart" in sensitivity_report.verdict_lines(found)[0]
 
 
 class Twin(Favourites):
@@ -272,7 +272,7 @@ class Twin(Favourites):
         (["--sensitivity", "--allow-different"], "leave out --allow-different"),
         (["--sensitivity"], "say with --out where the sensitivity of several runs goes"),
         (["--json"], "--json goes with --sensitivity"),
-        (["--sensitivity", "--out", "OUT", "--reference", "privileged"], "no row 'privileged' in these runs"),
+        (["--sensitivity", "--out", "OUT", "--reference", "privileged"], "no agent 'privileged' in these runs"),
     ],
 )
 def test_wrong_commands_are_refused(
@@ -293,7 +293,7 @@ def test_runs_that_cannot_be_used_are_refused(log: Path, runs: list[Path], tmp_p
     with pytest.raises(RunError, match="bootstrap must be from 1"):
         sensitivity(runs, tmp_path / "out", bootstrap=0)
     lonely = trained(log, tmp_path / "lonely", agents=["random", "privileged"])
-    with pytest.raises(RunError, match=r"two rows at least are needed .* here is random; left out: privileged"):
+    with pytest.raises(RunError, match=r"two agents at least are needed .* here is random; left out: privileged"):
         sensitivity([lonely], tmp_path / "out")
     single = trained(log, tmp_path / "single", agents=["random"])
     with pytest.raises(RunError, match=r"needed for a ranking, here is random$"):
@@ -323,7 +323,7 @@ def test_a_log_without_fitted_dynamics_names_the_command(
     assert not (run / "sensitivity").exists()
 
 
-def test_a_chat_models_rows_are_left_out() -> None:
+def test_a_chat_models_agents_are_left_out() -> None:
     config = dataclasses.replace(TINY, agents=["llm+greedy", "distilled+greedy", "random"])
     assert module._left_out(config) == ["left out: llm+greedy (its chat model would be asked anew in every world)"]
     asking = dataclasses.replace(config, planner=dataclasses.replace(config.planner, refresh=3))

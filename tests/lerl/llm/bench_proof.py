@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import t
 
 from lerl.planners.llm.distilled import recorded, save, train_network
+from lerl.run.fit_planner import explore
 from lerl.run.specs import parse_agent
 from tests.lerl.llm.worth import Worth, fitter
 from tests.planners.llm.chat_server import ChatServer
@@ -40,24 +41,24 @@ def test_plans_above_trained_policies(server: ChatServer, tmp_path: Path):
         with closing(fitter(folder / "coarse", server.url, seed=seed)) as coarse:
             spec = parse_agent("llm+ppo", "llm")
             coarse.fit(spec)
-            worth = Worth(coarse, coarse._scorer(spec, False))
-            calls["coarse"].append(coarse.guard.report()["calls_per_1000_user_steps"])
-            coarse.guard.phase = "worth"
-            found["coarse"].append(worth.retained(worth.reward(coarse._planner("llm")[0])))
+            worth = Worth(coarse, coarse.factory.scorer(spec))
+            calls["coarse"].append(coarse.context.chat.guard.report()["calls_per_1000_user_steps"])
+            coarse.context.chat.guard.phase = "worth"
+            found["coarse"].append(worth.retained(worth.reward(coarse.planners.get("llm").planner)))
         with closing(fitter(folder / "full", server.url, seed=seed, detail="full")) as full:
             few = Worth(coarse, worth.scorer, replicates=2)
-            found["full"].append(few.retained(few.reward(full._planner("llm")[0])))
+            found["full"].append(few.retained(few.reward(full.planners.get("llm").planner)))
         with closing(fitter(folder / "recorded", server.url, seed=seed, detail="full")) as teacher:
-            played = teacher._explore(teacher._planner("llm")[0], 0, 25)
-            weights, _ = train_network(*recorded(teacher.guard.traffic), seed)
-            spent, steps = teacher.guard.report()["calls"], int(played.lengths.sum())
+            played = explore(teacher.planners.get("llm").planner, 0, 25, teacher.context)
+            weights, _ = train_network(*recorded(teacher.context.chat.guard.traffic), seed)
+            spent, steps = teacher.context.chat.guard.report()["calls"], int(played.lengths.sum())
         save(weights, folder / "recorded" / "planners" / "distilled.npz")
         settings = {"distilled": str(folder / "recorded"), "refresh": 30, "sessions": 200, "detail": "full"}
         with closing(fitter(folder / "student", server.url, 60_000, seed, **settings)) as student:
             student.fit(parse_agent("distilled+ppo", "distilled"))
-            report = student.guard.report()
+            report = student.context.chat.guard.report()
             calls["distilled"].append(1000 * (spent + report["calls"]) / (steps + report["user_steps"]))
-            found["distilled"].append(worth.retained(worth.reward(student._planner("distilled")[0])))
+            found["distilled"].append(worth.retained(worth.reward(student.planners.get("distilled").planner)))
     for name, values in found.items():
         told(f"{name}, share of the rule's advantage over random plans retained", values)
     for name, values in calls.items():

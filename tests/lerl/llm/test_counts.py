@@ -20,7 +20,7 @@ from lerl.run.fitter import Fitter
 from lerl.run.rollout import Episodes, Evaluator
 from lerl.run.specs import parse_agent
 from lerl.run.task import Task
-from lerl.run.train import _about
+from lerl.run.train import made_with
 
 CONFIG = Config(
     data=DataConfig(synthetic=SyntheticConfig(users=40, items=60, categories=4)),
@@ -32,7 +32,7 @@ def test_only_steps_that_it_planned_for_are_counted(tmp_path: Path):
     with closing(Fitter(Task.load(CONFIG), tmp_path, lambda *_: None)) as fitter:
         for row, steps in (("llm+greedy", 10), ("random", 200), ("llm+greedy", 5), ("boredom+greedy", 1000)):
             fitter.agent(parse_agent(row, "llm"))
-            fitter.lived(steps)
+            fitter.context.chat.count(steps)
     report = json.loads((tmp_path / "planners" / "traffic.json").read_text(encoding="utf-8"))
     assert report["user_steps"] == 15
     assert list(report["phases"]) == ["evaluate llm+greedy"]
@@ -75,8 +75,8 @@ def test_a_chat_model_that_nobody_would_ask_is_refused(
     flags = ["--agents", "[planner+greedy,random]", f"--planner.{name}", value, "--out", "run"]
     assert main(["train", "quickstart", *flags]) == 2
     assert capsys.readouterr().err == (
-        f"lerl: error: planner.{name} is given, but no row of this recipe is planned by a chat model; give "
-        "--planner.name llm, or llm+ppo rows\n"
+        f"lerl: error: planner.{name} is given, but no agent of this recipe is planned by a chat model; give "
+        "--planner.name llm, or agents such as llm+ppo\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -100,7 +100,7 @@ def test_slots_without_a_session_that_counts_are_not_planned_for(sessions: int, 
     def play() -> tuple[Episodes, int]:
         planner = Counting(2, 0)
         evaluator = Evaluator(task.population, CONFIG.env, task.axis, "train", 8)
-        agent = HierarchicalAgent(Hierarchy(task.setting("x"), 8, planner))
+        agent = HierarchicalAgent(Hierarchy(task.task_spec("x"), 8, planner))
         return evaluator.play(agent, evaluator.users[:sessions], 1, 0), planner.planned
 
     played, planned = play()
@@ -115,7 +115,7 @@ def test_slots_without_a_session_that_counts_are_not_planned_for(sessions: int, 
 def test_a_run_keeps_which_texts_it_asked_by(tmp_path: Path):
     def digest(folder: str | None) -> str:
         planner = dataclasses.replace(CONFIG.planner, prompts=folder)
-        return str(_about(Task.load(dataclasses.replace(CONFIG, planner=planner)))["prompts"])
+        return str(made_with(Task.load(dataclasses.replace(CONFIG, planner=planner)))["prompts"])
 
     text = (TEXTS / "plan.txt").read_text(encoding="utf-8")
     (tmp_path / "plan.txt").write_text(text, encoding="utf-8")

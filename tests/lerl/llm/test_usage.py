@@ -117,7 +117,7 @@ def test_it_follows_the_table_of_tune_for_all_trials_together(
     chat: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = {"planner.size": {"choices": [1, 2]}}
-    tuned = TuneConfig(row="llm+greedy", trials=2, users=4, replicates=1, space=space)
+    tuned = TuneConfig(agent="llm+greedy", trials=2, users=4, replicates=1, space=space)
     (tmp_path / "mine.yaml").write_text(settings.dump(replace(chat_config(chat.url), tune=tuned)))
     asked = chat.asked
     assert main(["tune", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "search")]) == 0

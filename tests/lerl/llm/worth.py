@@ -14,6 +14,7 @@ from lerl.agents.config import TrainConfig
 from lerl.config.schema import Config, DataConfig, SyntheticConfig
 from lerl.envs.config import SimulatorConfig
 from lerl.planners.config import PlannerConfig
+from lerl.run.agent_factory import hierarchical_agent
 from lerl.run.fitter import Fitter
 from lerl.run.rollout import Evaluator
 from lerl.run.task import Task
@@ -49,20 +50,21 @@ class Worth:
 
     def __init__(self, of: Fitter, scorer: Any = None, users: int = 250, replicates: int = 12) -> None:
         self.fitter, self.scorer, self.replicates = of, scorer, replicates
-        self.evaluator = Evaluator(of.task.population, of.task.config.env, of.task.axis, "evaluation", 256)
+        task = of.context.task
+        self.evaluator = Evaluator(task.population, task.config.env, task.axis, "evaluation", 256)
         self.users = self.evaluator.users[:users]
         self.known: dict[str, NDArray[np.float64]] = {}
 
     def reward(self, planner: Any) -> NDArray[np.float64]:
         """(U,) mean total reward of each user's sessions."""
-        agent = self.fitter._agent(planner, self.scorer, 0.0, "worth")
+        agent = hierarchical_agent(self.fitter.context.task, "worth", planner, self.scorer)
         played = self.evaluator.play(agent, self.users, self.replicates, seed=1)
         return np.nansum(played.rewards, axis=1).reshape(-1, self.replicates).mean(axis=1)
 
     def rule(self, name: str) -> NDArray[np.float64]:
         """That of a built-in rule."""
         if name not in self.known:
-            self.known[name] = self.reward(self.fitter._planner(name)[0])
+            self.known[name] = self.reward(self.fitter.planners.get(name).planner)
         return self.known[name]
 
     def retained(self, rewards: NDArray[np.float64]) -> float:

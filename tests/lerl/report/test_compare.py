@@ -1,4 +1,4 @@
-"""Reading runs, what may be compared, and intervals against plain bootstraps and numbers worked out by hand."""
+"""Reading runs, what may be compared, and intervals against numbers worked out another way."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from scipy.stats import t
 
 from lerl.files import RunError
 from lerl.report import metrics
@@ -45,7 +46,7 @@ class Narrow(io.StringIO):
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60, 80])
-def test_a_narrow_terminal_shows_every_row_and_number_whole(
+def test_a_narrow_terminal_shows_every_agent_and_number_whole(
     two_seeds: list[Path], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -55,10 +56,12 @@ def test_a_narrow_terminal_shows_every_row_and_number_whole(
     show(table(summary), file)
     printed = re.sub(r"\x1b\[[\d;]*m", "", file.getvalue())
     assert "…" not in printed
-    for row, values in summary["agents"].items():
-        (line,) = [line for line in printed.splitlines() if line.startswith(row)]
-        for metric, decimals in {"T_int": 1, "R_sin": 3, "satisfaction_mean": 2, "gini": 2, "normalised": 2}.items():
-            assert f"{values[metric]['mean']:.{decimals}f}" in line.split()
+    for agent, values in summary["agents"].items():
+        results, sessions = [line.split() for line in printed.splitlines() if line.startswith(agent)]
+        for metric, decimals in {"T_int": 1, "R_sin": 3, "normalised": 2}.items():
+            assert f"{values[metric]['mean']:.{decimals}f}" in results
+        for metric in ("satisfaction_mean", "left_early", "gini"):
+            assert f"{values[metric]['mean']:.2f}" in sessions
 
 
 def text_of(renderable: Any) -> str:
@@ -81,7 +84,7 @@ def test_runs_are_read_together_in_the_order_of_seeds(make_run: RunMaker) -> Non
         assert set(frame["seed"]) == {1, 3}
 
 
-def test_rows_that_the_configuration_does_not_name_come_last(make_run: RunMaker) -> None:
+def test_agents_that_the_configuration_does_not_name_come_last(make_run: RunMaker) -> None:
     run = make_run(agents=["flat+ppo@det", "random", "flat+ppo"], users=3)
     config = yaml.safe_load((run / "config.yaml").read_text()) | {"agents": ["flat+ppo", "random"]}
     (run / "config.yaml").write_text(yaml.safe_dump(config))
@@ -142,21 +145,21 @@ def test_a_key_that_is_gone_makes_no_difference(make_run: RunMaker) -> None:
     assert load_runs(runs).seeds == [0, 1]
 
 
-def test_rows_that_some_run_lacks_are_refused_or_left_out(make_run: RunMaker) -> None:
+def test_agents_that_some_run_lacks_are_refused_or_left_out(make_run: RunMaker) -> None:
     runs = [make_run(seed=0, agents=THREE, users=3), make_run(seed=1, agents=["random", "greedy"], users=3)]
     for run in runs:
         config = yaml.safe_load((run / "config.yaml").read_text()) | {"agents": THREE}
         (run / "config.yaml").write_text(yaml.safe_dump(config))
-    with pytest.raises(RunError, match=r"not every run has the rows boredom\+ppo, greedy, privileged"):
+    with pytest.raises(RunError, match=r"not every run has the agents boredom\+ppo, greedy, privileged"):
         load_runs(runs)
-    with pytest.warns(UserWarning, match=r"left out rows that not every run has: boredom\+ppo, greedy, privileged"):
+    with pytest.warns(UserWarning, match=r"left out agents that not every run has: boredom\+ppo, greedy, privileged"):
         results = load_runs(runs, allow_different=True)
     assert set(summarize(results, 10)["agents"]) == {"random"}
 
 
-def test_runs_without_a_common_row_are_refused(make_run: RunMaker) -> None:
+def test_runs_without_a_common_agent_are_refused(make_run: RunMaker) -> None:
     runs = [make_run(seed=0, agents=["random"], users=3), make_run(seed=1, agents=["greedy"], users=3)]
-    with pytest.raises(RunError, match="no row in common"):
+    with pytest.raises(RunError, match="no agent in common"):
         load_runs(runs, allow_different=True)
 
 
@@ -187,7 +190,8 @@ def test_sessions_without_a_value_do_not_count(make_run: RunMaker) -> None:
     assert rows["category_entropy"] == {"mean": None, "low": None, "high": None}
 
 
-def test_intervals_are_those_of_a_plain_two_way_bootstrap(make_run: RunMaker) -> None:
+def test_intervals_of_several_seeds_reach_as_far_as_users_and_seeds_each_by_students_t(make_run: RunMaker) -> None:
+    """Worked out from variances, without a bootstrap: (U, S) values whose users and seeds differ."""
     users, seeds = 40, 4
     runs = [make_run(seed=seed, agents=["boredom+ppo", "random"], users=users, replicates=1) for seed in range(seeds)]
     rng = np.random.default_rng(3)
@@ -195,26 +199,47 @@ def test_intervals_are_those_of_a_plain_two_way_bootstrap(make_run: RunMaker) ->
     values = 5.0 + rng.normal(size=shape) + 2.0 * rng.normal(size=(1, users, 1)) + rng.normal(size=(2, 1, seeds))
     for seed, run in enumerate(runs):
         set_values(run, R_cum=values[:, :, seed].ravel())
-    summary = summarize(load_runs(runs), bootstrap=4000, seed=1)
+    summary = summarize(load_runs(runs), bootstrap=20_000, seed=1)
 
-    draws = []
-    for _ in range(4000):
-        who, which = rng.integers(users, size=users), rng.integers(seeds, size=seeds)
-        draws.append(values[:, who][:, :, which].mean(axis=(1, 2)))
+    def ends(of: Any) -> list[float]:
+        """Of the mean of (U, S) values."""
+        reaches = [
+            t.ppf(0.975, count - 1) * of.mean(axis=axis).std(ddof=1) / np.sqrt(count)
+            for axis, count in ((1, users), (0, seeds))
+        ]
+        return [of.mean() - np.hypot(*reaches), of.mean() + np.hypot(*reaches)]
+
+    a, b = values
+    found, difference = summary["agents"]["boredom+ppo"]["R_cum"], entry(summary, "boredom+ppo", "random", "R_cum")
+    assert [found["low"], found["high"]] == pytest.approx(ends(a), rel=0.02)
+    assert [difference["low"], difference["high"]] == pytest.approx(ends(a - b), abs=0.03)
+    # to first order the logarithm of a ratio of means varies as a / mean(a) - b / mean(b)
+    relative = a / a.mean() - b / b.mean()
+    ratio = a.mean() / b.mean()
+    expected = [ratio * np.exp(end) for end in ends(relative)]
+    assert [difference["ratio_low"], difference["ratio_high"]] == pytest.approx(expected, abs=0.03)
+    assert found["mean"] == pytest.approx(a.mean())
+    assert difference["mean"] == pytest.approx(a.mean() - b.mean())
+    assert difference["ratio"] == pytest.approx(ratio)
+
+
+def test_intervals_of_one_seed_are_those_of_a_plain_bootstrap_over_users(make_run: RunMaker) -> None:
+    users = 40
+    run = make_run(agents=["boredom+ppo", "random"], users=users, replicates=1)
+    rng = np.random.default_rng(3)
+    values = 5.0 + rng.normal(size=(2, users)) + 2.0 * rng.normal(size=(1, users))
+    summary = summarize(load_runs([set_values(run, R_cum=values.ravel())]), bootstrap=4000, seed=1)
+    draws = [values[:, rng.integers(users, size=users)].mean(axis=1) for _ in range(4000)]
     a, b = np.array(draws).T
-    row, difference = summary["agents"]["boredom+ppo"]["R_cum"], entry(summary, "boredom+ppo", "random", "R_cum")
-    assert [row["low"], row["high"]] == pytest.approx(np.percentile(a, [2.5, 97.5]), abs=0.08)
+    found, difference = summary["agents"]["boredom+ppo"]["R_cum"], entry(summary, "boredom+ppo", "random", "R_cum")
+    assert [found["low"], found["high"]] == pytest.approx(np.percentile(a, [2.5, 97.5]), abs=0.08)
     assert [difference["low"], difference["high"]] == pytest.approx(np.percentile(a - b, [2.5, 97.5]), abs=0.08)
-    assert [difference["ratio_low"], difference["ratio_high"]] == pytest.approx(
-        np.percentile(a / b, [2.5, 97.5]), abs=0.02
-    )
-    assert row["mean"] == pytest.approx(values[0].mean())
-    assert difference["mean"] == pytest.approx(values[0].mean() - values[1].mean())
-    assert difference["ratio"] == pytest.approx(values[0].mean() / values[1].mean())
+    expected = np.percentile(a / b, [2.5, 97.5])
+    assert [difference["ratio_low"], difference["ratio_high"]] == pytest.approx(expected, abs=0.02)
 
 
-def test_rows_are_paired(make_run: RunMaker) -> None:
-    """A row that earns twice another's reward of every user has a ratio without any spread, however users differ."""
+def test_agents_are_paired(make_run: RunMaker) -> None:
+    """An agent that earns twice another's reward of every user has a ratio without any spread, however users differ."""
     run = make_run(agents=["boredom+ppo", "random"], users=20, replicates=1)
     reward = np.random.default_rng(0).gamma(1.0, 10.0, size=20)
     set_values(run, R_cum=np.concatenate([2.0 * reward, reward]))
@@ -224,14 +249,16 @@ def test_rows_are_paired(make_run: RunMaker) -> None:
 
 
 def test_more_seeds_count_as_seeds_not_as_users(make_run: RunMaker) -> None:
-    """Where only seeds differ, the interval is that of two seeds: either, or their mean."""
-    runs = [make_run(seed=seed, agents=["random"], users=30) for seed in (0, 1)]
-    for run, reward in zip(runs, (1.0, 3.0), strict=True):
+    """Where only seeds differ, users narrow nothing: three seeds of 1, 2 and 6 have 3 +- t(2) sqrt(7 / 3)."""
+    runs = [make_run(seed=seed, agents=["random"], users=30) for seed in range(3)]
+    for run, reward in zip(runs, (1.0, 2.0, 6.0), strict=True):
         set_values(run, R_cum=[reward] * 60)
-    assert summarize(load_runs(runs), 200)["agents"]["random"]["R_cum"] == {"mean": 2.0, "low": 1.0, "high": 3.0}
+    found = summarize(load_runs(runs), 20_000)["agents"]["random"]["R_cum"]
+    half = t.ppf(0.975, 2) * np.sqrt(7 / 3)
+    assert [found["mean"], found["low"], found["high"]] == pytest.approx([3.0, 3.0 - half, 3.0 + half], rel=0.02)
 
 
-def test_every_pair_of_rows_is_there_once_in_their_order(two_seeds: list[Path]) -> None:
+def test_every_pair_of_agents_is_there_once_in_their_order(two_seeds: list[Path]) -> None:
     summary = summarize(load_runs(two_seeds), 20)
     pairs = [("boredom+ppo", "random"), ("boredom+ppo", "privileged"), ("random", "privileged")]
     assert [(e["a"], e["b"], e["metric"]) for e in summary["differences"]] == [
@@ -239,7 +266,7 @@ def test_every_pair_of_rows_is_there_once_in_their_order(two_seeds: list[Path]) 
     ]
 
 
-def test_every_row_has_every_metric(two_seeds: list[Path]) -> None:
+def test_every_agent_has_every_metric(two_seeds: list[Path]) -> None:
     rows = summarize(load_runs(two_seeds), 20)["agents"]
     assert set(rows) == set(THREE)
     for row in rows.values():
@@ -301,7 +328,7 @@ def test_catalogue_intervals_are_as_wide_as_the_jackknife_says(make_run: RunMake
     assert row["high"] == pytest.approx(row["mean"] + 1.96 * error, abs=0.1 * error)
 
 
-def test_a_row_that_showed_nothing_has_no_catalogue_metrics(two_seeds: list[Path]) -> None:
+def test_an_agent_that_showed_nothing_has_no_catalogue_metrics(two_seeds: list[Path]) -> None:
     for run in two_seeds:
         items = pl.read_parquet(run / "items.parquet").filter(pl.col("agent") != "random")
         items.write_parquet(run / "items.parquet")
@@ -344,17 +371,17 @@ def test_compare_writes_what_it_returns(two_seeds: list[Path], tmp_path: Path) -
 def made_up(**rewards: tuple[float, float, float]) -> Summary:
     """A summary with the given mean, low and high of R_cum, and ratios of the means."""
     agents: Any = {
-        row: {"R_cum": dict(zip(("mean", "low", "high"), values, strict=True))} for row, values in rewards.items()
+        agent: {"R_cum": dict(zip(("mean", "low", "high"), values, strict=True))} for agent, values in rewards.items()
     }
     a, b = list(rewards)[:2]
     ratio = {"ratio": rewards[a][0] / rewards[b][0], "ratio_low": 1.25, "ratio_high": 4.0}
     difference: Any = {"a": a, "b": b, "metric": "R_cum", "mean": 1.0, "low": 0.5, "high": 1.5} | ratio
-    return {"agents": agents, "differences": [difference]}
+    return {"users": 40, "seeds": 1, "agents": agents, "differences": [difference]}
 
 
-def test_the_table_has_the_best_row_first_and_fixed_decimals() -> None:
+def test_the_table_has_the_best_agent_first_and_fixed_decimals() -> None:
     lines = text_of(table(made_up(weak=(5.0, 4.0, 6.5), strong=(10.0, 9.125, 11.0)))).splitlines()
-    assert lines[0].split() == ["row", "R_cum"]
+    assert lines[0].split() == ["agent", "R_cum"]
     assert lines[1].split(maxsplit=1)[0] == "strong"
     assert "10.00 [9.12, 11.00]" in lines[1]
     assert "5.00 [4.00, 6.50]" in lines[2]
@@ -362,10 +389,29 @@ def test_the_table_has_the_best_row_first_and_fixed_decimals() -> None:
 
 def test_the_table_is_whole_where_there_is_no_terminal(two_seeds: list[Path]) -> None:
     text = text_of(table(compare(two_seeds, bootstrap=20)))
-    assert text.splitlines()[1].split() == [
-        "row", "R_cum", "T_int", "R_sin", "faction", "early", "cap", "gories", "tance", "Gini", "lised",
-    ]  # fmt: skip
+    headings = [line.split() for line in text.splitlines() if line.startswith("agent ")]
+    assert headings == [
+        ["agent", "R_cum", "T_int", "R_sin", "normalised"],
+        ["agent", "satisfaction", "early", "cap", "categories", "distance", "Gini"],
+    ]
     assert "…" not in text
+
+
+def test_the_table_fits_80_columns_and_says_what_it_shows(make_run: RunMaker) -> None:
+    """Of an ordinary comparison; a value of 100 and more, or a longer name, takes its room."""
+    text = text_of(table(compare([make_run(agents=["round_robin+ppo", *THREE])], bootstrap=20)))
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    said = " ".join(text.split())
+    for words in ("R_cum: sum of rewards over a session", "T_int: steps in a session", "R_sin: reward per step"):
+        assert words in said
+
+
+def test_the_caption_says_which_interval_it_is(make_run: RunMaker, two_seeds: list[Path]) -> None:
+    one, two = compare(two_seeds[:1], bootstrap=20), compare(two_seeds, bootstrap=20)
+    for made in (text_of(table(one)), markdown(one)):
+        assert "percentiles of a bootstrap over users; of one seed" in " ".join(made.split())
+    for made in (text_of(table(two)), markdown(two)):
+        assert "Student's t, over users and over 2 seeds." in " ".join(made.split())
 
 
 def test_undefined_values_are_said_to_be_so() -> None:
@@ -373,9 +419,12 @@ def test_undefined_values_are_said_to_be_so() -> None:
     summary["agents"]["a"]["gini"] = {"mean": 0.5, "low": None, "high": None}
     summary["agents"]["b"]["gini"] = {"mean": None, "low": None, "high": None}
     summary["agents"]["b"]["R_cum"]["low"] = None
-    assert [line.split() for line in text_of(table(summary)).splitlines()[1:3]] == [
-        ["a", "2.00", "[1.00,", "3.00]", "0.50"],
-        ["b", "1.00", "[n/a]", "n/a"],
+    lines = [line.split() for line in text_of(table(summary)).splitlines()]
+    assert [line for line in lines if line[:1] in (["a"], ["b"])] == [
+        ["a", "2.00", "[1.00,", "3.00]"],
+        ["b", "1.00", "[n/a]"],
+        ["a", "0.50"],
+        ["b", "n/a"],
     ]
 
 
@@ -388,7 +437,7 @@ def test_ratios_of_a_reference_are_turned_round_where_it_comes_second() -> None:
 
 def test_an_unknown_reference_or_metric_is_refused() -> None:
     summary = made_up(a=(6.0, 5.0, 7.0), b=(3.0, 2.0, 4.0))
-    with pytest.raises(RunError, match="no row 'c' in these runs, there are a, b"):
+    with pytest.raises(RunError, match="no agent 'c' in these runs, there are a, b"):
         difference_table(summary, "c")
     with pytest.raises(RunError, match="no ratios of 'gini', there are T_int, R_cum, R_sin, satisfaction_mean"):
         difference_table(summary, "a", metric="gini")
@@ -397,7 +446,7 @@ def test_an_unknown_reference_or_metric_is_refused() -> None:
 def test_markdown_is_a_table_and_the_ratios_on_request() -> None:
     lines = markdown(made_up(a=(6.0, 5.0, 7.0), b=(3.0, 2.0, 4.0)), reference="b").splitlines()
     assert lines[:4] == [
-        "| row | R_cum |",
+        "| agent | R_cum |",
         "|---|---:|",
         "| a | 6.00 [5.00, 7.00] |",
         "| b | 3.00 [2.00, 4.00] |",
@@ -405,11 +454,11 @@ def test_markdown_is_a_table_and_the_ratios_on_request() -> None:
     assert lines[-1] == "| a | 0.500 | [0.250, 0.800] |"
 
 
-def test_rows_by_reward() -> None:
+def test_agents_by_reward() -> None:
     assert by_reward(made_up(a=(1.0, 1.0, 1.0), b=(3.0, 3.0, 3.0), c=(2.0, 2.0, 2.0))) == ["b", "c", "a"]
 
 
-def test_rows_whose_policy_had_too_few_steps_are_marked_everywhere(make_run: RunMaker, tmp_path: Path) -> None:
+def test_agents_whose_policy_had_too_few_steps_are_marked_everywhere(make_run: RunMaker, tmp_path: Path) -> None:
     run = make_run(agents=["boredom+ppo", "flat+ppo", "random"], train={"steps": 20_000, "users": 10, "rollout": 5})
     curves = {"agent": ["boredom+ppo", "flat+ppo", "flat+ppo"], "steps": [20_000, 0, 199]}
     made = curves | dict.fromkeys(("T_int", "R_cum", "R_sin"), [1.0] * 3) | {"sessions": [1] * 3}

@@ -50,7 +50,7 @@ def test_a_run_that_began_meanwhile_is_not_taken_for_ones_own(monkeypatch: pytes
 
 
 def test_a_search_that_began_meanwhile_is_not_gone_on_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    mine = replace(SMALL, tune=TuneConfig(row="flat+ppo", space={"train.gamma": {"low": 0.5, "high": 0.9}}))
+    mine = replace(SMALL, tune=TuneConfig(agent="flat+ppo", space={"train.gamma": {"low": 0.5, "high": 0.9}}))
     theirs = settings.dump(replace(mine, seed=7))
     monkeypatch.setattr(tune, "locked", after(lambda: (tmp_path / "out" / tune.SEARCH).write_text(theirs)))
     with pytest.raises(settings.SettingsError, match="holds a search with other settings: seed was 7 and is now 0"):

@@ -1,4 +1,4 @@
-"""The rows sasrec and sasrec+mmr from a prepared folder to a table: what they learn from, and that they go on."""
+"""The agents sasrec and sasrec+mmr from a prepared folder to a table: what they learn from, and that they go on."""
 
 import dataclasses
 import json
@@ -41,7 +41,7 @@ def people() -> Population:
 
 @pytest.fixture
 def recipe(people: Population, tmp_path: Path) -> Config:
-    """Both rows on a prepared folder."""
+    """Both agents on a prepared folder."""
     save_population(people, tmp_path / "data")
     return Config(
         seed=5,
@@ -53,12 +53,12 @@ def recipe(people: Population, tmp_path: Path) -> Config:
     )
 
 
-def test_both_rows_get_to_the_table_and_judge_the_same_again(recipe: Config, tmp_path: Path) -> None:
+def test_both_agents_get_to_the_table_and_judge_the_same_again(recipe: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(recipe, run)
     compare([run], run, bootstrap=100)
-    rows = json.loads((run / "summary.json").read_text())
-    assert {"sasrec", "sasrec+mmr", "random"} <= set(json.dumps(rows).replace('"', " ").split())
+    summary = json.loads((run / "summary.json").read_text())
+    assert {"sasrec", "sasrec+mmr", "random"} <= set(json.dumps(summary).replace('"', " ").split())
     tried = json.loads((run / "rows" / "sasrec+mmr.json").read_text())
     assert tried["weight"] in map(float, tried["tried"])
     assert sorted(path.name for path in (run / "policies").iterdir()) == ["sasrec.pt"]
@@ -123,15 +123,15 @@ def test_it_learns_from_what_is_known_of_training_users_alone(
     assert learned("training") != as_it_is
 
 
-@pytest.mark.parametrize("row", ["sasrec", "sasrec+mmr"])
+@pytest.mark.parametrize("agent", ["sasrec", "sasrec+mmr"])
 def test_users_without_a_log_are_refused_before_anything_is_written(
-    row: str, recipe: Config, people: Population, tmp_path: Path
+    agent: str, recipe: Config, people: Population, tmp_path: Path
 ) -> None:
     save_population(dataclasses.replace(people, history=people.history[:0]), tmp_path / "empty")
     message = r"sasrec.* learns from what a log knows of training users' clicks, and synthetic users have no such log"
     for data in (DataConfig(), DataConfig(path=str(tmp_path / "empty"))):
         with pytest.raises(ValueError, match=message):
-            train(dataclasses.replace(recipe, agents=["random", row], data=data), tmp_path / "run")
+            train(dataclasses.replace(recipe, agents=["random", agent], data=data), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     check_agents(Task.load(recipe), parse_agents(recipe))
 
@@ -144,18 +144,18 @@ def test_a_damaged_network_is_named_and_not_executed(recipe: Config, tmp_path: P
         evaluate(run)
 
 
-def searching(recipe: Config, row: str, key: str, values: Any) -> Config:
+def searching(recipe: Config, agent: str, key: str, values: Any) -> Config:
     space = {key: {"choices": values}}
-    return dataclasses.replace(recipe, tune=TuneConfig(row=row, trials=2, users=6, space=space))
+    return dataclasses.replace(recipe, tune=TuneConfig(agent=agent, trials=2, users=6, space=space))
 
 
-@pytest.mark.parametrize("row", ["sasrec", "sasrec+mmr"])
-def test_what_it_reads_can_be_searched(row: str, recipe: Config, tmp_path: Path) -> None:
-    trials = tune(searching(recipe, row, "train.hidden", [8, 4]), tmp_path / "search")
+@pytest.mark.parametrize("agent", ["sasrec", "sasrec+mmr"])
+def test_what_it_reads_can_be_searched(agent: str, recipe: Config, tmp_path: Path) -> None:
+    trials = tune(searching(recipe, agent, "train.hidden", [8, 4]), tmp_path / "search")
     assert sorted(trial.values["train.hidden"] for trial in trials) == [4, 8]
     assert all(len(trial.scores) == 6 for trial in trials)
 
 
 def test_what_it_does_not_read_cannot_be_searched(recipe: Config, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"train\.gamma means nothing to the row sasrec\+mmr"):
+    with pytest.raises(SettingsError, match=r"train\.gamma means nothing to the agent sasrec\+mmr"):
         tune(searching(recipe, "sasrec+mmr", "train.gamma", [0.5, 0.9]), tmp_path / "search")

@@ -72,7 +72,7 @@ def test_a_slate_larger_than_the_catalogue_is_refused_at_the_door(tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
-def test_every_evaluation_user_is_judged_once_per_replicate_by_every_row(run: Path) -> None:
+def test_every_evaluation_user_is_judged_once_per_replicate_by_every_agent(run: Path) -> None:
     episodes = pl.read_parquet(run / "episodes.parquet")
     users = set(Task.load(SMALL).population.users("evaluation").tolist())
     for _, rows in episodes.group_by("agent"):
@@ -166,14 +166,14 @@ def test_without_training_steps_a_planner_has_no_lessons_and_says_so(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "row", [AgentSpec("boredom+greedy", "boredom"), AgentSpec("privileged", baseline="privileged")]
+    "spec", [AgentSpec("boredom+greedy", "boredom"), AgentSpec("privileged", baseline="privileged")]
 )
-def test_results_do_not_depend_on_how_many_sessions_run_side_by_side(row: AgentSpec, tmp_path: Path) -> None:
+def test_results_do_not_depend_on_how_many_sessions_run_side_by_side(spec: AgentSpec, tmp_path: Path) -> None:
     played = []
     for count in (1, 7, 32):
         config = dataclasses.replace(SMALL, evaluation=dataclasses.replace(SMALL.evaluation, batch_size=count))
         task = Task.load(config)
-        agent = Fitter(task, tmp_path, lambda *_: None).agent(row)
+        agent = Fitter(task, tmp_path, lambda *_: None).agent(spec)
         evaluator = Evaluator(task.population, config.env, task.axis, "evaluation", count)
         played.append(evaluator.play(agent, evaluator.users, 2, seed=5))
     for other in played[1:]:
@@ -201,15 +201,15 @@ def test_a_planner_learns_from_feedback_and_from_what_was_known_alone(tmp_path: 
     ("name", "message"),
     [
         ("flat+pp", r"Did you mean 'flat\+ppo'"),
-        ("random+sac+mmr", "is no row"),
-        ("flat+sac+mmr", "is no row"),
+        ("random+sac+mmr", "is no agent"),
+        ("flat+sac+mmr", "is no agent"),
         ("boredom+sca", r"Did you mean 'boredom\+sac'.*learners are ppo, a2c, sac, td3, ddpg, maskable_ppo, dqn"),
         ("bored+ppo", "Did you mean 'boredom'"),
         ("rendom", "Did you mean 'random'"),
         ("nowhere.to_be:Found+ppo", "cannot be imported"),
     ],
 )
-def test_a_row_that_is_none_is_refused_with_a_hint(name: str, message: str) -> None:
+def test_an_agent_that_is_none_is_refused_with_a_hint(name: str, message: str) -> None:
     with pytest.raises(PluginError, match=message):
         parse_agent(name, "boredom")
 
@@ -258,8 +258,8 @@ class Forgets(Planner):
 
 
 class Agent:
-    def __init__(self, setting, count):
-        self.slates = np.zeros((count, setting.slate_size), int)
+    def __init__(self, task, count):
+        self.slates = np.zeros((count, task.slate_size), int)
 
     def begin(self, rows, observation, keys):
         pass
@@ -320,7 +320,7 @@ def test_what_an_agent_reports_of_itself_is_checked(plugins: Path) -> None:
         train(dataclasses.replace(SMALL, agents=["my_own:Reports"]), plugins / "run")
 
 
-def test_rows_are_named_by_what_they_are() -> None:
+def test_agents_are_named_by_what_they_are() -> None:
     rows = parse_agents(dataclasses.replace(SMALL, agents=["planner+ppo", "boredom+ppo", "flat+mmr"]))
     assert rows == [AgentSpec("boredom+ppo", "boredom", learner="ppo"), AgentSpec("flat+mmr", diverse=True)]
 

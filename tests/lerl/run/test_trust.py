@@ -131,7 +131,7 @@ def test_a_run_made_here_goes_on_without_a_flag_wherever_it_is_moved(tmp_path: P
         {"agents": ["theirs.mine:Mine+ppo+mmr"]},
         {"env__response": "mine:Mine"},
         {"env__leave__rule": "mine:Mine"},
-        {"tune__row": "mine:Mine+ppo"},
+        {"tune__agent": "mine:Mine+ppo"},
         {"planner__name": "theirs.package.module:Mine"},
         {"planner__name": "nowhere:Mine"},
     ],

@@ -1,0 +1,85 @@
+"""Agents from their specification: a baseline, or a hierarchy of fitted parts."""
+
+from lerl.agents.base import Agent
+from lerl.agents.baselines import BASELINES
+from lerl.agents.hierarchical import HierarchicalAgent
+from lerl.agents.learners.encoders import build_encoder
+from lerl.agents.learners.registry import Scorer, new_agent, new_scorer
+from lerl.agents.sasrec import SASRecAgent
+from lerl.envs.plugins import blamed, load_plugin
+from lerl.planners.base import Planner, with_defaults
+from lerl.run.artifacts import ArtifactStore
+from lerl.run.specs import SASREC, AgentSpec
+from lerl.run.task import Task
+
+
+class AgentFactory:
+    """Makes agents whose policies, networks and weights are in a store.
+
+    Args:
+        task: the task. store: what was fitted for it.
+    """
+
+    def __init__(self, task: Task, store: ArtifactStore) -> None:
+        self.task, self.store = task, store
+
+    def agent(self, spec: AgentSpec, planner: Planner | None, deterministic: bool = False) -> Agent:
+        """A fitted agent.
+
+        Args:
+            spec: which. planner: its planner, fitted; None where it has none.
+            deterministic: whether its policy acts without sampling.
+
+        Raises:
+            RunError: a part of it is missing or damaged.
+            PluginError: a class of somebody's own cannot be found or made.
+        """
+        if spec.baseline not in (None, SASREC):
+            return build_agent(spec, self.task)
+        weight = self.store.load_diversity(spec) if spec.diverse else 0.0
+        return self.reranked(spec, planner, weight, deterministic)
+
+    def reranked(self, spec: AgentSpec, planner: Planner | None, weight: float, deterministic: bool = False) -> Agent:
+        """The same with this weight of maximal marginal relevance in the place of the one in the store."""
+        if spec.baseline == SASREC:
+            config = self.task.config
+            network = self.store.load_next_item(len(self.task.population.catalog), config.train.hidden)
+            return SASRecAgent(self.task.task_spec(spec.label), config.evaluation.batch_size, network, weight)
+        return hierarchical_agent(self.task, spec.label, planner, self.scorer(spec, deterministic), weight)
+
+    def scorer(self, spec: AgentSpec, deterministic: bool = False) -> Scorer | None:
+        """What points for an agent: its policy, None for the taste estimated from history."""
+        if spec.learner is None:
+            return None
+        train = self.task.config.train
+        encoder = build_encoder(train.encoder, self.task.task_spec(spec.label), spec.planner is not None, train.history)
+        return new_scorer(self.store.load_policy(spec, encoder, train), encoder, train.start, deterministic)
+
+
+def hierarchical_agent(
+    task: Task, label: str, planner: Planner | None, scorer: Scorer | None = None, diversity: float = 0.0
+) -> HierarchicalAgent:
+    """A planner above a scorer, for `evaluation.batch_size` sessions at once.
+
+    Args:
+        task: the task. label: what tables call it, from which its draws come. planner: None for all items.
+        scorer: what points; None for taste. diversity: weight of maximal marginal relevance, 0 for plain top k.
+    """
+    count = task.config.evaluation.batch_size
+    return new_agent(task.hierarchy(label, count, planner, diversity, attentive=scorer is not None), scorer)
+
+
+def build_agent(spec: AgentSpec, task: Task) -> Agent:
+    """An agent that needs no fitting: a baseline, or one of somebody's own.
+
+    Raises:
+        PluginError: it cannot be found, or cannot be made with a task and a count.
+    """
+    name = str(spec.baseline)
+    own, count = task.task_spec(spec.label), task.config.evaluation.batch_size
+    if name in BASELINES:
+        return BASELINES[name](own, count)
+    made = load_plugin(name, "agents", BASELINES, ("begin", "act"), ("watch",))
+    with blamed(f"agents names {name!r}, but {made.__name__}(task, count)"):
+        agent: Agent = with_defaults(made, Agent)(own, count)
+    return agent

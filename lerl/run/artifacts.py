@@ -1,0 +1,187 @@
+"""What a run keeps on disk of its fitted agents: where it lies, how it is written, and how it is read back."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.policies import BasePolicy
+
+from lerl.agents.config import TrainConfig
+from lerl.agents.learners.encoders import CategoryEncoder
+from lerl.agents.learners.registry import load_policy, save_policy
+from lerl.agents.sasrec import load_sasrec
+from lerl.envs.files import write_whole
+from lerl.files import reading, resume_command
+from lerl.planners.base import Planner, check_state
+from lerl.planners.llm.planner import LLMPlanner
+from lerl.run.folder import Checkpoint
+from lerl.run.specs import SASREC, AgentSpec
+
+CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}
+"""What a point of a learning curve holds."""
+Point = dict[str, Any]
+
+
+def planner_name(planner: str | None) -> str:
+    """What files and tables call a planner: the class of somebody's own without its module, "flat" for none."""
+    return "flat" if planner is None else planner.rpartition(":")[2]
+
+
+def policy_name(spec: AgentSpec) -> str:
+    """What files and tables call a policy, which agents share that differ in nothing but re-ranking."""
+    return f"{planner_name(spec.planner)}+{spec.learner}"
+
+
+class ArtifactStore:
+    """The fitted parts in a run's folder, each file written whole or not at all.
+
+    policies/POLICY.pt and POLICY.curve.json: weights, and the learning curve; policies/sasrec.pt: the network's.
+    planners/PLANNER.npz: what a planner learned, and the user-steps that took.
+    rows/AGENT.json: the weight of maximal marginal relevance that was chosen for an agent.
+    checkpoints/NAME.pt: what training goes on from. logs/POLICY: TensorBoard's.
+
+    Args:
+        folder: the run's. how: to go on once a damaged part was removed; by resuming the run where empty.
+    """
+
+    def __init__(self, folder: Path, how: str = "") -> None:
+        self.folder = folder
+        self.how = how or f"go on with: {resume_command(folder)}"
+
+    def policy_path(self, spec: AgentSpec) -> Path:
+        """Of an agent's policy."""
+        return self.folder / "policies" / f"{policy_name(spec)}.pt"
+
+    def curve_path(self, spec: AgentSpec) -> Path:
+        """Of its learning curve."""
+        return self.policy_path(spec).with_suffix(".curve.json")
+
+    def planner_path(self, planner: str) -> Path:
+        """Of what a planner learned."""
+        return self.folder / "planners" / f"{planner_name(planner)}.npz"
+
+    def diversity_path(self, spec: AgentSpec) -> Path:
+        """Of a re-ranked agent's weight."""
+        return self.folder / "rows" / f"{spec.label}.json"  # as lerl 0.1.0 named it
+
+    @property
+    def next_item_path(self) -> Path:
+        """Of the network that ranks the next item."""
+        return self.folder / "policies" / f"{SASREC}.pt"
+
+    @property
+    def traffic_path(self) -> Path:
+        """Of what a chat model was asked and answered."""
+        return self.folder / "planners" / "traffic.sqlite"
+
+    def logs_path(self, spec: AgentSpec) -> Path:
+        """Of what TensorBoard shows of a policy's training."""
+        return self.folder / "logs" / policy_name(spec)
+
+    def has_policy(self, spec: AgentSpec) -> bool:
+        """Whether an agent's policy is there, with its curve."""
+        return self.policy_path(spec).is_file() and self.curve_path(spec).is_file()
+
+    def lacks(self, spec: AgentSpec, planner_kept: bool) -> bool:
+        """Whether some file that an agent needs is not there: it was not fitted yet, or the file was removed since.
+
+        Args:
+            spec: the agent. planner_kept: whether its planner keeps what it learned in a file.
+        """
+        needed = [self.policy_path(spec), self.curve_path(spec)] if spec.learner else []
+        needed += [self.next_item_path] if spec.baseline == SASREC else []
+        needed += [self.diversity_path(spec)] if spec.diverse else []
+        needed += [self.planner_path(spec.planner)] if spec.planner is not None and planner_kept else []
+        return not all(path.is_file() for path in needed)
+
+    def save_policy(self, spec: AgentSpec, policy: torch.nn.Module, curve: Sequence[Point]) -> None:
+        """Keep a policy that is trained to its end, and its learning curve."""
+        write_whole(self.curve_path(spec), json.dumps(list(curve)))
+        save_policy(policy, self.policy_path(spec))
+
+    def load_policy(self, spec: AgentSpec, encoder: CategoryEncoder, train: TrainConfig) -> BasePolicy:
+        """An agent's policy; encoder and settings are those that it was trained with.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        with reading(self.policy_path(spec), self.how):
+            return load_policy(self.policy_path(spec), str(spec.learner), encoder, train)
+
+    def curves(self, specs: Sequence[AgentSpec]) -> list[Point]:
+        """The learning curves of fitted agents, each policy's once.
+
+        Raises:
+            RunError: one of them is missing or damaged.
+        """
+        paths = dict.fromkeys(self.curve_path(spec) for spec in specs if spec.learner)
+        points = [point for path in paths for point in self._curve(path)]
+        return list({(point["agent"], point["steps"]): point for point in points}.values())
+
+    def _curve(self, path: Path) -> list[Point]:
+        with reading(path, self.how):
+            points = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(points, list):
+                raise TypeError("no list of points")
+            return [{name: kind(point[name]) for name, kind in CURVE.items()} for point in points]
+
+    def save_planner(self, name: str, planner: Planner, steps: int) -> None:
+        """Keep what a planner learned, and the user-steps that took."""
+        path = self.planner_path(name)
+        if isinstance(planner, LLMPlanner):
+            write_whole(path.with_name("pool.json"), planner.pool.dump())
+        stream = io.BytesIO()
+        np.savez(stream, steps=steps, **check_state(planner.state(), planner))  # type: ignore[arg-type]
+        write_whole(path, stream.getvalue())
+
+    def restore_planner(self, name: str, planner: Planner) -> int:
+        """Give a new planner what was kept of it; the user-steps that learning took.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        path = self.planner_path(name)
+        with reading(path, self.how), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
+            state = {key: kept[key] for key in kept.files if key != "steps"}
+            if ":" not in name and not all(np.isfinite(array).all() for array in state.values()):
+                raise ValueError("it holds what is no finite number")
+            planner.restore(state)
+            return int(kept["steps"])
+
+    def save_diversity(self, spec: AgentSpec, weight: float, tried: dict[float, float]) -> None:
+        """Keep the weight of a re-ranked agent, and the mean R_cum of all that were tried."""
+        write_whole(self.diversity_path(spec), json.dumps({"weight": weight, "tried": tried}))
+
+    def load_diversity(self, spec: AgentSpec) -> float:
+        """The weight of a re-ranked agent.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        path = self.diversity_path(spec)
+        with reading(path, self.how):
+            weight = float(json.loads(path.read_text(encoding="utf-8"))["weight"])
+            if not 0 <= weight < np.inf:
+                raise ValueError("its weight is no number of at least 0")
+            return weight
+
+    def save_next_item(self, network: torch.nn.Module) -> None:
+        """Keep the network that ranks the next item."""
+        save_policy(network, self.next_item_path)
+
+    def load_next_item(self, items: int, hidden: int) -> Any:
+        """That network, for a catalog of so many items.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        with reading(self.next_item_path, self.how):
+            return load_sasrec(self.next_item_path, items, hidden)
+
+    def checkpoint(self, name: str, every: float) -> Checkpoint:
+        """What the training of something goes on from, written every so many seconds."""
+        return Checkpoint(self.folder / "checkpoints" / f"{name}.pt", every)
