@@ -82,7 +82,7 @@ def test_plans_that_are_kept_for_longer_and_coarser_questions_cost_less() -> Non
 def test_a_distilled_planner_asks_what_it_is_unsure_of_and_nothing_else() -> None:
     config = replace(chat_config(None, refresh=5), agents=["distilled+greedy"])
     assert {phase: cost.calls for phase, cost in costs(estimate(config)).items()} == {"learn distilled": 10}
-    with pytest.raises(EstimateError, match=r"planner\.refresh is 0, so distilled never does"):
+    with pytest.raises(EstimateError, match=r"planner\.refresh is 0, so distilled never"):
         estimate(replace(chat_config(None), agents=["distilled+greedy"]))
 
 
@@ -94,8 +94,8 @@ def test_money_and_budget_are_worked_out_from_the_total() -> None:
     assert found.budget() == pytest.approx({"calls": 0.5, "tokens": 1.1, "money": 3.0})
     assert notes(found)[-3:] == [
         "budget: planner.budget.calls of 200 is enough, 50.0% of it is needed",
-        "budget: planner.budget.tokens of 10,000 is spent after 90.9% of what is asked; boredom plans the rest",
-        "budget: planner.budget.money of 0.01 is spent after 33.3% of what is asked; boredom plans the rest",
+        "budget: planner.budget.tokens of 10,000 is spent after 90.9% of what is sent; boredom plans the rest",
+        "budget: planner.budget.money of 0.01 is spent after 33.3% of what is sent; boredom plans the rest",
     ]
 
 
@@ -107,11 +107,11 @@ def test_the_command_prints_a_table_with_what_it_rests_on_and_sends_nothing(
     asked = chat.asked
     assert main(["plan", "--estimate", "mine.yaml", "--planner.price.input", "1", "--planner.budget.calls=1"]) == 0
     printed = capsys.readouterr().out
-    assert "what openai:m will be asked" in printed
+    assert "what will be sent to openai:m" in printed
     for said in (
         "│ learn llm ",
         "│ in all ",
-        "\nplayed: 256 sessions of training users, ",
+        "\nsimulated: 256 sessions of training users, ",
         "\nextrapolated: ",
         "is spent",
     ):

@@ -69,7 +69,7 @@ def test_a_run_whose_plans_were_all_the_fallbacks_says_so(
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(
         rf"lerl: error: {tmp_path / 'run'} recorded no plans of a chat model outside of its evaluation: all were "
-        r"planner\.fallback's \(\d+ http 404, \d+ breaker\); see lerl plan --run \S+ for the reason, mend that, and "
+        r"planner\.fallback's \(\d+ http 404, \d+ breaker\); see lerl plan --run \S+ for the reason, fix it, and "
         "train again in another folder",
         said,
     )

@@ -91,8 +91,8 @@ def texts(figure: Figure) -> list[Any]:
 
 def test_every_picture_is_written_and_the_same_runs_give_the_same_files(make_run: RunMaker, tmp_path: Path) -> None:
     runs = [make_run(seed=seed, agents=THREE, users=15) for seed in (0, 1)]
-    first = plots.plot(runs, tmp_path / "a" / "b", bootstrap=20)
-    second = plots.plot(runs[::-1], tmp_path / "c", bootstrap=20)
+    first = plots.plot(runs, tmp_path / "a" / "b", bootstrap=50)
+    second = plots.plot(runs[::-1], tmp_path / "c", bootstrap=50)
     assert [file.name for file in first] == [f"{name}.{suffix}" for name in NAMES for suffix in ("png", "svg")]
     assert all(file.parent == tmp_path / "a" / "b" for file in first)
     with matplotlib.rc_context(style_module.STYLE):
@@ -127,7 +127,7 @@ def test_one_agent_has_no_differences_and_topics_may_be_missing(make_run: RunMak
 
 
 def test_an_unknown_reference_is_refused(make_run: RunMaker, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"no row 'x' in these runs, there are random, flat\+ppo, boredom\+ppo"):
+    with pytest.raises(RunError, match=r"no agent 'x' in these runs, there are random, flat\+ppo, boredom\+ppo"):
         plots.plot([make_run(agents=THREE, users=3)], tmp_path / "out", reference="x", bootstrap=5)
 
 
