@@ -15,17 +15,17 @@ from lerl.planners.base import PlanContexts, Planner, check_plans
 
 
 class Hierarchy:
-    """Planner, memory and exact retrieval for B slots; what points (a taste, a network) is passed in per step.
+    """Planner, memory and exact retrieval for B slots; what makes the queries is passed in per step.
 
     Args:
         task: the task.
         count: B.
         planner: chooses categories, or None for all items.
         replan_every: steps a plan is kept.
-        replan_below: share of the promised clicks; a plan whose last slate brought less is replaced before that.
+        replan_below: share of the predicted clicks; a plan whose last slate brought less is replaced before that.
         diversity: weight of maximal marginal relevance among the eligible items, 0 for plain top k.
         attentive: whether `contexts` are kept without a planner too, for an encoder.
-        avoidance: whether what plans say to avoid is kept away; they allow the same without.
+        avoidance: whether what plans say to avoid is kept away; what they allow is the same without.
 
     Attributes:
         widened: (B,) int, slates of the running session whose plan left fewer than k items and was widened.
@@ -86,12 +86,12 @@ class Hierarchy:
         self._plan(np.flatnonzero(due) if rows is None else rows[due[rows]])
 
     def _disappointing(self, contexts: PlanContexts) -> NDArray[np.bool_]:
-        """(B,) whether the last slate brought too little of what known history promised of it."""
+        """(B,) whether the last slate brought too few of the clicks that known history predicted."""
         last = slice(-self.task.slate_size, None)
         there = contexts.recent_items[:, last] >= 0
         clicks = np.where(there, contexts.recent_feedback[:, last], 0.0).sum(axis=1)
-        promised = np.where(there, contexts.recent_estimates[:, last], 0.0).sum(axis=1)
-        return np.asarray(clicks < self.replan_below * promised)
+        predicted = np.where(there, contexts.recent_estimates[:, last], 0.0).sum(axis=1)
+        return np.asarray(clicks < self.replan_below * predicted)
 
     def _look(self, rows: NDArray[np.int64]) -> None:
         if self.attentive:
@@ -169,7 +169,7 @@ class HierarchicalAgent(Agent):
         return self.hierarchy.widened
 
     def attend(self, live: NDArray[np.bool_]) -> None:
-        """Plan for these slots (B,) alone: nobody counts what the others do, and a plan may cost a call."""
+        """Plan for these slots (B,) only: what the others show does not count, and a plan may cost a request."""
         self.hierarchy.live = live
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:

@@ -1,19 +1,18 @@
-"""What an agent remembers of the sessions in its slots: what was shown, what came back, what had been expected."""
+"""What an agent remembers of the sessions in its slots: what was shown, what came back, what was predicted."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.agents.base import TaskSpec
+from lerl.agents.base import Observation, TaskSpec
 from lerl.agents.retrieval import Best, ItemIndex, best_unseen, mark
 from lerl.envs.draws import seed_from
 from lerl.planners.base import PlanContexts
 
-Observation = dict[str, NDArray[Any]]
 KEPT = ("shown", "feedback", "estimates", "steps", "plans", "tastes", "offsets", "counts", "liked", "keys")
-BEST = 3  # items over which a category's liking is averaged
+BEST = 3  # items over which a category's predicted CTR is averaged
 KNOWN = 8  # best items of a category that are looked up once a session; where they are used up, the others are
 MET = 2**20  # how many of these are remembered of users who were there before, of all together
 GONE = -2  # in the place of one of these that was shown
@@ -24,7 +23,7 @@ class Memory:
 
     Attributes:
         shown: (B, T * k) int32, items in order, -1 beyond.
-        feedback, estimates: (B, T * k) float32, what came back and what known history promised.
+        feedback, estimates: (B, T * k) float32, what came back and what known history predicted.
         steps, plans: (B,) int64, slates shown, and plans made (counted by whoever plans).
         tastes: (B, D) float32 and offsets: (B,) float32, from the observation.
     """
@@ -45,12 +44,16 @@ class Memory:
         self.keys = np.zeros(count, np.uint64)
         self._begun = 0
         self.index = ItemIndex(task.knowledge.item_vectors, self.groups)
-        filled = len(self.index.starts) - 2  # categories up to the last that has items
+        filled = len(self.index.tiles.starts) - 2  # categories up to the last that has items
         self._best = np.full((count, filled, KNOWN), GONE, np.int32)  # until sessions begin
         self._scores = np.zeros(self._best.shape, np.float32)
         self._met: dict[bytes, Best] = {}
         self._predicted_ctr = np.zeros_like(self.liked)
         self._stale = np.ones(self.liked.shape, bool)
+        self._slots = _Slots(  # the same arrays for good: whatever changes them writes into them
+            self.steps, self.shown, self.feedback, self.estimates, self.tastes, self.offsets, self.counts, self.liked,
+            self._best, self._scores, self._stale, self._predicted_ctr,
+        )  # fmt: skip
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
         """Forget these slots: new sessions start there. Keys tell sessions apart; made here unless given."""
@@ -80,25 +83,10 @@ class Memory:
         """Take in the newest slate of every slot whose session has moved on."""
         task = self.task
         steps = np.rint((1 - observation["time_left"][:, 0]) * task.max_steps).astype(np.int64)
-        _take_in(
-            np.flatnonzero(steps == self.steps + 1),
-            observation["recent_items"],
-            observation["recent_feedback"],
-            self.steps,
-            task.slate_size,
-            self.tastes,
-            self.offsets,
-            task.knowledge.item_vectors,
-            self.groups,
-            self.shown,
-            self.feedback,
-            self.estimates,
-            self.counts,
-            self.liked,
-            self._best,
-            self._stale,
-            task.repeats,
-        )
+        moved = np.flatnonzero(steps == self.steps + 1)
+        items, feedback = observation["recent_items"], observation["recent_feedback"]
+        vectors, k = task.knowledge.item_vectors, task.slate_size
+        _take_in(moved, items, feedback, self._slots, vectors, self.groups, k, task.repeats)
 
     def snapshot(self) -> dict[str, Any]:
         """A copy of all that is remembered, as arrays; `restore` takes it back."""
@@ -107,7 +95,7 @@ class Memory:
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Remember what a snapshot holds, and nothing else."""
         for name in KEPT:
-            setattr(self, name, snapshot[name].copy())
+            getattr(self, name)[:] = snapshot[name]
         self._begun = snapshot["begun"]
         self._best[:], self._stale[:] = GONE, True
 
@@ -141,19 +129,40 @@ class Memory:
 
     def predicted_ctr(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Estimated chance of a click on the best items left in each category, (n, C), 0 where none is left."""
-        index = self.index
-        _like(
-            rows, self._stale, self.tastes, self.offsets, self._best, self._scores, index.tiles, index.items,
-            index.starts, self.excluded, self._predicted_ctr, BEST, len(self.groups),
-        )  # fmt: skip
+        _predict(rows, self._slots, self.index.tiles, self.excluded)
         return self._predicted_ctr[rows]
 
 
+class _Slots(NamedTuple):
+    """What kernels see of a `Memory`, S = T * k.
+
+    Attributes:
+        steps: (B,). shown, feedback, estimates: (B, S). tastes: (B, D). offsets: (B,).
+        counts, liked: (B, C), slots shown of each category, and the sum of the feedback on them.
+        best, scores: (B, C, KNOWN) each category's best items and their inner products with the taste.
+        stale: (B, C) bool, where predicted_ctr, (B, C), has to be computed again.
+    """
+
+    steps: NDArray[np.int64]
+    shown: NDArray[np.int32]
+    feedback: NDArray[np.float32]
+    estimates: NDArray[np.float32]
+    tastes: NDArray[np.float32]
+    offsets: NDArray[np.float32]
+    counts: NDArray[np.float32]
+    liked: NDArray[np.float32]
+    best: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    stale: NDArray[np.bool_]
+    predicted_ctr: NDArray[np.float32]
+
+
 @njit(cache=True)
-def _take_in(  # type: ignore[no-untyped-def]
-    rows, items, answers, steps, k, tastes, offsets, vectors, groups, shown, feedback, estimates, counts, liked, known,
-    stale, repeats,
-):  # fmt: skip
+def _take_in(rows, items, answers, slots, vectors, groups, k, repeats):  # type: ignore[no-untyped-def]
+    """slots <- the newest slate of these rows, the last k of items and answers (B, H)."""
+    steps, shown, feedback, estimates = slots.steps, slots.shown, slots.feedback, slots.estimates
+    tastes, offsets, counts, liked = slots.tastes, slots.offsets, slots.counts, slots.liked
+    best, stale = slots.best, slots.stale
     newest = items.shape[1] - k
     for b in rows:
         for s in range(k):
@@ -170,7 +179,7 @@ def _take_in(  # type: ignore[no-untyped-def]
                     if groups[item, m] >= 0:
                         counts[b, groups[item, m]] += 1
                         liked[b, groups[item, m]] += answers[b, newest + s]
-                        if not repeats and _strike(item, known[b, groups[item, m]]):
+                        if not repeats and _strike(item, best[b, groups[item, m]]):
                             stale[b, groups[item, m]] = True
         steps[b] += 1
 
@@ -189,33 +198,33 @@ def _strike(item, names):  # type: ignore[no-untyped-def]
 def _newest(rows, ends, slots, shown, feedback, estimates):  # type: ignore[no-untyped-def]
     items = np.full((len(rows), slots), -1, np.int32)
     answers = np.full((len(rows), slots), -1.0, np.float32)
-    promised = np.zeros((len(rows), slots), np.float32)
+    predicted = np.zeros((len(rows), slots), np.float32)
     for n in range(len(rows)):
         b = rows[n]
         for slot in range(min(slots, ends[b])):
             items[n, slots - 1 - slot] = shown[b, ends[b] - 1 - slot]
             answers[n, slots - 1 - slot] = feedback[b, ends[b] - 1 - slot]
-            promised[n, slots - 1 - slot] = estimates[b, ends[b] - 1 - slot]
-    return items, answers, promised
+            predicted[n, slots - 1 - slot] = estimates[b, ends[b] - 1 - slot]
+    return items, answers, predicted
 
 
 @njit(cache=True)
-def _like(rows, stale, tastes, offsets, known, scores, tiles, items, starts, shown, predicted_ctr, best, count):  # type: ignore[no-untyped-def]
-    """liking (B, C) <- the mean chance of the best items left, where stale; `known` and `scores` list the best.
+def _predict(rows, slots, tiles, shown):  # type: ignore[no-untyped-def]
+    """predicted_ctr of slots <- the mean chance of a click on the BEST best items left, where it is stale.
 
-    A list is made anew where too few of it are left.
+    A list of best items is made anew where too few of it are left; those shown (B, S) are not in it then.
     """
-    seen = np.zeros(count, np.bool_)
+    best, scores, stale, predicted_ctr = slots.best, slots.scores, slots.stale, slots.predicted_ctr
+    seen = np.zeros(len(tiles.groups), np.bool_)
     for b in rows:
-        for c in range(known.shape[1]):
+        for c in range(best.shape[1]):
             if not stale[b, c]:
                 continue
-            if _count(known[b, c]) < best and known[b, c, -1] != -1:
-                part = slice(starts[c], starts[c + 1])
+            if _count(best[b, c]) < BEST and best[b, c, -1] != -1:
                 mark(seen, shown[b], True)
-                best_unseen(tastes, b, tiles[part], items[part], seen, known[b, c], scores[b, c])
+                best_unseen(slots.tastes, b, tiles, c, seen, best[b, c], scores[b, c])
                 mark(seen, shown[b], False)
-            predicted_ctr[b, c] = _chance(known[b, c], scores[b, c], offsets[b], best)
+            predicted_ctr[b, c] = _chance(best[b, c], scores[b, c], slots.offsets[b], BEST)
             stale[b, c] = False
 
 

@@ -1,6 +1,7 @@
 """The ceiling: an agent that reads what is hidden and looks ahead."""
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -14,24 +15,57 @@ from lerl.envs.state import State
 from lerl.envs.topics import item_topics
 
 PRICES = (0.5, 1.0, 2.0, 4.0)  # what a unit of boredom is taken to cost, as a multiple of what it costs now
-
-
 LIKENESS = (0.0, 1.0, 2.0, 4.0)  # the same for the likeness of two items of a slate
-
-
-HORIZON = 8
-
-
+HORIZON = 8  # steps that are looked ahead
 CLUSTERS = 50  # of items that are alike, where likeness costs clicks
-
-
-EACH = 12
-
-
+EACH = 12  # candidates of each topic or cluster
 MOST_CANDIDATES = 300
+LOOK_AHEAD = np.uint64(0x7072697669)  # what is looked ahead on has other draws than the real session
 
 
-LOOK_AHEAD = np.uint64(0x7072697669)  # look-ahead lives other coins than the real session
+class Policies(NamedTuple):
+    """Base policies (n,): multiples of what boredom, repeating a topic, and likeness cost; or these costs, in log-odds.
+
+    Attributes:
+        prices: of a unit of boredom. shuns: of a topic of the last slate. likeness: of a unit of cosine.
+    """
+
+    prices: NDArray[np.float64]
+    shuns: NDArray[np.float64]
+    likeness: NDArray[np.float64]
+
+
+class Candidates(NamedTuple):
+    """The items that are tried out for each of B users, N of them, in the order of their log-odds before boredom.
+
+    Attributes:
+        items: (B, N) int32, -1 as padding at the end. logits: (B, N) float64.
+        first: (B, S), the place of the first item of each signature; after: (B, N), that of the next of the same
+            signature; -1 where there is none. Items of one signature have the same topics.
+    """
+
+    items: NDArray[np.int32]
+    logits: NDArray[np.float64]
+    first: NDArray[np.int64]
+    after: NDArray[np.int64]
+
+
+class Situation(NamedTuple):
+    """Where n sessions are: boredom (n, K) by topic, items shown (n, T * k), steps at the begin of the look-ahead and
+    now (n,)."""
+
+    boredom: NDArray[np.float32]
+    shown: NDArray[np.int32]
+    begun: NDArray[np.int32]
+    steps: NDArray[np.int32]
+
+
+class Items(NamedTuple):
+    """What kernels see of the items: topics (I, M), -1 as padding; signatures (I,); true directions (I, d)."""
+
+    topics: NDArray[np.int32]
+    signature: NDArray[np.int64]
+    units: NDArray[np.float32]
 
 
 class PrivilegedAgent(Agent):
@@ -44,7 +78,7 @@ class PrivilegedAgent(Agent):
     slate. Candidates are the best few of every topic, or, where likeness costs clicks, of every cluster of true item
     vectors. Every base policy is followed for 8 steps on a copy of the state under the true dynamics, with other random
     draws than the real session's; what is added up is the true chance of a click (with several kinds of feedback, what
-    they are worth on average), weighted by the true chance that the user is still there, and at the horizon the last
+    its expected reward), weighted by the true chance that the user is still there, and at the horizon the last
     reward rate over the expected rest of the session. The first slate of the best policy is shown. It is no exact
     optimum, but an attainable policy that no agent without the hidden state should beat.
     """
@@ -64,12 +98,12 @@ class PrivilegedAgent(Agent):
         prices = PRICES if config.boredom.enabled else (0.0,)
         shunning = (0.0,) if config.leave.rule == "satisfaction" else (0.0, 4.0)
         likeness = LIKENESS if config.similarity.weight else (0.0,)
-        self._policies = np.array(list(itertools.product(prices, shunning, likeness)))  # (P, 3)
+        self._policies = np.array(list(itertools.product(prices, shunning, likeness)))  # (P, 3), see `Policies`
         if config.similarity.weight:
             self._cluster = _alike(simulator)
 
     def attend(self, live: NDArray[np.bool_]) -> None:
-        """Think about these slots alone (B,); the slates of the others stay empty."""
+        """Look ahead in these slots (B,) only; the slates of the others stay empty."""
         self._live = live
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
@@ -82,30 +116,22 @@ class PrivilegedAgent(Agent):
         slates = np.zeros((len(self._live), self.task.slate_size), np.int32)
         live = np.flatnonzero(self._live)
         if len(live):
-            slates[live] = self._think(self.env.simulator, self.env.state.take(live))
+            slates[live] = self._look_ahead(self.env.simulator, self.env.state.take(live))
         return slates
 
-    def _think(self, simulator: UserSimulator, state: State) -> NDArray[np.int32]:
+    def _look_ahead(self, simulator: UserSimulator, state: State) -> NDArray[np.int32]:
         """The first slates (B, k) of the best base policies."""
-        candidates, logits = self._candidates(simulator, state)
+        candidates = self._candidates(simulator, state)
         count = len(self._policies)
         owners = np.tile(np.arange(len(state)), count)  # every policy of every user, side by side
-        values, slates = _follow(
-            simulator,
-            state.take(owners),
-            candidates,
-            logits,
-            owners,
-            self._signature,
-            *np.repeat(self._policies, len(state), axis=0).T,
-        )
+        policies = Policies(*np.repeat(self._policies, len(state), axis=0).T)
+        values, slates = _follow(simulator, state.take(owners), candidates, owners, self._signature, policies)
         best = np.argmax(values.reshape(count, -1), axis=0)
         chosen: NDArray[np.int32] = slates.reshape(count, len(state), -1)[best, np.arange(len(state))]
         return np.maximum(chosen, 0)
 
-    def _candidates(self, simulator: UserSimulator, state: State) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """The (B, N) items worth a thought and their log-odds before boredom: the best few of every topic, or of every
-        cluster of items that are alike where that costs clicks."""
+    def _candidates(self, simulator: UserSimulator, state: State) -> Candidates:
+        """The best few items of every topic, or of every cluster of items that are alike where that costs clicks."""
         items = np.arange(len(self._signature), dtype=np.int32)
         everything = np.ascontiguousarray(np.broadcast_to(items, (len(state), len(items))))
         chance = np.clip(simulator.expected_reward(everything, simulator.scores(state, everything)), 1e-9, 1 - 1e-9)
@@ -114,8 +140,9 @@ class PrivilegedAgent(Agent):
         needed = self.task.slate_size * HORIZON  # slates to look ahead on, however few clusters there are
         each = max(EACH, -(-needed // (int(self._cluster.max()) + 1)))
         most = min(max(MOST_CANDIDATES, needed), len(items))
-        candidates = _best_of_each(logits, self._cluster, each, most)
-        return candidates, np.take_along_axis(logits, np.maximum(candidates, 0).astype(np.int64), axis=1)
+        chosen = _best_of_each(logits, self._cluster, each, most)
+        own = np.take_along_axis(logits, np.maximum(chosen, 0).astype(np.int64), axis=1)
+        return Candidates(chosen, own, *chains(chosen, self._signature))
 
 
 def _alike(simulator: UserSimulator) -> NDArray[np.int64]:
@@ -130,39 +157,40 @@ def _alike(simulator: UserSimulator) -> NDArray[np.int64]:
 def _follow(
     simulator: UserSimulator,
     state: State,
-    candidates: NDArray[np.int32],
-    logits: NDArray[np.float64],
+    candidates: Candidates,
     owners: NDArray[np.int64],
     signature: NDArray[np.int64],
-    prices: NDArray[np.float64],
-    shuns: NDArray[np.float64],
-    likeness: NDArray[np.float64],
+    policies: Policies,
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Values (n,) of base policies, each followed from its row of the state, and their first slates (n, k).
 
-    The state is used up. Candidates and logits are the users' (B, N), of whom policy i follows user owners[i].
+    The state is used up. Policy i follows user owners[i] of the B whose candidates are given.
     """
     config, count = simulator.config, len(state)
     value, there = np.zeros(count), np.ones(count)
     rate, leaving = np.zeros(count), np.zeros(count)
     first = np.full((count, config.slate_size), -1, np.int32)
-    costs = prices * config.boredom.weight
-    alike = likeness * config.similarity.weight * 8 / config.slate_size  # two items, and 4 log-odds or more a click
+    costs = Policies(
+        policies.prices * config.boredom.weight,
+        policies.shuns,
+        policies.likeness
+        * config.similarity.weight
+        * 8
+        / config.slate_size,  # two items, and 4 log-odds or more a click
+    )
+    items = Items(simulator.topics, signature, simulator.item_units)
     rest = config.max_steps - state.steps - HORIZON
     state.seed ^= LOOK_AHEAD
     rows, begun = np.arange(count), state.steps.copy()
-    firsts, nexts = _chains(candidates, signature)
     for step in range(HORIZON):
         going = state.steps < config.max_steps
         if not going.all():
             rows, state = rows[going], state.take(np.flatnonzero(going))
         if not len(rows):
             break
-        slates = _fill_by_price(
-            candidates, logits, firsts, nexts, owners[rows], state.boredom, state.shown, begun[rows], state.steps,
-            simulator.topics, signature, simulator.item_units, config.slate_size, costs[rows], shuns[rows],
-            alike[rows], config.repeats,
-        )  # fmt: skip
+        now = Situation(state.boredom, state.shown, begun[rows], state.steps)
+        own = Policies(*(part[rows] for part in costs))
+        slates = fill_by_price(candidates, owners[rows], now, items, own, config.slate_size, config.repeats)
         if step == 0:
             first[rows] = slates
         outcome = simulator.step(state, slates)
@@ -217,7 +245,7 @@ def _best_of_each(logits, cluster, each, most):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _chains(candidates, signature):  # type: ignore[no-untyped-def]
+def chains(candidates, signature):  # type: ignore[no-untyped-def]
     """Of candidates (B, N) in order: the first of each signature (B, S), and the next of its own after each (B, N)."""
     first = np.full((len(candidates), signature.max() + 1), -1, np.int64)
     after = np.full(candidates.shape, -1, np.int64)
@@ -229,73 +257,116 @@ def _chains(candidates, signature):  # type: ignore[no-untyped-def]
     return first, after
 
 
-@njit(cache=True)
-def _fill_by_price(  # type: ignore[no-untyped-def]
-    candidates, logits, firsts, nexts, owners, boredom, shown, begun, steps, topics, signature, units, k, costs, shuns,
-    alike, repeats,
-):  # fmt: skip
-    """Slates (n, k) from the owners' candidates (B, N) in the order of their logits (B, N), -1 as padding at the end.
+class _User(NamedTuple):
+    """The candidates of one user: items, log-odds, and the places of the next of the same signature, each (N,)."""
 
-    Items of one signature (I,) have the same topics, so that the next best of each, as firsts and nexts say, is all
-    that need be compared, unless likeness costs (n,) log-odds a unit of cosine between units (I, d): then all are. What
-    an item is worth changes with its topics' boredom, so that where items have one topic each, what was shown is looked
-    at again, and nothing else.
-    What was shown up to step `begun` (n,) is no candidate.
+    items: NDArray[np.int32]
+    logits: NDArray[np.float64]
+    after: NDArray[np.int64]
+
+
+class _Slate(NamedTuple):
+    """What changes while a slate is filled.
+
+    Attributes:
+        tired: (K,) what an item of each topic costs. seen: (I,) bool, what may not be shown again.
+        likeness: (N,) what each candidate costs for being like those in the slate.
+        first: (S,) the place of the best candidate left of each signature. values: (S,) of the last that was looked at.
+        stale: (S,) bool, where it has to be looked at again.
     """
-    count = candidates.shape[1]
+
+    tired: NDArray[np.float64]
+    seen: NDArray[np.bool_]
+    likeness: NDArray[np.float64]
+    first: NDArray[np.int64]
+    values: NDArray[np.float64]
+    stale: NDArray[np.bool_]
+
+
+@njit(cache=True)
+def fill_by_price(candidates, owners, now, items, costs, k, repeats):  # type: ignore[no-untyped-def]
+    """Slates (n, k) from the candidates of owners (n,), slot by slot the one of highest value; -1 where none is left.
+
+    Items of one signature have the same topics, so that the next best of each is all that need be compared, unless
+    likeness costs: then all are. The value of an item changes with its topics' boredom, so that where items have one
+    topic each, the signature that was shown is looked at again, and nothing else.
+    What was shown before the look-ahead is no candidate.
+    """
+    topics, count = items.topics, candidates.items.shape[1]
     slates = np.full((len(owners), k), -1, np.int32)
-    tired = np.empty(boredom.shape[1], np.float64)
-    seen = np.zeros(len(topics), np.bool_)
-    first, likeness = np.empty(firsts.shape[1], np.int64), np.empty(count, np.float64)
-    worths, stale = np.empty(len(first), np.float64), np.empty(len(first), np.bool_)
+    signatures = candidates.first.shape[1]
+    filled = _Slate(
+        np.empty(now.boredom.shape[1], np.float64), np.zeros(len(topics), np.bool_), np.empty(count, np.float64),
+        np.empty(signatures, np.int64), np.empty(signatures, np.float64), np.empty(signatures, np.bool_),
+    )  # fmt: skip
     for b in range(len(owners)):
-        named, score, after, cost = candidates[owners[b]], logits[owners[b]], nexts[owners[b]], costs[b]
-        tired[:] = cost * boredom[b]
-        for slot in range(max(0, (steps[b] - 1) * k), steps[b] * k):
-            if shown[b, slot] >= 0:
-                for m in range(topics.shape[1]):
-                    if topics[shown[b, slot], m] >= 0:
-                        tired[topics[shown[b, slot], m]] += shuns[b]
-        earlier = shown[b, begun[b] * k : steps[b] * k]
+        owner, cost, alike = owners[b], costs.prices[b], costs.likeness[b]
+        user = _User(candidates.items[owner], candidates.logits[owner], candidates.after[owner])
+        filled.tired[:] = cost * now.boredom[b]
+        last = now.shown[b, max(0, (now.steps[b] - 1) * k) : now.steps[b] * k]
+        for slot in range(len(last)):
+            _tire(filled.tired, topics, last[slot], costs.shuns[b])
+        earlier = now.shown[b, now.begun[b] * k : now.steps[b] * k]
         if not repeats:
-            mark(seen, earlier, True)
-        first[:], stale[:] = firsts[owners[b]], True
-        likeness[:] = 0.0
+            mark(filled.seen, earlier, True)
+        filled.first[:], filled.stale[:], filled.likeness[:] = candidates.first[owner], True, 0.0
         for s in range(k):
-            best, top = -1, -np.inf
-            for own in range(len(first)):
-                while stale[own] and first[own] >= 0 and seen[named[first[own]]]:
-                    first[own] = after[first[own]]
-                n = first[own]
-                while n >= 0:
-                    if stale[own]:
-                        loss, number = 0.0, 0
-                        for m in range(topics.shape[1]):
-                            if topics[named[n], m] >= 0:
-                                loss += tired[topics[named[n], m]]
-                                number += 1
-                        worths[own] = score[n] - loss / max(number, 1) - likeness[n]
-                    worth = worths[own]
-                    if (worth > top or (worth == top and n < best)) and not seen[named[n]]:
-                        best, top = n, worth
-                    n = after[n] if alike[b] else -1
-                stale[own] = alike[b] or topics.shape[1] > 1
+            best = _best_left(user, filled, topics, alike)
             if best < 0:
                 break
-            slates[b, s] = named[best]
-            if alike[b]:
-                for n in range(count):
-                    cosine = 0.0
-                    for j in range(units.shape[1]):
-                        cosine += units[named[n], j] * units[named[best], j]
-                    likeness[n] += alike[b] * cosine
-                likeness[best] = np.inf
+            slates[b, s] = user.items[best]
+            if alike:
+                _add_likeness(user, filled.likeness, best, items.units, alike)
             else:
-                own = signature[slates[b, s]]
-                first[own], stale[own] = after[best], True
-            for m in range(topics.shape[1]):
-                if topics[slates[b, s], m] >= 0:
-                    tired[topics[slates[b, s], m]] += cost / k
+                own = items.signature[slates[b, s]]
+                filled.first[own], filled.stale[own] = user.after[best], True
+            _tire(filled.tired, topics, slates[b, s], cost / k)
         if not repeats:
-            mark(seen, earlier, False)
+            mark(filled.seen, earlier, False)
     return slates
+
+
+@njit(cache=True, forceinline=True)
+def _tire(tired, topics, item, cost):  # type: ignore[no-untyped-def]
+    """Add to what the topics of an item cost, (K,); -1 is no item."""
+    if item >= 0:
+        for m in range(topics.shape[1]):
+            if topics[item, m] >= 0:
+                tired[topics[item, m]] += cost
+
+
+@njit(cache=True, forceinline=True)
+def _best_left(user, filled, topics, alike):  # type: ignore[no-untyped-def]
+    """The place of the candidate of highest value, the first of equal ones; -1 where none is left."""
+    names, after, first, seen = user.items, user.after, filled.first, filled.seen
+    values, stale, tired = filled.values, filled.stale, filled.tired
+    best, top = -1, -np.inf
+    for own in range(len(first)):
+        while stale[own] and first[own] >= 0 and seen[names[first[own]]]:
+            first[own] = after[first[own]]
+        n = first[own]
+        while n >= 0:
+            if stale[own]:
+                loss, number = 0.0, 0
+                for m in range(topics.shape[1]):
+                    if topics[names[n], m] >= 0:
+                        loss += tired[topics[names[n], m]]
+                        number += 1
+                values[own] = user.logits[n] - loss / max(number, 1) - filled.likeness[n]
+            value = values[own]
+            if (value > top or (value == top and n < best)) and not seen[names[n]]:
+                best, top = n, value
+            n = after[n] if alike else -1
+        stale[own] = alike or topics.shape[1] > 1
+    return best
+
+
+@njit(cache=True, forceinline=True)
+def _add_likeness(user, likeness, best, units, cost):  # type: ignore[no-untyped-def]
+    """likeness (N,) += cost times each candidate's cosine to the one at `best`, which is no candidate any more."""
+    for n in range(len(likeness)):
+        cosine = 0.0
+        for j in range(units.shape[1]):
+            cosine += units[user.items[n], j] * units[user.items[best], j]
+        likeness[n] += cost * cosine
+    likeness[best] = np.inf

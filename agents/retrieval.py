@@ -1,5 +1,7 @@
 """From virtual items to slates: exact top k by inner product among the items that a plan allows."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -15,20 +17,35 @@ UNPLANNED = -(2**40)  # in the place of a move, so that whatever is moved by it 
 Best = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
+class Tiles(NamedTuple):
+    """What kernels see of an index: the items of each category side by side, in tiles.
+
+    Attributes:
+        groups: (I, M) int32, each item's categories, -1 as padding.
+        items: (T, TILE) int32, tiles of items, category after category, an item once in each of its own; those without
+            any come last. Each category begins a tile, -1 as padding.
+        starts: (C + 2,) int64, the tile with which each category begins.
+        vectors: (T, D, TILE) float32, the items' vectors, NaN as padding.
+        places: (I, max(M, 1)) int32, where in the flattened `items` each item is, 0 as padding.
+        owners: (I, max(M, 1)) uint32, as which category's, C of those without any, C + 1 as padding.
+    """
+
+    groups: NDArray[np.int32]
+    items: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    places: NDArray[np.int32]
+    owners: NDArray[np.uint32]
+
+
 class ItemIndex:
-    """The items of each category side by side, so that only categories which a plan allows are looked at.
+    """Exact top k by inner product, which looks only at the items of categories that a plan allows.
 
     Args:
         vectors: (I, D) float32. groups: (I, M) int32, each item's categories, -1 as padding.
 
     Attributes:
-        groups: as given.
-        items: (T, TILE) int32, tiles of items, category after category, an item once in each of its own; those without
-            any come last. Each category begins a tile, -1 as padding.
-        starts: (C + 2,) int64, the tile with which each category begins.
-        tiles: (T, D, TILE) float32, their vectors, NaN as padding.
-        places: (I, max(M, 1)) int32, where in the flattened `items` each item is, 0 as padding.
-        owners: (I, max(M, 1)) uint32, as which category's, C of those without any, C + 1 as padding.
+        tiles: the items of each category side by side.
     """
 
     def __init__(self, vectors: NDArray[np.float32], groups: NDArray[np.int32]) -> None:
@@ -38,19 +55,19 @@ class ItemIndex:
         category = np.concatenate([groups[rows, columns], np.full(len(lonely), count)])
         order = np.argsort(category, kind="stable")
         sizes = np.bincount(category, minlength=count + 1)
-        self.groups = groups
-        self.starts = np.concatenate([[0], np.cumsum(-(-sizes // TILE))])
+        starts = np.concatenate([[0], np.cumsum(-(-sizes // TILE))])
         filled = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # place within the category
-        where = np.repeat(self.starts[:-1] * TILE, sizes) + filled
-        items = np.full(self.starts[-1] * TILE, -1, np.int32)
-        items[where] = np.concatenate([rows, lonely])[order]
-        self.items = items.reshape(-1, TILE)
+        where = np.repeat(starts[:-1] * TILE, sizes) + filled
+        flat = np.full(starts[-1] * TILE, -1, np.int32)
+        flat[where] = np.concatenate([rows, lonely])[order]
         shape, columns = (len(groups), max(groups.shape[1], 1)), np.concatenate([columns, np.zeros(len(lonely), int)])
-        self.places, self.owners = np.zeros(shape, np.int32), np.full(shape, count + 1, np.uint32)
-        self.places[items[where], columns[order]], self.owners[items[where], columns[order]] = where, category[order]
-        self.tiles = np.empty((len(self.items), vectors.shape[1], TILE), np.float32)
+        places, owners = np.zeros(shape, np.int32), np.full(shape, count + 1, np.uint32)
+        places[flat[where], columns[order]], owners[flat[where], columns[order]] = where, category[order]
+        items = flat.reshape(-1, TILE)
+        tiled = np.empty((len(items), vectors.shape[1], TILE), np.float32)
         for j in range(vectors.shape[1]):  # column by column: all at once would take twice the memory
-            self.tiles[:, j] = np.where(self.items >= 0, vectors[self.items, j], np.float32(np.nan))
+            tiled[:, j] = np.where(items >= 0, vectors[items, j], np.float32(np.nan))
+        self.tiles = Tiles(groups, items, starts, tiled, places, owners)
 
     def top(
         self,
@@ -71,14 +88,11 @@ class ItemIndex:
                 padding. k: items per slate. ends: (B,) where the padding of each row of `shown` begins, where known.
 
         Returns:
-            Slates (B, k), best first, and whether the plan was widened (B,). A catalogue with fewer than k items left
+            Slates (B, k), best first, and whether the plan was widened (B,). A catalog with fewer than k items left
             leaves -1.
         """
         ends = np.full(len(shown), shown.shape[1]) if ends is None else np.minimum(ends, shown.shape[1])
-        return _top_items(
-            queries, self.tiles, self.items, self.starts, self.places, self.owners, self.groups, allowed, avoid, shown,
-            ends, k,
-        )  # fmt: skip
+        return _top_items(queries, self.tiles, allowed, avoid, shown, ends, k)
 
     def best(self, queries: NDArray[np.float32], count: int) -> Best:
         """The `count` best items of each category for each query, whatever was shown, with their inner products.
@@ -86,20 +100,7 @@ class ItemIndex:
         Returns:
             (B, C, count) int32, best first, -1 where a category has fewer; (B, C, count) float32.
         """
-        return _best_items(queries, self.tiles, self.items, self.starts, count)
-
-
-def top_items(
-    queries: NDArray[np.float32],
-    vectors: NDArray[np.float32],
-    groups: NDArray[np.int32],
-    allowed: NDArray[np.bool_],
-    avoid: NDArray[np.bool_],
-    shown: NDArray[np.int32],
-    k: int,
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """`ItemIndex.top` for once: whoever asks again keeps an index."""
-    return ItemIndex(vectors, groups).top(queries, allowed, avoid, shown, k)
+        return _best_items(queries, self.tiles, count)
 
 
 @njit(cache=True)
@@ -181,24 +182,21 @@ def mark(seen, items, value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _top_items(queries, tiles, items, starts, places, owners, groups, allowed, avoid, shown, ends, k):  # type: ignore[no-untyped-def]
-    users = len(queries)
+def _top_items(queries, tiles, allowed, avoid, shown, ends, k):  # type: ignore[no-untyped-def]
+    users, vectors, starts = len(queries), tiles.vectors, tiles.starts
     slates, widened = np.full((users, k), -1, np.int32), np.zeros(users, np.bool_)
     moves, counts = np.empty((users, len(starts)), np.int64), np.empty(users, np.int64)
     for b in range(users):
         counts[b] = _lay_out(b, 0, starts, allowed, avoid, moves[b])
     most = counts.max() if users else 0
-    block = 1 if tiles.size <= CACHED else max(1, min(BLOCK, SCORED // (max(most, 1) * TILE)))
-    scores, wide = np.empty((block, most + 1, TILE), np.float32), np.empty((len(tiles) + 1, TILE), np.float32)
+    block = 1 if vectors.size <= CACHED else max(1, min(BLOCK, SCORED // (max(most, 1) * TILE)))
+    scores, wider = np.empty((block, most + 1, TILE), np.float32), np.empty((len(vectors) + 1, TILE), np.float32)
     move = np.empty(len(starts), np.int64)
     for b in range(users):
         if b % block == 0:
-            _score_block(queries, b, min(b + block, users), tiles, starts, moves, scores)
-        earlier, avoids = shown[b, : ends[b]], avoid[b].any()
-        count = _pick(
-            b, avoids, scores[b % block], counts[b], moves[b], items, starts, places, owners, groups, avoid, earlier, 0,
-            slates[b],
-        )  # fmt: skip
+            _score_block(queries, b, min(b + block, users), vectors, starts, moves, scores)
+        earlier, avoided = shown[b, : ends[b]], avoid[b, : avoid.shape[1] if avoid[b].any() else 0]
+        count = _pick(tiles, avoided, scores[b % block], counts[b], moves[b], earlier, 0, slates[b])
         for level in range(1, 3):
             if count == k:
                 break
@@ -206,10 +204,8 @@ def _top_items(queries, tiles, items, starts, places, owners, groups, allowed, a
             for c in range(len(starts) - 1):
                 if move[c] != UNPLANNED:
                     for t in range(starts[c], starts[c + 1]):
-                        _score_tile(queries, b, tiles[t], wide[t + move[c]])
-            count = _pick(
-                b, False, wide, size, move, items, starts, places, owners, groups, avoid, earlier, count, slates[b],
-            )  # fmt: skip
+                        _score_tile(queries, b, vectors[t], wider[t + move[c]])
+            count = _pick(tiles, avoided[:0], wider, size, move, earlier, count, slates[b])
     return slates, widened
 
 
@@ -231,28 +227,28 @@ def _lay_out(b, level, starts, allowed, avoid, moves):  # type: ignore[no-untype
 
 
 @njit(cache=True)
-def _score_block(queries, first, end, tiles, starts, moves, scores):  # type: ignore[no-untyped-def]
+def _score_block(queries, first, end, vectors, starts, moves, scores):  # type: ignore[no-untyped-def]
     """scores (n, t, TILE) <- those of users first to end: a few tiles for all users, and then the next."""
     for c in range(len(starts) - 1):
         for chunk in range(starts[c], starts[c + 1], CHUNK):
             for b in range(first, end):
                 if moves[b, c] != UNPLANNED:
                     for t in range(chunk, min(chunk + CHUNK, starts[c + 1])):
-                        _score_tile(queries, b, tiles[t], scores[b - first, t + moves[b, c]])
+                        _score_tile(queries, b, vectors[t], scores[b - first, t + moves[b, c]])
 
 
 @njit(cache=True)
-def _pick(  # type: ignore[no-untyped-def]
-    b, avoids, scores, size, moves, items, starts, places, owners, groups, avoid, earlier, begun, slate,
-):  # fmt: skip
+def _pick(tiles, avoided, scores, size, moves, earlier, begun, slate):  # type: ignore[no-untyped-def]
     """Fill a slate from place `begun` on with the best scored items of `size` tiles; how many it then holds.
 
-    Those shown earlier and those it holds already are struck out first.
+    Those shown earlier and those it holds already are struck out first, and those of categories that are avoided,
+    (C,) bool, are left out; (0,) where none is.
     """
-    flat, names, count, last = scores.ravel(), items.ravel(), begun, len(slate) - 1
+    flat, names, count, last = scores.ravel(), tiles.items.ravel(), begun, len(slate) - 1
+    starts, groups, avoids = tiles.starts, tiles.groups, len(avoided) > 0
     tops, hits = np.empty(len(slate), np.float32), np.empty(TILE, np.int64)
-    _strike(flat, earlier, moves, places, owners)
-    _strike(flat, slate[:begun], moves, places, owners)
+    _strike(flat, earlier, moves, tiles.places, tiles.owners)
+    _strike(flat, slate[:begun], moves, tiles.places, tiles.owners)
     bar = _bar(scores[:size], len(slate) + SPARE)
     while True:
         sure = bar == -np.inf
@@ -271,7 +267,7 @@ def _pick(  # type: ignore[no-untyped-def]
                             n = hits[hit]
                             if scores[t, n] >= bar:
                                 item = names[(t - moves[c]) * TILE + n]
-                                if not (avoids and _avoided(b, item, groups, avoid)):
+                                if not (avoids and _any_avoided(item, groups, avoided)):
                                     count = _offer(item, scores[t, n], begun, count, slate, tops)
                                     if count > last:
                                         bar = max(bar, tops[last])
@@ -293,7 +289,7 @@ def _strike(flat, struck, moves, places, owners):  # type: ignore[no-untyped-def
 
 @njit(cache=True, forceinline=True)
 def _bar(scores, count):  # type: ignore[no-untyped-def]
-    """A score that `count` of scores (t, TILE) reach; -inf where it cannot be told.
+    """A score that `count` of scores (t, TILE) reach; -inf where none is known.
 
     The best of each lane are scores of n different places, so that the least of the n greatest of these will do.
     """
@@ -316,10 +312,11 @@ def _bar(scores, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, forceinline=True)
-def _avoided(b, item, groups, avoid):  # type: ignore[no-untyped-def]
+def _any_avoided(item, groups, avoided):  # type: ignore[no-untyped-def]
+    """Whether any of an item's categories is avoided (C,)."""
     found = False
     for m in range(groups.shape[1]):
-        found |= groups[item, m] >= 0 and avoid[b, groups[item, m]]
+        found |= groups[item, m] >= 0 and avoided[groups[item, m]]
     return found
 
 
@@ -341,13 +338,14 @@ def _offer(item, score, begun, count, slate, tops):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True)
-def best_unseen(queries, b, tiles, items, seen, names, tops):  # type: ignore[no-untyped-def]
-    """names (n,), tops (n,) <- the best items of tiles that were not seen, best first; -1 and -inf beyond."""
+def best_unseen(queries, b, tiles, category, seen, names, tops):  # type: ignore[no-untyped-def]
+    """names (n,), tops (n,) <- a category's best items that were not seen (I,), best first; -1 and -inf beyond."""
+    items, vectors = tiles.items, tiles.vectors
     scores = np.empty(TILE, np.float32)
     names[:], tops[:] = -1, -np.inf
     last = len(names) - 1
-    for t in range(len(tiles)):
-        _score_tile(queries, b, tiles[t], scores)
+    for t in range(tiles.starts[category], tiles.starts[category + 1]):
+        _score_tile(queries, b, vectors[t], scores)
         for n in range(TILE):
             if scores[n] > tops[last] and items[t, n] >= 0 and not seen[items[t, n]]:
                 place = last
@@ -358,15 +356,14 @@ def best_unseen(queries, b, tiles, items, seen, names, tops):  # type: ignore[no
 
 
 @njit(cache=True)
-def _best_items(queries, tiles, items, starts, count):  # type: ignore[no-untyped-def]
-    categories = len(starts) - 2  # without those of no category
+def _best_items(queries, tiles, count):  # type: ignore[no-untyped-def]
+    categories = len(tiles.starts) - 2  # without those of no category
     best = np.empty((len(queries), categories, count), np.int32)
     tops = np.empty((len(queries), categories, count), np.float32)
-    seen = np.zeros(items.max() + 1, np.bool_)
+    seen = np.zeros(tiles.items.max() + 1, np.bool_)
     for c in range(categories):
-        part = slice(starts[c], starts[c + 1])
         for b in range(len(queries)):
-            best_unseen(queries, b, tiles[part], items[part], seen, best[b, c], tops[b, c])
+            best_unseen(queries, b, tiles, c, seen, best[b, c], tops[b, c])
     return best, tops
 
 
@@ -374,9 +371,9 @@ def _best_items(queries, tiles, items, starts, count):  # type: ignore[no-untype
 def eligible_items(groups, allowed, avoid, shown, least):  # type: ignore[no-untyped-def]
     """The items that may be shown next, and whether the plan was widened for want of them.
 
-    A plan that leaves too few is widened as in `top_items`: `avoid` is lifted first, then `allowed`, and what was shown
-    before is never eligible; but what the plan left has no precedence then. When nothing is left, item 0 stands in; its
-    slot stays empty.
+    A plan that leaves too few is widened as in `ItemIndex.top`: `avoid` is lifted first, then `allowed`, and what was
+    shown before is never eligible; but what the plan left has no precedence then. When nothing is left, item 0 stands
+    in; its slot stays empty.
 
     Args:
         groups: (I, M) each item's categories, -1 as padding. allowed, avoid: (B, C) plans.

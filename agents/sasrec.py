@@ -3,7 +3,7 @@
 Kang and McAuley, "Self-attentive sequential recommendation", ICDM 2018, with a softmax over all items in place of one
 sampled negative (as Klenitskiy and Vasilev, "Turning dross into gold loss", RecSys 2023). A sequence holds the items
 that a user clicked, in the order of `Population.history`; MovieLens' order within a second is that of the page on which
-users rated. Chosen here: places in a sequence are told by distance instead of learned vectors, so that sessions may be
+users rated. Chosen here: places in a sequence are known by distance instead of learned vectors, so that sessions may be
 longer than histories; a first token stands before the first item; items have an offset, which begins as their
 popularity's logarithm.
 """
@@ -26,18 +26,18 @@ from lerl.agents.learners.checkpoint import read_weights
 from lerl.agents.memory import Memory
 from lerl.agents.mmr import diverse_items
 from lerl.agents.retrieval import ItemIndex
-from lerl.agents.transformer import CausalLayer, Training, alone, distance_bias, distance_slopes
+from lerl.agents.transformer import CausalLayer, Training, deterministic, distance_bias, distance_slopes
 from lerl.envs.draws import seed_from
 from lerl.envs.topics import unit_rows
 
 LENGTH = 50
 """Items that are looked back on; longer histories are learned from in pieces."""
 
-LAYERS, DROPOUT, EVENTS, EPOCHS, PATIENCE = 2, 0.2, 1024, 50, 3
+LAYERS, DROPOUT, EVENTS, EPOCHS, STALE_EPOCHS = 2, 0.2, 1024, 50, 3
 """Layers; share left out in training; clicks a step, about; epochs at most; epochs without a better log loss."""
 
 ASIDE = 0.1
-"""Share of the users that tell when to stop."""
+"""Share of the users by whom training is stopped."""
 
 LOGITS = 1 << 23
 """A step goes through the network in parts of about so many scores."""
@@ -45,10 +45,10 @@ LOGITS = 1 << 23
 SMALL = 0.02
 """Standard deviation of item vectors at first, so that training begins near popularity."""
 
-LIKED = 0.5
+CLICKED = 0.5
 """Feedback in [0, 1] from which on an item counts as clicked."""
 
-Report = Callable[[int, int, str], None]
+EpochReport = Callable[[int, int, str], None]
 
 
 class SASRec(nn.Module):
@@ -85,7 +85,7 @@ class SASRec(nn.Module):
         return states @ self.item.weight.T + self.offset
 
     def loss(self, sequences: Tensor) -> tuple[Tensor, int]:
-        """Sum of the log losses of all items of sequences (B, T), each told from those before; how many they are."""
+        """Sum of the log losses of all items of sequences (B, T), each predicted from those before, and their count."""
         there = sequences >= 0
         states = self(sequences[:, :-1])[there]
         return cross_entropy(self.scores(states), sequences[there], reduction="sum"), len(states)
@@ -116,9 +116,9 @@ def fit_sasrec(
     *,
     seed: int,
     checkpoint: Path | None = None,
-    report: Report | None = None,
+    report: EpochReport | None = None,
 ) -> SASRec:
-    """Train by Adam, a tenth of the users set aside: training stops when their next items are told no better.
+    """Train by Adam, a tenth of the users set aside: training stops when their next items are predicted no better.
 
     The same sequences, sizes and seed give the same network, whether training was interrupted or not.
 
@@ -127,7 +127,7 @@ def fit_sasrec(
         width: of the network. rate: of learning.
         seed: of first weights, who is set aside, the order of sequences and what is dropped.
         checkpoint: written after each epoch, gone on from if it is of the same training.
-        report: told of epochs done, epochs at most, and the newest log loss.
+        report: called with epochs done, epochs at most, and the newest log loss.
 
     Raises:
         ValueError: fewer than two users clicked anything.
@@ -138,13 +138,13 @@ def fit_sasrec(
     order = np.random.default_rng(seed_from(seed, "sasrec aside")).permutation(len(users))
     count = max(1, round(ASIDE * len(users)))
     aside, fitting = (_pieces([users[user] for user in np.sort(part)]) for part in (order[:count], order[count:]))
-    with alone(seed_from(seed, "sasrec weights")):
+    with deterministic(seed_from(seed, "sasrec weights")):
         network = SASRec(items, width)
         _begin_with_popularity(network, fitting)
         training = Training(network, torch.optim.Adam(network.parameters(), lr=rate))
         key = f"{seed} {items} {width} {rate} {_digest(fitting)} {_digest(aside)}"
         training.load(checkpoint, key)
-        while not training.finished(EPOCHS, PATIENCE):
+        while not training.finished(EPOCHS, STALE_EPOCHS):
             epoch = len(training.log_loss)
             torch.manual_seed(seed_from(seed, "sasrec epoch", epoch))
             mixed = np.random.default_rng(seed_from(seed, "sasrec order", epoch)).permutation(len(fitting))
@@ -205,7 +205,7 @@ def _digest(sequences: NDArray[np.int64]) -> str:
 
 def load_sasrec(path: Path, items: int, width: int) -> SASRec:
     """A network from its weights; loading executes nothing from the file. Sizes as in `SASRec`."""
-    with alone(0):
+    with deterministic(0):
         network = SASRec(items, width)
     read_weights(network, path)
     return network.eval()
@@ -217,7 +217,7 @@ class SASRecAgent(Agent):
     Args:
         task: the task. count: B. network: as it was learned.
         diversity: weight of maximal marginal relevance, on the scale of the scores; 0 for plain top k. Items are alike
-            as the agents' item vectors say, as for other rows.
+            as the agents' item vectors say, as for other agents.
     """
 
     def __init__(self, task: TaskSpec, count: int, network: SASRec, diversity: float = 0.0) -> None:
@@ -245,7 +245,7 @@ class SASRecAgent(Agent):
         """Slates (B, k); when no item is left, one shown before leaves its slot empty."""
         self.memory.see(observation)
         excluded, k = self.memory.excluded, self.task.slate_size
-        queries = self.network.queries(_newest_liked(self.known, self.memory.shown, self.memory.feedback))
+        queries = self.network.queries(_newest_clicked(self.known, self.memory.shown, self.memory.feedback))
         if self.diversity > 0:
             slates = diverse_items(queries, self._vectors, self._units, excluded, k, self.diversity)
         else:
@@ -254,14 +254,14 @@ class SASRecAgent(Agent):
 
 
 @njit(cache=True)
-def _newest_liked(known, shown, feedback):  # type: ignore[no-untyped-def]
-    """(B, LENGTH): the newest items of known (B, LENGTH) and then of what was liked in the session, -1 behind them."""
+def _newest_clicked(known, shown, feedback):  # type: ignore[no-untyped-def]
+    """(B, LENGTH): the newest of known items (B, LENGTH) and then of clicks in the session, -1 behind them."""
     users, length = known.shape
     newest = np.full((users, length), -1, np.int64)
     for b in range(users):
         count = 0
         for slot in range(shown.shape[1] - 1, -1, -1):
-            if count < length and shown[b, slot] >= 0 and feedback[b, slot] >= LIKED:
+            if count < length and shown[b, slot] >= 0 and feedback[b, slot] >= CLICKED:
                 newest[b, count] = shown[b, slot]
                 count += 1
         for slot in range(length - 1, -1, -1):

@@ -73,7 +73,7 @@ def distance_bias(slopes: Tensor, length: int, window: int) -> Tensor:
 
 
 @contextmanager
-def alone(seed: int) -> Iterator[None]:
+def deterministic(seed: int) -> Iterator[None]:
     """PyTorch with a seed and one thread, so that sums do not depend on the machine's cores; afterwards as before."""
     threads = torch.get_num_threads()
     with torch.random.fork_rng(devices=[]):
@@ -109,7 +109,7 @@ class Training:
         self.log_loss.append(log_loss)
 
     def save(self, path: Path | None, key: str) -> None:
-        """Write a checkpoint, if there is a path; the key tells one training from another."""
+        """Write a checkpoint, if there is a path; the key says which training it is of."""
         if path is None:
             return
         stream = io.BytesIO()

@@ -4,13 +4,26 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from types import new_class
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis
 from lerl.envs.plugins import PluginError, blamed
+
+
+class Recent(NamedTuple):
+    """The last H slots that were shown in each of B sessions, as kernels see them.
+
+    Attributes:
+        items: (B, H) int32, oldest first, -1 as padding. feedback: (B, H) float32 in [0, 1], -1 as padding.
+        estimates: (B, H) float32 in (0, 1), the chance of a click that known history predicted for each.
+    """
+
+    items: NDArray[np.int32]
+    feedback: NDArray[np.float32]
+    estimates: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -28,7 +41,7 @@ class PlanContexts:
         feedback: (B, C) float in [0, 1], mean feedback per category so far, -1 where nothing was shown.
         recent_items: (B, H) int, items shown, oldest first, -1 as padding.
         recent_feedback: (B, H) float in [0, 1], feedback on each, -1 as padding.
-        recent_estimates: (B, H) float in (0, 1), the chance of a click that known history promised for each.
+        recent_estimates: (B, H) float in (0, 1), the chance of a click that known history predicted for each.
     """
 
     axis: Axis
@@ -56,6 +69,11 @@ class PlanContexts:
         """(I, C) bool, which items are in which category."""
         return self.axis.membership
 
+    @property
+    def recent(self) -> Recent:
+        """Recent items, feedback and estimates, together."""
+        return Recent(self.recent_items, self.recent_feedback, self.recent_estimates)
+
     @cached_property
     def recent_categories(self) -> NDArray[np.bool_]:
         """(B, H, C) bool, the categories of each recent item; all False where there is none."""
@@ -66,7 +84,7 @@ class PlanContexts:
         return PlanContexts(self.axis, self.slate_size, *(getattr(self, name)[rows] for name in _PER_SESSION))
 
     def replaced(self, rows: NDArray[np.int64], fresh: "PlanContexts") -> "PlanContexts":
-        """These contexts with some sessions' rows overwritten, in place."""
+        """These contexts with those of some sessions overwritten, in place."""
         for name in _PER_SESSION:
             getattr(self, name)[rows] = getattr(fresh, name)
         return self
@@ -107,7 +125,7 @@ class Sessions:
     Attributes:
         names, membership: as in `PlanContexts`.
         items: (N, T, k) int, -1 where nothing was shown. feedback: (N, T, k) float in [0, 1], -1 likewise.
-        estimates: (N, T, k) float in (0, 1), the chance of a click that known history promised.
+        estimates: (N, T, k) float in (0, 1), the chance of a click that known history predicted.
         keys: (N,) uint64, `PlanContexts.session_key` of each, so that a planner knows what it tried in which.
     """
 
@@ -190,7 +208,7 @@ class Planner(ABC):
 
 
 def with_defaults(own: type, base: type) -> Any:
-    """A class of somebody's own with what it lacks of `Planner` or `Agent`; the class itself where it derives from it.
+    """A user's class with what it lacks of `Planner` or `Agent`; the class itself where it derives from it.
 
     Args:
         own: has the methods that are needed, whatever it derives from. base: whose defaults stand behind.
@@ -221,7 +239,7 @@ def check_plans(plans: Plans, contexts: PlanContexts, planner: object) -> Plans:
 
 
 def check_state(state: Any, planner: object) -> dict[str, NDArray[Any]]:
-    """What a planner of somebody's own gave to be kept: arrays by name, with numbers or text in them.
+    """What a user's planner gave to be kept: arrays by name, with numbers or text in them.
 
     Raises:
         PluginError: it is something else, which could not be read back.

@@ -1,4 +1,4 @@
-"""Planners that are rules: random, round robin, greedy by liking, boredom-aware, rotating, and blind to the user."""
+"""Planners that are rules: random, round robin, greedy, boredom-aware, rotating, and blind to the user."""
 
 import warnings
 from collections.abc import Callable
@@ -70,27 +70,27 @@ class RoundRobinPlanner(Planner):
 
 
 class GreedyPlanner(Planner):
-    """The categories whose best items left promise most, boredom ignored."""
+    """The categories of highest predicted CTR, boredom ignored."""
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
 
     def plan(self, contexts: PlanContexts) -> Plans:
-        """The `size` categories of highest estimated liking."""
+        """The `size` categories of highest predicted CTR."""
         allowed = _top(contexts.predicted_ctr, self.size)
         return Plans(allowed, np.zeros(allowed.shape, bool))
 
 
 class BoredomAwarePlanner(Planner):
-    """What is liked, with a bonus for what is uncertain (UCB), minus what tires.
+    """Predicted CTR, with a bonus for what is uncertain (UCB), minus satiation.
 
     A category's score is, in log-odds,
 
-        its estimated liking + what the session's feedback adds + bonus * standard deviation of that - price * tiredness
+        predicted CTR + what the session's feedback adds + bonus * standard deviation of that - price * tiredness
 
-    and tiredness is `Satiation`: decayed exposure times weights. Before it has seen sessions, a category tires only
-    itself, by an assumed weight. Given whole training sessions it learns from the feedback in them how fast exposure
-    fades and which categories tire which.
+    and tiredness is `Satiation`: decayed exposure times weights. Before it has seen sessions, exposure to a
+    category costs only that category, by an assumed weight. From the feedback in whole training sessions it learns how
+    fast exposure fades and what exposure to each category costs each other one.
 
     Args:
         size: most categories a plan allows.
@@ -107,7 +107,7 @@ class BoredomAwarePlanner(Planner):
         self._tiredness = Tiredness()
 
     def session_ended(self, sessions: Sessions) -> None:
-        """Learn what tires from whole sessions."""
+        """Learn satiation from whole sessions."""
         self.satiation = fit_satiation(sessions)
 
     def state(self) -> dict[str, NDArray[np.float64]]:
@@ -149,10 +149,10 @@ class RotationPlanner(BoredomAwarePlanner):
     too few others are there to fill a plan.
 
     How many slates a category rests is found by trial in the training sessions it learns from, by successive halving
-    (Karnin, Koren and Somekh, ICML 2013): each session draws one of the rests that are left, and after each lot but the
-    first, which it plans with nothing learned of tiredness, the half of them stays whose sessions brought most feedback
-    in all. It so learns, from nothing but lengths of sessions and feedback, whether repeating oneself drives people
-    away. Untaught, it goes on drawing.
+    (Karnin, Koren and Somekh, ICML 2013): each session draws one of the rests that are left, and after each round but
+    the first, which it plans with nothing learned of tiredness, the half of them stays whose sessions brought most
+    feedback in all. It so learns, from nothing but lengths of sessions and feedback, whether repeating oneself drives
+    people away. Untaught, it goes on drawing.
     """
 
     RESTS = (0, 1, 2, 3)
@@ -162,20 +162,20 @@ class RotationPlanner(BoredomAwarePlanner):
         super().__init__(size, seed)
         self.rests = np.array(self.RESTS)  # those that are left
         self._totals, self._tried = np.zeros(max(self.RESTS) + 1), np.zeros(max(self.RESTS) + 1)
-        self._lived = 0
+        self._seen = 0
 
     def session_ended(self, sessions: Sessions) -> None:
-        """Learn what tires, and from every lot but the first how long to rest."""
+        """Learn satiation, and from every round but the first how long to rest."""
         super().session_ended(sessions)
-        if self._lived:
-            tried = self._drawn(sessions.keys[self._lived :])
-            totals = np.maximum(sessions.feedback[self._lived :], 0).sum(axis=(1, 2))
+        if self._seen:
+            tried = self._drawn(sessions.keys[self._seen :])
+            totals = np.maximum(sessions.feedback[self._seen :], 0).sum(axis=(1, 2))
             self._tried += np.bincount(tried, minlength=len(self._tried))
             self._totals += np.bincount(tried, totals, len(self._totals))
             means = (self._totals / np.maximum(self._tried, 1))[self.rests]
             best = np.argsort(-means, kind="stable")[: -(-len(self.rests) // 2)]
             self.rests = np.sort(self.rests[best])
-        self._lived = len(sessions.keys)
+        self._seen = len(sessions.keys)
 
     def state(self) -> dict[str, NDArray[np.float64]]:
         """What was learned, as arrays."""
@@ -210,9 +210,9 @@ def _of_last(contexts: PlanContexts, slates: NDArray[np.int64]) -> NDArray[np.bo
 class BlindPlanner(Planner):
     """The boredom-aware rule for the average user: one plan for everybody, by the number of slates shown.
 
-    It plans by assumed tiredness and average liking, nothing else: what a personal plan has to beat to be worth its
-    price. The average liking is learned from whole training sessions; before there are any, all categories are liked
-    alike.
+    It plans by assumed satiation and the average user's CTR, nothing else: a personal plan that does not beat it is of
+    no use. The average CTR is learned from whole training sessions; before there are any, it is the same for all
+    categories.
     """
 
     def __init__(self, size: int, seed: int) -> None:
@@ -220,11 +220,11 @@ class BlindPlanner(Planner):
         self.predicted_ctr: NDArray[np.float64] | None = None
 
     def session_ended(self, sessions: Sessions) -> None:
-        """Learn how much the average user likes each category."""
+        """Learn the average user's CTR of each category."""
         member = sessions.membership[sessions.items] & (sessions.items >= 0)[..., None]
         shown = member.sum(axis=(0, 1, 2))
-        promised = np.einsum("ntk,ntkc->c", np.where(sessions.items >= 0, sessions.estimates, 0.0), member)
-        self.predicted_ctr = np.where(shown > 0, promised / np.maximum(shown, 1), 0.0)
+        predicted = np.einsum("ntk,ntkc->c", np.where(sessions.items >= 0, sessions.estimates, 0.0), member)
+        self.predicted_ctr = np.where(shown > 0, predicted / np.maximum(shown, 1), 0.0)
 
     def state(self) -> dict[str, NDArray[np.float64]]:
         """What was learned, as arrays."""
@@ -241,7 +241,7 @@ class BlindPlanner(Planner):
         return Plans(schedule[contexts.plans], np.zeros((len(contexts), count), bool))
 
     def _schedule(self, count: int, length: int) -> NDArray[np.bool_]:
-        """(length, C): what is liked, minus what its own plans have tired everybody of."""
+        """(length, C): the categories of highest CTR, minus the satiation that its own plans cause."""
         predicted_ctr = np.clip(
             np.full(count, 0.5) if self.predicted_ctr is None else self.predicted_ctr, 1e-3, 1 - 1e-3
         )

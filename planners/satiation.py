@@ -1,9 +1,9 @@
-"""What tires: a model of falling feedback, learned from whole sessions, never from the simulator's hidden state."""
+"""Satiation: a model of falling feedback, learned from whole sessions, never from the simulator's hidden state."""
 
 import math
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -24,13 +24,13 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Satiation:
-    """log-odds of a click = intercept + slope * promised log-odds - mean (weights @ E)[c] over the item's categories c
+    """log-odds of a click = intercept + slope * predicted log-odds - mean (weights @ E)[c] over the item's categories c
 
     E[c] is exposure: the shares of past slates in category c, each step fading by keep = exp(-1 / time constant).
 
     Attributes:
-        intercept, slope: recalibrate what known history promises.
-        weights: (C, C) log-odds per unit of exposure, row c what tires c.
+        intercept, slope: recalibrate what known history predicts.
+        weights: (C, C) log-odds per unit of exposure: [c, j] is what exposure to j costs c.
         keep: in (0, 1).
     """
 
@@ -42,7 +42,7 @@ class Satiation:
     @staticmethod
     @cache
     def assumed(categories: int) -> "Satiation":
-        """Before any feedback: each category tires itself, half a unit of log-odds per slate's worth, over 8 steps."""
+        """Before any feedback: each category costs itself half a unit of log-odds a slate, fading over 8 steps."""
         return Satiation(0.0, 1.0, 0.5 * np.eye(categories), math.exp(-1 / 8.0))
 
 
@@ -59,7 +59,7 @@ def tiredness(
 
 
 class Tiredness:
-    """`tiredness`, asked about the same sessions slate after slate: it goes over the newest slate alone.
+    """`tiredness` of the same sessions slate after slate, computed from the newest slate only.
 
     What was found of a session is kept with the slates it was found from. While a session goes on from these, so does
     this, in the same bits; where it does not, or where a slate has left the window, all slates are gone over.
@@ -67,7 +67,7 @@ class Tiredness:
 
     def __init__(self) -> None:
         self._model: tuple[Axis, Satiation, int, int] | None = None
-        self._kept: tuple[NDArray[Any], ...] = ()
+        self._kept: _Kept | None = None
 
     def of(
         self, contexts: PlanContexts, satiation: Satiation
@@ -75,29 +75,18 @@ class Tiredness:
         """As `tiredness`."""
         count, slots = contexts.recent_items.shape
         self._fit(count, contexts.axis, satiation, contexts.slate_size, slots)
-        return _tiredness(
-            contexts.session_key,
-            contexts.recent_items,
-            contexts.recent_feedback,
-            contexts.recent_estimates,
-            contexts.axis.groups,
-            contexts.slate_size,
-            satiation.intercept,
-            satiation.slope,
-            satiation.weights,
-            satiation.keep,
-            PRIOR_VARIANCE,
-            *self._kept,
-        )
+        model = _Model(satiation.intercept, satiation.slope, satiation.weights, satiation.keep)
+        groups, k = contexts.axis.groups, contexts.slate_size
+        return _tiredness(contexts.session_key, contexts.recent, groups, k, model, self._kept)
 
     def _fit(self, count: int, axis: Axis, satiation: Satiation, slate_size: int, slots: int) -> None:
-        """Have twice as many places as sessions; nothing is kept of another model, catalogue or window."""
-        model = self._model
+        """Have twice as many places as sessions; nothing is kept of another model, catalog or window."""
+        model, kept = self._model, self._kept
         same = model is not None and model[0] is axis and model[1] is satiation and model[2:] == (slate_size, slots)
-        if same and len(self._kept[0]) >= 2 * count:
+        if same and kept is not None and len(kept.keys) >= 2 * count:
             return
         self._model, places = (axis, satiation, slate_size, slots), -(-2 * max(count, 1) // WAYS) * WAYS
-        self._kept = (
+        self._kept = _Kept(
             np.zeros(places, np.uint64),
             np.zeros(places, np.int64),
             np.zeros(places, np.int64),
@@ -107,6 +96,34 @@ class Tiredness:
             np.empty((places, slots), np.float64),
             np.zeros((places, 4, len(satiation.weights)), np.float64),
         )
+
+
+class _Model(NamedTuple):
+    """What kernels see of a `Satiation`."""
+
+    intercept: float
+    slope: float
+    weights: Floats
+    keep: float
+
+
+class _Kept(NamedTuple):
+    """What is known of the sessions in P places, up to the slates it was computed from.
+
+    Attributes:
+        keys: (P,) of the sessions. used: (P,) when each was last needed. lengths: (P,) slots taken in.
+        items, feedback, estimates: (P, H), those slots. log_odds: (P, H), what the model expects of each, rested.
+        sums: (P, 4, C) exposure, tiredness, gain and information.
+    """
+
+    keys: NDArray[np.uint64]
+    used: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    items: NDArray[np.int32]
+    feedback: NDArray[np.float32]
+    estimates: NDArray[np.float32]
+    log_odds: Floats
+    sums: Floats
 
 
 @njit(cache=True)
@@ -125,18 +142,18 @@ def _tire(columns, exposure, tired):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, forceinline=True, error_model="numpy")
-def _expected(promise, item, groups, tired):  # type: ignore[no-untyped-def]
+def _expected(log_odds, item, groups, tired):  # type: ignore[no-untyped-def]
     """Chance of a click on an item of such log-odds under the model, given how tired (C,) the user is."""
     loss, count = 0.0, 0
     for m in range(groups.shape[1]):
         if groups[item, m] >= 0:
             loss += tired[groups[item, m]]
             count += 1
-    return 1.0 / (1.0 + np.exp(-(promise - (loss / count if count > 1 else loss))))
+    return 1.0 / (1.0 + np.exp(-(log_odds - (loss / count if count > 1 else loss))))
 
 
 @njit(cache=True)
-def _go_on(items, feedback, promises, groups, k, columns, keep, sums):  # type: ignore[no-untyped-def]
+def _go_on(items, feedback, log_odds, groups, k, columns, keep, sums):  # type: ignore[no-untyped-def]
     """Take whole slates in slots (n,) into a session's sums (4, C): exposure, tiredness, gain and information."""
     exposure, tired, gain, information = sums[0], sums[1], sums[2], sums[3]
     share = 1.0 / k
@@ -144,7 +161,7 @@ def _go_on(items, feedback, promises, groups, k, columns, keep, sums):  # type: 
         for slot in range(start, start + k):
             item = items[slot]
             if item >= 0:
-                p = _expected(promises[slot], item, groups, tired)
+                p = _expected(log_odds[slot], item, groups, tired)
                 for m in range(groups.shape[1]):
                     if groups[item, m] >= 0:
                         gain[groups[item, m]] += feedback[slot] - p
@@ -178,46 +195,51 @@ def _equal(one, other):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def _tiredness(  # type: ignore[no-untyped-def]
-    session, items, feedback, estimates, groups, k, intercept, slope, weights, keep, variance, keys, used, lengths,
-    past, answers, promised, promises, sums,
-):  # fmt: skip
+def _tiredness(session, recent, groups, k, model, kept):  # type: ignore[no-untyped-def]
+    """Tiredness, surplus and its spread (B, C); `kept` goes on to the newest slates."""
+    items, feedback, estimates = recent.items, recent.feedback, recent.estimates
+    keys, used, lengths, log_odds, sums = kept.keys, kept.used, kept.lengths, kept.log_odds, kept.sums
     users, slots = items.shape
-    tired = np.empty((users, len(weights)), np.float64)
+    tired = np.empty((users, len(model.weights)), np.float64)
     surplus, spread = np.empty_like(tired), np.empty_like(tired)
-    columns = np.ascontiguousarray(weights.T)
+    columns = np.ascontiguousarray(model.weights.T)
     now = used.max() + 1
     for b in range(users):
         begun = 0
         while begun < slots and items[b, begun] < 0:
-            begun += 1  # what lies before the first item is padding: nothing tires, nothing fades
+            begun += 1  # what lies before the first item is padding: nothing adds up, nothing fades
         begun -= begun % k
         place, end = _place(session[b], keys, used), slots - begun
         done = lengths[place]
         if not (
             keys[place] == session[b]
             and done <= end
-            and _equal(items[b, begun : begun + done], past[place])
-            and _equal(feedback[b, begun : begun + done], answers[place])
-            and _equal(estimates[b, begun : begun + done], promised[place])
+            and _equal(items[b, begun : begun + done], kept.items[place])
+            and _equal(feedback[b, begun : begun + done], kept.feedback[place])
+            and _equal(estimates[b, begun : begun + done], kept.estimates[place])
         ):
             done = 0
             sums[place] = 0.0
         known = done
-        if done == 0 and lengths[place] == end == slots and _equal(estimates[b, : slots - k], promised[place, k:]):
+        if (
+            done == 0
+            and lengths[place] == end == slots
+            and _equal(estimates[b, : slots - k], kept.estimates[place, k:])
+        ):
             known = slots - k
-            promises[place, :known] = promises[place, k:]
+            log_odds[place, :known] = log_odds[place, k:]
         for slot in range(known, end):
             estimate = min(max(estimates[b, begun + slot], 1e-3), 1 - 1e-3)
-            promises[place, slot] = intercept + slope * np.log(estimate / (1 - estimate))
+            log_odds[place, slot] = model.intercept + model.slope * np.log(estimate / (1 - estimate))
         fresh = slice(begun + done, slots)
-        _go_on(items[b, fresh], feedback[b, fresh], promises[place, done:end], groups, k, columns, keep, sums[place])
+        expected = log_odds[place, done:end]
+        _go_on(items[b, fresh], feedback[b, fresh], expected, groups, k, columns, model.keep, sums[place])
         keys[place], used[place], lengths[place] = session[b], now, end
-        past[place, done:end] = items[b, fresh]
-        answers[place, done:end] = feedback[b, fresh]
-        promised[place, done:end] = estimates[b, fresh]
-        for c in range(len(weights)):
-            information = sums[place, 3, c] + 1.0 / variance
+        kept.items[place, done:end] = items[b, fresh]
+        kept.feedback[place, done:end] = feedback[b, fresh]
+        kept.estimates[place, done:end] = estimates[b, fresh]
+        for c in range(len(model.weights)):
+            information = sums[place, 3, c] + 1.0 / PRIOR_VARIANCE
             tired[b, c] = sums[place, 1, c]
             surplus[b, c] = sums[place, 2, c] / information
             spread[b, c] = 1.0 / np.sqrt(information)
@@ -225,7 +247,7 @@ def _tiredness(  # type: ignore[no-untyped-def]
 
 
 def fit_satiation(sessions: Sessions) -> Satiation:
-    """Learn what tires from whole sessions by penalised logistic regression.
+    """Learn a `Satiation` from whole sessions by penalised logistic regression.
 
     First the time constant and one weight for all categories, by likelihood over a grid; then a weight for each pair of
     categories, drawn by a ridge penalty towards the first answer. Of more than `MOST` sessions, the newest are used.
@@ -246,7 +268,7 @@ class _Events:
     """Sessions as a regression: N shown items on S steps.
 
     Attributes:
-        click: (N,) feedback. promise: (N,) promised log-odds.
+        click: (N,) feedback. predicted: (N,) predicted log-odds.
         exposure: (S, C), decayed exposure before each step.
         spread: (N, S * C) sparse, each item's mean over its categories at its step.
     """
@@ -265,7 +287,7 @@ class _Events:
         number = np.cumsum(going.ravel()).reshape(going.shape) - 1  # which of the S steps
         self.click = sessions.feedback[slots].astype(np.float64)
         estimate = np.clip(sessions.estimates[slots].astype(np.float64), 1e-3, 1 - 1e-3)
-        self.promise = np.log(estimate / (1 - estimate))
+        self.predicted = np.log(estimate / (1 - estimate))
         part = member[slots]
         rows, columns = np.nonzero(part)
         step_of = np.repeat(number[..., None], slots.shape[2], axis=2)[slots]
@@ -286,7 +308,7 @@ def _fit_shared(events: _Events) -> tuple[float, Floats]:
 
     own = events.spread @ events.exposure.ravel()
     everything = np.repeat(events.exposure.sum(axis=1, keepdims=True), events.exposure.shape[1], axis=1)
-    design = np.column_stack([np.ones_like(own), events.promise, -own, -(events.spread @ everything.ravel())])
+    design = np.column_stack([np.ones_like(own), events.predicted, -own, -(events.spread @ everything.ravel())])
 
     def objective(weights: Floats) -> tuple[float, Floats]:
         value, slope = _loss(design @ weights, events.click)
@@ -306,11 +328,11 @@ def _fit_pairs(events: _Events, keep: float, shared: Floats) -> Satiation:
     def objective(flat: Floats) -> tuple[float, Floats]:
         away = flat[2:].reshape(categories, categories)
         tired = events.exposure @ (centre + away).T
-        logit = flat[0] + flat[1] * events.promise - events.spread @ tired.ravel()
+        logit = flat[0] + flat[1] * events.predicted - events.spread @ tired.ravel()
         value, slope = _loss(logit, events.click)
         gradient = RIDGE * away - (events.spread.T @ slope).reshape(tired.shape).T @ events.exposure
         value += 0.5 * RIDGE * float((away**2).sum())
-        full = np.concatenate([[slope.sum(), slope @ events.promise], gradient.ravel()])
+        full = np.concatenate([[slope.sum(), slope @ events.predicted], gradient.ravel()])
         return value / len(events.click), full / len(events.click)
 
     start = np.concatenate([shared[:2], np.zeros(categories**2)])

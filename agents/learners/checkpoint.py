@@ -5,6 +5,7 @@ Training that goes on from such a file takes the very steps that it would have t
 
 import io
 import random
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lerl.envs.files import write_whole
 COUNTERS = (
     "num_timesteps", "_episode_num", "_n_updates", "_n_calls", "_current_progress_remaining", "exploration_rate",
 )  # fmt: skip
+KEPT = (np.ndarray, int)  # of the attributes of a replay buffer
 Tree = dict[str, Any]
 
 
@@ -29,11 +31,11 @@ def freeze(model: BaseAlgorithm, users: Tree) -> Tree:
     buffer = getattr(model, "replay_buffer", None)
     return {
         "parameters": model.get_parameters(),
-        "tensors": {name: _attribute(model, name).data for name in model._get_torch_save_params()[1]},
+        "tensors": {name: attrgetter(name)(model).data for name in model._get_torch_save_params()[1]},
         "counters": {name: getattr(model, name) for name in COUNTERS if hasattr(model, name)},
         "observation": model._last_obs,
         "starts": model._last_episode_starts,
-        "buffer": {name: value for name, value in vars(buffer).items() if _kept(value)} if buffer else {},
+        "buffer": {name: value for name, value in vars(buffer).items() if isinstance(value, KEPT)} if buffer else {},
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state() if model.device.type == "cuda" else None,
         "numpy": np.random.get_state(legacy=False),
@@ -47,7 +49,7 @@ def thaw(model: BaseAlgorithm, frozen: Tree) -> Tree:
     """Put a learner made with the same settings back to where `freeze` saw it; the users' part, for `restore`."""
     model.set_parameters(frozen["parameters"])
     for name, value in frozen["tensors"].items():
-        _attribute(model, name).data = value
+        attrgetter(name)(model).data = value
     for name, value in frozen["counters"].items():
         setattr(model, name, value)
     model._last_obs, model._last_episode_starts = frozen["observation"], frozen["starts"]
@@ -61,16 +63,6 @@ def thaw(model: BaseAlgorithm, frozen: Tree) -> Tree:
     model.action_space.np_random.bit_generator.state = frozen["actions"]
     users: Tree = frozen["users"]
     return users
-
-
-def _attribute(owner: Any, dotted: str) -> Any:
-    for name in dotted.split("."):
-        owner = getattr(owner, name)
-    return owner
-
-
-def _kept(value: Any) -> bool:
-    return isinstance(value, np.ndarray | int | bool)
 
 
 def write_checkpoint(tree: Tree, path: Path) -> int:

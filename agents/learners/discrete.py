@@ -21,27 +21,27 @@ MOST_ITEMS = 2000  # every item is an output of the network, and is only learned
 MOST_VALUED = 20_000  # every item is looked at, but what is learned of one counts for those with vectors like its own
 
 
-def check_discrete(row: str, items: int, slate_size: int, slates: bool) -> None:
+def check_discrete(agent: str, items: int, slate_size: int, slates: bool) -> None:
     """Refuse a task that a discrete learner is not for.
 
     Args:
-        row: its name. items, slate_size: of the task. slates: whether it chooses slates, and values items by what they
-            are like.
+        agent: its name. items, slate_size: of the task. slates: whether it chooses slates, and
+            values items by what they are like.
 
     Raises:
-        ValueError: slates hold more than one item, or the catalogue more than 2,000; 20,000 where it chooses slates.
+        ValueError: slates hold more than one item, or the catalog more than 2,000; 20,000 where it chooses slates.
     """
     if slate_size != 1 and not slates:
         raise ValueError(
-            f"{row} chooses one item by its number, so env.slate_size must be 1, given {slate_size}; "
+            f"{agent} chooses one item by its number, so env.slate_size must be 1, given {slate_size}; "
             "set it, or learn over virtual items with ppo, a2c, sac, td3 or ddpg, or over slates with dnair, sac4ir "
             "or slateq"
         )
     most = MOST_VALUED if slates else MOST_ITEMS
     if items > most:
         raise ValueError(
-            f"{row} chooses {'items by their' if slates else 'one item by its'} number among at most {most} items, the "
-            f"catalogue has {items}; use a smaller one, or learn over virtual items with ppo, a2c, sac, td3 or ddpg"
+            f"{agent} chooses {'items by their' if slates else 'one item by its'} number among at most {most} items, "
+            f"the catalog has {items}; use a smaller one, or learn over virtual items with ppo, a2c, sac, td3 or ddpg"
         )
 
 
@@ -62,7 +62,7 @@ class DiscreteItemEnv(SessionsView):
         bonus: (I,) what showing an item adds to the reward that is learned from, mean over the slate; none when None.
     """
 
-    told_ends = True  # the last slate's feedback is part of what comes after it
+    shows_ends = True  # the last slate's feedback is part of what comes after it
 
     def __init__(
         self,
@@ -97,11 +97,11 @@ class DiscreteItemEnv(SessionsView):
         self._eligible, _ = self.hierarchy.eligible()
 
     def has_attr(self, attr_name: str) -> bool:
-        """Whether there is such an attribute; `action_masks` is what MaskablePPO asks for."""
+        """Whether there is such an attribute; `action_masks` is what MaskablePPO needs."""
         return attr_name == "action_masks" or super().has_attr(attr_name)
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        """`action_masks`, which MaskablePPO asks for: (I,) bool of every slot."""
+        """`action_masks`, which MaskablePPO needs: (I,) bool of every slot."""
         if method_name != "action_masks":
             return super().env_method(method_name, *args, indices=indices, **kwargs)
         return [self._eligible[slot] for slot in self._get_indices(indices)]
@@ -138,7 +138,7 @@ def discrete_observation(
 class ItemChooser:
     """A trained discrete policy that chooses for a hierarchy; its draws come from each session's own stream.
 
-    MaskablePPO and SAC4IR are sampled unless `deterministic`. DQN, DNaIR and SlateQ explore in training alone and
+    MaskablePPO and SAC4IR are sampled unless `deterministic`. DQN, DNaIR and SlateQ explore only in training and
     always take the best eligible.
 
     Args:

@@ -5,7 +5,7 @@ An observation is flat, so that buffers hold all of it; `Layout` says what lies 
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -23,10 +23,10 @@ PER_CATEGORY = 5
 
 
 class CategoryEncoder:
-    """Features per category of the axis, and of the session as a whole; the same for every row, plans apart.
+    """Features per category of the axis, and of the session as a whole; the same for every agent, plans apart.
 
-    Per category: promised log-odds of its best items left; exposure fading over 3 and over 10 steps; what its feedback
-    was beyond what was promised; its share of the last slate; with a planner also whether it is allowed and whether
+    Per category: predicted log-odds of its best items left; exposure fading over 3 and over 10 steps; what its feedback
+    was beyond what was predicted; its share of the last slate; with a planner also whether it is allowed and whether
     avoided. Of the session: the taste, the sum of surprises times item vectors (the slope of the likelihood
     in the taste), mean feedback and mean surprise of late, time left, age of the plan.
 
@@ -51,20 +51,10 @@ class CategoryEncoder:
         features = np.empty((len(rows), self._width), np.float32)
         predicted_ctr = np.clip(contexts.predicted_ctr[rows], 0.01, 0.99)
         features[:, :categories] = np.log(predicted_ctr / (1 - predicted_ctr))
-        _summarise(
-            rows,
-            contexts.recent_items,
-            contexts.recent_feedback,
-            contexts.recent_estimates,
-            memory.groups,
-            self.task.knowledge.item_vectors,
-            memory.tastes,
-            self.scale,
-            contexts.steps,
-            self.task.max_steps,
-            self.task.slate_size,
-            features[:, categories : self._width - self.planned * (2 * categories + 1)],
-        )
+        items = _Items(memory.groups, self.task.knowledge.item_vectors, self.scale)
+        steps, most, k = contexts.steps, self.task.max_steps, self.task.slate_size
+        own = features[:, categories : self._width - self.planned * (2 * categories + 1)]
+        _summarise(rows, contexts.recent, items, memory.tastes, steps, most, k, own)
         if self.planned:
             planned = features[:, -2 * categories - 1 :]
             planned[:, :categories], planned[:, categories:-1] = hierarchy.allowed[rows], hierarchy.avoid[rows]
@@ -116,11 +106,19 @@ def _last_items(items, feedback, history):  # type: ignore[no-untyped-def]
     return last
 
 
+class _Items(NamedTuple):
+    """What kernels see of the items: their categories (I, M), vectors (I, D), and the scale of vectors (D,)."""
+
+    groups: NDArray[np.int32]
+    vectors: NDArray[np.float32]
+    scale: NDArray[np.float32]
+
+
 @njit(cache=True, error_model="numpy")
-def _summarise(  # type: ignore[no-untyped-def]
-    rows, items, feedback, estimates, groups, vectors, tastes, scale, steps, max_steps, k, features
-):
-    """features (n, 4 C + 2 D + 3) <- what is neither promised nor planned; see `CategoryEncoder`."""
+def _summarise(rows, recent, catalog, tastes, steps, max_steps, k, features):  # type: ignore[no-untyped-def]
+    """features (n, 4 C + 2 D + 3) <- what is neither predicted nor planned; see `CategoryEncoder`."""
+    items, feedback, estimates = recent.items, recent.feedback, recent.estimates
+    groups, vectors, scale = catalog.groups, catalog.vectors, catalog.scale
     slots, dim = items.shape[1], len(scale)
     categories = (features.shape[1] - 2 * dim - 3) // 4
     faded = np.empty((4, (slots - 1) // k + 1))
@@ -172,7 +170,7 @@ def _summarise(  # type: ignore[no-untyped-def]
 class Layout:
     """What lies where in an observation: features | H items, H feedback | taste (D), offset, eligible items | feedback.
 
-    The third part is there for learners that choose items by number alone, the eligible items in bits; the last, of the
+    The third part is there for learners that choose items by number, the eligible items in bits; the last, of the
     last slate, for those of slates.
 
     Attributes:
@@ -232,7 +230,7 @@ class _HistoryFeatures(SessionFeatures):
 class GRUFeatures(_HistoryFeatures):
     """A gated recurrent unit over the items in order, its state after the newest (Cho et al., EMNLP 2014).
 
-    GRU4Rec's reading of a session (Hidasi et al., ICLR 2016). The padding lies behind the newest item and is not read.
+    As GRU4Rec reads a session (Hidasi et al., ICLR 2016). The padding lies behind the newest item and is not read.
     """
 
     def __init__(self, space: gymnasium.spaces.Box, layout: Layout, hidden: int) -> None:
@@ -248,7 +246,7 @@ class GRUFeatures(_HistoryFeatures):
 class TransformerFeatures(_HistoryFeatures):
     """One layer of self-attention over the items, read at the newest (Vaswani et al., NIPS 2017).
 
-    SASRec's reading of a session (Kang and McAuley, ICDM 2018), its positions counted from the newest item. The padding
+    As SASRec reads a session (Kang and McAuley, ICDM 2018), its positions counted from the newest item. The padding
     is masked out. No dropout: what was chosen must have the probability that is recorded.
     """
 

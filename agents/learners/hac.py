@@ -23,7 +23,7 @@ SUPERVISED = 0.1
 
 
 class HyperActionEnv(VirtualItemEnv):
-    """The view of continuous learners, whose infos also tell what was shown, what came back, what actions start from.
+    """The view of continuous learners, whose infos also hold what was shown, what came back, what actions start from.
 
     Each slot's info holds `slate` (k,) int32, -1 for an empty slot, `feedback` (k,) float32, and `start` (D + 1,)
     float32: the log-odds that the start gives an item are `start[:D] . (its vector / scale) + start[D]`, and an action
@@ -36,12 +36,12 @@ class HyperActionEnv(VirtualItemEnv):
         newest = (memory.steps[:, None] - 1) * k + np.arange(k)
         taste = memory.tastes * self.encoder.scale * (self.start == "taste")
         start = np.column_stack([taste, memory.offsets])
-        told = zip(memory.shown[rows, newest], memory.feedback[rows, newest], start, strict=True)
-        return [{"slate": slate, "feedback": feedback, "start": begun} for slate, feedback, begun in told]
+        slots = zip(memory.shown[rows, newest], memory.feedback[rows, newest], start, strict=True)
+        return [{"slate": slate, "feedback": feedback, "start": begun} for slate, feedback, begun in slots]
 
 
 class Samples(NamedTuple):
-    """N steps: what a replay buffer of Stable-Baselines3 gives, and what `HyperActionEnv` tells; actions in [-1, 1]."""
+    """N steps: what a replay buffer of Stable-Baselines3 gives, and what `HyperActionEnv` adds; actions in [-1, 1]."""
 
     observations: Tensor
     actions: Tensor
@@ -54,7 +54,7 @@ class Samples(NamedTuple):
 
 
 class SlateBuffer(ReplayBuffer):
-    """A replay buffer that also holds what `HyperActionEnv` tells.
+    """A replay buffer that also holds what `HyperActionEnv` adds.
 
     Args:
         arguments, options: those of Stable-Baselines3's. slate_size: k.
@@ -119,8 +119,8 @@ class HyperPolicy(BoundedPolicy):
     def click_loss(self, actions: Tensor, slates: Tensor, feedback: Tensor, starts: Tensor) -> Tensor:
         """Binary cross entropy of the feedback (N, k) in [0, 1] on slates (N, k), under hyper-actions (N, D)."""
         there = slates >= 0
-        asked = starts[:, :-1] + self.reach * actions
-        logits = torch.einsum("nd,nkd->nk", asked, self.items[slates.clamp(min=0).long()]) + starts[:, -1:]
+        query = starts[:, :-1] + self.reach * actions
+        logits = torch.einsum("nd,nkd->nk", query, self.items[slates.clamp(min=0).long()]) + starts[:, -1:]
         return binary_cross_entropy_with_logits(logits[there], feedback[there])
 
 
@@ -128,13 +128,13 @@ class HAC(DDPG):
     """Hyper-actor critic; four losses with an optimiser each, all at the same learning rate.
 
     - Alignment: the squared distance of what the inverse module makes of a slate to the hyper-action, exploration
-      included, that the slate was chosen by. It trains the inverse module alone.
+      included, that the slate was chosen by. It trains only the inverse module.
     - The critic's: temporal difference, at the inverse module's hyper-action of what was really shown; the next
       state's value is the target critic's of the target actor's hyper-action, as nothing was shown for that one.
     - The actor's: minus the critic's value of its hyper-action.
     - Supervised: binary cross entropy of the clicks on the items shown, under the actor's present scores.
 
-    The inverse module also reads what actions start from (the paper's pools items alone), since a hyper-action is a
+    The inverse module also reads what actions start from (the paper's only pools items), since a hyper-action is a
     correction of that here.
     """
 

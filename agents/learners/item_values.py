@@ -1,7 +1,7 @@
 """What learners over slates of item numbers say of every item: a network of the session, times what the item is like.
 
 phi(s) . psi(i), psi linear in the item's known vector and categories, so that one product of matrices values a whole
-catalogue, and what is learned of one item counts for those like it. Each begins as known history has it.
+catalog, and what is learned of one item counts for those like it. Each begins as known history has it.
 """
 
 import copy
@@ -22,7 +22,7 @@ from lerl.agents.learners.masked import eligible_in, known_in, words_in
 from lerl.agents.learners.masks import best_eligible, put_where_excluded
 
 RANK = 16  # length of phi and psi
-ROWS = 32  # sessions whose items are valued at once: their values stay in the processor's cache
+BLOCK = 32  # sessions whose items are valued at once: their values stay in the processor's cache
 EXCLUDED = -1e30  # logit of items that are not eligible
 Scores = Callable[[slice], torch.Tensor]
 """From some rows of a batch to a number for each of their items, (rows, I)."""
@@ -39,14 +39,14 @@ def item_features(task: TaskSpec, bonus: NDArray[np.float32] | None) -> NDArray[
 
 
 class ItemNetwork(nn.Module):
-    """What is promised of every item, plus scale * phi(s) . psi(i) / sqrt(RANK), and a number of the session.
+    """What is predicted of every item, plus scale * phi(s) . psi(i) / sqrt(RANK), and a number of the session.
 
     What is learned is 0 at first.
 
     Args:
         extractor: of features. layers: widths of phi's hidden layers. items: (I, F). scale: of what is learned.
-        start: from offsets (B, 1) to the weight (B, 1) of promised log-odds and the session's number (B, 1) at first;
-            nothing is promised without.
+        start: from offsets (B, 1) to the weight (B, 1) of predicted log-odds and the session's number (B, 1) at first;
+            nothing is predicted without.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ItemNetwork(nn.Module):
         return (learned if self.start is None else torch.cat([learned, self.vectors], dim=1)).T
 
     def of(self, observations: torch.Tensor, slates: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, n) and items (B, k) -> values of these items alone (B, k), and numbers (B, 1)."""
+        """(B, n) and items (B, k) -> values of these items (B, k), and numbers (B, 1)."""
         queries, number = self(observations)
         columns = self.item(self.items[slates])
         if self.start is not None:
@@ -100,12 +100,12 @@ def odds(offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def order(offsets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The start of what ranks items by promised log-odds."""
+    """The start of what ranks items by predicted log-odds."""
     return torch.ones_like(offsets), torch.zeros_like(offsets)
 
 
 class Reward:
-    """The start of what is a value: the promised reward of the step, to first order in the taste.
+    """The start of what is a value: the predicted reward of the step, to first order in the taste.
 
     Args:
         scale: factor on rewards that the learner sees.
@@ -127,7 +127,7 @@ class ItemValuePolicy(BasePolicy):
         observation_space, action_space: of `DiscreteItemEnv` with slates. lr_schedule: the learner's.
         net_arch: widths of hidden layers. items: (I, F), see `item_features`.
         log_std_init: logarithm of the temperature that SAC4IR begins with; the others have no use for it.
-        predicted_ctr: (N, I) promised log-odds of some users, for SAC4IR alone.
+        predicted_ctr: (N, I) predicted log-odds of some users, for SAC4IR alone.
         options: the features extractor and its arguments.
     """
 
@@ -193,7 +193,7 @@ def values_by(network: ItemNetwork, observations: torch.Tensor) -> Scores:
 
 
 class DNaIRPolicy(ItemValuePolicy):
-    """Values of items, and those of a target network; each begins as the promised reward of the step."""
+    """Values of items, and those of a target network; each begins as the predicted reward of the step."""
 
     def _build(self, log_std_init: float, predicted_ctr: NDArray[np.float32]) -> None:
         self.values = self._value_network()
@@ -205,7 +205,7 @@ class DNaIRPolicy(ItemValuePolicy):
 
 
 class SlateQPolicy(ItemValuePolicy):
-    """A click model; what a click on each item is worth beyond what no click is, and that; a target network of both."""
+    """A click model, the value of a click on each item beyond that of no click, the latter, and a target network."""
 
     def _build(self, log_std_init: float, predicted_ctr: NDArray[np.float32]) -> None:
         self.clicks = self._network(1.0, odds)
@@ -232,7 +232,7 @@ class SlateQPolicy(ItemValuePolicy):
 class SAC4IRPolicy(ItemValuePolicy):
     """An actor, softmax over the eligible items; twin critics and their targets; the weight of entropy.
 
-    The actor's logits are promised log-odds plus what is learned, over a temperature that begins at exp(log_std_init)
+    The actor's logits are predicted log-odds plus what is learned, over a temperature that begins at exp(log_std_init)
     and is learned as well, per session.
     """
 
@@ -241,7 +241,7 @@ class SAC4IRPolicy(ItemValuePolicy):
         self.critics = nn.ModuleList([self._value_network() for _ in range(2)])
         self.targets = frozen_copy(self.critics)
         self.log_std = log_std_init
-        # What keeps the softmax over promised rewards, the critics' start, at the temperature that the actor begins
+        # What keeps the softmax over predicted rewards, the critics' start, at the temperature that the actor begins
         # with: values change by at most a quarter of reward_scale per unit of log-odds.
         first = np.log(self.layout.reward_scale / 4) + log_std_init
         self.log_alpha = nn.Parameter(torch.tensor(float(first)))
@@ -249,7 +249,7 @@ class SAC4IRPolicy(ItemValuePolicy):
         self.register_buffer("predicted_ctr", torch.as_tensor(predicted_ctr), persistent=False)
 
     def entropy_at(self, log_std: float) -> float:
-        """Mean entropy, in nats, of a softmax over some users' promised log-odds at the temperature exp(log_std)."""
+        """Mean entropy, in nats, of a softmax over some users' predicted log-odds at the temperature exp(log_std)."""
         logs = torch.log_softmax(self.predicted_ctr / float(np.exp(log_std)), dim=1)
         return float(-(logs.exp() * logs).nansum(dim=1).mean())
 
@@ -286,7 +286,7 @@ class SAC4IRPolicy(ItemValuePolicy):
 
 def chunks(count: int) -> Iterator[slice]:
     """So many rows, few at a time."""
-    return (slice(first, first + ROWS) for first in range(0, count, ROWS))
+    return (slice(first, first + BLOCK) for first in range(0, count, BLOCK))
 
 
 def frozen_copy(network: Network) -> Network:

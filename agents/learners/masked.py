@@ -1,4 +1,4 @@
-"""Networks that choose among the eligible items alone: MaskablePPO's policy, and DQN with its exploration."""
+"""Networks that choose among the eligible items: MaskablePPO's policy, and DQN with its exploration."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def known_in(observations: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, 
     return observations[:, first:last], observations[:, last : last + 1]
 
 
-def promised(observations: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
+def predicted(observations: torch.Tensor, layout: Layout) -> tuple[torch.Tensor, torch.Tensor]:
     """What known history says of every item: log-odds of a click without the user's offset (B, I), and that (B, 1).
 
     Args:
@@ -47,7 +47,7 @@ def eligible_in(observations: torch.Tensor, layout: Layout) -> torch.Tensor:
 
 
 class MaskedPolicy(MaskableActorCriticPolicy):
-    """Softmax over the eligible items of promised log-odds plus a correction that is learned, over a temperature.
+    """Softmax over the eligible items of predicted log-odds plus a correction that is learned, over a temperature.
 
     The temperature is exp(log_std): a softmax at temperature t is what Gumbel noise of scale t on item scores chooses
     (Gumbel, 1954), so that `train.log_std` means the same to discrete and to continuous learners, noise on the
@@ -65,7 +65,7 @@ class MaskedPolicy(MaskableActorCriticPolicy):
     def get_distribution(self, obs: Any, action_masks: Any = None) -> MaskableDistribution:
         """The distribution over items for observations (B, n), among the masked-in (B, I) where masks are given."""
         latent = self.mlp_extractor.forward_actor(self.features_extractor(obs))
-        scores, _ = promised(obs, self.features_extractor.layout)  # type: ignore[arg-type]
+        scores, _ = predicted(obs, self.features_extractor.layout)  # type: ignore[arg-type]
         logits = (scores + self.action_net(latent)) / self.log_std.exp()
         if action_masks is None:
             return self.action_dist.proba_distribution(logits)
@@ -96,7 +96,7 @@ class MaskedPolicy(MaskableActorCriticPolicy):
 class MaskedQNetwork(QNetwork):
     """Q-values (B, I), minus infinity for items that are not eligible.
 
-    It begins as the promised reward of the step, and learns the correction. Since the mask is part of the observation,
+    It begins as the predicted reward of the step, and learns the correction. Since the mask is part of the observation,
     the maximum in the target is over the items eligible at the next step, as Q-learning asks, and the greedy choice
     needs no repair.
     """
@@ -109,7 +109,7 @@ class MaskedQNetwork(QNetwork):
     def forward(self, obs: Any) -> torch.Tensor:
         """(B, n) -> (B, I)."""
         layout: Layout = self.features_extractor.layout  # type: ignore[assignment]
-        scores, offset = promised(obs, layout)
+        scores, offset = predicted(obs, layout)
         values = super().forward(obs) + layout.reward_scale * torch.sigmoid(scores + offset)
         return torch.where(eligible_in(obs, layout), values, -torch.inf)
 
@@ -123,7 +123,7 @@ class MaskedQPolicy(DQNPolicy):
 
 
 class MaskedDQN(DQN):
-    """Deep Q-learning (Mnih et al., Nature 2015) that explores among the eligible items alone.
+    """Deep Q-learning (Mnih et al., Nature 2015) that explores among the eligible items only.
 
     Every slot throws its own coin for exploring; Stable-Baselines3 throws one for all slots, and draws from all items.
     """

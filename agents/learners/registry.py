@@ -21,6 +21,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
 from lerl.agents.base import TaskSpec
+from lerl.agents.config import TrainConfig
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.agents.learners.checkpoint import read_weights
 from lerl.agents.learners.discrete import DiscreteAgent, DiscreteItemEnv, ItemChooser, check_discrete, discrete_spaces
@@ -38,14 +39,14 @@ from lerl.envs.files import write_whole
 from lerl.envs.session import SessionVectorEnv
 
 TARGET_SPEED = 0.005  # share of the way that target networks go per gradient step, as in the papers of SAC and TD3
-SOME = 64  # users whose promised log-odds say how spread sac4ir shall be
+SOME = 64  # users whose predicted log-odds say how spread sac4ir shall be
 Scorer = PolicyScorer | ItemChooser
 
 
 class Idle:
     """In an optimiser's place where nothing is learned: PyTorch's own import its compiler, which takes a second."""
 
-    def __init__(self, parameters: Any, **settings: Any) -> None: ...
+    def __init__(self, parameters: Any, **options: Any) -> None: ...
 
 
 IDLE = {"optimizer_class": Idle}
@@ -58,9 +59,9 @@ class Learner:
     Attributes:
         algorithm, policy: of Stable-Baselines3, or ours over them.
         reach: bound of a virtual item's coordinates; None for learners that choose items by their numbers.
-        samples: whether its rows are sampled; the others learn one action per state and explore in training alone.
+        samples: whether its policy is sampled; the others learn one action per state and explore only in training.
         slates: of learners that choose by number, whether they choose slates; the others choose one item.
-        bonus: (I,) what showing an item adds to the reward that is learned from, of a setting; none when None.
+        bonus: (I,) what showing an item adds to the reward that is learned from, of a task; none when None.
         view: of learners over virtual items, what they learn in.
     """
 
@@ -99,32 +100,32 @@ LEARNERS = {
 }
 
 
-def check_learner(row: str, learner: str, items: int, slate_size: int) -> None:
+def check_learner(agent: str, learner: str, items: int, slate_size: int) -> None:
     """Refuse a task that a learner is not for.
 
     Raises:
-        ValueError: the learner chooses items by their numbers, and slates or the catalogue are too large for that.
+        ValueError: the learner chooses items by their numbers, and slates or the catalog are too large for that.
     """
     if LEARNERS[learner].reach is None:
-        check_discrete(row, items, slate_size, LEARNERS[learner].slates)
+        check_discrete(agent, items, slate_size, LEARNERS[learner].slates)
 
 
 def new_view(
-    name: str, env: SessionVectorEnv, hierarchy: Hierarchy, encoder: CategoryEncoder, settings: Any
+    name: str, env: SessionVectorEnv, hierarchy: Hierarchy, encoder: CategoryEncoder, settings: TrainConfig
 ) -> SessionsView:
-    """What a learner learns in; settings: a `TrainConfig`."""
+    """What a learner learns in; settings: `train` of the configuration."""
     learner, shared = LEARNERS[name], (env, hierarchy, encoder, settings.start, 1 - settings.gamma)
     if learner.reach is None:
         return DiscreteItemEnv(*shared, learner.slates, learner.bonus and learner.bonus(hierarchy.task))
     return learner.view(*shared, learner.reach)
 
 
-def new_model(name: str, view: SessionsView, settings: Any, seed: int, tensorboard: Path | None = None) -> Any:
+def new_model(name: str, view: SessionsView, settings: TrainConfig, seed: int, tensorboard: Path | None = None) -> Any:
     """A learner, the last layer of its actor near zero, so that it begins as its start does.
 
     Args:
         name: one of `LEARNERS`.
-        view: what it learns in. settings: a `TrainConfig`. seed: of weights, exploration and samples.
+        view: what it learns in. settings: `train` of the configuration. seed: of weights, exploration and samples.
         tensorboard: folder for logs.
     """
     torch.set_num_threads(1)
@@ -158,7 +159,7 @@ def check_device(name: str) -> str:
     return name
 
 
-def _on_policy(name: str, settings: Any) -> dict[str, Any]:
+def _on_policy(name: str, settings: TrainConfig) -> dict[str, Any]:
     if name == "pg":
         return {"n_steps": settings.rollout}
     shared = {"n_steps": settings.rollout, "gae_lambda": settings.gae_lambda}
@@ -171,7 +172,7 @@ def _on_policy(name: str, settings: Any) -> dict[str, Any]:
     }
 
 
-def _off_policy(name: str, view: SessionsView, settings: Any) -> dict[str, Any]:
+def _off_policy(name: str, view: SessionsView, settings: TrainConfig) -> dict[str, Any]:
     chosen = settings.off_policy
     shared = {
         "buffer_size": chosen.buffer,
@@ -197,7 +198,7 @@ def _off_policy(name: str, view: SessionsView, settings: Any) -> dict[str, Any]:
     return shared | {"action_noise": NormalActionNoise(np.zeros(dim), np.full(dim, chosen.noise / NEAR))}
 
 
-def _network(name: str, encoder: CategoryEncoder, settings: Any) -> dict[str, Any]:
+def _network(name: str, encoder: CategoryEncoder, settings: TrainConfig) -> dict[str, Any]:
     """Arguments of a learner's policy."""
     layout = layout_of(encoder, 1 - settings.gamma)
     options: dict[str, Any] = {
@@ -262,12 +263,12 @@ def save_policy(policy: torch.nn.Module, path: Path) -> None:
     write_whole(path, stream.getvalue())
 
 
-def load_policy(path: Path, name: str, encoder: CategoryEncoder, settings: Any) -> BasePolicy:
+def load_policy(path: Path, name: str, encoder: CategoryEncoder, settings: TrainConfig) -> BasePolicy:
     """A learner's policy from its weights; loading executes nothing from the file.
 
     Args:
         path: as `save_policy` wrote it. name: one of `LEARNERS`.
-        encoder, settings: those that it was trained with; settings is a `TrainConfig`.
+        encoder, settings: those that it was trained with.
     """
     learner = LEARNERS[name]
     spaces: Any = (
@@ -281,7 +282,7 @@ def load_policy(path: Path, name: str, encoder: CategoryEncoder, settings: Any) 
 
 
 def new_scorer(policy: BasePolicy, encoder: CategoryEncoder, start: str, deterministic: bool) -> Scorer:
-    """What points or chooses for a hierarchy; start: "taste" or "nothing"."""
+    """What makes queries or chooses items for a hierarchy; start: "taste" or "nothing"."""
     torch.set_num_threads(1)  # more threads sum in another order
     kind = ItemChooser if isinstance(policy, MaskedPolicy | MaskedQPolicy | ItemValuePolicy) else PolicyScorer
     return kind(policy, encoder, start, deterministic)

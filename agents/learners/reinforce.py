@@ -43,7 +43,7 @@ class ReturnsBuffer(RolloutBuffer):
 
 
 class ActorPolicy(ActorCriticPolicy):
-    """An actor alone: its value is 0 everywhere, and stays so."""
+    """An actor without a critic: its value is 0 everywhere, and stays so."""
 
     def _build(self, lr_schedule: Any) -> None:
         super()._build(lr_schedule)

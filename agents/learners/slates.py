@@ -157,7 +157,7 @@ class SlateQ(SlateLearner):
     network (Q-learning; the paper's other choice, SARSA, would take the slate shown next). Feedback between 0 and 1
     counts as that share of a click.
 
-    The click model is the agent's own: it begins as the chance that known taste and item vectors promise and learns a
+    The click model is the agent's own: it begins as the chance that known taste and item vectors predict and learns a
     correction from the clicks of training, by cross-entropy.
     """
 
@@ -194,10 +194,10 @@ class SAC4IR(SlateLearner):
     The reward that is learned from is the slate's own plus the mean over its items of 0.1 / (1 + log(1.1 +
     popularity)), popularity being how often training users clicked an item, see `popularity_of`.
 
-    A slate is drawn from the actor's softmax over the eligible items one by one without putting back, and is worth the
-    mean of its items' values; expectations and entropy are those of a single draw, which is the same but for items
-    drawn before. The entropy that is asked for follows `train.log_std`: that of a softmax over promised log-odds at the
-    temperature exp(log_std).
+    A slate is drawn from the actor's softmax over the eligible items one by one without putting back, and its value is
+    the mean of its items'; expectations and entropy are those of a single draw, which is the same but for items drawn
+    before. The entropy aimed at follows `train.log_std`: that of a softmax over predicted log-odds at the temperature
+    exp(log_std).
     """
 
     target_entropy = 0.0
@@ -227,7 +227,7 @@ class SAC4IR(SlateLearner):
         return {"critic_loss": loss.item(), "entropy": entropy, "ent_coef": weight.item()}  # type: ignore[union-attr]
 
     def _soft_values(self, observations: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """(B, 1) what the actor's draws are worth by the targets, entropy included."""
+        """(B, 1) value of the actor's draws by the targets, entropy included."""
         policy: SAC4IRPolicy = self.policy
         logits, values = policy.scores(observations), policy.lesser_by(policy.targets, observations)
         parts = []

@@ -22,10 +22,10 @@ class SessionsView(VecEnv):
         observations, actions: spaces of one slot.
 
     Attributes:
-        told_ends: whether a learner is also told the last features of sessions whose user has left.
+        shows_ends: whether a learner also gets the last features of sessions whose user has left.
     """
 
-    told_ends = False
+    shows_ends = False
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class SessionsView(VecEnv):
         raise NotImplementedError
 
     def _infos(self) -> list[dict[str, Any]]:
-        """What a learner is told of each slot's step beside features and rewards, before ended slots begin anew."""
+        """What a learner gets of each slot's step beside features and rewards, before ended slots begin anew."""
         return [{} for _ in range(self.num_envs)]
 
     def _bonus(self, slates: NDArray[np.int32]) -> NDArray[np.float32] | float:
@@ -81,8 +81,8 @@ class SessionsView(VecEnv):
     def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Show the slates that the actions stand for; ended slots begin anew.
 
-        Infos hold the last features of sessions that were cut, as learning looks beyond these, and where `told_ends` of
-        all that ended.
+        Infos hold the last features of sessions that were cut, as learning looks beyond these, and where `shows_ends`
+        of all that ended.
         """
         slates = self._slates(self._actions)
         observation, rewards, terminated, truncated, _ = self.env.step(slates)
@@ -98,15 +98,15 @@ class SessionsView(VecEnv):
         return self._observe(), learned.astype(np.float32), ended, infos
 
     def _end(self, left: NDArray[np.bool_], cut: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:
-        """Tell what is to be known of sessions that were left or cut, (B,) each, and begin others in their slots."""
+        """Put into infos how sessions that were left or cut, (B,) each, ended, and begin others in their slots."""
         ended = left | cut
-        rows, told = np.flatnonzero(ended), np.flatnonzero(ended if self.told_ends else cut)
+        rows, looked = np.flatnonzero(ended), np.flatnonzero(ended if self.shows_ends else cut)
         for row in rows.tolist():
             returned, length = float(self._returns[row]), int(self._lengths[row])
             infos[row] |= {"TimeLimit.truncated": bool(cut[row]), "episode": {"r": returned, "l": length, "t": 0.0}}
-        if len(told):
-            self.hierarchy.plan(told, ended=left)
-            for row, features in zip(told.tolist(), self._observe(told), strict=True):
+        if len(looked):
+            self.hierarchy.plan(looked, ended=left)
+            for row, features in zip(looked.tolist(), self._observe(looked), strict=True):
                 infos[row]["terminal_observation"] = features
         self._returns[rows], self._lengths[rows] = 0.0, 0
         observation, _ = self.env.reset(options={"reset_mask": ended})

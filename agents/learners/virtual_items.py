@@ -70,8 +70,8 @@ def virtual_items(
 class PolicyScorer:
     """A trained actor that points for a hierarchy; noise comes from each session's own stream, not from the batch's.
 
-    PPO, A2C, PG and SAC are sampled unless `deterministic`; TD3, DDPG and HAC learn one action per state and explore in
-    training alone, so they always take it.
+    PPO, A2C, PG and SAC are sampled unless `deterministic`; TD3, DDPG and HAC learn one action per state and explore
+    only in training, so they always take it.
 
     Args:
         policy: the actor. encoder: its features. start: "taste" or "nothing".

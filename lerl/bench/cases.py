@@ -1,4 +1,4 @@
-"""How fast lerl is: each row against a peer or a ceiling, both sides by turns in one run, in CPU seconds."""
+"""How fast lerl is: each case against SARDINE or a ceiling, both sides by turns in one run, in CPU seconds."""
 
 import json
 import os
@@ -17,22 +17,22 @@ import gymnasium
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from lerl.bench.sardine import ONE_THREAD, Peer, PeerError, install
-from lerl.bench.timing import REPEATS, Burst, Measured, Spread, duel, machine
+from lerl.bench.sardine import ONE_THREAD, SardineError, SardineProcess, install
+from lerl.bench.timing import REPEATS, Burst, Spread, Timing, duel, machine
 from lerl.startup import cache_folder
 
 MECHANISMS = "drift, shifts, boredom, fatigue, satisfaction, patience and leaving on, moods off"
 
 
 class Bench:
-    """What all rows share.
+    """What all cases share.
 
     Args:
-        peers: where peers are, or are installed. repeats: of both sides. report: called with a line before each row.
+        folder: where SARDINE is, or is installed. repeats: of both sides. report: called with a line before each case.
     """
 
-    def __init__(self, peers: Path | None, repeats: int, report: Callable[[str], None]) -> None:
-        self.peers, self.repeats, self.report = peers or cache_folder() / "peers", repeats, report
+    def __init__(self, folder: Path | None, repeats: int, report: Callable[[str], None]) -> None:
+        self.folder, self.repeats, self.report = folder or cache_folder() / "peers", repeats, report
         self.missing = ""
 
     @cached_property
@@ -40,8 +40,8 @@ class Bench:
         """The Python that has SARDINE, or None, `missing` saying why."""
         self.report("SARDINE: installing it where it is not there yet")
         try:
-            return install(self.peers)
-        except PeerError as error:
+            return install(self.folder)
+        except SardineError as error:
             self.missing = str(error)
             return None
 
@@ -52,7 +52,7 @@ def sardine(python: Path | None, name: str, wrapped: bool, steps: int) -> Iterat
     if python is None:
         yield None
         return
-    with closing(Peer(python, name, wrapped)) as peer:
+    with closing(SardineProcess(python, name, wrapped)) as peer:
         yield lambda: (float(steps), peer.run(steps))
 
 
@@ -67,7 +67,7 @@ def timed(work: Callable[[], float], clock: Callable[[], float] = time.process_t
     return burst
 
 
-def _one_user(bench: Bench) -> Iterator[Measured]:
+def _one_user(bench: Bench) -> Iterator[Timing]:
     bench.report("one user")
     env: Any = gymnasium.make("lerl/Synthetic-v0")
     steps = 10_000
@@ -82,7 +82,7 @@ def _one_user(bench: Bench) -> Iterator[Measured]:
         return steps
 
     with sardine(bench.sardine, "sardine/SingleItem-Static-v0", wrapped=True, steps=3000) as peer:
-        yield Measured(
+        yield Timing(
             "one_user",
             "one user, gymnasium.make, single item, 1,000 items",
             "SARDINE SingleItem-Static-v0, gymnasium.make",
@@ -93,12 +93,12 @@ def _one_user(bench: Bench) -> Iterator[Measured]:
         )
 
 
-def _many(bench: Bench, name: str, slate: int, peer_name: str, target: float) -> Iterator[Measured]:
+def _many(bench: Bench, name: str, slate: int, peer_name: str, target: float) -> Iterator[Timing]:
     bench.report(f"1,024 users, slates of {slate}")
     env: Any = gymnasium.make_vec("lerl/Synthetic-v0", num_envs=1024, slate_size=slate)
     work = stepping(env, 200 if slate == 1 else 60)
     with sardine(bench.sardine, f"sardine/{peer_name}", wrapped=False, steps=3000) as peer:
-        yield Measured(
+        yield Timing(
             name,
             f"1,024 users, vector view, slates of {slate}, 1,000 items",
             f"SARDINE {peer_name}, bare",
@@ -123,12 +123,12 @@ def stepping(env: Any, steps: int) -> Callable[[], float]:
     return work
 
 
-def _training(bench: Bench) -> Iterator[Measured]:
+def _training(bench: Bench) -> Iterator[Timing]:
     bench.report("training")
     from lerl.bench.training import learners
 
     with learners() as (steps, ours, ceiling):
-        yield Measured(
+        yield Timing(
             "training",
             "PPO, 256 users, boredom-aware planner, 2,000 items, 20 categories, slates of 6",
             "Stable-Baselines3's PPO on a vector environment that does nothing, observations of the same bytes",
@@ -139,23 +139,23 @@ def _training(bench: Bench) -> Iterator[Measured]:
         )
 
 
-def _sequence(bench: Bench) -> Iterator[Measured]:
+def _sequence(bench: Bench) -> Iterator[Timing]:
     bench.report("a sequence model")
     from lerl.bench.sequence import SequenceCase
     from lerl.users.train_sequence import SequenceSettings
 
-    users, calls = 32, {"step": 2000, "again": 150}
-    case = SequenceCase(users, slate=6, items=7551, lived=100, settings=SequenceSettings())
+    users, times = 32, {"step": 2000, "again": 150}
+    case = SequenceCase(users, slate=6, items=7551, events=100, settings=SequenceSettings())
 
     def often(name: str) -> Callable[[], float]:
         def work() -> float:
-            for _ in range(calls[name]):
+            for _ in range(times[name]):
                 getattr(case, name)()
-            return float(users * calls[name])
+            return float(users * times[name])
 
         return work
 
-    yield Measured(
+    yield Timing(
         "sequence",
         "sequence model, 32 users, slates of 6, 7,551 items",
         "the same network in PyTorch, reading the 100 events before again",
@@ -166,14 +166,14 @@ def _sequence(bench: Bench) -> Iterator[Measured]:
     )
 
 
-def _retrieval(bench: Bench, items: int, users: int, target: float) -> Iterator[Measured]:
+def _retrieval(bench: Bench, items: int, users: int, target: float) -> Iterator[Timing]:
     bench.report(f"retrieval, {items:,} items")
     case = RetrievalCase(items, users)
     found, exact = case.ours(), case.scan(partition)
     recall = np.mean([len(set(one) & set(other)) / len(one) for one, other in zip(found, exact, strict=True)])
     repeats = bench.repeats if items < LARGE else min(bench.repeats, 3)
     for name, select, goal in ((f"retrieval_{items}", partition, target), (f"retrieval_{items}_argmax", argmax, None)):
-        yield Measured(
+        yield Timing(
             name,
             f"top 6 among the eligible, {users} users, {items:,} items, 20 categories, 3 planned",
             f"masked full scan in NumPy, {select.__name__}",
@@ -184,7 +184,7 @@ def _retrieval(bench: Bench, items: int, users: int, target: float) -> Iterator[
         )
 
 
-ALONE = os.environ | ONE_THREAD
+ENVIRONMENT = os.environ | ONE_THREAD
 LARGE = 100_000
 PLANNED, SHOWN, SLATE = 3, 60, 6
 
@@ -256,15 +256,15 @@ def argmax(scores: Any) -> Any:
     return best
 
 
-def held(code: str) -> dict[str, float]:
-    """What a fresh process finds, a function of `bench_memory` and its arguments; empty where it does not end well."""
-    command = [sys.executable, "-c", f"import json; from lerl import bench_memory as m; print(json.dumps(m.{code}))"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ALONE)
+def in_a_process(code: str) -> dict[str, float]:
+    """What a call of a function of `lerl.bench.memory` finds in a fresh process; empty where that fails."""
+    command = [sys.executable, "-c", f"import json; from lerl.bench import memory as m; print(json.dumps(m.{code}))"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)
     found: dict[str, float] = json.loads(done.stdout) if done.returncode == 0 else {}
     return found
 
 
-def _memory(bench: Bench) -> Iterator[Measured]:
+def _memory(bench: Bench) -> Iterator[Timing]:
     for name, count, categories, target in (
         ("users", 1_000_000, 20, 4.0),
         ("users", 100_000, 500, None),
@@ -273,9 +273,9 @@ def _memory(bench: Bench) -> Iterator[Measured]:
     ):
         bench.report(f"memory, {count:,} {name}, {categories} categories")
         begun = cpu_of_children()
-        found = held(f"{name}({count}, {categories})")
+        found = in_a_process(f"{name}({count}, {categories})")
         more = ", ".join(f"{part} {value:.2f} GB" for part, value in found.items() if part != "held")
-        yield Measured(
+        yield Timing(
             f"memory_{name}_{categories}",
             f"memory, {count:,} {name}, {categories} categories, 32 dimensions, history 20",
             "",
@@ -294,17 +294,17 @@ def cpu_of_children() -> float:
     return times.children_user + times.children_system
 
 
-def _start(bench: Bench) -> Iterator[Measured]:
+def _startup(bench: Bench) -> Iterator[Timing]:
     yield _command(bench, "start_help", ["--help"], 0.5, bench.repeats)
     yield _command(bench, "start_train", ["train", "quickstart", "--train.steps", "0"], 5.0, min(bench.repeats, 3))
 
 
-def _command(bench: Bench, name: str, words: list[str], target: float, repeats: int) -> Measured:
+def _command(bench: Bench, name: str, words: list[str], target: float, repeats: int) -> Timing:
     said = f"lerl {' '.join(words)}"
     bench.report(said)
     seconds, walls = [], []
     with tempfile.TemporaryDirectory() as folder:
-        environment = ALONE | {"NUMBA_CACHE_DIR": f"{folder}/compiled"}
+        environment = ENVIRONMENT | {"NUMBA_CACHE_DIR": f"{folder}/compiled"}
         for number in range(repeats + 1):
             out = ["--out", f"{folder}/run{number}"] if "train" in words else []
             begun, wall = cpu_of_children(), time.monotonic()
@@ -313,41 +313,41 @@ def _command(bench: Bench, name: str, words: list[str], target: float, repeats: 
             seconds.append(cpu_of_children() - begun)
             walls.append(time.monotonic() - wall)
     first, clock = seconds[0], Spread.of(walls[1:]).median
-    return Measured(
+    return Timing(
         name, said, "", "s", Spread.of(seconds[1:]), target=target, at_most=True, cpu_seconds=sum(seconds),
         note=f"CPU seconds, compiled code cached; {clock:.2f} s on the clock; {first:.2f} CPU seconds the first time",
     )  # fmt: skip
 
 
-def _compiling(bench: Bench) -> Iterator[Measured]:
+def _compiling(bench: Bench) -> Iterator[Timing]:
     bench.report("compiling")
     code = (
         "import time; begun = time.process_time(); import gymnasium, lerl; env = gymnasium.make('lerl/Synthetic-v0'); "
         "made = time.process_time(); env.reset(seed=0); env.step(0); print(time.process_time() - made)"
     )
     with tempfile.TemporaryDirectory() as folder:
-        environment = ALONE | {"NUMBA_CACHE_DIR": folder}
+        environment = ENVIRONMENT | {"NUMBA_CACHE_DIR": folder}
         for name, what in (("compile", "compiled, nothing cached"), ("compile_cached", "cached")):
             begun = cpu_of_children()
             command = [sys.executable, "-c", code]
             done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-            yield Measured(
+            yield Timing(
                 name, f"first reset and step of a process, {what}", "", "s", Spread.of([float(done.stdout)]),
                 cpu_seconds=cpu_of_children() - begun,
             )  # fmt: skip
 
 
-def _gpu(bench: Bench) -> Iterator[Measured]:
+def _gpu(bench: Bench) -> Iterator[Timing]:
     import torch
 
     if not torch.cuda.is_available():
-        yield Measured("gpu", "PPO on a GPU", "the same on the CPU", "user-steps/s", note="no GPU is seen here")
+        yield Timing("gpu", "PPO on a GPU", "the same on the CPU", "user-steps/s", note="no GPU is seen here")
         return
     bench.report("training on a GPU")
     from lerl.bench.training import learners
 
     with learners("cuda") as (steps, ours, _), learners("cpu") as (_, theirs, _):
-        yield Measured(
+        yield Timing(
             "gpu",
             "PPO on a GPU",
             "the same on the CPU",
@@ -367,7 +367,7 @@ GROWTH = {
 """What grows, and through which sizes; the others stay at 256 users, 1,000 items (10,000 with categories), 20."""
 
 
-def _growth(bench: Bench) -> Iterator[Measured]:
+def _growth(bench: Bench) -> Iterator[Timing]:
     from lerl.envs.session import SessionVectorEnv
     from lerl.envs.synthetic import synthetic_population
 
@@ -379,7 +379,7 @@ def _growth(bench: Bench) -> Iterator[Measured]:
             topics = "categories" if axis == "categories" else "hidden"
             env = SessionVectorEnv(synthetic_population(users=1000, **sized), many, topics=topics)
             work = stepping(env, max(2, 20_000 // many))
-            yield Measured(
+            yield Timing(
                 f"growth_{axis}_{size}", f"growth, {size:,} {axis}", "", "user-steps/s",
                 **duel(timed(work), None, min(bench.repeats, 3)),
             )  # fmt: skip
@@ -391,6 +391,7 @@ def draw(found: dict[str, Any], folder: Path) -> list[Path]:
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
+    from lerl.report.palette import BLUE
     from lerl.report.style import STYLE, save
 
     speeds = {row["name"]: row["ours"] for row in found["rows"] if row["name"].startswith("growth_")}
@@ -401,18 +402,25 @@ def draw(found: dict[str, Any], folder: Path) -> list[Path]:
         for axes, (axis, sizes) in zip(figure.subplots(1, len(GROWTH), sharey=True), GROWTH.items(), strict=True):
             spreads = [speeds[f"growth_{axis}_{size}"] for size in sizes]
             median, low, high = ([spread[part] for spread in spreads] for part in ("median", "low", "high"))
-            axes.fill_between(sizes, low, high, color="#0072B2", alpha=0.2, lw=0)
-            axes.plot(sizes, median, color="#0072B2", marker="o", ms=3)
-            axes.set(xscale="log", yscale="log", xlabel=axis, ylim=(1e4, 1e7))
+            axes.fill_between(sizes, low, high, color=BLUE, alpha=0.2, lw=0)
+            axes.plot(sizes, median, color=BLUE, marker="o", ms=3)
+            axes.set(xscale="log", yscale="log", xlabel=axis)
+            axes.set_title(f"more {axis}: {_times(median[-1] / median[0])}", loc="left")
             ticks = [sizes[0], 100, sizes[-1]] if axis == "categories" else sizes[:: max(1, len(sizes) // 3)]
             axes.xaxis.set(major_locator=FixedLocator(ticks), minor_locator=NullLocator())
             for scale in (axes.xaxis, axes.yaxis):
                 scale.set_major_formatter(EngFormatter(sep=""))
         figure.axes[0].set(ylabel="user-steps per CPU second")
+        figure.axes[0].yaxis.set_minor_locator(NullLocator())
         return save(figure, folder / "growth")
 
 
-ROWS: dict[str, Callable[[Bench], Iterator[Measured]]] = {
+def _times(change: float) -> str:
+    """The last speed as a multiple of the first."""
+    return f"{change:.0f} times as fast" if change >= 2 else f"{100 * change:.0f} % as fast"
+
+
+CASES: dict[str, Callable[[Bench], Iterator[Timing]]] = {
     "one_user": _one_user,
     "users": lambda bench: _many(bench, "users", 1, "SingleItem-Static-v0", 150.0),
     "slates": lambda bench: _many(bench, "slates", 10, "SlateTopK-Bored-v0", 60.0),
@@ -421,38 +429,38 @@ ROWS: dict[str, Callable[[Bench], Iterator[Measured]]] = {
     "training": _training,
     "sequence": _sequence,
     "memory": _memory,
-    "start": _start,
+    "start": _startup,
     "compile": _compiling,
     "gpu": _gpu,
     "growth": _growth,
 }
-"""Rows by name; one may give several."""
+"""Cases by name; one may give several rows of the table."""
 
 
 def measure(
     names: Sequence[str] | None = None,
-    peers: Path | None = None,
+    folder: Path | None = None,
     repeats: int = REPEATS,
     report: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Measure the rows named, all of them without names, and say on what machine.
+    """Measure the cases named, all of them without names, and say on what machine.
 
     Args:
-        names: of `ROWS`.
-        peers: where peers are installed, or are already; the user's cache folder when None.
+        names: of `CASES`.
+        folder: where SARDINE is installed, or is already; the user's cache folder when None.
         repeats: of both sides, 1 or more.
-        report: called with a line about each row before it is measured.
+        report: called with a line about each case before it is measured.
 
     Raises:
-        ValueError: a name is no row's, or there are no repeats.
+        ValueError: a name is no case's, or there are no repeats.
     """
-    names = list(ROWS) if names is None else list(names)
-    unknown = [name for name in names if name not in ROWS]
+    names = list(CASES) if names is None else list(names)
+    unknown = [name for name in names if name not in CASES]
     if unknown:
-        raise ValueError(f"there is no row {unknown[0]!r} to measure; rows are {', '.join(ROWS)}")
+        raise ValueError(f"there is no row {unknown[0]!r} to measure; rows are {', '.join(CASES)}")
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, given {repeats}")
-    bench = Bench(peers, repeats, report)
+    bench = Bench(folder, repeats, report)
     with threadpool_limits(1):
-        rows = [row for name in names for row in ROWS[name](bench)]
+        rows = [row for name in names for row in CASES[name](bench)]
     return {"machine": machine(), "repeats": repeats, "rows": [asdict(row) | {"met": row.met} for row in rows]}

@@ -27,7 +27,7 @@ def _resident() -> float:
 
 
 def _many(few: Population, count: int) -> Population:
-    """A population of `count` users who are those of another one, over and over."""
+    """A population of `count` users, those of a smaller one over and over."""
     number = np.arange(count) % len(few.training)
     truth, known = few.truth, few.knowledge
     return replace(

@@ -1,4 +1,4 @@
-"""Other people's simulators to measure against, each in a throw-away environment of its own and never a dependency."""
+"""SARDINE to measure against, in a Python environment of its own; it is never a dependency."""
 
 import json
 import os
@@ -34,15 +34,15 @@ for line in sys.stdin:
 """
 
 
-class PeerError(ValueError):
-    """A peer that cannot be measured; the message says why and what to do."""
+class SardineError(ValueError):
+    """SARDINE cannot be measured; the message says why and what to do."""
 
 
 def install(folder: Path) -> Path:
     """The Python of an environment that holds SARDINE, made where it is not there yet.
 
     Raises:
-        PeerError: it cannot be installed, for want of a network or of a package for this Python.
+        SardineError: it cannot be installed, for want of a network or of a package for this Python.
     """
     home = folder / SARDINE.replace("==", "-")
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -56,10 +56,10 @@ def install(folder: Path) -> Path:
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError as error:
-            raise PeerError(f"{SARDINE} cannot be installed in {home}: {error}") from error
+            raise SardineError(f"{SARDINE} cannot be installed in {home}: {error}") from error
         if done.returncode:
             last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-            raise PeerError(
+            raise SardineError(
                 f"{SARDINE} cannot be installed in {home} ({' '.join(last)}); connect to a package index, or give "
                 "a folder with --peers where it is installed already"
             )
@@ -67,8 +67,8 @@ def install(folder: Path) -> Path:
     return python
 
 
-class Peer:
-    """One environment of SARDINE in a process of its own, ready for another burst of steps.
+class SardineProcess:
+    """One of SARDINE's environments in a process of its own, ready for another burst of steps.
 
     Args:
         python: as `install` gave it. name: the environment's id.
@@ -85,7 +85,7 @@ class Peer:
         """CPU seconds that so many steps took.
 
         Raises:
-            PeerError: its process ended; the message holds its last words.
+            SardineError: its process ended; the message holds its last words.
         """
         process: Any = self._process
         try:
@@ -94,7 +94,7 @@ class Peer:
             return float(json.loads(process.stdout.readline()))
         except (OSError, ValueError) as error:
             last = process.communicate()[1].strip().splitlines()[-1:]
-            raise PeerError(f"{self.name} failed: {' '.join(last)}") from error
+            raise SardineError(f"{self.name} failed: {' '.join(last)}") from error
 
     def close(self) -> None:
         """End its process."""

@@ -1,4 +1,4 @@
-"""The two sides of the sequence row: a step of the simulator, and the same network in PyTorch reading all again."""
+"""The two sides of the sequence case: a step of the simulator, and the same network in PyTorch reading all again."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from lerl.envs.response.sequence import SequenceResponse
 from lerl.envs.sequence_weights import learned
 from lerl.envs.synthetic import synthetic_population
 from lerl.users.events import Events, history_features
-from lerl.users.train_sequence import Fitted, Scaling, SequenceNetwork, SequenceSettings, export
+from lerl.users.train_sequence import Scaling, SequenceNetwork, SequenceSettings, TrainedSequence, export
 
 
 def random_model(
@@ -44,17 +44,17 @@ def random_model(
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
-    arrays = export(Fitted(network, settings, scaling, (0.0,), 1), events)
+    arrays = export(TrainedSequence(network, settings, scaling, (0.0,), 1), events)
     return network, replace(people, response=learned(arrays, {})), events, scaling
 
 
 class Reader:
-    """Chances by the network in PyTorch, from all that a user lived through or from what the network sees of it."""
+    """Chances by the network in PyTorch, from all of a user's events or from those that the network sees."""
 
     def __init__(self, network: SequenceNetwork, events: Events, scaling: Scaling) -> None:
         self.network, self.events, self.scaling = network, events, scaling
         with torch.no_grad():
-            self.features = torch.from_numpy(scaling.apply(events.catalogue, 2))
+            self.features = torch.from_numpy(scaling.apply(events.catalog_features, 2))
             self.vectors, self.offsets = network.describe(torch.arange(len(self.features)), self.features)
 
     def history(self, clicks: NDArray[np.float32]) -> torch.Tensor:
@@ -70,30 +70,30 @@ class Reader:
     ) -> NDArray[np.float32]:
         """(B, k) after events (B, T)."""
         states = self.network.states(self.vectors[items], torch.from_numpy(clicks), history)
-        queries, offsets = self.network.asks(states[:, -1:], history[:, -1:])
+        queries, offsets = self.network.queries(states[:, -1:], history[:, -1:])
         shown = torch.from_numpy(slates.astype(np.int64))
         return torch.sigmoid((queries * self.vectors[shown]).sum(-1) + self.offsets[shown] + offsets).numpy()
 
 
 class SequenceCase:
-    """Users who lived through as many events, in a simulator and as a log to read.
+    """Users with equally many events, in a simulator and as a log to read.
 
     Args:
-        users, slate, items: how many. lived: events of each user, more than the network sees. settings: its sizes.
+        users, slate, items: how many. events: of each user, more than the network sees. settings: its sizes.
     """
 
-    def __init__(self, users: int, slate: int, items: int, lived: int, settings: SequenceSettings) -> None:
+    def __init__(self, users: int, slate: int, items: int, events: int, settings: SequenceSettings) -> None:
         people = synthetic_population(users=users, items=items, categories=20, dim=8)
-        network, people, events, scaling = random_model(people, settings, longest=lived)
+        network, people, log, scaling = random_model(people, settings, longest=events)
         draw = np.random.default_rng(0)
-        self.items = draw.integers(items, size=(users, lived))
-        self.clicks = (draw.random((users, lived)) < 0.4).astype(np.float32)
+        self.items = draw.integers(items, size=(users, events))
+        self.clicks = (draw.random((users, events)) < 0.4).astype(np.float32)
         self.slates = draw.integers(items, size=(users, slate)).astype(np.int32)
         self.feedback = (draw.random((users, slate)) < 0.4).astype(np.float32)
-        self.reader = Reader(network, events, scaling)
+        self.reader = Reader(network, log, scaling)
         self.history = self.reader.history(self.clicks)
         past: dict[str, NDArray[Any]] = {
-            "past_starts": np.arange(users + 1) * lived,
+            "past_starts": np.arange(users + 1) * events,
             "past_items": self.items.astype(np.int32).ravel(),
             "past_clicks": self.clicks.ravel(),
             "past_before": np.zeros((users, 2), np.float32),
@@ -103,7 +103,7 @@ class SequenceCase:
         self.state = self.model.init(np.arange(users))
 
     def step(self) -> NDArray[np.float64]:
-        """Chances (B, k), and the users have lived through the slates as well."""
+        """Chances (B, k); the users have then seen the slates as well."""
         chances = self.model.score(self.state, self.slates)
         self.state = self.model.advance(self.state, self.slates, self.feedback)
         return chances

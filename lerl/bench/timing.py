@@ -1,4 +1,4 @@
-"""What was measured of two sides by turns, as numbers, JSON and a table."""
+"""Speeds of two sides, measured by turns, as numbers, JSON and a table."""
 
 import json
 import os
@@ -29,13 +29,13 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One row as measured.
+class Timing:
+    """One row of the table.
 
     Attributes:
-        name: to ask for it by. what, against: the two sides in words. unit: of both.
+        name: of the row. what, against: the two sides in words. unit: of both.
         ours, peer: per CPU second, or what the unit says; None where a side could not be measured.
-        ratio: ours over peer, repeat by repeat; None without a peer.
+        ratio: ours over peer, repeat by repeat; None without another side.
         target: what the ratio (of rows without a ratio: our value) must reach, or stay under where `at_most`.
         cpu_seconds: what all of the row took, warm-up included.
         note: what a reader has to know.
@@ -68,7 +68,7 @@ class Measured:
 
 
 def duel(ours: Burst, peer: Burst | None, repeats: int = REPEATS) -> dict[str, Any]:
-    """Both sides by turns, after a burst of each that does not count: fields of `Measured`."""
+    """Both sides by turns, after a burst of each that does not count: fields of `Timing`."""
     speeds: dict[str, list[float]] = {"ours": [], "peer": []}
     spent = 0.0
     for number in range(repeats + 1):

@@ -1,4 +1,4 @@
-"""The two learners of the training row: PPO on users, and Stable-Baselines3's own PPO on nothing."""
+"""The two learners of the training case: PPO on users, and Stable-Baselines3's own PPO on nothing."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ from lerl.run.task import Task
 
 
 class NoOp(VecEnv):
-    """What another environment would cost that costs nothing: the same observations for ever, nobody leaves."""
+    """An environment that costs nothing: the same observations for ever, and nobody leaves."""
 
     def __init__(self, view: Any) -> None:
         super().__init__(view.num_envs, view.observation_space, view.action_space)
@@ -85,12 +85,12 @@ def learners(device: Literal["cpu", "cuda"] = "cpu") -> Iterator[tuple[Callable[
     with tempfile.TemporaryDirectory() as folder:
         planner = build_planner("boredom", 3, task.seed("planner"))
         ours, view, _ = new_learner(AgentSpec("boredom+ppo", "boredom", "ppo"), planner, task, Path(folder))
-        yield train, ours, _as_it_comes(NoOp(view), config.train)
+        yield train, ours, _stock_ppo(NoOp(view), config.train)
         ours.logger.close()
 
 
-def _as_it_comes(env: VecEnv, settings: TrainConfig) -> PPO:
-    """Stable-Baselines3's PPO with the settings of a row, and nothing of lerl in it."""
+def _stock_ppo(env: VecEnv, settings: TrainConfig) -> PPO:
+    """Stable-Baselines3's PPO with an agent's settings, and nothing of lerl in it."""
     layers = [settings.hidden] * 2
     return PPO(
         "MlpPolicy",

@@ -22,6 +22,7 @@ from lerl.experiment.verdict import (
     read,
 )
 from lerl.report.intervals import estimate_text, interval_note
+from lerl.report.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PURPLE
 from lerl.report.tables import explained
 
 HEADINGS = {name: name for name in METRICS} | {"iqm": "interquartile mean, normalised"}
@@ -109,12 +110,12 @@ def _csv(verdicts: Sequence[Verdict]) -> str:
 
 
 COLOURS = {
-    "floor": "#9a9a9a",
-    "ceiling": "#000000",
-    "flat learner": "#0072B2",
-    "practitioner": "#009E73",
-    "hierarchical": "#D55E00",
-    "other": "#CC79A7",
+    "floor": GREY,
+    "ceiling": BLACK,
+    "flat learner": BLUE,
+    "practitioner": GREEN,
+    "hierarchical": ORANGE,
+    "other": PURPLE,
 }
 
 
@@ -160,8 +161,8 @@ def _forest(axes: Any, verdict: Verdict) -> None:
         axes.plot(value["mean"], place, "o", color=COLOURS[one.kind], ms=3)
     axes.set_yticks(range(len(verdict.scores)), [one.name for one in reversed(verdict.scores)], fontsize=6.5)
     axes.set_ylim(-0.6, len(verdict.scores) - 0.4)
-    axes.axvline(0, color="#dcdcdc", lw=0.6, zorder=0)
-    axes.axvline(1, color="#dcdcdc", lw=0.6, zorder=0)
+    axes.axvline(0, color=PALE, lw=0.6, zorder=0)
+    axes.axvline(1, color=PALE, lw=0.6, zorder=0)
     axes.set_title(f"{verdict.condition}: {verdict.seen}", loc="left")
 
 

@@ -22,6 +22,7 @@ from lerl.experiment.sensitivity import (
     WorldRanking,
 )
 from lerl.report.intervals import Interval, estimate_text, interval_note
+from lerl.report.palette import BLACK, BLUE, GREY, ORANGE
 from lerl.report.tables import rich_table
 
 REPORT, PICTURE = "sensitivity.json", "sensitivity"
@@ -135,7 +136,7 @@ def _is(ranking: str) -> str:
     return "is open" if ranking == OPEN else ranking
 
 
-COLOURS = {HOLDS: "#0072B2", OPEN: "#9a9a9a", TURNS: "#D55E00"}
+COLOURS = {HOLDS: BLUE, OPEN: GREY, TURNS: ORANGE}
 
 
 _MARKS = {"": "o", "low": "<", "high": ">"}
@@ -158,7 +159,7 @@ def draw(found: Sensitivity, folder: Path) -> list[Path]:
         FigureCanvasAgg(figure)
         panels = figure.subplots(1, 2, sharey=True)
         for panel, topics in zip(panels, TOPICS, strict=True):
-            panel.axvline(1.0, color="#000000", lw=0.8)
+            panel.axvline(1.0, color=BLACK, lw=0.8)
             for ranked in (found.judged, *found.worlds):
                 if ranked.world.topics == topics:
                     _mark(panel, names.index(ranked.world.parameter), ranked)
@@ -173,9 +174,7 @@ def draw(found: Sensitivity, folder: Path) -> list[Path]:
         legend = [
             Line2D([], [], color=colour, marker="s", ms=4, label=f"ranking {name}") for name, colour in COLOURS.items()
         ]
-        legend += [
-            Line2D([], [], color="#000000", marker=mark, ms=4, lw=0, label=name) for name, mark in shapes.items()
-        ]
+        legend += [Line2D([], [], color=BLACK, marker=mark, ms=4, lw=0, label=name) for name, mark in shapes.items()]
         figure.legend(handles=legend, loc="outside lower center", ncols=6, frameon=False, fontsize=6.5)
         figure.suptitle(f"{_sample(found)}; 95 % intervals; agents as trained", fontsize=7.5, x=0.01, ha="left")
         return save(figure, folder / PICTURE)

@@ -24,7 +24,7 @@ from lerl.envs.files import write_whole
 from lerl.experiment.spec import AGAIN, Experiment, Trial
 from lerl.experiment.tune import reuse
 from lerl.files import reading
-from lerl.planners.llm.distilled import distil, recorded, save
+from lerl.planners.llm.distilled import recorded, save, train_network
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.llm.traffic import Traffic
@@ -171,7 +171,7 @@ def _distill(teacher: Trial, taught: Path, folder: Path) -> Path:
     work(teacher, taught)  # fits nothing that is there
     with closing(Traffic(taught / "fit" / "planners" / "traffic.sqlite", read_only=True)) as traffic:
         # "distil" is part of the seed, so it keeps its spelling: another one would train another network.
-        weights, _ = distil(*recorded(traffic), seed_from(teacher.config.seed, "distil"))
+        weights, _ = train_network(*recorded(traffic), seed_from(teacher.config.seed, "distil"))
     save(weights, folder / "distilled.npz")
     return folder / "distilled.npz"
 

@@ -1,4 +1,4 @@
-"""What a recipe's chat model will cost, worked out before anything is sent: a rule plans in its place for a while."""
+"""What a recipe's chat model will cost, estimated before anything is sent, from sessions that a rule plans."""
 
 import json
 import math
@@ -21,19 +21,19 @@ from lerl.run.rollout import Episodes, Evaluator, sessions_of
 from lerl.run.specs import AgentSpec, parse_agents
 from lerl.run.task import Task
 
-SESSIONS, STEPS = 256, 40_000  # that are played at most
+SESSIONS, STEPS = 256, 40_000  # that are simulated at most
 LESSON = "After four slates of one category clicks fell from five to none; rest it for eight slates, then return."
 RATIONALE = "Liked and rested categories first; the one shown in every slate of late needs a rest."
 READ = 100  # sessions whose text is measured for the critic
 
 
 class EstimateError(ValueError):
-    """A recipe that asks no chat model; the message says what to do."""
+    """A recipe that sends nothing to a chat model; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one phase of a run will ask.
+    """What one phase of a run will send to the chat model.
 
     Attributes:
         phase: as in the run's traffic, reflections and the sessions behind learning curves apart.
@@ -57,7 +57,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Sample:
-    """What was played, with the fallback in the model's place.
+    """What was simulated, with the fallback in the model's place.
 
     Attributes:
         sessions, user_steps: how many. different: (plans,) different questions among the first n plans, n from 1.
@@ -88,14 +88,14 @@ class Sample:
         return min(max(growth, 0.0), 1.0)
 
     def questions(self, plans: float) -> float:
-        """Different questions among so many plans: as played, and beyond that growing as they did at its end."""
+        """Different questions among so many plans: as simulated, and beyond that growing as they did at its end."""
         if plans <= self.plans:
             return float(np.interp(plans, np.arange(self.plans + 1), [0, *self.different]))
         return float(self.different[-1] * (plans / self.plans) ** self.exponent)
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CostEstimate:
     """What a run will cost by phase, and what that is extrapolated from."""
 
     costs: list[Cost]
@@ -123,25 +123,27 @@ class Estimate:
         }
 
 
-def estimate(config: Config) -> Estimate:
-    """Play some training users and work out what the whole recipe will ask. Nothing is sent, no key is needed.
+def estimate(config: Config) -> CostEstimate:
+    """Simulate some training users and work out what the whole recipe will send. Nothing is sent, no key is needed.
 
     Raises:
-        EstimateError: no row of the recipe asks a chat model.
+        EstimateError: no agent of the recipe is planned by a chat model.
     """
-    rows = [row for row in parse_agents(config) if row.planner in MODELS]
-    asking = [row for row in rows if row.planner == "llm" or config.planner.refresh]
+    specs = [spec for spec in parse_agents(config) if spec.planner in MODELS]
+    paid = [spec for spec in specs if spec.planner == "llm" or config.planner.refresh]
     if config.planner.replay:
-        raise EstimateError("planner.replay is given: a replayed run asks no endpoint, and costs nothing")
-    if rows and not asking:
-        raise EstimateError("no row of this recipe asks a chat model: planner.refresh is 0, so distilled never does")
-    if not rows:
+        raise EstimateError("planner.replay is given: a replayed run sends nothing, and costs nothing")
+    if specs and not paid:
         raise EstimateError(
-            "no row of this recipe is planned by a chat model; give --planner.name llm, or llm+ppo rows"
+            "no agent of this recipe sends anything: planner.refresh is 0, so distilled never asks the chat model"
+        )
+    if not specs:
+        raise EstimateError(
+            "no agent of this recipe is planned by a chat model; give --planner.name llm, or agents such as llm+ppo"
         )
     task = Task.load(config)
     sample = _sample(task)
-    return Estimate(_costs(config, asking, task, sample), sample, config.planner)
+    return CostEstimate(_costs(config, paid, task, sample), sample, config.planner)
 
 
 class _Rehearsal(Planner):
@@ -156,17 +158,18 @@ class _Rehearsal(Planner):
     def plan(self, contexts: PlanContexts) -> Plans:
         questions = self.planner.questions(contexts)
         plans: Plans = self.planner.fallback.plan(contexts)
-        for row, question in enumerate(questions):
-            place = int(contexts.session_key[row]), int(contexts.steps[row])
+        for number, question in enumerate(questions):
+            place = int(contexts.session_key[number]), int(contexts.steps[number])
             if place not in self.keys:
                 self.keys[place] = question.key
                 self.prompts.append(len(question.system) + len(question.user))
-                self.answers.append(_answer_length(plans, row))
+                self.answers.append(_answer_length(plans, number))
         return plans
 
 
-def _answer_length(plans: Plans, row: int) -> int:
-    allowed, avoid = (np.flatnonzero(part[row]).tolist() for part in (plans.allowed, plans.avoid))
+def _answer_length(plans: Plans, number: int) -> int:
+    """Characters of an answer that gives plan `number` of (B,)."""
+    allowed, avoid = (np.flatnonzero(part[number]).tolist() for part in (plans.allowed, plans.avoid))
     return len(json.dumps({"state": "012345", "rationale": RATIONALE, "allowed": allowed, "avoid": avoid}))
 
 
@@ -175,7 +178,7 @@ def _sample(task: Task) -> Sample:
     config = task.config
     count = max(min(SESSIONS, STEPS // config.env.max_steps), 1)
     seed = task.seed("estimate")
-    guard: Any = None  # nothing is asked
+    guard: Any = None  # nothing is sent
     planner = LLMPlanner(config.planner.size, task.seed("planner"), config.planner, guard)
     if config.planner.reflections and not planner.pool.texts:
         planner.pool = planner.pool.added([LESSON] * 3, [0.0] * 3)
@@ -183,16 +186,16 @@ def _sample(task: Task) -> Sample:
     evaluator = Evaluator(task.population, config.env, task.axis, "train", count)
     hierarchy = task.hierarchy("estimate", count, rehearsal)
     users = np.random.default_rng(seed).choice(evaluator.users, count)
-    played = evaluator.play(HierarchicalAgent(hierarchy), users, 1, seed)
+    episodes = evaluator.play(HierarchicalAgent(hierarchy), users, 1, seed)
     keys = [key for _, key in sorted(rehearsal.keys.items())]  # session after session, in no order of time
     return Sample(
         count,
-        int(played.lengths.sum()),
+        int(episodes.lengths.sum()),
         _different(keys),
-        float(played.lengths.mean()),
+        float(episodes.lengths.mean()),
         float(np.mean(rehearsal.prompts)),
         float(np.mean(rehearsal.answers)),
-        _session_length(planner, played, task),
+        _session_length(planner, episodes, task),
     )
 
 
@@ -204,24 +207,24 @@ def _different(keys: list[str]) -> NDArray[np.int64]:
     return np.cumsum(fresh)
 
 
-def _session_length(planner: LLMPlanner, played: Episodes, task: Task) -> float:
-    sessions = sessions_of(played, task.population, task.axis)
-    texts = [len(session_text(sessions, row)) for row in range(min(len(sessions.items), READ))]
+def _session_length(planner: LLMPlanner, episodes: Episodes, task: Task) -> float:
+    sessions = sessions_of(episodes, task.population, task.axis)
+    texts = [len(session_text(sessions, number)) for number in range(min(len(sessions.items), READ))]
     return len(planner.prompts.reflect(sessions.names)) + float(np.mean(texts))
 
 
 class _Ledger:
-    """Adds up what phases ask, one after the other; a question is asked once for each version of the reflections."""
+    """Adds up what phases send, one after the other; a question is sent once for each version of the reflections."""
 
     def __init__(self, sample: Sample) -> None:
         self.sample = sample
         self.costs: list[Cost] = []
-        self._asked: dict[int, float] = {}
+        self._sent: dict[int, float] = {}
 
     def plan(self, phase: str, user_steps: float, version: int) -> None:
         wanted = user_steps * self.sample.plans / self.sample.user_steps
-        before = self._asked.get(version, 0.0)
-        self._asked[version] = before + wanted
+        before = self._sent.get(version, 0.0)
+        self._sent[version] = before + wanted
         calls = self.sample.questions(before + wanted) - self.sample.questions(before)
         self.add(phase, user_steps, wanted, calls, self.sample.prompt, self.sample.answer)
 
@@ -231,35 +234,34 @@ class _Ledger:
         )
 
 
-def _costs(config: Config, rows: list[AgentSpec], task: Task, sample: Sample) -> list[Cost]:
+def _costs(config: Config, specs: list[AgentSpec], task: Task, sample: Sample) -> list[Cost]:
     """In the order of a run: lessons of each planner, then training under it, and evaluation at the end."""
     ledger, planner, train = _Ledger(sample), config.planner, config.train
-    lot = lessons(planner.sessions, train.steps, config.env.max_steps) // 2
-    lesson_steps = 2 * lot * sample.length
+    sessions = lessons(planner.sessions, train.steps, config.env.max_steps) // 2
+    lesson_steps = 2 * sessions * sample.length
     version = 0
-    if lot and any(row.planner == "llm" for row in rows):
-        written = min(planner.reflections, lot)
+    if sessions and any(spec.planner == "llm" for spec in specs):
+        written = min(planner.reflections, sessions)
         for _ in range(2):
-            ledger.plan("learn llm", lot * sample.length, version)
+            ledger.plan("learn llm", sessions * sample.length, version)
             version += bool(written)
         if written:
             answer = len(json.dumps({"reflection": LESSON}))
             ledger.add("learn llm: reflections", 0.0, 2 * written, 2 * written, sample.session, answer)
-    if lot and any(row.planner == "distilled" for row in rows):
-        asked = 2.0 * min(planner.refresh, lot * sample.length)
-        ledger.add("learn distilled", lesson_steps, asked, asked, sample.prompt, sample.answer)
-    llm = [row for row in rows if row.planner == "llm"]
-    for name in dict.fromkeys(row.learner for row in llm if row.learner is not None):
+    if sessions and any(spec.planner == "distilled" for spec in specs):
+        sent = 2.0 * min(planner.refresh, sessions * sample.length)
+        ledger.add("learn distilled", lesson_steps, sent, sent, sample.prompt, sample.answer)
+    llm = [spec for spec in specs if spec.planner == "llm"]
+    for name in dict.fromkeys(spec.learner for spec in llm if spec.learner is not None):
         steps = max(train.steps - lesson_steps, 0.0)
         points = train.evaluations + 1 if steps else 1
         ledger.plan(f"train llm+{name}", steps, version)
         ledger.plan(f"train llm+{name}: learning curve", points * train.validation * sample.length, version)
     users = len(task.population.users("evaluation"))
     users = min(config.evaluation.users or users, users)
-    for row in llm:
-        for label in (
-            (row.label, f"{row.label}@det") if row.samples and config.evaluation.deterministic else (row.label,)
-        ):
+    for spec in llm:
+        twice = spec.samples and config.evaluation.deterministic
+        for label in (spec.label, f"{spec.label}@det") if twice else (spec.label,):
             ledger.plan(f"evaluate {label}", users * config.evaluation.replicates * sample.length, version)
     return _merged(ledger.costs)
 
@@ -276,33 +278,33 @@ def _merged(costs: list[Cost]) -> list[Cost]:
     return [_sum(phase, [cost for cost in costs if cost.phase == phase]) for phase in phases]
 
 
-def as_json(found: Estimate) -> str:
+def as_json(found: CostEstimate) -> str:
     """All of it, for programs."""
 
-    def told(cost: Cost) -> dict[str, Any]:
+    def rounded(cost: Cost) -> dict[str, Any]:
         numbers = {name: value if name == "phase" else round(value) for name, value in asdict(cost).items()}
         return numbers | {"calls_per_1000_user_steps": round(cost.per_1000, 1), "cost": found.money(cost)}
 
     whole = {
-        "phases": [told(cost) for cost in found.costs],
-        "total": told(found.total),
+        "phases": [rounded(cost) for cost in found.costs],
+        "total": rounded(found.total),
         "budget": {name: {"share": share if math.isfinite(share) else None} for name, share in found.budget().items()},
-        "sample": _told_sample(found.sample),
+        "sample": _sample_json(found.sample),
         "characters_per_token": CHARACTERS,
     }
     return json.dumps(whole, indent=1)
 
 
-def _told_sample(sample: Sample) -> dict[str, Any]:
+def _sample_json(sample: Sample) -> dict[str, Any]:
     counts = {"plans": sample.plans, "different": int(sample.different[-1]), "exponent": sample.exponent}
     return asdict(sample) | counts
 
 
-def table(found: Estimate) -> Table:
+def table(found: CostEstimate) -> Table:
     """For a terminal."""
     priced = found.settings.price.input or found.settings.price.output
     headings = ("phase", "user-steps", "requests", "calls", "calls per\n1,000 steps", "tokens in", "tokens out", "cost")
-    made = Table(title=f"what {found.settings.model or 'a chat model'} will be asked", title_justify="left")
+    made = Table(title=f"what will be sent to {found.settings.model or 'a chat model'}", title_justify="left")
     for heading in headings:
         made.add_column(heading, justify="left" if heading == "phase" else "right")
     for cost in (*found.costs, found.total):
@@ -316,14 +318,14 @@ def table(found: Estimate) -> Table:
     return made
 
 
-def notes(found: Estimate) -> list[str]:
+def notes(found: CostEstimate) -> list[str]:
     """Where the numbers come from, and how they stand to the budget."""
     sample, settings = found.sample, found.settings
     lines = [
-        f"played: {sample.sessions} sessions of training users, {sample.user_steps:,} user-steps, with "
+        f"simulated: {sample.sessions} sessions of training users, {sample.user_steps:,} user-steps, with "
         f"{settings.fallback} in the model's place; {sample.plans:,} plans, {sample.different[-1]:,} different",
         f"extrapolated: different questions grow as plans^{sample.exponent:.2f}, as in the second half of what was "
-        f"played, which leans high for long runs; sessions last {sample.length:.1f} steps, longer where planning is "
+        f"simulated, which leans high for long runs; sessions last {sample.length:.1f} steps, longer where planning is "
         "better",
         f"counted: {CHARACTERS} characters a token; no retries or repairs; nothing that planner.cache holds already",
     ]
@@ -339,6 +341,6 @@ def notes(found: Estimate) -> list[str]:
             lines.append(f"budget: {limit} is enough, {share:.1%} of it is needed")
         else:
             lines.append(
-                f"budget: {limit} is spent after {1 / share:.1%} of what is asked; {settings.fallback} plans the rest"
+                f"budget: {limit} is spent after {1 / share:.1%} of what is sent; {settings.fallback} plans the rest"
             )
     return lines

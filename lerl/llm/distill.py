@@ -10,9 +10,8 @@ import numpy as np
 
 from lerl.envs.draws import seed_from
 from lerl.files import RunError
-from lerl.planners.llm.counts import fallbacks, told
-from lerl.planners.llm.distilled import Lesson, distil, recorded, save
-from lerl.planners.llm.traffic import Traffic
+from lerl.planners.llm.distilled import Distillation, recorded, save, train_network
+from lerl.planners.llm.traffic import Traffic, causes_text, fallbacks
 from lerl.report.intervals import percentiles
 from lerl.run.folder import check_run
 from lerl.run.locks import locked
@@ -31,7 +30,7 @@ class Distilled:
     """
 
     path: Path
-    lesson: Lesson
+    lesson: Distillation
     low: float
     high: float
 
@@ -45,13 +44,13 @@ def distill(run: Path, trust: bool = False) -> Distilled:
     Raises:
         RunError: there is no such run, it recorded no plans, another process is at work there, or its own planner is a
             network.
-        DistilledError: there are too few plans, or the record is of different catalogues.
+        DistilledError: there are too few plans, or the record is of different catalogs.
     """
     check_run(run)
     config = read_config(run, trust, query_model=False)
-    if any(row.planner == "distilled" for row in parse_agents(config)):
+    if any(spec.planner == "distilled" for spec in parse_agents(config)):
         raise RunError(
-            f"{run} keeps the network that its own rows were planned by under planners/distilled.npz; distil the run "
+            f"{run} keeps the network that planned for its own agents under planners/distilled.npz; distill the run "
             f"that it came from, {config.planner.distilled}"
         )
     path = run / "planners" / "traffic.sqlite"
@@ -62,7 +61,7 @@ def distill(run: Path, trust: bool = False) -> Distilled:
             if next(traffic.plans(), None) is None:
                 raise _nothing_recorded(run, traffic)
             pairs = recorded(traffic)
-        weights, lesson = distil(*pairs, seed_from(config.seed, "distil"))
+        weights, lesson = train_network(*pairs, seed_from(config.seed, "distil"))
         save(weights, run / "planners" / "distilled.npz")
     return Distilled(run / "planners" / "distilled.npz", lesson, *_interval(lesson))
 
@@ -75,16 +74,16 @@ def _nothing_recorded(run: Path, traffic: Traffic | None = None) -> RunError:
     if causes:
         return RunError(
             f"{run} recorded no plans of a chat model outside of its evaluation: all were planner.fallback's "
-            f"({told(causes)}); see lerl plan --run {quote(str(run))} for the reason, mend that, and train again in "
-            "another folder"
+            f"({causes_text(causes)}); see lerl plan --run {quote(str(run))} for the reason, fix it, and train "
+            "again in another folder"
         )
     return RunError(
-        f"{run} recorded no plans of a chat model; train it with a row such as llm+greedy: lerl train RECIPE "
+        f"{run} recorded no plans of a chat model; train it with an agent such as llm+greedy: lerl train RECIPE "
         "--planner.name llm --planner.model PROVIDER:NAME"
     )
 
 
-def _interval(lesson: Lesson) -> tuple[float, float]:
+def _interval(lesson: Distillation) -> tuple[float, float]:
     """From the 2.5th to the 97.5th percentile of a bootstrap over held-out plans."""
     draws = np.random.default_rng(0).integers(lesson.held_out, size=(DRAWS, lesson.held_out))
     shares = lesson.agreed[draws].sum(axis=1) / lesson.allowed[draws].sum(axis=1)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from lerl.config.schema import Config
 from lerl.envs.population import Population
 from lerl.envs.text import quoted, visible
 from lerl.files import RunError, reading, resume_command
+from lerl.planners.config import PlannerConfig
 from lerl.planners.llm.guard import Guard, Question
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.planners.llm.prompt import AnswerError, Choice
@@ -72,10 +72,10 @@ class Explained:
 def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Explained:
     """The plan for one user of a run whose planner is a chat model.
 
-    The session is the first one that the user lives in the run's evaluation, with items chosen by taste, as in the row
-    llm+greedy. What the run was told before is taken from its record, or from planner.cache; anything else is asked of
-    the model now. Where that row had no usable answer for an evaluation user, the fallback plans again. Nothing is
-    written into the run's folder.
+    The session is the user's first one in the run's evaluation, with items chosen by taste, as llm+greedy does.
+    Answers that the run had are taken from its record, or from planner.cache; any other question is sent to the model
+    now. Where that agent had no usable answer for an evaluation user, the fallback plans again. Nothing is written into
+    the run's folder.
 
     Args:
         run: its folder. user: a training or evaluation user, the first one that the run judged when none.
@@ -98,17 +98,17 @@ def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Exp
         raise RunError(f"--steps must be at least 0, given {steps}")
     with ExitStack() as opened:
         phase = "" if split == "train" else "evaluate llm+greedy"
-        witness = _Witness(run, config.planner, phase, opened, lambda: check_trust(run, config, trust))
-        planner = LLMPlanner(config.planner.size, task.seed("planner"), config.planner, witness)  # type: ignore[arg-type]
+        answers = _Answers(run, config.planner, phase, opened, lambda: check_trust(run, config, trust))
+        planner = LLMPlanner(config.planner.size, task.seed("planner"), config.planner, answers)  # type: ignore[arg-type]
         _restore(planner, run)
-        witness.prompts = planner.prompts.digest
+        answers.prompts = planner.prompts.digest
         hierarchy = task.hierarchy("explain", 1, planner)
         evaluator = Evaluator(task.population, config.env, task.axis, split, 1)
         shown, observation = evaluator.follow(HierarchicalAgent(hierarchy), user, task.seed("evaluation"), steps)
         if not evaluator.env.state.active[0]:
             raise RunError(f"the session of user {user} ended after {shown} slates; give --steps {shown - 1} or fewer")
         hierarchy.see(observation)
-        question, answer, source = witness.last
+        question, answer, source = answers.last
         allowed, avoid = (np.flatnonzero(part[0]).tolist() for part in (hierarchy.allowed, hierarchy.avoid))
         return Explained(
             user,
@@ -122,16 +122,16 @@ def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Exp
             Choice(tuple(allowed), tuple(avoid), "") if answer.cause else question.check(answer.text),
             config.planner.fallback if answer.cause else "",
             _reason(question, answer),
-            witness.failures(question),
-            witness.refusal() if answer.cause == "breaker" else "",
-            tuple(witness.sent),
+            answers.failures(question),
+            answers.refusal() if answer.cause == "breaker" else "",
+            tuple(answers.sent),
         )
 
 
 def _refuse_unplanned(run: Path, config: Config) -> None:
-    if not any(row.planner == "llm" for row in parse_agents(config)):
+    if not any(spec.planner == "llm" for spec in parse_agents(config)):
         raise RunError(
-            f"no row of {run} is planned by a chat model; train one with: lerl train RECIPE --planner.name llm "
+            f"no agent of {run} is planned by a chat model; train one with: lerl train RECIPE --planner.name llm "
             "--planner.model PROVIDER:NAME"
         )
 
@@ -152,19 +152,24 @@ def _restore(planner: LLMPlanner, run: Path) -> None:
         planner.restore({key: kept[key] for key in kept.files if key != "steps"})
 
 
-class _Witness:
-    """Stands where a run's guard stands, and remembers the last question; asks only what nobody knows the answer of.
+class _Answers:
+    """In the place of a run's guard: takes answers from its record, sends the other questions, and keeps the last one.
 
     Args:
-        run: its folder. settings: its `PlannerConfig`. phase: whose failures hold. opened: closes what is opened here.
-        check: called before the model is asked.
+        run: its folder. settings: the run's. phase: whose failures hold. opened: closes what is opened here.
+        check: called before anything is sent.
 
     Attributes:
         prompts: digest of the prompt texts. last: question, answer, and where that is from. sent: what was asked now.
     """
 
     def __init__(
-        self, run: Path, settings: Any, phase: str, opened: ExitStack, check: Callable[[], object] = lambda: None
+        self,
+        run: Path,
+        settings: PlannerConfig,
+        phase: str,
+        opened: ExitStack,
+        check: Callable[[], object] = lambda: None,
     ) -> None:
         self.settings, self.prompts, self.phase = settings, "", phase
         self.sent: list[Asked] = []

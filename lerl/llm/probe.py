@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
 from lerl.envs.catalog import Axis
 from lerl.envs.text import quoted
@@ -35,13 +36,13 @@ NAMES = (
 SIZE = 4  # categories that a plan may allow, of eight
 SHOWN = 6  # items of a category in a slate
 FALLING = ((5, 3, 1, 0), (4, 2, 1, 0), (3, 2, 1, 0))  # clicks; the rising history has the rest of the six
-LIKINGS = (0.5, 0.6, 0.7, 0.8)  # of the category
-OTHERS = np.linspace(-3.0, 0.0, len(NAMES[0]) - 1)  # log-odds of liking of the other categories
+CHANCES = (0.5, 0.6, 0.7, 0.8)  # of a click on an item of the category
+OTHERS = np.linspace(-3.0, 0.0, len(NAMES[0]) - 1)  # log-odds of a click in the other categories
 UNUSABLE = (
     "it answers, but not with a plan as the JSON schema asks for it; take another model, or, where this one thinks "
     "before it answers, give more --answer-tokens and a longer --timeout"
 )
-MENDS = {
+REMEDIES = {
     "http": "see whether --base-url is the endpoint's, and what that takes",
     "http 400": "see whether --model is right, and takes --temperature and --answer-tokens as they are",
     "http 3": "give --base-url the address that it redirects to, if that is one that your key may go to",
@@ -72,14 +73,14 @@ class Probed:
     """What came of a probe.
 
     Attributes:
-        model: its name. pairs: how many were asked. usable: pairs of which both answers could be used.
+        model: its name. pairs: how many were sent. usable: pairs of which both answers could be used.
         right: pairs whose plan treats the category better after rising than after falling feedback. wrong: worse.
         unusable: answers that could not be used, by cause. example: one of them, empty where there is none.
         share, low, high: right among the usable, with a 95 % interval (Clopper and Pearson). wrong_share: wrong among
             them.
         sign_low: lower end of the 95 % interval of right among right and wrong, above 0.5 where the model reacts.
         calls, prompt_tokens, completion_tokens: that it took.
-        adapted: how the endpoint had to be asked otherwise than usual.
+        adapted: what was changed in requests for the endpoint to take them.
     """
 
     model: str
@@ -119,8 +120,8 @@ def probe(settings: PlannerConfig, pairs: int, seed: int) -> Probed:
         path = Path(folder) / "traffic.sqlite"
         with closing(Guard(settings, Prompts(settings.prompts).digest, path)) as guard:
             guard.phase = "probe"
-            asked_as = replace(settings, size=SIZE, detail="full", candidates=None)
-            planner = LLMPlanner(SIZE, seed, asked_as, guard)
+            full = replace(settings, size=SIZE, detail="full", candidates=None)
+            planner = LLMPlanner(SIZE, seed, full, guard)
             draw = np.random.default_rng(seed)
             made = [_pair(number, draw) for number in range(pairs)]
             questions = [question for contexts, _ in made for question in planner.questions(contexts)]
@@ -134,12 +135,12 @@ def probe(settings: PlannerConfig, pairs: int, seed: int) -> Probed:
     ]
     causes = Counter(answer.cause for answer in answers if answer.cause)
     if causes.total() == len(answers):
-        told = ", ".join(f"{count} {fault}" for fault, count in report["faults"].items())
+        counted = ", ".join(f"{count} {fault}" for fault, count in report["faults"].items())
         often = max(report["faults"], key=report["faults"].get, default=answers[0].cause)
         of_it = [answer for answer in answers if answer.cause == often] or answers
         raise ProbeError(
-            f"{settings.model} gave no usable answer to any of {len(answers)} questions ({told})"
-            f"{_said(of_it)}; {_mend(often)}"
+            f"{settings.model} gave no usable answer to any of {len(answers)} questions ({counted})"
+            f"{_said(of_it)}; {_remedy(often)}"
         )
     example = next((answer.text for answer in answers if answer.cause and answer.text), "")
     return _judged(settings.model or "", treated, causes, report, example)
@@ -151,10 +152,10 @@ def _said(answers: Sequence[Asked]) -> str:
     return f", such as {quoted(text, 200)}" if text else ""
 
 
-def _mend(cause: str) -> str:
+def _remedy(cause: str) -> str:
     """What to do where no answer could be used, by the cause of one."""
     kinds = (cause, cause[: len("http 5")], cause.partition(" ")[0])
-    return next((MENDS[kind] for kind in kinds if kind in MENDS), UNUSABLE)
+    return next((REMEDIES[kind] for kind in kinds if kind in REMEDIES), UNUSABLE)
 
 
 def _judged(
@@ -205,8 +206,8 @@ def _pair(number: int, draw: np.random.Generator) -> tuple[PlanContexts, int]:
     count, slates = len(names), len(FALLING[0])
     category, *others = draw.permutation(count).tolist()
     chance = np.empty(count)
-    chance[category] = LIKINGS[number // len(NAMES) % len(LIKINGS)]
-    chance[others] = 1 / (1 + np.exp(-draw.permutation(OTHERS)))
+    chance[category] = CHANCES[number // len(NAMES) % len(CHANCES)]
+    chance[others] = expit(draw.permutation(OTHERS))
     each = slates * SHOWN  # items of each category
     items = np.array(
         [[group * each + slate * SHOWN + slot for group in (category, others[slate]) for slot in range(SHOWN)]

@@ -8,9 +8,9 @@ from typing import Any
 
 from lerl.config.parse import load
 from lerl.files import reading, resume_command
-from lerl.planners.llm.counts import percent, told
+from lerl.planners.config import PlannerConfig
 from lerl.planners.llm.guard import BREAK_AFTER, summary
-from lerl.planners.llm.traffic import Traffic
+from lerl.planners.llm.traffic import Traffic, causes_text, percent
 
 
 def lines(run: Path) -> list[str]:
@@ -28,11 +28,11 @@ def lines(run: Path) -> list[str]:
         return _lines(report, planner)
 
 
-def searched(folder: Path, planner: Any) -> list[str]:
+def searched(folder: Path, planner: PlannerConfig) -> list[str]:
     """What to print after a search, of all its trials together; empty where no chat model was asked.
 
     Args:
-        folder: of the search. planner: the recipe's `PlannerConfig`.
+        folder: of the search. planner: the recipe's.
 
     Raises:
         TrafficError: a trial's planners/traffic.sqlite is damaged.
@@ -46,12 +46,12 @@ def searched(folder: Path, planner: Any) -> list[str]:
     return _lines(summary(phases, seconds, planner.price), planner) if phases else []
 
 
-def _lines(report: dict[str, Any], planner: Any) -> list[str]:
+def _lines(report: dict[str, Any], planner: PlannerConfig) -> list[str]:
     price = planner.price
     cost = f"cost {report['cost']:,.2f}" if price.input or price.output else "no price given"
     causes = report["fallbacks"]
     requests = max(report["requests"], 1)
-    share = f"{percent(sum(causes.values()) / requests)} of {requests:,} plans and reflections: {told(causes)}"
+    share = f"{percent(sum(causes.values()) / requests)} of {requests:,} plans and reflections: {causes_text(causes)}"
     rule = f" ({planner.fallback} planned)" if causes else ""
     breaker = f"             breaker: not asked, since the endpoint had failed {BREAK_AFTER} times in a row"
     return [

@@ -184,7 +184,7 @@ def _exposure_influence(results: Results, users: Ints) -> _Influence:
         user = np.searchsorted(users, shown["user"].to_numpy())
         item, count = shown["item"].to_numpy(), shown["count"].to_numpy()
         exposures = np.bincount(item, weights=count, minlength=results.n_items)
-        estimate[:, i, j] = metrics.catalogue_coverage(exposures), metrics.gini(exposures)
+        estimate[:, i, j] = metrics.catalog_coverage(exposures), metrics.gini(exposures)
         without[0, i, j] = _coverage_without(user, item, results.n_items, len(users))
         without[1, i, j] = _gini_without(user, item, count, results.n_items, len(users))
     return _Influence(estimate, without)

@@ -22,7 +22,7 @@ from lerl.config.old_keys import RETIRED
 from lerl.config.yaml_file import read_yaml
 from lerl.envs.files import refuse_links
 from lerl.files import AFRESH, RunError, read_about, read_table, reading, resume_command
-from lerl.planners.llm.counts import fallbacks
+from lerl.planners.llm.traffic import fallbacks
 from lerl.report.intervals import plain
 from lerl.report.lessons import ROLLOUTS, mark
 

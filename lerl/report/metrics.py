@@ -1,4 +1,4 @@
-"""What a session and a catalogue are judged by: pure functions on arrays.
+"""What a session and a catalog are judged by: pure functions on arrays.
 
 The functions on one session take its slates as they were shown:
 
@@ -71,24 +71,6 @@ def satisfaction_mean(satisfaction: ArrayLike) -> float:
     return _mean(_line(satisfaction, "satisfaction"))
 
 
-def left_early(terminated: ArrayLike) -> Bools:
-    """Whether the user ended the session, rather than the step cap: left_early = terminated.
-
-    ``terminated`` (N,) bool, Gymnasium's flag at the last step of each session. Leaving at the very step of the cap is
-    still the user's doing. Source: Gymnasium's distinction of termination and truncation.
-    """
-    return np.asarray(terminated, dtype=np.bool_)
-
-
-def cut_by_cap(terminated: ArrayLike, truncated: ArrayLike) -> Bools:
-    """Whether the step cap ended a session that its user would have gone on with: truncated and not terminated.
-
-    ``terminated``, ``truncated`` (N,) bool, Gymnasium's flags at the last step of each session. Where many sessions are
-    cut, T_int and R_cum are bounded by the cap and understate the better agents. Source: as :func:`left_early`.
-    """
-    return np.asarray(truncated, dtype=np.bool_) & ~np.asarray(terminated, dtype=np.bool_)
-
-
 def category_exposure(slates: ArrayLike, membership: ArrayLike) -> Ints:
     """How often each category was shown in a session, (C,) int: n_c = sum over shown items i of membership[i, c].
 
@@ -153,8 +135,8 @@ def slate_overlap(slates: ArrayLike, membership: ArrayLike) -> float:
     return _mean(both[defined] / either[defined])
 
 
-def catalogue_coverage(counts: ArrayLike, n_items: int | None = None) -> float:
-    """Share of the catalogue's items that were shown at least once, |{i: x_i > 0}| / I.
+def catalog_coverage(counts: ArrayLike, n_items: int | None = None) -> float:
+    """Share of the catalog's items that were shown at least once, |{i: x_i > 0}| / I.
 
     ``counts`` (I,) exposures per item; with ``n_items`` given, items that are missing from ``counts`` were never shown.
     Range 0 to 1. It grows with the number of sessions: compare it only at equal numbers.
@@ -165,10 +147,10 @@ def catalogue_coverage(counts: ArrayLike, n_items: int | None = None) -> float:
 
 
 def gini(counts: ArrayLike, n_items: int | None = None) -> float:
-    """Gini coefficient of exposure over all items of the catalogue, those never shown included.
+    """Gini coefficient of exposure over all items of the catalog, those never shown included.
 
     With exposures x_(1) <= ... <= x_(I) in ascending order, G = sum_i (2 i - I - 1) x_(i) / (I sum_i x_(i)).
-    ``counts`` and ``n_items`` as in :func:`catalogue_coverage`.
+    ``counts`` and ``n_items`` as in :func:`catalog_coverage`.
 
     Range 0 (all items shown alike) to (I - 1) / I (one item has it all); ``nan`` if nothing was shown.
     Source: Gini 1912, in the sorted form of Damgaard and Weiner 2000 (Ecology 81).
@@ -185,7 +167,7 @@ def normalised(score: ArrayLike, random: ArrayLike, privileged: ArrayLike) -> Fl
     """Where a score lies between the floor and the ceiling, (R - R_random) / (R_privileged - R_random), elementwise.
 
     0 is uniform random, 1 is the agent that reads the hidden state; below 0 is worse than random. ``nan`` where the
-    ceiling is not above the floor, since then the setting leaves no room to normalise by. Source: the human-normalised
+    ceiling is not above the floor, since then there is no room to normalise by. Source: the human-normalised
     score of Mnih et al. 2015 (Nature 518), with the privileged agent in the human's place.
     """
     floor = np.asarray(random, dtype=np.float64)
@@ -195,7 +177,7 @@ def normalised(score: ArrayLike, random: ArrayLike, privileged: ArrayLike) -> Fl
 
 
 def _slates(slates: ArrayLike) -> NDArray[np.integer[Any]]:
-    """The slates with a row per step; refuses other shapes and kinds."""
+    """The slates, one row per step; other shapes and types are refused."""
     shown = np.asarray(slates)
     if shown.ndim != 2 or (shown.size and not np.issubdtype(shown.dtype, np.integer)):
         raise ValueError(f"slates must be whole numbers of shape (T, k), given {shown.dtype} of shape {shown.shape}")
@@ -211,7 +193,7 @@ def _line(values: ArrayLike, name: str) -> Floats:
 
 
 def _exposures(counts: ArrayLike, n_items: int | None) -> tuple[Floats, int]:
-    """Exposures per item and the size of the catalogue; refuses negative counts and too small a catalogue."""
+    """Exposures per item and the size of the catalog; refuses negative counts and too small a catalog."""
     exposures = _line(counts, "counts")
     total = len(exposures) if n_items is None else n_items
     if total < max(1, len(exposures)):

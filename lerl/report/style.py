@@ -23,21 +23,11 @@ from lerl.envs.text import visible
 from lerl.report.fonts import fit_fonts, no_warning_per_letter
 from lerl.report.intervals import Interval
 
-BLACK, WINE, GREY, PALE = "#000000", "#882255", "#9a9a9a", "#dcdcdc"
-
-
-# Okabe and Ito 2008, "Color Universal Design", without yellow, which is no colour for a line on white.
-COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", BLACK, WINE)
-
-
-AREAS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", WINE)
-
-
 STYLE: Any = {
     "font.size": 8.0,
     "axes.labelsize": 8.0,
     "axes.titlesize": 7.5,
-    "axes.titley": 1.0,  # where nothing is in its way it is there anyway, once everything was measured
+    "axes.titley": 1.0,  # nothing is in its way, so that its place need not be measured
     "xtick.labelsize": 7.0,
     "ytick.labelsize": 7.0,
     "axes.spines.top": False,

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lerl.envs.text import one_line
 from lerl.files import RunError
-from lerl.planners.llm.counts import in_order, percent
+from lerl.planners.llm.traffic import ordered_causes, percent
 from lerl.report.bootstrap import DIFFERENCE_METRICS, Summary, by_reward, ratios
 from lerl.report.intervals import Interval, bracket, estimate_text, interval_note, number
 from lerl.report.lessons import UNTRAINED, marked
@@ -139,7 +139,7 @@ def _footnotes(summary: Summary) -> list[str]:
     lines = [_shortage(agent, short) for agent, short in summary.get("untrained", {}).items()]
     lines += summary.get("notes", [])
     for agent, found in summary.get("fallbacks", {}).items():
-        causes = ", ".join(in_order(found["causes"]))
+        causes = ", ".join(ordered_causes(found["causes"]))
         lines.append(f"{agent}: {percent(found['share'])} of its plans by {found['rule']} ({causes})")
     return lines
 

@@ -1,4 +1,4 @@
-"""What a fitted model of users is held against: clicks predicted from running means, with and without boosted trees."""
+"""What a fitted model of users is compared with: clicks predicted from running means, and by boosted trees."""
 
 import numpy as np
 from numba import njit
@@ -22,7 +22,7 @@ def means_baseline(events: Events, hidden: bool = False) -> Floats:
 
     Args:
         events: of a log.
-        hidden: whether every item, in the fit as well, is one that nobody met: the user's running mean alone is left.
+        hidden: whether every item, in the fit as well, is one that nobody met: only the user's running mean is left.
     """
     features = _running(events, hidden)
     known = features[events.to_train]

@@ -6,7 +6,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,19 +14,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from lerl.envs.catalog import Catalog
 from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.logs.times import LATEST
 from lerl.envs.store import OWN_LOGS, PICTURE, load_population
 from lerl.report.metrics import gini
+from lerl.report.palette import BLUE, INK, ORANGE
+from lerl.report.strips import shortened
 from lerl.report.style import STYLE, save
+from lerl.users.events import log_positions
 
-_BLUE, _ORANGE, _INK = "#0072B2", "#D55E00", "#555555"
-_SHOWN = 12
+_SHOWN, _LEAST_SHOWN = 12, 6  # categories, and places for them, so that bars of few are not thick
 _BARS = 60
 _COLUMNS = 30
 _SIZE = (7.2, 5.2)  # inches
-_LONGEST = 18  # letters of a category's name
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ class Description:
         training: how many of them.
         interactions: how many pairs of a user and an item.
         clicks: how many of those are clicks.
-        item_counts: (I,) interactions per item, in the order of the catalogue.
+        item_counts: (I,) interactions per item, in the order of the catalog.
         user_counts: (U,) interactions per user.
-        categories: names of the catalogue's categories.
+        categories: names of the catalog's categories.
         category_items: (C,) how many items are in each.
         category_counts: (C,) how many interactions their items have.
         times: (N,) seconds since 1970 of the interactions whose time is known, from 1970 to 2037.
@@ -110,7 +109,8 @@ def describe(folder: Path) -> Description:
         DataError: it is damaged, or was saved without its interactions.
     """
     people, log = load_population(folder, format=OWN_LOGS), read_prepared_log(folder)
-    counts, times = _per_item(people.catalog, log), log["time"].drop_nulls()
+    _, items = log_positions(folder, people, log)
+    counts, times = np.bincount(items, minlength=len(people.catalog)), log["time"].drop_nulls()
     inside = times.is_between(0, LATEST, closed="left")
     membership = people.catalog.categories.membership
     return Description(
@@ -127,12 +127,6 @@ def describe(folder: Path) -> Description:
         times=times.filter(inside).to_numpy(),
         strange_times=int((~inside).sum()),
     )
-
-
-def _per_item(catalog: Catalog, log: pl.DataFrame) -> NDArray[np.int64]:
-    items = pl.DataFrame({"item": catalog.numbers})
-    counted = items.join(log.group_by("item").len(), on="item", how="left", maintain_order="left")
-    return counted["len"].fill_null(0).to_numpy().astype(np.int64)
 
 
 def draw(found: Description, out: Path) -> list[Path]:
@@ -154,7 +148,7 @@ def draw(found: Description, out: Path) -> list[Path]:
 def _popularity(axes: Axes, found: Description) -> None:
     """Interactions of the items, the most popular first."""
     counts = np.sort(found.item_counts[found.item_counts > 0])[::-1]
-    axes.plot(np.arange(1, len(counts) + 1), counts, color=_BLUE)
+    axes.plot(np.arange(1, len(counts) + 1), counts, color=BLUE)
     axes.set(xscale="log", yscale="log", xlabel="items, most popular first", ylabel="interactions")
     _logarithmic(axes.xaxis)
     _logarithmic(axes.yaxis)
@@ -164,10 +158,13 @@ def _popularity(axes: Axes, found: Description) -> None:
 def _activity(axes: Axes, found: Description) -> None:
     """How many users have so many interactions, on a logarithmic axis where the numbers span more than a decade."""
     low, high = int(found.user_counts.min()), int(found.user_counts.max())
+    if low == high:
+        _instead(axes, f"every user has {low:,} interactions")
+        return
     step = -(-(high - low + 1) // _COLUMNS)
     wide = high > 10 * low
     edges = np.geomspace(low, high + 1, _COLUMNS).round() if wide else np.arange(low, high + step + 1, step)
-    axes.hist(found.user_counts, bins=np.unique(edges).tolist(), color=_BLUE, lw=0)
+    axes.hist(found.user_counts, bins=np.unique(edges).tolist(), color=BLUE, lw=0)
     axes.set(xlabel="interactions of a user", ylabel="users")
     if wide:
         axes.set_xscale("log")
@@ -181,13 +178,14 @@ def _categories(axes: Axes, found: Description) -> None:
     shown = np.argsort(-found.category_counts, kind="stable")[:_SHOWN]
     places = np.arange(len(shown))
     shares = found.category_counts[shown] / found.interactions, found.category_items[shown] / len(found.item_counts)
-    axes.barh(places - 0.2, shares[0], 0.38, color=_BLUE, label="of interactions")
-    axes.barh(places + 0.2, shares[1], 0.38, color=_ORANGE, label="of items")
-    axes.set_yticks(places, [_short(found.categories[c]) for c in shown])
-    axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel="share in the category")
+    axes.barh(places - 0.2, shares[0], 0.38, color=BLUE, label="of interactions")
+    axes.barh(places + 0.2, shares[1], 0.38, color=ORANGE, label="of items")
+    axes.set_yticks(places, [shortened(found.categories[c]) for c in shown])
+    free = 0.12 * max(len(shown), _LEAST_SHOWN)  # above the bars, for the legend
+    axes.set(ylim=(max(len(shown), _LEAST_SHOWN) - 0.4, -0.5 - free), xlabel="share in the category")
     axes.tick_params(axis="y", length=0)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.legend(frameon=False, fontsize=6.5, loc="lower right")
+    axes.legend(frameon=False, fontsize=6.5, loc="upper right", ncols=2, borderaxespad=0.0)
     more = len(shown) < len(found.categories)
     _title(axes, f"categories, {f'the {len(shown)} largest of' if more else 'all'} {len(found.categories)}")
 
@@ -195,11 +193,10 @@ def _categories(axes: Axes, found: Description) -> None:
 def _times(axes: Axes, found: Description) -> None:
     """Interactions over time, in steps of equal length."""
     if not len(found.times):
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, "no times in this data set", transform=axes.transAxes, ha="center", color=_INK)
+        _instead(axes, "no times in this data set")
         return
     counts, edges = np.histogram(found.times, bins=_BARS)
-    axes.stairs(counts, date2num(edges.astype("datetime64[s]")), fill=True, color=_BLUE)  # type: ignore[no-untyped-call]
+    axes.stairs(counts, date2num(edges.astype("datetime64[s]")), fill=True, color=BLUE)  # type: ignore[no-untyped-call]
     axes.set(xlabel="time (UTC)", ylabel="interactions")
     _title(axes, f"over time, in {_BARS} equal steps")
     locator: Any = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
@@ -221,11 +218,13 @@ def _decades(axis: Axis) -> float:
 
 
 def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="left", color=_INK)
+    axes.set_title(text, loc="left", color=INK)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+def _instead(axes: Axes, text: str) -> None:
+    """A sentence where there is nothing to draw."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=INK)
 
 
 def _day(seconds: int) -> str:

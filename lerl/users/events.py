@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lerl.envs.draws import seed_from
 from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.population import Population
-from lerl.envs.schema import DataError, held_out
+from lerl.envs.schema import DataError, held_out, positions
 from lerl.envs.store import OWN_LOGS, format_of, read_about, unusable
 
 FOLDS = 5
@@ -27,11 +27,11 @@ class Events:
 
     Attributes:
         users: (N,) int64, numbers of the population's users.
-        items: (N,) int64, numbers of the catalogue's items.
+        items: (N,) int64, positions in the catalog.
         clicks: (N,) bool.
         kept: (N,) bool, kept from the fit of the latent-factor model.
         training: (U,) bool, whether a user is one to train on.
-        categories: (I, C) bool, the catalogue's own.
+        categories: (I, C) bool, the catalog's own.
         item_vectors: (I, v) float32, the latent-factor model's, made from training users' events alone.
     """
 
@@ -79,7 +79,7 @@ class Events:
 
     @cached_property
     def _others(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(FOLDS + 1, I) int64 each: events and clicks per item of the training users in all folds but the row's."""
+        """(FOLDS + 1, I) int64 each: events and clicks per item of the training users in all folds but one."""
         own = self._fold[self.users]
         seen, clicked = (np.zeros((FOLDS + 1, len(self.categories)), np.int64) for _ in range(2))
         np.add.at(seen, (own, self.items), self.to_train)
@@ -94,9 +94,9 @@ class Events:
 
     @cached_property
     def item_counts(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(N,) int64 each: events and clicks of the row's item among training users, out of fold.
+        """(N,) int64 each: events and clicks of an event's item among training users, out of fold.
 
-        Training users are in 5 folds; a row of one counts the other folds only. A row of any other user counts all.
+        Training users are in 5 folds; an event of one counts the other folds only, an event of any other user all.
         """
         (seen, clicked), own = self._others, self._fold[self.users]
         return seen[own, self.items], clicked[own, self.items]
@@ -110,7 +110,7 @@ class Events:
 
     @cached_property
     def category_share(self) -> Floats:
-        """(N,) share of clicks among training users' events in the categories of the row's item, out of fold.
+        """(N,) share of clicks among training users' events in the categories of an event's item, out of fold.
 
         A category's share is as if 10 more of its events had the base rate; of several categories it is the mean.
         """
@@ -123,13 +123,13 @@ class Events:
         return np.hstack([history, item_features(*self.item_counts, self.base)])
 
     @cached_property
-    def told(self) -> Floats:
-        """(N, 4): the same for the sequence model: an item of which little is known is like its categories."""
+    def features(self) -> Floats:
+        """(N, 4): `running` for the sequence model, where an item of which little is known is like its categories."""
         return np.hstack([self.running[:, :2], item_features(*self.item_counts, self.category_share)])
 
     @cached_property
-    def catalogue(self) -> Floats:
-        """(I, 2): `item_features` of every item over all training users, as in `told`."""
+    def catalog_features(self) -> Floats:
+        """(I, 2): `item_features` of every item over all training users, as in `features`."""
         seen, clicked = (counts[FOLDS] for counts in self._others)
         return item_features(seen, clicked, self._category_shares[FOLDS])
 
@@ -170,7 +170,8 @@ def read_events(folder: Path, population: Population) -> Events:
     log = read_prepared_log(folder)
     if not {"half", "position"} <= set(log.columns):
         raise unusable(folder, "does not say in which order things happened", format_of(read_about(folder), OWN_LOGS))
-    numbers = np.unique(log["user"].to_numpy())
+    owners, places = log_positions(folder, population, log)
+    log = log.with_columns(owner=owners, place=places)
     log = log.filter(pl.col("half") == "truth").sort("user", "position")
     if log["position"].null_count():
         raise DataError(
@@ -178,18 +179,30 @@ def read_events(folder: Path, population: Population) -> Events:
             "what comes before what is all that a sequence is; use a log with times, or the latent-factor users as "
             "they were prepared"
         )
-    items = population.catalog.numbers
-    order = np.argsort(items)
-    given, users = log["item"].to_numpy(), log["user"].to_numpy()
-    place = order[np.searchsorted(items, given, sorter=order).clip(max=len(order) - 1)]
-    if len(numbers) != len(population.training) or (items[place] != given).any():
-        raise unusable(folder, "has other users or items in its log", format_of(read_about(folder), OWN_LOGS))
     return Events(
-        users=np.searchsorted(numbers, users),
-        items=place,
+        users=log["owner"].to_numpy(),
+        items=log["place"].to_numpy(),
         clicks=log["click"].to_numpy(),
-        kept=held_out(users, given),
+        kept=held_out(log["user"].to_numpy(), log["item"].to_numpy()),
         training=population.training,
         categories=population.catalog.categories.membership,
         item_vectors=population.truth.item_vectors,
     )
+
+
+def log_positions(
+    folder: Path, population: Population, log: pl.DataFrame
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The population's users and the catalog's items that a prepared folder's log names, (N,) int64 each.
+
+    Raises:
+        DataError: its users or items are others than the population's.
+    """
+    numbers, users = np.unique(log["user"].to_numpy(), return_inverse=True)
+    try:
+        items = positions(population.catalog.numbers, log["item"].to_numpy())
+    except DataError:
+        items = None
+    if items is None or len(numbers) != len(population.training):
+        raise unusable(folder, "has other users or items in its log", format_of(read_about(folder), OWN_LOGS))
+    return users.astype(np.int64), items

@@ -1,4 +1,4 @@
-"""How far simulated sessions can be told from real ones: held-out users of a log beside their simulated selves."""
+"""How like real sessions simulated ones are: held-out users of a log, and the same users simulated."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -32,10 +32,12 @@ from lerl.envs.schema import DataError
 from lerl.envs.simulator import UserSimulator
 from lerl.envs.store import FIDELITY, OWN_LOGS, load_population
 from lerl.report.intervals import percentiles
+from lerl.report.palette import BLACK, BLUE, ORANGE, PALE
+from lerl.users.events import log_positions
 
-LEAST = 8  # interactions of a held-out user
-LONGEST = 1000  # interactions of a second half that are compared
-REPLICATES = 5  # simulated selves of each user
+LEAST = 8  # interactions of a held-out user that is compared
+MOST_COMPARED = 1000  # interactions of a user's second half
+REPLICATES = 5  # simulations of each user
 DRAWS = 1000  # of users, for intervals
 MARGIN = 0.1
 WINDOW = 20  # interactions of a session that the classifier is shown, fewer where users have fewer
@@ -50,7 +52,7 @@ class Statistic:
 
     Attributes:
         name, side: "exposure" or "response". real, low, high: of real users, with a 95 % bootstrap interval over them.
-        simulated: mean over simulated selves. inside: the interval. within_ten_percent: of the real value.
+        simulated: mean over replicates. inside: the interval. within_ten_percent: of the real value.
     """
 
     name: str
@@ -65,7 +67,7 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Classifier:
-    """How well boosted trees tell simulated from real sessions of users that they have not seen.
+    """How well boosted trees separate simulated from real sessions, of users that they were not fitted to.
 
     Attributes:
         auc, low, high: with a 95 % bootstrap interval over users; 0.5 is perfect fidelity. features: the strongest
@@ -127,14 +129,11 @@ class Log:
                 "no time; sessions can only be fitted to logs with times"
             )
         ordered = log.sort("user", "position")
-        users = np.unique(ordered["user"].to_numpy(), return_inverse=True)[1].astype(np.int64)
-        numbers, items = np.unique(ordered["item"].to_numpy(), return_inverse=True)
-        if len(numbers) != len(population.catalog) or users.max() + 1 != len(population.training):
-            raise DataError(f"the users or items of {folder} are not those of its log; sessions cannot be fitted to it")
+        users, items = log_positions(folder, population, ordered)
         clicks = ordered["click"].to_numpy().astype(np.float64)
         known = ordered["time"].null_count() == 0
         times = ordered["time"].to_numpy().astype(np.float64) if known else np.full(len(log), np.nan)
-        every = Sequences(users, items.astype(np.int64), clicks, times)
+        every = Sequences(users, items, clicks, times)
         background = background_of(every.where(population.training[users]), population.catalog.categories.membership)
         return Log(population, Halves(every, population.training), background)
 
@@ -144,10 +143,11 @@ def measure(
 ) -> tuple[Fidelity, dict[str, Any]]:
     """Fit on training users, simulate held-out users, and compare.
 
-    A held-out user's taste comes from his first half; statistics are those of second halves.
+    A held-out user's taste comes from the first half of their log; statistics are those of second halves.
 
     Args:
-        folder: prepared. topics: what bores, see `SimulatorConfig`. seed: of all draws. users: most held-out users.
+        folder: prepared. topics: what users get bored of, see `SimulatorConfig`.
+        seed: of all draws. users: most held-out users.
         report: called with a line on each step.
 
     Returns:
@@ -159,19 +159,19 @@ def measure(
     dim = log.population.truth.item_vectors.shape[1]
     fitted, model = fit_dynamics(log.population, log.halves, log.background, topics, dim=dim, seed=seed, report=report)
     chosen = _held_out(log, users, seed)
-    kept = chosen[every.users] & (every.places < (every.lengths // 2)[every.users] + LONGEST)
+    kept = chosen[every.users] & (every.places < (every.lengths // 2)[every.users] + MOST_COMPARED)
     before, real = every.where(kept & log.halves.first), every.where(kept & ~log.halves.first)
     people = with_truth(log.population, model)
-    lives = _Lives(people, topics, np.flatnonzero(chosen), exposure, before, real, seed)
+    replays = _Replays(people, topics, np.flatnonzero(chosen), exposure, before, real, seed)
     report("simulating held-out users")
-    simulated = [lives.lived(fitted.values, number) for number in range(REPLICATES)]
+    simulated = [replays.simulated(fitted.values, number) for number in range(REPLICATES)]
     statistics = compare(real, simulated, log.background, seed)
-    report("a classifier tries to tell them apart")
+    report("a classifier tries to separate them")
     classifier = tell_apart(real, simulated[0], log.background, seed)
     without = {}
     for mechanism in MECHANISMS:
         report(f"without {mechanism}")
-        others = [lives.lived(_without(fitted.values, mechanism), number) for number in range(2)]
+        others = [replays.simulated(_without(fitted.values, mechanism), number) for number in range(2)]
         found = compare(real, others, log.background, seed)
         without[mechanism] = sum(entry.inside for entry in found if entry.side == "response")
     times = "" if np.isfinite(real.times).all() else "; without times also sessions, fatigue and return"
@@ -181,7 +181,7 @@ def measure(
 
 
 def _held_out(log: Log, users: int, seed: int) -> NDArray[np.bool_]:
-    """(U,) held-out users that met enough, at most so many, drawn by the seed."""
+    """(U,) at most so many held-out users with enough interactions, drawn by the seed."""
     able = np.flatnonzero(~log.population.training & (log.halves.sequences.lengths >= LEAST))
     if len(able) < 2:
         raise DataError(f"only {len(able)} held-out users have {LEAST} interactions; use a larger log")
@@ -202,8 +202,8 @@ def _without(values: Mapping[str, float], mechanism: str) -> dict[str, float]:
     return {**values, **off[mechanism]}
 
 
-class _Lives:
-    """Simulated selves of held-out users."""
+class _Replays:
+    """Held-out users simulated on sequences that are drawn like those that the log showed them."""
 
     def __init__(
         self,
@@ -217,11 +217,11 @@ class _Lives:
     ) -> None:
         self.people, self.owners, self.exposure, self.before, self.real = people, owners, exposure, before, real
         self.seed = seed
-        self.simulator = UserSimulator(people, item_by_item(SimulatorConfig(topics=topics), LONGEST), "all")
+        self.simulator = UserSimulator(people, item_by_item(SimulatorConfig(topics=topics), MOST_COMPARED), "all")
         self._shown: dict[int, Sequences] = {}
 
-    def lived(self, values: Mapping[str, float], number: int) -> Sequences:
-        """What the selves of a number were shown and how they reacted."""
+    def simulated(self, values: Mapping[str, float], number: int) -> Sequences:
+        """What the users are shown in replicate `number`, and how they react."""
         if number not in self._shown:
             self._shown[number] = self.exposure.imitate(self.before, self.real.lengths, self.seed + 7919 * number)
         shown = self._shown[number]
@@ -252,15 +252,15 @@ FEATURES = (
 
 
 def session_features(shown: Sequences, background: Background, window: int) -> tuple[Floats, Any]:
-    """(W, F) features of windows of sequences, see `FEATURES`, and (W,) whose they are."""
+    """(W, F) features of windows of sequences, see `FEATURES`, and the user (W,) of each."""
     count = shown.lengths // window
     starts = np.concatenate([shown.starts[u] + window * np.arange(n) for u, n in enumerate(count)]).astype(np.int64)
-    rows = starts[:, None] + np.arange(window)
-    clicks, main = shown.clicks[rows], background.main[shown.items[rows]]
-    known, effect = background.popularity[shown.items[rows]], background.item_effects[shown.items[rows]]
+    places = starts[:, None] + np.arange(window)
+    clicks, main = shown.clicks[places], background.main[shown.items[places]]
+    known, effect = background.popularity[shown.items[places]], background.item_effects[shown.items[places]]
     counts = np.stack([(main == category).sum(axis=1) for category in range(int(background.main.max()) + 1)], axis=1)
-    run = np.zeros(len(rows))
-    longest = np.zeros(len(rows))
+    run = np.zeros(len(places))
+    longest = np.zeros(len(places))
     for column in clicks.T:
         run = (run + 1) * column
         longest = np.maximum(longest, run)
@@ -353,63 +353,75 @@ def draw(found: Fidelity, page: Mapping[str, Any], name: str, folder: Path) -> l
 
     from lerl.report.style import STYLE, save
 
-    real, selves, background = page["real"], page["simulated"], page["background"]
+    sides = [[entry for entry in found.statistics if entry.side == of] for of in ("exposure", "response")]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(9.2, 7.4), layout="constrained")
+        height = 0.19 * sum(map(len, sides)) + 2.4
+        figure = Figure(figsize=(9.2, height), layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(2, 2, width_ratios=(1.5, 1))
-        _deviations(panels[0, 0], found.statistics, "exposure")
-        _deviations(panels[1, 0], found.statistics, "response")
-        _popularity(panels[0, 1], real, selves, background.items)
-        _rates(panels[1, 1], real, selves)
-        classifier = found.classifier
+        panels = figure.subplots(2, 2, width_ratios=(1.5, 1), height_ratios=[len(side) + 3 for side in sides])
+        for axes, of, statistics in zip(panels[:, 0], ("what is shown", "how users respond"), sides, strict=True):
+            _deviations(axes, statistics, of)
+        _popularity(panels[0, 1], page["real"], page["simulated"][0], page["background"].items)
+        _rates(panels[1, 1], page["real"], page["simulated"][0])
+        classifier, inside = found.classifier, sum(entry.inside for entry in found.statistics)
         figure.suptitle(
-            f"{name}: {found.users:,} held-out users, real and simulated; classifier AUC {classifier.auc:.2f} "
-            f"[{classifier.low:.2f}, {classifier.high:.2f}]",
-            fontsize=9,
+            f"{name}: {inside} of {len(found.statistics)} statistics of simulated users lie in the 95 % interval of "
+            f"{found.users:,} held-out users\nA classifier separates the two with AUC {classifier.auc:.2f} "
+            f"[{classifier.low:.2f}, {classifier.high:.2f}]; 0.5 is chance",
+            fontsize=8.5,
+            x=0.01,
+            ha="left",
         )
         return save(figure, folder / FIDELITY)
 
 
-_REAL, _SIMULATED, _MISSED = "#333333", "#0072B2", "#D55E00"
-_FARTHEST = 4.0  # half intervals; what is farther is drawn at the edge
+_FARTHEST = 4.0  # half intervals; what is farther is drawn as an arrow at the edge
 
 
 def _deviations(axes: Any, statistics: Sequence[Statistic], of: str) -> None:
-    """Simulated statistics in units of half the real interval, which is the grey band."""
-    there = [entry for entry in statistics if entry.side == of]
-    places = np.arange(len(there))
-    axes.axvspan(-1, 1, color="#dddddd", lw=0)
-    for place, entry in zip(places, there, strict=True):
-        middle, half = (entry.high + entry.low) / 2, max((entry.high - entry.low) / 2, 1e-12)
-        away = (entry.simulated - middle) / half
-        colour = _SIMULATED if entry.inside else _MISSED
-        axes.plot(np.clip(away, -_FARTHEST, _FARTHEST), place, "o", color=colour, ms=4, clip_on=False)
+    """Simulated statistics in units of half the real interval, which is the grey band, nearest first."""
+    away = {entry.name: _away(entry) for entry in statistics}
+    ordered = sorted(statistics, key=lambda entry: abs(away[entry.name]))
+    axes.axvspan(-1, 1, color=PALE, lw=0)
+    axes.axvline(0, color="white", lw=0.8)
+    for place, entry in enumerate(ordered):
+        far = abs(away[entry.name]) > _FARTHEST
+        marker = "o" if not far else ">" if away[entry.name] > 0 else "<"
+        colour = BLUE if entry.inside else ORANGE
+        axes.plot(np.clip(away[entry.name], -_FARTHEST, _FARTHEST), place, marker, color=colour, ms=4, clip_on=False)
         axes.text(_FARTHEST + 0.3, place, f"{entry.real:.3f} / {entry.simulated:.3f}", va="center", fontsize=6.5)
-    axes.set_yticks(places, [entry.name for entry in there], fontsize=6.5)
-    axes.set(xlim=(-_FARTHEST, _FARTHEST), ylim=(len(there) - 0.5, -0.5))
-    axes.set_xlabel("simulated, in half widths of the real 95 % interval (grey)")
-    inside = sum(entry.inside for entry in there)
-    axes.set_title(f"{of}: {inside} of {len(there)} inside; real / simulated", loc="left", fontsize=8)
+    axes.set_yticks(range(len(ordered)), [entry.name for entry in ordered], fontsize=6.5)
+    axes.set(xlim=(-_FARTHEST, _FARTHEST), ylim=(len(ordered) - 0.5, -0.5))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("distance from the real value, in half widths of its 95 % interval (grey)")
+    inside = sum(entry.inside for entry in ordered)
+    axes.set_title(f"{of}: {inside} of {len(ordered)} inside (blue); right: real / simulated", loc="left")
 
 
-def _popularity(axes: Any, real: Sequences, selves: Sequence[Sequences], items: int) -> None:
+def _away(entry: Statistic) -> float:
+    return (entry.simulated - (entry.high + entry.low) / 2) / max((entry.high - entry.low) / 2, 1e-12)
+
+
+def _popularity(axes: Any, real: Sequences, simulated: Sequences, items: int) -> None:
     """Shares of interactions of items, the most popular first."""
-    for shown, colour, label in ((real, _REAL, "real"), (selves[0], _SIMULATED, "simulated")):
+    for shown, look in _both(real, simulated):
         shares = np.sort(np.bincount(shown.items, minlength=items))[::-1] / len(shown)
-        axes.plot(np.arange(1, items + 1) / items, np.cumsum(shares), color=colour, lw=1.2, label=label)
+        axes.plot(np.arange(1, items + 1) / items, np.cumsum(shares), lw=1.2, **look)
     axes.set(xlabel="share of items, most popular first", ylabel="share of interactions", xlim=(0, 1), ylim=(0, 1))
-    axes.legend(frameon=False, fontsize=7)
-    axes.set_title("popularity", loc="left", fontsize=8)
+    axes.legend(frameon=False, fontsize=7, loc="lower right")
+    axes.set_title("popularity", loc="left")
 
 
-def _rates(axes: Any, real: Sequences, selves: Sequence[Sequences]) -> None:
+def _rates(axes: Any, real: Sequences, simulated: Sequences) -> None:
     """How users differ in how often they click."""
     bins = np.linspace(0, 1, 21)
-    for shown, colour, label in ((real, _REAL, "real"), (selves[0], _SIMULATED, "simulated")):
+    for shown, look in _both(real, simulated):
         rates = np.bincount(shown.users, weights=shown.clicks) / shown.lengths
-        counts = np.histogram(rates, bins)[0] / len(rates)
-        axes.stairs(counts, bins, color=colour, lw=1.2, label=label)
+        axes.stairs(np.histogram(rates, bins)[0] / len(rates), bins, lw=1.2, **look)
     axes.set(xlabel="share of clicks of a user", ylabel="share of users", xlim=(0, 1))
-    axes.legend(frameon=False, fontsize=7)
-    axes.set_title("users' rates", loc="left", fontsize=8)
+    axes.set_title("how often users click", loc="left")
+
+
+def _both(real: Sequences, simulated: Sequences) -> list[tuple[Sequences, dict[str, str]]]:
+    return [(real, {"color": BLACK, "label": "real"}), (simulated, {"color": BLUE, "label": "simulated"})]

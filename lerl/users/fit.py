@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from lerl.envs.fitting.dynamics import estimate_lines, fit_dynamics, write_fitted
 from lerl.envs.population import Population
@@ -66,7 +67,7 @@ def fit_users(
 
     "sequence" writes response.npz into the folder, which `env.response: sequence` simulates; what was interrupted goes
     on where it was. "latent" judges what the folder was prepared with; with `dynamics` it writes dynamics.json, how
-    people tire, drift and differ, for both kinds of topics, which `data.users: fitted` simulates. Both draw
+    people get bored, drift and differ, for both kinds of topics, which `data.users: fitted` simulates. Both draw
     calibration-MODEL.png and .svg there.
 
     Args:
@@ -75,7 +76,7 @@ def fit_users(
         seed: of the network's first weights and its training.
         epochs: at most so many; the settings' own where None.
         dynamics: whether to fit those; of the latent-factor model only.
-        report: told of progress.
+        report: called with progress.
 
     Raises:
         MissingDataError: there is no prepared data set in the folder.
@@ -99,16 +100,16 @@ def _fit(folder: Path, model: str, seed: int, epochs: int | None, dynamics: bool
     notes: tuple[str, ...]
     files: list[Path] = []
     if model == "latent":
-        chances, rows = _latent(population, events)
+        chances, judged = _latent(population, events)
         hidden, notes = None, (_LATENT_NOTE,)
     else:
         chances, unmet, losses = _sequence(folder, population, events, seed, epochs, report)
-        rows, notes = ~events.to_train, (_next_command(folder, population),)
+        judged, notes = ~events.to_train, (_next_command(folder, population),)
         files.append(folder / RESPONSE_FILE)
         hidden = {**_baselines(events, hidden=True), model: unmet}
     if report is not None:
         report("judge", 0, 1, None)
-    judgement = judge(events, rows, {**_baselines(events), model: chances}, hidden)
+    judgement = judge(events, judged, {**_baselines(events), model: chances}, hidden)
     if report is not None:
         report("judge", 1, 1, None)
     if dynamics:
@@ -162,7 +163,7 @@ def _latent(population: Population, events: Events) -> tuple[Floats, NDArray[np.
     truth, users, items = population.truth, events.users, events.items
     products = np.einsum("nd,nd->n", truth.user_vectors[users], truth.item_vectors[items], dtype=np.float64)
     log_odds = products + truth.item_offsets[items] + truth.user_offsets[users]
-    return 1 / (1 + np.exp(-log_odds)), ~events.to_train & events.kept
+    return expit(log_odds), ~events.to_train & events.kept
 
 
 def _sequence(
@@ -181,4 +182,4 @@ def _sequence(
     checkpoint.unlink(missing_ok=True)
     held_out = np.flatnonzero(~events.training)
     seen, unmet = (log_odds(fitted, events, held_out, hidden) for hidden in (False, True))
-    return 1 / (1 + np.exp(-seen)), 1 / (1 + np.exp(-unmet)), fitted.log_loss
+    return expit(seen), expit(unmet), fitted.log_loss

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from lerl.agents.transformer import CausalLayer, Training, alone, distance_bias, distance_slopes
+from lerl.agents.transformer import CausalLayer, Training, deterministic, distance_bias, distance_slopes
 from lerl.envs.draws import seed_from
 from lerl.users.events import USER_PRIOR, Events
 
@@ -63,8 +63,8 @@ class SequenceSettings:
 class SequenceNetwork(nn.Module):
     """Log-odds of a click on each event's item from the events before it.
 
-    A token stands before each event: the first is learned, any other tells the event before, its item and its feedback.
-    All tell the running features of the user's history. An item is a learned vector, its categories' and two features.
+    A token stands before each event: the first is learned, any other holds the event before, its item and its feedback.
+    All hold the running features of the user's history. An item is a learned vector, its categories' and two features.
 
     Args:
         item_vectors: (I, v), what to start the learned vectors from. categories: (I, C), each row adds up to 1.
@@ -128,9 +128,9 @@ class SequenceNetwork(nn.Module):
         Returns:
             (B, T, d), the state before each event.
         """
-        told = self.shown(vectors) + clicks[..., None] * self.liked(vectors)
-        start = self.start.expand(len(told), 1, -1)
-        tokens = self.dropout(torch.cat([start, told], dim=1) + self.history(history))  # (B, T, d)
+        past = self.shown(vectors) + clicks[..., None] * self.liked(vectors)
+        start = self.start.expand(len(past), 1, -1)
+        tokens = self.dropout(torch.cat([start, past], dim=1) + self.history(history))  # (B, T, d)
         return self.through(tokens)
 
     def through(self, tokens: Tensor) -> Tensor:
@@ -140,10 +140,10 @@ class SequenceNetwork(nn.Module):
             tokens = layer(tokens, bias)
         return self.last_norm(tokens)  # type: ignore[no-any-return]
 
-    def asks(self, states: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
+    def queries(self, states: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         """Queries (B, T, d), to be multiplied with item vectors, and user offsets (B, T)."""
-        queries = self.query(states) / math.sqrt(self.settings.width)
-        return queries, self.state_offset(states)[..., 0] + self.history_offset(history)[..., 0]
+        scaled = self.query(states) / math.sqrt(self.settings.width)
+        return scaled, self.state_offset(states)[..., 0] + self.history_offset(history)[..., 0]
 
     def forward(self, items: Tensor, clicks: Tensor, history: Tensor, features: Tensor, hidden: bool = False) -> Tensor:
         """Log-odds (B, T) of a click on items (B, T).
@@ -154,7 +154,7 @@ class SequenceNetwork(nn.Module):
             hidden: whether each item, until it is past, is one that nobody met.
         """
         vectors, offsets = self.describe(items, features)
-        queries, user_offsets = self.asks(self.states(vectors[:, :-1], clicks[:, :-1], history), history)
+        queries, user_offsets = self.queries(self.states(vectors[:, :-1], clicks[:, :-1], history), history)
         if hidden:
             vectors, offsets = self.describe(items, features, hidden=True)
         return (queries * vectors).sum(-1) + offsets + user_offsets
@@ -170,7 +170,7 @@ class Scaling:
     @staticmethod
     def of(events: Events) -> "Scaling":
         """Of a log's training users."""
-        known = events.told[events.to_train]
+        known = events.features[events.to_train]
         return Scaling(known.mean(axis=0), np.maximum(known.std(axis=0), 1e-6))
 
     def apply(self, features: NDArray[np.float64], first: int = 0) -> NDArray[np.float32]:
@@ -180,8 +180,8 @@ class Scaling:
 
 
 @dataclass(frozen=True)
-class Fitted:
-    """What training left.
+class TrainedSequence:
+    """A network with what training found.
 
     Attributes:
         network: with the weights of the best epoch. settings: its sizes. scaling: of its features.
@@ -200,10 +200,10 @@ class _Batches:
 
     def __init__(self, events: Events, scaling: Scaling) -> None:
         self.events = events
-        self.features = scaling.apply(events.told)
+        self.features = scaling.apply(events.features)
 
     def of(self, users: NDArray[np.int64]) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor, NDArray[np.int64]]:
-        """Arguments of the network for users (B,), which events (B, T) are real, and the rows of those."""
+        """Arguments of the network for users (B,), which events (B, T) are real, and the numbers of those."""
         events = self.events
         lengths = events.lengths[users]
         steps = np.arange(lengths.max())
@@ -222,7 +222,7 @@ def fit_sequence(
     seed: int = 0,
     checkpoint: Path | None = None,
     report: Report | None = None,
-) -> Fitted:
+) -> TrainedSequence:
     """Train on the training users' events, a tenth of these users set aside to know when to stop.
 
     The same events, settings and seed give the same network, whether training was interrupted or not.
@@ -230,9 +230,9 @@ def fit_sequence(
     Args:
         events: of a log.
         settings: sizes.
-        seed: of the first weights, the order of users and what is dropped.
-        checkpoint: written after each epoch, gone on from if it is of the same training.
-        report: told of the phase, steps done, steps in all, and the newest log loss.
+        seed: of the first weights, the order of users and what is left out.
+        checkpoint: written after each epoch, and read again if it is of the same training.
+        report: called with the phase, steps done, steps in all, and the newest log loss.
 
     Raises:
         ValueError: fewer than two training users have events, or none of these is a click, or all are.
@@ -241,7 +241,7 @@ def fit_sequence(
     fitting, aside = _split(events, seed)
     scaling = Scaling.of(events)
     batches = _Batches(events, scaling)
-    with alone(seed_from(seed, "sequence weights")):
+    with deterministic(seed_from(seed, "sequence weights")):
         unmet = torch.from_numpy(scaling.apply(events.unmet, 2))
         network = SequenceNetwork(_scaled(events.item_vectors), _shares(events.categories), unmet, settings)
         optimiser = _optimiser(network, settings)
@@ -262,7 +262,7 @@ def fit_sequence(
         network.load_state_dict(training.best)
         _forget_unmet(network, events)
         network.eval()
-    return Fitted(network, settings, scaling, tuple(training.log_loss), int(np.argmin(training.log_loss)) + 1)
+    return TrainedSequence(network, settings, scaling, tuple(training.log_loss), int(np.argmin(training.log_loss)) + 1)
 
 
 def _split(events: Events, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -331,7 +331,9 @@ def _parts(users: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[NDA
         users = users[count:]
 
 
-def log_odds(fitted: Fitted, events: Events, users: NDArray[np.int64], hidden: bool = False) -> NDArray[np.float64]:
+def log_odds(
+    fitted: TrainedSequence, events: Events, users: NDArray[np.int64], hidden: bool = False
+) -> NDArray[np.float64]:
     """(N,) log-odds of a click on each event of users from those before it; not a number for other users' events.
 
     Args:
@@ -388,10 +390,10 @@ def _digest(events: Events) -> str:
     return found.hexdigest()
 
 
-def export(fitted: Fitted, events: Events) -> dict[str, NDArray[Any]]:
+def export(fitted: TrainedSequence, events: Events) -> dict[str, NDArray[Any]]:
     """The network's numbers and the users' pasts, as `lerl.envs.sequence_weights.LEARNED` says."""
     network, scaling = fitted.network, fitted.scaling
-    features = torch.from_numpy(scaling.apply(events.catalogue, 2))
+    features = torch.from_numpy(scaling.apply(events.catalog_features, 2))
     with torch.no_grad():
         vectors, offsets = network.describe(torch.arange(len(features)), features)
         shown, liked = network.shown(vectors), network.liked(vectors)

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from lerl.envs.text import plain
+from lerl.planners.config import PlannerConfig
 from lerl.planners.llm import environment
 from lerl.planners.llm.completion import (
     FaultError,
@@ -36,7 +37,7 @@ LARGEST = 100_000
 REASON = 2_000
 """Bytes that are read of an HTTP answer that is an error."""
 
-PATIENCE = 1.0  # seconds to wait for them
+REASON_TIMEOUT = 1.0  # seconds to wait for them
 
 OPENAI = "https://api.openai.com/v1"
 REFUSALS = (400, 404, 415, 422, 500, 501)
@@ -83,11 +84,11 @@ class ChatModel:
         """Let go of all connections."""
 
 
-def open_chat(settings: Any) -> ChatModel:
+def open_chat(settings: PlannerConfig) -> ChatModel:
     """The chat model that settings name.
 
     Args:
-        settings: a `PlannerConfig`: model, base_url, temperature, answer_tokens, timeout.
+        settings: its model, base_url, temperature, answer_tokens and timeout are read.
 
     Raises:
         ChatError: there is no such model or package, or no key in the environment.
@@ -96,12 +97,12 @@ def open_chat(settings: Any) -> ChatModel:
     if settings.model == SCRIPTED:
         return _ScriptedChat()
     try:
-        return _OpenAIChat(settings) if settings.model.startswith("openai:") else _OtherChat(settings)
+        return _OpenAIChat(settings) if str(settings.model).startswith("openai:") else _OtherChat(settings)
     except Exception as error:  # an integration raises whatever it does, of an option that it does not take, too
         raise ChatError(f"planner.model {settings.model!r} cannot be used: {redacted(str(error))}") from None
 
 
-def check_chat(settings: Any) -> None:
+def check_chat(settings: PlannerConfig) -> None:
     """Refuse settings that no endpoint can be asked with; nothing is sent.
 
     Raises:
@@ -123,7 +124,7 @@ def check_chat(settings: Any) -> None:
 
 
 def secrets() -> list[str]:
-    """The values of all keys in the environment, longest first; short ones are words, but for the key that is sent."""
+    """The values of all keys in the environment, longest first; without short ones, but for the key that is sent."""
     found = {
         value.strip() for name, value in os.environ.items() if name.upper().endswith(("_KEY", "_TOKEN", "_SECRET"))
     }
@@ -176,10 +177,10 @@ class _LangChainChat(ChatModel):
     """A chat model that LangChain knows.
 
     Args:
-        settings: a `PlannerConfig`. options: of the model's own class.
+        settings: the planner's. options: of the model's own class.
     """
 
-    def __init__(self, settings: Any, **options: Any) -> None:
+    def __init__(self, settings: PlannerConfig, **options: Any) -> None:
         from langchain.chat_models import init_chat_model
 
         # Said of an answer that is not as it should be; it would print what that holds.
@@ -213,7 +214,9 @@ class _LangChainChat(ChatModel):
 
     def _after(self, refusal: str, plain: bool) -> Dialect:
         """What to try after a refusal; plain: whether it is one although it may name nothing."""
-        name = re.escape(self.settings.model.partition(":")[2])  # it may be system-2, and is no part of a request then
+        name = re.escape(
+            str(self.settings.model).partition(":")[2]
+        )  # it may be system-2, and is no part of a request then
         return self.dialect.after(re.sub(rf"(?<![\w-]){name}(?![\w-])", "", refusal), plain)
 
     async def _ask(self, messages: Messages, beside: Any) -> Any:
@@ -230,10 +233,10 @@ class _LangChainChat(ChatModel):
 class _OpenAIChat(_LangChainChat):
     """OpenAI, and whatever speaks its protocol more or less."""
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: PlannerConfig) -> None:
         import openai
 
-        reading = HTTP | {"event_hooks": {"response": [_read_completion]}}
+        options = HTTP | {"event_hooks": {"response": [_read_completion]}}
         super().__init__(
             settings,
             base_url=address_of(settings),  # or else LangChain may send the key to a gateway of its own
@@ -242,7 +245,7 @@ class _OpenAIChat(_LangChainChat):
             max_retries=0,
             stream_usage=False,
             http_socket_options=(),
-            http_async_client=openai.DefaultAsyncHttpxClient(**reading),
+            http_async_client=openai.DefaultAsyncHttpxClient(**options),
             use_responses_api=None if settings.base_url is None else False,
         )
 
@@ -259,11 +262,11 @@ class _OpenAIChat(_LangChainChat):
 class _OtherChat(_LangChainChat):
     """A chat model of any other provider, asked as its LangChain integration does."""
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: PlannerConfig) -> None:
         options: dict[str, Any] = {} if settings.temperature is None else {"temperature": settings.temperature}
         if settings.base_url is not None:
             options["base_url"] = settings.base_url
-        if settings.model.startswith("ollama:"):
+        if str(settings.model).startswith("ollama:"):
             options |= {"num_predict": settings.answer_tokens, "async_client_kwargs": HTTP}
         else:
             options |= {"max_retries": 0, "max_tokens": settings.answer_tokens}
@@ -286,7 +289,7 @@ class _OtherChat(_LangChainChat):
         return await self._bound[name].ainvoke([(said["role"], said["content"]) for said in messages])
 
 
-def address_of(settings: Any) -> str:
+def address_of(settings: PlannerConfig) -> str:
     """Where a model of OpenAI's protocol is asked."""
     given = (os.environ.get(name) for name in ("OPENAI_API_BASE", "OPENAI_BASE_URL"))
     return settings.base_url or next(filter(None, given), OPENAI)
@@ -352,8 +355,8 @@ async def _read_completion(response: Any) -> None:
 
 
 async def _read_whole(response: Any) -> None:
-    """Read an HTTP answer, no more of it than an answer may have. Of one that is none a client is given the status
-    alone; the beginning of an error is kept beside it, for `reason_of`."""
+    """Read an HTTP answer, no more of it than an answer may have. Of one that is none a client is given only
+    the status; the beginning of an error is kept beside it, for `reason_of`."""
     response.headers["Content-Type"] = "application/json"  # a client would decode by whatever character set it names
     packing = response.headers.get("Content-Encoding", "").strip().lower()
     packed = packing not in ("", "identity")
@@ -393,7 +396,7 @@ async def _beginning(response: Any) -> tuple[bytes, bool]:
     """The first bytes of an HTTP answer, as many as come soon, and whether they are all of it."""
     body, whole = b"", False
     with suppress(Exception):
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(REASON_TIMEOUT):
             async for part in response.aiter_raw():
                 body += part[: REASON + 1]
                 if len(body) > REASON:

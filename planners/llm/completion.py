@@ -139,7 +139,7 @@ def _text(choice: dict[str, Any]) -> str | None:
     thought = next((said for name in THOUGHTS if (said := _joined(message.get(name))).strip()), "")
     if choice.get("finish_reason") == "length":  # it never came to an answer; some servers keep its thoughts
         return f"<think>{thought}"
-    if thought:  # the answer, of a model that was told not to think
+    if thought:  # the answer, of a model that was not to think
         return thought
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:

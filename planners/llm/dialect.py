@@ -42,7 +42,7 @@ class Dialect:
 
     Attributes:
         tokens: the name under which an answer's length is limited.
-        form: type of the response_format, "" for none; without "json_schema" the schema is told in words.
+        form: type of the response_format, "" for none; without "json_schema" the schema is put into words.
         strict, limits: whether a schema is sent as strict, and with lengths and ranges.
         temperature: whether one is sent. system: whether the first message has a role of its own.
     """
@@ -55,10 +55,10 @@ class Dialect:
     system: bool = True
 
     def request(
-        self, messages: Messages, schema: Schema, temperature: float | None, longest: int
+        self, messages: Messages, schema: Schema, temperature: float | None, answer_tokens: int
     ) -> tuple[Messages, dict[str, Any]]:
         """The messages, and everything beside them, as OpenAI's protocol has it."""
-        options: dict[str, Any] = {self.tokens: longest}
+        options: dict[str, Any] = {self.tokens: answer_tokens}
         if self.temperature and temperature is not None:
             options["temperature"] = temperature
         if not self.limits:
@@ -111,7 +111,7 @@ class Dialect:
         if self.tokens != "max_completion_tokens":
             said.append("max_tokens in place of max_completion_tokens")
         if self.form != "json_schema":
-            said.append(f"the JSON schema told in words, with {'json_object' if self.form else 'no response_format'}")
+            said.append(f"the JSON schema put into words, with {'json_object' if self.form else 'no response_format'}")
         elif not (self.strict and self.limits):
             left = ["strict"] * (not self.strict) + ["lengths and ranges"] * (not self.limits)
             said.append(f"a JSON schema without {' and without '.join(left)}")

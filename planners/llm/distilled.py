@@ -31,9 +31,9 @@ class DistilledError(ValueError):
 
 
 def features(contexts: PlanContexts) -> NDArray[np.float32]:
-    """What the network sees of sessions, (B, C, 5): log-odds of liking, exposure, what feedback said beyond what was
-    promised, how uncertain that is, and whether anything is left to show."""
-    plain = Satiation(0.0, 1.0, np.eye(len(contexts.names)), float(np.exp(-1 / FADE)))
+    """What the network sees of sessions, (B, C, 5): log-odds of predicted CTR, exposure, what feedback said beyond what
+    was predicted, how uncertain that is, and whether anything is left to show."""
+    plain = Satiation(0.0, 1.0, np.eye(len(contexts.names)), float(np.exp(-1 / FADE)))  # not math.exp: another bit
     exposure, surplus, spread = tiredness(contexts, plain)
     chance = np.clip(contexts.predicted_ctr.astype(np.float64), 0.001, 0.999)
     left = contexts.predicted_ctr > 0
@@ -41,7 +41,7 @@ def features(contexts: PlanContexts) -> NDArray[np.float32]:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Distillation:
     """What came of a distillation.
 
     Attributes:
@@ -59,9 +59,9 @@ class Lesson:
     allowed: NDArray[np.int64]
 
 
-def distil(
+def train_network(
     seen: NDArray[np.float32], allowed: NDArray[np.bool_], avoid: NDArray[np.bool_], seed: int
-) -> tuple[Arrays, Lesson]:
+) -> tuple[Arrays, Distillation]:
     """Train a network on N recorded plans.
 
     One network scores every category from its own features and the means and maxima over all, so that it has few
@@ -111,7 +111,7 @@ def distil(
     agreed, wanted = _agreed(scores, allowed[held]), sizes[held]
     most = max(int(wanted.sum()), 1)
     chance = float(_agreed(usual, allowed[held]).sum() / most)
-    return arrays, Lesson(count, cut, float(agreed.sum() / most), chance, agreed, wanted)
+    return arrays, Distillation(count, cut, float(agreed.sum() / most), chance, agreed, wanted)
 
 
 def _agreed(scores: NDArray[Any], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -155,7 +155,7 @@ class DistilledPlanner(Planner):
 
     Args:
         size: most categories a plan allows.
-        weights: what `distil` gave.
+        weights: what `train_network` gave.
     """
 
     def __init__(self, size: int, weights: Arrays) -> None:
@@ -188,7 +188,7 @@ class DistilledPlanner(Planner):
 
 
 class RefreshedPlanner(DistilledPlanner):
-    """A distilled planner that asks its teacher in lessons, about states that it is unsure of; never afterwards.
+    """A distilled planner that asks its teacher in training sessions about states that it is unsure of; never later.
 
     This is DAgger (Ross, Gordon and Bagnell, "A reduction of imitation learning and structured prediction to no-regret
     online learning", AISTATS 2011), with uncertainty sampling: its own plans lead to the states, and of these the
@@ -199,7 +199,7 @@ class RefreshedPlanner(DistilledPlanner):
         seed: of what is asked and of training again.
         teacher: the planner that it learned from, whose plans have rationales.
         recorded: the pairs it was trained on, (N, C, 5), (N, C) and (N, C).
-        most: states that are asked about in each lot of lessons.
+        most: states that are asked about in each round of sessions.
     """
 
     def __init__(self, size: int, weights: Arrays, seed: int, teacher: Any, recorded: Recorded, most: int) -> None:
@@ -220,7 +220,7 @@ class RefreshedPlanner(DistilledPlanner):
         """Ask the teacher about some of the remembered states, and train again with its plans, if it has any.
 
         Raises:
-            DistilledError: the catalogue is not the one that it learned from.
+            DistilledError: the catalog is not the one that it learned from.
         """
         for contexts in self._unsure:
             check_categories(self.recorded, len(contexts.names))
@@ -235,13 +235,13 @@ class RefreshedPlanner(DistilledPlanner):
             if len(rows):
                 asked = contexts.take(rows)
                 plans = self.teacher.plan(asked)
-                told = np.array([not reason.startswith("fallback:") for reason in plans.rationale])
-                fresh.append((features(asked)[told], (plans.allowed & ~plans.avoid)[told], plans.avoid[told]))
+                usable = np.array([not reason.startswith("fallback:") for reason in plans.rationale])
+                fresh.append((features(asked)[usable], (plans.allowed & ~plans.avoid)[usable], plans.avoid[usable]))
         self._unsure = []
         if sum(len(part[0]) for part in fresh) > len(self.recorded[0]):
             seen, allowed, avoid = (np.concatenate(parts) for parts in zip(*fresh, strict=True))
             self.recorded = seen, allowed, avoid
-            self.weights, _ = distil(*self.recorded, self.seed)
+            self.weights, _ = train_network(*self.recorded, self.seed)
 
     def restore(self, state: Arrays) -> None:
         """Take over weights, and remember nothing any more."""
@@ -250,7 +250,7 @@ class RefreshedPlanner(DistilledPlanner):
 
 
 def check_categories(learned: Recorded, categories: int) -> None:
-    """Refuse to learn more on a catalogue of another size than that which recorded plans are of.
+    """Refuse to learn more on a catalog of another size than that which recorded plans are of.
 
     Raises:
         DistilledError: it is of another size.
@@ -258,7 +258,7 @@ def check_categories(learned: Recorded, categories: int) -> None:
     if learned[0].shape[1] != categories:
         raise DistilledError(
             f"planner.distilled learned from plans for {learned[0].shape[1]} categories, here are {categories}; "
-            "refresh it on the catalogue it comes from, or give planner.refresh 0"
+            "refresh it on the catalog it comes from, or give planner.refresh 0"
         )
 
 
@@ -266,11 +266,11 @@ def recorded(traffic: Traffic) -> Recorded:
     """The plans that a file of traffic holds, with the states they were made for.
 
     Raises:
-        DistilledError: there are none, they are of catalogues of different sizes, or the file is damaged.
+        DistilledError: there are none, they are of catalogs of different sizes, or the file is damaged.
     """
     pairs = [_pair(*kept, traffic.path) for kept in traffic.plans()]
     if len({len(seen) for seen, _, _ in pairs}) != 1:
-        raise DistilledError(f"{traffic.path} holds no plans of a chat model to learn from, or of different catalogues")
+        raise DistilledError(f"{traffic.path} holds no plans of a chat model to learn from, or of different catalogs")
     seen, allowed, avoid = (np.stack(part) for part in zip(*pairs, strict=True))
     return seen, allowed & ~avoid, avoid
 

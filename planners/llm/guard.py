@@ -23,6 +23,7 @@ import numpy as np
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
 from lerl.envs.text import quoted
+from lerl.planners.config import PlannerConfig, PriceConfig
 from lerl.planners.llm.chat import (
     AdaptedError,
     ChatModel,
@@ -37,23 +38,22 @@ from lerl.planners.llm.chat import (
     status_code,
 )
 from lerl.planners.llm.completion import FaultError
-from lerl.planners.llm.counts import fallbacks
 from lerl.planners.llm.dialect import Messages, Schema
 from lerl.planners.llm.environment import proxy_in_the_way
 from lerl.planners.llm.prompt import AnswerError
-from lerl.planners.llm.traffic import Asked, Traffic, TrafficError, planner_file
+from lerl.planners.llm.traffic import FALLBACK, Asked, Traffic, TrafficError, fallbacks, planner_file
 
-BREAK_AFTER = 5  # questions in a row that failed for the endpoint's sake
+BREAK_AFTER = 5  # questions in a row that failed because of the endpoint
 PAUSE = 30.0  # seconds for which nothing is asked then
 BACKOFF = 0.5  # seconds before the second attempt at least, doubling
-LEFT_ALONE = 3600.0  # seconds for which an endpoint may ask to be left alone
+LONGEST_PAUSE = 3600.0  # seconds for which an endpoint may ask to be left alone
 MOST_TOKENS = 10_000_000  # of one answer; an endpoint that says more is not believed
 CHARACTERS = 4  # a token, of English, where the endpoint does not say
-PATIENCE = 1.0  # seconds to wait for another process that writes planner.cache
-SHOWN = 2000  # characters of a wrong answer that a model is shown again, and that are kept
+CACHE_TIMEOUT = 1.0  # seconds to wait for another process that writes planner.cache
+KEPT_CHARACTERS = 2000  # characters of a wrong answer that a model is shown again, and that are kept
 RETRIED = ("http 408", "http 409", "http 429", "http 5", "connection")
 FREE = ("http", "connection")  # nothing was answered; of other faults nobody knows
-REFUSED = ("http 3", "http 400", "http 401", "http 402", "http 403", "http 404", "http 422")  # until somebody acts
+REFUSED = ("http 3", "http 400", "http 401", "http 402", "http 403", "http 404", "http 422")  # until the user acts
 ENDPOINT = ("timeout", "http", "connection", "oversized", "compressed", "no answer")
 UNSENT = ("ConnectError", "ConnectTimeout", "ProxyError", "LocalProtocolError", "UnsupportedProtocol", "InvalidURL")
 SPENT = r"insufficient_quota|current quota|billing|balance|credit|spend(?:ing)? limit"  # which no waiting mends
@@ -94,7 +94,7 @@ class Guard:
     """Asks a chat model, and everything that keeps that safe and cheap.
 
     Args:
-        settings: a `PlannerConfig`.
+        settings: the planner's.
         prompts: digest of the prompt texts.
         traffic: file that all questions and answers are kept in.
         open_model: makes the chat model, only when the first question is sent.
@@ -109,13 +109,17 @@ class Guard:
     """
 
     def __init__(
-        self, settings: Any, prompts: str, traffic: Path, open_model: Callable[[Any], ChatModel] = open_chat
+        self,
+        settings: PlannerConfig,
+        prompts: str,
+        traffic: Path,
+        open_model: Callable[[PlannerConfig], ChatModel] = open_chat,
     ) -> None:
         self.settings, self.prompts, self._open_model = settings, prompts, open_model
         self.phase = ""
         if not settings.replay:
             check_chat(settings)
-        self._told: dict[str, str] = {}  # each warning by what it is about, emptied once it was given
+        self._warnings: dict[str, str] = {}  # each warning by what it is about, emptied once it was given
         self._files = ExitStack()
         self.shared: Traffic | None = None
         self.replayed: Traffic | None = None
@@ -125,7 +129,7 @@ class Guard:
                 self.replayed = self._open(planner_file(settings.replay, "traffic.sqlite"), read_only=True)
             elif settings.cache:
                 with self._going_on():
-                    self.shared = self._open(Path(settings.cache), patience=PATIENCE)
+                    self.shared = self._open(Path(settings.cache), busy_timeout=CACHE_TIMEOUT)
             self._files = self._files.pop_all()
         self._known: dict[tuple[str, str | None], Asked] = {}
         self._loop: Loop | None = None
@@ -145,7 +149,7 @@ class Guard:
             yield
         except (TrafficError, OSError) as error:
             self.shared = None
-            self._tell("planner.cache", f"planner.cache is left out from here on: {error}")
+            self._note("planner.cache", f"planner.cache is left out from here on: {error}")
 
     def ask(self, questions: Sequence[Question]) -> list[Asked]:
         """What becomes of questions, those with the same key asked once.
@@ -168,7 +172,7 @@ class Guard:
             answers = [answer for answer in map(self._known_of, questions) if answer is not None]
             counts["requests"] = len(answers)
             counts["deduplicated"] = len(answers) - len({answer.key for answer in answers})
-            counts.update(f"fallback: {answer.cause}" for answer in answers if answer.cause)
+            counts.update(FALLBACK + answer.cause for answer in answers if answer.cause)
             self._keep(borrowed, counts)
             self._warn()
         return answers
@@ -237,7 +241,7 @@ class Guard:
             self._keep([entry], counts)  # at once: whatever ends the process, it was paid for
 
         first = [] if self._settled else questions[:1]
-        for question in first:  # alone, so that what the endpoint does not take is refused once
+        for question in first:  # before the others, so that what the endpoint does not take is refused once
             await one(question)
         await asyncio.gather(*(one(question) for question in questions[len(first) :]))
 
@@ -259,12 +263,12 @@ class Guard:
         return Asked(
             question.key,
             question.kind,
-            self.settings.model,
+            str(self.settings.model),
             self.prompts,
             question.pool,
             question.system,
             question.user if attempt.sent else "",  # what was never asked would fill the disk
-            attempt.text if not attempt.cause else attempt.text[:SHOWN],
+            attempt.text if not attempt.cause else attempt.text[:KEPT_CHARACTERS],
             attempt.cause,
             question.state if not attempt.cause else b"",
             attempt.sent,
@@ -280,7 +284,7 @@ class Guard:
                 reply = await self._reply(attempt, counts)
             except Exception as error:
                 attempt.cause = _cause(error)
-                self._closed_until = max(self._closed_until, time.monotonic() + min(_asked_for(error), LEFT_ALONE))
+                self._closed_until = max(self._closed_until, time.monotonic() + min(_asked_for(error), LONGEST_PAUSE))
                 return
             attempt.text = _storable(reply.text)
             try:
@@ -291,7 +295,7 @@ class Guard:
                 attempt.fails(error.cause, counts)
                 attempt.messages = [
                     *attempt.messages,
-                    {"role": "assistant", "content": attempt.text[:SHOWN]},
+                    {"role": "assistant", "content": attempt.text[:KEPT_CHARACTERS]},
                     {"role": "user", "content": f"That cannot be used: {error}. Answer the question again."},
                 ]
                 if repair or self._refused(attempt):
@@ -301,7 +305,7 @@ class Guard:
     def _with_proxy(self, said: str) -> str:
         """What is said of a failure, with the proxy that stands between, which it may come from."""
         settings = self.settings
-        own = settings.model.startswith("openai:")
+        own = str(settings.model).startswith("openai:")
         proxy = proxy_in_the_way(address_of(settings) if own else settings.base_url or "")
         return f"{said} (through {proxy})".strip() if proxy else said
 
@@ -365,7 +369,7 @@ class Guard:
         self._settled = True
         if self.adapted:
             said = f"{self.settings.model} is asked as its endpoint takes it: {'; '.join(self.adapted)}"
-            self._tell(said, said)
+            self._note(said, said)
 
     @property
     def adapted(self) -> list[str]:
@@ -381,7 +385,7 @@ class Guard:
             ("money", _cost(spent, self.settings.price), budget.money),
         ):
             if most is not None and used > most:
-                self._tell(
+                self._note(
                     name,
                     f"planner.budget.{name} of {most:,} is spent; {self.settings.fallback} plans what has not been "
                     "answered yet",
@@ -398,18 +402,18 @@ class Guard:
             said = f", {quoted(attempt.text, 200)}" if cause.startswith(ENDPOINT) and attempt.text else ""
             refused = cause.startswith(REFUSED) and not self._answered
             mend = f"; nothing was answered yet: {_mend(settings)}" if refused else ""
-            self._tell(cause, f"{settings.model}: {cause}{said}; {settings.fallback} plans in its place{mend}")
+            self._note(cause, f"{settings.model}: {cause}{said}; {settings.fallback} plans in its place{mend}")
         if self._failed >= BREAK_AFTER:
             self._closed_until = time.monotonic() + PAUSE
 
-    def _tell(self, about: str, message: str) -> None:
+    def _note(self, about: str, message: str) -> None:
         """Warn of each thing once, when all is at rest."""
-        self._told.setdefault(about, message)
+        self._warnings.setdefault(about, message)
 
     def _warn(self) -> None:
-        for about, message in self._told.items():
+        for about, message in self._warnings.items():
             if message:
-                self._told[about] = ""
+                self._warnings[about] = ""
                 warnings.warn(message, stacklevel=3)
 
     def report(self) -> dict[str, Any]:
@@ -426,18 +430,17 @@ class Guard:
                 self._loop = self._model = None
 
 
-def _mend(settings: Any) -> str:
+def _mend(settings: PlannerConfig) -> str:
     """What to look at where an endpoint refuses everything."""
-    own = settings.model.startswith("openai:")
+    own = str(settings.model).startswith("openai:")
     at = "" if settings.base_url is None else f" --base-url {quote(settings.base_url)}"
     checks = [
         "planner.model",
         *(["planner.base_url"] if at else []),
         "OPENAI_API_KEY" if own else "its key in the environment",
     ]
-    return (
-        f"check {', '.join(checks[:-1])} and {checks[-1]}; try lerl planner-probe --model {quote(settings.model)}{at}"
-    )
+    model = quote(str(settings.model))
+    return f"check {', '.join(checks[:-1])} and {checks[-1]}; try lerl planner-probe --model {model}{at}"
 
 
 def _fitting(question: Question, found: Asked | None) -> Asked | None:
@@ -453,8 +456,8 @@ def _fitting(question: Question, found: Asked | None) -> Asked | None:
 class _Attempt:
     """A question under way."""
 
-    def __init__(self, question: Question, longest: int) -> None:
-        self.question, self.longest, self.begun = question, longest, time.monotonic()
+    def __init__(self, question: Question, answer_tokens: int) -> None:
+        self.question, self.answer_tokens, self.begun = question, answer_tokens, time.monotonic()
         self.messages: Messages = [
             {"role": "system", "content": question.system},
             {"role": "user", "content": question.user},
@@ -465,7 +468,7 @@ class _Attempt:
     def expected(self) -> Counter[str]:
         """Tokens of the next request, as estimated."""
         asked = sum(len(message["content"]) for message in self.messages)
-        return Counter(prompt_tokens=_tokens(asked), completion_tokens=self.longest)
+        return Counter(prompt_tokens=_tokens(asked), completion_tokens=self.answer_tokens)
 
     def fails(self, cause: str, counts: Counter[str]) -> None:
         self.cause = cause
@@ -548,7 +551,7 @@ def _believed(said: Any, estimate: int) -> int:
     return said if type(said) is int and 0 < said <= MOST_TOKENS else estimate
 
 
-def _cost(counts: Counter[str], price: Any) -> float:
+def _cost(counts: Counter[str], price: PriceConfig) -> float:
     return float(counts["prompt_tokens"] * price.input + counts["completion_tokens"] * price.output) / 1e6
 
 
@@ -559,11 +562,11 @@ def _total(phases: Iterable[Mapping[str, float]]) -> Counter[str]:
     return total
 
 
-def summary(phases: Iterable[Mapping[str, float]], seconds: list[float], price: Any) -> dict[str, Any]:
+def summary(phases: Iterable[Mapping[str, float]], seconds: list[float], price: PriceConfig) -> dict[str, Any]:
     """Counts, cost and latency as they are reported; rates are shares of all plans and reflections asked for.
 
     Args:
-        phases: counts of each. seconds: that each question took. price: a `PriceConfig`.
+        phases: counts of each. seconds: that each question took. price: of tokens.
     """
     total = _total(phases)
     requests = max(total["requests"], 1)

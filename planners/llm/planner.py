@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lerl.envs.files import refuse_endless
 from lerl.planners.base import PlanContexts, Planner, Plans, Sessions, check_plans
+from lerl.planners.config import PlannerConfig
 from lerl.planners.llm.chat import open_chat, redacted
 from lerl.planners.llm.distilled import (
     DistilledError,
@@ -22,7 +23,7 @@ from lerl.planners.llm.distilled import (
     load,
     recorded,
 )
-from lerl.planners.llm.guard import PATIENCE, Guard, Question, key_of
+from lerl.planners.llm.guard import CACHE_TIMEOUT, Guard, Question, key_of
 from lerl.planners.llm.prompt import Choice, Prompts, States, look, plan_schema, read_answer
 from lerl.planners.llm.reflection import SCHEMA, Pool, read_reflection, session_rewards, session_text
 from lerl.planners.llm.traffic import BusyError, Traffic, planner_file
@@ -33,12 +34,12 @@ MODELS = ("llm", "distilled")
 """Planners that are, or come from, a chat model; `build_model` makes them."""
 
 
-def check_model(name: str, settings: Any, categories: int) -> None:
+def check_model(name: str, settings: PlannerConfig, categories: int) -> None:
     """Refuse settings that a planner of `MODELS` cannot be made with; nothing is asked, and nothing is written but a
     planner.cache that was not there.
 
     Args:
-        name: of `MODELS`. settings: a `PlannerConfig`. categories: how many there are to plan.
+        name: of `MODELS`. settings: the planner's. categories: how many there are to plan.
 
     Raises:
         ChatError, PromptError, PluginError, DistilledError, TrafficError, ValueError: what does not fit and what to do.
@@ -57,14 +58,16 @@ def check_model(name: str, settings: Any, categories: int) -> None:
     open_chat(settings)
     if settings.cache:
         with suppress(BusyError):  # which a run goes on without
-            Traffic(Path(settings.cache), patience=PATIENCE).close()
+            Traffic(Path(settings.cache), busy_timeout=CACHE_TIMEOUT).close()
 
 
-def build_model(name: str, settings: Any, seed: int, guard: Callable[[], Guard]) -> "LLMPlanner | DistilledPlanner":
+def build_model(
+    name: str, settings: PlannerConfig, seed: int, guard: Callable[[], Guard]
+) -> "LLMPlanner | DistilledPlanner":
     """A planner of `MODELS`.
 
     Args:
-        name: of `MODELS`. settings: a `PlannerConfig`. seed: the planner's.
+        name: of `MODELS`. settings: the planner's. seed: the planner's.
         guard: makes or finds what asks the chat model; called only where it is asked.
     """
     if name == "llm":
@@ -76,13 +79,13 @@ def build_model(name: str, settings: Any, seed: int, guard: Callable[[], Guard])
     return RefreshedPlanner(settings.size, weights, seed, teacher, _pairs(settings), settings.refresh)
 
 
-def _network(settings: Any) -> Path:
+def _network(settings: PlannerConfig) -> Path:
     if not settings.distilled:
         raise DistilledError("planner.distilled is missing; give the run that lerl distill RUN was given")
     return planner_file(settings.distilled, "distilled.npz")
 
 
-def _pairs(settings: Any) -> Recorded:
+def _pairs(settings: PlannerConfig) -> Recorded:
     """What the network learned from, which lies beside it."""
     with closing(Traffic(_network(settings).with_name("traffic.sqlite"), read_only=True)) as file:
         return recorded(file)
@@ -90,7 +93,7 @@ def _pairs(settings: Any) -> Recorded:
 
 class LLMPlanner(Planner):
     """Plans by asking a chat model, after "LERL: LLM-enhanced reinforcement learning for long-term user satisfaction in
-    interactive recommendation", arXiv 2601.19585: an actor that is told categories, history and reflections, and a
+    interactive recommendation", arXiv 2601.19585: an actor that is given categories, history and reflections, and a
     critic that writes a reflection on a finished session.
 
     Other than there, states that look alike are asked once, an excluded category can never win, every answer is
@@ -98,19 +101,19 @@ class LLMPlanner(Planner):
 
     Args:
         size: most categories a plan allows.
-        seed: decides which reflections are told and which sessions are reflected upon.
-        settings: a `PlannerConfig`.
+        seed: decides which reflections are given and which sessions are reflected upon.
+        settings: the planner's.
         guard: asks, checks, keeps.
     """
 
-    def __init__(self, size: int, seed: int, settings: Any, guard: Guard) -> None:
+    def __init__(self, size: int, seed: int, settings: PlannerConfig, guard: Guard) -> None:
         self.size, self.seed, self.settings, self.guard = size, seed, settings, guard
         self.prompts = Prompts(settings.prompts)
         self.fallback = build_planner(settings.fallback, size, seed, "planner.fallback")
         self.pool = _first_pool(settings)
         self._system: tuple[Any, str] = (None, "")
         self._asked: dict[bytes, Question] = {}  # by state, under this system text
-        self._seen = 0  # sessions that it was given before; later lots hold the earlier ones
+        self._seen = 0  # sessions that it was given before; later rounds hold the earlier ones
 
     def plan(self, contexts: PlanContexts) -> Plans:
         """The model's plans; the fallback's where there is none."""
@@ -204,7 +207,7 @@ class LLMPlanner(Planner):
             self.fallback.restore(learned)
 
 
-def _first_pool(settings: Any) -> Pool:
+def _first_pool(settings: PlannerConfig) -> Pool:
     """The pool that a run starts with: an earlier run's, or an empty one."""
     if not settings.pool:
         return Pool()

@@ -27,11 +27,11 @@ from lerl.planners.satiation import Satiation, tiredness
 
 TEXTS = Path(__file__).resolve().parent / "prompts"
 FILES = {"plan.txt": ("slate_size", "size", "categories", "reflections"), "reflect.txt": ("categories",)}
-SLATES = 5  # of the history, as in the source method
+HISTORY_SLATES = 5  # of the history, as in the source method
 ANSWER = 20_000  # characters of an answer that are looked at
-EXPOSURES = np.array([0.0, 0.7, 1.5, 3.0])  # slates' worth behind each word below
-WORDS = ("none", "light", "medium", "heavy")
-LIKINGS = ("best", "good", "fair", "poor")  # a step is one of log-odds below the user's best category
+EXPOSURES = np.array([0.0, 0.7, 1.5, 3.0])  # slates of a category behind each word below
+EXPOSURE_WORDS = ("none", "light", "medium", "heavy")
+CTR_WORDS = ("best", "good", "fair", "poor")  # a step is one of log-odds below the user's best category
 
 BEGINNING = re.compile(
     r"<(?:\w+:)?(?:think|thinking|thoughts?|reasoning)>|\[THINK\]|\u25c1think\u25b7|<\|START_THINKING\|>"
@@ -120,7 +120,7 @@ class Prompts:
         return Template(self.texts["plan.txt"]).substitute(parts)
 
     def reflect(self, names: tuple[str, ...]) -> str:
-        """What a critic is told before it is given a session."""
+        """What a critic is given before a session."""
         return Template(self.texts["reflect.txt"]).substitute(categories=listed(names))
 
 
@@ -154,7 +154,7 @@ class States:
 
     Attributes:
         predicted_ctr: (B, C) percent. exposure: (B, C), in slates. Both are numbers of words where detail is coarse.
-        shown, clicked, promised: (B, C), of the last 20 slates; None where detail is coarse.
+        shown, clicked, predicted: (B, C), of the last 20 slates; None where detail is coarse.
         history: (B) lines on the last slates, oldest first; empty where detail is coarse.
         candidates: (B, C) bool, categories that may be allowed.
         size: most categories of a plan.
@@ -164,7 +164,7 @@ class States:
     exposure: NDArray[np.float64]
     shown: NDArray[np.int64] | None
     clicked: NDArray[np.int64] | None
-    promised: NDArray[np.float64] | None
+    predicted: NDArray[np.float64] | None
     history: tuple[tuple[str, ...], ...]
     candidates: NDArray[np.bool_]
     size: int
@@ -174,13 +174,13 @@ class States:
 
     @cached_property
     def keys(self) -> list[bytes]:
-        """What tells states apart, one for each session."""
+        """What distinguishes states, one for each session."""
         numbers = [self.predicted_ctr, np.rint(10 * self.exposure)]
-        if self.shown is not None and self.clicked is not None and self.promised is not None:
+        if self.shown is not None and self.clicked is not None and self.predicted is not None:
             there = self.shown > 0
-            numbers += [self.shown, np.where(there, self.clicked, 0), np.where(there, np.rint(10 * self.promised), 0)]
-        told = [np.where(self.candidates, part, 0) for part in numbers]  # of the others a question says nothing
-        rows = np.concatenate([self.candidates, *told], axis=1).astype(np.int32)
+            numbers += [self.shown, np.where(there, self.clicked, 0), np.where(there, np.rint(10 * self.predicted), 0)]
+        given = [np.where(self.candidates, part, 0) for part in numbers]  # of the others a question says nothing
+        rows = np.concatenate([self.candidates, *given], axis=1).astype(np.int32)
         lines = self.history or ((),) * len(self)
         return [row.tobytes() + "\n".join(line).encode() for row, line in zip(rows, lines, strict=True)]
 
@@ -193,15 +193,17 @@ class States:
         return "\n".join([*lines, f"Allow at most {self.size} of these."])
 
     def _line(self, row: int, category: int) -> str:
+        # The words of questions, "liking" and "promised" with them, stay as they are: recorded answers and caches are
+        # kept under a hash of the whole question.
         predicted_ctr, exposure = self.predicted_ctr[row, category], self.exposure[row, category]
-        if self.shown is None or self.clicked is None or self.promised is None:
-            return f"{category}: liking {LIKINGS[predicted_ctr]}, exposure {WORDS[int(exposure)]}"
+        if self.shown is None or self.clicked is None or self.predicted is None:
+            return f"{category}: liking {CTR_WORDS[predicted_ctr]}, exposure {EXPOSURE_WORDS[int(exposure)]}"
         line = f"{category}: liking {predicted_ctr}%, exposure {exposure:.1f}"
         if not self.shown[row, category]:
             return line
         return (
             f"{line}, shown {self.shown[row, category]}, clicked {self.clicked[row, category]}, "
-            f"promised {self.promised[row, category]:.1f}"
+            f"promised {self.predicted[row, category]:.1f}"
         )
 
 
@@ -210,24 +212,25 @@ def look(contexts: PlanContexts, size: int, detail: str, candidates: int | None)
 
     Args:
         contexts: the sessions. size: most categories of a plan.
-        detail: "full", or "coarse" for liking, beside the user's best, and exposure in four words each, nothing else.
-        candidates: how many categories are offered, the most liked and those of the last slates; None for all.
+        detail: "full", or "coarse" for CTR, beside the user's best, and exposure in four words each, nothing else.
+        candidates: how many categories are offered, those of highest predicted CTR and of the last slates; None for
+        all.
     """
     exposure = tiredness(contexts, _plain(len(contexts.names)))[0]
     chance = np.clip(contexts.predicted_ctr.astype(np.float64), 0.001, 0.999)
     offered = _candidates(contexts, exposure, max(candidates, size) if candidates is not None else None)
     if detail == "coarse":
         odds = np.where(offered, np.log(chance / (1 - chance)), -np.inf)
-        below = np.clip(odds.max(axis=1, keepdims=True) - odds, 0, len(LIKINGS) - 1)
+        below = np.clip(odds.max(axis=1, keepdims=True) - odds, 0, len(CTR_WORDS) - 1)
         words = np.abs(exposure[:, :, None] - EXPOSURES).argmin(axis=2)
         return States(np.rint(below).astype(np.int64), words.astype(np.float64), None, None, None, (), offered, size)
-    shown, clicked, promised = _lately(contexts)
+    shown, clicked, predicted = _lately(contexts)
     return States(
         np.rint(100 * chance).astype(np.int64),
         np.round(exposure, 1),
         np.rint(shown).astype(np.int64),
         np.rint(clicked).astype(np.int64),
-        np.round(promised, 1),
+        np.round(predicted, 1),
         _history(contexts),
         offered,
         size,
@@ -240,7 +243,7 @@ def _plain(categories: int) -> Satiation:
 
 
 def _candidates(contexts: PlanContexts, exposure: NDArray[np.float64], count: int | None) -> NDArray[np.bool_]:
-    """Categories that have something left; of those the `count` most liked, and those shown of late."""
+    """Categories that have something left; of those the `count` of highest predicted CTR, and those shown of late."""
     left = contexts.predicted_ctr > 0
     left[~left.any(axis=1)] = True
     if count is None or count >= left.shape[1]:
@@ -250,7 +253,7 @@ def _candidates(contexts: PlanContexts, exposure: NDArray[np.float64], count: in
 
 
 def _lately(contexts: PlanContexts) -> NDArray[np.float64]:
-    """(3, B, C) items shown of each category in the slates remembered, clicks on them, and clicks promised of them."""
+    """(3, B, C) items shown of each category in the slates remembered, clicks on them, and clicks predicted of them."""
     there = contexts.recent_items >= 0
     member = contexts.recent_categories.astype(np.float64)
     sums = [there, np.where(there, contexts.recent_feedback, 0.0), np.where(there, contexts.recent_estimates, 0.0)]
@@ -259,15 +262,15 @@ def _lately(contexts: PlanContexts) -> NDArray[np.float64]:
 
 def _history(contexts: PlanContexts) -> tuple[tuple[str, ...], ...]:
     """For each session, a line on each of the last slates."""
-    last = slice(-SLATES * contexts.slate_size, None)
+    last = slice(-HISTORY_SLATES * contexts.slate_size, None)
     member, feedback = contexts.recent_categories[:, last], contexts.recent_feedback[:, last]
     slates = (len(contexts), member.shape[1] // contexts.slate_size, contexts.slate_size)
     shown = member.reshape(*slates, -1).sum(axis=2)
     clicks = np.einsum("bsk,bskc->bsc", feedback.reshape(slates), member.reshape(*slates, -1).astype(np.float32))
-    told = np.nonzero(shown)
+    places = np.nonzero(shown)
     lines: list[dict[int, list[str]]] = [{} for _ in range(len(contexts))]
     for row, slate, c, count, clicked in zip(
-        *(part.tolist() for part in (*told, shown[told], clicks[told])), strict=True
+        *(part.tolist() for part in (*places, shown[places], clicks[places])), strict=True
     ):
         lines[row].setdefault(slate, []).append(f"{c}: {clicked:g} of {count}")
     return tuple(tuple(map(", ".join, of.values())) for of in lines)

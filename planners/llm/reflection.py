@@ -12,7 +12,7 @@ from lerl.planners.llm.prompt import ANSWER, AnswerError, line_schema, read_obje
 
 CAPACITY, SAMPLED, ALPHA = 200, 3, 0.1  # N_r, N_s and alpha of arXiv 2601.19585
 MOST_WORDS = 19
-SLATES = 40  # of a session that a critic is shown
+SHOWN_SLATES = 40  # of a session that a critic is shown
 
 SCHEMA: dict[str, Any] = {
     "title": "reflection",
@@ -108,7 +108,7 @@ def session_text(sessions: Sessions, row: int) -> str:
     items, feedback = sessions.items[row][going], sessions.feedback[row][going]
     length = int(going.sum())
     lines = []
-    for slate, answers in zip(items[-SLATES:], feedback[-SLATES:], strict=True):
+    for slate, answers in zip(items[-SHOWN_SLATES:], feedback[-SHOWN_SLATES:], strict=True):
         there = slate >= 0
         member = sessions.membership[slate[there]]
         shown, clicks = member.sum(axis=0), answers[there] @ member

@@ -1,6 +1,6 @@
 """A scripted expert in a chat model's place, as planner.model scripted:expert: it reads nothing but the question.
 
-It shows what a planner that follows the prompt to the letter is worth, and that all around a chat model works, without
+It shows how good a planner is that follows the prompt to the letter, and that all around a chat model works, without
 an endpoint and at no cost. It says nothing of what a real model would plan.
 """
 
@@ -9,8 +9,8 @@ import math
 import re
 
 BONUS, PRICE, WEIGHT, MARGIN = 0.6, 3.0, 0.5, 0.3  # of the boredom-aware rule
-LIKINGS = ("best", "good", "fair", "poor")
-WORDS = {"none": 0.0, "light": 0.7, "medium": 1.5, "heavy": 3.0}
+CTR_WORDS = ("best", "good", "fair", "poor")
+EXPOSURE_OF = {"none": 0.0, "light": 0.7, "medium": 1.5, "heavy": 3.0}
 LINE = re.compile(
     r"^(?P<id>\d+): liking (?P<liking>\d+%|\w+), exposure (?P<exposure>[\w.]+)"
     r"(, shown (?P<shown>\d+), clicked (?P<clicked>\d+), promised (?P<promised>[\d.]+))?$",
@@ -34,17 +34,17 @@ def expert(messages: list[dict[str, str]]) -> str:
     code, size = _found(r"^State (\w+)\.", text), _found(r"Allow at most (\d+)", text)
     scored = []
     for line in LINE.finditer(text):
-        exposure = WORDS[line["exposure"]] if line["exposure"] in WORDS else float(line["exposure"])
-        if line["liking"] in LIKINGS:
-            value = -float(LIKINGS.index(line["liking"]))
+        exposure = EXPOSURE_OF[line["exposure"]] if line["exposure"] in EXPOSURE_OF else float(line["exposure"])
+        if line["liking"] in CTR_WORDS:
+            value = -float(CTR_WORDS.index(line["liking"]))
         else:
             chance = min(max(int(line["liking"][:-1]) / 100, 0.001), 0.999)
             value = math.log(chance / (1 - chance))
         if line["shown"] is not None:
-            shown, clicked, promised = int(line["shown"]), int(line["clicked"]), float(line["promised"])
-            rate = promised / shown
+            shown, clicked, predicted = int(line["shown"]), int(line["clicked"]), float(line["promised"])
+            rate = predicted / shown
             information = 4.0 + shown * rate * (1 - rate)
-            expected = promised - WEIGHT * exposure * shown * rate * (1 - rate) / 2  # half as tired on average as now
+            expected = predicted - WEIGHT * exposure * shown * rate * (1 - rate) / 2  # half as tired on average as now
             value += (clicked - expected) / information + BONUS / math.sqrt(information)
         else:
             value += BONUS / 2.0
@@ -60,5 +60,5 @@ def expert(messages: list[dict[str, str]]) -> str:
 def _found(pattern: str, text: str) -> str:
     match = re.search(pattern, text, re.MULTILINE)  # instructions may stand before it
     if match is None:
-        raise ValueError("the scripted expert reads questions of lerl's own prompts alone; leave out planner.prompts")
+        raise ValueError("the scripted expert reads questions of no prompts but lerl's own; leave out planner.prompts")
     return match[1]

@@ -1,4 +1,7 @@
-"""What chat models were asked and answered, in a SQLite file: a cache while a run is at work, a record afterwards."""
+"""What chat models were asked and answered, in a SQLite file: a cache while a run is at work, a record afterwards.
+
+And how often a rule planned in a chat model's place, and why, from the counts in such a file.
+"""
 
 import hashlib
 import sqlite3
@@ -11,6 +14,7 @@ from typing import Any, get_type_hints
 from lerl.envs.text import plain, quoted
 
 FORMAT = 1
+FALLBACK = "fallback: "  # before the cause, in the names of counts
 
 
 class TrafficError(ValueError):
@@ -39,7 +43,7 @@ class Asked:
         text: the answer that was used, or the first 2,000 characters of the last one that could not be, or what the
             endpoint said of an HTTP error; empty where none came.
         cause: why it could not be used, empty where it could.
-        state: features of the session asked about, float32 as bytes, for distillation; empty for reflections and
+        state: features of the session in question, float32 as bytes, for distillation; empty for reflections and
             failures.
         attempts: requests sent. prompt_tokens, completion_tokens: of all attempts. seconds: that it took.
     """
@@ -80,13 +84,13 @@ class Traffic:
 
     Args:
         path: the file, made where it is missing. read_only: it has to be there, and is not written to.
-        patience: seconds to wait for another process that writes it.
+        busy_timeout: seconds to wait for another process that writes it.
 
     Raises:
         TrafficError: it is no file of traffic.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False, patience: float = 30.0) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, busy_timeout: float = 30.0) -> None:
         self.path = path
         self._texts: dict[str, str] = {}
         if read_only and not path.is_file():
@@ -97,7 +101,7 @@ class Traffic:
             else:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 # One thread at a time uses it.
-                self._file = sqlite3.connect(path, timeout=patience, check_same_thread=False)
+                self._file = sqlite3.connect(path, timeout=busy_timeout, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise TrafficError(f"{path} cannot be opened: {error}; give another file") from error
         try:
@@ -135,7 +139,7 @@ class Traffic:
         return TrafficError(f"{self.path} cannot be used: {why}; give another file, or remove it")
 
     def _checked(self, row: Sequence[Any], *types: type) -> Sequence[Any]:
-        """A row, once all of it is of its type: SQLite keeps whatever somebody writes."""
+        """A row, once all of it is of its type: SQLite keeps whatever was written."""
         if not all(isinstance(value, kind) for value, kind in zip(row, types, strict=True)):
             raise self._damaged("it holds a value of a wrong type")
         return row
@@ -213,7 +217,7 @@ class Traffic:
 
     def plans(self) -> Iterator[tuple[str, bytes, str]]:
         """Key, state and text of every plan that could be used, in the order of states, wherever the endpoint was, but
-        for states that nobody but evaluation users came to: nothing is ever learned from those."""
+        for states that only evaluation users came to: nothing is ever learned from those."""
         usable = (
             "SELECT key, state, text FROM asked WHERE kind = 'plan' AND cause = '' "
             "AND phase NOT LIKE 'evaluate%' ORDER BY state, key"
@@ -229,7 +233,7 @@ class Traffic:
             self._file.execute("DELETE FROM asked WHERE substr(phase, 1, ?) = ? AND cause != ''", (len(phases), phases))
 
     def recount(self, phase: str) -> None:
-        """Count a phase from nothing, since it is lived again, but for what was sent, which stays paid for."""
+        """Count a phase from nothing, since it is played again, but for what was sent, which stays paid for."""
         with self._guarded(), self._file:
             self._file.execute(
                 "DELETE FROM counts WHERE phase = ? AND (name IN ('user_steps', 'requests', 'deduplicated', 'cached') "
@@ -242,3 +246,25 @@ class Traffic:
         with suppress(sqlite3.Error, UnicodeDecodeError):  # it is open elsewhere too, or read-only
             self._file.execute("PRAGMA journal_mode = DELETE")
         self._file.close()
+
+
+def fallbacks(counts: Mapping[str, float]) -> dict[str, int]:
+    """From the counts of a run: how often there was no usable answer, by cause in the order of the alphabet."""
+    return {
+        name.removeprefix(FALLBACK): int(value) for name, value in sorted(counts.items()) if name.startswith(FALLBACK)
+    }
+
+
+def causes_text(causes: Mapping[str, int]) -> str:
+    """The causes with their numbers, in words."""
+    return ", ".join(f"{causes[cause]:,} {cause}" for cause in ordered_causes(causes))
+
+
+def ordered_causes(causes: Mapping[str, int]) -> list[str]:
+    """The causes; the breaker, which others led to, at the end."""
+    return sorted(causes, key=lambda cause: cause == "breaker")
+
+
+def percent(share: float) -> str:
+    """A share in per cent, to three digits."""
+    return f"{100 * share:.3g} %"

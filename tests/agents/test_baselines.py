@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.agents import baselines
-from lerl.agents import privileged as privileged_module
+from lerl.agents import privileged
 from lerl.agents.base import TaskSpec
 from lerl.agents.baselines import BASELINES, PopularityAgent, RandomAgent
 from lerl.agents.privileged import PrivilegedAgent
@@ -64,7 +63,7 @@ def test_popularity_goes_down_the_list_for_everybody(task: TaskSpec, make_env: M
 
 
 @pytest.mark.parametrize("agent", [RandomAgent, PopularityAgent])
-def test_floors_go_on_when_the_catalogue_is_used_up(agent: Any, task: TaskSpec, make_env: MakeEnv, play: Play):
+def test_floors_go_on_when_the_catalog_is_used_up(agent: Any, task: TaskSpec, make_env: MakeEnv, play: Play):
     long = dataclasses.replace(task, slate_size=7, max_steps=10)
     _, rewards = play(make_env(2, leave=NEVER, slate_size=7, max_steps=10), agent(long, 2))
     assert rewards[:8].any()
@@ -158,7 +157,7 @@ def test_privileged_weighs_how_alike_the_items_of_a_slate_are(
     every = np.array(list(itertools.permutations(range(len(SIX)), 3)), np.int32)
 
     def shown() -> tuple[np.ndarray, np.ndarray]:
-        """What each user's slate is worth (B,), and the best of all slates."""
+        """The mean chance of a click on each user's slate (B,), and the best of all slates."""
         env = make_env(
             len(USERS), of=people, slate_size=3, max_steps=1, topics="categories", drift=Drift(enabled=False),
             boredom=Boredom(enabled=False), similarity=Similarity(0.5), leave=NEVER,
@@ -171,7 +170,7 @@ def test_privileged_weighs_how_alike_the_items_of_a_slate_are(
 
     own, best = shown()
     assert (own >= 0.97 * best).all()
-    monkeypatch.setattr(baselines, "LIKENESS", (0.0,))
+    monkeypatch.setattr(privileged, "LIKENESS", (0.0,))
     blind, _ = shown()
     assert (blind <= own + 1e-9).all()
     assert blind.mean() < 0.95 * best.mean()
@@ -209,25 +208,25 @@ def test_looking_ahead_leaves_the_session_as_it_was(rule: str, task: TaskSpec, m
 
 def test_what_likeness_costs_one_policy_costs_no_other():
     rng = np.random.default_rng(0)
-    candidates, logits = np.arange(8, dtype=np.int32)[None], np.sort(rng.normal(size=(1, 8)))[:, ::-1].copy()
+    best, logits = np.arange(8, dtype=np.int32)[None], np.sort(rng.normal(size=(1, 8)))[:, ::-1].copy()
     topics, units = np.arange(8, dtype=np.int32)[:, None] % 4, rng.normal(size=(8, 3)).astype(np.float32)
     signature = topics[:, 0].astype(np.int64)
-    firsts, nexts = privileged_module._chains(candidates, signature)
+    candidates = privileged.Candidates(best, logits, *privileged.chains(best, signature))
 
     def filled(alike: list[float]) -> Any:
         count = len(alike)
         none, steps = np.zeros(count), np.zeros(count, np.int32)
-        return privileged_module._fill_by_price(
-            candidates, logits, firsts, nexts, np.zeros(count, np.int64), np.zeros((count, 4), np.float32),
-            np.full((count, 6), -1, np.int32), steps, steps, topics, signature, units, 3, none, none, np.array(alike),
-            False,
-        )  # fmt: skip
+        costs = privileged.Policies(none, none, np.array(alike))
+        shown = np.full((count, 6), -1, np.int32)
+        now = privileged.Situation(np.zeros((count, 4), np.float32), shown, steps, steps)
+        items = privileged.Items(topics, signature, units)
+        return privileged.fill_by_price(candidates, np.zeros(count, np.int64), now, items, costs, 3, False)
 
     assert filled([0.0]).tolist() == [[0, 1, 2]]
     assert filled([4.0, 0.0])[1].tolist() == [0, 1, 2]
 
 
-def test_looking_ahead_lives_other_coins(task: TaskSpec, make_env: MakeEnv, monkeypatch: pytest.MonkeyPatch):
+def test_looking_ahead_has_other_draws(task: TaskSpec, make_env: MakeEnv, monkeypatch: pytest.MonkeyPatch):
     env, seeds = make_env(6, leave=NEVER), []
     step = UserSimulator.step
 

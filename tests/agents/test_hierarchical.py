@@ -141,11 +141,11 @@ def test_a_plan_that_stops_paying_is_replaced_before_its_time(task: TaskSpec, ma
         observation, *_ = env.step(hierarchy.slates(hierarchy.memory.tastes))
         hierarchy.see(observation)
         newest = slice(3 * step - 3, 3 * step)
-        clicks, promised = (
+        clicks, predicted = (
             hierarchy.memory.feedback[:, newest].sum(axis=1),
             hierarchy.memory.estimates[:, newest].sum(axis=1),
         )
-        poor |= {(int(key), step) for key, bad in zip(KEYS, clicks < promised, strict=True) if bad}
+        poor |= {(int(key), step) for key, bad in zip(KEYS, clicks < predicted, strict=True) if bad}
     asked = {(key, step) for once in planner.asked[1:] for key, step in once.items()}
     assert asked == poor
     assert 0 < len(poor) < 12
@@ -226,7 +226,7 @@ def test_a_wrong_plan_is_refused_before_it_does_harm(task: TaskSpec, make_env: M
         Hierarchy(task, 4, Wrong()).begin(np.arange(4), observation, KEYS)
 
 
-def test_a_session_longer_than_the_catalogue_goes_on_with_empty_slots(task: TaskSpec, make_env: MakeEnv):
+def test_a_session_longer_than_the_catalog_goes_on_with_empty_slots(task: TaskSpec, make_env: MakeEnv):
     long = TaskSpec(task.catalog, task.knowledge, task.axis, 7, 10, 1)
     for diversity in (0.0, 1.0):
         env = make_env(2, leave=NEVER, slate_size=7, max_steps=10)
@@ -261,7 +261,7 @@ def test_eligible_items_are_those_that_top_k_would_choose_from(name: str, task: 
         hierarchy.see(observation)
 
 
-def test_a_plan_without_items_is_widened_step_by_step_and_an_empty_catalogue_is_survived(
+def test_a_plan_without_items_is_widened_step_by_step_and_an_empty_catalog_is_survived(
     by_hand: Callable[..., Population],
 ):
     people = by_hand([[1, 0], [0, 1], [1, 1]], [[1, 1]], [[1, 0], [0, 1], [1, 1]])

@@ -1,4 +1,4 @@
-"""Memory: what was shown, what came back and what had been promised, slot by slot and session by session."""
+"""Memory: what was shown, what came back and what had been predicted, slot by slot and session by session."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def slates_of(draw: np.random.Generator, count: int) -> np.ndarray:
 
 
 @pytest.fixture
-def lived(task: TaskSpec, make_env: MakeEnv) -> tuple[SessionVectorEnv, Memory]:
+def played(task: TaskSpec, make_env: MakeEnv) -> tuple[SessionVectorEnv, Memory]:
     """Four sessions after three slates, some with items shown before."""
     env, memory, draw = make_env(4, leave=NEVER), Memory(task, 4), np.random.default_rng(0)
     observation, _ = env.reset(seed=3)
@@ -32,8 +32,8 @@ def lived(task: TaskSpec, make_env: MakeEnv) -> tuple[SessionVectorEnv, Memory]:
     return env, memory
 
 
-def test_an_item_shown_appears_with_its_feedback(lived: tuple[SessionVectorEnv, Memory]):
-    env, memory = lived
+def test_an_item_shown_appears_with_its_feedback(played: tuple[SessionVectorEnv, Memory]):
+    env, memory = played
     np.testing.assert_array_equal(memory.shown, env.state.shown)
     np.testing.assert_array_equal(memory.feedback, env.state.feedback)
     np.testing.assert_array_equal(memory.counts, env.state.exposure)
@@ -42,26 +42,26 @@ def test_an_item_shown_appears_with_its_feedback(lived: tuple[SessionVectorEnv, 
     assert (memory.shown[:, 6] == -1).all()  # the copy of the first item was an empty slot
 
 
-def test_what_known_history_promised_is_kept_beside_it(lived: tuple[SessionVectorEnv, Memory], population: Population):
-    env, memory = lived
+def test_what_known_history_promised_is_kept_beside_it(played: tuple[SessionVectorEnv, Memory], population: Population):
+    env, memory = played
     known = population.knowledge
     shown = memory.shown[:, :9]
     logits = np.einsum("bd,bnd->bn", known.tastes[env.state.user], known.item_vectors[shown])
-    promised = 1 / (1 + np.exp(-logits - known.user_offsets[env.state.user][:, None]))
+    predicted = 1 / (1 + np.exp(-logits - known.user_offsets[env.state.user][:, None]))
     there = shown >= 0
-    np.testing.assert_allclose(memory.estimates[:, :9][there], promised[there], rtol=1e-5)
+    np.testing.assert_allclose(memory.estimates[:, :9][there], predicted[there], rtol=1e-5)
 
 
-def test_seeing_the_same_twice_counts_once(lived: tuple[SessionVectorEnv, Memory]):
-    env, memory = lived
+def test_seeing_the_same_twice_counts_once(played: tuple[SessionVectorEnv, Memory]):
+    env, memory = played
     counts = memory.counts.copy()
     memory.see(env._session.observe())
     assert memory.steps.tolist() == [3] * 4
     np.testing.assert_array_equal(memory.counts, counts)
 
 
-def test_beginning_forgets_that_slot_and_no_other(lived: tuple[SessionVectorEnv, Memory]):
-    env, memory = lived
+def test_beginning_forgets_that_slot_and_no_other(played: tuple[SessionVectorEnv, Memory]):
+    env, memory = played
     kept = memory.shown[[0, 1, 3]].copy()
     observation, _ = env.reset(options={"reset_mask": np.arange(4) == 2})
     memory.begin(np.array([2]), observation, np.array([99], np.uint64))
@@ -101,8 +101,8 @@ def test_sessions_without_keys_get_keys_of_their_own(task: TaskSpec, make_env: M
     assert len({*first, *memory.keys.tolist()}) == 6
 
 
-def test_contexts_hold_the_newest_slates_last(lived: tuple[SessionVectorEnv, Memory]):
-    _, memory = lived
+def test_contexts_hold_the_newest_slates_last(played: tuple[SessionVectorEnv, Memory]):
+    _, memory = played
     recent = memory.contexts(np.array([3, 1]), history=2)
     np.testing.assert_array_equal(recent.recent_items, memory.shown[[3, 1], 3:9])
     np.testing.assert_array_equal(recent.recent_feedback, memory.feedback[[3, 1], 3:9])
@@ -114,9 +114,9 @@ def test_contexts_hold_the_newest_slates_last(lived: tuple[SessionVectorEnv, Mem
 
 
 def test_liking_is_the_mean_chance_of_the_best_items_left(
-    lived: tuple[SessionVectorEnv, Memory], population: Population
+    played: tuple[SessionVectorEnv, Memory], population: Population
 ):
-    env, memory = lived
+    env, memory = played
     known, user = population.knowledge, env.state.user[1]
     chance = 1 / (1 + np.exp(-known.item_vectors @ known.tastes[user] - known.user_offsets[user]))
     left = np.setdiff1d(np.arange(60), memory.shown[1])

@@ -1,4 +1,4 @@
-"""What holds for every hierarchy over every catalogue: plans, slates and what is remembered of them."""
+"""What holds for every hierarchy over every catalog: plans, slates and what is remembered of them."""
 
 import functools
 from typing import Any, NamedTuple

@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from lerl.agents.mmr import diverse_items
-from lerl.agents.retrieval import CACHED, ItemIndex, top_items
+from lerl.agents.retrieval import CACHED, ItemIndex
 from lerl.envs.catalog import Axis
 
 Case = tuple[Any, ...]
+
+
+def top_items(queries: Any, vectors: Any, groups: Any, *rest: Any) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Slates, and whether plans were widened, by an index that is made for this once."""
+    return ItemIndex(vectors, groups).top(queries, *rest)
 
 
 def brute(
@@ -31,7 +36,7 @@ def brute(
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """A catalogue with ties (whole-numbered vectors, so that sums are exact), plans and what was shown."""
+    """A catalog with ties (whole-numbered vectors, so that sums are exact), plans and what was shown."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     users, categories = draw(st.integers(1, 4)), draw(st.integers(1, 4))
     items = draw(st.integers(1, 25) | st.integers(100, 400))  # a few tiles, or several to a category
@@ -145,7 +150,7 @@ def test_where_not_all_items_stay_in_the_cache_it_finds_the_same():
     allowed, avoid = rng.random((users, 6)) < 0.4, rng.random((users, 6)) < 0.1
     allowed[:, 0] |= ~allowed.any(axis=1)
     member = (groups[:, :, None] == np.arange(6)).any(axis=1)
-    assert ItemIndex(vectors, groups).tiles.size > CACHED
+    assert ItemIndex(vectors, groups).tiles.vectors.size > CACHED
     slates, widened = top_items(queries, vectors, groups, allowed, avoid, shown.astype(np.int32), 6)
     for row in range(users):
         plan = member, allowed[row], avoid[row], set(shown[row].tolist())
@@ -164,7 +169,7 @@ def test_where_the_padding_begins_may_be_said():
     np.testing.assert_array_equal(said, index.top(queries, plans, ~plans, shown, 5)[0])
 
 
-def test_a_catalogue_that_is_used_up_leaves_slots_empty():
+def test_a_catalog_that_is_used_up_leaves_slots_empty():
     shown = np.array([[0, 1, 4]], np.int32)
     every = np.ones((1, 2), bool)
     slates, _ = top_items(np.ones((1, 1), np.float32), VECTORS, GROUPS, every, ~every, shown, 4)

@@ -27,11 +27,11 @@ def in_order(users: int, seed: int) -> Sequences:
     """Users who go through the items of one residue modulo 3 in a fixed order, from anywhere, 4 to 12 of them."""
     draw = np.random.default_rng(seed)
     order = np.random.default_rng(0).permutation(ITEMS // 3)
-    told = []
+    given = []
     for _ in range(users):
         first, count = draw.integers(ITEMS // 3), draw.integers(4, 13)
-        told.append(3 * order[(first + np.arange(count)) % len(order)] + draw.integers(3))
-    return told
+        given.append(3 * order[(first + np.arange(count)) % len(order)] + draw.integers(3))
+    return given
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +111,10 @@ def test_training_stops_when_users_set_aside_are_told_no_better(monkeypatch: pyt
         noise, ITEMS, 16, 1e-2, seed=0, report=lambda done, total, newest: losses.append(float(newest[9:]))
     )
     assert len(losses) < 20
-    assert int(np.argmin(losses)) == len(losses) - 1 - sasrec.PATIENCE
+    assert int(np.argmin(losses)) == len(losses) - 1 - sasrec.STALE_EPOCHS
     kept: list[float] = []
     monkeypatch.setattr(sasrec, "EPOCHS", int(np.argmin(losses)) + 1)
-    best = fit_sasrec(noise, ITEMS, 16, 1e-2, seed=0, report=lambda *told: kept.append(told[0]))
+    best = fit_sasrec(noise, ITEMS, 16, 1e-2, seed=0, report=lambda *given: kept.append(given[0]))
     np.testing.assert_array_equal(weights(fitted), weights(best))
 
 
@@ -194,7 +194,7 @@ def test_it_shows_what_comes_next_after_what_is_known_and_what_was_liked_since(m
     assert past != known
 
 
-def test_a_slot_forgets_whom_it_held(meet: Any):
+def test_a_slot_forgets_the_user_before(meet: Any):
     known = np.array([[0, 1], [3, 1]], np.int32)
     agent, env, observation = meet([[0, 3, 6], [9]])
     env.step(agent.act(observation))

@@ -195,7 +195,7 @@ def test_rotation_shows_nothing_of_the_last_slates(rest: int, contexts: MakeCont
     assert not plans.allowed[0, excluded].any()
 
 
-def lived(planner: RotationPlanner, first: int, count: int, lengths: Callable[[Any], Any]) -> Sessions:
+def played(planner: RotationPlanner, first: int, count: int, lengths: Callable[[Any], Any]) -> Sessions:
     """Sessions that a planner draws its rests in: all slates are clicked, lengths (count,) follow from the rests."""
     keys = np.arange(first, first + count, dtype=np.uint64)
     shown = np.arange(10) < lengths(planner._drawn(keys))[:, None]
@@ -206,11 +206,11 @@ def lived(planner: RotationPlanner, first: int, count: int, lengths: Callable[[A
 
 def test_rotation_learns_from_later_lots_what_makes_sessions_long():
     planner = RotationPlanner(4, 0)
-    together = lived(planner, 0, 400, lambda drawn: 9 - drawn)  # the first lot says otherwise
+    together = played(planner, 0, 400, lambda drawn: 9 - drawn)  # the first lot says otherwise
     planner.session_ended(together)
     assert planner.rests.tolist() == [0, 1, 2, 3]
     for left in (2, 1):
-        lot = lived(planner, len(together.keys), 400, lambda drawn: np.where(drawn == 2, 9, 1 + drawn))
+        lot = played(planner, len(together.keys), 400, lambda drawn: np.where(drawn == 2, 9, 1 + drawn))
         parts = {name: np.concatenate([getattr(one, name) for one in (together, lot)]) for name in PER_SESSION}
         together = dataclasses.replace(together, **parts)
         planner.session_ended(together)

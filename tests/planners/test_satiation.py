@@ -1,4 +1,4 @@
-"""What tires is learned from feedback alone, and told from what is not liked."""
+"""What tires is learned from feedback alone, and given from what is not liked."""
 
 import dataclasses
 import math
@@ -110,7 +110,7 @@ def test_going_over_new_slates_alone_gives_the_same_bits(contexts: MakeContexts)
             np.testing.assert_array_equal(one, other)
 
 
-def test_another_catalogue_is_not_taken_for_the_last_one(contexts: MakeContexts):
+def test_another_catalog_is_not_taken_for_the_last_one(contexts: MakeContexts):
     one = contexts([[0.5, 0.5]], membership=[[1, 0], [0, 1]], items=[[0]], feedback=[[1]])
     other = contexts([[0.5, 0.5]], membership=[[0, 1], [1, 0]], items=[[0]], feedback=[[1]])
     assert tiredness(one, Satiation.assumed(2))[0].argmax() == 0

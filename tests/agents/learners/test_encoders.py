@@ -49,7 +49,7 @@ def observation(steps: int, items: list[int], feedback: list[float]) -> dict[str
 
 @pytest.fixture(scope="module")
 def tiny(by_hand: Callable[..., Population]) -> TaskSpec:
-    """Items promised 0.75, 0.25 (category 0), 0.75 (category 1) and sqrt(3) / (1 + sqrt(3)) (both)."""
+    """Items predicted 0.75, 0.25 (category 0), 0.75 (category 1) and sqrt(3) / (1 + sqrt(3)) (both)."""
     items = [[1, 0], [-1, 0], [0, LOG3], [0.5, 0]]
     people = by_hand(items, [[LOG3, 1]], [[1, 0], [1, 0], [0, 1], [1, 1]])
     return TaskSpec(people.catalog, people.knowledge, people.catalog.categories, 2, 4, 0)
@@ -68,7 +68,7 @@ def test_features_by_hand(tiny: TaskSpec):
     fast, slow = math.exp(-1 / 3), math.exp(-1 / 10)
     features = CategoryEncoder(tiny, planned=False).encode(after_two_steps(tiny, None))[0]
     scale = np.maximum(np.std([[1, 0, 0], [-1, 0, 0], [0, LOG3, 0], [0.5, 0, 0]], axis=0), 1e-6)
-    # Surprises: item 0 clicked with 0.75 promised, +0.25; item 2 not with 0.75, -0.75; item 1 not with 0.25, -0.25.
+    # Surprises: item 0 clicked with 0.75 predicted, +0.25; item 2 not with 0.75, -0.75; item 1 not with 0.25, -0.25.
     surprise = slow * 0.25 * np.array([1, 0, 0]) - slow * 0.75 * np.array([0, LOG3, 0]) - 0.25 * np.array([-1, 0, 0])
     weights = 2 * fast + 1
     expected = [

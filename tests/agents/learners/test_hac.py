@@ -49,8 +49,8 @@ def test_the_buffer_holds_what_was_shown_and_clicked_and_what_actions_start_from
     assert set(np.unique(clicks)) == {0.0, 1.0}
     known, users = task.knowledge, np.stack(before)
     starts, vectors = buffer.starts[:STEPS], known.item_vectors / encoder.scale
-    promised = np.einsum("tbd,id->tbi", known.tastes[users], known.item_vectors) * (start == "taste")
-    np.testing.assert_allclose(np.einsum("tbd,id->tbi", starts[..., :-1], vectors), promised, atol=1e-4)
+    predicted = np.einsum("tbd,id->tbi", known.tastes[users], known.item_vectors) * (start == "taste")
+    np.testing.assert_allclose(np.einsum("tbd,id->tbi", starts[..., :-1], vectors), predicted, atol=1e-4)
     np.testing.assert_array_equal(starts[..., -1], known.user_offsets[users])
 
 

@@ -312,7 +312,7 @@ def test_it_learns_slates_of_what_everybody_likes(name: str, by_hand: Any, make_
 
 
 @pytest.mark.parametrize("name", SLATES)
-def test_catalogues_too_large_for_valuing_every_item_are_refused(name: str):
+def test_catalogs_too_large_for_valuing_every_item_are_refused(name: str):
     check_learner("flat+x", name, 20_000, 6)
     with pytest.raises(ValueError, match=r"flat\+x chooses items by their number among at most 20000 items, the cat"):
         check_learner("flat+x", name, 20_001, 6)

@@ -15,7 +15,7 @@ SETTINGS: dict[str, Any] = {"n_steps": 32, "batch_size": 24, "n_epochs": 3, "see
 
 
 class Pointing(gymnasium.Env):  # type: ignore[type-arg]
-    """A reward for pointing where one was told to, less where another did; ends after five steps."""
+    """A reward for pointing where one was given to, less where another did; ends after five steps."""
 
     observation_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
     action_space = gymnasium.spaces.Box(-1, 1, (3,), np.float32)
@@ -24,15 +24,15 @@ class Pointing(gymnasium.Env):  # type: ignore[type-arg]
         """Begin."""
         super().reset(seed=seed)
         self.steps = 0
-        self.told = self.np_random.uniform(-1, 1, 3).astype(np.float32)
-        return self.told, {}
+        self.given = self.np_random.uniform(-1, 1, 3).astype(np.float32)
+        return self.given, {}
 
     def step(self, action: Any) -> Any:
-        """Point, and be told anew."""
+        """Point, and be given anew."""
         self.steps += 1
-        reward = 1 - float(np.square(action - self.told).sum())
-        self.told = self.np_random.uniform(-1, 1, 3).astype(np.float32)
-        return self.told, reward, False, self.steps >= 5, {}
+        reward = 1 - float(np.square(action - self.given).sum())
+        self.given = self.np_random.uniform(-1, 1, 3).astype(np.float32)
+        return self.given, reward, False, self.steps >= 5, {}
 
 
 def trained(kind: type[PPO]) -> PPO:

@@ -93,9 +93,9 @@ def world(task: TaskSpec, make_env: MakeEnv) -> Callable[[str, str], World]:
 
     def made(name: str, encoder: str) -> World:
         k = slate_size(name)
-        told = replace(task, slate_size=k, max_steps=6)
+        own = replace(task, slate_size=k, max_steps=6)
         one = World(
-            name, told, lambda count: make_env(count, slate_size=k, leave=NEVER), replace(SMALL, encoder=encoder)
+            name, own, lambda count: make_env(count, slate_size=k, leave=NEVER), replace(SMALL, encoder=encoder)
         )
         one.planner = build_planner("boredom", 2, 0)
         return one
@@ -221,7 +221,7 @@ def test_an_untrained_policy_shows_what_taste_says(
     assert (untrained == greedy).mean() > 0.8  # last layers start near zero, not at it
 
 
-# What is obvious. Two kinds of items, told apart by the first coordinate of their vectors, and nothing known of tastes.
+# What is obvious. Two kinds of items, which the first coordinate of their vectors separates; tastes are unknown.
 ITEMS, LONG = 24, 8
 QUICK = TrainConfig(
     users=32, rollout=8, batch_size=64, epochs=4, hidden=32, history=4, gamma=0.8, start="nothing",
@@ -408,7 +408,7 @@ def test_buffers_hold_what_was_chosen(world: Any):
             6,
             r"flat\+x chooses one item by its number, so env\.slate_size must be 1, given 6; set it, or learn over",
         ),
-        (2001, 1, r"among at most 2000 items, the catalogue has 2001; use a smaller one, or learn over virtual items"),
+        (2001, 1, r"among at most 2000 items, the catalog has 2001; use a smaller one, or learn over virtual items"),
     ],
 )
 def test_tasks_too_large_for_choosing_by_number_are_refused(name: str, items: int, slate_size: int, message: str):

@@ -1,4 +1,4 @@
-"""Learning over virtual items: what PPO is told is what happened, runs repeat, and it learns."""
+"""Learning over virtual items: what PPO is given is what happened, runs repeat, and it learns."""
 
 import pickle
 from collections.abc import Callable

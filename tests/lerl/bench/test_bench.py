@@ -1,4 +1,4 @@
-"""The benchmark's arithmetic, its peers, its rows on tiny sizes and what it refuses; no speed is judged here."""
+"""The benchmark's arithmetic, SARDINE, its cases on tiny sizes and what it refuses; no speed is judged here."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from lerl.bench import cases as bench
+from lerl.bench import sardine
 from lerl.bench.cases import RetrievalCase
-from lerl.bench.cases import sardine as peers
-from lerl.bench.sardine import READY, SARDINE, Peer, PeerError
-from lerl.bench.timing import Measured, Spread, as_json, duel, lines
+from lerl.bench.sardine import READY, SARDINE, SardineError, SardineProcess
+from lerl.bench.timing import Spread, Timing, as_json, duel, lines
 from lerl.cli.main import main
 
 FIELDS = {
@@ -34,19 +34,19 @@ def burst(*speeds: float) -> Any:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that take no time: one with a peer that is half as fast, one without its peer, one that is no ratio."""
 
-    def fast(_: bench.Bench) -> Iterator[Measured]:
-        yield Measured(
+    def fast(_: bench.Bench) -> Iterator[Timing]:
+        yield Timing(
             "fast", "a thing", "a peer", "steps/s", **duel(burst(9, 4000, 6000), burst(9, 2000, 2000), 2), target=3.0
         )
 
-    def alone(one: bench.Bench) -> Iterator[Measured]:
+    def alone(one: bench.Bench) -> Iterator[Timing]:
         assert one.sardine is None
-        yield Measured("alone", "it", "SARDINE", "steps/s", **duel(burst(1, 5, 7), None, 2), target=2, note=one.missing)
+        yield Timing("alone", "it", "SARDINE", "steps/s", **duel(burst(1, 5, 7), None, 2), target=2, note=one.missing)
 
-    def small(_: bench.Bench) -> Iterator[Measured]:
-        yield Measured("small", "memory", "", "GB", Spread.of([0.5]), target=1.0, at_most=True)
+    def small(_: bench.Bench) -> Iterator[Timing]:
+        yield Timing("small", "memory", "", "GB", Spread.of([0.5]), target=1.0, at_most=True)
 
-    monkeypatch.setattr(bench, "ROWS", {"fast": fast, "alone": alone, "small": small})
+    monkeypatch.setattr(bench, "CASES", {"fast": fast, "alone": alone, "small": small})
 
 
 def test_sides_take_turns_and_ratios_are_of_the_same_turn() -> None:
@@ -70,7 +70,7 @@ def test_sides_take_turns_and_ratios_are_of_the_same_turn() -> None:
 def test_the_command_prints_json_with_every_field(
     tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench, "install", lambda folder: (_ for _ in ()).throw(PeerError(f"no way to {folder}")))
+    monkeypatch.setattr(bench, "install", lambda folder: (_ for _ in ()).throw(SardineError(f"no way to {folder}")))
     assert main(["bench", "--json", "--repeats", "2", "--peers", str(tmp_path)]) == 0
     printed = capsys.readouterr()
     found = json.loads(printed.out)
@@ -84,8 +84,8 @@ def test_the_command_prints_json_with_every_field(
 
 
 def test_a_table_says_what_was_met_and_missed(tiny: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "install", lambda folder: (_ for _ in ()).throw(PeerError("no network")))
-    text = "\n".join(lines(bench.measure(peers=tmp_path, repeats=2)))
+    monkeypatch.setattr(bench, "install", lambda folder: (_ for _ in ()).throw(SardineError("no network")))
+    text = "\n".join(lines(bench.measure(folder=tmp_path, repeats=2)))
     assert "5,000 steps/s [4,000, 6,000] | a peer | 2,000 steps/s | 2.5 [2, 3] | at least 3, **missed** |" in text
     assert "| it | 6 steps/s [5, 7] | SARDINE |  |  | at least 2 |" in text
     assert "| memory | 0.5 GB |  |  |  | at most 1, met |" in text
@@ -112,9 +112,11 @@ def test_a_peer_that_cannot_be_installed_says_what_to_do(tmp_path: Path, monkeyp
         failed = "pip" in command
         return subprocess.CompletedProcess(command, int(failed), "", "warning\nERROR: no index" if failed else "")
 
-    monkeypatch.setattr(peers.subprocess, "run", run)
-    with pytest.raises(PeerError, match=r"sardine-rec==1\.0\.8 cannot be installed in .* \(ERROR: no index\); connect"):
-        peers.install(tmp_path)
+    monkeypatch.setattr(sardine.subprocess, "run", run)
+    with pytest.raises(
+        SardineError, match=r"sardine-rec==1\.0\.8 cannot be installed in .* \(ERROR: no index\); connect"
+    ):
+        sardine.install(tmp_path)
     assert not list(tmp_path.glob(f"**/{READY}"))
 
 
@@ -123,8 +125,8 @@ def test_a_peer_that_is_there_is_used_again(tmp_path: Path, monkeypatch: pytest.
     (home / "bin").mkdir(parents=True)
     (home / "bin" / "python").touch()
     (home / READY).touch()
-    monkeypatch.setattr(peers.subprocess, "run", lambda *_, **__: pytest.fail("installed again"))
-    assert peers.install(tmp_path) == home / "bin" / "python"
+    monkeypatch.setattr(sardine.subprocess, "run", lambda *_, **__: pytest.fail("installed again"))
+    assert sardine.install(tmp_path) == home / "bin" / "python"
 
 
 class FakeProcess:
@@ -144,12 +146,12 @@ def test_a_peer_is_asked_line_by_line_and_its_last_words_are_told(monkeypatch: p
         made.extend([command, FakeProcess("0.5\n0.25\n")])
         return made[1]
 
-    monkeypatch.setattr(peers.subprocess, "Popen", start)
-    peer = Peer(Path("python"), "sardine/X-v0", wrapped=True)
+    monkeypatch.setattr(sardine.subprocess, "Popen", start)
+    peer = SardineProcess(Path("python"), "sardine/X-v0", wrapped=True)
     assert made[0][-2:] == ["sardine/X-v0", "wrapped"]
     assert [peer.run(100), peer.run(200)] == [0.5, 0.25]
     assert made[1].stdin.getvalue() == "100\n200\n"
-    with pytest.raises(PeerError, match="sardine/X-v0 failed: NameNotFound: no such environment"):
+    with pytest.raises(SardineError, match="sardine/X-v0 failed: NameNotFound: no such environment"):
         peer.run(1)
     peer.close()
 

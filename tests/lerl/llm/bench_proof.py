@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from lerl.planners.llm.distilled import distil, recorded, save
+from lerl.planners.llm.distilled import recorded, save, train_network
 from lerl.run.fit_planner import explore
 from lerl.run.specs import parse_agent
 from tests.lerl.llm.worth import Worth, fitter
@@ -50,7 +50,7 @@ def test_plans_above_trained_policies(server: ChatServer, tmp_path: Path):
             found["full"].append(few.retained(few.reward(full.planners.get("llm").planner)))
         with closing(fitter(folder / "recorded", server.url, seed=seed, detail="full")) as teacher:
             played = explore(teacher.planners.get("llm").planner, 0, 25, teacher.context)
-            weights, _ = distil(*recorded(teacher.context.chat.guard.traffic), seed)
+            weights, _ = train_network(*recorded(teacher.context.chat.guard.traffic), seed)
             spent, steps = teacher.context.chat.guard.report()["calls"], int(played.lengths.sum())
         save(weights, folder / "recorded" / "planners" / "distilled.npz")
         settings = {"distilled": str(folder / "recorded"), "refresh": 30, "sessions": 200, "detail": "full"}

@@ -10,7 +10,7 @@ import pytest
 
 from lerl.cli.main import main
 from lerl.config.parse import dump, load
-from lerl.llm.cost import Cost, Estimate, EstimateError, Sample, _different, estimate, notes
+from lerl.llm.cost import Cost, CostEstimate, EstimateError, Sample, _different, estimate, notes
 from lerl.planners.config import BudgetConfig, PriceConfig
 from lerl.run.task import Task
 from tests.lerl.conftest import chat_config
@@ -21,7 +21,7 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
-def costs(found: Estimate) -> dict[str, Cost]:
+def costs(found: CostEstimate) -> dict[str, Cost]:
     return {cost.phase: cost for cost in found.costs}
 
 
@@ -82,20 +82,20 @@ def test_plans_that_are_kept_for_longer_and_coarser_questions_cost_less() -> Non
 def test_a_distilled_planner_asks_what_it_is_unsure_of_and_nothing_else() -> None:
     config = replace(chat_config(None, refresh=5), agents=["distilled+greedy"])
     assert {phase: cost.calls for phase, cost in costs(estimate(config)).items()} == {"learn distilled": 10}
-    with pytest.raises(EstimateError, match=r"planner\.refresh is 0, so distilled never does"):
+    with pytest.raises(EstimateError, match=r"planner\.refresh is 0, so distilled never"):
         estimate(replace(chat_config(None), agents=["distilled+greedy"]))
 
 
 def test_money_and_budget_are_worked_out_from_the_total() -> None:
     config = chat_config(None, price=PriceConfig(2.0, 10.0), budget=BudgetConfig(calls=200, tokens=10_000, money=0.01))
     sample = Sample(1, 10, np.arange(10), 10.0, 400.0, 40.0, 100.0)
-    found = Estimate([Cost("a", 10, 10, 60, 6000, 600), Cost("b", 10, 10, 40, 4000, 400)], sample, config.planner)
+    found = CostEstimate([Cost("a", 10, 10, 60, 6000, 600), Cost("b", 10, 10, 40, 4000, 400)], sample, config.planner)
     assert found.money(found.total) == pytest.approx((10_000 * 2 + 1000 * 10) / 1e6)  # 0.03
     assert found.budget() == pytest.approx({"calls": 0.5, "tokens": 1.1, "money": 3.0})
     assert notes(found)[-3:] == [
         "budget: planner.budget.calls of 200 is enough, 50.0% of it is needed",
-        "budget: planner.budget.tokens of 10,000 is spent after 90.9% of what is asked; boredom plans the rest",
-        "budget: planner.budget.money of 0.01 is spent after 33.3% of what is asked; boredom plans the rest",
+        "budget: planner.budget.tokens of 10,000 is spent after 90.9% of what is sent; boredom plans the rest",
+        "budget: planner.budget.money of 0.01 is spent after 33.3% of what is sent; boredom plans the rest",
     ]
 
 
@@ -107,11 +107,11 @@ def test_the_command_prints_a_table_with_what_it_rests_on_and_sends_nothing(
     asked = chat.asked
     assert main(["plan", "--estimate", "mine.yaml", "--planner.price.input", "1", "--planner.budget.calls=1"]) == 0
     printed = capsys.readouterr().out
-    assert "what openai:m will be asked" in printed
+    assert "what will be sent to openai:m" in printed
     for said in (
         "│ learn llm ",
         "│ in all ",
-        "\nplayed: 256 sessions of training users, ",
+        "\nsimulated: 256 sessions of training users, ",
         "\nextrapolated: ",
         "is spent",
     ):
@@ -130,14 +130,14 @@ def test_the_command_prints_a_table_with_what_it_rests_on_and_sends_nothing(
     [
         (["--estimate"], "give one recipe, such as lerl plan --estimate quickstart, given none; see lerl plan --help"),
         (["--estimate", "a", "b"], "give one recipe, such as lerl plan --estimate quickstart, given b and a; see lerl"),
-        (["--estimate", "quickstart"], "no row of this recipe is planned by a chat model; give --planner.name llm"),
+        (["--estimate", "quickstart"], "no agent of this recipe is planned by a chat model; give --planner.name llm"),
         (
             ["--estimate", "quickstart", "--planner.bugdet.calls", "1"],
             "unknown key --planner.bugdet.calls. Did you mean",
         ),
         (
             ["--estimate", "quickstart", "--planner.name", "llm", "--planner.replay", "runs/x"],
-            "planner.replay is given: a replayed run asks no endpoint, and costs nothing",
+            "planner.replay is given: a replayed run sends nothing, and costs nothing",
         ),
         (
             ["--estimate", "quickstart", "--planner.name", "llm", "--planner.prompts", "no"],

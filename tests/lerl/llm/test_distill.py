@@ -13,7 +13,7 @@ from lerl.config.parse import dump
 from lerl.config.parse import load as load_config
 from lerl.files import RunError
 from lerl.llm.distill import _interval, distill
-from lerl.planners.llm.distilled import DistilledError, Lesson, load
+from lerl.planners.llm.distilled import Distillation, DistilledError, load
 from lerl.run.train import train
 from tests.lerl.conftest import chat_config
 
@@ -39,7 +39,7 @@ def test_a_network_is_written_that_a_run_can_plan_with(
 def test_the_interval_holds_the_agreement_and_is_that_of_held_out_plans() -> None:
     # Of 50 held-out plans that allow 2 each, 40 agree wholly and 10 not at all: 0.8, with a standard error of 0.057.
     agreed = np.repeat([2, 0], [40, 10])
-    low, high = _interval(Lesson(250, 50, 0.8, 0.5, agreed, np.full(50, 2)))
+    low, high = _interval(Distillation(250, 50, 0.8, 0.5, agreed, np.full(50, 2)))
     assert low == pytest.approx(0.8 - 1.96 * 0.057, abs=0.02)
     assert high == pytest.approx(0.8 + 1.96 * 0.057, abs=0.02)
 
@@ -50,7 +50,7 @@ def test_a_run_without_recorded_plans_is_refused_with_what_to_do(
     (chat_run / "planners" / "traffic.sqlite").unlink()
     assert main(["distill", str(chat_run)]) == 2
     assert capsys.readouterr().err == (
-        f"lerl: error: {chat_run} recorded no plans of a chat model; train it with a row such as llm+greedy: lerl "
+        f"lerl: error: {chat_run} recorded no plans of a chat model; train it with an agent such as llm+greedy: lerl "
         "train RECIPE --planner.name llm --planner.model PROVIDER:NAME\n"
     )
     assert not (chat_run / "planners" / "distilled.npz").exists()
@@ -70,7 +70,7 @@ def test_a_run_whose_plans_were_all_the_fallbacks_says_so(
     said = capsys.readouterr().err.splitlines()[-1]
     assert re.fullmatch(
         rf"lerl: error: {tmp_path / 'run'} recorded no plans of a chat model outside of its evaluation: all were "
-        r"planner\.fallback's \(\d+ http 404, \d+ breaker\); see lerl plan --run \S+ for the reason, mend that, and "
+        r"planner\.fallback's \(\d+ http 404, \d+ breaker\); see lerl plan --run \S+ for the reason, fix it, and "
         "train again in another folder",
         said,
     )
@@ -94,5 +94,5 @@ def test_a_run_that_a_network_planned_keeps_its_own(chat_run: Path) -> None:
     planner = replace(config.planner, distilled="runs/first")
     changed = replace(config, agents=["distilled+greedy"], planner=planner)
     (chat_run / "config.yaml").write_text(dump(changed))
-    with pytest.raises(RunError, match="distil the run that it came from, runs/first"):
+    with pytest.raises(RunError, match="distill the run that it came from, runs/first"):
         distill(chat_run)

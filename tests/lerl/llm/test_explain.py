@@ -258,7 +258,9 @@ def test_errors_are_one_line_that_says_what_to_do(
     assert said(chat_run, trained).startswith(f"{chat_run / 'planners' / 'llm.npz'} is missing; go on with: lerl train")
     config = load(chat_run / "config.yaml")
     (chat_run / "config.yaml").write_text(dump(replace(config, agents=["boredom+greedy", "distilled+ppo"])))
-    assert said(chat_run, 0).startswith(f"no row of {chat_run} is planned by a chat model; train one with: lerl train ")
+    assert said(chat_run, 0).startswith(
+        f"no agent of {chat_run} is planned by a chat model; train one with: lerl train "
+    )
     assert not os.environ.get("OPENAI_API_KEY")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lerl.planners.base import PlanContexts, Plans
-from lerl.planners.llm.distilled import distil, recorded, save
+from lerl.planners.llm.distilled import recorded, save, train_network
 from lerl.run.fit_planner import explore
 from lerl.run.fitter import Fitter
 from tests.lerl.llm.worth import Worth, fitter, lower
@@ -93,7 +93,7 @@ def test_distilled_plans_take_a_tenth_of_the_calls(server: ChatServer, tmp_path:
     """
     with closing(fitter(tmp_path / "recorded", server.url, detail="full")) as teacher:
         played = explore(teacher.planners.get("llm").planner, 0, 25, teacher.context)
-        weights, lesson = distil(*recorded(teacher.context.chat.guard.traffic), 0)
+        weights, lesson = train_network(*recorded(teacher.context.chat.guard.traffic), 0)
         spent, steps = teacher.context.chat.guard.report()["calls"], int(played.lengths.sum())
     assert lesson.agreement > 0.75 > lesson.chance
     save(weights, tmp_path / "recorded" / "planners" / "distilled.npz")

@@ -463,7 +463,7 @@ def test_no_key_is_written_or_said(
             lambda: handler.reply(json.dumps(answer)),
             lambda: handler.reply(json.dumps(answer).replace(KEY, escaped)),
             lambda: handler.reply(sent),
-            lambda: handler.reply("x" * (guard.SHOWN - 20) + sent),  # kept as far as the middle of the key
+            lambda: handler.reply("x" * (guard.KEPT_CHARACTERS - 20) + sent),  # kept as far as the middle of the key
             lambda: handler.reply(json.dumps(answer | {"state": sent, sent: sent})),
             lambda: handler.reply(json.dumps(answer | {"allowed": [sent]})),
             lambda: handler.send(500, json.dumps({"error": {"message": sent, "code": sent}}).encode()),

@@ -61,21 +61,21 @@ def test_it_follows_the_table_of_train_and_evaluate(chat_run: Path, capsys: pyte
 
 
 def test_user_steps_of_an_evaluation_count_once_however_often_it_is_made(chat_run: Path) -> None:
-    def told() -> dict[str, Any]:
+    def counted() -> dict[str, Any]:
         found: dict[str, Any] = json.loads((chat_run / "planners" / "traffic.json").read_text())
         return found
 
-    before = told()
+    before = counted()
     for _ in range(2):
         evaluate(chat_run)
         for name in ("calls", "user_steps", "calls_per_1000_user_steps"):
-            assert told()[name] == before[name]
-        assert told()["phases"]["evaluate llm+greedy"]["user_steps"] > 0
+            assert counted()[name] == before[name]
+        assert counted()["phases"]["evaluate llm+greedy"]["user_steps"] > 0
 
 
 @pytest.mark.filterwarnings("ignore:openai.m")
 def test_after_an_evaluation_the_fallbacks_are_those_of_that_one(chat_run: Path, chat: Any) -> None:
-    def told() -> tuple[dict[str, float], int]:
+    def counted() -> tuple[dict[str, float], int]:
         found = json.loads((chat_run / "planners" / "traffic.json").read_text())
         return found["phases"]["evaluate llm+greedy"], found["calls"]
 
@@ -86,7 +86,7 @@ def test_after_an_evaluation_the_fallbacks_are_those_of_that_one(chat_run: Path,
         return [line for line in lines if line.startswith("llm+greedy: ")], summary.get("fallbacks", {})
 
     evaluate(chat_run)
-    good, calls_before = told()
+    good, calls_before = counted()
     assert good["requests"] == good["user_steps"]  # one plan for every step that counts
     assert notes() == ([], {})
     with closing(Traffic(chat_run / "planners" / "traffic.sqlite")) as traffic:
@@ -94,7 +94,7 @@ def test_after_an_evaluation_the_fallbacks_are_those_of_that_one(chat_run: Path,
         traffic._file.commit()
     chat.fault = lambda handler, _: handler.send(404, b"{}") or True
     evaluate(chat_run)
-    bad, calls_failed = told()
+    bad, calls_failed = counted()
     assert bad["requests"] == bad["user_steps"] == bad["fallback: breaker"] + bad["fallback: http 404"]
     causes = {name: int(bad[f"fallback: {name}"]) for name in ("breaker", "http 404")}
     assert notes() == (
@@ -103,10 +103,10 @@ def test_after_an_evaluation_the_fallbacks_are_those_of_that_one(chat_run: Path,
     )
     printed = io.StringIO()
     show(table(compare([chat_run])), printed)
-    assert "\nllm+greedy: 100 % of its plans by boredom (http 404, breaker)" in printed.getvalue()
+    assert "llm+greedy: 100 % of its plans by boredom (http 404, breaker)" in " ".join(printed.getvalue().split())
     chat.fault = None
     evaluate(chat_run)
-    mended, calls_after = told()
+    mended, calls_after = counted()
     assert {name for name in mended if name.startswith("fallback")} == set()
     assert mended["requests"] == good["requests"]
     assert calls_before < calls_failed < calls_after  # what was sent stays paid for

@@ -38,12 +38,6 @@ def test_final_and_mean_satisfaction() -> None:
     assert math.isnan(metrics.satisfaction_mean([]))
 
 
-def test_leaving_at_the_step_of_the_cap_is_the_users_doing() -> None:
-    terminated, truncated = [True, False, True], [False, True, True]
-    assert metrics.left_early(terminated).tolist() == [True, False, True]
-    assert metrics.cut_by_cap(terminated, truncated).tolist() == [False, True, False]
-
-
 def test_an_item_of_several_categories_counts_in_each() -> None:
     assert metrics.category_exposure([[0, 3], [0, -1]], MEMBERSHIP).tolist() == [3, 1, 0]
 
@@ -125,9 +119,9 @@ def test_distance_is_that_of_all_pairs(slates: list[list[int]]) -> None:
     assert metrics.intra_list_distance(slates, VECTORS) == pytest.approx(np.mean(pairs), abs=1e-12)
 
 
-def test_catalogue_coverage_counts_items_never_shown() -> None:
-    assert metrics.catalogue_coverage([3, 0, 1, 0]) == 0.5
-    assert metrics.catalogue_coverage([3, 1], n_items=8) == 0.25
+def test_catalog_coverage_counts_items_never_shown() -> None:
+    assert metrics.catalog_coverage([3, 0, 1, 0]) == 0.5
+    assert metrics.catalog_coverage([3, 1], n_items=8) == 0.25
 
 
 def test_gini_of_exposure() -> None:
@@ -161,11 +155,11 @@ def test_wrong_shapes_are_refused() -> None:
         metrics.r_cum([[1.0, 2.0]])
 
 
-def test_counts_that_no_catalogue_can_have_are_refused() -> None:
+def test_counts_that_no_catalog_can_have_are_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         metrics.gini([1, -1])
     with pytest.raises(ValueError, match=r"n_items must be at least 1 and the number of counts \(3\), given 2"):
-        metrics.catalogue_coverage([1, 2, 3], n_items=2)
+        metrics.catalog_coverage([1, 2, 3], n_items=2)
 
 
 def test_twenty_thousand_sessions_take_seconds() -> None:

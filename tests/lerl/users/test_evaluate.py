@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss, roc_auc_score
 
 from lerl.users.baselines import boosted_baseline, means_baseline, sequence_features
-from lerl.users.evaluate import REFERENCE, _weighted_auc, as_json, calibration_error, draw, judge
+from lerl.users.evaluate import REFERENCE, as_json, calibration_error, draw, judge, weighted_auc
 from lerl.users.events import Events
 
 
@@ -44,7 +44,7 @@ def crowd() -> Events:
 def test_auc_counts_pairs_ties_half() -> None:
     clicks, chances = np.array([0, 1, 0, 1], bool), np.array([0.1, 0.4, 0.4, 0.8])
     users, weights = np.array([0, 0, 1, 1]), np.array([[1, 1], [2, 1]])
-    found = _weighted_auc(clicks, chances, users, weights)
+    found = weighted_auc(clicks, chances, users, weights)
     # clicks at 0.4 and 0.8, others at 0.1 and 0.4: three pairs in order, one tied
     assert found[0] == pytest.approx(3.5 / 4)
     # the first user twice: clicks 2 at 0.4 and 1 at 0.8, others 2 at 0.1 and 1 at 0.4: (2 * (2 + 0.5) + 3) / (3 * 3)
@@ -56,7 +56,7 @@ def test_auc_of_a_draw_is_that_of_the_rows_it_repeats() -> None:
     users, clicks, chances = generator.integers(6, size=50), generator.random(50) < 0.4, generator.random(50).round(1)
     weights, order = generator.integers(0, 3, (1, 6)), np.argsort(chances)
     rows = np.repeat(np.arange(50), weights[0][users])
-    found = _weighted_auc(clicks[order], chances[order], users[order], weights)
+    found = weighted_auc(clicks[order], chances[order], users[order], weights)
     assert found[0] == pytest.approx(roc_auc_score(clicks[rows], chances[rows]))
 
 
@@ -114,9 +114,9 @@ def test_an_item_of_which_little_is_known_is_like_its_categories() -> None:
     def odds(chance: float) -> float:
         return float(np.log(chance / (1 - chance)))
 
-    assert events.told[4, 2:].tolist() == pytest.approx([odds(own), np.log(3)])
-    assert events.told[5, 2:].tolist() == pytest.approx([odds(share), 0])  # nobody met item 2
-    assert events.catalogue[0].tolist() == pytest.approx([odds(own), np.log(3)])
+    assert events.features[4, 2:].tolist() == pytest.approx([odds(own), np.log(3)])
+    assert events.features[5, 2:].tolist() == pytest.approx([odds(share), 0])  # nobody met item 2
+    assert events.catalog_features[0].tolist() == pytest.approx([odds(own), np.log(3)])
     assert events.unmet[:, 0].tolist() == pytest.approx([odds(share)] * 3 + [odds(base)])  # nor anything like item 3
     assert events.running[4, 2:].tolist() == pytest.approx([odds((2 + 10 * base) / 12), np.log(3)])
 
@@ -175,9 +175,9 @@ def test_the_interval_is_as_wide_as_users_differ(crowd: Events) -> None:
 
 def test_json_and_picture(crowd: Events, tmp_path: Path) -> None:
     found = judge(crowd, ~crowd.to_train, {REFERENCE: means_baseline(crowd), "mine": boosted_baseline(crowd)}, draws=50)
-    told = json.loads(as_json(found, {"data": "crowd"}))
-    assert told["groups"][0]["scores"][1]["model"] == "mine"
-    assert len(told["curves"]["mine"]["predicted"]) == 15
+    written = json.loads(as_json(found, {"data": "crowd"}))
+    assert written["groups"][0]["scores"][1]["model"] == "mine"
+    assert len(written["curves"]["mine"]["predicted"]) == 15
     files = draw(found, "crowd", tmp_path / "calibration")
     assert [file.name for file in files] == ["calibration.png", "calibration.svg"]
     before = [file.read_bytes() for file in files]

@@ -17,7 +17,7 @@ from lerl.envs.response.sequence import SequenceResponse, States, advance_states
 from lerl.envs.synthetic import synthetic_population
 from lerl.users.baselines import means_baseline
 from lerl.users.events import Events
-from lerl.users.train_sequence import Fitted, SequenceSettings, fit_sequence, log_odds
+from lerl.users.train_sequence import SequenceSettings, TrainedSequence, fit_sequence, log_odds
 
 SMALL = SequenceSettings(width=16, inner=16, window=6, events=768, epochs=4, rate=5e-3)
 
@@ -40,11 +40,11 @@ def fans() -> Events:
     )
 
 
-def weights(fitted: Fitted) -> dict[str, Any]:
+def weights(fitted: TrainedSequence) -> dict[str, Any]:
     return {name: value.numpy() for name, value in fitted.network.state_dict().items()}
 
 
-def same(one: Fitted, other: Fitted) -> bool:
+def same(one: TrainedSequence, other: TrainedSequence) -> bool:
     return all(np.array_equal(one_, weights(other)[name]) for name, one_ in weights(one).items())
 
 
@@ -150,7 +150,7 @@ def test_steps_equal_reading_everything_again() -> None:
 
 def test_a_step_reads_what_is_new_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Work is counted, in tokens that go through the network; `lerl bench --rows sequence` measures what it saves."""
-    case = SequenceCase(users=4, slate=3, items=50, lived=120, settings=replace(SMALL, window=5))
+    case = SequenceCase(users=4, slate=3, items=50, events=120, settings=replace(SMALL, window=5))
     tokens: list[int] = []
 
     def read(new: NDArray[np.float32], *rest: Any) -> None:

@@ -14,8 +14,8 @@ def answered(message: Any, finish: str = "stop", **more: Any) -> bytes:
 
 
 def text_of(body: bytes) -> str:
-    told = json.loads(canonical(body, "application/json"))
-    (choice,) = told["choices"]
+    given = json.loads(canonical(body, "application/json"))
+    (choice,) = given["choices"]
     assert (choice["index"], choice["finish_reason"], choice["message"]["role"]) == (0, "stop", "assistant")
     return str(choice["message"]["content"])
 
@@ -81,11 +81,11 @@ def test_odd_letters_and_space_around_are_no_fault():
     ],
 )
 def test_tokens_are_whole_numbers_or_unknown(usage: Any, counts: tuple[int, int] | None):
-    told = json.loads(canonical(answered({"content": "A"}, usage=usage), ""))
+    given = json.loads(canonical(answered({"content": "A"}, usage=usage), ""))
     if counts is None:
-        assert "usage" not in told
+        assert "usage" not in given
     else:
-        assert (told["usage"]["prompt_tokens"], told["usage"]["completion_tokens"]) == counts
+        assert (given["usage"]["prompt_tokens"], given["usage"]["completion_tokens"]) == counts
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_packed_answer_that_does_not_say_so_is_called_one():
 
 
 @pytest.mark.parametrize(
-    "told",
+    "given",
     [
         {"error": {"message": "no"}},
         [{"error": {"message": "no"}}],
@@ -159,11 +159,11 @@ def test_a_packed_answer_that_does_not_say_so_is_called_one():
         "no",
     ],
 )
-def test_an_error_is_found_wherever_it_stands(told: Any):
-    assert message_of(fault_of(told)) == "no"
+def test_an_error_is_found_wherever_it_stands(given: Any):
+    assert message_of(fault_of(given)) == "no"
 
 
-def test_of_a_page_its_words_are_told():
+def test_of_a_page_its_words_are_given():
     page = "<html><style>a{}</style><head><title>502 Bad Gateway</title></head></html>"
     assert without_tags(page).split() == ["502", "Bad", "Gateway"]
     assert without_tags("a < b, c > d") == "a < b, c > d"

@@ -98,9 +98,9 @@ def test_a_request_holds_no_more_than_is_taken():
 def test_without_a_schema_it_is_told_in_words(form: str, sent: Any):
     messages, options = asked(Dialect(form=form))
     assert options.get("response_format") == sent
-    told = messages[0]["content"]
-    assert told.startswith("Plan.\n\nAnswer with one JSON object of this JSON schema")
-    assert json.loads(told.partition("\n{")[2].join(["{", ""])) == SCHEMA
+    given = messages[0]["content"]
+    assert given.startswith("Plan.\n\nAnswer with one JSON object of this JSON schema")
+    assert json.loads(given.partition("\n{")[2].join(["{", ""])) == SCHEMA
     assert messages[1] == MESSAGES[1]
 
 
@@ -114,7 +114,7 @@ def test_what_is_done_otherwise_is_said():
     assert USUAL.notes() == []
     assert Dialect("max_tokens", "json_object", True, True, False, False).notes() == [
         "max_tokens in place of max_completion_tokens",
-        "the JSON schema told in words, with json_object",
+        "the JSON schema put into words, with json_object",
         "no temperature, so that its own holds",
         "the instructions in the question, for want of a system role",
     ]

@@ -20,11 +20,11 @@ from lerl.planners.llm.distilled import (
     DistilledError,
     DistilledPlanner,
     RefreshedPlanner,
-    distil,
     features,
     load,
     recorded,
     save,
+    train_network,
 )
 from lerl.planners.llm.planner import build_model
 from lerl.planners.llm.traffic import Asked, Traffic
@@ -50,7 +50,7 @@ def liked_and_rested(seen: np.ndarray, size: int = 3) -> tuple[np.ndarray, np.nd
 @pytest.fixture(scope="module")
 def lesson() -> tuple[Arrays, Any]:
     seen = states(1000)
-    return distil(seen, *liked_and_rested(seen), 0)
+    return train_network(seen, *liked_and_rested(seen), 0)
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +70,10 @@ def test_what_a_network_sees(contexts: MakeContexts):
 
 
 def test_an_obvious_rule_is_learned(lesson: tuple[Arrays, Any]):
-    weights, told = lesson
-    assert (told.pairs, told.held_out) == (1000, 200)
-    assert told.agreement > 0.95
-    assert 0.3 < told.chance < 0.5  # three of eight are 0.375
+    weights, result = lesson
+    assert (result.pairs, result.held_out) == (1000, 200)
+    assert result.agreement > 0.95
+    assert 0.3 < result.chance < 0.5  # three of eight are 0.375
     assert int(weights["size"]) == 3
 
 
@@ -105,7 +105,7 @@ def test_it_knows_no_category_by_its_number(weights: Arrays, contexts: MakeConte
 
 def test_the_same_seed_gives_the_same_bits():
     seen = states(60)
-    one, other, third = (distil(seen, *liked_and_rested(seen), seed) for seed in (4, 4, 5))
+    one, other, third = (train_network(seen, *liked_and_rested(seen), seed) for seed in (4, 4, 5))
     assert one[1].agreed.tolist() == other[1].agreed.tolist()
     for name, value in one[0].items():
         assert value.tobytes() == other[0][name].tobytes(), name
@@ -118,20 +118,20 @@ def test_many_plans_are_learned_in_fewer_epochs(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (steps.append(1), step(self)))
     monkeypatch.setattr("lerl.planners.llm.distilled.STEPS", 10)
     seen = states(400)
-    distil(seen, *liked_and_rested(seen), 0)
+    train_network(seen, *liked_and_rested(seen), 0)
     assert len(steps) == 10  # two epochs of 320 plans
 
 
 def test_too_few_plans_are_refused():
     seen = states(19)
     with pytest.raises(DistilledError, match="at least 20 recorded plans to learn from, given 19"):
-        distil(seen, *liked_and_rested(seen), 0)
+        train_network(seen, *liked_and_rested(seen), 0)
 
 
 def test_states_with_nothing_left_do_no_harm():
     seen = states(40)
     seen[:30, :, 4] = 0
-    learned, _ = distil(seen, *liked_and_rested(seen), 0)
+    learned, _ = train_network(seen, *liked_and_rested(seen), 0)
     assert all(np.isfinite(value).all() for value in learned.values())
 
 
@@ -296,7 +296,7 @@ def test_recorded_plans_come_with_their_states(tmp_path: Path):
     ("asked", "message"),
     [
         ([], "holds no plans of a chat model to learn from"),
-        ([plan(states(1, 3)[0], key="a" * 64), plan(states(1, 4)[0], key="b" * 64)], "or of different catalogues"),
+        ([plan(states(1, 3)[0], key="a" * 64), plan(states(1, 4)[0], key="b" * 64)], "or of different catalogs"),
         ([plan(states(1, 3)[0], state=b"abc")], "holds a plan that cannot be read"),
         ([plan(states(1, 3)[0], state=b"a" * 24)], "holds a plan that cannot be read"),
         ([plan(states(1, 3)[0], state=b"\xff" * 60)], "holds a plan that cannot be read.*no number"),
@@ -392,7 +392,7 @@ def test_a_plan_of_all_categories_is_never_unsure(weights: Arrays, contexts: Mak
     assert teacher.asked == []
 
 
-def test_another_catalogue_cannot_be_learned_together_with_the_first(weights: Arrays, contexts: MakeContexts):
+def test_another_catalog_cannot_be_learned_together_with_the_first(weights: Arrays, contexts: MakeContexts):
     teacher = Teacher()
     planner = refreshed(weights, teacher, 10)
     planner.plan(contexts([[0.5] * 9]))

@@ -41,7 +41,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "OPENAI_ORG_ID"])
-def test_a_key_that_no_header_can_carry_is_refused_and_not_told(
+def test_a_key_that_no_header_can_carry_is_refused_and_not_given(
     monkeypatch: pytest.MonkeyPatch, key: str, what: str, name: str
 ):
     monkeypatch.setenv(name, key)
@@ -87,9 +87,9 @@ def test_a_proxy_that_cannot_be_used_is_named_without_its_password(
 ):
     monkeypatch.setattr("lerl.planners.llm.environment.find_spec", lambda _: None)
     monkeypatch.setenv(name, given)
-    told = obstacle("openai")
-    assert told.startswith(f"{name} {said}")
-    assert "secret" not in told
+    named = obstacle("openai")
+    assert named.startswith(f"{name} {said}")
+    assert "secret" not in named
 
 
 def test_a_proxy_of_the_clients_own_is_refused(monkeypatch: pytest.MonkeyPatch):

@@ -128,9 +128,9 @@ def test_an_endpoint_that_takes_no_limits_in_a_schema_is_asked_without_them(tmp_
     with ChatServer(good, fault=strict) as server, asking(tmp_path, server.url, concurrency=1) as guard:
         with pytest.warns(
             UserWarning, match="m is asked as its endpoint takes it: a JSON schema without lengths and"
-        ) as told:
+        ) as warned:
             assert causes(guard.ask([question(name, schema=LIMITED) for name in "abc"])) == ["", "", ""]
-        assert (len(server.requests), len(told)) == (4, 1)
+        assert (len(server.requests), len(warned)) == (4, 1)
         schema = server.requests[-1]["response_format"]["json_schema"]["schema"]
         report = guard.report()
     ids = {"type": "array", "items": {"type": "integer"}}
@@ -225,11 +225,11 @@ def test_a_cache_that_another_process_keeps_to_itself_is_left_out(tmp_path: Path
             begun = time.monotonic()
             with pytest.warns(
                 UserWarning, match=r"left out from here on: .*cache\.sqlite is in use by another"
-            ) as told:
+            ) as warned:
                 assert causes(guard.ask(questions("ab"))) == ["", ""]
             assert causes(guard.ask(questions("cd"))) == ["", ""]  # a second warning would be an error
             assert time.monotonic() - begun < 3
-            assert len(told) == 1
+            assert len(warned) == 1
 
 
 def test_a_run_goes_on_without_a_cache_on_a_full_disk(tmp_path: Path):
@@ -300,9 +300,9 @@ REFUSALS = {
 def test_what_an_endpoint_says_of_an_error_is_told_in_short(tmp_path: Path, body: bytes):
     odd = ODD_LETTERS if body[:1] == b"y" else None
     with ChatServer(good, send(body, odd, 404)) as server, asking(tmp_path, server.url) as guard:
-        with pytest.warns(UserWarning, match="plans in its place") as told:
+        with pytest.warns(UserWarning, match="plans in its place") as warned:
             (answer,) = guard.ask([question()])
-        said = str(told[0].message)
+        said = str(warned[0].message)
         assert said.startswith(f"openai:m: http 404, {REFUSALS[body]}; boredom plans in its place")
         assert answer.cause == "http 404"
         assert json.dumps(answer.text, ensure_ascii=False) == REFUSALS[body]
@@ -313,9 +313,9 @@ def test_what_an_endpoint_says_of_an_error_is_told_in_short(tmp_path: Path, body
 def test_no_key_comes_with_what_an_endpoint_says(tmp_path: Path, at: int, form: str):
     body = form.format(" " * at + KEY + " " * 50 + "\\u0073" + KEY[1:] + " " * 900).encode()
     with ChatServer(good, send(body, status=401)) as server, asking(tmp_path, server.url) as guard:
-        with pytest.warns(UserWarning, match="plans in its place") as told:
+        with pytest.warns(UserWarning, match="plans in its place") as warned:
             (answer,) = guard.ask([question()])
-        for text in (str(told[0].message), answer.text):
+        for text in (str(warned[0].message), answer.text):
             assert "planted" not in text
             assert "sk-" not in text
 
@@ -341,10 +341,10 @@ def test_an_error_that_drips_is_told_without_its_reason_in_time(tmp_path: Path):
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 def test_where_nothing_was_answered_yet_a_refusal_says_what_to_check(tmp_path: Path, status: int):
     with ChatServer(good, failing(status)) as server:
-        with asking(tmp_path, server.url) as guard, pytest.warns(UserWarning, match="plans in its place") as told:
+        with asking(tmp_path, server.url) as guard, pytest.warns(UserWarning, match="plans in its place") as warned:
             guard.ask([question()])
-        assert len(told) == 1
-        assert str(told[0].message).endswith(
+        assert len(warned) == 1
+        assert str(warned[0].message).endswith(
             "nothing was answered yet: check planner.model, planner.base_url and OPENAI_API_KEY; "
             f"try lerl planner-probe --model openai:m --base-url {server.url}"
         )
@@ -641,8 +641,8 @@ def refusing(**parts: str) -> Callable[[Any, int], bool]:
 
 DIALECTS = {
     "max_tokens in place of max_completion_tokens": {"max_completion_tokens": "unknown: max_completion_tokens"},
-    "the JSON schema told in words, with json_object": {"json_schema": "This response_format type is unavailable"},
-    "the JSON schema told in words, with no response_format": {"response_format": "unknown: response_format"},
+    "the JSON schema put into words, with json_object": {"json_schema": "This response_format type is unavailable"},
+    "the JSON schema put into words, with no response_format": {"response_format": "unknown: response_format"},
     "a JSON schema without strict": {"strict": "strict is not supported"},
     "no temperature, so that its own holds": {"temperature": "Only the default temperature is supported"},
     "the instructions in the question, for want of a system role": {"system": "System role not supported"},
@@ -652,9 +652,9 @@ DIALECTS = {
 @pytest.mark.parametrize("note", DIALECTS)
 def test_what_an_endpoint_refuses_by_name_is_left_out_and_said_once(tmp_path: Path, note: str):
     with ChatServer(good, refusing(**DIALECTS[note])) as server, asking(tmp_path, server.url) as guard:
-        with pytest.warns(UserWarning, match="openai:m is asked as its endpoint takes it: ") as told:
+        with pytest.warns(UserWarning, match="openai:m is asked as its endpoint takes it: ") as warned:
             assert causes(guard.ask(questions("abcdefgh"))) == [""] * 8
-        assert [str(warning.message).partition("it: ")[2] for warning in told] == [note]
+        assert [str(warning.message).partition("it: ")[2] for warning in warned] == [note]
         refused = 2 if "no response_format" in note else 1
         assert len(server.requests) == 8 + refused  # the first question found out for all that wait behind it
         assert causes(guard.ask(questions("ij"))) == ["", ""]
@@ -728,7 +728,7 @@ def test_an_error_inside_an_answer_that_may_pass_is_asked_again(tmp_path: Path, 
         ("out of luck", "no answer"),
     ],
 )
-def test_an_error_inside_an_answer_that_will_not_pass_is_told(tmp_path: Path, error: Any, cause: str):
+def test_an_error_inside_an_answer_that_will_not_pass_is_given(tmp_path: Path, error: Any, cause: str):
     with ChatServer(good, in_an_answer(error)) as server, asking(tmp_path, server.url) as guard:
         said = error if isinstance(error, str) else error["message"]
         with pytest.warns(UserWarning, match=f'openai:m: {cause}, "{said}"; boredom plans'):
@@ -768,10 +768,10 @@ def test_a_retry_waits_for_as_many_milliseconds_as_it_is_asked_to(tmp_path: Path
 )
 def test_what_comes_in_an_answers_place_is_named(tmp_path: Path, fault: Any, said: str):
     with ChatServer(good, fault) as server, asking(tmp_path, server.url) as guard:
-        with pytest.warns(UserWarning, match="boredom plans") as told:
+        with pytest.warns(UserWarning, match="boredom plans") as warned:
             (answer,) = guard.ask([question()])
         assert answer.text.startswith(said)
-        assert said in str(told[0].message)
+        assert said in str(warned[0].message)
         assert len(server.requests) == 1
 
 
@@ -792,9 +792,9 @@ def test_a_proxy_in_the_way_is_named_without_its_password(tmp_path: Path, monkey
     with ChatServer(good) as server, asking(tmp_path, server.url, timeout=1.0) as guard:
         with pytest.warns(
             UserWarning, match=r"connection, .*through the proxy 127.0.0.1:1 of HTTP_PROXY; NO_PROXY="
-        ) as told:
+        ) as warned:
             guard.ask([question()])
-        assert "secret" not in str(told[0].message)
+        assert "secret" not in str(warned[0].message)
         assert server.requests == []
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with ChatServer(good) as server, asking(tmp_path, server.url) as guard:
@@ -882,9 +882,9 @@ def test_a_budget_is_kept_and_told_once(tmp_path: Path, budget: BudgetConfig, mo
     settings = {"budget": budget, "price": PriceConfig(200.0, 900.0), "concurrency": 1}
     with ChatServer(good) as server:
         with asking(tmp_path, server.url, **settings) as guard:
-            with pytest.warns(UserWarning, match=r"planner\.budget\.\w+ of [\d.]+ is spent; boredom plans") as told:
+            with pytest.warns(UserWarning, match=r"planner\.budget\.\w+ of [\d.]+ is spent; boredom plans") as warned:
                 found = causes(guard.ask(questions("abcdef")))
-            assert len(told) == 1
+            assert len(warned) == 1
             found += causes(guard.ask(questions("gh")))  # a second warning would be an error
             assert found == [""] * most + ["budget"] * (8 - most)
             assert len(server.requests) == most
@@ -897,7 +897,7 @@ def test_a_budget_is_kept_and_told_once(tmp_path: Path, budget: BudgetConfig, mo
 
 @pytest.mark.parametrize("concurrency", [1, 8])
 @pytest.mark.parametrize("budget", [BudgetConfig(tokens=2000), BudgetConfig(money=2.0)])
-def test_no_budget_is_overspent_by_questions_under_way_nor_where_no_tokens_are_told(
+def test_no_budget_is_overspent_by_questions_under_way_nor_where_no_tokens_are_given(
     tmp_path: Path, budget: BudgetConfig, concurrency: int
 ):
     text = "x" * 2400
@@ -1142,7 +1142,7 @@ def test_a_key_is_written_nowhere(tmp_path: Path, capfd: pytest.CaptureFixture[s
         return True
 
     with ChatServer(good, leak) as server, asking(tmp_path, server.url, concurrency=1) as guard:
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             answers = guard.ask(questions("ab"))
         report = json.dumps(guard.report())
@@ -1150,7 +1150,7 @@ def test_a_key_is_written_nowhere(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert causes(answers) == ["not good", "http 401"]
     assert "[key]" in answers[0].text
     said = capfd.readouterr()
-    for text in (*(repr(answer) for answer in answers), *(str(w.message) for w in told), report, repaired, *said):
+    for text in (*(repr(answer) for answer in answers), *(str(w.message) for w in warned), report, repaired, *said):
         assert KEY not in text
     for path in tmp_path.rglob("*"):
         assert KEY.encode() not in path.read_bytes()

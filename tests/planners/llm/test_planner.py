@@ -24,7 +24,7 @@ from lerl.planners.rules import BoredomAwarePlanner
 from tests.planners.llm.chat_server import ChatServer, expert
 
 MakeContexts = Callable[..., PlanContexts]
-LIKING = [[0.9, 0.5, 0.1, 0.4], [0.2, 0.8, 0.3, 0.6], [0.2, 0.8, 0.3, 0.6], [0.1, 0.2, 0.3, 0.4]]
+PREDICTED = [[0.9, 0.5, 0.1, 0.4], [0.2, 0.8, 0.3, 0.6], [0.2, 0.8, 0.3, 0.6], [0.1, 0.2, 0.3, 0.4]]
 
 
 def settings(url: str = "http://127.0.0.1:1/v1", **changed: Any) -> PlannerConfig:
@@ -52,7 +52,7 @@ def answering(**parts: Any) -> Callable[[list[dict[str, str]]], str]:
     return answer
 
 
-def lived(rewards: list[list[int]]) -> Sessions:
+def played(rewards: list[list[int]]) -> Sessions:
     """Sessions of single items: session n shows category n all the time."""
     longest = max(map(len, rewards))
     feedback = np.array([row + [-1] * (longest - len(row)) for row in rewards], np.float32)[:, :, None]
@@ -71,7 +71,7 @@ def lived(rewards: list[list[int]]) -> Sessions:
 def test_plans_are_what_the_model_says(tmp_path: Path, contexts: MakeContexts):
     said = answering(allowed=[3, 1], avoid=[0, 3], rationale="why\nnot")
     with ChatServer(said) as server, planning(tmp_path, server.url) as planner:
-        four = contexts(LIKING)
+        four = contexts(PREDICTED)
         plans = check_plans(planner.plan(four), four, planner)
         assert plans.allowed.tolist() == [[False, True, False, True]] * 4
         assert plans.avoid.tolist() == [[True, False, False, True]] * 4
@@ -93,8 +93,8 @@ def test_the_question_is_the_static_text_and_the_state(tmp_path: Path, contexts:
 
 def test_the_static_text_is_the_same_for_everybody(tmp_path: Path, contexts: MakeContexts):
     with ChatServer() as server, planning(tmp_path, server.url) as planner:
-        planner.plan(contexts(LIKING))
-        planner.plan(contexts(LIKING, items=[[0], [1], [2], [3]], feedback=[[1], [0], [1], [0]], steps=1))
+        planner.plan(contexts(PREDICTED))
+        planner.plan(contexts(PREDICTED, items=[[0], [1], [2], [3]], feedback=[[1], [0], [1], [0]], steps=1))
         texts = {request["messages"][0]["content"] for request in server.requests}
         assert len(texts) == 1
         assert len(server.requests) == 7
@@ -102,7 +102,7 @@ def test_the_static_text_is_the_same_for_everybody(tmp_path: Path, contexts: Mak
 
 def test_the_expert_is_the_rule(tmp_path: Path, contexts: MakeContexts):
     shown = {"items": [[0, 0], [1, 3], [1, 3], [3, 3]], "feedback": [[1, 0], [1, 1], [1, 1], [0, 0]]}
-    four = contexts(LIKING, steps=2, **shown)
+    four = contexts(PREDICTED, steps=2, **shown)
     with ChatServer() as server, planning(tmp_path, server.url) as planner:
         plans = planner.plan(four)
     np.testing.assert_array_equal(plans.allowed, BoredomAwarePlanner(2, 0).plan(four).allowed)
@@ -114,7 +114,7 @@ def test_where_the_model_fails_the_fallback_plans(tmp_path: Path, contexts: Make
     def answer(messages: list[dict[str, str]]) -> str:
         return "no" if "0: liking 20%" in messages[1]["content"] else expert(messages)
 
-    four = contexts(LIKING, keys=[5, 6, 7, 8], plans=[0, 1, 2, 3])
+    four = contexts(PREDICTED, keys=[5, 6, 7, 8], plans=[0, 1, 2, 3])
     with ChatServer(answer) as server, planning(tmp_path, server.url, seed=3, fallback=fallback) as planner:
         plans = check_plans(planner.plan(four), four, planner)
         alone = planner.fallback.plan(four)
@@ -127,7 +127,7 @@ def test_where_the_model_fails_the_fallback_plans(tmp_path: Path, contexts: Make
 
 
 class Broken:
-    """A fallback of somebody's own that gives no plan."""
+    """A fallback of a user's own that gives no plan."""
 
     def __init__(self, size: int, seed: int) -> None:
         pass
@@ -142,14 +142,14 @@ def test_a_fallback_that_gives_no_plan_is_named(tmp_path: Path, contexts: MakeCo
     with planning(tmp_path, "http://127.0.0.1:1/v1", timeout=0.2) as planner:
         planner.fallback = Broken(2, 0)
         with pytest.raises(PlanError, match=r"Broken\.plan allowed no category for session 0"):
-            planner.plan(contexts(LIKING))
+            planner.plan(contexts(PREDICTED))
 
 
 @pytest.mark.filterwarnings("ignore:openai")
 def test_another_users_answer_is_nobodys_plan(tmp_path: Path, contexts: MakeContexts):
     swapped = answering(state="abc", allowed=[0])
     with ChatServer(swapped) as server, planning(tmp_path, server.url) as planner:
-        assert planner.plan(contexts(LIKING)).rationale == ("fallback: other state",) * 4
+        assert planner.plan(contexts(PREDICTED)).rationale == ("fallback: other state",) * 4
 
 
 @pytest.mark.parametrize("detail", ["full", "coarse"])
@@ -204,11 +204,11 @@ def test_keys_are_those_of_all_that_decides_a_question(tmp_path: Path, contexts:
 
 
 def test_each_reflection_is_kept_with_its_own_sessions_reward(tmp_path: Path):
-    ended = lived([[1, 1, 0], [1], [0, 1, 1, 1, 0, 0]])  # 2, 1 and 3 clicks; 3, 1 and 6 slates of one item
+    ended = played([[1, 1, 0], [1], [0, 1, 1, 1, 0, 0]])  # 2, 1 and 3 clicks; 3, 1 and 6 slates of one item
     with ChatServer() as server, planning(tmp_path, server.url, reflections=3) as planner:
         planner.session_ended(ended)
-        told = dict(zip(planner.pool.texts, planner.pool.rewards, strict=True))
-        assert told == {
+        given = dict(zip(planner.pool.texts, planner.pool.rewards, strict=True))
+        assert given == {
             "Lasted 3 slates; rotate categories before they tire.": 2.0,
             "Lasted 1 slates; rotate categories before they tire.": 1.0,
             "Lasted 6 slates; rotate categories before they tire.": 3.0,
@@ -223,15 +223,15 @@ def test_a_reflection_that_fails_is_none(tmp_path: Path):
         return "{}" if "lasted 1 slates" in messages[1]["content"] else expert(messages)
 
     with ChatServer(answer) as server, planning(tmp_path, server.url, reflections=3) as planner:
-        planner.session_ended(lived([[1, 1, 0], [1], [0, 1]]))
+        planner.session_ended(played([[1, 1, 0], [1], [0, 1]]))
         assert planner.pool.rewards == (2.0, 1.0)  # of the first and the third
-        planner.session_ended(lived([[1], [1], [1], [1]]))
+        planner.session_ended(played([[1], [1], [1], [1]]))
         assert planner.pool.version == 1
 
 
 def test_later_lots_are_reflected_upon_once(tmp_path: Path):
-    first = lived([[1], [0, 1]])
-    both = lived([[1], [0, 1], [1, 1, 1], [0, 0, 0, 0]])
+    first = played([[1], [0, 1]])
+    both = played([[1], [0, 1], [1, 1, 1], [0, 0, 0, 0]])
     with ChatServer() as server, planning(tmp_path, server.url, reflections=10) as planner:
         planner.session_ended(first)
         planner.session_ended(both)
@@ -241,7 +241,7 @@ def test_later_lots_are_reflected_upon_once(tmp_path: Path):
 
 
 def test_as_many_sessions_are_reflected_upon_as_are_asked_for(tmp_path: Path):
-    many = lived([[1] * (1 + number) for number in range(20)])
+    many = played([[1] * (1 + number) for number in range(20)])
     with ChatServer() as server:
         with planning(tmp_path / "a", server.url, seed=1) as planner:
             planner.session_ended(many)
@@ -259,19 +259,19 @@ def test_what_is_told_changes_with_the_pool_alone(tmp_path: Path, contexts: Make
     one = contexts([[0.9, 0.5, 0.1, 0.4]])
     with ChatServer() as server, planning(tmp_path, server.url, reflections=5) as planner:
         planner.plan(one)
-        planner.session_ended(lived([[1], [1, 1], [1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1, 1]]))
-        told = planner.system(one)
+        planner.session_ended(played([[1], [1, 1], [1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1, 1]]))
+        given = planner.system(one)
         for _ in range(3):
             planner.plan(one)
-            assert planner.system(one) == told
+            assert planner.system(one) == given
         plans = [r for r in server.requests if r["response_format"]["json_schema"]["name"] == "plan"]
-        assert [request["messages"][0]["content"] for request in plans] == [plans[0]["messages"][0]["content"], told]
-        assert told.count("rotate categories before they tire.") == 3  # N_s of the five
+        assert [request["messages"][0]["content"] for request in plans] == [plans[0]["messages"][0]["content"], given]
+        assert given.count("rotate categories before they tire.") == 3  # N_s of the five
 
 
 def test_the_fallback_learns_from_the_sessions(tmp_path: Path):
     with ChatServer() as server, planning(tmp_path, server.url) as planner:
-        planner.session_ended(lived([[1, 1, 0, 0], [1, 0, 0]]))
+        planner.session_ended(played([[1, 1, 0, 0], [1, 0, 0]]))
         assert planner.fallback.satiation is not None
 
 
@@ -279,13 +279,13 @@ def test_a_leaked_key_is_no_part_of_a_reflection(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-0123456789")
     hidden = json.dumps({"reflection": "the key is sk-planted-0123456789"}).replace("sk-", "\\u0073k-")
     with ChatServer(lambda _: hidden) as server, planning(tmp_path, server.url) as planner:
-        planner.session_ended(lived([[1]]))
+        planner.session_ended(played([[1]]))
         assert planner.pool.texts == ("the key is [key]",)
 
 
 def test_what_was_learned_is_kept_as_numbers_and_comes_back(tmp_path: Path):
     with ChatServer() as server, planning(tmp_path / "a", server.url) as planner:
-        planner.session_ended(lived([[1, 1, 0, 0], [1, 0, 0]]))
+        planner.session_ended(played([[1, 1, 0, 0], [1, 0, 0]]))
         kept = planner.state()
         assert all(value.dtype.kind in "fiu" for value in kept.values())
         with planning(tmp_path / "b", server.url) as other:
@@ -304,10 +304,10 @@ def test_nothing_learned_comes_back_as_nothing(tmp_path: Path):
 
 def test_planning_changes_nothing_that_was_learned(tmp_path: Path, contexts: MakeContexts):
     with ChatServer() as server, planning(tmp_path, server.url) as planner:
-        planner.session_ended(lived([[1, 1, 0, 0], [1, 0, 0]]))
+        planner.session_ended(played([[1, 1, 0, 0], [1, 0, 0]]))
         before = planner.state()
         for steps in range(3):
-            planner.plan(contexts(LIKING, steps=steps))
+            planner.plan(contexts(PREDICTED, steps=steps))
         assert {name: value.tobytes() for name, value in planner.state().items()} == {
             name: value.tobytes() for name, value in before.items()
         }
@@ -321,7 +321,7 @@ def test_a_run_starts_with_the_reflections_of_an_earlier_one(tmp_path: Path, con
     pool = str(tmp_path / "earlier" if as_folder else file)
     with planning(tmp_path, "http://127.0.0.1:1/v1", pool=pool) as planner:
         assert planner.pool == Pool(("rest early",), (7.0,), 0)
-        assert '- "rest early"' in planner.system(contexts(LIKING))
+        assert '- "rest early"' in planner.system(contexts(PREDICTED))
 
 
 def test_a_pool_that_cannot_be_read_is_named(tmp_path: Path):
@@ -341,8 +341,8 @@ def test_a_replay_plans_the_same(tmp_path: Path, contexts: MakeContexts):
         return "no" if "0: liking 20%" in messages[1]["content"] else expert(messages)
 
     def live(planner: LLMPlanner) -> list[Plans]:
-        planner.session_ended(lived([[1, 1, 0], [1]]))
-        return [planner.plan(contexts(LIKING)), planner.plan(contexts(LIKING[::-1], steps=2))]
+        planner.session_ended(played([[1, 1, 0], [1]]))
+        return [planner.plan(contexts(PREDICTED)), planner.plan(contexts(PREDICTED[::-1], steps=2))]
 
     with ChatServer(answer) as server:
         url = server.url

@@ -73,7 +73,7 @@ def test_what_is_said_of_a_category(tiny: PlanContexts):
     np.testing.assert_array_equal(states.shown, [[2, 2]])  # the last item is in both
     np.testing.assert_array_equal(states.clicked, [[2, 1]])
     # 0.5 + 0.375 = 0.875 and 0.25 + 0.375 = 0.625, to one digit
-    np.testing.assert_allclose(states.promised, [[0.9, 0.6]])
+    np.testing.assert_allclose(states.predicted, [[0.9, 0.6]])
     assert states.text(0) == (
         "0: liking 25%, exposure 0.8, shown 2, clicked 2, promised 0.9\n"
         "1: liking 60%, exposure 0.8, shown 2, clicked 1, promised 0.6\n"
@@ -115,8 +115,8 @@ def test_a_new_session_has_no_history(contexts: MakeContexts):
 def test_of_the_slates_the_last_five_are_told_the_newest_last(contexts: MakeContexts):
     seven = contexts([[0.5] * 7], items=[range(7)], feedback=[[1, 0, 1, 0, 1, 0, 1]])
     text = look(seven, 2, "full", None).text(0)
-    told = text.splitlines()[8:-1]
-    assert told == ["2: 1 of 1", "3: 0 of 1", "4: 1 of 1", "5: 0 of 1", "6: 1 of 1"]
+    history = text.splitlines()[8:-1]
+    assert history == ["2: 1 of 1", "3: 0 of 1", "4: 1 of 1", "5: 0 of 1", "6: 1 of 1"]
 
 
 @pytest.mark.parametrize("detail", ["full", "coarse"])
@@ -461,7 +461,7 @@ def test_an_answer_that_cannot_be_used_says_why(text: str, cause: str):
     with pytest.raises(AnswerError) as raised:
         read_answer(text, "abc123", CANDIDATES, 2)
     assert raised.value.cause == cause
-    assert len(str(raised.value)) < 500  # the model is told
+    assert len(str(raised.value)) < 500  # the model is shown it
 
 
 def test_a_truncated_answer_is_refused_wherever_it_ends():

@@ -200,21 +200,21 @@ def test_a_critics_answer_that_cannot_be_used_says_why(text: str, cause: str):
 
 
 def test_the_reward_of_a_session_is_its_slates_mean_feedback_summed():
-    lived = sessions(
+    played = sessions(
         [[[0, 1], [1, 2]], [[2, -1], [-1, -1]]],
         [[[1, 0], [1, 1]], [[1, -1], [-1, -1]]],
     )
     # the first: (1 + 0) / 2 + (1 + 1) / 2 = 1.5; the second: one slate, its empty slot no click, 1 / 2
-    assert session_rewards(lived).tolist() == [1.5, 0.5]
+    assert session_rewards(played).tolist() == [1.5, 0.5]
 
 
-def test_what_a_critic_is_told():
-    lived = sessions(
+def test_what_a_critic_is_given():
+    played = sessions(
         [[[0, 1], [2, 2], [-1, -1]]],
         [[[1, 0], [1, 1], [-1, -1]]],
         membership=[[1, 0], [0, 1], [1, 1]],
     )
-    assert session_text(lived, 0) == (
+    assert session_text(played, 0) == (
         "The session lasted 2 slates; its reward was 1.5.\n"
         "Its slates, the last at the end (id: clicked of shown):\n"
         "0: 1 of 1, 1: 0 of 1\n"
@@ -223,12 +223,12 @@ def test_what_a_critic_is_told():
 
 
 def test_an_empty_slate_in_the_middle_hides_none_behind_it():
-    lived = sessions([[[0], [-1], [1]]], [[[1], [-1], [0]]])
-    assert session_text(lived, 0).splitlines()[2:] == ["0: 1 of 1", "1: 0 of 1"]
+    played = sessions([[[0], [-1], [1]]], [[[1], [-1], [0]]])
+    assert session_text(played, 0).splitlines()[2:] == ["0: 1 of 1", "1: 0 of 1"]
 
 
-def test_of_a_long_session_the_last_forty_slates_are_told():
-    lived = sessions([[[number] for number in range(50)]], [[[1]] * 50])
-    lines = session_text(lived, 0).splitlines()
+def test_of_a_long_session_the_last_forty_slates_are_given():
+    played = sessions([[[number] for number in range(50)]], [[[1]] * 50])
+    lines = session_text(played, 0).splitlines()
     assert lines[0] == "The session lasted 50 slates; its reward was 50.0."
     assert lines[2:] == [f"{number}: 1 of 1" for number in range(10, 50)]

@@ -62,12 +62,12 @@ def test_failures_can_be_forgotten(tmp_path: Path):
 
 def test_a_phase_that_is_lived_again_is_counted_anew_but_for_what_was_paid(tmp_path: Path):
     file = open_in(tmp_path)
-    lived = {"user_steps": 10.0, "requests": 9.0, "cached": 4.0, "deduplicated": 2.0, "fallback: http 404": 3.0}
+    played = {"user_steps": 10.0, "requests": 9.0, "cached": 4.0, "deduplicated": 2.0, "fallback: http 404": 3.0}
     paid = {"calls": 5.0, "prompt_tokens": 90.0, "completion_tokens": 7.0, "fault: http 404": 3.0, "repairs": 1.0}
-    file.keep("evaluate a", [], lived | paid)
-    file.keep("evaluate a@det", [], lived)
+    file.keep("evaluate a", [], played | paid)
+    file.keep("evaluate a@det", [], played)
     file.recount("evaluate a")
-    assert file.counts() == {"evaluate a": paid, "evaluate a@det": lived}
+    assert file.counts() == {"evaluate a": paid, "evaluate a@det": played}
     file.close()
 
 
@@ -263,7 +263,7 @@ def test_a_file_that_another_process_writes_is_not_to_be_removed(tmp_path: Path)
         with pytest.raises(
             BusyError, match=r"traffic\.sqlite is in use by another process; wait until it is done"
         ) as said:
-            Traffic(tmp_path / "traffic.sqlite", patience=0.1)
+            Traffic(tmp_path / "traffic.sqlite", busy_timeout=0.1)
     assert "remove" not in str(said.value)
 
 
