@@ -10,8 +10,8 @@ from torchrl.envs import GymEnv, RewardSum, TransformedEnv
 from torchrl.modules import OneHotCategorical, ProbabilisticActor
 from torchrl.objectives.value.functional import reward2go
 
-UPDATES, SESSIONS, GAMMA, RATE = 5, 16, 0.9, 1e-2
-WORLD = {"users": 200, "items": 100, "categories": 5, "dim": 4, "max_steps": 20}
+UPDATES, SESSIONS, GAMMA, RATE = 8, 64, 0.9, 1e-2
+WORLD = {"users": 200, "items": 50, "categories": 5, "dim": 4, "max_steps": 20}
 SEEN = ["taste", "category_exposure", "category_feedback"]
 
 
