@@ -43,7 +43,7 @@ bench-plans: .venv/installed-test
 
 # Any warning is an error, a link or an anchor that leads nowhere included.
 docs: .venv/installed-docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 examples: .venv/installed-docs .venv/installed-test
 	$(PYTEST) tests/test_examples.py tests/test_docs.py
