@@ -50,9 +50,7 @@ def advantages(rewards, values, ends, last):
 def main(seed: int = 0) -> list[float]:
     """Train; the mean reward a step of each rollout."""
     torch.manual_seed(seed)
-    users = gymnasium.make_vec(
-        "lerl/Synthetic-v0", num_envs=USERS, autoreset_mode=AutoresetMode.SAME_STEP, **WORLD
-    )
+    users = gymnasium.make_vec("lerl/Synthetic-v0", num_envs=USERS, autoreset_mode=AutoresetMode.SAME_STEP, **WORLD)
     observation, _ = users.reset(seed=seed)
     network = Network(features(observation).shape[1], WORLD["items"])
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)

@@ -1,4 +1,4 @@
-"""An agent of your own: it explores with chance 0.1, else shows the items that the known history predicts to be clicked.
+"""An agent of your own: it explores with chance 0.1, else shows the items that are predicted to be clicked.
 
 Run it:  python examples/own_agent.py
 On the command line the same is:  lerl train quickstart --agents '[own_agent:EpsilonGreedy,random]'  (in this folder)

@@ -43,7 +43,9 @@ if __name__ == "__main__":
     folder = Path(tempfile.mkdtemp(prefix="lerl-own-log-"))
     write_log(folder)
     mine = str(folder / "mine")
-    lerl("data", "import", "--interactions", str(folder / "log.csv"), "--items", str(folder / "items.csv"), "--out", mine)
+    lerl(
+        "data", "import", "--interactions", str(folder / "log.csv"), "--items", str(folder / "items.csv"), "--out", mine
+    )
     lerl("fit", mine, "--model", "latent", "--dynamics")
     short = ["--train.steps", "2000", "--train.users", "32", "--train.validation", "20", "--train.evaluations", "1"]
     few = ["--planner.axis", "categories", "--planner.size", "2", "--env.topics", "categories", "--env.slate_size", "3"]

@@ -1,4 +1,4 @@
-"""Stock Stable-Baselines3: MaskablePPO of sb3-contrib learns which item to show next, and is compared with random items.
+"""Stock Stable-Baselines3: MaskablePPO of sb3-contrib learns which item to show next, beside random items.
 
 Run it:  python examples/sb3_ppo.py
 No planner, and none of lerl's own policies: the environment is a Gymnasium environment like any other.

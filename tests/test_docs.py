@@ -1,6 +1,6 @@
 """The code on the pages runs as written: blocks marked as a test, page by page, in a folder of their own.
 
-```python test and ```sh test blocks are run in the page's order; a python block with a title is written to that file, too.
+```python test and ```sh test blocks are run in the page's order; a python block with a title is also written to a file.
 Shell blocks have the checkout's own `lerl`.
 """
 
