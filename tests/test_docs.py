@@ -43,7 +43,7 @@ def shell(tmp_path: Path) -> dict[str, str]:
         (commands / name).chmod(0o755)
     path = f"{commands}{os.pathsep}{os.environ['PATH']}"
     libraries = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    return {**os.environ, "PATH": path, "PYTHONPATH": libraries, "MPLBACKEND": "Agg"}
+    return {**os.environ, "PATH": path, "PYTHONPATH": libraries, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.mark.parametrize("page", WITH_TESTS, ids=lambda page: str(page.relative_to(ROOT)))
