@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -31,6 +31,8 @@ def blocks(page: Path) -> list[Block]:
 
 
 WITH_TESTS = [page for page in PAGES if blocks(page)]
+MOST_TRAININGS = 1
+"""Of a page that is no slow test."""
 
 
 @pytest.fixture
@@ -46,7 +48,13 @@ def shell(tmp_path: Path) -> dict[str, str]:
     return {**os.environ, "PATH": path, "PYTHONPATH": libraries, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1"}
 
 
-@pytest.mark.parametrize("page", WITH_TESTS, ids=lambda page: str(page.relative_to(ROOT)))
+def marked(page: Path) -> Any:
+    trainings = sum(block.code.count("lerl train") for block in blocks(page))
+    marks = [pytest.mark.slow] if trainings > MOST_TRAININGS else []
+    return pytest.param(page, marks=marks, id=str(page.relative_to(ROOT)))
+
+
+@pytest.mark.parametrize("page", map(marked, WITH_TESTS))
 def test_the_code_of_a_page_runs_as_written(page: Path, tmp_path: Path, shell: dict[str, str]) -> None:
     folder = tmp_path / "work"
     folder.mkdir()

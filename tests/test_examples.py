@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,11 @@ def test_every_example_is_here() -> None:
     assert {path.stem for path in EXAMPLES.glob("*.py")} == set(EXPECTED)
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+def marked(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.slow) if name == "own_log" else name
+
+
+@pytest.mark.parametrize("name", map(marked, EXPECTED))
 def test_an_example_runs(name: str, tmp_path: Path) -> None:
     if name.startswith("torchrl"):
         pytest.importorskip("torchrl", reason="torchrl is not installed; pip install 'lerl-rec[docs]' has it")
