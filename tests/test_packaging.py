@@ -81,7 +81,7 @@ def _packages() -> dict[str, Path]:
 
 def _code() -> set[Path]:
     """Every module of the library, as a path in the checkout; folders that are not the library's hold none."""
-    ignored = {"tests", "docs", "build", "dist"}
+    ignored = {"tests", "docs", "examples", "build", "dist"}
     found = set()
     for folder, inner, files in os.walk(ROOT):
         here = Path(folder).relative_to(ROOT)

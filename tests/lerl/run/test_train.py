@@ -27,7 +27,7 @@ from lerl.run.specs import AgentSpec, parse_agent, parse_agents
 from lerl.run.task import Task
 from lerl.run.train import train
 
-README = Path(__file__).parents[3] / "README.md"
+OWN_PLANNER = Path(__file__).parents[3] / "docs" / "how-to" / "own-planner.md"
 ROWS = ["planner+ppo", "boredom+greedy", "flat+ppo", "flat+ppo+mmr", "random", "popularity", "privileged"]
 SMALL = Config(
     seed=3,
@@ -357,13 +357,13 @@ def test_a_recipe_for_real_users_does_not_fall_back_to_made_up_ones() -> None:
         Task.load(dataclasses.replace(SMALL, data=DataConfig(needed=True)))
 
 
-def test_the_planner_in_the_readme_runs_as_written(
+def test_the_planner_in_the_docs_runs_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    blocks = re.findall(r"```python[^\n]*\n(.*?)```", OWN_PLANNER.read_text(), flags=re.DOTALL)
     mine = next(block for block in blocks if "def plan(" in block)
     assert len([line for line in mine.splitlines() if line.strip()]) <= 12
-    name = re.search(r"--planner\.name (\S+)", README.read_text())
+    name = re.search(r"--planner\.name (\S+)", OWN_PLANNER.read_text())
     assert name is not None
     monkeypatch.chdir(tmp_path)
     Path(name[1].split(":")[0] + ".py").write_text(mine)
