@@ -214,7 +214,8 @@ def _predict(rows, slots, tiles, shown):  # type: ignore[no-untyped-def]
 
     A list of best items is made anew where too few of it are left; those shown (B, S) are not in it then.
     """
-    best, scores, stale, predicted_ctr = slots.best, slots.scores, slots.stale, slots.predicted_ctr
+    tastes, offsets, best, scores = slots.tastes, slots.offsets, slots.best, slots.scores
+    stale, predicted_ctr = slots.stale, slots.predicted_ctr
     seen = np.zeros(len(tiles.groups), np.bool_)
     for b in rows:
         for c in range(best.shape[1]):
@@ -222,9 +223,9 @@ def _predict(rows, slots, tiles, shown):  # type: ignore[no-untyped-def]
                 continue
             if _count(best[b, c]) < BEST and best[b, c, -1] != -1:
                 mark(seen, shown[b], True)
-                best_unseen(slots.tastes, b, tiles, c, seen, best[b, c], scores[b, c])
+                best_unseen(tastes, b, tiles, c, seen, best[b, c], scores[b, c])
                 mark(seen, shown[b], False)
-            predicted_ctr[b, c] = _chance(best[b, c], scores[b, c], slots.offsets[b], BEST)
+            predicted_ctr[b, c] = _chance(best[b, c], scores[b, c], offsets[b], BEST)
             stale[b, c] = False
 
 

@@ -17,6 +17,7 @@ UNPLANNED = -(2**40)  # in the place of a move, so that whatever is moved by it 
 Best = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 
+# Compiled kernels that Numba keeps name this class: whoever renames it touches memory.py.
 class Tiles(NamedTuple):
     """What kernels see of an index: the items of each category side by side, in tiles.
 

@@ -13,6 +13,7 @@ from lerl.envs.catalog import Axis
 from lerl.envs.plugins import PluginError, blamed
 
 
+# Compiled kernels that Numba keeps name this class: whoever renames it touches satiation.py and encoders.py.
 class Recent(NamedTuple):
     """The last H slots that were shown in each of B sessions, as kernels see them.
 

@@ -199,10 +199,12 @@ def _tiredness(session, recent, groups, k, model, kept):  # type: ignore[no-unty
     """Tiredness, surplus and its spread (B, C); `kept` goes on to the newest slates."""
     items, feedback, estimates = recent.items, recent.feedback, recent.estimates
     keys, used, lengths, log_odds, sums = kept.keys, kept.used, kept.lengths, kept.log_odds, kept.sums
+    past_items, past_feedback, past_estimates = kept.items, kept.feedback, kept.estimates
+    intercept, slope, weights, keep = model.intercept, model.slope, model.weights, model.keep
     users, slots = items.shape
-    tired = np.empty((users, len(model.weights)), np.float64)
+    tired = np.empty((users, len(weights)), np.float64)
     surplus, spread = np.empty_like(tired), np.empty_like(tired)
-    columns = np.ascontiguousarray(model.weights.T)
+    columns = np.ascontiguousarray(weights.T)
     now = used.max() + 1
     for b in range(users):
         begun = 0
@@ -214,9 +216,9 @@ def _tiredness(session, recent, groups, k, model, kept):  # type: ignore[no-unty
         if not (
             keys[place] == session[b]
             and done <= end
-            and _equal(items[b, begun : begun + done], kept.items[place])
-            and _equal(feedback[b, begun : begun + done], kept.feedback[place])
-            and _equal(estimates[b, begun : begun + done], kept.estimates[place])
+            and _equal(items[b, begun : begun + done], past_items[place])
+            and _equal(feedback[b, begun : begun + done], past_feedback[place])
+            and _equal(estimates[b, begun : begun + done], past_estimates[place])
         ):
             done = 0
             sums[place] = 0.0
@@ -224,21 +226,21 @@ def _tiredness(session, recent, groups, k, model, kept):  # type: ignore[no-unty
         if (
             done == 0
             and lengths[place] == end == slots
-            and _equal(estimates[b, : slots - k], kept.estimates[place, k:])
+            and _equal(estimates[b, : slots - k], past_estimates[place, k:])
         ):
             known = slots - k
             log_odds[place, :known] = log_odds[place, k:]
         for slot in range(known, end):
             estimate = min(max(estimates[b, begun + slot], 1e-3), 1 - 1e-3)
-            log_odds[place, slot] = model.intercept + model.slope * np.log(estimate / (1 - estimate))
+            log_odds[place, slot] = intercept + slope * np.log(estimate / (1 - estimate))
         fresh = slice(begun + done, slots)
         expected = log_odds[place, done:end]
-        _go_on(items[b, fresh], feedback[b, fresh], expected, groups, k, columns, model.keep, sums[place])
+        _go_on(items[b, fresh], feedback[b, fresh], expected, groups, k, columns, keep, sums[place])
         keys[place], used[place], lengths[place] = session[b], now, end
-        kept.items[place, done:end] = items[b, fresh]
-        kept.feedback[place, done:end] = feedback[b, fresh]
-        kept.estimates[place, done:end] = estimates[b, fresh]
-        for c in range(len(model.weights)):
+        past_items[place, done:end] = items[b, fresh]
+        past_feedback[place, done:end] = feedback[b, fresh]
+        past_estimates[place, done:end] = estimates[b, fresh]
+        for c in range(len(weights)):
             information = sums[place, 3, c] + 1.0 / PRIOR_VARIANCE
             tired[b, c] = sums[place, 1, c]
             surplus[b, c] = sums[place, 2, c] / information
