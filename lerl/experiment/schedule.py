@@ -46,7 +46,7 @@ def run(
         The experiment, and a line about trials and searches that failed, empty where none did; the others are done.
 
     Raises:
-        FileExistsError: the folder holds trials, and `resume` was not asked for, or trials of other users, or
+        FileExistsError: the folder holds trials, and `resume` is not given, or trials of other users, or
             something else.
         SettingsError: the recipe cannot be used.
         MissingDataError: the data of a condition are not there.
@@ -157,7 +157,7 @@ class _Work:
 
     def _wave(self, trials: Sequence[Trial], waits: Collection[str], searches: Collection[str]) -> None:
         """Do trials, and searches that those of the agents which wait need."""
-        held = [trial for trial in trials if trial.label in waits]
+        blocked = [trial for trial in trials if trial.label in waits]
         ready = [trial for trial in trials if trial.label not in waits]
         waiting: dict[Future[Any], Trial | str] = {self._begin(trial): trial for trial in ready}
         for label in searches:
@@ -169,7 +169,7 @@ class _Work:
                 if isinstance(one, Trial):
                     self._say_of(one, future)
                     continue
-                released = [trial for trial in held if self.experiment.tuned_by(trial.label) == one]
+                released = [trial for trial in blocked if self.experiment.tuned_by(trial.label) == one]
                 tuned = self._with_found(released) if self._keep_found(one, future) else []
                 begun = {self._begin(trial): trial for trial in tuned if not self._done(trial)}
                 self.left -= len(released) - len(begun)

@@ -130,7 +130,7 @@ def sensitivity(
     """Play the agents of trained runs in every world, and compare their rankings with the one as judged.
 
     Users, sessions and random draws are those of the runs' evaluation. Sessions are kept under `worlds-...` in `out`,
-    one table for each world and run, so that what was interrupted, or is asked again with another reference, goes on
+    one table for each world and run, so that what was interrupted, or is done again with another reference, goes on
     from there. The runs' own files are read only.
 
     Args:
@@ -226,7 +226,7 @@ def _why_not(spec: AgentSpec, config: Config) -> str:
     if spec.baseline == "privileged":
         return "the ceiling by construction, and slow"
     if spec.planner in MODELS and (spec.planner == "llm" or config.planner.refresh):
-        return "its chat model would be asked anew in every world"
+        return "its chat model would be queried anew in every world"
     return ""
 
 
@@ -296,7 +296,7 @@ def _play(
 
 
 def _evaluator(world: World, fitted: FittedDynamics, prepared: Population, run: _Run) -> Evaluator:
-    """The users of a world, who are `prepared` before anything was fitted, where a run's agents are played."""
+    """The users of a world, who are `prepared` before anything was fitted, for a run's agents."""
     values = fitted.values | ({} if world.value is None else {world.parameter: world.value})
     config = replace(run.config.env, topics=world.topics)
     return Evaluator(

@@ -80,7 +80,7 @@ def finished(trial: Trial, out: Path) -> dict[str, Any] | None:
 
 
 def _prompts(trial: Trial) -> str:
-    """The digest of what a chat model is asked by; empty for an agent without one."""
+    """The digest of the texts that a chat model is queried by; empty for an agent without one."""
     return Prompts(trial.fitted.planner.prompts).digest if trial.spec.planner in MODELS else ""
 
 

@@ -1,4 +1,4 @@
-"""The tables of runs, read and checked: runs that are compared differ in their seeds alone."""
+"""The tables of runs, read and checked: runs that are compared differ only in their seeds."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def _whole(value: int, least: int, most: int) -> bool:
 
 
 def _phases(path: Path, how: str) -> dict[str, dict[str, float]]:
-    """What a run's chat model was asked, by phase; nothing where there is none."""
+    """A run's queries of its chat model, counted by phase; nothing where there is none."""
     if not path.is_file():
         return {}
     with reading(path, how):

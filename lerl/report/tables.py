@@ -135,7 +135,7 @@ def explained(names: Iterable[str]) -> str:
 
 
 def _footnotes(summary: Summary) -> list[str]:
-    """A line for each agent that is not a chat model's alone, or had too few steps to learn, and other notes."""
+    """A line for each agent that a rule planned for at times, or that had too few steps to learn, and other notes."""
     lines = [_shortage(agent, short) for agent, short in summary.get("untrained", {}).items()]
     lines += summary.get("notes", [])
     for agent, found in summary.get("fallbacks", {}).items():

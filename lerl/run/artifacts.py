@@ -75,7 +75,7 @@ class ArtifactStore:
 
     @property
     def traffic_path(self) -> Path:
-        """Of what a chat model was asked and answered."""
+        """Of the queries to a chat model, and its answers."""
         return self.folder / "planners" / "traffic.sqlite"
 
     def logs_path(self, spec: AgentSpec) -> Path:

@@ -1,4 +1,4 @@
-"""The chat model of a run: asked for all agents by one guard, and counted by phase."""
+"""The chat model of a run: queried for all agents through one guard, and counted by phase."""
 
 import json
 from contextlib import closing

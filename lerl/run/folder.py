@@ -59,8 +59,8 @@ def check_vacant(run: Path) -> None:
 
 def holds_other(folder: Path, *own: str) -> bool:
     """Whether a path is taken by a file, or by a folder with anything but these names, a lock and unfinished writes."""
-    held = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return folder.is_file() or any(name not in (LOCK, *own) and not name.endswith(".partial") for name in held)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return folder.is_file() or any(name not in (LOCK, *own) and not name.endswith(".partial") for name in names)
 
 
 def packages() -> dict[str, str | None]:
@@ -159,15 +159,15 @@ class Checkpoint:
 def patient() -> Iterator[Callable[[], bool]]:
     """Remember Ctrl-C instead of raising it, and tell whether there was one; a second one is raised at once.
 
-    What it gives is called when all is at rest. A Ctrl-C that nobody asked about is raised at the end.
+    What it gives is called when all is at rest. A Ctrl-C that the caller did not ask about is raised at the end.
     """
-    asked = False
+    interrupted = False
 
     def remember(*_: object) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal interrupted
+        if interrupted:
             raise KeyboardInterrupt
-        asked = True
+        interrupted = True
         with suppress(OSError):
             os.write(2, STOPPING)  # not by sys.stderr, which may be in the middle of a write
 
@@ -177,8 +177,8 @@ def patient() -> Iterator[Callable[[], bool]]:
         return
     before = signal.signal(signal.SIGINT, remember)
     try:
-        yield lambda: asked
+        yield lambda: interrupted
     finally:
         signal.signal(signal.SIGINT, before)
-    if asked:
+    if interrupted:
         raise KeyboardInterrupt

@@ -76,7 +76,7 @@ def ended(futures: Iterable[Future[Any]]) -> set[Future[Any]]:
 
 
 def _begin(alive: Connection) -> None:
-    """Make this process a worker, whom the process that it works for interrupts, not the terminal."""
+    """Make this process a worker: the process that it works for interrupts it, the terminal does not."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()
     signal.signal(signal.SIGINT, _interrupt)

@@ -144,19 +144,19 @@ def write_run(
     **settings: Any,
 ) -> Path:
     """Write the files of an evaluated run, in which better agents keep users for longer."""
-    rows = list(QUALITY) if agents is None else agents
+    names = list(QUALITY) if agents is None else agents
     path.mkdir(parents=True)
-    config = {"seed": seed, "agents": rows, "env": {"slate_size": 5, "max_steps": CAP}} | settings
+    config = {"seed": seed, "agents": names, "env": {"slate_size": 5, "max_steps": CAP}} | settings
     (path / "config.yaml").write_text(yaml.safe_dump(config))
     (path / "run.json").write_text(json.dumps({"n_items": n_items}))
     rng = np.random.default_rng(seed)
     patience = np.random.default_rng(7).gamma(6.0, 4.0, size=users)  # the same users whatever the seed
-    episodes = pl.concat([_episodes(rng, agent, seed, patience, replicates) for agent in rows])
+    episodes = pl.concat([_episodes(rng, agent, seed, patience, replicates) for agent in names])
     episodes.write_parquet(path / "episodes.parquet")
     _items(rng, episodes, n_items).write_parquet(path / "items.parquet")
-    pl.concat([_steps(rng, agent, episodes) for agent in rows]).write_parquet(path / "steps.parquet")
-    pl.concat([_exposure(rng, agent, episodes) for agent in rows]).write_parquet(path / "exposure.parquet")
-    learners = [agent for agent in rows if agent.endswith(("ppo", "sac"))] if learning else []
+    pl.concat([_steps(rng, agent, episodes) for agent in names]).write_parquet(path / "steps.parquet")
+    pl.concat([_exposure(rng, agent, episodes) for agent in names]).write_parquet(path / "exposure.parquet")
+    learners = [agent for agent in names if agent.endswith(("ppo", "sac"))] if learning else []
     curves = [_curve(rng, agent) for agent in learners]
     if curves:
         pl.concat(curves).write_parquet(path / "curves.parquet")

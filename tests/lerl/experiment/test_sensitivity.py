@@ -205,9 +205,9 @@ def test_runs_order_does_not_matter_and_runs_are_left_as_they_were(runs: list[Pa
 def test_learned_agents_are_played_as_they_were_saved(
     log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = ["boredom+ppo", "boredom+greedy", "flat+ppo+mmr", "random"]
+    agents = ["boredom+ppo", "boredom+greedy", "flat+ppo+mmr", "random"]
     evaluation = dataclasses.replace(TINY.evaluation, deterministic=True, users=8)
-    run = trained(log, tmp_path / "run", agents=rows, evaluation=evaluation)
+    run = trained(log, tmp_path / "run", agents=agents, evaluation=evaluation)
     before = contents(run)
     assert main(["compare", str(run), "--sensitivity", "--bootstrap", "100", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -216,7 +216,7 @@ def test_learned_agents_are_played_as_they_were_saved(
     assert {"sensitivity.json", "sensitivity.png", "sensitivity.svg"} <= {
         p.name for p in (run / "sensitivity").iterdir()
     }
-    assert set(found["judged"]["means"]) == {*rows, "boredom+ppo@det", "flat+ppo+mmr@det"}
+    assert set(found["judged"]["means"]) == {*agents, "boredom+ppo@det", "flat+ppo+mmr@det"}
     assert found["holds"] + found["open"] + found["turns"] == len(found["worlds"]) == 3
     assert found["reference"] == "boredom+ppo"
 
@@ -331,6 +331,6 @@ def test_a_log_without_fitted_dynamics_names_the_command(
 
 def test_a_chat_models_agents_are_left_out() -> None:
     config = dataclasses.replace(TINY, agents=["llm+greedy", "distilled+greedy", "random"])
-    assert module.left_out(config) == ["left out: llm+greedy (its chat model would be asked anew in every world)"]
+    assert module.left_out(config) == ["left out: llm+greedy (its chat model would be queried anew in every world)"]
     asking = dataclasses.replace(config, planner=dataclasses.replace(config.planner, refresh=3))
     assert [line.split()[2] for line in module.left_out(asking)] == ["llm+greedy", "distilled+greedy"]

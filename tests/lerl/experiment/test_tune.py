@@ -1,4 +1,4 @@
-"""A search on a small population: what it tries, on whom, and that it ends the same however often it is stopped."""
+"""A search on a small population: what it tries, for which users, and that it ends the same however often stopped."""
 
 import dataclasses
 import json

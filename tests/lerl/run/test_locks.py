@@ -15,8 +15,7 @@ from lerl.config.errors import SettingsError
 from lerl.config.parse import dump
 from lerl.config.schema import Config, DataConfig, SyntheticConfig, TuneConfig
 from lerl.envs.config import SimulatorConfig
-from lerl.experiment import schedule as conduct
-from lerl.experiment import tune
+from lerl.experiment import schedule, tune
 from lerl.files import RunError
 from lerl.run import train as training
 from lerl.run.locks import locked
@@ -68,9 +67,9 @@ def test_an_experiment_that_began_meanwhile_is_not_gone_on_with(
         (tmp_path / "out" / "rows").mkdir()
         (tmp_path / "out" / "rows" / "x.parquet").write_bytes(b"")
 
-    monkeypatch.setattr(conduct, "locked", after(other))
+    monkeypatch.setattr(schedule, "locked", after(other))
     with pytest.raises(FileExistsError, match="out holds trials of an experiment; go on with them by --resume"):
-        conduct.run(mine, tmp_path / "out", quick=False, resume=False, say=print)
+        schedule.run(mine, tmp_path / "out", quick=False, resume=False, say=print)
 
 
 def test_users_are_fitted_by_one_command_at_a_time(tmp_path: Path) -> None:

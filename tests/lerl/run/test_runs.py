@@ -113,12 +113,12 @@ def test_a_run_stopped_at_any_write_ends_as_if_it_had_not_been(
 @pytest.mark.slow
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
 def test_every_learner_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: float) -> None:
-    rows = ["flat+a2c", "flat+pg", "boredom+sac", "flat+td3", "boredom+hac", "boredom+maskable_ppo", "flat+dqn"]
-    rows += ["flat+dnair", "boredom+sac4ir", "flat+slateq"]
+    agents = ["flat+a2c", "flat+pg", "boredom+sac", "flat+td3", "boredom+hac", "boredom+maskable_ppo", "flat+dqn"]
+    agents += ["flat+dnair", "boredom+sac4ir", "flat+slateq"]
     off_policy = OffPolicyConfig(buffer=400, learning_starts=40, gradient_steps=1)
     config = dataclasses.replace(
         SMALL,
-        agents=rows,
+        agents=agents,
         env=dataclasses.replace(SMALL.env, slate_size=1),
         train=dataclasses.replace(SMALL.train, steps=320, encoder="gru", history=4, off_policy=off_policy),
     )
@@ -130,7 +130,7 @@ def test_every_learner_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         with pytest.raises(Killed):
             train(config, tmp_path / "run")
     resume(tmp_path / "run")
-    for name in ("episodes.parquet", "curves.parquet", *(f"policies/{row}.pt" for row in rows)):
+    for name in ("episodes.parquet", "curves.parquet", *(f"policies/{agent}.pt" for agent in agents)):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 

@@ -154,9 +154,9 @@ def test_a_policy_without_training_starts_as_its_start_says(tmp_path: Path) -> N
 def test_without_training_steps_a_planner_has_no_lessons_and_says_so(tmp_path: Path) -> None:
     untrained = dataclasses.replace(SMALL.train, steps=0)
     config = dataclasses.replace(SMALL, train=untrained, agents=["boredom+greedy", "boredom+ppo", "blind+greedy"])
-    with pytest.warns(UserWarning, match=r"planner (boredom|blind) has no lessons .* train.steps is 0") as told:
+    with pytest.warns(UserWarning, match=r"planner (boredom|blind) has no lessons .* train.steps is 0") as warned:
         train(config, tmp_path / "run")
-    assert len(told) == 2  # once a planner, however many rows it plans
+    assert len(warned) == 2  # once a planner, however many agents it plans for
     assert not list((tmp_path / "run").glob("planners/*.npz"))
     task = Task.load(config)
     fitter = Fitter(task, tmp_path / "other", lambda *_: None)
@@ -321,26 +321,26 @@ def test_what_an_agent_reports_of_itself_is_checked(plugins: Path) -> None:
 
 
 def test_agents_are_named_by_what_they_are() -> None:
-    rows = parse_agents(dataclasses.replace(SMALL, agents=["planner+ppo", "boredom+ppo", "flat+mmr"]))
-    assert rows == [AgentSpec("boredom+ppo", "boredom", learner="ppo"), AgentSpec("flat+mmr", diverse=True)]
+    specs = parse_agents(dataclasses.replace(SMALL, agents=["planner+ppo", "boredom+ppo", "flat+mmr"]))
+    assert specs == [AgentSpec("boredom+ppo", "boredom", learner="ppo"), AgentSpec("flat+mmr", diverse=True)]
 
 
 @pytest.mark.slow
 def test_learners_share_no_policy_and_only_what_samples_is_evaluated_without_sampling_too(tmp_path: Path) -> None:
-    rows = ["flat+ppo", "flat+sac", "boredom+td3", "boredom+maskable_ppo", "flat+dqn", "flat+ppo+mmr"]
-    rows += ["flat+dnair", "boredom+sac4ir", "flat+slateq"]
+    agents = ["flat+ppo", "flat+sac", "boredom+td3", "boredom+maskable_ppo", "flat+dqn", "flat+ppo+mmr"]
+    agents += ["flat+dnair", "boredom+sac4ir", "flat+slateq"]
     config = dataclasses.replace(
         SMALL,
-        agents=rows,
+        agents=agents,
         env=dataclasses.replace(SMALL.env, slate_size=1),
         train=dataclasses.replace(SMALL.train, steps=700, encoder="gru", history=4),
     )
     train(config, tmp_path / "run")
     kept = {path.stem for path in (tmp_path / "run" / "policies").glob("*.pt")}
-    assert kept == set(rows) - {"flat+ppo+mmr"}
+    assert kept == set(agents) - {"flat+ppo+mmr"}
     found = tables(tmp_path / "run")
     sampled = ["flat+ppo", "flat+sac", "boredom+maskable_ppo", "flat+ppo+mmr", "boredom+sac4ir"]
-    assert set(found["episodes"]["agent"]) == {*rows, *(f"{row}@det" for row in sampled)}
+    assert set(found["episodes"]["agent"]) == {*agents, *(f"{agent}@det" for agent in sampled)}
     assert set(found["curves"]["agent"]) == kept
     evaluate(tmp_path / "run")
     assert found["episodes"].equals(tables(tmp_path / "run")["episodes"])
