@@ -21,7 +21,7 @@ def diverse_items(
     Each pick maximises query . vector - weight * max(0, largest cosine to what the slate already holds).
 
     Args:
-        queries: (B, D). vectors: (I, D). units: (I, d) directions that similarity is measured in.
+        queries: (B, D). vectors: (I, D). units: (I, d) directions that similarity is computed in.
         shown: (B, S), -1 as padding. k: items per slate. weight: at least 0, on the scale of the scores.
         eligible: (B, I), what of the rest may be shown; all of it when None.
     """

@@ -119,7 +119,7 @@ def _score_tile(queries, b, tile, scores):  # type: ignore[no-untyped-def]
     """scores (TILE,) <- inner products of row b of queries (B, D) with a tile (D, TILE), summed in the order of D.
 
     The first up to nine rows at once, then eight at a time, added one after another: the bits of one at a time, an
-    eighth of the stores. Fewer than nine are filled up by the last again, times nothing: a loop over one row alone
+    eighth of the stores. Fewer than nine are filled up by the last again, times nothing: a loop over a single row
     is compiled number by number.
     """
     dim, none = tile.shape[0], np.float32(0.0)

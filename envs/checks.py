@@ -161,9 +161,9 @@ def allowed(kind: Any) -> str:
 
 def _bounds(marks: Sequence[Any]) -> tuple[float | None, float | None]:
     """The least and the most that are allowed, None where there is no bound."""
-    told = [inner for mark in marks for inner in getattr(mark, "metadata", (mark,))]
-    low = [getattr(mark, "ge", None) for mark in told]
-    high = [getattr(mark, "le", None) for mark in told]
+    bounds = [inner for mark in marks for inner in getattr(mark, "metadata", (mark,))]
+    low = [getattr(mark, "ge", None) for mark in bounds]
+    high = [getattr(mark, "le", None) for mark in bounds]
     return next((x for x in low if x is not None), None), next((x for x in high if x is not None), None)
 
 

@@ -252,7 +252,7 @@ class SimulatorConfig:
         repeats: whether an item may be shown again in a session; otherwise its copy is an empty slot.
         feedback: "click" (0 or 1), "rating" (1 to 5 stars, seen as 0, 0.25, 0.5, 0.75, 1; a click is 4 or more), or
             "weighted" (the mean of the kinds of feedback that a population was prepared with by --feedback).
-        topics: what bores: "hidden" clusters of the true item vectors, or "categories", the catalogue's own.
+        topics: what bores: "hidden" clusters of the true item vectors, or "categories", the catalog's own.
         topic_count: how many hidden clusters.
         response: "latent", "lookup" (in the matrix of a population prepared with --dense), "sequence" (a Transformer
             that `lerl fit` made; drift must be off), or your own as "my_package.my_module:MyResponse", made with the

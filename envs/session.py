@@ -107,10 +107,10 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
     `categories`, `dim` and `population_seed`, and each other environment the `path` of a prepared folder.
 
     Args:
-        population: catalogue and users.
+        population: catalog and users.
         split: "train", "evaluation" or "all".
         config: the users' behaviour, as a `SimulatorConfig` or a dictionary.
-        axis: what to count exposure along; the catalogue's categories when None.
+        axis: what to count exposure along; the catalog's categories when None.
         reveal_hidden: whether `info` holds the hidden state.
         render_mode: None, "ansi" or "rgb_array".
         settings: fields of `SimulatorConfig` to set by name, such as `slate_size=6`. Sections may be dictionaries, such
@@ -188,7 +188,7 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         return self._session.render(self.render_mode, 0, self.plan)
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which actions may be chosen now, as MaskablePPO of sb3-contrib asks for it.
+        """Which actions may be chosen now, as MaskablePPO of sb3-contrib calls for it.
 
         (I,) bool with slates of one: False for items that were shown in this session, unless `repeats=True`. Slates of
         k have (k * I,), the same for each slot, one slot after another: a mask cannot say that slots must differ, and
@@ -214,11 +214,11 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
     `SessionEnv` reset with seed s + i lives.
 
     Args:
-        population: catalogue and users.
+        population: catalog and users.
         num_envs: how many users.
         split: "train", "evaluation" or "all".
         config: the users' behaviour, as a `SimulatorConfig` or a dictionary.
-        axis: what to count exposure along; the catalogue's categories when None.
+        axis: what to count exposure along; the catalog's categories when None.
         reveal_hidden: whether infos hold the hidden state.
         render_mode: None, "ansi" or "rgb_array"; `render()` then gives one text or picture for each slot.
         autoreset_mode: NEXT_STEP (Gymnasium's default), SAME_STEP, or DISABLED, where finished slots must be reset with

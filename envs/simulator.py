@@ -44,10 +44,10 @@ class UserSimulator:
     """Steps B users at once; the state is a value of its own, so that it can be copied for look-ahead.
 
     Args:
-        population: catalogue and users.
+        population: catalog and users.
         config: strengths and rules.
         split: whose users: "train", "evaluation" or "all".
-        axis: along what exposure is counted for observations; the catalogue's categories when None.
+        axis: along what exposure is counted for observations; the catalog's categories when None.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class UserSimulator:
         self.config = config
         if config.slate_size > len(population.catalog):
             raise ValueError(
-                f"env.slate_size must be at most the {len(population.catalog)} items of the catalogue, "
+                f"env.slate_size must be at most the {len(population.catalog)} items of the catalog, "
                 f"given {config.slate_size}"
             )
         self.users = population.users(split)
@@ -250,7 +250,7 @@ class UserSimulator:
         Gymnasium views do that), so that look-ahead may go on past their leaving.
 
         Raises:
-            ValueError: an item outside the catalogue, another slate size, or a user already at the step cap.
+            ValueError: an item outside the catalog, another slate size, or a user already at the step cap.
         """
         config = self.config
         slates, keys = self._checked(state, slates)

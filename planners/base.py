@@ -37,7 +37,7 @@ class PlanContexts:
         session_key: (B,) uint64, the same during a session, different between sessions; source of a planner's draws.
         steps: (B,) int, slates shown so far. plans: (B,) int, plans made so far in the session.
         predicted_ctr: (B, C) float in (0, 1), chance of a click on a category's best items not shown yet, estimated
-            from known history alone, before boredom; 0 where none is left.
+            from known history only, before boredom; 0 where none is left.
         counts: (B, C) float, slots shown per category so far.
         feedback: (B, C) float in [0, 1], mean feedback per category so far, -1 where nothing was shown.
         recent_items: (B, H) int, items shown, oldest first, -1 as padding.
@@ -147,8 +147,8 @@ class Planner(ABC):
 
     `plan(contexts)` is given B sessions and answers `Plans` for these B, in their order; B differs between calls.
     `PlanContexts` and `Plans` say what their arrays hold, with shapes and dtypes. The arrays belong to the caller: copy
-    what is kept, and write to none. Draws should depend on `contexts.session_key` and `contexts.steps` alone: then a
-    session has the same plans whoever is planned beside it.
+    what is kept, and write to none. Draws should depend on nothing but `contexts.session_key` and `contexts.steps`: then
+    a session has the same plans whoever is planned beside it.
 
     Optional, for a planner that learns:
         session_ended(sessions): is given whole training sessions before a policy is trained, once a round: those of the

@@ -127,7 +127,7 @@ class ItemValuePolicy(BasePolicy):
         observation_space, action_space: of `DiscreteItemEnv` with slates. lr_schedule: the learner's.
         net_arch: widths of hidden layers. items: (I, F), see `item_features`.
         log_std_init: logarithm of the temperature that SAC4IR begins with; the others have no use for it.
-        predicted_ctr: (N, I) predicted log-odds of some users, for SAC4IR alone.
+        predicted_ctr: (N, I) predicted log-odds of some users, only for SAC4IR.
         options: the features extractor and its arguments.
     """
 

@@ -97,7 +97,7 @@ class MaskedQNetwork(QNetwork):
     """Q-values (B, I), minus infinity for items that are not eligible.
 
     It begins as the predicted reward of the step, and learns the correction. Since the mask is part of the observation,
-    the maximum in the target is over the items eligible at the next step, as Q-learning asks, and the greedy choice
+    the maximum in the target is over the items eligible at the next step, as in Q-learning, and the greedy choice
     needs no repair.
     """
 

@@ -386,7 +386,7 @@ def _growth(bench: Bench) -> Iterator[Timing]:
 
 
 def draw(found: dict[str, Any], folder: Path) -> list[Path]:
-    """The growth curves of what `measure` found, growth.png and growth.svg; none where growth was not measured."""
+    """The growth curves of what `measure` found, growth.png and growth.svg; none where growth was not timed."""
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
@@ -449,7 +449,7 @@ def measure(
         names: of `CASES`.
         folder: where SARDINE is installed, or is already; the user's cache folder when None.
         repeats: of both sides, 1 or more.
-        report: called with a line about each case before it is measured.
+        report: called with a line about each case before it is timed.
 
     Raises:
         ValueError: a name is no case's, or there are no repeats.

@@ -1,4 +1,4 @@
-"""What users and items hold of memory, measured in a process of their own."""
+"""What users and items hold of memory, read in a process of their own."""
 
 import resource
 import sys
@@ -48,7 +48,7 @@ def _step(env: SessionVectorEnv) -> object:
 
 
 def users(count: int, categories: int) -> dict[str, float]:
-    """GB of a process that steps so many users side by side, topics = categories, and of their state alone."""
+    """GB of a process that steps so many users side by side, topics = categories, and of only their state."""
     few = synthetic_population(users=1000, items=1000, categories=categories, dim=32)
     env = SessionVectorEnv(_many(few, count), count, split="all", topics="categories")
     seen = _step(env)

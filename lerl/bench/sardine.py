@@ -12,8 +12,8 @@ SARDINE = "sardine-rec==1.0.8"  # Deffayet et al. 2024; its simulator needs Gymn
 READY = "installed.txt"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-# Each line on standard input asks for as many steps; the answer is the CPU seconds that they took. Actions are drawn
-# beforehand, and the environment is taken out of Gymnasium's wrappers where it is not to be measured with them.
+# A line on standard input is a number of steps to do; the answer is the CPU seconds that they took. Actions are drawn
+# beforehand, and the environment is taken out of Gymnasium's wrappers where it is not to be timed with them.
 _SERVE = """\
 import json, sys, time
 import gymnasium, numpy, sardine
@@ -35,7 +35,7 @@ for line in sys.stdin:
 
 
 class SardineError(ValueError):
-    """SARDINE cannot be measured; the message says why and what to do."""
+    """SARDINE cannot be timed; the message says why and what to do."""
 
 
 def install(folder: Path) -> Path:
@@ -72,7 +72,7 @@ class SardineProcess:
 
     Args:
         python: as `install` gave it. name: the environment's id.
-        wrapped: whether Gymnasium's wrappers around it are measured too; without them it is faster.
+        wrapped: whether Gymnasium's wrappers around it are timed too; without them it is faster.
     """
 
     def __init__(self, python: Path, name: str, wrapped: bool) -> None:

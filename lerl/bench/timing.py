@@ -1,4 +1,4 @@
-"""Speeds of two sides, measured by turns, as numbers, JSON and a table."""
+"""Speeds of two sides, timed by turns, as numbers, JSON and a table."""
 
 import json
 import os
@@ -34,7 +34,7 @@ class Timing:
 
     Attributes:
         name: of the row. what, against: the two sides in words. unit: of both.
-        ours, peer: per CPU second, or what the unit says; None where a side could not be measured.
+        ours, peer: per CPU second, or what the unit says; None where a side could not be timed.
         ratio: ours over peer, repeat by repeat; None without another side.
         target: what the ratio (of rows without a ratio: our value) must reach, or stay under where `at_most`.
         cpu_seconds: what all of the row took, warm-up included.
@@ -86,7 +86,7 @@ def duel(ours: Burst, peer: Burst | None, repeats: int = REPEATS) -> dict[str, A
 
 
 def machine() -> dict[str, Any]:
-    """What it was measured on."""
+    """What it was timed on."""
     return {
         "python": platform.python_version(),
         "processor": _processor(),

@@ -7,7 +7,7 @@ from lerl.cli.parser import Parser, add_json, whole_number
 
 BENCH_HELP = (
     "Measure how fast lerl is. Each row of the table compares lerl with another library or with an upper bound; both "
-    "are measured in turn, in CPU seconds, and the table shows medians and their spread. SARDINE is installed from the "
+    "are timed in turn, in CPU seconds, and the table shows medians and their spread. SARDINE is installed from the "
     "package index into an environment of its own, in the user's cache folder or in --peers, and kept; rows whose "
     "library cannot be installed say so."
 )

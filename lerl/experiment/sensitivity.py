@@ -79,8 +79,8 @@ class WorldRanking:
         world: which. order: agents, highest mean R_cum first. means: of them.
         best_other: the best agent beside the reference. ratio: R_cum of the reference / R_cum of that agent, paired.
         tau: Kendall's, of the agents' means here and as judged; None where a mean is the same for all.
-        ranking: "turns" where two agents told apart as judged are told apart the other way round here, else "open"
-            where two agents told apart there are not told apart here, else "holds".
+        ranking: "turns" where two agents that differ as judged differ the other way round here, else "open" where two
+            agents that differ there do not differ here, else "holds".
         turned, opened: those pairs of agents, the one that was better as judged first.
     """
 

@@ -73,7 +73,7 @@ def _changed(ranked: WorldRanking) -> str:
     if not pairs:
         return ""
     better, worse = pairs[0]
-    said = f"{worse} over {better}" if ranked.turned else f"{better}, {worse} not told apart"
+    said = f"{worse} over {better}" if ranked.turned else f"{better}, {worse} not distinguished"
     return said + (f", {len(pairs) - 1} more" if len(pairs) > 1 else "")
 
 
@@ -89,8 +89,8 @@ def _explained(found: Sensitivity) -> list[str]:
         "Agents are played as the runs trained them; none is trained again for these users.",
         "Best other: the best agent but the reference. tau: Kendall's, with the order of the agents as judged.",
         "Values are in units of one item shown; *: not identifiable, the interval is what the log leaves open.",
-        f"{HOLDS}: agents told apart as judged (95 % interval) are told apart the same way; {OPEN}: some are not told "
-        f"apart; {TURNS}: some are told apart the other way round.",
+        f"{HOLDS}: agents that differ as judged (95 % interval) differ the same way; {OPEN}: some do not differ; {TURNS}: "
+        "some differ the other way round.",
         *found.notes,
     ]
 
@@ -99,7 +99,7 @@ def verdict_lines(found: Sensitivity) -> list[str]:
     """The verdict in words."""
     if not found.told_apart:
         return [
-            "As judged no two agents are told apart: there is no ranking that could hold. Give more users or seeds."
+            "As judged no two agents are distinguished: there is no ranking that could hold. Give more users or seeds."
         ]
     number = len(found.worlds)
     said = [

@@ -198,7 +198,7 @@ def _refuse_different_users(condition: str, populations: set[str]) -> None:
 
 def _by_user(sessions: pl.DataFrame, seeds: Sequence[int]) -> tuple[Floats, Floats, Floats]:
     """Cumulative reward, length and reward per step, replicates averaged, (U, S) each."""
-    wide = (
+    table = (
         sessions.cast(pl.Float64)
         .filter(pl.col("seed").is_in([float(seed) for seed in seeds]))
         .with_columns(R_sin=pl.col("R_cum") / pl.col("T_int"))
@@ -206,7 +206,7 @@ def _by_user(sessions: pl.DataFrame, seeds: Sequence[int]) -> tuple[Floats, Floa
         .agg(pl.col("R_cum", "T_int", "R_sin").mean())
         .sort("user", "seed")
     )
-    shaped = [wide[name].to_numpy().reshape(-1, len(seeds)) for name in ("R_cum", "T_int", "R_sin")]
+    shaped = [table[name].to_numpy().reshape(-1, len(seeds)) for name in ("R_cum", "T_int", "R_sin")]
     return shaped[0], shaped[1], shaped[2]
 
 

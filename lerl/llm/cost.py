@@ -24,7 +24,7 @@ from lerl.run.task import Task
 SESSIONS, STEPS = 256, 40_000  # that are simulated at most
 LESSON = "After four slates of one category clicks fell from five to none; rest it for eight slates, then return."
 RATIONALE = "Liked and rested categories first; the one shown in every slate of late needs a rest."
-READ = 100  # sessions whose text is measured for the critic
+READ = 100  # sessions whose text counts for the critic
 
 
 class EstimateError(ValueError):
@@ -135,7 +135,7 @@ def estimate(config: Config) -> CostEstimate:
         raise EstimateError("planner.replay is given: a replayed run sends nothing, and costs nothing")
     if specs and not paid:
         raise EstimateError(
-            "no agent of this recipe sends anything: planner.refresh is 0, so distilled never asks the chat model"
+            "no agent of this recipe sends anything: planner.refresh is 0, so distilled never queries the chat model"
         )
     if not specs:
         raise EstimateError(

@@ -29,7 +29,7 @@ from lerl.run.trust import check_trust, read_config
 SHOWN = 8  # users judged that are named
 REASONS = {
     "budget": "planner.budget is spent",
-    "breaker": "the endpoint failed several times in a row and was left alone for a while",
+    "breaker": "the endpoint failed several times in a row and got no requests for a while",
     "timeout": "there was no whole answer within planner.timeout",
     "connection": "the endpoint could not be reached, or hung up",
     "oversized": "the answer was larger than a plan can be",
@@ -49,7 +49,7 @@ class Explained:
         plan: what holds, the fallback's where the answer could not be used.
         fallback: the rule that planned, empty where the model did. reason: why.
         recorded: failures of the same question in the run, by phase.
-        refusal: the newest HTTP error of the run where the endpoint was left alone because of its errors.
+        refusal: the newest HTTP error of the run where the endpoint got no more requests because of its errors.
         sent: all questions that were sent to get there.
     """
 

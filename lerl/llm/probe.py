@@ -39,7 +39,7 @@ FALLING = ((5, 3, 1, 0), (4, 2, 1, 0), (3, 2, 1, 0))  # clicks; the rising histo
 CHANCES = (0.5, 0.6, 0.7, 0.8)  # of a click on an item of the category
 OTHERS = np.linspace(-3.0, 0.0, len(NAMES[0]) - 1)  # log-odds of a click in the other categories
 UNUSABLE = (
-    "it answers, but not with a plan as the JSON schema asks for it; take another model, or, where this one thinks "
+    "it answers, but not with a plan as the JSON schema wants it; take another model, or, where this one thinks "
     "before it answers, give more --answer-tokens and a longer --timeout"
 )
 REMEDIES = {
@@ -50,7 +50,7 @@ REMEDIES = {
     "http 402": "the account behind the key has nothing left to pay with",
     "http 403": "see whether the key in the environment may use --model",
     "http 404": "see whether --model is the endpoint's name for it, and --base-url its address",
-    "http 407": "a proxy asks who you are: give HTTP_PROXY or HTTPS_PROXY as http://USER:PASSWORD@HOST:PORT",
+    "http 407": "a proxy wants a user and a password: give HTTP_PROXY or HTTPS_PROXY as http://USER:PASSWORD@HOST:PORT",
     "http 413": "its questions are too long for the endpoint, or for a proxy in between",
     "http 429": "the endpoint is busy, or its quota is spent; give a smaller --concurrency, or try again later",
     "http 5": "the fault is the endpoint's; see its log, or try again later",
@@ -107,7 +107,7 @@ class Probed:
 
 
 def probe(settings: PlannerConfig, pairs: int, seed: int) -> Probed:
-    """Ask a model about pairs of histories, as a run asks it.
+    """Ask a model about pairs of histories, as a run does.
 
     Args:
         settings: of the model; size, detail and candidates are the probe's own. pairs: how many. seed: of the users.

@@ -4,7 +4,7 @@ The functions on one session take its slates as they were shown:
 
 - ``slates`` (T, k) int: item indices, one row per step, -1 for an empty slot;
 - ``membership`` (I, C) bool: which categories an item has; an item of several categories counts in all of them;
-- ``vectors`` (I, d) float: the item vectors that distance is measured in.
+- ``vectors`` (I, d) float: the item vectors that distance is computed in.
 
 A slate without any item says nothing about diversity and is left out, so that padding a session with -1 changes
 nothing. What is not defined, such as the overlap of consecutive slates in a session of one step, is ``nan``.
@@ -26,7 +26,7 @@ def t_int(rewards: ArrayLike) -> int:
     """Length of a session in steps, T_int: how many slates the user took in before the session ended.
 
     ``rewards`` (T,), one per step. Range 0 to the step cap. Source: Gao et al. 2023, "CIRS" (ACM TOIS 42(1)), where it
-    is called Length. It means little alone, since agents that never bore and never please saturate it.
+    is called Length. It means little by itself, since agents that never bore and never please saturate it.
     """
     return len(_line(rewards, "rewards"))
 

@@ -242,7 +242,7 @@ def _exposure(results: Results, look: _Look, axis: str) -> Figure | None:
     page = look.page(
         f"{names[0]} shows the most even mix of {kinds}" + (f", {names[-1]} the least" if len(names) > 1 else ""),
         f"What all sessions together are shown at a step, while at least {MIN_SESSIONS} are there. Entropy: 0 bits "
-        f"for one of the {kinds} alone, {math.log2(count):.1f} for all {count} alike. Numbers: mean over steps; "
+        f"for only one of the {kinds}, {math.log2(count):.1f} for all {count} alike. Numbers: mean over steps; "
         f"beside it the {axis} shown most in all.",
         agents,
         height=0.36,
@@ -306,7 +306,8 @@ def _told_apart(found: Mapping[str, Interval], name: str) -> str:
     )
     open_ = len(found) - more - less
     said = f"{name} earns more than {more} of {len(found)} other agents"
-    return said + (f", less than {less}" if less else "") + (f"; {open_} cannot be told apart from it" if open_ else "")
+    less_than, undecided = f", less than {less}", f"; {open_} cannot be distinguished from it"
+    return said + (less_than if less else "") + (undecided if open_ else "")
 
 
 def _sorted(summary: Summary, metric: str) -> dict[str, Interval]:

@@ -62,10 +62,10 @@ class Panel(NamedTuple):
 
 def draw_page(page: Page, panels: Sequence[Panel]) -> tuple[Figure, list[Axes]]:
     """A figure with an axes for each panel (one or two), in which strip i lies from y = i down to y = i + 1."""
-    wide = _PANEL[len(panels)]
+    span = _PANEL[len(panels)]
     left = 0.2 + _inches(page.names, _NORMAL)
     rights = [_GAP + (_SCALE if panel.scale else 0) + _inches(panel.numbers, _SMALL) + 0.1 for panel in panels]
-    width = left + len(panels) * wide + sum(rights)
+    width = left + len(panels) * span + sum(rights)
     title, caption = _wrapped(page.title, width - 0.2, _LARGE), _wrapped(page.caption, width - 0.2, _SMALL)
     top = 0.32 + len(title) * _LINE * _LARGE / 72
     bottom = 0.56 + len(caption) * _LINE * _SMALL / 72
@@ -77,13 +77,13 @@ def draw_page(page: Page, panels: Sequence[Panel]) -> tuple[Figure, list[Axes]]:
     figure.text(0.1 / width, 0.1 / height, "\n".join(caption), fontsize=_SMALL, color=INK, va="bottom", **lines)
     made: list[Axes] = []
     for panel, right in zip(panels, rights, strict=True):
-        axes = figure.add_axes((left / width, bottom / height, wide / width, 1 - (top + bottom) / height))
+        axes = figure.add_axes((left / width, bottom / height, span / width, 1 - (top + bottom) / height))
         _frame(axes, page, panel)
-        _numbers(axes, page, panel, wide)
+        _numbers(axes, page, panel, span)
         if not made:
-            _beside(axes, -0.08 / wide, page.names, page.colours, ha="right", fontsize=_NORMAL)
+            _beside(axes, -0.08 / span, page.names, page.colours, ha="right", fontsize=_NORMAL)
         made.append(axes)
-        left += wide + right
+        left += span + right
     return figure, made
 
 
@@ -98,13 +98,13 @@ def _frame(axes: Axes, page: Page, panel: Panel) -> None:
     axes.set_title(panel.heading, loc="left", fontsize=_SMALL, color=INK, pad=3)
 
 
-def _numbers(axes: Axes, page: Page, panel: Panel, wide: float) -> None:
+def _numbers(axes: Axes, page: Page, panel: Panel, span: float) -> None:
     """What is on the right: numbers, and at the first strip the ends of the scale."""
-    place = 1 + (_GAP + (_SCALE if panel.scale else 0)) / wide
+    place = 1 + (_GAP + (_SCALE if panel.scale else 0)) / span
     _beside(axes, place, panel.numbers, page.colours, fontsize=_SMALL)
     if panel.scale is not None:
         for value, height in zip(panel.scale, level(0, panel.scale, panel.scale), strict=True):
-            _beside(axes, 1 + 0.04 / wide, [f"{value:.{panel.digits}f}"], [INK], float(height), fontsize=_TINY)
+            _beside(axes, 1 + 0.04 / span, [f"{value:.{panel.digits}f}"], [INK], float(height), fontsize=_TINY)
 
 
 def _beside(

@@ -27,7 +27,7 @@ STYLE: Any = {
     "font.size": 8.0,
     "axes.labelsize": 8.0,
     "axes.titlesize": 7.5,
-    "axes.titley": 1.0,  # nothing is in its way, so that its place need not be measured
+    "axes.titley": 1.0,  # nothing is in its way, so that its place need not be found
     "xtick.labelsize": 7.0,
     "ytick.labelsize": 7.0,
     "axes.spines.top": False,

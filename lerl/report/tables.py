@@ -199,8 +199,8 @@ def rich_table(title: str, first: str, headings: Sequence[str], cells: list[list
     )
     made.add_column(first, no_wrap=True)
     for place, heading in enumerate(headings):
-        wide = any(" " in row[place + 1] for row in cells)  # an interval may go on below; a number is never broken
-        made.add_column(heading, justify="right", no_wrap=not wide, overflow="fold")
+        wraps = any(" " in row[place + 1] for row in cells)  # an interval may go on below; a number is never broken
+        made.add_column(heading, justify="right", no_wrap=not wraps, overflow="fold")
     for row in cells:
         made.add_row(*(one_line(cell).replace("[", r"\[") for cell in row))
     return made

@@ -43,7 +43,7 @@ class Episodes:
 
 
 def sessions_of(played: Episodes, population: Population, axis: Axis) -> Sessions:
-    """Played sessions as a planner may learn from them: feedback beside what known history predicts, nothing hidden."""
+    """Episodes as a planner may learn from them: feedback beside what known history predicts, nothing hidden."""
     known = population.knowledge
     logit = np.einsum("nd,ntkd->ntk", known.tastes[played.users], known.item_vectors[played.slates])
     estimates = 1 / (1 + np.exp(-logit - known.user_offsets[played.users][:, None, None]))

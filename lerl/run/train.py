@@ -122,7 +122,7 @@ def _work(task: Task, specs: list[AgentSpec], out: Path) -> None:
 
 @contextmanager
 def _comparing(config: Config) -> Iterator[None]:
-    """Say, where a run asks what the replayed one was not asked, in which settings the two differ."""
+    """Say, where a run has questions that the replayed one had not, in which settings the two differ."""
     try:
         yield
     except ReplayError as error:

@@ -162,11 +162,11 @@ def _activity(axes: Axes, found: Description) -> None:
         _instead(axes, f"every user has {low:,} interactions")
         return
     step = -(-(high - low + 1) // _COLUMNS)
-    wide = high > 10 * low
-    edges = np.geomspace(low, high + 1, _COLUMNS).round() if wide else np.arange(low, high + step + 1, step)
+    logarithmic = high > 10 * low
+    edges = np.geomspace(low, high + 1, _COLUMNS).round() if logarithmic else np.arange(low, high + step + 1, step)
     axes.hist(found.user_counts, bins=np.unique(edges).tolist(), color=BLUE, lw=0)
     axes.set(xlabel="interactions of a user", ylabel="users")
-    if wide:
+    if logarithmic:
         axes.set_xscale("log")
         _logarithmic(axes.xaxis)
     axes.yaxis.set_major_formatter(EngFormatter(sep=""))

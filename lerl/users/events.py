@@ -32,7 +32,7 @@ class Events:
         kept: (N,) bool, kept from the fit of the latent-factor model.
         training: (U,) bool, whether a user is one to train on.
         categories: (I, C) bool, the catalog's own.
-        item_vectors: (I, v) float32, the latent-factor model's, made from training users' events alone.
+        item_vectors: (I, v) float32, the latent-factor model's, made only from training users' events.
     """
 
     users: NDArray[np.int64]

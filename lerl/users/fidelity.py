@@ -318,7 +318,7 @@ def as_json(found: Fidelity) -> str:
 
 def lines(found: Fidelity) -> list[str]:
     """What to print."""
-    wide = max(len(entry.name) for entry in found.statistics)
+    longest = max(len(entry.name) for entry in found.statistics)
     said = [f"{found.users:,} held-out users, second halves; 95 % intervals over users of the log", ""]
     for of in ("exposure", "response"):
         inside, every = found.share(of)
@@ -329,7 +329,7 @@ def lines(found: Fidelity) -> list[str]:
                     ", within 10 %" if entry.within_ten_percent else ""
                 )
                 interval = f"{entry.real:8.4f} [{entry.low:8.4f}, {entry.high:8.4f}]"
-                said.append(f"  {entry.name:<{wide}} {interval} simulated {entry.simulated:8.4f}  {marks}")
+                said.append(f"  {entry.name:<{longest}} {interval} simulated {entry.simulated:8.4f}  {marks}")
     classifier = found.classifier
     said += [
         "",

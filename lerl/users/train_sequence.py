@@ -373,7 +373,7 @@ def _scaled(vectors: NDArray[np.float32]) -> Tensor:
 
 
 def _forget_unmet(network: SequenceNetwork, events: Events) -> None:
-    """An item that no training user met is its categories alone: what was drawn for it at first goes."""
+    """An item that no training user met is only its categories: what was drawn for it at first goes."""
     met = np.bincount(events.items[events.to_train], minlength=len(events.categories)) > 0
     unmet = torch.from_numpy(~met)
     with torch.no_grad():

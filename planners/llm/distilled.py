@@ -188,7 +188,7 @@ class DistilledPlanner(Planner):
 
 
 class RefreshedPlanner(DistilledPlanner):
-    """A distilled planner that asks its teacher in training sessions about states that it is unsure of; never later.
+    """A distilled planner that queries its teacher in training sessions about states that it is unsure of; never later.
 
     This is DAgger (Ross, Gordon and Bagnell, "A reduction of imitation learning and structured prediction to no-regret
     online learning", AISTATS 2011), with uncertainty sampling: its own plans lead to the states, and of these the

@@ -46,7 +46,7 @@ from lerl.planners.llm.traffic import FALLBACK, Asked, Traffic, TrafficError, fa
 BREAK_AFTER = 5  # questions in a row that failed because of the endpoint
 PAUSE = 30.0  # seconds for which nothing is asked then
 BACKOFF = 0.5  # seconds before the second attempt at least, doubling
-LONGEST_PAUSE = 3600.0  # seconds for which an endpoint may ask to be left alone
+LONGEST_PAUSE = 3600.0  # seconds for which an endpoint may ask for no requests
 MOST_TOKENS = 10_000_000  # of one answer; an endpoint that says more is not believed
 CHARACTERS = 4  # a token, of English, where the endpoint does not say
 CACHE_TIMEOUT = 1.0  # seconds to wait for another process that writes planner.cache
@@ -61,7 +61,7 @@ PASSING = r"retry in|again in|per[ -](?:second|minute|min\b)"
 
 
 class ReplayError(ValueError):
-    """A replayed run asks what the recorded one did not; the message says what to do."""
+    """A replayed run has a question that the recorded one did not have; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -225,8 +225,8 @@ class Guard:
         found = _fitting(question, self.replayed.find(question.key, self.phase))
         if found is None:
             raise ReplayError(
-                f"planner.replay is {self.settings.replay}, which was never asked what this run asks; replay with the "
-                "same recipe, flags, seed and data, and with planner.replay added"
+                f"planner.replay is {self.settings.replay}, which has no answer to a question of this run; replay with "
+                "the same recipe, flags, seed and data, and with planner.replay added"
             )
         return found
 
@@ -513,7 +513,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _wait(state: RetryCallState) -> float:
-    """Seconds to wait: half a second, doubling, and as many as the endpoint asks for; none to ask in another way."""
+    """Seconds to wait: half a second, doubling, and as many as the endpoint says; none to ask in another way."""
     error = state.outcome.exception() if state.outcome is not None else None
     if isinstance(error, AdaptedError):
         return 0.0
@@ -521,7 +521,7 @@ def _wait(state: RetryCallState) -> float:
 
 
 def _asked_for(error: BaseException | None) -> float:
-    """Seconds that a Retry-After asks for, as a number, a date or milliseconds; 0 where it says nothing sensible."""
+    """Seconds that a Retry-After says, as a number, a date or milliseconds; 0 where it says nothing sensible."""
     headers = getattr(getattr(error, "response", None), "headers", None) or {}
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
         given = str(headers.get(name, ""))

@@ -68,7 +68,7 @@ def build_model(
 
     Args:
         name: of `MODELS`. settings: the planner's. seed: the planner's.
-        guard: makes or finds what asks the chat model; called only where it is asked.
+        guard: makes or finds what queries the chat model; called only where it is queried.
     """
     if name == "llm":
         return LLMPlanner(settings.size, seed, settings, guard())
@@ -103,7 +103,7 @@ class LLMPlanner(Planner):
         size: most categories a plan allows.
         seed: decides which reflections are given and which sessions are reflected upon.
         settings: the planner's.
-        guard: asks, checks, keeps.
+        guard: queries, checks, keeps.
     """
 
     def __init__(self, size: int, seed: int, settings: PlannerConfig, guard: Guard) -> None:

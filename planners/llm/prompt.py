@@ -312,7 +312,7 @@ def read_answer(text: str, code: str, candidates: NDArray[np.bool_], size: int) 
 
 
 def read_object(text: str) -> dict[str, Any]:
-    """The JSON object that an answer is, or that stands alone in it, behind thoughts or between words.
+    """The JSON object that an answer is, or that is the only one in it, behind thoughts or between words.
 
     Raises:
         AnswerError: it holds none, or more than one.
