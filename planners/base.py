@@ -147,7 +147,7 @@ class Planner(ABC):
 
     `plan(contexts)` is given B sessions and answers `Plans` for these B, in their order; B differs between calls.
     `PlanContexts` and `Plans` say what their arrays hold, with shapes and dtypes. The arrays belong to the caller: copy
-    what is kept, and write to none. Draws should depend on nothing but `contexts.session_key` and `contexts.steps`: then
+    what is kept, and write to none. Draws should depend on nothing but `contexts.session_key` and `contexts.steps`: so
     a session has the same plans whoever is planned beside it.
 
     Optional, for a planner that learns:

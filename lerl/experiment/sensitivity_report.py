@@ -89,8 +89,8 @@ def _explained(found: Sensitivity) -> list[str]:
         "Agents are played as the runs trained them; none is trained again for these users.",
         "Best other: the best agent but the reference. tau: Kendall's, with the order of the agents as judged.",
         "Values are in units of one item shown; *: not identifiable, the interval is what the log leaves open.",
-        f"{HOLDS}: agents that differ as judged (95 % interval) differ the same way; {OPEN}: some do not differ; {TURNS}: "
-        "some differ the other way round.",
+        f"{HOLDS}: agents that differ as judged (95 % interval) differ the same way; {OPEN}: some do not differ; "
+        f"{TURNS}: some differ the other way round.",
         *found.notes,
     ]
 
@@ -98,9 +98,7 @@ def _explained(found: Sensitivity) -> list[str]:
 def verdict_lines(found: Sensitivity) -> list[str]:
     """The verdict in words."""
     if not found.told_apart:
-        return [
-            "As judged no two agents are distinguished: there is no ranking that could hold. Give more users or seeds."
-        ]
+        return ["As judged no two agents differ: there is no ranking that could hold. Give more users or seeds."]
     number = len(found.worlds)
     said = [
         f"The ranking as judged holds in {found.count(HOLDS)} of {number} worlds, is open in {found.count(OPEN)} and "

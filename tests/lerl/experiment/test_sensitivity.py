@@ -265,7 +265,7 @@ def test_where_no_agents_are_told_apart_there_is_no_ranking(log: Path, tmp_path:
     found = sensitivity([run], tmp_path / "out", bootstrap=200)
     assert found.told_apart == []
     assert found.judged.tau is None
-    assert "no two agents are told apart" in sensitivity_report.verdict_lines(found)[0]
+    assert "no two agents differ" in sensitivity_report.verdict_lines(found)[0]
 
 
 class Twin(Favourites):

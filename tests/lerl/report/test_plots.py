@@ -295,7 +295,7 @@ def test_agents_that_intervals_do_not_tell_apart_are_counted_as_such(make_run: R
     run = make_run(agents=THREE, users=2, replicates=1)
     change(run, "episodes", pl.Series("R_cum", [9.0, 9.0, 1.0, 3.0, 3.0, 1.0]))
     figure = figures([run])["differences"]
-    said = "boredom+ppo earns more than 0 of 2 other agents, less than 1; 1 cannot be told apart from it"
+    said = "boredom+ppo earns more than 0 of 2 other agents, less than 1; 1 cannot be distinguished from it"
     assert title(figure) == said
 
 
