@@ -302,14 +302,17 @@ def fill_by_price(candidates, owners, now, items, costs, k, repeats):  # type: i
     for b in range(len(owners)):
         owner, cost, alike = owners[b], costs.prices[b], costs.likeness[b]
         user = _User(candidates.items[owner], candidates.logits[owner], candidates.after[owner])
-        filled.tired[:] = cost * now.boredom[b]
+        for topic in range(len(filled.tired)):  # in loops: assignments of slices take long to compile
+            filled.tired[topic] = cost * now.boredom[b, topic]
         last = now.shown[b, max(0, (now.steps[b] - 1) * k) : now.steps[b] * k]
         for slot in range(len(last)):
             _tire(filled.tired, topics, last[slot], costs.shuns[b])
         earlier = now.shown[b, now.begun[b] * k : now.steps[b] * k]
         if not repeats:
             mark(filled.seen, earlier, True)
-        filled.first[:], filled.stale[:], filled.likeness[:] = candidates.first[owner], True, 0.0
+        for own in range(signatures):
+            filled.first[own], filled.stale[own] = candidates.first[owner, own], True
+        filled.likeness[:] = 0.0
         for s in range(k):
             best = _best_left(user, filled, topics, alike)
             if best < 0:

@@ -194,6 +194,13 @@ def _equal(one, other):  # type: ignore[no-untyped-def]
     return equal
 
 
+@njit(cache=True)
+def _copy(source, target):  # type: ignore[no-untyped-def]
+    """The beginning of target <- source; an assignment of slices takes ten times as long to compile."""
+    for slot in range(len(source)):
+        target[slot] = source[slot]
+
+
 @njit(cache=True, error_model="numpy")
 def _tiredness(session, recent, groups, k, model, kept):  # type: ignore[no-untyped-def]
     """Tiredness, surplus and its spread (B, C); `kept` goes on to the newest slates."""
@@ -229,7 +236,7 @@ def _tiredness(session, recent, groups, k, model, kept):  # type: ignore[no-unty
             and _equal(estimates[b, : slots - k], past_estimates[place, k:])
         ):
             known = slots - k
-            log_odds[place, :known] = log_odds[place, k:]
+            _copy(log_odds[place, k:], log_odds[place])
         for slot in range(known, end):
             estimate = min(max(estimates[b, begun + slot], 1e-3), 1 - 1e-3)
             log_odds[place, slot] = intercept + slope * np.log(estimate / (1 - estimate))
@@ -237,9 +244,9 @@ def _tiredness(session, recent, groups, k, model, kept):  # type: ignore[no-unty
         expected = log_odds[place, done:end]
         _go_on(items[b, fresh], feedback[b, fresh], expected, groups, k, columns, keep, sums[place])
         keys[place], used[place], lengths[place] = session[b], now, end
-        past_items[place, done:end] = items[b, fresh]
-        past_feedback[place, done:end] = feedback[b, fresh]
-        past_estimates[place, done:end] = estimates[b, fresh]
+        _copy(items[b, fresh], past_items[place, done:])
+        _copy(feedback[b, fresh], past_feedback[place, done:])
+        _copy(estimates[b, fresh], past_estimates[place, done:])
         for c in range(len(weights)):
             information = sums[place, 3, c] + 1.0 / PRIOR_VARIANCE
             tired[b, c] = sums[place, 1, c]
