@@ -54,7 +54,7 @@ def marked(page: Path) -> Any:
     return pytest.param(page, marks=marks, id=str(page.relative_to(ROOT)))
 
 
-@pytest.mark.parametrize("page", map(marked, WITH_TESTS))
+@pytest.mark.parametrize("page", [marked(page) for page in WITH_TESTS])
 def test_the_code_of_a_page_runs_as_written(page: Path, tmp_path: Path, shell: dict[str, str]) -> None:
     folder = tmp_path / "work"
     folder.mkdir()

@@ -41,7 +41,7 @@ def marked(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.slow) if name == "own_log" else name
 
 
-@pytest.mark.parametrize("name", map(marked, EXPECTED))
+@pytest.mark.parametrize("name", [marked(name) for name in EXPECTED])
 def test_an_example_runs(name: str, tmp_path: Path) -> None:
     if name.startswith("torchrl"):
         pytest.importorskip("torchrl", reason="torchrl is not installed; pip install 'lerl-rec[docs]' has it")
