@@ -296,7 +296,7 @@ def cpu_of_children() -> float:
 
 def _startup(bench: Bench) -> Iterator[Timing]:
     yield _command(bench, "start_help", ["--help"], 0.5, bench.repeats)
-    yield _command(bench, "start_train", ["train", "quickstart", "--train.steps", "0"], 5.0, min(bench.repeats, 3))
+    yield _command(bench, "start_train", ["train", "quickstart", "--train.steps", "0"], 4.0, min(bench.repeats, 3))
 
 
 def _command(bench: Bench, name: str, words: list[str], target: float, repeats: int) -> Timing:
