@@ -194,7 +194,7 @@ def _exposure_draws(found: _Influence, weights: Weights) -> dict[str, Floats]:
     """Catalog coverage and Gini by draw and agent, (B + 1, A) each; :func:`summarize` says how users are resampled."""
     draws = _jackknife_draws(found.estimate, found.without, weights.users)  # (2, A, S, B + 1)
     coverage, gini = np.einsum("bs,masb->mba", weights.seeds / weights.seeds.shape[1], draws)
-    return {"catalogue_coverage": coverage, "gini": gini}
+    return {"catalogue_coverage": coverage, "gini": gini}  # the key of summary.json since lerl 0.1.0
 
 
 def _jackknife_draws(estimate: Floats, without: Floats, weights: Floats) -> Floats:

@@ -237,7 +237,7 @@ def test_the_command_prints_a_table_and_a_verdict(
         "Rotation over Favourites",
         "none is trained again",
         "turns at boredom.weight (high)",
-        f"written: {out / 'sensitivity.json'} and {out / 'sensitivity.png'}, as .svg besides",
+        f"written: {out / 'sensitivity.json'} and {out / 'sensitivity.png'}, also as .svg",
     ):
         assert words in printed
 
@@ -276,7 +276,7 @@ class Twin(Favourites):
     ("options", "message"),
     [
         (["--sensitivity", "--allow-different"], "leave out --allow-different"),
-        (["--sensitivity"], "say with --out where the sensitivity of several runs goes"),
+        (["--sensitivity"], "give --out FOLDER for the sensitivity of several runs"),
         (["--json"], "--json goes with --sensitivity"),
         (["--sensitivity", "--out", "OUT", "--reference", "privileged"], "no agent 'privileged' in these runs"),
     ],

@@ -65,9 +65,9 @@ def test_a_run_keeps_what_it_takes_to_repeat_and_to_judge_it(run: Path) -> None:
     assert list((run / "logs" / "flat+ppo").glob("events.out.tfevents*"))
 
 
-def test_a_slate_larger_than_the_catalogue_is_refused_at_the_door(tmp_path: Path) -> None:
+def test_a_slate_larger_than_the_catalog_is_refused_at_the_door(tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL, env=dataclasses.replace(SMALL.env, slate_size=81))
-    with pytest.raises(ValueError, match=r"env\.slate_size must be at most the 80 items of the catalogue, given 81"):
+    with pytest.raises(ValueError, match=r"env\.slate_size must be at most the 80 items of the catalog, given 81"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
