@@ -37,6 +37,7 @@ class Hierarchy:
         task: TaskSpec,
         count: int,
         planner: Planner | None = None,
+        *,
         replan_every: int = 1,
         diversity: float = 0.0,
         attentive: bool = False,

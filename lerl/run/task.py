@@ -72,11 +72,11 @@ class Task:
             self.task_spec(label),
             count,
             planner,
-            how.replan_every,
-            diversity,
-            attentive,
-            how.replan_below,
-            how.avoidance,
+            replan_every=how.replan_every,
+            diversity=diversity,
+            attentive=attentive,
+            replan_below=how.replan_below,
+            avoidance=how.avoidance,
         )
 
     def seed(self, *phase: Any) -> int:

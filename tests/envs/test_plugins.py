@@ -333,7 +333,7 @@ def test_a_module_in_folders_without_code_is_found_in_each_of_them(tmp_path: Pat
 def test_the_working_directory_is_searched_for_what_is_not_installed_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if Path(entry or ".").resolve() != Path.cwd()])
     before = sys.path.copy()
-    load_plugin("lerl.envs.leave:StepBudget", "env.leave.rule", ("never",), ("probability",))
+    load_plugin("lerl.envs.leave:BudgetRule", "env.leave.rule", ("never",), ("probability",))
     assert sys.path == before
     load_plugin("my_users:AfterThree", "env.leave.rule", ("never",), ("probability",))
     assert sys.path == [*before, str(Path.cwd())]

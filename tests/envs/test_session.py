@@ -674,7 +674,7 @@ def test_an_environment_is_made_again_from_its_specification_in_json():
         ({"topics": "genres"}, r"env\.topics must be 'hidden' or 'categories', given 'genres'"),
         ({"feedback": "stars"}, r"env\.feedback must be 'click', 'rating' or 'weighted', given 'stars'"),
         ({"slate_size": 0}, r"env\.slate_size must be a whole number from 1 to 1,000, given 0"),
-        ({"slate_size": 61}, r"env\.slate_size must be at most the 60 items of the catalogue, given 61"),
+        ({"slate_size": 61}, r"env\.slate_size must be at most the 60 items of the catalog, given 61"),
         ({"topic_count": 61}, r"env\.topic_count must be from 1 to the 60 items, given 61"),
         (
             {"render_mode": "human"},

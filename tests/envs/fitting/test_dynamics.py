@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lerl.envs.config import Boredom, Drift, SimulatorConfig
+from lerl.envs.dynamics import bore, rates
 from lerl.envs.fitting.dynamics import (
     PARAMETERS,
     FittedDynamics,
@@ -62,8 +63,8 @@ def test_what_stands_for_one_item_stands_for_a_slate_of_them():
     topic, item = np.zeros((1, 1), np.int32), np.zeros((1, 6), np.int32)
     slow = values | {"boredom.time_constant": 1e6}
     for _ in range(6):
-        configured(SimulatorConfig(), slow, 1).boredom.fill(level[:1], item[:, :1], topic)
-    configured(SimulatorConfig(), slow, 6).boredom.fill(level[1:], item, topic)
+        bore(level[:1], item[:, :1], topic, rates(configured(SimulatorConfig(), slow, 1)).boredom.keep)
+    bore(level[1:], item, topic, rates(configured(SimulatorConfig(), slow, 6)).boredom.keep)
     assert 0.1 * level[0, 0] == pytest.approx(0.6 * level[1, 0], rel=1e-4)
 
 

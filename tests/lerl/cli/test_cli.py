@@ -506,7 +506,7 @@ def test_flags_that_change_nothing_are_noted(
     ]
     assert main([*TRAIN, *flags, "--evaluation.bootstrap", "100"]) == 0
     assert _lines(capsys.readouterr().err) == [
-        "lerl: note: --planner.size changes nothing here, since no row of agents has a planner",
+        "lerl: note: --planner.size changes nothing here, since none of agents has a planner",
         "lerl: note: --env.leave.window.most changes nothing here, since env.leave.rule is satisfaction",
     ]
 

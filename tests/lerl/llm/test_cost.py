@@ -160,5 +160,6 @@ def test_help_tells_both_commands_and_the_keys(capsys: pytest.CaptureFixture[str
     assert "lerl plan --run RUN [--user N] [--steps M]\n       lerl plan --estimate RECIPE" in printed
     assert main(["plan", "--estimate", "quickstart", "--help"]) == 0
     printed = capsys.readouterr().out
-    assert "usage: lerl plan --estimate RECIPE [--any.key VALUE ...] [--seed N] [--json]\n" in printed
-    assert "--planner.budget.calls" in printed
+    assert "usage: lerl plan --estimate RECIPE [--KEY VALUE ...] [--json]\n" in printed
+    assert main(["plan", "--estimate", "quickstart", "--help-all"]) == 0
+    assert "--planner.budget.calls" in capsys.readouterr().out

@@ -123,7 +123,7 @@ def test_a_model_that_never_answers_is_an_error_that_says_why(capsys: pytest.Cap
     assert printed.out == ""
     assert printed.err == (
         'lerl: error: openai:m gave no usable answer to any of 4 questions (8 not JSON), such as "no"; it answers, but '
-        "not with a plan as the JSON schema asks for it; take another model, or, where this one thinks before it "
+        "not with a plan as the JSON schema wants it; take another model, or, where this one thinks before it "
         "answers, give more --answer-tokens and a longer --timeout\n"
     )
 
@@ -181,7 +181,7 @@ def test_thoughts_without_an_end_say_what_to_give(capsys: pytest.CaptureFixture[
 def test_the_client_that_is_gone_is_noted(client: str, noted: bool, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--model", "scripted:expert", "--pairs", "1", "--client", client]
     assert main(["planner-probe", *given]) == 0
-    note = "lerl: warning: --client openai is left out: every chat model is asked through LangChain now\n"
+    note = "lerl: warning: --client openai is left out: every chat model is called through LangChain now\n"
     assert capsys.readouterr().err == (note if noted else "")
 
 
@@ -214,7 +214,7 @@ def test_an_unusable_answer_among_others_is_shown(capsys: pytest.CaptureFixture[
             ["--model", "openai:m", "--base-url", "ftp://x"],
             "planner.base_url does not begin with http:// or https://; its form is http://HOST:PORT/v1",
         ),
-        (["--model", "openai:m", "--timeout", "0"], "planner.timeout must be from 0.001 to 3,600, given 0"),
+        (["--model", "openai:m", "--timeout", "0"], "planner.timeout must be a number from 0.001 to 3,600, given 0"),
     ],
 )
 def test_errors_are_one_line(

@@ -513,7 +513,7 @@ def test_a_replay_needs_no_endpoint_and_ends_the_same(lived: Lived, tmp_path: Pa
     assert code == 2
     assert len(said) == 1
     assert said[0].startswith("lerl: error: planner.replay is ")
-    assert "which was never asked what this run asks; replay with the same recipe, flags, seed and data" in said[0]
+    assert "which has no answer to a question of this run; replay with the same recipe, flags, seed and data" in said[0]
     assert said[0].endswith(". Here is seed 6, there 5")
     assert not (tmp_path / "other").exists()  # so that the command may be mended
     assert lerl("train", recipe, "--out", tmp_path / "other", *options) == (0, [])

@@ -985,7 +985,7 @@ def test_a_replay_is_asked_nothing_new(tmp_path: Path):
     replay = str(tmp_path / "run" / "traffic.sqlite")
     with asking(tmp_path, "http://127.0.0.1:1/v1", replay=replay) as guard:
         assert causes(guard.ask(questions("a"))) == [""]
-        with pytest.raises(ReplayError, match=r"traffic\.sqlite, which was never asked .* same recipe, flags, seed"):
+        with pytest.raises(ReplayError, match=r"traffic\.sqlite, which has no answer .* same recipe, flags, seed"):
             guard.ask(questions("ab"))
 
 
