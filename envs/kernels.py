@@ -34,7 +34,7 @@ class KindArrays(NamedTuple):
     offsets: Floats
 
 
-class World(NamedTuple):
+class Shared(NamedTuple):
     """What is the same for all users: the categories (I, M) and the topics (I, M) of items, -1 as padding, and more."""
 
     groups: Ints
@@ -144,9 +144,9 @@ def plain(given: Any) -> Any:
 
 
 @njit(cache=True)
-def _world(given):  # type: ignore[no-untyped-def]
+def _shared(given):  # type: ignore[no-untyped-def]
     groups, topics, directions, kinds = given
-    return World(groups, topics, Directions(*directions), KindArrays(*kinds))
+    return Shared(groups, topics, Directions(*directions), KindArrays(*kinds))
 
 
 @njit(cache=True)
@@ -163,34 +163,34 @@ def _rates(given):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def live(slates, chance, keys, taste, users, world, rating, rates):  # type: ignore[no-untyped-def]
+def live(slates, chance, keys, taste, users, shared, rating, rates):  # type: ignore[no-untyped-def]
     """What slates do to users: feedback (B, k) float32 and reward (B,).
 
     Args:
         slates: (B, k). chance: (B, k) before boredom, moved in place. keys: (B, purposes) of the draws.
         taste: (B, d), moved in place where it drifts.
-        users: `Users`, moved in place. world: `World`. rating: whether feedback is stars. rates: `dynamics.Rates`.
+        users: `Users`, moved in place. shared: `Shared`. rating: whether feedback is stars. rates: `dynamics.Rates`.
             All three as plain tuples, see `plain`.
     """
-    users, world, rates = Users(*users), _world(world), _rates(rates)
+    users, shared, rates = Users(*users), _shared(shared), _rates(rates)
     boredom, fatigue = rates.boredom, rates.fatigue
     apply_boredom(
-        chance, slates, world.topics, users.boredom, users.fatigue, users.mood, boredom.weight, fatigue.weight
+        chance, slates, shared.topics, users.boredom, users.fatigue, users.mood, boredom.weight, fatigue.weight
     )
     if rates.similarity:
-        dynamics.resemble(chance, slates, world.directions.items, rates.similarity)
+        dynamics.resemble(chance, slates, shared.directions.items, rates.similarity)
     feedback = _react(slates, chance, keys[:, draws.CLICK], rating)
     clicks = (feedback >= CLICK_FROM).astype(np.float32)
-    if len(world.kinds.weights):
-        _add_kinds(feedback, slates, chance, keys[:, draws.KIND], world.kinds)
-    _record(slates, feedback, world.groups, users)
+    if len(shared.kinds.weights):
+        _add_kinds(feedback, slates, chance, keys[:, draws.KIND], shared.kinds)
+    _record(slates, feedback, shared.groups, users)
     if rates.satisfaction.enabled:
         dynamics.follow(users.satisfaction, _row_means(chance), rates.satisfaction.rate)
     if rates.drift.enabled:
         moves = keys[:, draws.SHIFT : draws.DRIFT + 1]
-        dynamics.drift(taste, users.anchor, slates, clicks, world.directions, moves, rates.drift)
+        dynamics.drift(taste, users.anchor, slates, clicks, shared.directions, moves, rates.drift)
     if boredom.enabled:
-        dynamics.bore(users.boredom, slates, world.topics, boredom.keep)
+        dynamics.bore(users.boredom, slates, shared.topics, boredom.keep)
     if fatigue.enabled:
         dynamics.rise(users.fatigue, fatigue.share)
     if rates.mood.enabled:

@@ -16,8 +16,8 @@ from lerl.envs.kernels import (
     NO_STEP,
     KindArrays,
     Sessions,
+    Shared,
     Users,
-    World,
     apply_boredom,
     begin_step,
     clear,
@@ -80,7 +80,7 @@ class UserSimulator:
         directions = dynamics.Directions(
             self.item_units, unit_rows(population.truth.user_vectors[population.users("train")])
         )
-        self._world = plain(World(self.groups, self.topics, directions, self._kind_arrays()))
+        self._shared = plain(Shared(self.groups, self.topics, directions, self._kind_arrays()))
         if config.drift.enabled and config.drift.shift_probability and not len(directions.users):
             raise ValueError(
                 f"tastes shift towards training users, but the population {population.name!r} has none; "
@@ -257,7 +257,7 @@ class UserSimulator:
         chance = self.scores(state, slates)
         taste = state.response["taste"] if config.drift.enabled else state.anchor
         rating = config.feedback == "rating"
-        feedback, reward = live(slates, chance, keys, taste, _moved(state), self._world, rating, self._rates)
+        feedback, reward = live(slates, chance, keys, taste, _moved(state), self._shared, rating, self._rates)
         response = self.model.advance(state.response, slates, feedback)
         state.response = self._checked_response(response, "advance", len(state), state.response)
         leave_chance = self._leave_chance(state)

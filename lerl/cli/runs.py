@@ -1,6 +1,7 @@
 """lerl train, evaluate, compare and plot."""
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from lerl.cli.parser import Parser, UsageError, add_json, add_trust, runs_parser
 from lerl.cli.planners import print_calls
 from lerl.cli.recipe import HELP_FLAGS, note_ineffective, print_help, read_request, split
 from lerl.envs.files import FULL
+from lerl.startup import MissingExtraError, require
 
 TRAIN_HELP = """\
 usage: lerl train RECIPE [--KEY VALUE ...] [--out FOLDER] [--print-config]
@@ -99,6 +101,11 @@ def _resumable(run: Path) -> Iterator[None]:
 def _print_results(run: Path, bootstrap: int) -> None:
     _print_comparison([run], out=run, bootstrap=bootstrap)
     print_calls(run)
+    try:
+        require("plot")
+    except MissingExtraError as error:
+        print(f"lerl: note: no pictures, as {error}", file=sys.stderr)
+        return
     _print_pictures([run], run / PICTURES, bootstrap=bootstrap)
 
 

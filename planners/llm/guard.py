@@ -17,10 +17,9 @@ from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay
 
 from lerl.envs.text import quoted
 from lerl.planners.config import PlannerConfig, PriceConfig
@@ -42,6 +41,9 @@ from lerl.planners.llm.dialect import Messages, Schema
 from lerl.planners.llm.environment import proxy_in_the_way
 from lerl.planners.llm.prompt import AnswerError
 from lerl.planners.llm.traffic import FALLBACK, Asked, Traffic, TrafficError, fallbacks, planner_file
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 BREAK_AFTER = 5  # questions in a row that failed because of the endpoint
 PAUSE = 30.0  # seconds for which nothing is asked then
@@ -312,6 +314,8 @@ class Guard:
     async def _reply(self, attempt: "_Attempt", counts: Counter[str]) -> Reply:
         """What the endpoint says, asked again after faults that may pass, while there is time."""
         left = attempt.begun + self.settings.timeout - time.monotonic()
+        from tenacity import AsyncRetrying, retry_if_exception, stop_before_delay  # of the extra [llm]
+
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: _may_pass(error) and not self._refused(attempt)),
             wait=_wait,
@@ -512,7 +516,7 @@ def _may_pass(error: BaseException) -> bool:
     return cause.startswith(RETRIED)
 
 
-def _wait(state: RetryCallState) -> float:
+def _wait(state: "RetryCallState") -> float:
     """Seconds to wait: half a second, doubling, and as many as the endpoint says; none to ask in another way."""
     error = state.outcome.exception() if state.outcome is not None else None
     if isinstance(error, AdaptedError):

@@ -57,6 +57,15 @@ def _lines(text: str) -> list[str]:
     return [line for line in text.splitlines() if line.strip()]
 
 
+def test_without_the_packages_for_pictures_a_run_ends_well_and_says_so(
+    trained: list[tuple[Config, Path]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    assert main(TRAIN) == 0
+    said = "lerl: note: no pictures, as this needs matplotlib; install it with: pip install 'lerl-rec[plot]'\n"
+    assert capsys.readouterr().err == said
+
+
 def test_train_gives_recipe_and_flags_to_train_and_prints_table_and_pictures(
     trained: list[tuple[Config, Path]], capsys: pytest.CaptureFixture[str]
 ) -> None:
