@@ -479,7 +479,7 @@ def test_agents_whose_policy_had_too_few_steps_are_marked_everywhere(make_run: R
 
 
 def test_a_run_without_training_says_so_of_planners_too(make_run: RunMaker) -> None:
-    said = "train.steps is 0: planners that learn had no lessons either"
+    said = "train.steps is 0: planners that learn had no training sessions either"
     none = make_run(agents=["boredom+greedy", "random"], learning=False, train={"steps": 0})
     assert said in markdown(summarize(load_runs([none]), 100))
     some = make_run(seed=1, agents=["boredom+greedy", "random"], learning=False, train={"steps": 1})
