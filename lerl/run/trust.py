@@ -1,4 +1,4 @@
-"""What a run folder is allowed to do on this machine: it may come from a stranger, and its config.yaml names code.
+"""What a run folder is allowed to do on this machine: it may come from a stranger, and its config.yaml may name code.
 
 A run of one's own is known by a signature that only this user's key makes; the key lies outside of all runs. Whatever
 else a run wants, code that is not installed, an endpoint for the key, a file of its own choice, has to be allowed.

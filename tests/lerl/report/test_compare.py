@@ -412,7 +412,7 @@ def test_the_table_fits_80_columns_and_says_what_it_shows(make_run: RunMaker) ->
 def test_the_caption_says_which_interval_it_is(make_run: RunMaker, two_seeds: list[Path]) -> None:
     one, two = compare(two_seeds[:1], bootstrap=20), compare(two_seeds, bootstrap=20)
     for made in (text_of(table(one)), markdown(one)):
-        assert "percentiles of a bootstrap over users; of one seed" in " ".join(made.split())
+        assert "percentiles of a bootstrap over users, for one seed" in " ".join(made.split())
     for made in (text_of(table(two)), markdown(two)):
         assert "Student's t, over users and over 2 seeds." in " ".join(made.split())
 
