@@ -1,4 +1,4 @@
-"""What an agent is, and what it knows of its task."""
+"""The interface of agents, and what they know of their task."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -42,19 +42,19 @@ class Agent(ABC):
 
     Only `begin` and `act` are needed; the rest has defaults. A class that has these two and derives from nothing works
     as well. A run makes an agent as `MyAgent(task, count)`: `task`, a `TaskSpec`; `count`, B, the number of slots. Each
-    slot holds one session after the other, and slots never see each other.
+    slot holds one session after the other, and slots do not influence each other.
 
     begin(rows, observation, keys): new sessions start in the slots `rows`.
         rows: (n,) int64, different slots in [0, B).
         observation: of all slots, by name, each array (B, ...); see `SessionEnv.observation_space`.
         keys: (n,) uint64, different between sessions, for draws that must not depend on B.
     act(observation) -> slates: (B, k) whole numbers in [0, I), items; k is `task.slate_size`. An item that was shown
-        before in the session leaves its place empty unless `task.repeats`. What stands in a slot whose session is over
-        is not looked at, but must be in range.
+        before in the session leaves its place empty unless `task.repeats`. The slate of a slot whose session is over
+        is ignored, but its numbers must be in range.
 
     Optional:
         recall(rows, known): called before `begin` with the known interactions of the users in these slots, in the order
-            of time: for each an array (n, 2) int32, items and clicks 0/1. Which users they are is not said.
+            of time: for each an array (n, 2) int32, items and clicks 0/1. The users' identities are not given.
         attend(live): called before sessions begin: which slots, (B,) bool, hold a session that counts. An agent that
             has it does not hear of sessions that begin in the others, and may show anything there.
         widened: (B,) int, slates of each running session for which a plan was widened; reported per session.

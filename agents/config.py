@@ -12,13 +12,13 @@ LogStd = Annotated[Real, Field(ge=-20, le=2)]
 
 @settings(frozen=True)
 class OffPolicyConfig:
-    """What only learners with a replay buffer read: sac, td3, ddpg, hac, dqn, dnair, sac4ir and slateq.
+    """Settings of learners with a replay buffer only: sac, td3, ddpg, hac, dqn, dnair, sac4ir and slateq.
 
     Args:
         buffer: user-steps that the replay buffer holds, at 8 bytes per number of an observation (some hundreds; a 24th
             of the items more for learners that choose by number).
         learning_starts: user-steps of random actions before learning, at most a tenth of train.steps.
-        gradient_steps: per step of the users side by side.
+        gradient_steps: gradient steps per step of all users.
         noise: standard deviation of the exploration of td3, ddpg and hac, in log-odds of item scores.
         epsilon: share of the items that dqn, dnair and slateq show in training that are random among the eligible.
     """
@@ -37,15 +37,15 @@ class TrainConfig:
     """How item policies learn (Stable-Baselines3); a learner ignores the keys that it has no use for.
 
     Args:
-        steps: user-steps per learned agent; 0 leaves policies, and planners that learn, as they start.
+        steps: user-steps per learned agent; with 0, policies and planners learn nothing.
         users: simulated users side by side.
         rollout: steps of each user between updates of ppo, maskable_ppo, a2c and pg.
         batch_size: user-steps per gradient step, a whole rollout when that is less; a2c and pg take the whole.
         epochs: passes over each rollout, by ppo and maskable_ppo.
-        learning_rate: of the optimizer, falling linearly to 0; constant for sasrec.
+        learning_rate: learning rate of the optimizer, falling linearly to 0; constant for sasrec.
         gamma: discount per step, in [0, 1).
-        gae_lambda: of generalized advantage estimation.
-        clip_range: of PPO's ratio, above 0.
+        gae_lambda: lambda of generalized advantage estimation.
+        clip_range: clip range of PPO's probability ratio, above 0.
         hidden: width of the two hidden layers of actor and critic, of the encoders gru and transformer, and of sasrec.
         encoder: what policies see: "categories", features of categories and session; "gru" or "transformer", beside
             them a network over the last items with the feedback on each.

@@ -1,4 +1,4 @@
-"""A planner above anything that points into item-vector space: plans, slates and their bookkeeping."""
+"""Hierarchical agents: a planner, and below it a policy or a taste that scores items; plans and slates."""
 
 from collections.abc import Callable
 from typing import Any

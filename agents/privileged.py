@@ -1,4 +1,4 @@
-"""The ceiling: an agent that reads what is hidden and looks ahead."""
+"""The ceiling: an agent that reads the hidden state and looks ahead."""
 
 import itertools
 from typing import NamedTuple

@@ -21,7 +21,7 @@ LARGEST = 1e6
 """The most of a strength that is multiplied and summed up: beyond it single precision would overflow."""
 
 Topics = Literal["hidden", "categories"]
-"""What bores: clusters of the true item vectors, hidden from agents, or the categories of the catalog."""
+"""What users get bored of: clusters of the true item vectors, hidden from agents, or the catalog's categories."""
 
 Strength = Annotated[Real, Field(ge=0, le=LARGEST)]
 AboveZero = Annotated[Real, Field(ge=1e-9)]
@@ -59,7 +59,7 @@ class Drift:
 
 @settings(frozen=True)
 class Boredom:
-    """A topic bores the more, the more of it was shown lately.
+    """The more a topic was shown lately, the more users are bored of it.
 
         boredom[k] <- keep * (boredom[k] + share of the slate's slots in topic k),  keep = exp(-1 / time_constant)
         an item's log-odds of a click fall by weight * (mean boredom of its topics)
@@ -68,7 +68,7 @@ class Boredom:
     log-odds scale. An item of several topics counts fully in each.
 
     Args:
-        enabled: whether anything bores.
+        enabled: whether users get bored.
         weight: log-odds per unit of boredom, at least 0; one unit is one whole slate of the topic, just shown.
         time_constant: steps in which boredom fades to 1/e, above 0.
     """
@@ -80,7 +80,7 @@ class Boredom:
 
 @settings(frozen=True)
 class Fatigue:
-    """A long session tires, whatever is shown.
+    """Users get tired in a long session, whatever is shown.
 
         fatigue <- fatigue + (1 - fatigue) * (1 - exp(-1 / time_constant)), in [0, 1]
         every item's log-odds of a click fall by weight * fatigue
@@ -88,8 +88,8 @@ class Fatigue:
     The form is ours: a saturating leaky count of steps.
 
     Args:
-        enabled: whether sessions tire.
-        weight: log-odds at full fatigue, at least -20; below 0 people warm up instead.
+        enabled: whether users get tired.
+        weight: log-odds at full fatigue, at least -20; below 0, users click more the longer the session.
         time_constant: steps in which fatigue reaches 1 - 1/e, above 0.
     """
 
@@ -100,13 +100,13 @@ class Fatigue:
 
 @settings(frozen=True)
 class Mood:
-    """What comes and goes without any reason that a recommender could see.
+    """A user's mood changes during the session, for no reason that a recommender could see.
 
         mood <- keep * mood + spread * sqrt(1 - keep^2) * z,  keep = exp(-1 / time_constant),  z standard normal
         every item's log-odds of a click rise by mood
 
     A stationary first-order autoregression, begun with a draw of its own. The form is ours; the feedback of
-    neighbouring interactions in real logs hangs together more than tastes and items explain.
+    neighbouring interactions in real logs is more correlated than tastes and items explain.
 
     Args:
         enabled: whether there are moods.
@@ -121,16 +121,16 @@ class Mood:
 
 @settings(frozen=True)
 class Similarity:
-    """Items of one slate that are alike take clicks from each other.
+    """Similar items in one slate take clicks from each other.
 
         chance of a click <- max(chance - weight * mean over the slate's items of the cosine to them, 0), at most 1
 
     The mean is over all items shown in the slate, the item itself among them (cosine 1), as in the KuaiSim variant of
-    the LERL experiments (arXiv 2601.19585), whose weight is 0.2; cosines are between true item vectors. It is what is
-    left after boredom and fatigue that is lowered.
+    the LERL experiments (arXiv 2601.19585), whose weight is 0.2; cosines are between true item vectors. The
+    chance that is lowered already includes boredom and fatigue.
 
     Args:
-        weight: what a slate of copies would cost, in chance of a click, in [0, 1]; 0 for nothing.
+        weight: by how much a slate of identical items lowers the chance of a click, in [0, 1]; 0 for no effect.
     """
 
     weight: Share = 0.0
@@ -138,7 +138,7 @@ class Similarity:
 
 @settings(frozen=True)
 class Satisfaction:
-    """A leaky average of what was felt; what is felt is the mean chance of a click over the slate, empty slots 0.
+    """A moving average of what users feel: the mean chance of a click over the slate, where empty slots count 0.
 
         satisfaction <- satisfaction + rate * (felt - satisfaction), in [0, 1]
 
@@ -146,7 +146,7 @@ class Satisfaction:
 
     Args:
         enabled: whether satisfaction follows what is shown.
-        rate: share of the newest slate, in [0, 1].
+        rate: weight of the newest slate in the average, in [0, 1].
         initial: satisfaction at the session's start, in [0, 1].
     """
 
@@ -163,7 +163,7 @@ class Patience:
 
     Args:
         enabled: whether people differ; otherwise everybody has patience 1.
-        spread: standard deviation of log patience, in [0, 10]; beyond it single precision knows patience 0.
+        spread: standard deviation of log patience, in [0, 10]; beyond it, single precision rounds patience to 0.
     """
 
     enabled: Switch = True
@@ -172,7 +172,7 @@ class Patience:
 
 @settings(frozen=True)
 class SatisfactionHazard:
-    """The less satisfied, the likelier to go.
+    """The less satisfied a user is, the likelier the user leaves.
 
         hazard = highest * sigmoid((threshold - satisfaction) / width) / patience, at most 1
 
@@ -191,7 +191,7 @@ class SatisfactionHazard:
 
 @settings(frozen=True)
 class RepetitionWindow:
-    """A user goes when one topic fills more than `most` of the last `window` slots.
+    """A user leaves when one topic fills more than `most` of the last `window` slots.
 
     The quit rule of CIRS (Gao et al., ACM TOIS 2023) and its successors, on slots instead of single items.
 
@@ -206,7 +206,7 @@ class RepetitionWindow:
 
 @settings(frozen=True)
 class StepBudget:
-    """A budget that every step uses up, a repeating step faster; a user with less than 1 left goes.
+    """Every step uses up a budget, a repeating step more of it; a user with less than 1 left leaves.
 
     The rule of the KuaiSim variant in the LERL experiments (arXiv 2601.19585). "slot" charges for a slate in which any
     slot holds a topic that the same slot of the previous slate held, as published; the same six topics in another order
@@ -215,7 +215,7 @@ class StepBudget:
     Args:
         budget: what a session starts with, above 0 and at most 1e6.
         step_cost: used up by every slate, in [0, 1e6].
-        repetition_cost: used up besides by a slate that repeats, in [0, 1e6].
+        repetition_cost: used up in addition by a slate that repeats, in [0, 1e6].
         repetition: "slot" or "shared".
     """
 
@@ -227,7 +227,7 @@ class StepBudget:
 
 @settings(frozen=True)
 class Leave:
-    """Which rule decides when a user goes, and the strengths of each.
+    """The rule that decides when a user leaves, and the settings of each rule.
 
     Args:
         rule: "satisfaction", "window", "budget", "never", or your own as "my_package.my_module:MyRule".
@@ -244,7 +244,7 @@ class Leave:
 
 @settings(frozen=True)
 class SimulatorConfig:
-    """Everything about the users' behaviour that may be set.
+    """All settings of the users' behaviour.
 
     Args:
         slate_size: items shown per step, at least 1, at most as many as there are.
@@ -252,19 +252,19 @@ class SimulatorConfig:
         repeats: whether an item may be shown again in a session; otherwise its copy is an empty slot.
         feedback: "click" (0 or 1), "rating" (1 to 5 stars, seen as 0, 0.25, 0.5, 0.75, 1; a click is 4 or more), or
             "weighted" (the mean of the kinds of feedback that a population was prepared with by --feedback).
-        topics: what bores: "hidden" clusters of the true item vectors, or "categories", the catalog's own.
+        topics: what users get bored of: "hidden" clusters of the true item vectors, or the catalog's "categories".
         topic_count: how many hidden clusters.
         response: "latent", "lookup" (in the matrix of a population prepared with --dense), "sequence" (a Transformer
             that `lerl fit` made; drift must be off), or your own as "my_package.my_module:MyResponse", made with the
             population.
         drift: how tastes move.
-        boredom: how topics bore.
-        fatigue: how sessions tire.
-        mood: what comes and goes by itself.
-        similarity: what items of one slate that are alike cost.
-        satisfaction: how satisfaction follows what is felt.
-        patience: how people differ in staying.
-        leave: when people go.
+        boredom: how users get bored of topics.
+        fatigue: how users get tired.
+        mood: how moods change.
+        similarity: how similar items in a slate take clicks from each other.
+        satisfaction: how satisfaction follows the slates.
+        patience: how users differ in how long they stay.
+        leave: when users leave.
     """
 
     SECTION: ClassVar[str] = "env"

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: a draw is a hash of what it is for, and does not depend on other draws.
+"""Counter-based random numbers: a draw is a hash of its purpose, and does not depend on other draws.
 
 Users simulated side by side therefore do not affect each other, and a state can be copied, resumed or replayed. The
 mixing function is one step of SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",

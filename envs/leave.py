@@ -1,4 +1,4 @@
-"""When a user goes: each rule gives everybody's chance of leaving after a step.
+"""Leave rules: each gives every user's chance of leaving after a step.
 
 A rule of your own is a class with the method `probability(situation) -> (B,) float in [0, 1]`, named in the
 configuration as `my_package.my_module:MyRule` and made without arguments.

@@ -28,7 +28,7 @@ KEYWORDS = (
     *("split", "config", "axis", "reveal_hidden", "render_mode", "max_episode_steps"),
     *(field.name for field in dataclasses.fields(SimulatorConfig)),
 )
-"""What one user's environment and that of many are both set up by."""
+"""Keyword arguments of both environments."""
 VECTOR_KEYWORDS = ("num_envs", "autoreset_mode")
 
 
@@ -63,7 +63,7 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
 
     ## Action space
     `Discrete(I)`, the item to show; with `slate_size` k above 1 `MultiDiscrete([I] * k)`, the slate from top to bottom.
-    An item that is twice in the slate, or was shown before in the session (unless `repeats=True`), leaves its slot
+    An item that is in the slate twice, or was shown before in the session (unless `repeats=True`), leaves its slot
     empty; empty slots are counted in `info["empty_slots"]`.
 
     ## Observation space
@@ -210,8 +210,8 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
 class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
     """Many simulated users side by side, stepped at once: no processes, no Python loop over users.
 
-    Spaces are those of `SessionEnv`, batched. Slot i of an environment reset with seed s lives, bit for bit, what a
-    `SessionEnv` reset with seed s + i lives.
+    Spaces are those of `SessionEnv`, batched. Slot i of an environment reset with seed s behaves, bit for bit, like a
+    `SessionEnv` reset with seed s + i.
 
     Args:
         population: catalog and users.

@@ -1,4 +1,4 @@
-"""The simulated population: B users at once, and the only place where their dynamics live."""
+"""The simulated population: B users at once, and the only place where their dynamics are computed."""
 
 import copy
 from collections.abc import Iterable

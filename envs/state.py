@@ -1,4 +1,4 @@
-"""What users are at a moment, and what came of showing them slates."""
+"""The state of users at one step, and the outcome of showing them slates."""
 
 import dataclasses
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Topics, which boredom grows for: hidden clusters of items, or the catalog's categories."""
+"""Topics, the groups of items that users get bored of: hidden clusters of items, or the catalog's categories."""
 
 import warnings
 

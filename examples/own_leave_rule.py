@@ -1,4 +1,4 @@
-"""A leave rule of your own: people leave after two slates in a row that left them with less than half of satisfaction.
+"""A leave rule of your own: users leave when satisfaction was below a half after each of the last two slates.
 
 Run it:  python examples/own_leave_rule.py
 On the command line:  lerl train quickstart --env.leave.rule own_leave_rule:TwoBadSlates  (in this folder)

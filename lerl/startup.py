@@ -1,4 +1,4 @@
-"""What has to be done before anything large is imported, which is not done here."""
+"""What must be done before large libraries are imported; this module imports none of them."""
 
 import atexit
 import gc

@@ -1,4 +1,4 @@
-"""What a planner is: what it sees, what it answers, and what it may additionally do."""
+"""The interface of planners: their input, their output, and optional methods."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -147,15 +147,15 @@ class Planner(ABC):
 
     `plan(contexts)` is given B sessions and answers `Plans` for these B, in their order; B differs between calls.
     `PlanContexts` and `Plans` say what their arrays hold, with shapes and dtypes. The arrays belong to the caller: copy
-    what is kept, and write to none. Draws should depend on nothing but `contexts.session_key` and `contexts.steps`: so
-    a session has the same plans whoever is planned beside it.
+    what is kept, and write to none. Draws should depend on `contexts.session_key` and `contexts.steps` only: then
+    a session has the same plans whatever other sessions are planned with it.
 
     Optional, for a planner that learns:
-        session_ended(sessions): is given whole training sessions before a policy is trained, once a round: those of the
-            first round, then those of the first two, and so on. It plans these sessions itself.
+        session_ended(sessions): gets whole training sessions before a policy is trained, once per round: those of the
+            first round, then those of the first two, and so on. The planner itself makes the plans in them.
         rounds: how many rounds, int in [1, 10000]; 2 unless the class says otherwise.
         state(), restore(state): what was learned, as arrays by name. A run keeps it in a file, so that training and
-            evaluation, and a run that is resumed, plan alike. Without both the planner is taught again each time.
+            evaluation, and a run that is resumed, plan alike. Without both, the planner learns again in every process.
 
     Example, in a file least_shown.py:
 

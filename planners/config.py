@@ -14,12 +14,12 @@ Price = Annotated[Real, Field(ge=0, le=1_000_000)]
 
 @settings(frozen=True)
 class BudgetConfig:
-    """What a chat model may cost in one run; beyond, planner.fallback plans.
+    """What a chat model may cost in one run; when that is used up, planner.fallback plans.
 
     Args:
         calls: requests that are sent, retries and repairs included; null for no limit.
         tokens: tokens of prompts and answers, as the endpoint counts them, or estimated at four characters a token
-            where it does not; what is under way counts as if answered at length. Null for no limit.
+            where it does not; prompts not answered yet count with planner.answer_tokens. Null for no limit.
         money: in the currency of planner.price, for these tokens; null for no limit.
     """
 
@@ -60,27 +60,27 @@ class PlannerConfig:
             the history up to then predicted; 0 for never.
         avoidance: whether the categories that a plan says to avoid are left out; if not, only those it allows count.
         sessions: training sessions that a planner which learns from whole sessions is given before a policy is trained
-            under it, in two rounds (rotation: three); their steps are taken off the agent's training steps. 0, or at
-            least 2; fewer where so many could take more than three quarters of train.steps, at env.max_steps each.
+            under it, in two rounds (rotation: three); their steps count towards train.steps. 0, or at least 2;
+            fewer are used if they could take more than three quarters of train.steps, at env.max_steps each.
         model: the chat model behind llm, as PROVIDER:NAME; API keys are read from the environment only.
             scripted:expert is no model, but a rule that reads the prompts and answers at no cost.
-        base_url: its endpoint where it is not the provider's own, as http://HOST:PORT/v1.
-        temperature: of its answers; null to send none, as some models refuse it.
-        answer_tokens: most tokens of an answer; models that think before they answer need some thousand.
-        timeout: seconds that one prompt may take once its turn has come, retries and a repair included.
-        concurrency: prompts that are under way at once.
+        base_url: address of its endpoint, if it is not the provider's own, as http://HOST:PORT/v1.
+        temperature: temperature of its answers; null to send none, as some models refuse it.
+        answer_tokens: largest number of tokens of an answer; reasoning models need some thousand.
+        timeout: seconds that one prompt may take, retries and a repair included, without its time in the queue.
+        concurrency: prompts sent at the same time.
         fallback: the rule that plans where the model gives no usable answer.
         prompts: folder with your own plan.txt or reflect.txt, used instead of lerl's.
-        detail: what of a session a prompt says: "full", or "coarse" for fewer different prompts.
+        detail: how a prompt describes a session: "full", or "coarse" for fewer different prompts.
         candidates: categories that a prompt offers, those with the highest predicted click rate and those shown of
             late; null for all.
-        reflections: sessions of each round that reflections are written on.
+        reflections: number of sessions in each round on which a reflection is written.
         pool: reflections to begin with: an earlier run's folder, or its planners/pool.json.
         cache: file in which answers are kept across runs, besides the run's own.
         replay: a run whose recorded answers are used instead of the model; no endpoint is called.
         distilled: the run, or the file, that lerl distill wrote, for the planner distilled.
-        refresh: states in each round of sessions, where distilled is unsure, that the chat model is asked about; 0 for
-            none.
+        refresh: number of states in each round of sessions about which distilled queries the chat model, those where it
+            is least sure; 0 for none.
         budget: what the model may cost.
         price: what its tokens cost.
     """

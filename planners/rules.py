@@ -145,14 +145,14 @@ class BoredomAwarePlanner(Planner):
 
 
 class RotationPlanner(BoredomAwarePlanner):
-    """The boredom-aware rule among categories that had a rest: none of the last few slates' categories is shown, unless
-    too few others are there to fill a plan.
+    """The boredom-aware rule among rested categories: those of the last few slates are left out, unless there are too
+    few others to fill a plan.
 
-    How many slates a category rests is found by trial in the training sessions it learns from, by successive halving
-    (Karnin, Koren and Somekh, ICML 2013): each session draws one of the rests that are left, and after each round but
-    the first, which it plans with nothing learned of tiredness, the half of them stays whose sessions brought most
-    feedback in all. It so learns, from nothing but lengths of sessions and feedback, whether repeating oneself drives
-    people away. Untaught, it goes on drawing.
+    The number of slates that a category rests is chosen by successive halving in training sessions (Karnin, Koren and
+    Somekh, ICML 2013): each session draws one of the candidates, and after each round, the better half of them is kept,
+    by total feedback of their sessions. The first round does not count, since nothing is known of satiation in it. So
+    the planner learns, only from feedback and lengths of sessions, whether repetition drives users away. Without
+    training sessions, it draws a candidate for each session.
     """
 
     RESTS = (0, 1, 2, 3)

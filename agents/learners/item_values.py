@@ -1,4 +1,4 @@
-"""What learners over slates of item numbers say of every item: a network of the session, times what the item is like.
+"""Item values of learners over slates of item numbers: a network of the session, multiplied with item features.
 
 phi(s) . psi(i), psi linear in the item's known vector and categories, so that one product of matrices values a whole
 catalog, and what is learned of one item counts for those like it. Each begins as known history has it.

@@ -1,4 +1,4 @@
-"""How fast lerl is: each case against SARDINE or a ceiling, both sides by turns in one run, in CPU seconds."""
+"""How fast lerl is: each case against SARDINE or an upper bound, both timed in turn in one run, in CPU seconds."""
 
 import json
 import os

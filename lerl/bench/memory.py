@@ -1,4 +1,4 @@
-"""What users and items hold of memory, read in a process of their own."""
+"""Memory that users and items need, measured in a separate process."""
 
 import resource
 import sys

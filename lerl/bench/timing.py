@@ -1,4 +1,4 @@
-"""Speeds of two sides, timed by turns, as numbers, JSON and a table."""
+"""Speeds of two sides, timed in turn, as numbers, JSON and a table."""
 
 import json
 import os

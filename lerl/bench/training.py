@@ -1,4 +1,4 @@
-"""The two learners of the training case: PPO on users, and Stable-Baselines3's own PPO on nothing."""
+"""The two learners of the training case: PPO on users, and Stable-Baselines3's PPO on an empty environment."""
 
 import tempfile
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""lerl completion: what a shell needs to complete commands, recipe names and dotted flags; files otherwise."""
+"""lerl completion: scripts with which a shell completes commands, recipe names, dotted flags and file names."""
 
 from collections.abc import Iterable
 

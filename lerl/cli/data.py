@@ -22,9 +22,9 @@ SETS = (
 LONGEST_VECTOR = 512  # numbers in an item vector
 
 IMPORT = """\
-Make a log of your own ready to train on. FILE is CSV with a header, or Parquet. Columns that no flag names are guessed
-from their names, and what was taken is printed; an empty name ('') takes no column. Of rows that repeat a user and an
-item one is kept.
+Prepare your own log for training. FILE is CSV with a header, or Parquet. Columns that no flag names are guessed from
+their names, and the choice is printed; an empty name ('') means no column. If several rows have the same user and item,
+one is kept.
 """
 
 GET = """\
@@ -64,14 +64,14 @@ def _add_import(commands: Any, name: str) -> None:
     add("--rating", metavar="COLUMN", help="the column of ratings")
     add("--click-from", metavar="R", type=float, help="a rating of R or more is a click (4 where ratings end at 5)")
     add("--time", metavar="COLUMN", help="the column of times, numbers or dates")
-    help = "of times that are numbers: s, ms, us or ns, since 1970 or since another date (guessed)"
+    help = "unit of times that are numbers: s, ms, us or ns, since 1970 or since another date (guessed)"
     add("--time-unit", metavar="UNIT", help=help)
     add("--item-id", metavar="COLUMN", help="in --items, the column of ids")
     add("--title", metavar="COLUMN", help="in --items, the column of titles")
     add("--categories", metavar="COLUMN", help="in --items, the column of categories")
-    help = "between several categories in one cell, '' for one category per cell (guessed, and printed)"
+    help = "what separates several categories in one cell, '' for one category per cell (guessed, and printed)"
     add("--separator", metavar="TEXT", help=help)
-    help = "between the cells of CSV files (a comma; a tab in .tsv and in RecBole's .inter and .item)"
+    help = "what separates the cells of CSV files (a comma; a tab in .tsv and in RecBole's .inter and .item)"
     add("--delimiter", metavar="CHARACTER", help=help)
     add("--min-interactions", metavar="N", type=int, default=1, help="leave out users who met fewer items (1)")
     _add_output(add)
@@ -104,7 +104,7 @@ def _add_describe(commands: Any, name: str) -> None:
 def _add_output(add: Any) -> None:
     add("--out", metavar="FOLDER", required=True, type=Path, help="where to write")
     add("--dim", metavar="N", type=_dim, default=8, help=f"length of the item vectors, up to {LONGEST_VECTOR} (8)")
-    add("--seed", metavar="N", type=int, default=0, help="of the random initial values of the fit (0)")
+    add("--seed", metavar="N", type=int, default=0, help="seed of the random initial values of the fit (0)")
     add("--overwrite", action="store_true", help="replace a data set prepared before")
 
 
@@ -203,5 +203,5 @@ def _say_next(out: Path, report: "PrepareReport", recipe: str, dense: bool = Fal
     if report.ordered:
         print(f"fit its users to its times, then train: lerl fit {there} --model latent --dynamics && {train}")
     else:
-        print("it does not say when everything happened, so boredom, fatigue and drift are assumed, not fitted")
+        print("the log has no complete times, so boredom, fatigue and drift are assumed, not fitted")
     print(f"train on it as it is: {train} --data.users assumed")

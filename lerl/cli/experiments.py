@@ -40,7 +40,7 @@ Agents that learn are tuned first. FOLDER (runs/RECIPE-experiment, with --quick
 runs/RECIPE-quick) holds each trial, report.md, .tex, .csv, .json and pictures.
 {recipes}
 
-  --plan                  only say what is left to do, in hours
+  --plan                  only print which trials are left, and hours
   --quick                 only the small part that the recipe names
   --resume                continue in a FOLDER that holds finished trials
   --experiment.seeds N    trials of each agent under each condition

@@ -33,7 +33,7 @@ satisfied over a whole session. Start with: lerl train quickstart
 
 one run:
   train RECIPE              train and evaluate the agents of a recipe
-  train --resume RUN        go on with a run that was interrupted
+  train --resume RUN        continue a run that was interrupted
   evaluate RUN              evaluate a trained run again
   recipes                   list the recipes that come with lerl
 
@@ -53,8 +53,8 @@ your own data:
 
 chat models as planners:
   plan --estimate RECIPE    what a chat model will cost
-  plan --run RUN            one plan: prompt, answer, what became of it
-  planner-probe             whether a chat model reacts to feedback
+  plan --run RUN            show one plan: prompt, answer and result
+  planner-probe             test whether a chat model reacts to feedback
   distill RUN               train a network that replaces the chat model
 
 other:

@@ -1,4 +1,4 @@
-"""What the commands share whose flags are fixed: an argparse parser with one-line errors, and common flags."""
+"""Shared by the commands with a fixed set of flags: an argparse parser with one-line errors, and common flags."""
 
 import argparse
 from collections.abc import Callable, Sequence

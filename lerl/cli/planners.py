@@ -50,8 +50,9 @@ DISTILL_HELP = (
 
 PROBE_HELP = (
     "Find out whether the plans of a chat model react to feedback. Each pair of histories differs in one thing: a "
-    "category that was shown four times was clicked less and less in the one, more and more in the other; the "
-    "model should rank it higher in the other. Prompts, checks and retries are those of a run with planner.detail full."
+    "category that was shown four times was clicked less and less in one, more and more in the other; the "
+    "model should rank it higher in the latter. Prompts, checks and retries are those of a run with "
+    "planner.detail full."
 )
 
 
@@ -139,15 +140,29 @@ def run_probe(arguments: list[str]) -> None:
     parser = Parser("lerl planner-probe", description=PROBE_HELP, allow_abbrev=False)
     add = parser.add_argument
     add("--model", metavar="PROVIDER:NAME", required=True, help="such as openai:gpt-4.1-mini or ollama:llama3.1")
-    add("--base-url", "--base_url", metavar="URL", help="of its endpoint, where it is not the provider's own")
+    add("--base-url", "--base_url", metavar="URL", help="address of the endpoint, if it is not the provider's own")
     add("--client", choices=("langchain", "openai"), help=argparse.SUPPRESS)
-    add("--prompts", metavar="FOLDER", help="with prompt texts of your own")
-    add("--pairs", metavar="N", type=whole_number(1, 10_000), default=20, help="of histories, two prompts each (20)")
+    add("--prompts", metavar="FOLDER", help="a folder with your own prompt texts")
+    add(
+        "--pairs",
+        metavar="N",
+        type=whole_number(1, 10_000),
+        default=20,
+        help="pairs of histories, two prompts each (20)",
+    )
     add("--timeout", metavar="S", type=float, default=30.0, help="seconds that an answer may take (30)")
-    add("--temperature", metavar="T", type=_temperature, default=0.0, help="of its answers, null to send none (0)")
-    add("--answer-tokens", metavar="N", type=int, default=600, help="most tokens of an answer (600)")
-    add("--concurrency", metavar="N", type=int, default=8, help="prompts under way at once (8)")
-    add("--seed", metavar="N", type=whole_number(0, 2**32 - 1), default=0, help="of the users in the histories (0)")
+    add(
+        "--temperature",
+        metavar="T",
+        type=_temperature,
+        default=0.0,
+        help="temperature of the answers, null to send none (0)",
+    )
+    add("--answer-tokens", metavar="N", type=int, default=600, help="largest number of tokens of an answer (600)")
+    add("--concurrency", metavar="N", type=int, default=8, help="number of prompts sent at the same time (8)")
+    add(
+        "--seed", metavar="N", type=whole_number(0, 2**32 - 1), default=0, help="seed of the users in the histories (0)"
+    )
     add_json(parser)
     given = vars(parser.parse_args(arguments))
     pairs, seed, as_json, client = (given.pop(name) for name in ("pairs", "seed", "json", "client"))

@@ -1,4 +1,4 @@
-"""What the commands share that take a recipe and dotted flags: reading them, and their help."""
+"""Shared by the commands that take a recipe and dotted flags: reading them, and printing their help."""
 
 import sys
 import textwrap

@@ -35,7 +35,7 @@ def run_fidelity(arguments: list[str]) -> None:
     )
     most = whole_number(2, 1_000_000)
     add("--users", metavar="N", type=most, default=1000, help="compare at most N held-out users (1000)")
-    add("--seed", metavar="N", type=whole_number(0, 2**32 - 1), default=0, help="of all draws (0)")
+    add("--seed", metavar="N", type=whole_number(0, 2**32 - 1), default=0, help="seed of all random draws (0)")
     add("--out", metavar="FOLDER", type=Path, help="where to write fidelity.json and pictures (the folder itself)")
     add_json(parser)
     given = parser.parse_args(arguments)
@@ -64,7 +64,7 @@ def run_fit(arguments: list[str]) -> None:
     add = parser.add_argument
     add("folder", metavar="FOLDER", type=Path, help="a folder that lerl data import or prepare wrote")
     add("--model", required=True, choices=("latent", "sequence"), help="what to fit")
-    add("--seed", metavar="N", type=whole_number(0, 2**32 - 1), default=0, help="of the training (0)")
+    add("--seed", metavar="N", type=whole_number(0, 2**32 - 1), default=0, help="seed of the training (0)")
     add("--epochs", metavar="N", type=whole_number(1, 1000), help="at most N passes over the log")
     dynamics = "also fit boredom, fatigue, moods and drift, for --data.users fitted; takes minutes"
     add("--dynamics", action="store_true", help=dynamics)

@@ -141,7 +141,7 @@ class Config:
             "my_package.my_module:MyAgent"; learners are ppo, a2c, pg, sac, td3, ddpg, hac, dnair, sac4ir, slateq, and
             for slates of one item maskable_ppo and dqn.
         data: which users to simulate.
-        env: how they behave.
+        env: how the users behave.
         planner: the category planner.
         train: how policies learn.
         evaluation: how agents are evaluated.

@@ -1,4 +1,4 @@
-"""What an experiment showed, written: tables, numbers and pictures."""
+"""The report of an experiment: tables, numbers and pictures."""
 
 import csv
 import io

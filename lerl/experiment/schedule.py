@@ -1,4 +1,4 @@
-"""`lerl experiment`: all trials that are left to do, side by side, and what they will cost."""
+"""`lerl experiment`: does all trials that are left, several at a time, and estimates how long they take."""
 
 import dataclasses
 import json
@@ -71,7 +71,7 @@ def _check_folder(out: Path, resume: bool) -> None:
             f"{out} holds trials of an experiment; go on with them by --resume, or give another --out"
         )
     if not done_before and holds_other(out, ROWS, WORK, f"{TUNED}.json"):
-        raise FileExistsError(f"{out} holds something else than an experiment; give another folder with --out")
+        raise FileExistsError(f"{out} holds something other than an experiment; give another folder with --out")
 
 
 def _users(experiment: Experiment, out: Path) -> dict[str, str]:
@@ -87,7 +87,7 @@ def _refuse_other_users(users: Mapping[str, str], out: Path) -> None:
             before = {str(about["population"]) for about in done(path).about.values()}
             if others := sorted(before - {now}):
                 raise FileExistsError(
-                    f"{path}: was judged on other users ({others[0]}) than there are now ({now}), and agents on "
+                    f"{path}: was evaluated on other users ({others[0]}) than there are now ({now}), and agents on "
                     "different users cannot be compared. Users fitted to the same log on another processor differ in "
                     "their last digits: go on with the data folder that these trials were made from, or give another "
                     f"--out, or remove {out / ROWS} to do all of them again"

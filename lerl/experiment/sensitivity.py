@@ -51,7 +51,7 @@ class World:
     """Users fitted to the log, or those a run was judged on.
 
     Attributes:
-        topics: what bores them, see `SimulatorConfig`.
+        topics: what users get bored of, see `SimulatorConfig`.
         parameter: which of `lerl.envs.fitting.dynamics.PARAMETERS` is at an end of its interval; "fitted" where none
             is, "as judged" for the run's own users.
         end: "low", "high", or empty.

@@ -1,4 +1,4 @@
-"""What a sensitivity analysis showed: table, sentences, picture."""
+"""The report of a sensitivity analysis: table, sentences and picture."""
 
 import json
 from collections.abc import Sequence
@@ -86,9 +86,9 @@ def _explained(found: Sensitivity) -> list[str]:
     return [
         f"{_sample(found)}. {interval_note(len(found.seeds))}",
         "R_cum: sum of rewards over a session.",
-        "Agents are played as the runs trained them; none is trained again for these users.",
-        "Best other: the best agent but the reference. tau: Kendall's, with the order of the agents as judged.",
-        "Values are in units of one item shown; *: not identifiable, the interval is what the log leaves open.",
+        "The agents are the trained ones of the runs; none is trained again for these users.",
+        "Best other: the best agent except the reference. tau: Kendall's tau with the agents' means in the runs.",
+        "Values are in units of one item shown; *: not identifiable, all values that the log does not exclude.",
         f"{HOLDS}: agents that differ as judged (95 % interval) differ the same way; {OPEN}: some do not differ; "
         f"{TURNS}: some differ the other way round.",
         *found.notes,

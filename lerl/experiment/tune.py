@@ -1,6 +1,6 @@
-"""Searching settings: each trial fits one agent and is scored on training users; evaluation users are never played.
+"""Search for settings: each trial fits one agent and is scored on training users; evaluation users are never used.
 
-The search is an Optuna study in a SQLite file, so that a search that was stopped, however rudely, goes on where it was.
+The search is an Optuna study in a SQLite file, so that it continues where it was stopped, even after a kill.
 """
 
 import dataclasses
@@ -233,7 +233,7 @@ def _check_folder(config: Config, out: Path) -> None:
         _refuse_other(config, load(out / SEARCH), out)
         return
     if holds_other(out):
-        raise FileExistsError(f"{out} holds something else than a search; give another folder with --out")
+        raise FileExistsError(f"{out} holds something other than a search; give another folder with --out")
 
 
 def _refuse_other(mine: Config, theirs: Config, out: Path) -> None:
@@ -461,7 +461,7 @@ def _caption(trials: list[SearchTrial], metric: str, whole: bool) -> str:
     refused = [trial for trial in trials if trial.refused]
     lines = [
         f"{explained([metric])}. {interval_note(1)}",
-        "The best of many trials looks better than it is: judge it with lerl train.",
+        "The best of many trials looks better than it is: evaluate it with lerl train.",
     ]
     if without_effect(trials):
         lines = [NO_EFFECT]

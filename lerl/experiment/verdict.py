@@ -1,4 +1,4 @@
-"""What an experiment shows: scores between the floor and the ceiling, and whether planning beats what it has to beat.
+"""What an experiment shows: scores between floor and ceiling, and whether planning beats its competitors.
 
 The best agent of a kind is picked for each seed by the other seeds, on one half of the evaluation users, and judged in
 this seed on the other half: neither lucky users nor lucky training make the best of many look better than it is.
@@ -192,7 +192,8 @@ def read(experiment: Experiment, out: Path, condition: str) -> ConditionResults 
 def _refuse_different_users(condition: str, populations: set[str]) -> None:
     if len(populations) > 1:
         raise RunError(
-            f"agents of the condition {condition!r} were judged on different users; do them again, all on the same data"
+            f"agents of the condition {condition!r} were evaluated on different users; do them again, all on the same "
+            "data"
         )
 
 

@@ -1,1 +1,1 @@
-"""A chat model looked at before and after it plans: prompts, cost, abilities, usage."""
+"""Tools for chat models as planners: prompts, cost estimates, tests, usage."""

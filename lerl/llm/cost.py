@@ -1,4 +1,4 @@
-"""What a recipe's chat model will cost, estimated before anything is sent, from sessions that a rule plans."""
+"""Estimates what a recipe's chat model will cost, before anything is sent, from sessions that a rule plans."""
 
 import json
 import math

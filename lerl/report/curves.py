@@ -1,4 +1,4 @@
-"""What pictures show of evaluated runs: means with intervals by training step or step of the session."""
+"""The curves in pictures of evaluated runs: means with intervals by training step or step of the session."""
 
 from __future__ import annotations
 

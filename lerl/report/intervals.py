@@ -1,12 +1,13 @@
-"""The house's bootstrap and its two kinds of 95 % intervals.
+"""lerl's bootstrap, and its two kinds of 95 % intervals.
 
-With one seed only users are drawn, and an interval runs from the 2.5th to the 97.5th percentile of the draws; it says
-nothing about other seeds.
+With one seed, only users are resampled, and an interval runs from the 2.5th to the 97.5th percentile of the draws; it
+says nothing about other seeds.
 
-With several seeds an interval reaches as far as the root of the summed squares of two reaches, Student's t of users and
-Student's t of seeds, which holds the truth at least as often as it says. The variances come from a bootstrap of users
-and one of seeds, the other as it is; that of S seeds is multiplied by S / (S - 1), by which a bootstrap falls short.
-Percentiles of the draws would not do: those of five seeds end at the luckiest one, whatever the level.
+With several seeds, the half-width of an interval is the square root of a sum of two squares: the half-width of a
+Student's t interval over users and that of one over seeds. Such an interval contains the true value at least as often
+as stated. The variances come from a bootstrap of users with the seeds fixed, and one of seeds with the users fixed; the
+latter is multiplied by S / (S - 1) for S seeds, to correct its bias. Percentiles of the draws are not used: with five
+seeds they never reach beyond the best and the worst seed, whatever the level.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 LEVEL = 95.0
-"""Per cent of the time that an interval holds the truth."""
+"""How often an interval contains the true value, in per cent."""
 
 
 class Interval(TypedDict):
@@ -138,8 +139,8 @@ def interval_note(seeds: int) -> str:
     """A sentence for captions: which kind of interval `intervals` gives for so many seeds."""
     if seeds == 1:
         return (
-            "95 % intervals in brackets: percentiles of a bootstrap over users; of one seed, they say nothing about "
-            "others."
+            "95 % intervals in brackets: percentiles of a bootstrap over users, for one seed; they say nothing about "
+            "other seeds."
         )
     return f"95 % intervals in brackets: Student's t, over users and over {seeds} seeds."
 

@@ -1,9 +1,9 @@
 """How training steps are shared between a planner's lessons and a policy, and what is too few to learn."""
 
 SHARE = 3, 4
-"""Of train.steps, what a planner's lessons may take at most, did all of their sessions last env.max_steps."""
+"""The largest share of train.steps for a planner's training sessions, if each of them lasts env.max_steps."""
 ROLLOUTS = 4
-"""Of train.users for train.rollout steps each; a policy that had fewer has hardly moved from where it starts."""
+"""In rollouts of train.users users for train.rollout steps; with fewer, a policy has hardly changed."""
 UNTRAINED, FEW = "untrained", "too few steps"
 
 

@@ -1,4 +1,4 @@
-"""The tables of runs, read and checked: runs that are compared differ only in their seeds."""
+"""Reads the tables of runs, and checks that runs which are compared differ only in their seeds."""
 
 from __future__ import annotations
 
@@ -234,7 +234,7 @@ def _notes(runs: Sequence[_Run], agents: Sequence[str]) -> list[str]:
     """What to know of all agents: that nothing was learned where train.steps is 0."""
     none = any((run.config.get("train") or {}).get("steps") == 0 for run in runs)
     planned = any("+" in agent and not agent.startswith(("flat+", "sasrec+")) for agent in agents)
-    return ["train.steps is 0: planners that learn had no lessons either"] if none and planned else []
+    return ["train.steps is 0: planners that learn had no training sessions either"] if none and planned else []
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a session and a catalog are judged by: pure functions on arrays.
+"""Metrics of a session and of a catalog: pure functions on arrays.
 
 The functions on one session take its slates as they were shown:
 
@@ -26,7 +26,8 @@ def t_int(rewards: ArrayLike) -> int:
     """Length of a session in steps, T_int: how many slates the user took in before the session ended.
 
     ``rewards`` (T,), one per step. Range 0 to the step cap. Source: Gao et al. 2023, "CIRS" (ACM TOIS 42(1)), where it
-    is called Length. It means little by itself, since agents that never bore and never please saturate it.
+    is called Length. It means little by itself, since an agent can
+    reach the step cap without showing anything that users like.
     """
     return len(_line(rewards, "rewards"))
 

@@ -1,4 +1,4 @@
-"""Pictures of evaluated runs, a strip for each agent: PNG at 150 dpi and SVG, the same for the same runs."""
+"""Pictures of evaluated runs, with one strip per agent: PNG at 150 dpi and SVG; the same runs give the same files."""
 
 from __future__ import annotations
 
@@ -166,9 +166,9 @@ def _learning_caption(results: Results, rewards: Mapping[str, float | None], apa
     lines = [
         f"Mean of {seeds} seeds with 95 % t interval, cut at a strip's ends" if seeds > 1 else "One seed, no interval",
         "; validation sessions of training users.",
-        " Dashed: the same planner without a policy that learned, evaluation users." if dashed else "",
-        f" To compare, evaluation users: {', '.join(others)}." if others else "",
-        f" Left out, as no steps are common to all seeds: {', '.join(apart)}." if apart else "",
+        " Dashed: the same planner with greedy items instead of a policy, on evaluation users." if dashed else "",
+        f" For comparison, on evaluation users: {', '.join(others)}." if others else "",
+        f" Left out, because no training steps are common to all seeds: {', '.join(apart)}." if apart else "",
     ]
     return "".join(lines)
 
@@ -180,13 +180,13 @@ def _session_lengths(results: Results, summary: Summary, look: _Look) -> Figure:
     last = int(results.episodes["T_int"].to_numpy().max())
     page = look.page(
         f"Users stay {_compared(found, look, 1, ' steps')}",
-        "Filled: share of sessions still there, from all (top of a strip) to none. Bar and number: mean length T_int "
+        "Filled: share of sessions not ended yet, from all (top of a strip) to none. Bar and number: mean length T_int "
         f"{_brackets(results)}." + (f" Dotted: step cap {int(cut.max())}." if len(cut) else ""),
         list(found),
         height=0.3,
     )
     numbers = [_number(value, 1) for value in found.values()]
-    figure, (axes,) = draw_page(page, [Panel("sessions still there", "step of the session", numbers)])
+    figure, (axes,) = draw_page(page, [Panel("sessions not ended yet", "step of the session", numbers)])
     steps = np.arange(1, last + 1)
     for strip, (agent, value) in enumerate(found.items()):
         lengths = results.episodes.filter(pl.col("agent") == agent)["T_int"].to_numpy()
@@ -210,8 +210,8 @@ def _satisfaction(results: Results, summary: Summary, look: _Look) -> Figure:
     over = "users and seeds" if len(results.seeds) > 1 else "users"
     page = look.page(
         f"Mean satisfaction is {_compared(found, look, 2)}",
-        f"Line: mean over the sessions still there, while at least {MIN_SESSIONS} are, with a 95 % band over {over}. "
-        f"Thin line: {look.names[look.reference]} again. Number: mean over sessions {_brackets(results)}.",
+        f"Line: mean over the sessions not ended yet, if at least {MIN_SESSIONS}, with a 95 % band over {over}. "
+        f"Thin line: {look.names[look.reference]}, for comparison. Number: mean over sessions {_brackets(results)}.",
         list(found),
         height=0.4,
     )
@@ -241,9 +241,9 @@ def _exposure(results: Results, look: _Look, axis: str) -> Figure | None:
     names, kinds = [look.names[agent] for agent in agents], _PLURAL[axis]
     page = look.page(
         f"{names[0]} shows the most even mix of {kinds}" + (f", {names[-1]} the least" if len(names) > 1 else ""),
-        f"What all sessions together are shown at a step, while at least {MIN_SESSIONS} are there. Entropy: 0 bits "
-        f"for only one of the {kinds}, {math.log2(count):.1f} for all {count} alike. Numbers: mean over steps; "
-        f"beside it the {axis} shown most in all.",
+        f"What is shown at a step in all sessions together, if at least {MIN_SESSIONS} have not ended. Entropy: 0 "
+        f"bits if only one of the {kinds} is shown, {math.log2(count):.1f} if all {count} equally often. Numbers: "
+        f"mean over steps; beside it the {axis} that is shown most.",
         agents,
         height=0.36,
     )
@@ -273,7 +273,7 @@ def _exposure(results: Results, look: _Look, axis: str) -> Figure | None:
 
 
 def _differences(results: Results, summary: Summary, look: _Look) -> Figure | None:
-    """How many times the reward of each other agent the reference has."""
+    """The reference's reward / the reward of each other agent."""
     found = {agent: value for agent, value in ratios(summary, look.reference).items() if value["mean"] is not None}
     if not found:
         return None
@@ -281,7 +281,7 @@ def _differences(results: Results, summary: Summary, look: _Look) -> Figure | No
     name = look.names[look.reference]
     page = look.page(
         _told_apart(found, name),
-        f"Dot and number: ratio of the means of the same users {_brackets(results)}. Hollow: the interval holds 1.",
+        f"Dot and number: ratio of the means of the same users {_brackets(results)}. Hollow: the interval contains 1.",
         list(found),
         height=0.2,
     )

@@ -1,4 +1,4 @@
-"""Tables and bars on a terminal: their colours are Rich's, their texts may be anybody's."""
+"""Tables and progress bars on a terminal, made safe for texts from other people (names of items, agents, files)."""
 
 import sys
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Standard streams that outlive their readers, and that write nothing which could command a terminal."""
+"""Standard streams that survive a closed pipe, and that write no control sequences to a terminal."""
 
 import os
 from contextlib import suppress

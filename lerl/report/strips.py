@@ -1,4 +1,4 @@
-"""The layout of a picture with a strip for each agent: its name on the left, a curve or a mark, numbers on the right.
+"""The layout of a picture with one strip per agent: its name on the left, a curve or a mark, numbers on the right.
 
 Strips lie below each other in one Matplotlib axes, which is drawn much faster than an axes for each. All sizes are in
 inches, so that texts do not overlap, however many agents there are and however long their names.

@@ -1,4 +1,4 @@
-"""How pictures look: one palette, one style, and files that are the same every time."""
+"""The look of pictures: one palette, one style, and files without dates, so that equal pictures are equal files."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from lerl.report.load import Undertrained
 from lerl.report.screen import Screen
 
 WIDTH = 80
-"""Of what is printed, in characters; names and numbers that are longer take more."""
+"""Width of printed tables in characters; long names and numbers may need more."""
 
 
 class _Column(NamedTuple):
@@ -52,7 +52,7 @@ _MEANINGS = {
     "T_int": "steps in a session",
     "R_sin": "reward per step",
     "normalised": "R_cum on a scale where random is 0 and privileged 1",
-    "iqm": "the same of the middle half of users",
+    "iqm": "the same, for the middle half of users",
     "satisfaction": "mean over a session",
     "left early": "share of sessions that the user ended",
     "at cap": "share that env.max_steps ended",
@@ -90,7 +90,7 @@ def _notes(lines: Sequence[str]) -> Text:
 
 
 def difference_table(summary: Summary, reference: str, metric: str = "R_cum") -> Table:
-    """How many times each other agent's mean the reference reaches, paired, with 95 % intervals, for a terminal.
+    """The reference's mean / each other agent's mean, paired, with 95 % intervals, for a terminal.
 
     ``metric`` is one of :data:`DIFFERENCE_METRICS`. Raises :class:`RunError` if there is no agent ``reference``.
     """
@@ -135,7 +135,7 @@ def explained(names: Iterable[str]) -> str:
 
 
 def _footnotes(summary: Summary) -> list[str]:
-    """A line for each agent that a rule planned for at times, or that had too few steps to learn, and other notes."""
+    """A line for each agent with plans of a fallback rule or with too few training steps, and other notes."""
     lines = [_shortage(agent, short) for agent, short in summary.get("untrained", {}).items()]
     lines += summary.get("notes", [])
     for agent, found in summary.get("fallbacks", {}).items():

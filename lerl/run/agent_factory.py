@@ -48,7 +48,7 @@ class AgentFactory:
         return hierarchical_agent(self.task, spec.label, planner, self.scorer(spec, deterministic), weight)
 
     def scorer(self, spec: AgentSpec, deterministic: bool = False) -> Scorer | None:
-        """What points for an agent: its policy, None for the taste estimated from history."""
+        """What scores items for an agent: its policy, or None for the taste estimated from history."""
         if spec.learner is None:
             return None
         train = self.task.config.train
@@ -63,7 +63,8 @@ def hierarchical_agent(
 
     Args:
         task: the task. label: what tables call it, from which its draws come. planner: None for all items.
-        scorer: what points; None for taste. diversity: weight of maximal marginal relevance, 0 for plain top k.
+        scorer: what scores items; None for the estimated taste. diversity: weight of maximal marginal relevance, 0 for
+            plain top k.
     """
     count = task.config.evaluation.batch_size
     return new_agent(task.hierarchy(label, count, planner, diversity, attentive=scorer is not None), scorer)

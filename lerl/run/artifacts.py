@@ -1,4 +1,4 @@
-"""What a run keeps on disk of its fitted agents: where it lies, how it is written, and how it is read back."""
+"""The files of a run's fitted agents: where they are, how they are written, and how they are read."""
 
 import io
 import json
@@ -27,12 +27,12 @@ Point = dict[str, Any]
 
 
 def planner_name(planner: str | None) -> str:
-    """What files and tables call a planner: the class of somebody's own without its module, "flat" for none."""
+    """A planner's name in files and tables: for a class of the user's own without its module, "flat" for none."""
     return "flat" if planner is None else planner.rpartition(":")[2]
 
 
 def policy_name(spec: AgentSpec) -> str:
-    """What files and tables call a policy, which agents share that differ in nothing but re-ranking."""
+    """A policy's name in files and tables; agents that differ only in re-ranking share one policy."""
     return f"{planner_name(spec.planner)}+{spec.learner}"
 
 
@@ -53,33 +53,33 @@ class ArtifactStore:
         self.how = how or f"go on with: {resume_command(folder)}"
 
     def policy_path(self, spec: AgentSpec) -> Path:
-        """Of an agent's policy."""
+        """The file of an agent's policy."""
         return self.folder / "policies" / f"{policy_name(spec)}.pt"
 
     def curve_path(self, spec: AgentSpec) -> Path:
-        """Of its learning curve."""
+        """The file of its learning curve."""
         return self.policy_path(spec).with_suffix(".curve.json")
 
     def planner_path(self, planner: str) -> Path:
-        """Of what a planner learned."""
+        """The file of what a planner learned."""
         return self.folder / "planners" / f"{planner_name(planner)}.npz"
 
     def diversity_path(self, spec: AgentSpec) -> Path:
-        """Of a re-ranked agent's weight."""
+        """The file of a re-ranked agent's weight."""
         return self.folder / "rows" / f"{spec.label}.json"  # as lerl 0.1.0 named it
 
     @property
     def next_item_path(self) -> Path:
-        """Of the network that ranks the next item."""
+        """The file of the network that ranks the next item."""
         return self.folder / "policies" / f"{SASREC}.pt"
 
     @property
     def traffic_path(self) -> Path:
-        """Of the queries to a chat model, and its answers."""
+        """The file of the queries to a chat model and its answers."""
         return self.folder / "planners" / "traffic.sqlite"
 
     def logs_path(self, spec: AgentSpec) -> Path:
-        """Of what TensorBoard shows of a policy's training."""
+        """The folder of a policy's TensorBoard logs."""
         return self.folder / "logs" / policy_name(spec)
 
     def has_policy(self, spec: AgentSpec) -> bool:

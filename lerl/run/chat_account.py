@@ -26,13 +26,13 @@ class ChatAccount:
 
     @property
     def guard(self) -> Guard:
-        """Asks the chat model."""
+        """Queries the chat model."""
         if self._guard is None:
             self._guard = Guard(self._config, Prompts(self._config.prompts).digest, self._path)
         return self._guard
 
     def enter(self, phase: str, planner: Any) -> None:
-        """Say what the run is at; a chat model's failures and counts are those of one phase."""
+        """Name the phase that the run is in; a chat model's failures and calls are counted by phase."""
         if self._guard is not None:
             self._guard.phase = phase if isinstance(planner, LLMPlanner | DistilledPlanner) else ""
 
@@ -42,7 +42,7 @@ class ChatAccount:
             self._guard.count("user_steps", user_steps)
 
     def evaluate_anew(self) -> None:
-        """Ask a chat model again what it could not answer in an earlier evaluation."""
+        """Query a chat model again where it gave no usable answer in an earlier evaluation."""
         if self._guard is not None:
             self._guard.traffic.forget("evaluate ")
 

@@ -1,4 +1,4 @@
-"""Agents that cannot be trained are refused before anything is."""
+"""Refuses agents that cannot be trained, before anything is trained."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -46,6 +46,6 @@ def _check_known(spec: AgentSpec, task: Task) -> None:
     clicks = clicked(task.population.known(task.population.users("train")))
     if task.config.data.path is None or sum(map(bool, map(len, clicks))) < 2:
         raise ValueError(
-            f"{spec.label} learns from what a log knows of training users' clicks, and {task.population.name} "
+            f"{spec.label} learns from the clicks of training users in a log, and {task.population.name} "
             "users have no such log; give --data.path FOLDER, prepared from one, or leave it out of agents"
         )

@@ -1,4 +1,4 @@
-"""What is at hand while agents are fitted: the task, its store, its chat model, and training users to play."""
+"""What fitting agents needs: the task, its store, its chat model, and training users to simulate."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Judging a run: every agent on every evaluation user, and the tables that comparisons and plots read."""
+"""Evaluation of a run: every agent on every evaluation user, and the tables that comparisons and plots read."""
 
 import io
 import shutil

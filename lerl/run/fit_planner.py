@@ -1,4 +1,4 @@
-"""Planners with what they learn from whole training sessions, before any policy is trained."""
+"""Planners learn from whole training sessions, before any policy is trained."""
 
 import copy
 import warnings
@@ -78,8 +78,8 @@ class FittedPlanners:
         wanted, steps = config.planner.sessions, config.train.steps
         if wanted and not given:
             warnings.warn(
-                f"the planner {name} has no lessons and stays as it begins, since train.steps is {steps:,}; give more "
-                "train.steps",
+                f"the planner {name} gets no training sessions and learns nothing, since train.steps is "
+                f"{steps:,}; give more train.steps",
                 stacklevel=2,
             )
         elif given < wanted:
@@ -89,7 +89,7 @@ class FittedPlanners:
 
 
 def lesson_count(context: FitContext) -> int:
-    """How many sessions a planner is given to learn from; their steps are training steps."""
+    """How many training sessions a planner learns from; their steps count as training steps."""
     config = context.task.config
     return lessons(config.planner.sessions, config.train.steps, config.env.max_steps)
 

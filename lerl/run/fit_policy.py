@@ -1,4 +1,4 @@
-"""A policy trained above its planner on training users, with a learning curve and checkpoints that lose nothing."""
+"""Trains a policy under its planner on training users, with a learning curve and checkpoints to resume from."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ from lerl.run.task import Task
 
 
 class DivergedError(ValueError):
-    """Learning that blew up; the message says what to try."""
+    """Training that diverged; the message says what to try."""
 
 
 class Learner(NamedTuple):

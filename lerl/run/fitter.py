@@ -1,4 +1,4 @@
-"""Fits the agents of one task: planners first, then policies; what two agents share is fitted once."""
+"""Fits the agents of one task: planners first, then policies; parts that several agents share are fitted once."""
 
 from collections.abc import Sequence
 from pathlib import Path

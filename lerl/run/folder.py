@@ -1,4 +1,4 @@
-"""A run's folder while it is at work: one run at a time, interruptions that lose nothing, and going on later."""
+"""A run's folder during the run: one process at a time, checkpoints, and resuming after an interruption."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ from lerl.run.specs import parse_agents
 from lerl.run.task import Task
 
 FORMAT = 1
-"""Of run folders; a later lerl that lays them out in another way counts it up."""
+"""Version of the layout of run folders; raised when the layout changes."""
 
 SIGNATURE = "signature"
 PACKAGES = (
@@ -83,7 +83,7 @@ def check_run(run: Path) -> dict[str, Any]:
     """
     refuse_links(run)
     if not (run / "config.yaml").is_file():
-        raise RunError(f"{run} holds no run; begin one with: lerl train RECIPE --out {quote(str(run))}")
+        raise RunError(f"{run} holds no run; start one with: lerl train RECIPE --out {quote(str(run))}")
     about = read_about(run)
     made = about.get("format")
     if made != FORMAT:

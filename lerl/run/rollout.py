@@ -1,4 +1,4 @@
-"""Whole sessions of chosen users, each played exactly once, a fixed number of them side by side."""
+"""Simulates whole sessions of chosen users, each exactly once, a fixed number of them side by side."""
 
 from dataclasses import dataclass
 from typing import Any

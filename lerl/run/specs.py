@@ -1,4 +1,4 @@
-"""The agents of a comparison: what a name such as boredom+ppo stands for."""
+"""The agents of a recipe: what a name such as boredom+ppo stands for."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ class AgentSpec:
     Attributes:
         label: what tables call it.
         planner: a planner's name, None without one.
-        learner: whose policy points, "ppo" for example; None for the taste estimated from history.
+        learner: the learner of its policy, such as "ppo"; None to rank by the taste estimated from history.
         diverse: whether maximal marginal relevance re-ranks.
         baseline: "random", "popularity", "privileged", "sasrec" or "module:Class"; None for the others.
     """
@@ -110,7 +110,7 @@ def parse_agents(config: Config) -> list[AgentSpec]:
 
 
 def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
-    """Of keys that were given, those that change nothing beside the other settings, and why."""
+    """The given keys that have no effect because of other settings, and why."""
     specs, data, env, planner = parse_agents(config), config.data, config.env, config.planner
     off_policy = any(spec.learner is not None and LEARNERS[spec.learner].off_policy for spec in specs)
     planned = any(spec.planner is not None for spec in specs)

@@ -1,4 +1,4 @@
-"""The main job: fit every agent that a recipe lists, judge them on held-out users, keep everything in one folder."""
+"""Training: fit every agent of a recipe, evaluate it on held-out users, and keep everything in one folder."""
 
 import json
 import platform
@@ -75,7 +75,7 @@ def train(config: Config, out: Path) -> None:
 
 
 def _refuse_idle_model(config: Config, specs: list[AgentSpec]) -> None:
-    """Refuse a chat model that nobody would ask.
+    """Refuse a chat model that no agent would query.
 
     Raises:
         ValueError: one is given, but no agent is planned by it.

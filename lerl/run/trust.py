@@ -1,4 +1,4 @@
-"""What a run folder may do on this machine: it may come from a stranger, and its config.yaml says what is done with it.
+"""What a run folder is allowed to do on this machine: it may come from a stranger, and its config.yaml may name code.
 
 A run of one's own is known by a signature that only this user's key makes; the key lies outside of all runs. Whatever
 else a run wants, code that is not installed, an endpoint for the key, a file of its own choice, has to be allowed.
@@ -71,7 +71,7 @@ def check_trust(run: Path, config: Config, trust: bool, query_model: bool = True
     if trust or (not code and not paths and _answered_yes(run, address)):
         sign(run, config, (run / "config.yaml").read_text(encoding="utf-8"))
         return
-    sends = [f"planner.base_url sends its questions, with the key where there is one, to {address}"] if address else []
+    sends = [f"planner.base_url sends its prompts, with your API key if there is one, to {address}"] if address else []
     what = code + paths + sends
     raise UntrustedError(
         f"{run} was not made here by you, or was changed since, and {'; '.join(what)}; look at its config.yaml, and "
@@ -224,8 +224,8 @@ def _answered_yes(run: Path, address: str) -> bool:
     if not (address and sys.stdin and sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print(
-        f"lerl: {quote(str(run))} sends the questions of its chat model, with the key where there is one, to "
-        f"{address}; is that what you want? [y/N] ",
+        f"lerl: {quote(str(run))} sends the prompts of its chat model, with your API key if there is one, to "
+        f"{address}; allow this? [y/N] ",
         end="",
         file=sys.stderr,
         flush=True,

@@ -1,4 +1,4 @@
-"""Processes that work side by side for this one, and end with it: interrupted, they write their checkpoints first."""
+"""Worker processes, which end with this process; when interrupted, they first write their checkpoints."""
 
 import os
 import signal
@@ -40,8 +40,8 @@ def workers(jobs: int, again: str) -> Iterator[ProcessPoolExecutor]:
             yield pool
         except BrokenProcessPool:
             raise RunError(
-                f"a process at work was killed, perhaps for want of memory; {again}, with fewer "
-                "experiment.jobs where memory is short"
+                f"a worker process was killed, perhaps because memory ran out; {again}, with fewer "
+                "experiment.jobs if memory is short"
             ) from None
         finally:
             closing_ends_them.close()

@@ -1,4 +1,4 @@
-"""What is in a prepared data set: numbers to print, and a page of pictures."""
+"""`lerl data describe`: numbers and a page of pictures about a prepared data set."""
 
 from dataclasses import dataclass
 from pathlib import Path

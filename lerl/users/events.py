@@ -1,4 +1,4 @@
-"""A prepared log as sequences: whose event it was, in which order, and what was known before each."""
+"""A prepared log as sequences of events by user, with what was known before each event."""
 
 from dataclasses import dataclass
 from functools import cached_property

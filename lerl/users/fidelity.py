@@ -1,4 +1,4 @@
-"""How like real sessions simulated ones are: held-out users of a log, and the same users simulated."""
+"""Compares real and simulated sessions: held-out users of a log, and the same users simulated."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

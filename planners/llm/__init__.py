@@ -1,1 +1,1 @@
-"""Planners that ask a chat model, and what surrounds one: prompts, budget, cache, record and replay."""
+"""Planners that query a chat model, and what they need: prompts, budget, cache, record and replay."""

@@ -1,4 +1,4 @@
-"""How an endpoint of OpenAI's protocol is asked: settled by what it refuses by name, not guessed from its model."""
+"""Adapts requests to an endpoint of OpenAI's protocol: by the parameters it refuses, not by the model's name."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What of the environment stands between lerl and an endpoint: keys, proxies, certificates. No secret is shown."""
+"""Environment variables for an endpoint: keys, proxies, certificates. No secret is shown."""
 
 import os
 import ssl

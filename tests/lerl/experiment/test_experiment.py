@@ -130,7 +130,9 @@ def test_trials_of_other_users_are_kept_and_refused(recipe: Path, capfd: pytest.
     keep(trial, pl.DataFrame({name: [0.0] for name in KEPT}), about, out)
     before = sessions_path(out, trial).read_bytes()
     assert main([*command, *how]) == 2
-    assert "random.parquet: was judged on other users (of another machine) than there are now" in capfd.readouterr().err
+    assert (
+        "random.parquet: was evaluated on other users (of another machine) than there are now" in capfd.readouterr().err
+    )
     assert sessions_path(out, trial).read_bytes() == before
 
 
@@ -308,7 +310,7 @@ def test_what_lacks_data_or_is_no_experiment_is_refused_before_anything_is_writt
         run(load(recipe), out, quick=False, resume=False, say=print)
     assert not out.exists()
     (out / "mine").mkdir(parents=True)
-    with pytest.raises(FileExistsError, match="holds something else than an experiment"):
+    with pytest.raises(FileExistsError, match="holds something other than an experiment"):
         run(load(recipe), out, quick=False, resume=True, say=print)
 
 
@@ -549,7 +551,7 @@ def test_agents_judged_on_other_users_are_refused(recipe: Path, tmp_path: Path):
     trial = whole.trial("plain", "flat+a2c", 0, {})
     kept = done(sessions_path(tmp_path / "out", trial))
     keep(trial, kept.sessions.filter(pl.col("seed") == 0), {**kept.about["0"], "population": "q"}, tmp_path / "out")
-    with pytest.raises(ValueError, match="were judged on different users"):
+    with pytest.raises(ValueError, match="were evaluated on different users"):
         judge(whole, tmp_path / "out", draws=100)
 
 

@@ -207,7 +207,7 @@ def test_a_folder_of_another_search_or_of_something_else_is_refused(tmp_path: Pa
         tune(dataclasses.replace(config, train=dataclasses.replace(SMALL.train, steps=5)), tmp_path / "search")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "letter.txt").write_text("dear")
-    with pytest.raises(FileExistsError, match="holds something else than a search"):
+    with pytest.raises(FileExistsError, match="holds something other than a search"):
         tune(config, tmp_path / "other")
     with locked(tmp_path / "search"), pytest.raises(RunError, match="another lerl is at work"):
         tune(config, tmp_path / "search")
@@ -408,7 +408,7 @@ def test_damaged_files_of_a_search_are_named_and_it_goes_on_without_them(tmp_pat
 # what comes out
 
 
-@pytest.mark.filterwarnings("default:the planner boredom has no lessons")
+@pytest.mark.filterwarnings("default:the planner boredom gets no training sessions")
 def test_the_best_is_a_recipe_with_the_tuned_agent_that_train_takes(
     searched: tuple[Path, list[SearchTrial]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

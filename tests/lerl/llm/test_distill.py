@@ -55,7 +55,7 @@ def test_a_run_without_recorded_plans_is_refused_with_what_to_do(
     )
     assert not (chat_run / "planners" / "distilled.npz").exists()
     assert main(["distill", str(tmp_path / "no")]) == 2
-    assert "no holds no run; begin one with: lerl train" in capsys.readouterr().err
+    assert "no holds no run; start one with: lerl train" in capsys.readouterr().err
     assert main(["distill"]) == 2
     assert "required: RUN; see lerl distill --help" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""`lerl plan --run`: what a chat model was asked for one user, what it said, and what became of it."""
+"""`lerl plan --run`: what a chat model was asked for one user, what it said, and the result."""
 
 import hashlib
 import json
@@ -247,7 +247,7 @@ def test_errors_are_one_line_that_says_what_to_do(
         assert printed.out == ""
         return printed.err.removeprefix("lerl: error: ").removesuffix("\n")
 
-    assert said(tmp_path, 0).startswith(f"{tmp_path} holds no run; begin one with: lerl train RECIPE --out ")
+    assert said(tmp_path, 0).startswith(f"{tmp_path} holds no run; start one with: lerl train RECIPE --out ")
     assert said(chat_run, 40) == "there is no user 40; users are 0 to 39"
     assert said(chat_run, -1) == "there is no user -1; users are 0 to 39"
     assert said(chat_run, trained, "--steps", "-1") == "--steps must be at least 0, given -1"

@@ -412,7 +412,7 @@ def test_the_table_fits_80_columns_and_says_what_it_shows(make_run: RunMaker) ->
 def test_the_caption_says_which_interval_it_is(make_run: RunMaker, two_seeds: list[Path]) -> None:
     one, two = compare(two_seeds[:1], bootstrap=20), compare(two_seeds, bootstrap=20)
     for made in (text_of(table(one)), markdown(one)):
-        assert "percentiles of a bootstrap over users; of one seed" in " ".join(made.split())
+        assert "percentiles of a bootstrap over users, for one seed" in " ".join(made.split())
     for made in (text_of(table(two)), markdown(two)):
         assert "Student's t, over users and over 2 seeds." in " ".join(made.split())
 
@@ -479,7 +479,7 @@ def test_agents_whose_policy_had_too_few_steps_are_marked_everywhere(make_run: R
 
 
 def test_a_run_without_training_says_so_of_planners_too(make_run: RunMaker) -> None:
-    said = "train.steps is 0: planners that learn had no lessons either"
+    said = "train.steps is 0: planners that learn had no training sessions either"
     none = make_run(agents=["boredom+greedy", "random"], learning=False, train={"steps": 0})
     assert said in markdown(summarize(load_runs([none]), 100))
     some = make_run(seed=1, agents=["boredom+greedy", "random"], learning=False, train={"steps": 1})

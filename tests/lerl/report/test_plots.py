@@ -246,7 +246,7 @@ def test_learning_curves_say_how_far_learning_went_and_what_the_planner_earns_wi
     assert title(figure) == "boredom+ppo ends highest: R_cum from 2.0 to 6.0"
     assert names(figure) == ["boredom+ppo", "flat+ppo"]
     assert numbers(figure) == ["2.0 → 6.0\ndashed: 3.5", "2.0 → 5.0"]
-    assert "To compare, evaluation users: random 1.0." in caption(figure)
+    assert "For comparison, on evaluation users: random 1.0." in caption(figure)
 
 
 def test_session_lengths_are_sorted_and_say_the_mean_and_the_cap(make_run: RunMaker, style: None) -> None:
@@ -328,7 +328,9 @@ def test_curves_without_steps_in_common_are_left_out_and_named(make_run: RunMake
     runs = [make_run(seed=seed, agents=THREE) for seed in (0, 1)]
     curve_at(runs[0], "boredom+ppo", 100, 90_000)
     curve_at(runs[1], "boredom+ppo", 90_001, 180_000)
-    assert "Left out, as no steps are common to all seeds: boredom+ppo." in caption(figures(runs)["learning_curves"])
+    assert "Left out, because no training steps are common to all seeds: boredom+ppo." in caption(
+        figures(runs)["learning_curves"]
+    )
     for run in runs:
         curves = pl.read_parquet(run / "curves.parquet")
         curves.filter(pl.col("agent") == "boredom+ppo").write_parquet(run / "curves.parquet")

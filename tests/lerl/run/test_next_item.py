@@ -128,7 +128,7 @@ def test_users_without_a_log_are_refused_before_anything_is_written(
     agent: str, recipe: Config, people: Population, tmp_path: Path
 ) -> None:
     save_population(dataclasses.replace(people, history=people.history[:0]), tmp_path / "empty")
-    message = r"sasrec.* learns from what a log knows of training users' clicks, and synthetic users have no such log"
+    message = r"sasrec.* learns from the clicks of training users in a log, and synthetic users have no such log"
     for data in (DataConfig(), DataConfig(path=str(tmp_path / "empty"))):
         with pytest.raises(ValueError, match=message):
             train(dataclasses.replace(recipe, agents=["random", agent], data=data), tmp_path / "run")

@@ -224,7 +224,7 @@ def test_a_run_of_another_format_is_refused_and_of_other_packages_warned_about(t
     for work in (resume, evaluate, lambda run: compare([run])):
         with pytest.raises(RunError, match=r"run\.json is missing; begin the run again in another folder"):
             work(run)
-    with pytest.raises(RunError, match="holds no run; begin one with"):
+    with pytest.raises(RunError, match="holds no run; start one with"):
         resume(tmp_path)
 
 

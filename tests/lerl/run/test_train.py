@@ -117,7 +117,7 @@ def test_evaluating_again_gives_the_same_tables(run: Path) -> None:
 
 
 def test_what_was_never_trained_cannot_be_evaluated(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no run; begin one with: lerl train RECIPE"):
+    with pytest.raises(RunError, match="holds no run; start one with: lerl train RECIPE"):
         evaluate(tmp_path)
 
 
@@ -154,13 +154,15 @@ def test_a_policy_without_training_starts_as_its_start_says(tmp_path: Path) -> N
 def test_without_training_steps_a_planner_has_no_lessons_and_says_so(tmp_path: Path) -> None:
     untrained = dataclasses.replace(SMALL.train, steps=0)
     config = dataclasses.replace(SMALL, train=untrained, agents=["boredom+greedy", "boredom+ppo", "blind+greedy"])
-    with pytest.warns(UserWarning, match=r"planner (boredom|blind) has no lessons .* train.steps is 0") as warned:
+    with pytest.warns(
+        UserWarning, match=r"planner (boredom|blind) gets no training sessions .* train.steps is 0"
+    ) as warned:
         train(config, tmp_path / "run")
     assert len(warned) == 2  # once a planner, however many agents it plans for
     assert not list((tmp_path / "run").glob("planners/*.npz"))
     task = Task.load(config)
     fitter = Fitter(task, tmp_path / "other", lambda *_: None)
-    with pytest.warns(UserWarning, match="no lessons"):
+    with pytest.warns(UserWarning, match="no training sessions"):
         agent: Any = fitter.agent(AgentSpec("boredom+greedy", "boredom"))
     assert agent.hierarchy.planner.state() == {}
 

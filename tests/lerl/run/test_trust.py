@@ -231,7 +231,7 @@ def test_an_address_is_refused_that_the_user_did_not_give(
     run, config = write(Path("theirs"), planner__base_url=address, **ASKING)
     check_trust(run, config, trust=False, query_model=False)
     if refused:
-        with pytest.raises(UntrustedError, match=rf"sends its questions, with the key .*, to {address}; .* --trust"):
+        with pytest.raises(UntrustedError, match=rf"sends its prompts, with your API key .*, to {address}; .* --trust"):
             check_trust(run, config, trust=False)
         assert not (run / SIGNATURE).exists()
         check_trust(run, config, trust=True)
@@ -259,7 +259,7 @@ def test_on_a_terminal_an_address_is_asked_about_once(
         return
     check_trust(run, config, trust=False)
     check_trust(run, config, trust=False)
-    assert said.getvalue().count("to https://evil.example/v1; is that what you want? [y/N]") == 1
+    assert said.getvalue().count("to https://evil.example/v1; allow this? [y/N]") == 1
 
 
 def test_a_cache_outside_of_the_run_is_named(tmp_path: Path) -> None:
