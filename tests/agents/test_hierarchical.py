@@ -44,12 +44,12 @@ class AllButLast:
 def test_a_plan_is_kept_for_as_long_as_was_said(task: TaskSpec, make_env: MakeEnv, play: Play):
     for every, steps in ((1, [0, 1, 2, 3, 4, 5]), (2, [0, 2, 4]), (4, [0, 4]), (9, [0])):
         planner = ByStep()
-        play(make_env(2, leave=NEVER), HierarchicalAgent(Hierarchy(task, 2, planner, every)))
+        play(make_env(2, leave=NEVER), HierarchicalAgent(Hierarchy(task, 2, planner, replan_every=every)))
         assert planner.asked == [{100: step, 101: step} for step in steps]
 
 
 def test_slates_come_from_the_plan_in_force(task: TaskSpec, make_env: MakeEnv, play: Play):
-    slates, _ = play(make_env(4, leave=NEVER), HierarchicalAgent(Hierarchy(task, 4, ByStep(), 2)), steps=5)
+    slates, _ = play(make_env(4, leave=NEVER), HierarchicalAgent(Hierarchy(task, 4, ByStep(), replan_every=2)), steps=5)
     for step, category in enumerate([0, 0, 2, 2, 4]):
         assert task.axis.membership[slates[step], category].all()
 

@@ -68,7 +68,7 @@ class World(NamedTuple):
 
     def hierarchy(self, count: int) -> Hierarchy:
         planner = Anything(self.size, 3) if self.planner == "anything" else build_planner(self.planner, self.size, 3)
-        return Hierarchy(self.task, count, planner, self.replan_every)
+        return Hierarchy(self.task, count, planner, replan_every=self.replan_every)
 
 
 @st.composite

@@ -57,7 +57,7 @@ def tiny(by_hand: Callable[..., Population]) -> TaskSpec:
 
 def after_two_steps(task: TaskSpec, planner: Any, every: int = 1) -> Hierarchy:
     """Slate (0, 2) with a click on item 0, then (1, an empty slot) without one."""
-    hierarchy = Hierarchy(task, 1, planner, every, attentive=True)
+    hierarchy = Hierarchy(task, 1, planner, replan_every=every, attentive=True)
     hierarchy.begin(np.arange(1), observation(0, [], []), np.array([7], np.uint64))
     hierarchy.see(observation(1, [0, 2], [1, 0]))
     hierarchy.see(observation(2, [0, 2, 1, -1], [1, 0, 0, -1]))
