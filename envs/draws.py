@@ -55,6 +55,17 @@ def uniform(key: np.uint64, index: int) -> float:
     return float(mix(key ^ np.uint64(index)) >> _S11) * _TO_UNIT
 
 
+@njit(cache=True)
+def uniforms(keys, session, steps, count):  # type: ignore[no-untyped-def]
+    """(B, count) in [0, 1): of each of keys (B,), used as a seed, at its own of steps (B,)."""
+    drawn = np.empty((len(keys), count), np.float64)
+    for b in range(len(keys)):
+        key = stream(keys[b], session, steps[b], 0)
+        for place in range(count):
+            drawn[b, place] = uniform(key, place)
+    return drawn
+
+
 # A logarithm and a cosine without calls or branches, so that a loop over them becomes vector instructions: normals were
 # two thirds of a step's time. Both take out what they can exactly (powers of two, quarter turns) and sum the power
 # series of the rest to its last significant term; of 9.6 million normals none differs from the C library's in single

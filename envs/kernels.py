@@ -138,9 +138,9 @@ def begin_step(given, seeds, sessions, steps, shown, items, max_steps, repeats):
     return slates, streams(seeds, sessions, steps), wrong
 
 
-def plain(given: Any) -> Any:
+def plain_tuples(given: Any) -> Any:
     """Named tuples as plain ones, with which compiled code is called a third faster; it names them anew."""
-    return tuple(map(plain, given)) if isinstance(given, tuple) else given
+    return tuple(map(plain_tuples, given)) if isinstance(given, tuple) else given
 
 
 @njit(cache=True)
@@ -170,7 +170,7 @@ def live(slates, chance, keys, taste, users, shared, rating, rates):  # type: ig
         slates: (B, k). chance: (B, k) before boredom, moved in place. keys: (B, purposes) of the draws.
         taste: (B, d), moved in place where it drifts.
         users: `Users`, moved in place. shared: `Shared`. rating: whether feedback is stars. rates: `dynamics.Rates`.
-            All three as plain tuples, see `plain`.
+            All three as plain tuples, see `plain_tuples`.
     """
     users, shared, rates = Users(*users), _shared(shared), _rates(rates)
     boredom, fatigue = rates.boredom, rates.fatigue

@@ -25,7 +25,7 @@ from lerl.envs.kernels import (
     expected,
     leave,
     live,
-    plain,
+    plain_tuples,
     streams,
 )
 from lerl.envs.leave import Situation, build_rule
@@ -75,12 +75,12 @@ class UserSimulator:
         self.topic_count = int(self.topics.max()) + 1
         self.model = self._build_response()
         self.rule = build_rule(config.leave)
-        self._rates = plain(dynamics.rates(config))
+        self._rates = plain_tuples(dynamics.rates(config))
         self.item_units = unit_rows(population.truth.item_vectors)
         directions = dynamics.Directions(
             self.item_units, unit_rows(population.truth.user_vectors[population.users("train")])
         )
-        self._shared = plain(Shared(self.groups, self.topics, directions, self._kind_arrays()))
+        self._shared = plain_tuples(Shared(self.groups, self.topics, directions, self._kind_arrays()))
         if config.drift.enabled and config.drift.shift_probability and not len(directions.users):
             raise ValueError(
                 f"tastes shift towards training users, but the population {population.name!r} has none; "

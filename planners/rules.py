@@ -39,18 +39,8 @@ class RandomPlanner(Planner):
 
     def plan(self, contexts: PlanContexts) -> Plans:
         """`size` categories drawn without replacement from the session's own stream."""
-        drawn = _uniforms(contexts.session_key, contexts.steps, len(contexts.names))
+        drawn = draws.uniforms(contexts.session_key, 0, contexts.steps, len(contexts.names))
         return Plans(_top(drawn, self.size), np.zeros(drawn.shape, bool))
-
-
-@njit(cache=True)
-def _uniforms(keys, steps, count):  # type: ignore[no-untyped-def]
-    drawn = np.empty((len(keys), count), np.float64)
-    for b in range(len(keys)):
-        key = draws.stream(keys[b], 0, steps[b], 0)
-        for c in range(count):
-            drawn[b, c] = draws.uniform(key, c)
-    return drawn
 
 
 class RoundRobinPlanner(Planner):
@@ -192,7 +182,7 @@ class RotationPlanner(BoredomAwarePlanner):
 
     def _drawn(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
         """The rests that sessions try, (B,)."""
-        drawn = _uniforms(keys, np.zeros(len(keys), np.int64), 1)[:, 0]
+        drawn = draws.uniforms(keys, 0, np.zeros(len(keys), np.int64), 1)[:, 0]
         return self.rests[(drawn * len(self.rests)).astype(np.int64)]
 
 

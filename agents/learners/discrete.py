@@ -13,8 +13,9 @@ from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.agents.learners.encoders import CategoryEncoder
 from lerl.agents.learners.item_values import ItemValuePolicy, SAC4IRPolicy
 from lerl.agents.learners.masked import MaskedPolicy
-from lerl.agents.learners.masks import BITS, drawn, own_uniform, packed
+from lerl.agents.learners.masks import BITS, drawn, packed
 from lerl.agents.learners.vec_env import SessionsView
+from lerl.envs import draws
 from lerl.envs.session import SessionVectorEnv
 
 MOST_ITEMS = 2000  # every item is an output of the network, and is only learned about when it is shown
@@ -168,7 +169,7 @@ class ItemChooser:
                 logits = distribution.logits
                 if self.deterministic:
                     return logits.argmax(dim=1, keepdim=True).cpu().numpy().astype(np.int32)
-        uniform = own_uniform(hierarchy.memory.keys, hierarchy.memory.steps, k)
+        uniform = draws.uniforms(hierarchy.memory.keys, 1, hierarchy.memory.steps, k)
         return drawn(uniform, logits.cpu().numpy(), packed(eligible))
 
 

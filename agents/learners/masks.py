@@ -6,8 +6,6 @@ A replay buffer that holds observations so holds the masks of the very steps, at
 import numpy as np
 from numba import njit
 
-from lerl.envs import draws
-
 BITS = 24  # whole numbers below 2**24 are exact in float32
 
 
@@ -130,14 +128,3 @@ def drawn(uniform, logits, words):  # type: ignore[no-untyped-def]
             chances[slates[b, s]], values[slates[b, s]] = 0.0, -np.inf
             total = chances.sum()
     return slates
-
-
-@njit(cache=True)
-def own_uniform(keys, steps, count):  # type: ignore[no-untyped-def]
-    """(B, count) in [0, 1), from each session's own stream at its step, not from the batch's."""
-    uniform = np.empty((len(keys), count))
-    for b in range(len(keys)):
-        key = draws.stream(keys[b], 1, steps[b], 0)
-        for s in range(count):
-            uniform[b, s] = draws.uniform(key, s)
-    return uniform
