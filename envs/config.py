@@ -61,8 +61,13 @@ class Drift:
 class Boredom:
     """The more a topic was shown lately, the more users are bored of it.
 
-        boredom[k] <- keep * (boredom[k] + share of the slate's slots in topic k),  keep = exp(-1 / time_constant)
         an item's log-odds of a click fall by weight * (mean boredom of its topics)
+        after each of a slate's n slots:  boredom[k] <- fade * (boredom[k] + 1/n, if the slot holds an item of topic k),
+        fade = exp(-1 / (n * time_constant))
+
+    A slate is its items seen one after another: n items in one slate bore as much as in n slates of one item, with n
+    times the time constant and an nth of the weight. Without `within_slate`, as before version 0.2, boredom stays what
+    it is until the slate is over, and then fades at once: a slate of one topic costs nothing within itself.
 
     This is the satiation of rebounding bandits (Leqi, Kilinc-Karzan, Lipton and Montgomery, NeurIPS 2021, eq. 1) on the
     log-odds scale. An item of several topics counts fully in each.
@@ -71,11 +76,13 @@ class Boredom:
         enabled: whether users get bored.
         weight: log-odds per unit of boredom, at least 0; one unit is one whole slate of the topic, just shown.
         time_constant: steps in which boredom fades to 1/e, above 0.
+        within_slate: whether an item is met with the boredom that the slots before it left.
     """
 
     enabled: Switch = True
     weight: Annotated[Real, Field(ge=0)] = 1.0
     time_constant: AboveZero = 8.0
+    within_slate: Switch = True
 
 
 @settings(frozen=True)

@@ -29,11 +29,12 @@ class DriftRates(NamedTuple):
 
 
 class BoredomRates(NamedTuple):
-    """Strengths of `Boredom`: log-odds per unit, and what is kept of boredom from one step to the next."""
+    """Strengths of `Boredom`: log-odds per unit, what is kept from one step to the next, whether slots bore at once."""
 
     enabled: bool
     weight: float
     keep: float
+    within_slate: bool
 
 
 class FatigueRates(NamedTuple):
@@ -81,7 +82,7 @@ def rates(config: SimulatorConfig) -> Rates:
     """The strengths of a configuration."""
     return Rates(
         _drift_rates(config.drift),
-        _boredom_rates(config.boredom),
+        _boredom_rates(config.boredom, config.slate_size),
         _fatigue_rates(config.fatigue),
         _mood_rates(config.mood),
         _satisfaction_rates(config.satisfaction),
@@ -93,8 +94,9 @@ def _drift_rates(drift: Drift) -> DriftRates:
     return DriftRates(drift.enabled, drift.revert, drift.pull, drift.noise, drift.shift_probability, drift.shift_size)
 
 
-def _boredom_rates(boredom: Boredom) -> BoredomRates:
-    return BoredomRates(boredom.enabled, boredom.weight, math.exp(-1.0 / boredom.time_constant))
+def _boredom_rates(boredom: Boredom, slate_size: int) -> BoredomRates:
+    within = boredom.enabled and boredom.within_slate and slate_size > 1
+    return BoredomRates(boredom.enabled, boredom.weight, math.exp(-1.0 / boredom.time_constant), within)
 
 
 def _fatigue_rates(fatigue: Fatigue) -> FatigueRates:
@@ -204,18 +206,38 @@ def drift(taste, anchor, slates, clicks, directions, streams, rates):  # type: i
 
 
 @njit(cache=True)
-def bore(boredom, slates, topics, keep):  # type: ignore[no-untyped-def]
-    share = 1.0 / slates.shape[1]
+def fading(slots, rates):  # type: ignore[no-untyped-def]
+    """What is left of boredom after 0 to `slots` slots of a slate, (slots + 1,): all of it, unless slots bore at once."""
+    left = np.ones(slots + 1, np.float64)
+    if rates.within_slate:
+        for s in range(slots + 1):
+            left[s] = rates.keep ** (s / slots)
+    return left
+
+
+@njit(cache=True)
+def bore(boredom, slates, topics, rates):  # type: ignore[no-untyped-def]
+    k = slates.shape[1]
+    left = fading(k, rates)
+    if rates.within_slate:
+        _fade(boredom, rates.keep)
     for b in range(boredom.shape[0]):
-        for s in range(slates.shape[1]):
+        for s in range(k):
             if slates[b, s] >= 0:
+                share = left[k - s] / k
                 for m in range(topics.shape[1]):
                     topic = topics[slates[b, s], m]
                     if topic >= 0:
                         boredom[b, topic] += share
-    for b in range(boredom.shape[0]):  # by itself: a row just written to cannot be read at once
-        for k in range(boredom.shape[1]):
-            boredom[b, k] *= keep
+    if not rates.within_slate:
+        _fade(boredom, rates.keep)
+
+
+@njit(cache=True)
+def _fade(boredom, keep):  # type: ignore[no-untyped-def]
+    for b in range(boredom.shape[0]):
+        for topic in range(boredom.shape[1]):
+            boredom[b, topic] *= keep
 
 
 @njit(cache=True)

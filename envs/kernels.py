@@ -174,9 +174,7 @@ def live(slates, chance, keys, taste, users, shared, rating, rates):  # type: ig
     """
     users, shared, rates = Users(*users), _shared(shared), _rates(rates)
     boredom, fatigue = rates.boredom, rates.fatigue
-    apply_boredom(
-        chance, slates, shared.topics, users.boredom, users.fatigue, users.mood, boredom.weight, fatigue.weight
-    )
+    apply_boredom(chance, slates, shared.topics, users.boredom, users.fatigue, users.mood, boredom, fatigue.weight)
     if rates.similarity:
         dynamics.resemble(chance, slates, shared.directions.items, rates.similarity)
     feedback = _react(slates, chance, keys[:, draws.CLICK], rating)
@@ -190,7 +188,7 @@ def live(slates, chance, keys, taste, users, shared, rating, rates):  # type: ig
         moves = keys[:, draws.SHIFT : draws.DRIFT + 1]
         dynamics.drift(taste, users.anchor, slates, clicks, shared.directions, moves, rates.drift)
     if boredom.enabled:
-        dynamics.bore(users.boredom, slates, shared.topics, boredom.keep)
+        dynamics.bore(users.boredom, slates, shared.topics, boredom)
     if fatigue.enabled:
         dynamics.rise(users.fatigue, fatigue.share)
     if rates.mood.enabled:
@@ -249,7 +247,9 @@ def _blank_copies(slates, shown, steps, repeats):  # type: ignore[no-untyped-def
 
 
 @njit(cache=True)
-def apply_boredom(chance, slates, topics, boredom, fatigue, mood, boredom_weight, fatigue_weight):  # type: ignore[no-untyped-def]
+def apply_boredom(chance, slates, topics, boredom, fatigue, mood, rates, fatigue_weight):  # type: ignore[no-untyped-def]
+    """chance (B, k) <- with boredom (B, K) by `dynamics.BoredomRates`, fatigue and mood (B,), 0 for an empty slot."""
+    left = dynamics.fading(slates.shape[1], rates)
     for b in range(slates.shape[0]):
         for s in range(slates.shape[1]):
             if slates[b, s] < 0:
@@ -259,11 +259,25 @@ def apply_boredom(chance, slates, topics, boredom, fatigue, mood, boredom_weight
             for m in range(topics.shape[1]):
                 topic = topics[slates[b, s], m]
                 if topic >= 0:
-                    total += boredom[b, topic]
+                    total += boredom[b, topic] * left[s]
                     count += 1
-            loss = boredom_weight * total / max(count, 1) + fatigue_weight * fatigue[b] - mood[b]
+                    if rates.within_slate:
+                        total += _met_before(slates[b, :s], topic, topics, left) / slates.shape[1]
+            loss = rates.weight * total / max(count, 1) + fatigue_weight * fatigue[b] - mood[b]
             p = min(max(chance[b, s], 1e-9), 1.0 - 1e-9)
             chance[b, s] = 1.0 / (1.0 + (1.0 - p) / p * math.exp(loss))
+
+
+@njit(cache=True)
+def _met_before(items, topic, topics, left):  # type: ignore[no-untyped-def]
+    """How many of a slate's first items (n,) are of a topic, each faded since; -1 is no item."""
+    met = 0.0
+    for s in range(len(items)):
+        if items[s] >= 0:
+            for m in range(topics.shape[1]):
+                if topics[items[s], m] == topic:
+                    met += left[len(items) - s]
+    return met
 
 
 @njit(cache=True)

@@ -123,7 +123,7 @@ class UserSimulator:
         other = copy.copy(self)
         other.population, other.config = population, config
         other.model = other._build_response()
-        other._rates = dynamics.rates(config)
+        other._rates = plain_tuples(dynamics.rates(config))
         return other
 
     def start(
@@ -231,8 +231,10 @@ class UserSimulator:
     def chances(self, state: State, slates: NDArray[np.int32]) -> NDArray[np.float64]:
         """The true chance of a click on each of slates (B, k) if shown now, all that moves it included."""
         chance = self.scores(state, slates)
-        weights = self.config.boredom.weight, self.config.fatigue.weight
-        apply_boredom(chance, slates, self.topics, state.boredom, state.fatigue, state.mood, *weights)
+        rates = dynamics.rates(self.config)
+        apply_boredom(
+            chance, slates, self.topics, state.boredom, state.fatigue, state.mood, rates.boredom, rates.fatigue.weight
+        )
         if self.config.similarity.weight:
             dynamics.resemble(chance, slates, self.item_units, self.config.similarity.weight)
         return chance

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares  # type: ignore[import-untyped, unused-ignore]
 
-from lerl.envs.config import Boredom, Drift, Fatigue, Mood, SimulatorConfig, Topics
+from lerl.envs.config import Drift, Fatigue, Mood, SimulatorConfig, Topics
 from lerl.envs.files import write_whole
 from lerl.envs.fitting.latent import Interactions, TasteModel, calibrated, calibration, fit_raw
 from lerl.envs.fitting.replay import item_by_item, replay
@@ -225,7 +225,9 @@ def configured(config: SimulatorConfig, values: Mapping[str, float], slate_size:
     boredom, fatigue, drift = config.boredom, config.fatigue, config.drift
     return replace(
         config,
-        boredom=Boredom(boredom.enabled, k * values["boredom.weight"], values["boredom.time_constant"] / k),
+        boredom=replace(
+            boredom, weight=k * values["boredom.weight"], time_constant=values["boredom.time_constant"] / k
+        ),
         fatigue=Fatigue(fatigue.enabled, values["fatigue.weight"], values["fatigue.time_constant"] / k),
         mood=Mood(config.mood.enabled, values["mood.spread"], values["mood.time_constant"] / k),
         drift=Drift(
@@ -309,7 +311,7 @@ def fitted_users(
             for entry in fields(given)
             if getattr(given, entry.name) != getattr(getattr(plain, part), entry.name)
         ]
-        own = [name for name in own if name != "enabled"]
+        own = [name for name in own if name not in ("enabled", "within_slate")]
         if own:
             raise ValueError(
                 f"data.users is fitted, which decides env.{part}.{own[0]}; leave that out, or set data.users to assumed"

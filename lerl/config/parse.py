@@ -14,7 +14,7 @@ import yaml
 
 from lerl.config.errors import SettingsError, brief
 from lerl.config.keys import Key, known_keys, unknown_key
-from lerl.config.old_keys import RENAMED, RETIRED, renewed
+from lerl.config.old_keys import EARLIER, RENAMED, RETIRED, renewed
 from lerl.config.schema import Config
 from lerl.config.yaml_file import read_sections, read_value
 from lerl.envs.checks import build
@@ -24,7 +24,7 @@ EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+", re.IGNORECASE)
 
 
 def load(path: Path) -> Config:
-    """The configuration in a YAML file: a recipe, or config.yaml of a run.
+    """The configuration in a YAML file: a recipe, or config.yaml of a run, which stays what it was made with.
 
     Raises:
         SettingsError: the file cannot be used; the message names file, key, what is allowed and what was given.
@@ -34,7 +34,8 @@ def load(path: Path) -> Config:
         values, notes = renewed(_flat(read_sections(path), [*known, *RENAMED, *RETIRED]))
         if notes:
             warnings.warn(f"{path}: {'; '.join(notes)}", stacklevel=2)
-        return _built(known, values)
+        of_run = path.name == "config.yaml" and (path.parent / "run.json").is_file()
+        return _built(known, {**EARLIER, **values} if of_run else values)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
 

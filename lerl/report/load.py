@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lerl.agents.config import TrainConfig
 from lerl.config.errors import SettingsError, brief
-from lerl.config.old_keys import RETIRED
+from lerl.config.old_keys import EARLIER, RETIRED
 from lerl.config.yaml_file import read_yaml
 from lerl.envs.files import refuse_links
 from lerl.files import AFRESH, RunError, read_about, read_table, reading, resume_command
@@ -274,7 +274,7 @@ def _refuse_different_settings(runs: Sequence[_Run]) -> None:
 def _different_keys(one: _Run, other: _Run) -> list[str]:
     """Dotted keys of the settings in which two runs differ, with both values; seed and search spaces apart."""
     a, b = (
-        dict(_flat({key: value for key, value in run.config.items() if key not in ("tune", "experiment")}))
+        {**EARLIER, **dict(_flat({key: value for key, value in run.config.items() if key not in ("tune", "experiment")}))}
         for run in (one, other)
     )
     aside = {"seed", *RETIRED}

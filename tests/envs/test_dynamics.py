@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lerl.envs import draws, dynamics
 from lerl.envs.config import Boredom, Drift, Fatigue, Mood, Patience, Satisfaction, Similarity, SimulatorConfig
 from lerl.envs.dynamics import Directions, rates
+from lerl.envs.kernels import apply_boredom
 
 HALVING = 1 / math.log(2)  # a time constant with which exp(-1 / time_constant) is one half
 STILL = Drift(revert=0, pull=0, noise=0, shift_probability=0)
@@ -110,14 +111,38 @@ def test_only_the_direction_of_a_taste_drifts(
 def bored(how: Boredom, boredom: list[float], slate: list[int]) -> list[float]:
     """Boredom of one user after a slate of items 0 (topic 0) and 1 (topics 0 and 1)."""
     levels = np.array([boredom], np.float32)
-    strengths = rates(SimulatorConfig(boredom=how)).boredom
+    strengths = rates(SimulatorConfig(boredom=how, slate_size=len(slate))).boredom
     if strengths.enabled:
-        dynamics.bore(levels, np.array([slate], np.int32), np.array([[0, -1], [0, 1]], np.int32), strengths.keep)
+        dynamics.bore(levels, np.array([slate], np.int32), np.array([[0, -1], [0, 1]], np.int32), strengths)
     return levels[0].tolist()
 
 
+def test_a_slate_bores_as_its_items_do_one_after_another():
+    # Four steps of one item, and one slate of four: what the last item meets, and what is left after it
+    items, topics = np.array([[1, 0, -1, 0]], np.int32), np.array([[0, -1], [0, 1]], np.int32)
+    slate = rates(SimulatorConfig(boredom=Boredom(weight=2.0, time_constant=3.0), slate_size=4)).boredom
+    step = rates(SimulatorConfig(boredom=Boredom(weight=0.5, time_constant=12.0), slate_size=1)).boredom
+    none, levels, level = np.zeros(1, np.float32), np.array([[1, 0.5]], np.float32), np.array([[4, 2]], np.float32)
+    together, singly = np.full((1, 4), 0.5), np.full((1, 4), 0.5)
+    apply_boredom(together, items, topics, levels, none, none, slate, 0.0)
+    dynamics.bore(levels, items, topics, slate)
+    for s in range(4):
+        apply_boredom(singly[:, s : s + 1], items[:, s : s + 1], topics, level, none, none, step, 0.0)
+        dynamics.bore(level, items[:, s : s + 1], topics, step)
+    assert together == pytest.approx(singly, abs=1e-6)
+    assert levels * 4 == pytest.approx(level, rel=1e-6)
+    assert together[0, 3] < together[0, 1] < 0.5
+
+
+def test_boredom_may_wait_until_the_slate_is_over():
+    how = rates(SimulatorConfig(boredom=Boredom(within_slate=False), slate_size=3)).boredom
+    chance, topics, none = np.full((1, 3), 0.5), np.zeros((1, 1), np.int32), np.zeros(1, np.float32)
+    apply_boredom(chance, np.zeros((1, 3), np.int32), topics, none[None], none, none, how, 0.0)
+    assert (chance == 0.5).all()
+
+
 def test_a_topic_bores_by_its_share_of_the_slate():
-    how = Boredom(time_constant=HALVING)
+    how = Boredom(time_constant=HALVING, within_slate=False)
     # Two of four slots hold topic 0 and one of them topic 1 too: 0.5 * (1 + 2/4) and 0.5 * (0 + 1/4)
     assert bored(how, [1, 0], [0, 1, -1, -1]) == pytest.approx([0.75, 0.125])
 
@@ -252,7 +277,10 @@ def test_compiled_mechanisms_equal_their_plain_python(agree: Any):
     agree(dynamics._rescale, np.array([3, 4], np.float32), 5.0, 2.0)
     agree(dynamics._length, np.array([3, 4], np.float32))
     agree(dynamics._lengths, rng.normal(size=(6, 3)).astype(np.float32))
-    agree(dynamics.bore, rng.random((3, 2)).astype(np.float32), slates, np.array([[0, -1], [0, 1]], np.int32), 0.5)
+    for within in (True, False):
+        how = dynamics.BoredomRates(True, 1.0, 0.5, within)
+        agree(dynamics.fading, 3, how)
+        agree(dynamics.bore, rng.random((3, 2)).astype(np.float32), slates, np.array([[0, -1], [0, 1]], np.int32), how)
     agree(dynamics._patience, np.arange(3, dtype=np.uint64), np.arange(3), 0.3)
 
 

@@ -683,7 +683,7 @@ def test_an_environment_is_made_again_from_its_specification_in_json():
         ({"boredom": {"wieght": 2}}, r"^unknown key env\.boredom\.wieght\. Did you mean env\.boredom\.weight\?$"),
         (
             {"boredom": {"zzz": 2}},
-            r"^unknown key env\.boredom\.zzz\. There are enabled, weight, time_constant$",
+            r"^unknown key env\.boredom\.zzz\. There are enabled, weight, time_constant, within_slate$",
         ),
         ({"boredom": {"weight": -1}}, r"env\.boredom\.weight must be a number of at least 0, given -1"),
         (

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lerl.envs import draws, kernels, simulator
+from lerl.envs import draws, dynamics, kernels, simulator
 from lerl.envs.catalog import Axis
 from lerl.envs.config import (
     Boredom,
@@ -96,14 +96,17 @@ def test_two_steps_by_hand(build: Any):
     )
     state = begin(users)
     first = show(users, state, [0, 2])
-    assert first.chance[0] == pytest.approx([sigmoid(2), sigmoid(1)])
-    felt = (sigmoid(2) + sigmoid(1)) / 2
+    # Item 2 is of both topics, and topic 0 was in the slot before: half a slate, faded by the root of a half
+    later = sigmoid(1 - 1.0 * (0.5 * 0.5**0.5) / 2)
+    assert first.chance[0] == pytest.approx([sigmoid(2), later])
+    felt = (sigmoid(2) + later) / 2
     assert state.satisfaction[0] == pytest.approx(0.8 + 0.5 * (felt - 0.8))
-    assert state.boredom[0] == pytest.approx([0.5, 0.25])  # half of a whole slate, and half of half a slate
+    # After the slate, the first slot's half has faded by a half, the second's by the root of it
+    assert state.boredom[0] == pytest.approx([0.5 * 0.5 + 0.5 * 0.5**0.5, 0.5 * 0.5**0.5])
     assert state.fatigue[0] == pytest.approx(0.5)
     second = show(users, state, [1, 1])
     assert second.slates.tolist() == [[1, -1]]
-    assert second.chance[0] == pytest.approx([sigmoid(-1 - 1.0 * 0.25 - 0.4 * 0.5), 0])
+    assert second.chance[0] == pytest.approx([sigmoid(-1 - 1.0 * 0.5 * 0.5**0.5 - 0.4 * 0.5), 0])
     felt_then = second.chance[0, 0] / 2
     assert state.satisfaction[0] == pytest.approx(0.25 * 0.8 + 0.25 * felt + 0.5 * felt_then)
     assert state.shown[0, :4].tolist() == [0, 2, 1, -1]
@@ -531,7 +534,10 @@ def test_compiled_steps_equal_their_plain_python(agree: Any):
     slates = np.array([[4, -1, 5], [-1, 6, 0]], np.int32)
     chance, topics = rng.random((2, 3)), np.array([[0, 1]] * 4 + [[1, -1]] * 3, np.int32)
     levels = rng.random((2, 2)).astype(np.float32)
-    agree(kernels.apply_boredom, chance, slates, topics, levels, levels[0], levels[1], 1.5, 0.5)
+    for within in (True, False):
+        how = dynamics.BoredomRates(True, 1.5, 0.5, within)
+        agree(kernels.apply_boredom, chance, slates, topics, levels, levels[0], levels[1], how, 0.5)
+    agree(kernels._met_before, np.array([4, -1, 0], np.int32), 1, topics, dynamics.fading(3, how))
     for rating in (True, False):
         agree(kernels._react, slates, chance, keys, rating)
     counts, sums, log = np.zeros((2, 2), np.int32), np.zeros((2, 2), np.float32), np.full((2, 9), -1, np.float32)

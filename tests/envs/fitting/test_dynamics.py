@@ -58,14 +58,13 @@ def test_what_stands_for_one_item_stands_for_a_slate_of_them():
     assert one.boredom == Boredom(weight=0.1, time_constant=24.0)
     assert (six.boredom.weight, six.boredom.time_constant) == (pytest.approx(0.6), 4.0)
     assert six.drift.revert == pytest.approx(1 - 0.9**6)
-    # six items of one topic in a row, or one slate of them: log-odds lost right after, fading within the slate aside
+    # six items of one topic in a row, or one slate of them: log-odds lost right after
     level = np.zeros((2, 1), np.float32)
     topic, item = np.zeros((1, 1), np.int32), np.zeros((1, 6), np.int32)
-    slow = values | {"boredom.time_constant": 1e6}
     for _ in range(6):
-        bore(level[:1], item[:, :1], topic, rates(configured(SimulatorConfig(), slow, 1)).boredom.keep)
-    bore(level[1:], item, topic, rates(configured(SimulatorConfig(), slow, 6)).boredom.keep)
-    assert 0.1 * level[0, 0] == pytest.approx(0.6 * level[1, 0], rel=1e-4)
+        bore(level[:1], item[:, :1], topic, rates(configured(SimulatorConfig(slate_size=1), values, 1)).boredom)
+    bore(level[1:], item, topic, rates(configured(SimulatorConfig(slate_size=6), values, 6)).boredom)
+    assert 0.1 * level[0, 0] == pytest.approx(0.6 * level[1, 0], rel=1e-6)
 
 
 def test_users_differ_as_configured_and_are_the_same_every_time():

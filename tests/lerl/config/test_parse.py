@@ -295,6 +295,16 @@ def test_a_key_under_both_its_names_is_refused(recipe: RecipeMaker, text: str) -
         load(recipe(text))
 
 
+def test_a_run_stays_what_it_was_made_with(tmp_path: Path) -> None:
+    written = dump(Config()).replace("    within_slate: true\n", "")  # as before version 0.2
+    (tmp_path / "config.yaml").write_text(written)
+    assert load(tmp_path / "config.yaml").env.boredom.within_slate  # a recipe, by that name
+    (tmp_path / "run.json").write_text("{}")
+    assert not load(tmp_path / "config.yaml").env.boredom.within_slate
+    (tmp_path / "config.yaml").write_text(dump(Config()))
+    assert load(tmp_path / "config.yaml").env.boredom.within_slate
+
+
 def test_broken_yaml_is_one_line_with_its_place(recipe: RecipeMaker) -> None:
     with pytest.raises(SettingsError, match=r"mine\.yaml: no valid YAML: .*line 2") as raised:
         load(recipe("seed: 1\nagents: [random"))
