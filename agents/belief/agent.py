@@ -1,0 +1,79 @@
+"""An agent that shows what its belief says is most likely to be clicked."""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lerl.agents.base import Agent, Observation, TaskSpec
+from lerl.agents.belief.filter import begin_all, learn_all, new_belief
+from lerl.agents.belief.model import UserModel
+from lerl.agents.belief.slates import fill_slates
+from lerl.envs import draws
+
+PRICE = 1.5  # of boredom: more than it costs now, since it costs the next slates too
+
+
+class BeliefAgent(Agent):
+    """Keeps a belief over every session's person, and fills slates by it; no planner, no network.
+
+    Args:
+        task: the task. count: B. model: what was learned of people and items.
+        explore: whether tastes are drawn from the belief instead of its mean (Thompson sampling), for training.
+    """
+
+    def __init__(self, task: TaskSpec, count: int, model: UserModel, explore: bool = False, price: float = PRICE) -> None:
+        self.task, self.model, self.explore, self.price = task, model, explore, price
+        self.belief = new_belief(count, model.vectors.shape[1], model.fills.shape[1])
+        self.shown = np.full((count, task.max_steps * task.slate_size), -1, np.int32)
+        self.steps = np.zeros(count, np.int64)
+        self.keys = np.zeros(count, np.uint64)
+        self.live = np.ones(count, bool)
+        columns = np.ascontiguousarray(model.vectors.T), np.ascontiguousarray(model.suffers.T)
+        self._columns = (*columns, model.offsets)
+
+    def attend(self, live: NDArray[np.bool_]) -> None:
+        """Choose for these slots (B,) only; the others show item 0."""
+        self.live = live
+
+    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
+        """New sessions in these slots."""
+        begin_all(self.model, self.belief, rows, homes(observation["taste"][rows], observation["taste_offset"][rows]))
+        self.shown[rows], self.steps[rows], self.keys[rows] = -1, 0, keys
+
+    def act(self, observation: Observation) -> NDArray[np.int32]:
+        """Slates (B, k)."""
+        self._see(observation)
+        slates = np.full((len(self.live), self.task.slate_size), -1, np.int32)
+        shown = self.shown[:, :0] if self.task.repeats else self.shown
+        belief = self.belief
+        fill_slates(self._columns, self.model, self._tastes(), belief.exposure, shown, self.live, self.price, slates)
+        return np.maximum(slates, 0)
+
+    def _see(self, observation: Observation) -> None:
+        k = self.task.slate_size
+        steps = np.rint((1 - observation["time_left"][:, 0]) * self.task.max_steps).astype(np.int64)
+        moved = np.flatnonzero(steps == self.steps + 1)
+        items, feedback = (np.ascontiguousarray(observation[name][:, -k:]) for name in ("recent_items", "recent_feedback"))
+        learn_all(self.model, self.belief, moved, items, feedback)
+        self.shown[moved[:, None], self.steps[moved, None] * k + np.arange(k)] = items[moved]
+        self.steps[moved] += 1
+
+    def _tastes(self) -> NDArray[np.float64]:
+        """(B, d + 1), the belief's means, or draws from it."""
+        if not self.explore:
+            return self.belief.mean
+        root, drawn = np.linalg.cholesky(self.belief.cov), np.empty(self.belief.mean.shape)
+        _draw(self.keys, self.steps, drawn)
+        return self.belief.mean + np.einsum("bij,bj->bi", root, drawn)
+
+
+@njit(cache=True)
+def _draw(keys, steps, drawn):  # type: ignore[no-untyped-def]
+    """drawn (B, n) <- standard normal, of each session's own stream."""
+    for b in range(len(keys)):
+        draws.normals(draws.stream(keys[b], 3, steps[b], 0), drawn[b])
+
+
+def homes(tastes: NDArray[np.float32], offsets: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What the history says of users, taste and level (n, d + 1): the 1 at the end of a taste is no part of it."""
+    return np.concatenate([tastes[:, :-1], offsets.reshape(len(tastes), 1)], axis=1).astype(np.float64)

@@ -1,0 +1,161 @@
+"""What is believed of one person, slate after slate: an extended Kalman filter with a logistic likelihood.
+
+Taste and level are normal; each answer moves mean and covariance by one Newton step (West, Harrison and Migon, JASA
+1985, "Dynamic generalized linear models"); between slates the taste drifts. Exposure to topics is known.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+class TrainingSessions(NamedTuple):
+    """Sessions to learn from, N of them, S slates of k slots in all.
+
+    Attributes:
+        homes: (N, d + 1) float64, what the history says of each user: taste and level.
+        starts: (N + 1,) int64, where each session's slates begin.
+        items: (S, k) int32, -1 where nothing was shown. feedback: (S, k) float32 in [0, 1].
+    """
+
+    homes: NDArray[np.float64]
+    starts: NDArray[np.int64]
+    items: NDArray[np.int32]
+    feedback: NDArray[np.float32]
+
+    def take(self, rows: NDArray[np.int64]) -> "TrainingSessions":
+        """Some of the sessions."""
+        lengths = np.diff(self.starts)[rows]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        slates = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
+        return TrainingSessions(self.homes[rows], starts, self.items[slates], self.feedback[slates])
+
+
+class Belief(NamedTuple):
+    """What is believed of B sessions.
+
+    Attributes:
+        home, mean: (B, d + 1) float64. cov: (B, d + 1, d + 1) float64. exposure: (B, K) float64. fatigue: (B,) float64.
+    """
+
+    home: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    cov: NDArray[np.float64]
+    exposure: NDArray[np.float64]
+    fatigue: NDArray[np.float64]
+
+
+def new_belief(count: int, dim: int, topics: int) -> Belief:
+    """Room for so many sessions, tastes of `dim` numbers and so many topics."""
+    n = dim + 1
+    shapes = (count, n), (count, n), (count, n, n), (count, topics), (count,)
+    return Belief(*(np.zeros(shape) for shape in shapes))
+
+
+@njit(cache=True)
+def begin(model, belief, b, home):  # type: ignore[no-untyped-def]
+    """A new session in slot b, of a user of whom the history says home (d + 1,)."""
+    for a in range(len(home)):
+        belief.home[b, a] = home[a]
+        belief.mean[b, a] = home[a]
+        for c in range(len(home)):
+            belief.cov[b, a, c] = model.spread[a, c]
+    belief.exposure[b, :] = 0.0
+    belief.fatigue[b] = 0.0
+
+
+@njit(cache=True)
+def begin_all(model, belief, rows, homes):  # type: ignore[no-untyped-def]
+    for n in range(len(rows)):
+        begin(model, belief, rows[n], homes[n])
+
+
+@njit(cache=True)
+def log_odds(model, belief, b, item):  # type: ignore[no-untyped-def]
+    """Of a click on an item, for the person in slot b, as believed now."""
+    dim = model.vectors.shape[1]
+    z = belief.mean[b, dim] + model.offsets[item] - model.tire * belief.fatigue[b]
+    for a in range(dim):
+        z += belief.mean[b, a] * model.vectors[item, a]
+    loss = 0.0
+    for t in range(model.suffers.shape[1]):
+        loss += model.suffers[item, t] * belief.exposure[b, t]
+    return z - model.weight * loss
+
+
+@njit(cache=True)
+def learn(model, belief, b, items, feedback, logits):  # type: ignore[no-untyped-def]
+    """Take in a slate (k,) and its feedback (k,); logits (k,) <- what was believed before each answer, 0 for none."""
+    dim, k = model.vectors.shape[1], len(items)
+    fade = model.keep ** (1.0 / k)
+    gain = np.empty(dim + 1)
+    mean, cov, exposure = belief.mean[b], belief.cov[b], belief.exposure[b]
+    for s in range(k):
+        item = items[s]
+        logits[s] = 0.0
+        if item >= 0:
+            logits[s] = log_odds(model, belief, b, item)
+            p = 1.0 / (1.0 + math.exp(-logits[s]))
+            variance = 0.0
+            for a in range(dim + 1):
+                gain[a] = cov[a, dim]
+                for c in range(dim):
+                    gain[a] += cov[a, c] * model.vectors[item, c]
+                variance += gain[a] * (model.vectors[item, a] if a < dim else 1.0)
+            scale = 1.0 / (1.0 + p * (1.0 - p) * variance)
+            for a in range(dim + 1):
+                mean[a] += gain[a] * (feedback[s] - p) * scale
+                for c in range(dim + 1):
+                    cov[a, c] -= gain[a] * gain[c] * p * (1.0 - p) * scale
+            for t in range(len(exposure)):
+                exposure[t] += model.fills[item, t] / k
+        for t in range(len(exposure)):
+            exposure[t] *= fade
+
+
+@njit(cache=True)
+def drift(model, belief, b):  # type: ignore[no-untyped-def]
+    """What a step does to the belief beside its answers."""
+    dim = model.vectors.shape[1]
+    home, mean, cov, stay = belief.home[b], belief.mean[b], belief.cov[b], 1.0 - model.revert
+    for a in range(dim + 1):
+        if a < dim:
+            mean[a] += model.revert * (home[a] - mean[a])
+        for c in range(dim + 1):
+            kept = (stay if a < dim else 1.0) * (stay if c < dim else 1.0)
+            cov[a, c] = cov[a, c] * kept + model.noise[a, c]
+    belief.fatigue[b] += (1.0 - belief.fatigue[b]) * model.rise
+
+
+@njit(cache=True)
+def learn_all(model, belief, rows, items, feedback):  # type: ignore[no-untyped-def]
+    """Take in the newest slates (B, k) of these slots, and the step after them."""
+    logits = np.empty(items.shape[1])
+    for b in rows:
+        learn(model, belief, b, items[b], feedback[b], logits)
+        drift(model, belief, b)
+
+
+@njit(cache=True)
+def follow(model, belief, sessions):  # type: ignore[no-untyped-def]
+    """Means (S, d + 1) float32 before each slate, and logits (S, k) float32 before each answer.
+
+    belief: of one session, overwritten.
+    """
+    homes, starts, items, feedback = sessions
+    means = np.empty((len(items), homes.shape[1]), np.float32)
+    found = np.empty(items.shape, np.float32)
+    logits = np.empty(items.shape[1])
+    for n in range(len(homes)):
+        begin(model, belief, 0, homes[n])
+        for row in range(starts[n], starts[n + 1]):
+            for a in range(homes.shape[1]):
+                means[row, a] = belief.mean[0, a]
+            learn(model, belief, 0, items[row], feedback[row], logits)
+            for s in range(items.shape[1]):
+                found[row, s] = logits[s]
+            drift(model, belief, 0)
+    return means, found

@@ -1,0 +1,76 @@
+"""What is learned of all people and items: item vectors, topics, what boredom costs, and how tastes differ and drift."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lerl.envs.population import Knowledge
+
+Floats = NDArray[np.float32]
+
+WEIGHT, CONSTANT = 0.5, 8.0  # of boredom, before anything was learned: log-odds per unit, steps
+TIRING = 30.0  # steps in which fatigue rises to 1 - 1/e
+DRIFT = 0.01  # variance that a step adds to a taste, as a share of its squared length
+REVERT = 0.05
+
+
+class UserModel(NamedTuple):
+    """How people react to items, as far as it is known; every array is read by compiled code.
+
+    log-odds of a click = taste . vector + level + offset - weight * suffers . exposure - tire * fatigue
+
+    A person is a taste and a level, normal around what the history says of them, and drifts from step to step; exposure
+    is to topics, see `lerl.envs.config.Boredom`, of which an item may have several in part.
+
+    Attributes:
+        vectors: (I, d) float32. offsets: (I,) float32, log-odds.
+        fills: (I, K) float32, how much an item exposes to each topic. suffers: (I, K) float32, its share of each
+            topic's exposure.
+        spread: (d + 1, d + 1) float64, covariance of taste and level at the begin of a session around what is known.
+        noise: (d + 1, d + 1) float64, covariance that a step adds.
+        weight: log-odds per unit of exposure. keep: of exposure from one step to the next.
+        tire: log-odds at full fatigue. rise: share of the way to full fatigue per step.
+        revert: share of the way back to what is known, per step, of the taste.
+    """
+
+    vectors: Floats
+    offsets: Floats
+    fills: Floats
+    suffers: Floats
+    spread: NDArray[np.float64]
+    noise: NDArray[np.float64]
+    weight: float
+    keep: float
+    tire: float
+    rise: float
+    revert: float
+
+
+def prior_model(knowledge: Knowledge, topics: Floats, users: NDArray[np.int64]) -> UserModel:
+    """Before any session: items as known, tastes about as uncertain as they differ, boredom as assumed.
+
+    Args:
+        knowledge: the agents'; the last number of a taste is 1, that of an item vector its offset.
+        topics: (I, K), items' shares of topics.
+        users: numbers of the training users.
+    """
+    tastes = knowledge.tastes[users, :-1].astype(np.float64)
+    dim = tastes.shape[1]
+    spread, noise = np.zeros((dim + 1, dim + 1)), np.zeros((dim + 1, dim + 1))
+    np.fill_diagonal(spread[:dim, :dim], tastes.var(axis=0).mean())
+    spread[dim, dim] = knowledge.user_offsets[users].var()
+    np.fill_diagonal(noise[:dim, :dim], DRIFT * (tastes**2).sum(axis=1).mean() / dim)
+    return UserModel(
+        np.ascontiguousarray(knowledge.item_vectors[:, :-1]),
+        np.ascontiguousarray(knowledge.item_vectors[:, -1]),
+        topics.astype(np.float32),
+        topics.astype(np.float32),
+        spread + 1e-6 * np.eye(dim + 1),
+        noise,
+        WEIGHT,
+        float(np.exp(-1 / CONSTANT)),
+        0.0,
+        float(1 - np.exp(-1 / TIRING)),
+        REVERT,
+    )
