@@ -207,7 +207,7 @@ def drift(taste, anchor, slates, clicks, directions, streams, rates):  # type: i
 
 @njit(cache=True)
 def fading(slots, rates):  # type: ignore[no-untyped-def]
-    """What is left of boredom after 0 to `slots` slots of a slate, (slots + 1,): all of it, unless slots bore at once."""
+    """What is left of boredom after 0 to `slots` slots of a slate, (slots + 1,): all, unless slots bore at once."""
     left = np.ones(slots + 1, np.float64)
     if rates.within_slate:
         for s in range(slots + 1):

@@ -21,8 +21,8 @@ class BeliefAgent(Agent):
         explore: whether tastes are drawn from the belief instead of its mean (Thompson sampling), for training.
     """
 
-    def __init__(self, task: TaskSpec, count: int, model: UserModel, explore: bool = False, price: float = PRICE) -> None:
-        self.task, self.model, self.explore, self.price = task, model, explore, price
+    def __init__(self, task: TaskSpec, count: int, model: UserModel, explore: bool = False) -> None:
+        self.task, self.model, self.explore = task, model, explore
         self.belief = new_belief(count, model.vectors.shape[1], model.fills.shape[1])
         self.shown = np.full((count, task.max_steps * task.slate_size), -1, np.int32)
         self.steps = np.zeros(count, np.int64)
@@ -46,14 +46,16 @@ class BeliefAgent(Agent):
         slates = np.full((len(self.live), self.task.slate_size), -1, np.int32)
         shown = self.shown[:, :0] if self.task.repeats else self.shown
         belief = self.belief
-        fill_slates(self._columns, self.model, self._tastes(), belief.exposure, shown, self.live, self.price, slates)
+        fill_slates(self._columns, self.model, self._tastes(), belief.exposure, shown, self.live, PRICE, slates)
         return np.maximum(slates, 0)
 
     def _see(self, observation: Observation) -> None:
         k = self.task.slate_size
         steps = np.rint((1 - observation["time_left"][:, 0]) * self.task.max_steps).astype(np.int64)
         moved = np.flatnonzero(steps == self.steps + 1)
-        items, feedback = (np.ascontiguousarray(observation[name][:, -k:]) for name in ("recent_items", "recent_feedback"))
+        items, feedback = (
+            np.ascontiguousarray(observation[name][:, -k:]) for name in ("recent_items", "recent_feedback")
+        )
         learn_all(self.model, self.belief, moved, items, feedback)
         self.shown[moved[:, None], self.steps[moved, None] * k + np.arange(k)] = items[moved]
         self.steps[moved] += 1

@@ -34,6 +34,18 @@ class TrainingSessions(NamedTuple):
         return TrainingSessions(self.homes[rows], starts, self.items[slates], self.feedback[slates])
 
 
+def join(parts: list[TrainingSessions]) -> TrainingSessions:
+    """Several of them as one."""
+    ends = np.cumsum([0, *(len(part.items) for part in parts)])
+    starts = [part.starts[:-1] + end for part, end in zip(parts, ends[:-1].tolist(), strict=True)]
+    return TrainingSessions(
+        np.concatenate([part.homes for part in parts]),
+        np.concatenate([*starts, ends[-1:]]),
+        np.concatenate([part.items for part in parts]),
+        np.concatenate([part.feedback for part in parts]),
+    )
+
+
 class Belief(NamedTuple):
     """What is believed of B sessions.
 

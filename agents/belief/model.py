@@ -1,6 +1,6 @@
-"""What is learned of all people and items: item vectors, topics, what boredom costs, and how tastes differ and drift."""
+"""What is learned of people and items: item vectors, topics, what boredom costs, how tastes differ and drift."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,25 @@ class UserModel(NamedTuple):
     tire: float
     rise: float
     revert: float
+
+
+def check_model(arrays: dict[str, NDArray[Any]], items: int, dim: int) -> UserModel:
+    """A model from the arrays of a file, for so many items and tastes of `dim` numbers.
+
+    Raises:
+        ValueError: shapes that do not fit, or a number that is not finite.
+    """
+    topics = arrays["fills"].shape[-1]
+    matrix, square = (items, topics), (dim + 1, dim + 1)
+    shapes = {"vectors": (items, dim), "offsets": (items,), "fills": matrix, "suffers": matrix}
+    shapes |= {"spread": square, "noise": square}
+    found: dict[str, Any] = {}
+    for name, array in arrays.items():
+        if array.shape != shapes.get(name, ()) or not np.isfinite(array).all():
+            raise ValueError(f"{name} is no finite array of shape {shapes.get(name, ())}")
+        wide = np.float64 if name in ("spread", "noise") else np.float32
+        found[name] = np.ascontiguousarray(array, wide) if array.ndim else float(array)
+    return UserModel(**found)
 
 
 def prior_model(knowledge: Knowledge, topics: Floats, users: NDArray[np.int64]) -> UserModel:

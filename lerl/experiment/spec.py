@@ -24,7 +24,7 @@ from lerl.experiment.tune import RANKING, check_found, search_space
 from lerl.files import reading
 from lerl.planners.llm.planner import MODELS
 from lerl.run import train
-from lerl.run.specs import PLANNED, SASREC, AgentSpec, parse_agent
+from lerl.run.specs import BELIEF, PLANNED, SASREC, AgentSpec, parse_agent
 
 TUNED = "tuned"
 NO_NUMBER = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
@@ -35,7 +35,13 @@ encoder sees that axis."""
 RULED = (*AXIS, *PLANNED)
 """The same for a planner behind which there is no chat model."""
 KINDS = ("floor", "flat learner", "practitioner", "hierarchical", "ceiling", "other")
-OF_BASELINES = {"random": "floor", "popularity": "floor", "privileged": "ceiling", SASREC: "practitioner"}
+OF_BASELINES = {
+    "random": "floor",
+    "popularity": "floor",
+    "privileged": "ceiling",
+    SASREC: "practitioner",
+    BELIEF: "hierarchical",
+}
 AGENT_KEYS = ("agent", "kind", "tuned", "distills", "when")
 """What an entry of `experiment.agents` holds besides settings."""
 OWN = ("train.", "planner.")

@@ -274,7 +274,10 @@ def _refuse_different_settings(runs: Sequence[_Run]) -> None:
 def _different_keys(one: _Run, other: _Run) -> list[str]:
     """Dotted keys of the settings in which two runs differ, with both values; seed and search spaces apart."""
     a, b = (
-        {**EARLIER, **dict(_flat({key: value for key, value in run.config.items() if key not in ("tune", "experiment")}))}
+        {
+            **EARLIER,
+            **dict(_flat({key: value for key, value in run.config.items() if key not in ("tune", "experiment")})),
+        }
         for run in (one, other)
     )
     aside = {"seed", *RETIRED}

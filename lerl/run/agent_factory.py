@@ -2,6 +2,7 @@
 
 from lerl.agents.base import Agent
 from lerl.agents.baselines import BASELINES
+from lerl.agents.belief.agent import BeliefAgent
 from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.agents.learners.encoders import build_encoder
 from lerl.agents.learners.registry import Scorer, new_agent, new_scorer
@@ -9,7 +10,7 @@ from lerl.agents.sasrec import SASRecAgent
 from lerl.envs.plugins import blamed, load_plugin
 from lerl.planners.base import Planner, with_defaults
 from lerl.run.artifacts import ArtifactStore
-from lerl.run.specs import SASREC, AgentSpec
+from lerl.run.specs import BELIEF, SASREC, AgentSpec
 from lerl.run.task import Task
 
 
@@ -34,6 +35,10 @@ class AgentFactory:
             RunError: a part of it is missing or damaged.
             PluginError: a class of somebody's own cannot be found or made.
         """
+        if spec.baseline == BELIEF:
+            task = self.task.task_spec(spec.label)
+            model = self.store.load_belief(len(task.catalog), task.knowledge.tastes.shape[1] - 1)
+            return BeliefAgent(task, self.task.config.evaluation.batch_size, model)
         if spec.baseline not in (None, SASREC):
             return build_agent(spec, self.task)
         weight = self.store.load_diversity(spec) if spec.diverse else 0.0

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.policies import BasePolicy
 
+from lerl.agents.belief.model import UserModel, check_model
 from lerl.agents.config import TrainConfig
 from lerl.agents.learners.encoders import CategoryEncoder
 from lerl.agents.learners.registry import load_policy, save_policy
@@ -19,7 +20,7 @@ from lerl.files import reading, resume_command
 from lerl.planners.base import Planner, check_state
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.run.folder import Checkpoint
-from lerl.run.specs import SASREC, AgentSpec
+from lerl.run.specs import BELIEF, SASREC, AgentSpec
 
 CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}
 """What a point of a learning curve holds."""
@@ -40,6 +41,7 @@ class ArtifactStore:
     """The fitted parts in a run's folder, each file written whole or not at all.
 
     policies/POLICY.pt and POLICY.curve.json: weights, and the learning curve; policies/sasrec.pt: the network's.
+    belief/model.npz: what was learned of people and items, and the user-steps that took.
     planners/PLANNER.npz: what a planner learned, and the user-steps that took.
     rows/AGENT.json: the weight of maximal marginal relevance that was chosen for an agent.
     checkpoints/NAME.pt: what training goes on from. logs/POLICY: TensorBoard's.
@@ -74,6 +76,11 @@ class ArtifactStore:
         return self.folder / "policies" / f"{SASREC}.pt"
 
     @property
+    def belief_path(self) -> Path:
+        """The file of what was learned of people and items."""
+        return self.folder / "belief" / "model.npz"
+
+    @property
     def traffic_path(self) -> Path:
         """The file of the queries to a chat model and its answers."""
         return self.folder / "planners" / "traffic.sqlite"
@@ -94,6 +101,7 @@ class ArtifactStore:
         """
         needed = [self.policy_path(spec), self.curve_path(spec)] if spec.learner else []
         needed += [self.next_item_path] if spec.baseline == SASREC else []
+        needed += [self.belief_path] if spec.baseline == BELIEF else []
         needed += [self.diversity_path(spec)] if spec.diverse else []
         needed += [self.planner_path(spec.planner)] if spec.planner is not None and planner_kept else []
         return not all(path.is_file() for path in needed)
@@ -151,6 +159,22 @@ class ArtifactStore:
                 raise ValueError("it holds what is no finite number")
             planner.restore(state)
             return int(kept["steps"])
+
+    def save_belief(self, model: UserModel, steps: int) -> None:
+        """Keep what was learned of people and items, and the user-steps that took."""
+        stream = io.BytesIO()
+        np.savez(stream, steps=steps, **model._asdict())
+        write_whole(self.belief_path, stream.getvalue())
+
+    def load_belief(self, items: int, dim: int) -> UserModel:
+        """What was learned of people and items, for a catalog of so many items and tastes of `dim` numbers.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        path = self.belief_path
+        with reading(path, self.how), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
+            return check_model({name: kept[name] for name in UserModel._fields}, items, dim)
 
     def save_diversity(self, spec: AgentSpec, weight: float, tried: dict[float, float]) -> None:
         """Keep the weight of a re-ranked agent, and the mean R_cum of all that were tried."""

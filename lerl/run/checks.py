@@ -3,13 +3,15 @@
 import dataclasses
 from collections.abc import Sequence
 
+from lerl.agents.belief.agent import BeliefAgent
 from lerl.agents.learners.registry import check_device, check_learner
 from lerl.agents.sasrec import clicked
 from lerl.planners.llm.planner import MODELS, check_model
 from lerl.planners.rules import build_planner
 from lerl.run.agent_factory import build_agent, hierarchical_agent
+from lerl.run.fit_belief import start_model
 from lerl.run.rollout import Evaluator
-from lerl.run.specs import SASREC, AgentSpec
+from lerl.run.specs import BELIEF, SASREC, AgentSpec
 from lerl.run.task import Task
 
 
@@ -31,6 +33,8 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
     for spec in {(spec.planner, spec.baseline): spec for spec in specs}.values():
         if spec.baseline == SASREC:
             _check_known(spec, task)
+        elif spec.baseline == BELIEF:
+            evaluator.rehearse(BeliefAgent(few.task_spec(spec.label), evaluation.batch_size, start_model(few)))
         elif spec.baseline is not None:
             evaluator.rehearse(build_agent(spec, few))
         elif spec.planner in MODELS:  # an endpoint that fails must not keep a run from starting

@@ -1,106 +1,100 @@
 """Learns people and items from training sessions, in rounds: each explores with what the last one taught."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lerl.agents.base import Agent
 from lerl.agents.belief.agent import BeliefAgent, homes
-from lerl.agents.belief.filter import TrainingSessions
+from lerl.agents.belief.filter import TrainingSessions, join
 from lerl.agents.belief.fit import fit_user_model, likelihood
 from lerl.agents.belief.model import UserModel, prior_model
 from lerl.agents.belief.topics import directions, near_centres
 from lerl.envs.topics import ClusterError, cluster_items
+from lerl.files import reading
 from lerl.planners.rules import build_planner
 from lerl.run.agent_factory import hierarchical_agent
 from lerl.run.context import FitContext
+from lerl.run.folder import Checkpoint
 from lerl.run.rollout import Episodes
+from lerl.run.specs import BELIEF
 from lerl.run.task import Task
 
 ROUNDS = 4
-TOPICS = (10, 20, 40)  # numbers of topics that are compared
+TOPICS = (20, 10, 40)  # numbers of topics that are compared
 HELD_OUT = 10  # every so manieth session, by which they are compared
 CHUNK = 1000  # sessions played at a time, at most
 
 
-class FittedBelief(NamedTuple):
-    """What was learned, and the user-steps that it took."""
+class _Learned(NamedTuple):
+    """What the rounds so far have brought: the prior model, the model, and the sessions that it was fitted to."""
 
+    known: UserModel
     model: UserModel
-    steps: int
+    sessions: TrainingSessions
 
 
-def fit_belief(context: FitContext, steps: int) -> FittedBelief:
-    """Learn from at most `steps` user-steps of training users."""
-    task, explorer = context.task, build_planner("random", context.task.config.planner.size, context.task.seed("belief"))
-    agent: Agent = hierarchical_agent(task, "belief", explorer)
-    parts: list[TrainingSessions] = []
-    spent, model, known = 0, None, None
-    for number in range(ROUNDS):
-        parts.append(_play(context, agent, steps * (number + 1) // ROUNDS - spent, number))
-        spent += len(parts[-1].items)
-        sessions = join(parts)
-        if known is None or model is None:
-            known = model = choose_topics(task, sessions)
-        model = fit_user_model(model, known, sessions, task.seed("belief fit", number))
-        agent = BeliefAgent(task.task_spec("belief"), task.config.evaluation.batch_size, model, explore=True)
-        context.report("belief", spent, steps, f"{len(sessions.homes):,} sessions")
-    assert model is not None
-    return FittedBelief(model, spent)
+def fit_belief(context: FitContext) -> None:
+    """Learn from train.steps user-steps of training users, and keep what was learned in the run's folder.
+
+    The first round shows items by known taste under random plans, so that what bores whom can be told from who likes
+    what; the others draw tastes from the belief (Thompson sampling). An interrupted one goes on from its last round.
+    """
+    task, steps = context.task, context.task.config.train.steps
+    checkpoint = context.store.checkpoint("belief", task.config.train.checkpoint)
+    with reading(checkpoint.path, context.store.how):
+        done, learned = _restored(checkpoint)
+    for number in range(done, ROUNDS):
+        spent = 0 if learned is None else len(learned.sessions.items)
+        played = _play(context, _explorer(task, learned), steps * (number + 1) // ROUNDS - spent, number)
+        if played is None:
+            break
+        sessions = played if learned is None else join([learned.sessions, played])
+        known = choose_topics(task, sessions) if learned is None else learned.known
+        model = known if learned is None else learned.model
+        learned = _Learned(known, fit_user_model(model, known, sessions, task.seed("belief fit", number)), sessions)
+        checkpoint.write(
+            {"round": number + 1, **{name: dict(part._asdict()) for name, part in learned._asdict().items()}}
+        )
+        context.report(BELIEF, len(sessions.items), steps, f"{len(sessions.homes):,} sessions")
+    if learned is None:
+        context.store.save_belief(start_model(task), 0)
+    else:
+        context.store.save_belief(learned.model, len(learned.sessions.items))
+    checkpoint.remove()
 
 
-def choose_topics(task: Task, sessions: TrainingSessions) -> UserModel:
-    """The prior model with the number of topics that predicts held-out sessions best."""
-    rows = np.arange(len(sessions.homes))
-    held = sessions.take(rows[rows % HELD_OUT == 0])
-    others = sessions.take(rows[rows % HELD_OUT != 0])
-    tried = []
-    for count in TOPICS:
-        if start := start_model(task, count):
-            fitted = fit_user_model(start, start, others, 0)
-            tried.append((likelihood(fitted, held), start))
-            print(count, tried[-1][0], fitted.weight, fitted.tire, -1 / np.log(fitted.keep))
-    return max(tried, key=lambda one: one[0])[1]
+def start_model(task: Task, count: int = TOPICS[0]) -> UserModel:
+    """The prior model with so many topics from clusters of item directions, one where there are not so many.
 
-
-def start_model(task: Task, count: int) -> UserModel | None:
-    """The prior model with topics from clusters of item directions; None where items have not so many directions."""
+    Raises:
+        ClusterError: items have not so many directions, and the number of topics is not the first that is tried.
+    """
     known = task.population.knowledge
     vectors = known.item_vectors[:, :-1]
     try:
-        labels = cluster_items(vectors, count, task.config.seed, "topics")
+        labels = cluster_items(vectors, count, task.config.seed, "the number of topics")
     except ClusterError:
-        return None
-    shares = np.exp(near_centres(directions(vectors), np.eye(count)[labels]))
+        if count != TOPICS[0]:
+            raise
+        labels = np.zeros(len(vectors), np.int32)
+    shares = np.exp(near_centres(directions(vectors), np.eye(labels.max() + 1)[labels]))
     return prior_model(known, shares.astype(np.float32), task.population.users("train"))
 
 
-def join(parts: list[TrainingSessions]) -> TrainingSessions:
-    """Several lots of sessions as one."""
-    ends = np.cumsum([0] + [len(part.items) for part in parts])
-    starts = [part.starts[:-1] + end for part, end in zip(parts, ends, strict=False)]
-    return TrainingSessions(
-        np.concatenate([part.homes for part in parts]),
-        np.concatenate([*starts, ends[-1:]]),
-        np.concatenate([part.items for part in parts]),
-        np.concatenate([part.feedback for part in parts]),
-    )
-
-
-def _play(context: FitContext, agent: Agent, steps: int, number: int) -> TrainingSessions:
-    """Sessions of training users, of at most so many user-steps in all."""
-    task, found, length, chunk = context.task, [], float(context.task.config.env.max_steps), 0
-    left = steps
-    while left >= length:
-        count = int(min(CHUNK, max(left // length, 1)))
-        seed = task.seed("belief sessions", number, chunk)
-        users = np.random.default_rng(seed).choice(context.evaluator.users, count)
-        played = context.evaluator.play(agent, users, 1, seed)
-        fits = int(np.searchsorted(np.cumsum(played.lengths), left, side="right"))
-        found.append(training_sessions(task, played, fits))
-        left -= len(found[-1].items)
-        length, chunk = float(played.lengths.mean()), chunk + 1
-    return join(found)
+def choose_topics(task: Task, sessions: TrainingSessions) -> UserModel:
+    """The prior model with the number of topics whose fit predicts held-out sessions best."""
+    rows = np.arange(len(sessions.homes))
+    held, others = sessions.take(rows[rows % HELD_OUT == 0]), sessions.take(rows[rows % HELD_OUT != 0])
+    tried = []
+    for count in TOPICS:
+        try:
+            start = start_model(task, count)
+        except ClusterError:
+            continue
+        fitted = fit_user_model(start, start, others, task.seed("belief topics"))
+        tried.append((likelihood(fitted, held), start))
+    return max(tried, key=lambda one: one[0])[1]
 
 
 def training_sessions(task: Task, played: Episodes, count: int) -> TrainingSessions:
@@ -113,3 +107,36 @@ def training_sessions(task: Task, played: Episodes, count: int) -> TrainingSessi
         played.slates[:count][there],
         played.feedback[:count][there],
     )
+
+
+def _explorer(task: Task, learned: _Learned | None) -> Agent:
+    """What plays the next round."""
+    if learned is None:
+        planner = build_planner("random", task.config.planner.size, task.seed("belief plans"))
+        return hierarchical_agent(task, "belief", planner)
+    return BeliefAgent(task.task_spec("belief"), task.config.evaluation.batch_size, learned.model, explore=True)
+
+
+def _play(context: FitContext, agent: Agent, steps: int, number: int) -> TrainingSessions | None:
+    """Sessions of training users, of at most so many user-steps in all; None where not even one fits."""
+    task, found, chunk = context.task, [], 0
+    length = float(task.config.env.max_steps)
+    while steps >= length:
+        count = int(min(CHUNK, steps // length))
+        seed = task.seed("belief sessions", number, chunk)
+        users = np.random.default_rng(seed).choice(context.evaluator.users, count)
+        played = context.evaluator.play(agent, users, 1, seed)
+        fits = int(np.searchsorted(np.cumsum(played.lengths), steps, side="right"))
+        found.append(training_sessions(task, played, fits))
+        steps -= len(found[-1].items)
+        length, chunk = float(played.lengths.mean()), chunk + 1
+    return join(found) if found else None
+
+
+def _restored(checkpoint: Checkpoint) -> tuple[int, _Learned | None]:
+    """How many rounds are done, and what they brought."""
+    kept: dict[str, Any] | None = checkpoint.read()
+    if kept is None:
+        return 0, None
+    models = (UserModel(**kept["known"]), UserModel(**kept["model"]))
+    return int(kept["round"]), _Learned(*models, TrainingSessions(**kept["sessions"]))

@@ -9,9 +9,10 @@ from lerl.report.metrics import session_totals
 from lerl.run.agent_factory import AgentFactory
 from lerl.run.artifacts import ArtifactStore, Point
 from lerl.run.context import FitContext, Report
+from lerl.run.fit_belief import fit_belief
 from lerl.run.fit_planner import FittedPlanners
 from lerl.run.fit_policy import fit_policy
-from lerl.run.specs import SASREC, AgentSpec
+from lerl.run.specs import BELIEF, SASREC, AgentSpec
 from lerl.run.task import Task
 
 MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -40,6 +41,8 @@ class Fitter:
             fit_policy(spec, fitted, self.context)
         if spec.baseline == SASREC and not store.next_item_path.is_file():
             fit_next_item(self.context)
+        if spec.baseline == BELIEF and not store.belief_path.is_file():
+            fit_belief(self.context)
         if spec.diverse and not store.diversity_path(spec).is_file():
             self._fit_diversity(spec)
 

@@ -14,6 +14,8 @@ from lerl.planners.rules import RULES
 PLANNERS = (*RULES, *MODELS)
 SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr")
 SASREC = "sasrec"
+BELIEF = "belief+greedy"
+"""The agent that learns people and items from training sessions; see `lerl.agents.belief`."""
 PLANNED = tuple(f"planner.{name}" for name in ("size", "replan_every", "replan_below", "avoidance", "sessions"))
 """Settings of every planner, which mean nothing to an agent without one."""
 CHAT = tuple(
@@ -26,6 +28,8 @@ CHAT = tuple(
 """Settings of a chat model, or of what learned from one."""
 FITTED_PARTS = ("boredom", "fatigue", "mood", "drift")
 """Of env, what is fitted to a log."""
+UNFITTED = (*(f"env.{part}.enabled" for part in FITTED_PARTS), "env.boredom.within_slate")
+"""Of these parts, what is not."""
 RANKED = (SASREC, "sasrec+mmr")
 """Agents that rank the next item by what is known of training users; see `lerl.agents.sasrec`."""
 
@@ -39,7 +43,7 @@ class AgentSpec:
         planner: a planner's name, None without one.
         learner: the learner of its policy, such as "ppo"; None to rank by the taste estimated from history.
         diverse: whether maximal marginal relevance re-ranks.
-        baseline: "random", "popularity", "privileged", "sasrec" or "module:Class"; None for the others.
+        baseline: "random", "popularity", "privileged", "sasrec", "belief+greedy" or "module:Class"; None for others.
     """
 
     label: str
@@ -62,6 +66,8 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
     """
     if name in BASELINES:
         return AgentSpec(name, baseline=name)
+    if name == BELIEF:
+        return AgentSpec(name, baseline=BELIEF)
     if name in RANKED:
         return AgentSpec(name, baseline=SASREC, diverse=name.endswith("+mmr"))
     if "+" not in name:
@@ -73,8 +79,8 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         hint = did_you_mean(name, _examples(), quotes=True)
         raise PluginError(
             f"agents names {name!r}, which is no agent.{hint} Agents are PLANNER+LEARNER, PLANNER+greedy, "
-            f"PLANNER+mmr, PLANNER+ppo+mmr, flat in a planner's place, {', '.join((*RANKED, *BASELINES))}, or your own "
-            f"agent as 'my_package.my_module:MyAgent'; planners are {', '.join(PLANNERS)}, or your own; "
+            f"PLANNER+mmr, PLANNER+ppo+mmr, flat in a planner's place, {', '.join((BELIEF, *RANKED, *BASELINES))}, or "
+            f"your own agent as 'my_package.my_module:MyAgent'; planners are {', '.join(PLANNERS)}, or your own; "
             f"learners are {', '.join(LEARNERS)}"
         )
     if head != "flat" and planner not in PLANNERS:
@@ -88,7 +94,7 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
 
 def _examples() -> list[str]:
     planned = [f"{planner}+{scorer}" for planner in (*PLANNERS, "planner", "flat") for scorer in SCORERS]
-    return [*planned, *RANKED, *BASELINES]
+    return [*planned, BELIEF, *RANKED, *BASELINES]
 
 
 def parse_agents(config: Config) -> list[AgentSpec]:
@@ -129,4 +135,9 @@ def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
         **dict.fromkeys(CHAT, "" if chat_model else "none of agents is planned by a chat model"),
         "train.off_policy.": "" if off_policy else "none of agents learns with a replay buffer",
     }
-    return {name: why for name in given for start, why in reasons.items() if why and name.startswith(start)}
+    return {
+        name: why
+        for name in given
+        for start, why in reasons.items()
+        if why and name.startswith(start) and name not in UNFITTED
+    }
