@@ -11,6 +11,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from lerl.agents.belief.model import UserModel
+
 
 class TrainingSessions(NamedTuple):
     """Sessions to learn from, N of them, S slates of k slots in all.
@@ -171,3 +173,19 @@ def follow(model, belief, sessions):  # type: ignore[no-untyped-def]
                 found[row, s] = logits[s]
             drift(model, belief, 0)
     return means, found
+
+
+def believed(model: UserModel, sessions: TrainingSessions) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Means (S, d + 1) before each slate, and the log-odds (S, k) of a click as believed before each answer."""
+    found: tuple[NDArray[np.float32], NDArray[np.float32]] = follow(
+        model, new_belief(1, model.vectors.shape[1], model.fills.shape[1]), sessions
+    )
+    return found
+
+
+def likelihood(model: UserModel, sessions: TrainingSessions) -> float:
+    """Mean log-likelihood of an answer, each predicted from those before it."""
+    z = believed(model, sessions)[1].astype(np.float64)
+    there = sessions.items >= 0
+    z, y = z[there], sessions.feedback[there]
+    return float((y * z - np.logaddexp(0, z)).mean())

@@ -59,10 +59,10 @@ def check_model(arrays: dict[str, NDArray[Any]], items: int, dim: int) -> UserMo
     shapes |= {"spread": square, "noise": square}
     found: dict[str, Any] = {}
     for name, array in arrays.items():
-        if array.shape != shapes.get(name, ()) or not np.isfinite(array).all():
+        if np.shape(array) != shapes.get(name, ()) or not np.isfinite(array).all():
             raise ValueError(f"{name} is no finite array of shape {shapes.get(name, ())}")
         wide = np.float64 if name in ("spread", "noise") else np.float32
-        found[name] = np.ascontiguousarray(array, wide) if array.ndim else float(array)
+        found[name] = np.ascontiguousarray(array, wide) if np.ndim(array) else float(array)
     return UserModel(**found)
 
 

@@ -3,18 +3,23 @@
 import numpy as np
 from numba import njit
 
-from lerl.agents.belief.filter import TrainingSessions, begin, drift, learn, new_belief
+from lerl.agents.belief.filter import TrainingSessions, begin, drift, learn, likelihood, new_belief
 from lerl.agents.belief.model import UserModel
 
 
 def refit_people(model: UserModel, sessions: TrainingSessions) -> UserModel:
-    """The model with `spread` and `noise` of greater likelihood: one step of EM (Shumway and Stoffer 1982)."""
+    """The model with `spread`, `noise` and `revert` of greater likelihood.
+
+    One step of EM (Shumway and Stoffer 1982) for the two covariances; as that is slow, all three are then tried at half
+    and at twice their size.
+    """
     belief = new_belief(1, model.vectors.shape[1], model.fills.shape[1])
     spread, noise, moves = _smooth(model, belief, sessions)
-    count = len(sessions.homes)
-    return model._replace(
-        spread=spread / max(count, 1) if count else model.spread, noise=noise / moves if moves else model.noise
-    )
+    model = model._replace(spread=spread / len(sessions.homes), noise=noise / moves if moves else model.noise)
+    for name in ("spread", "noise", "revert"):
+        tried = [model._replace(**{name: getattr(model, name) * factor}) for factor in (0.5, 1.0, 2.0)]
+        model = max(tried, key=lambda one: likelihood(one, sessions))
+    return model._replace(revert=min(model.revert, 0.5))
 
 
 @njit(cache=True)

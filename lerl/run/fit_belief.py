@@ -6,8 +6,8 @@ import numpy as np
 
 from lerl.agents.base import Agent
 from lerl.agents.belief.agent import BeliefAgent, homes
-from lerl.agents.belief.filter import TrainingSessions, join
-from lerl.agents.belief.fit import fit_user_model, likelihood
+from lerl.agents.belief.filter import TrainingSessions, join, likelihood
+from lerl.agents.belief.fit import fit_user_model
 from lerl.agents.belief.model import UserModel, prior_model
 from lerl.agents.belief.topics import directions, near_centres
 from lerl.envs.topics import ClusterError, cluster_items

@@ -38,7 +38,7 @@ ASIDE = (
     *(f"planner.{name}" for name in ("replay", "cache", "timeout", "concurrency", "budget", "price")),
 )
 """Settings that change no query to a chat model."""
-FITTED = ("planners/*.npz", "policies/*", "rows/*", "checkpoints/*")
+FITTED = ("belief/*", "planners/*.npz", "policies/*", "rows/*", "checkpoints/*")
 
 
 def train(config: Config, out: Path) -> None:

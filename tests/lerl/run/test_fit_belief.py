@@ -1,0 +1,95 @@
+"""Learning people and items in a run: within the budget, on from where it was stopped, and refused when damaged."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lerl.agents.belief.filter import TrainingSessions
+from lerl.agents.config import TrainConfig
+from lerl.config.schema import Config, DataConfig, EvaluationConfig, SyntheticConfig
+from lerl.envs.config import SimulatorConfig
+from lerl.files import RunError
+from lerl.planners.config import PlannerConfig
+from lerl.run import fit_belief
+from lerl.run.evaluate import evaluate
+from lerl.run.train import resume, train
+
+STEPS = 900
+SMALL = Config(
+    agents=["belief+greedy", "flat+greedy"],
+    data=DataConfig(synthetic=SyntheticConfig(users=40, items=80, categories=5, dim=4)),
+    env=SimulatorConfig(slate_size=3, max_steps=15),
+    planner=PlannerConfig(size=2),
+    train=TrainConfig(steps=STEPS),
+    evaluation=EvaluationConfig(replicates=2, batch_size=16, bootstrap=100),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "first"
+    train(SMALL, out)
+    return out
+
+
+def learned(run: Path) -> dict[str, np.ndarray]:
+    with np.load(run / "belief" / "model.npz", allow_pickle=False) as kept:
+        return {name: kept[name] for name in kept.files}
+
+
+def test_sessions_count_as_training_and_stay_within_it(run: Path) -> None:
+    kept = learned(run)
+    assert 0.9 * STEPS < kept["steps"] <= STEPS
+    assert kept["vectors"].shape == (80, 4)
+    assert set(pl.read_parquet(run / "episodes.parquet")["agent"].unique()) == set(SMALL.agents)
+
+
+def test_what_was_interrupted_ends_as_if_it_had_not_been(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played: list[int] = []
+    play = fit_belief._play
+
+    def stopping(context, agent, steps, number) -> TrainingSessions | None:  # type: ignore[no-untyped-def]
+        played.append(number)
+        if len(played) == 3:
+            raise KeyboardInterrupt
+        return play(context, agent, steps, number)
+
+    monkeypatch.setattr(fit_belief, "_play", stopping)
+    again = tmp_path / "again"
+    with pytest.raises(KeyboardInterrupt):
+        train(SMALL, again)
+    resume(again)
+    assert played == [0, 1, 2, 2, 3]
+    first, second = learned(run), learned(again)
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert (run / "episodes.parquet").read_bytes() == (again / "episodes.parquet").read_bytes()
+    assert not list((again / "checkpoints").glob("*"))
+
+
+def test_without_steps_it_knows_what_the_history_says(tmp_path: Path) -> None:
+    config = dataclasses.replace(SMALL, agents=["belief+greedy"], train=TrainConfig(steps=0))
+    train(config, tmp_path / "run")
+    assert learned(tmp_path / "run")["steps"] == 0
+
+
+def test_a_damaged_model_is_refused_with_what_to_do(run: Path, tmp_path: Path) -> None:
+    path = run / "belief" / "model.npz"
+    before = path.read_bytes()
+    try:
+        path.write_bytes(before[:100])
+        with pytest.raises(RunError, match=r"model\.npz.*lerl train"):
+            evaluate(run)
+    finally:
+        path.write_bytes(before)
+
+
+def test_a_catalog_of_a_few_items_has_one_topic(tmp_path: Path) -> None:
+    tiny = DataConfig(synthetic=SyntheticConfig(users=20, items=12, categories=2, dim=2))
+    env = SimulatorConfig(slate_size=2, max_steps=5, topic_count=3)
+    train(dataclasses.replace(SMALL, data=tiny, env=env, train=TrainConfig(steps=100)), tmp_path / "run")
+    assert learned(tmp_path / "run")["fills"].shape[0] == 12
