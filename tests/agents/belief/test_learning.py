@@ -69,9 +69,7 @@ def sessions() -> TrainingSessions:
 
 def test_an_answer_moves_the_belief_as_by_hand() -> None:
     one = np.ones((1, 1), np.float32)
-    model = UserModel(
-        2 * one, one[0] * 0, one, one, np.diag([0.5, 0.25]), np.zeros((2, 2)), 1.0, 0.5, 0.0, 0.1, 0.0
-    )
+    model = UserModel(2 * one, one[0] * 0, one, one, np.diag([0.5, 0.25]), np.zeros((2, 2)), 1.0, 0.5, 0.0, 0.1, 0.0)
     belief, logits = new_belief(1, 1, 1), np.empty(1)
     belief.cov[0] = model.spread
     learn(model, belief, 0, np.zeros(1, np.int32), np.ones(1, np.float32), logits)
@@ -79,9 +77,7 @@ def test_an_answer_moves_the_belief_as_by_hand() -> None:
     scale = 1 / (1 + 0.25 * 2.25)
     assert logits[0] == 0
     assert belief.mean[0] == pytest.approx(0.5 * scale * np.array([1.0, 0.25]))
-    assert belief.cov[0] == pytest.approx(
-        np.diag([0.5, 0.25]) - 0.25 * scale * np.array([[1.0, 0.25], [0.25, 0.0625]])
-    )
+    assert belief.cov[0] == pytest.approx(np.diag([0.5, 0.25]) - 0.25 * scale * np.array([[1.0, 0.25], [0.25, 0.0625]]))
     assert belief.exposure[0, 0] == pytest.approx(0.5)  # one whole slate, and a step that leaves a half
 
 
