@@ -4,7 +4,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 # On all cores, where pip would use one; a file of a library that this Python cannot read is never imported.
-COMPILE := -$(BIN)/python -m compileall -q -j 0 $(BIN)/../lib
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(BIN)/../lib || true
 
 # The matrices here are small: one thread each is as fast and leaves the cores to processes.
 export OPENBLAS_NUM_THREADS ?= 1
