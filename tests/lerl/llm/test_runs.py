@@ -637,7 +637,7 @@ def local_model() -> Iterator[str]:
     options.model.path = str(weights)
     options.hostnames, options.port = ["127.0.0.1"], 0
     options.n_ctx, options.n_parallel = 4096, 1
-    options.cpuparams.n_threads = options.cpuparams_batch.n_threads = 2
+    options.cpuparams.n_threads = options.cpuparams_batch.n_threads = 1  # two wait for each other beside other tests
     options.warmup = options.ui = False
     options.verbosity = -1
     server = xllamacpp.Server(options)
@@ -669,10 +669,11 @@ def test_a_run_through_a_local_model(local_model: str, tmp_path: Path) -> None:
     config = replace(
         SMALL,
         agents=["llm+ppo"],
+        data=DataConfig(synthetic=SyntheticConfig(users=40, items=60, categories=2, dim=4)),  # short, few questions
         env=replace(SMALL.env, max_steps=3),
         planner=replace(
             SMALL.planner,
-            size=5,  # of five: so nothing is left to avoid, where this model names what it allows
+            size=2,  # of two: so nothing is left to avoid, where this model names what it allows
             model="openai:smollm2",
             base_url=local_model,
             timeout=120.0,
@@ -684,7 +685,7 @@ def test_a_run_through_a_local_model(local_model: str, tmp_path: Path) -> None:
             reflections=1,
             budget=BudgetConfig(calls=40),
         ),
-        train=replace(SMALL.train, steps=12, users=2, rollout=3, batch_size=6, validation=2),
+        train=replace(SMALL.train, steps=12, users=2, rollout=3, batch_size=6, validation=1),
         evaluation=replace(SMALL.evaluation, users=2, batch_size=2),
     )
     (tmp_path / "local.yaml").write_text(dump(config))

@@ -110,28 +110,45 @@ def test_a_run_stopped_at_any_write_ends_as_if_it_had_not_been(
     assert ending(tmp_path / "run") == undisturbed
 
 
+LEARNERS = ["flat+a2c", "flat+pg", "boredom+sac", "flat+td3", "boredom+hac", "boredom+maskable_ppo", "flat+dqn"]
+LEARNERS += ["flat+dnair", "boredom+sac4ir", "flat+slateq"]
+ALL = dataclasses.replace(
+    SMALL,
+    agents=LEARNERS,
+    env=dataclasses.replace(SMALL.env, slate_size=1),
+    train=dataclasses.replace(
+        SMALL.train,
+        steps=320,
+        encoder="gru",
+        history=4,
+        off_policy=OffPolicyConfig(buffer=400, learning_starts=40, gradient_steps=1),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A run of every learner that nothing stopped, and how many files it wrote."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        done = writes(patch, -1, Killed())
+        train(ALL, out)
+    return out, len(done)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
-def test_every_learner_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: float) -> None:
-    agents = ["flat+a2c", "flat+pg", "boredom+sac", "flat+td3", "boredom+hac", "boredom+maskable_ppo", "flat+dqn"]
-    agents += ["flat+dnair", "boredom+sac4ir", "flat+slateq"]
-    off_policy = OffPolicyConfig(buffer=400, learning_starts=40, gradient_steps=1)
-    config = dataclasses.replace(
-        SMALL,
-        agents=agents,
-        env=dataclasses.replace(SMALL.env, slate_size=1),
-        train=dataclasses.replace(SMALL.train, steps=320, encoder="gru", history=4, off_policy=off_policy),
-    )
+def test_every_learner_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learned: tuple[Path, int], part: float
+) -> None:
+    undisturbed, count = learned
     with monkeypatch.context() as patch:
-        done = writes(patch, -1, Killed())
-        train(config, tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        writes(patch, int(part * len(done)), Killed())
+        writes(patch, int(part * count), Killed())
         with pytest.raises(Killed):
-            train(config, tmp_path / "run")
+            train(ALL, tmp_path / "run")
     resume(tmp_path / "run")
-    for name in ("episodes.parquet", "curves.parquet", *(f"policies/{agent}.pt" for agent in agents)):
-        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    for name in ("episodes.parquet", "curves.parquet", *(f"policies/{agent}.pt" for agent in LEARNERS)):
+        assert (tmp_path / "run" / name).read_bytes() == (undisturbed / name).read_bytes()
 
 
 @pytest.mark.slow
