@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +22,9 @@ SHUNS = (0.0, 8.0)  # log-odds that an item costs where it repeats a topic in th
 LIKENESS = (1.0, 2.0, 4.0)  # multiples of what the likeness of two items of a slate costs where chances are a half
 HORIZON = 16  # steps that are looked ahead
 CLUSTERS = 50  # of items that are alike, where likeness costs clicks
-EACH = 16  # candidates of each topic or cluster
-MOST_CANDIDATES = 300
+EACH = 6  # candidates of each set of topics or cluster, or more: so that there are SPARE times as many as are shown
+SPARE = 3
+MOST_CANDIDATES = 800
 LOOK_AHEAD = np.uint64(0x7072697669)  # what is looked ahead on has other draws than the real session
 
 
@@ -153,17 +155,38 @@ class PrivilegedAgent(Agent):
 
     def _candidates(self, simulator: UserSimulator, state: State) -> Candidates:
         """The best few items of every topic, or of every cluster of items that are alike where that costs clicks."""
-        items = np.arange(len(self._cluster), dtype=np.int32)
-        everything = np.ascontiguousarray(np.broadcast_to(items, (len(state), len(items))))
-        chance = np.clip(simulator.expected_reward(everything, simulator.scores(state, everything)), 1e-9, 1 - 1e-9)
-        logits = np.log(chance / (1 - chance))
-        _hide_shown(logits, state.shown, simulator.config.repeats)
-        needed = self.task.slate_size * HORIZON  # slates to look ahead on, however few clusters there are
+        logits, config = _log_odds(simulator, state), simulator.config
+        if config.drift.enabled and not config.repeats:
+            saving = config.slate_size / (config.slate_size + 1)  # the more items a step takes, the sooner they run out
+            logits += saving * (logits - _log_odds(simulator, _later(simulator, state)))
+        _hide_shown(logits, state.shown, config.repeats)
+        needed = SPARE * self.task.slate_size * HORIZON  # slates to look ahead on, however few clusters there are
         each = max(EACH, -(-needed // (int(self._cluster.max()) + 1)))
-        most = min(max(MOST_CANDIDATES, needed), len(items))
+        most = min(max(MOST_CANDIDATES, needed), len(self._cluster))
         chosen = _best_of_each(logits, self._cluster, each, most)
         own = np.take_along_axis(logits, np.maximum(chosen, 0).astype(np.int64), axis=1)
         return Candidates(chosen, own, *chains(chosen, self._kind))
+
+
+def _log_odds(simulator: UserSimulator, state: State) -> NDArray[np.float64]:
+    """Of every item being clicked by every user (B, I), before boredom; with several kinds of feedback, of its reward."""
+    items = np.arange(len(simulator.topics), dtype=np.int32)
+    everything = np.ascontiguousarray(np.broadcast_to(items, (len(state), len(items))))
+    chance = np.clip(simulator.expected_reward(everything, simulator.scores(state, everything)), 1e-9, 1 - 1e-9)
+    odds: NDArray[np.float64] = np.log(chance / (1 - chance))
+    return odds
+
+
+def _later(simulator: UserSimulator, state: State) -> State:
+    """The state with the tastes to be expected when half of the rest of the session is over."""
+    config = simulator.config
+    leaving = simulator.leave_chance(state.take(np.arange(len(state))))
+    rest = np.minimum(config.max_steps - state.steps, 1 / np.maximum(leaving, 1e-3))
+    if config.leave.rule == "budget":
+        rest = np.minimum(rest, (config.leave.budget.budget - state.spent) / max(config.leave.budget.step_cost, 1e-9))
+    kept = ((1 - config.drift.revert) ** (rest / 2)).astype(np.float32)[:, None]
+    taste = state.anchor + kept * (state.response["taste"] - state.anchor)
+    return replace(state, response=state.response | {"taste": taste})
 
 
 def _alike(simulator: UserSimulator) -> NDArray[np.int64]:
