@@ -91,16 +91,22 @@ class PrivilegedAgent(Agent):
     """The ceiling: reads every user's hidden state and tries out policies in the simulator itself before acting.
 
     A rollout algorithm (Bertsekas, Tsitsiklis and Wu, "Rollout algorithms for combinatorial optimization", 1997). Each
-    base policy fills the slate slot by slot with the item of highest true log-odds minus price times the boredom it
-    meets, where slots already filled count. The right price is from 1, what boredom costs at once, to 2, as in a long
-    session it costs as much again later. Under rules that punish repetition, half of the base policies also shun what
-    repeats a topic in the very way that the rule punishes, and where likeness costs clicks, some shun what is like the
-    items that are already in the slate. Candidates are the best few of every topic, or, where likeness costs clicks, of
-    every cluster of true item vectors. Every base policy is followed for 16 steps on a copy of the state under the true
-    dynamics, with other random draws than the real session's; what is added up is the true chance of a click (with
-    several kinds of feedback, what its expected reward), weighted by the true chance that the user is still there, and
-    at the horizon the reward rate of the later half over the expected rest of the session. The first slate of the best
-    policy is shown. It is no exact optimum, but an attainable policy that no agent without the hidden state should beat.
+    base policy fills the slate slot by slot with the item of highest value: true log-odds minus price times the boredom
+    it meets, where slots already filled count. The right price is between 1, what boredom costs at once, and 2, as in a
+    long session it costs as much again later. Under rules that punish repetition, half of the base policies also shun
+    what repeats a topic in the very way that the rule punishes, and where likeness costs clicks, they shun what is like
+    the items that are already in the slate.
+
+    Where tastes drift and no item may be shown twice, all base policies keep for later what users will still like then:
+    an item's log-odds rise by k / (k + 1) times what they will lose until half of the rest of the session is over, as
+    the taste returns to its anchor. That share is a rule of thumb: the look-ahead is too short to see what is kept.
+
+    Candidates are the best few of every topic, or, where likeness costs clicks, of every cluster of true item vectors.
+    Every base policy is followed for 16 steps on a copy of the state under the true dynamics, with other random draws
+    than the real session's. What is added up is the true chance of a click (with several kinds of feedback, what its
+    expected reward), weighted by the true chance that the user is still there, and at the horizon the reward rate of
+    the later half over the expected rest of the session. The first slate of the best policy is shown. It is no exact
+    optimum, but an attainable policy that no agent without the hidden state should beat.
     """
 
     def __init__(self, task: TaskSpec, count: int) -> None:
@@ -169,7 +175,7 @@ class PrivilegedAgent(Agent):
 
 
 def _log_odds(simulator: UserSimulator, state: State) -> NDArray[np.float64]:
-    """Of every item being clicked by every user (B, I), before boredom; with several kinds of feedback, of its reward."""
+    """Of a click on every item (B, I), before boredom; with several kinds of feedback, those of its reward."""
     items = np.arange(len(simulator.topics), dtype=np.int32)
     everything = np.ascontiguousarray(np.broadcast_to(items, (len(state), len(items))))
     chance = np.clip(simulator.expected_reward(everything, simulator.scores(state, everything)), 1e-9, 1 - 1e-9)
@@ -180,8 +186,9 @@ def _log_odds(simulator: UserSimulator, state: State) -> NDArray[np.float64]:
 def _later(simulator: UserSimulator, state: State) -> State:
     """The state with the tastes to be expected when half of the rest of the session is over."""
     config = simulator.config
-    leaving = simulator.leave_chance(state.take(np.arange(len(state))))
-    rest = np.minimum(config.max_steps - state.steps, 1 / np.maximum(leaving, 1e-3))
+    rest = (config.max_steps - state.steps).astype(np.float64)
+    if config.leave.rule == "satisfaction":
+        rest = np.minimum(rest, 1 / np.maximum(simulator.leave_chance(state), 1e-3))
     if config.leave.rule == "budget":
         rest = np.minimum(rest, (config.leave.budget.budget - state.spent) / max(config.leave.budget.step_cost, 1e-9))
     kept = ((1 - config.drift.revert) ** (rest / 2)).astype(np.float32)[:, None]
@@ -199,7 +206,7 @@ def _alike(simulator: UserSimulator) -> NDArray[np.int64]:
 
 
 def _repetition(config: SimulatorConfig) -> Repetition:
-    """How an item repeats a topic under the leave rule; under one of somebody's own, whenever the last slate held it."""
+    """How items repeat topics under the leave rule; under one of somebody's own, whenever the last slate held it."""
     slots, leave = config.slate_size, config.leave
     if leave.rule == "window":
         return Repetition(max(leave.window.window - slots, 0), False, True, leave.window.most)
