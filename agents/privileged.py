@@ -17,14 +17,14 @@ from lerl.envs.simulator import UserSimulator
 from lerl.envs.state import State
 from lerl.envs.topics import item_topics
 
-PRICES = (1.0, 1.5, 2.0, 3.0)  # multiples of what a unit of boredom costs at once: 2 where it costs as much again later
+PRICES = (1.25, 1.75)  # multiples of what a unit of boredom costs at once: 2 where it costs as much again later
 SHUNS = (0.0, 8.0)  # log-odds that an item costs where it repeats a topic in the way that the leave rule punishes
 LIKENESS = (1.0, 2.0, 4.0)  # multiples of what the likeness of two items of a slate costs where chances are a half
 HORIZON = 16  # steps that are looked ahead
 CLUSTERS = 50  # of items that are alike, where likeness costs clicks
-EACH = 6  # candidates of each set of topics or cluster, or more: so that there are SPARE times as many as are shown
+EACH = 12  # candidates of each set of topics or cluster, or more: so that there are SPARE times as many as are shown
 SPARE = 3
-MOST_CANDIDATES = 800
+MOST_CANDIDATES, MOST_ALIKE = 600, 300  # the second where likeness costs clicks, as then all of them are compared
 LOOK_AHEAD = np.uint64(0x7072697669)  # what is looked ahead on has other draws than the real session
 
 
@@ -168,7 +168,8 @@ class PrivilegedAgent(Agent):
         _hide_shown(logits, state.shown, config.repeats)
         needed = SPARE * self.task.slate_size * HORIZON  # slates to look ahead on, however few clusters there are
         each = max(EACH, -(-needed // (int(self._cluster.max()) + 1)))
-        most = min(max(MOST_CANDIDATES, needed), len(self._cluster))
+        most = MOST_ALIKE if config.similarity.weight else MOST_CANDIDATES
+        most = min(max(most, needed), len(self._cluster))
         chosen = _best_of_each(logits, self._cluster, each, most)
         own = np.take_along_axis(logits, np.maximum(chosen, 0).astype(np.int64), axis=1)
         return Candidates(chosen, own, *chains(chosen, self._kind))
@@ -199,7 +200,7 @@ def _later(simulator: UserSimulator, state: State) -> State:
 def _alike(simulator: UserSimulator) -> NDArray[np.int64]:
     """Numbers (I,), the same for items that are alike; of few items all differ, so that all are candidates."""
     units = simulator.item_units
-    if len(units) <= MOST_CANDIDATES:
+    if len(units) <= MOST_ALIKE:
         return np.arange(len(units))
     count = min(CLUSTERS, len(np.unique(units, axis=0)))
     return item_topics(simulator.population, "hidden", count)[:, 0].astype(np.int64)
