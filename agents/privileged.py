@@ -1,6 +1,8 @@
 """The ceiling: an agent that reads the hidden state and looks ahead."""
 
 import itertools
+import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -9,17 +11,20 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.retrieval import mark
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import UserSimulator
 from lerl.envs.state import State
 from lerl.envs.topics import item_topics
 
-PRICES = (0.5, 1.0, 2.0, 4.0)  # what a unit of boredom is taken to cost, as a multiple of what it costs now
-LIKENESS = (0.0, 1.0, 2.0, 4.0)  # the same for the likeness of two items of a slate
-HORIZON = 8  # steps that are looked ahead
+PRICES = (1.25, 1.75)  # multiples of what a unit of boredom costs at once: 2 where it costs as much again later
+SHUNS = (0.0, 8.0)  # log-odds that an item costs where it repeats a topic in the way that the leave rule punishes
+LIKENESS = (1.0, 2.0, 4.0)  # multiples of what the likeness of two items of a slate costs where chances are a half
+HORIZON = 16  # steps that are looked ahead
 CLUSTERS = 50  # of items that are alike, where likeness costs clicks
-EACH = 12  # candidates of each topic or cluster
-MOST_CANDIDATES = 300
+EACH = 12  # candidates of each set of topics or cluster, or more: so that there are SPARE times as many as are shown
+SPARE = 3
+MOST_CANDIDATES, MOST_ALIKE = 600, 300  # the second where likeness costs clicks, as then all of them are compared
 LOOK_AHEAD = np.uint64(0x7072697669)  # what is looked ahead on has other draws than the real session
 
 
@@ -27,7 +32,7 @@ class Policies(NamedTuple):
     """Base policies (n,): multiples of what boredom, repeating a topic, and likeness cost; or these costs, in log-odds.
 
     Attributes:
-        prices: of a unit of boredom. shuns: of a topic of the last slate. likeness: of a unit of cosine.
+        prices: of a unit of boredom. shuns: of an item that repeats a topic. likeness: of a unit of cosine.
     """
 
     prices: NDArray[np.float64]
@@ -40,13 +45,14 @@ class Candidates(NamedTuple):
 
     Attributes:
         items: (B, N) int32, -1 as padding at the end. logits: (B, N) float64.
-        first: (B, S), the place of the first item of each signature; after: (B, N), that of the next of the same
-            signature; -1 where there is none. Items of one signature have the same topics.
+        heads: (B, N) int64, the places of the first items of all kinds, in order, -1 as padding at the end; after:
+            (B, N) int64, the place of the next of the same kind, -1 where there is none. Of items of one kind, which
+            differ in nothing but log-odds, the first is always the best.
     """
 
     items: NDArray[np.int32]
     logits: NDArray[np.float64]
-    first: NDArray[np.int64]
+    heads: NDArray[np.int64]
     after: NDArray[np.int64]
 
 
@@ -60,11 +66,24 @@ class Situation(NamedTuple):
     steps: NDArray[np.int32]
 
 
+class Repetition(NamedTuple):
+    """When an item repeats a topic: where `most` or more of the slots that count hold it.
+
+    Attributes:
+        slots: how many slots before the slate count. aligned: only the one of them in the item's own place counts.
+        within: whether the slots of the slate that are already filled count. most: at least 0.
+    """
+
+    slots: int
+    aligned: bool
+    within: bool
+    most: int
+
+
 class Items(NamedTuple):
-    """What kernels see of the items: topics (I, M), -1 as padding; signatures (I,); true directions (I, d)."""
+    """What kernels see of the items: topics (I, M), -1 as padding; true directions (I, d)."""
 
     topics: NDArray[np.int32]
-    signature: NDArray[np.int64]
     units: NDArray[np.float32]
 
 
@@ -72,14 +91,21 @@ class PrivilegedAgent(Agent):
     """The ceiling: reads every user's hidden state and tries out policies in the simulator itself before acting.
 
     A rollout algorithm (Bertsekas, Tsitsiklis and Wu, "Rollout algorithms for combinatorial optimization", 1997). Each
-    base policy fills the slate slot by slot with the item of highest true log-odds minus price times the boredom it
-    meets, where slots already filled count; under rules that punish repetition, one set of base policies also shuns the
-    topics of the last slate, and where likeness costs clicks, some shun what is like the items that are already in the
-    slate. Candidates are the best few of every topic, or, where likeness costs clicks, of every cluster of true item
-    vectors. Every base policy is followed for 8 steps on a copy of the state under the true dynamics, with other random
-    draws than the real session's; what is added up is the true chance of a click (with several kinds of feedback, what
-    its expected reward), weighted by the true chance that the user is still there, and at the horizon the last
-    reward rate over the expected rest of the session. The first slate of the best policy is shown. It is no exact
+    base policy fills the slate slot by slot with the item of highest value: true log-odds minus price times the boredom
+    it meets, where slots already filled count. The right price is between 1, what boredom costs at once, and 2, as in a
+    long session it costs as much again later. Under rules that punish repetition, half of the base policies also shun
+    what repeats a topic in the very way that the rule punishes, and where likeness costs clicks, they shun what is like
+    the items that are already in the slate.
+
+    Where tastes drift and no item may be shown twice, all base policies keep for later what users will still like then:
+    an item's log-odds rise by k / (k + 1) times what they will lose until half of the rest of the session is over, as
+    the taste returns to its anchor. That share is a rule of thumb: the look-ahead is too short to see what is kept.
+
+    Candidates are the best few of every topic, or, where likeness costs clicks, of every cluster of true item vectors.
+    Every base policy is followed for 16 steps on a copy of the state under the true dynamics, with other random draws
+    than the real session's. What is added up is the true chance of a click (with several kinds of feedback, what its
+    expected reward), weighted by the true chance that the user is still there, and at the horizon the reward rate of
+    the later half over the expected rest of the session. The first slate of the best policy is shown. It is no exact
     optimum, but an attainable policy that no agent without the hidden state should beat.
     """
 
@@ -92,15 +118,18 @@ class PrivilegedAgent(Agent):
         self.env = env
         self._live = np.ones(env.num_envs, bool)
         simulator = env.simulator
-        _, signature = np.unique(simulator.topics, axis=0, return_inverse=True)
-        self._signature = self._cluster = signature.reshape(-1)
         config = simulator.config
+        self._repetition = _repetition(config)
         prices = PRICES if config.boredom.enabled else (0.0,)
-        shunning = (0.0,) if config.leave.rule == "satisfaction" else (0.0, 4.0)
+        shunning = (0.0,) if config.leave.rule in ("satisfaction", "never") else SHUNS
         likeness = LIKENESS if config.similarity.weight else (0.0,)
         self._policies = np.array(list(itertools.product(prices, shunning, likeness)))  # (P, 3), see `Policies`
         if config.similarity.weight:
+            self._kind = np.arange(len(simulator.topics))
             self._cluster = _alike(simulator)
+        else:
+            _, signature = np.unique(simulator.topics, axis=0, return_inverse=True)
+            self._kind = self._cluster = signature.reshape(-1)
 
     def attend(self, live: NDArray[np.bool_]) -> None:
         """Look ahead in these slots (B,) only; the slates of the others stay empty."""
@@ -125,33 +154,64 @@ class PrivilegedAgent(Agent):
         count = len(self._policies)
         owners = np.tile(np.arange(len(state)), count)  # every policy of every user, side by side
         policies = Policies(*np.repeat(self._policies, len(state), axis=0).T)
-        values, slates = _follow(simulator, state.take(owners), candidates, owners, self._signature, policies)
+        values, slates = _follow(simulator, state.take(owners), candidates, owners, self._repetition, policies)
         best = np.argmax(values.reshape(count, -1), axis=0)
         chosen: NDArray[np.int32] = slates.reshape(count, len(state), -1)[best, np.arange(len(state))]
         return np.maximum(chosen, 0)
 
     def _candidates(self, simulator: UserSimulator, state: State) -> Candidates:
         """The best few items of every topic, or of every cluster of items that are alike where that costs clicks."""
-        items = np.arange(len(self._signature), dtype=np.int32)
-        everything = np.ascontiguousarray(np.broadcast_to(items, (len(state), len(items))))
-        chance = np.clip(simulator.expected_reward(everything, simulator.scores(state, everything)), 1e-9, 1 - 1e-9)
-        logits = np.log(chance / (1 - chance))
-        _hide_shown(logits, state.shown, simulator.config.repeats)
-        needed = self.task.slate_size * HORIZON  # slates to look ahead on, however few clusters there are
+        logits, config = _log_odds(simulator, state), simulator.config
+        if config.drift.enabled and not config.repeats:
+            saving = config.slate_size / (config.slate_size + 1)  # the more items a step takes, the sooner they run out
+            logits += saving * (logits - _log_odds(simulator, _later(simulator, state)))
+        _hide_shown(logits, state.shown, config.repeats)
+        needed = SPARE * self.task.slate_size * HORIZON  # slates to look ahead on, however few clusters there are
         each = max(EACH, -(-needed // (int(self._cluster.max()) + 1)))
-        most = min(max(MOST_CANDIDATES, needed), len(items))
+        most = MOST_ALIKE if config.similarity.weight else MOST_CANDIDATES
+        most = min(max(most, needed), len(self._cluster))
         chosen = _best_of_each(logits, self._cluster, each, most)
         own = np.take_along_axis(logits, np.maximum(chosen, 0).astype(np.int64), axis=1)
-        return Candidates(chosen, own, *chains(chosen, self._signature))
+        return Candidates(chosen, own, *chains(chosen, self._kind))
+
+
+def _log_odds(simulator: UserSimulator, state: State) -> NDArray[np.float64]:
+    """Of a click on every item (B, I), before boredom; with several kinds of feedback, those of its reward."""
+    items = np.arange(len(simulator.topics), dtype=np.int32)
+    everything = np.ascontiguousarray(np.broadcast_to(items, (len(state), len(items))))
+    chance = np.clip(simulator.expected_reward(everything, simulator.scores(state, everything)), 1e-9, 1 - 1e-9)
+    odds: NDArray[np.float64] = np.log(chance / (1 - chance))
+    return odds
+
+
+def _later(simulator: UserSimulator, state: State) -> State:
+    """The state with the tastes to be expected when half of the rest of the session is over."""
+    config = simulator.config
+    rest = (config.max_steps - state.steps).astype(np.float64)
+    if config.leave.rule == "satisfaction":
+        rest = np.minimum(rest, 1 / np.maximum(simulator.leave_chance(state), 1e-3))
+    if config.leave.rule == "budget":
+        rest = np.minimum(rest, (config.leave.budget.budget - state.spent) / max(config.leave.budget.step_cost, 1e-9))
+    kept = ((1 - config.drift.revert) ** (rest / 2)).astype(np.float32)[:, None]
+    taste = state.anchor + kept * (state.response["taste"] - state.anchor)
+    return replace(state, response=state.response | {"taste": taste})
 
 
 def _alike(simulator: UserSimulator) -> NDArray[np.int64]:
     """Numbers (I,), the same for items that are alike; of few items all differ, so that all are candidates."""
     units = simulator.item_units
-    if len(units) <= MOST_CANDIDATES:
+    if len(units) <= MOST_ALIKE:
         return np.arange(len(units))
     count = min(CLUSTERS, len(np.unique(units, axis=0)))
     return item_topics(simulator.population, "hidden", count)[:, 0].astype(np.int64)
+
+
+def _repetition(config: SimulatorConfig) -> Repetition:
+    """How items repeat topics under the leave rule; under one of somebody's own, whenever the last slate held it."""
+    slots, leave = config.slate_size, config.leave
+    if leave.rule == "window":
+        return Repetition(max(leave.window.window - slots, 0), False, True, leave.window.most)
+    return Repetition(slots, leave.rule == "budget" and leave.budget.repetition == "slot", False, 1)
 
 
 def _follow(
@@ -159,7 +219,7 @@ def _follow(
     state: State,
     candidates: Candidates,
     owners: NDArray[np.int64],
-    signature: NDArray[np.int64],
+    repetition: Repetition,
     policies: Policies,
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Values (n,) of base policies, each followed from its row of the state, and their first slates (n, k).
@@ -168,20 +228,14 @@ def _follow(
     """
     config, count = simulator.config, len(state)
     value, there = np.zeros(count), np.ones(count)
-    rate, leaving = np.zeros(count), np.zeros(count)
+    rates, leaving = np.zeros((HORIZON, count)), np.zeros((HORIZON, count))
     first = np.full((count, config.slate_size), -1, np.int32)
-    costs = Policies(
-        policies.prices * config.boredom.weight,
-        policies.shuns,
-        policies.likeness
-        * config.similarity.weight
-        * 8
-        / config.slate_size,  # two items, and 4 log-odds or more a click
-    )
-    items = Items(simulator.topics, signature, simulator.item_units)
-    rest = config.max_steps - state.steps - HORIZON
+    # Two items are alike, and a click is 4 log-odds or more.
+    alike = policies.likeness * config.similarity.weight * 8 / config.slate_size
+    costs = Policies(policies.prices * config.boredom.weight, policies.shuns, alike)
+    items = Items(simulator.topics, simulator.item_units)
     state.seed ^= LOOK_AHEAD
-    rows, begun = np.arange(count), state.steps.copy()
+    rows, begun, spent = np.arange(count), state.steps.copy(), state.spent.copy()
     for step in range(HORIZON):
         going = state.steps < config.max_steps
         if not going.all():
@@ -190,16 +244,21 @@ def _follow(
             break
         now = Situation(state.boredom, state.shown, begun[rows], state.steps)
         own = Policies(*(part[rows] for part in costs))
-        slates = fill_by_price(candidates, owners[rows], now, items, own, config.slate_size, config.repeats)
+        slates = fill_by_price(candidates, owners[rows], now, items, repetition, own, config.slate_size, config.repeats)
         if step == 0:
             first[rows] = slates
         outcome = simulator.step(state, slates)
-        rate[rows] = simulator.expected_reward(outcome.slates, outcome.chance).mean(axis=1)
-        leaving[rows] = outcome.leave_chance
-        value[rows] += there[rows] * rate[rows]
-        there[rows] *= 1 - leaving[rows]
+        rates[step, rows] = simulator.expected_reward(outcome.slates, outcome.chance).mean(axis=1)
+        leaving[step, rows] = outcome.leave_chance
+        value[rows] += there[rows] * rates[step, rows]
+        there[rows] *= 1 - outcome.leave_chance
         there[rows[state.steps >= config.max_steps]] = 0.0
-    return value + there * rate * np.maximum(np.minimum(rest, 1 / np.maximum(leaving, 1e-3)), 0), first
+    later = slice(HORIZON // 2, None)
+    rest = np.minimum(config.max_steps - begun - HORIZON, 1 / np.maximum(leaving[later].mean(axis=0), 1e-3))
+    if config.leave.rule == "budget":
+        left, used = config.leave.budget.budget - state.spent, (state.spent - spent[rows]) / HORIZON
+        rest[rows] = np.minimum(rest[rows], left / np.maximum(used, 1e-9))
+    return value + there * rates[later].mean(axis=0) * np.maximum(rest, 0), first
 
 
 @njit(cache=True)
@@ -245,131 +304,143 @@ def _best_of_each(logits, cluster, each, most):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def chains(candidates, signature):  # type: ignore[no-untyped-def]
-    """Of candidates (B, N) in order: the first of each signature (B, S), and the next of its own after each (B, N)."""
-    first = np.full((len(candidates), signature.max() + 1), -1, np.int64)
-    after = np.full(candidates.shape, -1, np.int64)
+def chains(candidates, kind):  # type: ignore[no-untyped-def]
+    """Of candidates (B, N) in order: the firsts of each kind (I,), and the next of its own after each, both (B, N)."""
+    heads, after = np.full(candidates.shape, -1, np.int64), np.full(candidates.shape, -1, np.int64)
+    newest = np.full(kind.max() + 1, -1, np.int64)
     for b in range(len(candidates)):
-        for n in range(candidates.shape[1] - 1, -1, -1):
+        count = 0
+        for n in range(candidates.shape[1]):
             if candidates[b, n] >= 0:
-                own = signature[candidates[b, n]]
-                after[b, n], first[b, own] = first[b, own], n
-    return first, after
-
-
-class _User(NamedTuple):
-    """The candidates of one user: items, log-odds, and the places of the next of the same signature, each (N,)."""
-
-    items: NDArray[np.int32]
-    logits: NDArray[np.float64]
-    after: NDArray[np.int64]
+                own = kind[candidates[b, n]]
+                if newest[own] < 0:
+                    heads[b, count] = n
+                    count += 1
+                else:
+                    after[b, newest[own]] = n
+                newest[own] = n
+        for n in range(candidates.shape[1]):
+            if candidates[b, n] >= 0:
+                newest[kind[candidates[b, n]]] = -1
+    return heads, after
 
 
 class _Slate(NamedTuple):
     """What changes while a slate is filled.
 
     Attributes:
-        tired: (K,) what an item of each topic costs. seen: (I,) bool, what may not be shown again.
-        likeness: (N,) what each candidate costs for being like those in the slate.
-        first: (S,) the place of the best candidate left of each signature. values: (S,) of the last that was looked at.
-        stale: (S,) bool, where it has to be looked at again.
+        tired: (K,) what an item of each topic costs. held: (K,) slots that count and hold the topic, see `Repetition`.
+        seen: (I,) bool, what may not be shown again. sum: (d,) of the directions of the slate's items.
+        places: (N,) of the first candidates of each kind that may be shown.
     """
 
     tired: NDArray[np.float64]
+    held: NDArray[np.int64]
     seen: NDArray[np.bool_]
-    likeness: NDArray[np.float64]
-    first: NDArray[np.int64]
-    values: NDArray[np.float64]
-    stale: NDArray[np.bool_]
+    sum: NDArray[np.float64]
+    places: NDArray[np.int64]
 
 
 @njit(cache=True)
-def fill_by_price(candidates, owners, now, items, costs, k, repeats):  # type: ignore[no-untyped-def]
+def fill_by_price(candidates, owners, now, items, repetition, costs, k, repeats):  # type: ignore[no-untyped-def]
     """Slates (n, k) from the candidates of owners (n,), slot by slot the one of highest value; -1 where none is left.
 
-    Items of one signature have the same topics, so that the next best of each is all that need be compared, unless
-    likeness costs: then all are. The value of an item changes with its topics' boredom, so that where items have one
-    topic each, the signature that was shown is looked at again, and nothing else.
     What was shown before the look-ahead is no candidate.
     """
-    topics, count = items.topics, candidates.items.shape[1]
-    slates = np.full((len(owners), k), -1, np.int32)
-    signatures = candidates.first.shape[1]
+    topics, slates = items.topics, np.full((len(owners), k), -1, np.int32)
+    count = now.boredom.shape[1]
     filled = _Slate(
-        np.empty(now.boredom.shape[1], np.float64), np.zeros(len(topics), np.bool_), np.empty(count, np.float64),
-        np.empty(signatures, np.int64), np.empty(signatures, np.float64), np.empty(signatures, np.bool_),
+        np.empty(count), np.empty(count, np.int64), np.zeros(len(topics), np.bool_), np.empty(items.units.shape[1]),
+        np.empty(candidates.items.shape[1], np.int64),
     )  # fmt: skip
     for b in range(len(owners)):
-        owner, cost, alike = owners[b], costs.prices[b], costs.likeness[b]
-        user = _User(candidates.items[owner], candidates.logits[owner], candidates.after[owner])
-        for topic in range(len(filled.tired)):  # in loops: assignments of slices take long to compile
-            filled.tired[topic] = cost * now.boredom[b, topic]
-        last = now.shown[b, max(0, (now.steps[b] - 1) * k) : now.steps[b] * k]
-        for slot in range(len(last)):
-            _tire(filled.tired, topics, last[slot], costs.shuns[b])
-        earlier = now.shown[b, now.begun[b] * k : now.steps[b] * k]
+        user, cost, end = _of_user(candidates, owners[b]), costs.prices[b], now.steps[b] * k
+        for topic in range(count):  # in loops: assignments of slices take long to compile
+            filled.tired[topic], filled.held[topic] = cost * now.boredom[b, topic], 0
+        for j in range(len(filled.sum)):
+            filled.sum[j] = 0.0
+        for n in range(len(filled.places)):
+            filled.places[n] = user.heads[n]
+        earlier = now.shown[b, now.begun[b] * k : end]
         if not repeats:
             mark(filled.seen, earlier, True)
-        for own in range(signatures):
-            filled.first[own], filled.stale[own] = candidates.first[owner, own], True
-        filled.likeness[:] = 0.0
+        if not repetition.aligned:
+            for slot in range(max(0, end - repetition.slots), end):
+                _add(filled.held, topics, now.shown[b, slot], 1)
         for s in range(k):
-            best = _best_left(user, filled, topics, alike)
+            before = now.shown[b, end - k + s] if repetition.aligned and end else -1
+            _add(filled.held, topics, before, 1)
+            best = _best_left(user, filled, items, repetition.most, costs.shuns[b], costs.likeness[b])
+            _add(filled.held, topics, before, -1)
             if best < 0:
                 break
             slates[b, s] = user.items[best]
-            if alike:
-                _add_likeness(user, filled.likeness, best, items.units, alike)
-            else:
-                own = items.signature[slates[b, s]]
-                filled.first[own], filled.stale[own] = user.after[best], True
-            _tire(filled.tired, topics, slates[b, s], cost / k)
-        if not repeats:
-            mark(filled.seen, earlier, False)
+            filled.seen[user.items[best]] = True
+            _add(filled.tired, topics, user.items[best], cost / k)
+            if repetition.within:
+                _add(filled.held, topics, user.items[best], 1)
+            for j in range(len(filled.sum)):
+                filled.sum[j] += items.units[user.items[best], j]
+        mark(filled.seen, slates[b], False)
+        mark(filled.seen, earlier, False)
     return slates
 
 
 @njit(cache=True, forceinline=True)
-def _tire(tired, topics, item, cost):  # type: ignore[no-untyped-def]
-    """Add to what the topics of an item cost, (K,); -1 is no item."""
+def _of_user(candidates, owner):  # type: ignore[no-untyped-def]
+    """The candidates of one user, each (N,)."""
+    return Candidates(
+        candidates.items[owner], candidates.logits[owner], candidates.heads[owner], candidates.after[owner]
+    )
+
+
+@njit(cache=True, forceinline=True)
+def _add(totals, topics, item, amount):  # type: ignore[no-untyped-def]
+    """totals (K,) += amount for the topics of an item; -1 is no item."""
     if item >= 0:
         for m in range(topics.shape[1]):
             if topics[item, m] >= 0:
-                tired[topics[item, m]] += cost
+                totals[topics[item, m]] += amount
 
 
-@njit(cache=True, forceinline=True)
-def _best_left(user, filled, topics, alike):  # type: ignore[no-untyped-def]
-    """The place of the candidate of highest value, the first of equal ones; -1 where none is left."""
-    names, after, first, seen = user.items, user.after, filled.first, filled.seen
-    values, stale, tired = filled.values, filled.stale, filled.tired
+@njit(cache=True)
+def _best_left(user, filled, items, most, shun, alike):  # type: ignore[no-untyped-def]
+    """The place of the candidate of highest value, the first of equal ones; -1 where none is left.
+
+    Nothing but likeness, and that by `bonus` at most, makes a value higher than the log-odds, and heads are in the
+    order of these: once the best value is above what a head can reach, the rest need not be looked at.
+    """
+    topics, units = items.topics, items.units
+    bonus = 0.0
+    if alike:
+        for j in range(len(filled.sum)):
+            bonus += filled.sum[j] * filled.sum[j]
+        bonus = alike * math.sqrt(bonus) + 1e-6
     best, top = -1, -np.inf
-    for own in range(len(first)):
-        while stale[own] and first[own] >= 0 and seen[names[first[own]]]:
-            first[own] = after[first[own]]
-        n = first[own]
-        while n >= 0:
-            if stale[own]:
-                loss, number = 0.0, 0
-                for m in range(topics.shape[1]):
-                    if topics[names[n], m] >= 0:
-                        loss += tired[topics[names[n], m]]
-                        number += 1
-                values[own] = user.logits[n] - loss / max(number, 1) - filled.likeness[n]
-            value = values[own]
-            if (value > top or (value == top and n < best)) and not seen[names[n]]:
-                best, top = n, value
-            n = after[n] if alike else -1
-        stale[own] = alike or topics.shape[1] > 1
+    for h in range(len(user.heads)):
+        if user.heads[h] < 0 or user.logits[user.heads[h]] + bonus < top:
+            break
+        n = filled.places[h]
+        while n >= 0 and filled.seen[user.items[n]]:
+            n = user.after[n]
+        filled.places[h] = n
+        if n < 0:
+            continue
+        item, loss, number, repeated = user.items[n], 0.0, 0, False
+        for m in range(topics.shape[1]):
+            topic = topics[item, m]
+            if topic >= 0:
+                loss += filled.tired[topic]
+                number += 1
+                repeated |= filled.held[topic] >= most
+        value = user.logits[n] - loss / max(number, 1)
+        if repeated:
+            value -= shun
+        if alike:
+            cosine = 0.0
+            for j in range(len(filled.sum)):
+                cosine += units[item, j] * filled.sum[j]
+            value -= alike * cosine
+        if value > top or (value == top and n < best):
+            best, top = n, value
     return best
-
-
-@njit(cache=True, forceinline=True)
-def _add_likeness(user, likeness, best, units, cost):  # type: ignore[no-untyped-def]
-    """likeness (N,) += cost times each candidate's cosine to the one at `best`, which is no candidate any more."""
-    for n in range(len(likeness)):
-        cosine = 0.0
-        for j in range(units.shape[1]):
-            cosine += units[user.items[n], j] * units[user.items[best], j]
-        likeness[n] += cost * cosine
-    likeness[best] = np.inf

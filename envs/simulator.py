@@ -262,7 +262,7 @@ class UserSimulator:
         feedback, reward = live(slates, chance, keys, taste, _moved(state), self._shared, rating, self._rates)
         response = self.model.advance(state.response, slates, feedback)
         state.response = self._checked_response(response, "advance", len(state), state.response)
-        leave_chance = self._leave_chance(state)
+        leave_chance = self.leave_chance(state)
         terminated, truncated = leave(keys, leave_chance, state.steps, state.active, config.max_steps)
         return Outcome(slates, feedback, chance, reward, leave_chance, terminated, truncated)
 
@@ -284,7 +284,8 @@ class UserSimulator:
             raise ValueError(f"a user has had all {config.max_steps} steps of the session; start another")
         return slates, keys
 
-    def _leave_chance(self, state: State) -> NDArray[np.float64]:
+    def leave_chance(self, state: State) -> NDArray[np.float64]:
+        """The chance of leaving after the newest slate, (B,) in [0, 1]; what the slate costs is added to `spent`."""
         situation = Situation(
             satisfaction=state.satisfaction,
             patience=state.patience,

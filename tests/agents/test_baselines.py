@@ -210,8 +210,7 @@ def test_what_likeness_costs_one_policy_costs_no_other():
     rng = np.random.default_rng(0)
     best, logits = np.arange(8, dtype=np.int32)[None], np.sort(rng.normal(size=(1, 8)))[:, ::-1].copy()
     topics, units = np.arange(8, dtype=np.int32)[:, None] % 4, rng.normal(size=(8, 3)).astype(np.float32)
-    signature = topics[:, 0].astype(np.int64)
-    candidates = privileged.Candidates(best, logits, *privileged.chains(best, signature))
+    candidates = privileged.Candidates(best, logits, *privileged.chains(best, np.arange(8)))
 
     def filled(alike: list[float]) -> Any:
         count = len(alike)
@@ -219,8 +218,9 @@ def test_what_likeness_costs_one_policy_costs_no_other():
         costs = privileged.Policies(none, none, np.array(alike))
         shown = np.full((count, 6), -1, np.int32)
         now = privileged.Situation(np.zeros((count, 4), np.float32), shown, steps, steps)
-        items = privileged.Items(topics, signature, units)
-        return privileged.fill_by_price(candidates, np.zeros(count, np.int64), now, items, costs, 3, False)
+        items, repetition = privileged.Items(topics, units), privileged.Repetition(3, False, False, 1)
+        owners = np.zeros(count, np.int64)
+        return privileged.fill_by_price(candidates, owners, now, items, repetition, costs, 3, False)
 
     assert filled([0.0]).tolist() == [[0, 1, 2]]
     assert filled([4.0, 0.0])[1].tolist() == [0, 1, 2]
