@@ -1,4 +1,4 @@
-"""Floors and a ceiling: uniform random, popularity, and `privileged`, which reads the hidden state and looks ahead."""
+"""What agents are compared with: floors, `informed`, which knows the rules, and `privileged`, which knows all."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.agents.base import Agent, Observation, TaskSpec
+from lerl.agents.informed import InformedAgent
 from lerl.agents.memory import Memory
 from lerl.agents.privileged import PrivilegedAgent
 from lerl.agents.retrieval import ItemIndex
@@ -77,5 +78,6 @@ class PopularityAgent(_Remembering):
 BASELINES: dict[str, Callable[[TaskSpec, int], Agent]] = {
     "random": RandomAgent,
     "popularity": PopularityAgent,
+    "informed": InformedAgent,
     "privileged": PrivilegedAgent,
 }

@@ -37,7 +37,11 @@ class BeliefAgent(Agent):
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots."""
-        begin_all(self.model, self.belief, rows, homes(observation["taste"][rows], observation["taste_offset"][rows]))
+        self.start(rows, homes(observation["taste"][rows], observation["taste_offset"][rows]), keys)
+
+    def start(self, rows: NDArray[np.int64], known: NDArray[np.float64], keys: NDArray[np.uint64]) -> None:
+        """New sessions in these slots (n,), of people of whom taste and level (n, d + 1) are known."""
+        begin_all(self.model, self.belief, rows, known)
         self.shown[rows], self.steps[rows], self.keys[rows] = -1, 0, keys
 
     def act(self, observation: Observation) -> NDArray[np.int32]:

@@ -38,6 +38,7 @@ KINDS = ("floor", "flat learner", "practitioner", "hierarchical", "ceiling", "ot
 OF_BASELINES = {
     "random": "floor",
     "popularity": "floor",
+    "informed": "ceiling",
     "privileged": "ceiling",
     SASREC: "practitioner",
     BELIEF: "hierarchical",
