@@ -17,11 +17,11 @@ Floats = NDArray[np.float64]
 
 
 class InformedAgent(Agent):
-    """What learning could reach: told true item vectors, topics and strengths, it only has to find out who is there.
+    """About what learning could reach: told items, topics and strengths as they are, it has to find out who is there.
 
     It is `BeliefAgent` with the simulator's own rules in the place of a learned model. What it expects of a new user
     is the true taste by linear regression on the known one, over the training users, and as uncertain as that leaves
-    it. What privileged reaches beyond it is what knowing the person is worth.
+    it. What privileged reaches beyond it is what knowing the person, and looking ahead, is worth; it is no bound.
     """
 
     def __init__(self, task: TaskSpec, count: int) -> None:

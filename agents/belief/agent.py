@@ -10,6 +10,9 @@ from lerl.agents.belief.model import UserModel
 from lerl.agents.belief.slates import fill_slates
 from lerl.envs import draws
 
+NAME = "belief+greedy"
+"""What it is called in `agents` of a recipe and in tables."""
+
 PRICE = 1.5  # of boredom: more than it costs now, since it costs the next slates too
 
 
