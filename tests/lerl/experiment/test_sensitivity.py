@@ -70,7 +70,13 @@ FAVOURITES, ROTATION = f"{__name__}:Favourites", f"{__name__}:Rotation"
 TINY = Config(
     agents=[FAVOURITES, ROTATION, "random", "privileged"],
     data=DataConfig(users="fitted"),
-    env=SimulatorConfig(slate_size=3, max_steps=40, repeats=True, topics="categories"),
+    env=SimulatorConfig(
+        slate_size=3,
+        max_steps=40,
+        repeats=True,
+        topics="categories",
+        boredom=Boredom(within_slate=False),  # so that Rotation may fill a slate from one category
+    ),
     planner=PlannerConfig(size=2, sessions=8),
     train=TrainConfig(steps=1000, users=4, rollout=8, batch_size=32, epochs=1, hidden=8, evaluations=1, validation=4),
     evaluation=EvaluationConfig(replicates=3, batch_size=32, bootstrap=200),
