@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lerl.agents.baselines import BASELINES
-from lerl.agents.belief.agent import NAME as BELIEF
+from lerl.agents.belief.agent import NAME
 from lerl.agents.learners.registry import LEARNERS
 from lerl.config.schema import Config
 from lerl.envs.checks import did_you_mean
@@ -15,6 +15,7 @@ from lerl.planners.rules import RULES
 PLANNERS = (*RULES, *MODELS)
 SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr")
 SASREC = "sasrec"
+BELIEF = NAME
 PLANNED = tuple(f"planner.{name}" for name in ("size", "replan_every", "replan_below", "avoidance", "sessions"))
 """Settings of every planner, which mean nothing to an agent without one."""
 CHAT = tuple(
