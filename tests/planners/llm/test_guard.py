@@ -570,7 +570,7 @@ def test_an_answer_with_an_odd_usage_is_used_and_its_tokens_are_estimated(tmp_pa
 
 
 def test_an_endpoint_that_is_not_there_is_a_cause(tmp_path: Path):
-    nowhere = asking(tmp_path, "http://127.0.0.1:1/v1", timeout=0.5)
+    nowhere = asking(tmp_path, "http://127.0.0.1:1/v1", timeout=3.0)
     with nowhere as guard, pytest.warns(UserWarning, match="connection"):
         assert causes(guard.ask([question()])) == ["connection"]
 
