@@ -1,13 +1,12 @@
 """The row between agents and the ceiling: knows the rules and the items, but not the person."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.belief.agent import BeliefAgent, homes
 from lerl.agents.belief.model import UserModel
+from lerl.envs import dynamics
 from lerl.envs.config import Drift
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
@@ -21,7 +20,8 @@ class InformedAgent(Agent):
 
     It is `BeliefAgent` with the simulator's own rules in the place of a learned model. What it expects of a new user
     is the true taste by linear regression on the known one, over the training users, and as uncertain as that leaves
-    it. What privileged reaches beyond it is what knowing the person, and looking ahead, is worth; it is no bound.
+    it. Moods, likeness within a slate and why people leave are no part of its model. What privileged reaches beyond it
+    is what knowing the person, and looking ahead, is worth; it is no bound.
     """
 
     def __init__(self, task: TaskSpec, count: int) -> None:
@@ -80,7 +80,7 @@ def true_model(simulator: UserSimulator, spread: Floats) -> UserModel:
     fills = np.zeros((len(topics), simulator.topic_count), np.float32)
     for column in topics.T:
         fills[np.flatnonzero(column >= 0), column[column >= 0]] = 1.0
-    boredom, fatigue, drift = config.boredom, config.fatigue, config.drift
+    rates, drift = dynamics.rates(config), config.drift
     return UserModel(
         truth.item_vectors.copy(),
         truth.item_offsets.copy(),
@@ -88,16 +88,16 @@ def true_model(simulator: UserSimulator, spread: Floats) -> UserModel:
         fills / np.maximum(fills.sum(axis=1, keepdims=True), 1),
         spread,
         _noise(drift, truth.user_vectors[simulator.population.users("train")].astype(np.float64)),
-        boredom.weight if boredom.enabled else 0.0,
-        math.exp(-1 / boredom.time_constant),
-        fatigue.weight if fatigue.enabled else 0.0,
-        1 - math.exp(-1 / fatigue.time_constant),
+        rates.boredom.weight if rates.boredom.enabled else 0.0,
+        rates.boredom.keep,
+        rates.fatigue.weight if rates.fatigue.enabled else 0.0,
+        rates.fatigue.share,
         drift.revert if drift.enabled else 0.0,
     )
 
 
 def _noise(drift: Drift, tastes: Floats) -> Floats:
-    """Covariance (d + 1, d + 1) that a step adds: the random move, and now and then a shift towards somebody else."""
+    """Covariance (d + 1, d + 1) that a step adds: the random move, and shifts, roughly: taste follows by `revert`."""
     dim = tastes.shape[1]
     noise = np.zeros((dim + 1, dim + 1))
     if drift.enabled:

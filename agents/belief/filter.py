@@ -30,10 +30,15 @@ class TrainingSessions(NamedTuple):
 
     def take(self, rows: NDArray[np.int64]) -> "TrainingSessions":
         """Some of the sessions."""
-        lengths = np.diff(self.starts)[rows]
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        slates = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
+        slates = self.slates(rows)
+        starts = np.concatenate([[0], np.cumsum(np.diff(self.starts)[rows])])
         return TrainingSessions(self.homes[rows], starts, self.items[slates], self.feedback[slates])
+
+    def slates(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Places of the slates of some of the sessions."""
+        lengths = np.diff(self.starts)[rows]
+        begun = np.cumsum(lengths) - lengths
+        return np.asarray(np.repeat(self.starts[rows] - begun, lengths) + np.arange(lengths.sum()), np.int64)
 
 
 def join(parts: list[TrainingSessions]) -> TrainingSessions:

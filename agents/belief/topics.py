@@ -44,16 +44,15 @@ def refit_topics(model: UserModel, sessions: TrainingSessions, taste: NDArray[np
     logits = np.log(model.suffers.astype(np.float64) + 1e-4)
     first, second, step = np.zeros_like(logits), np.zeros_like(logits), 0
     rows = np.random.default_rng(seed).permutation(len(sessions.homes))
-    parts = [part for part in np.array_split(rows, PARTS) if len(part)]
+    chosen = [np.sort(part) for part in np.array_split(rows, PARTS) if len(part)]
+    parts = [(sessions.take(part), taste[sessions.slates(part)]) for part in chosen]
     whole = len(sessions.items)
     for _ in range(EPOCHS):
-        for part in parts:
+        for some, tasted in parts:
             step += 1
             shares = _softmax(logits)
-            some = sessions.take(np.sort(part))
-            slates = _slates(sessions, np.sort(part))
-            _, slope = climb(shares, weight, model.keep, some, taste[slates])
-            slope = slope * (whole / max(len(slates), 1)) + near_centres(units, shares) - np.log(shares + 1e-9)
+            _, slope = climb(shares, weight, model.keep, some, tasted)
+            slope = slope * (whole / max(len(tasted), 1)) + near_centres(units, shares) - np.log(shares + 1e-9)
             slope = shares * (slope - (shares * slope).sum(axis=1, keepdims=True))
             first = FIRST * first + (1 - FIRST) * slope
             second = SECOND * second + (1 - SECOND) * slope**2
@@ -62,10 +61,6 @@ def refit_topics(model: UserModel, sessions: TrainingSessions, taste: NDArray[np
     found[found < LEAST] = 0.0
     found = (found / found.sum(axis=1, keepdims=True)).astype(np.float32)
     return model._replace(fills=found, suffers=found)
-
-
-def _slates(sessions: TrainingSessions, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.concatenate([np.arange(sessions.starts[row], sessions.starts[row + 1]) for row in rows.tolist()])
 
 
 def _softmax(logits: Floats) -> Floats:

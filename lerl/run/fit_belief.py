@@ -10,10 +10,10 @@ from lerl.agents.belief.filter import TrainingSessions, join, likelihood
 from lerl.agents.belief.fit import fit_user_model
 from lerl.agents.belief.model import UserModel, prior_model
 from lerl.agents.belief.topics import directions, near_centres
+from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.envs.topics import ClusterError, cluster_items
 from lerl.files import reading
 from lerl.planners.rules import build_planner
-from lerl.run.agent_factory import hierarchical_agent
 from lerl.run.context import FitContext
 from lerl.run.folder import Checkpoint
 from lerl.run.rollout import Episodes
@@ -23,6 +23,7 @@ from lerl.run.task import Task
 ROUNDS = 4
 TOPICS = (20, 10, 40)  # numbers of topics that are compared
 HELD_OUT = 10  # every so manieth session, by which they are compared
+PLANNED = 6  # categories in a plan of the first round
 CHUNK = 1000  # sessions played at a time, at most
 
 
@@ -47,8 +48,8 @@ def fit_belief(context: FitContext) -> None:
     for number in range(done, ROUNDS):
         spent = 0 if learned is None else len(learned.sessions.items)
         played = _play(context, _explorer(task, learned), steps * (number + 1) // ROUNDS - spent, number)
-        if played is None:
-            break
+        if played is None:  # what is left over is the next round's
+            continue
         sessions = played if learned is None else join([learned.sessions, played])
         known = choose_topics(task, sessions) if learned is None else learned.known
         model = known if learned is None else learned.model
@@ -85,6 +86,8 @@ def start_model(task: Task, count: int = TOPICS[0]) -> UserModel:
 def choose_topics(task: Task, sessions: TrainingSessions) -> UserModel:
     """The prior model with the number of topics whose fit predicts held-out sessions best."""
     rows = np.arange(len(sessions.homes))
+    if len(rows) < 2 * HELD_OUT:  # too few to tell
+        return start_model(task)
     held, others = sessions.take(rows[rows % HELD_OUT == 0]), sessions.take(rows[rows % HELD_OUT != 0])
     tried = []
     for count in TOPICS:
@@ -110,11 +113,11 @@ def training_sessions(task: Task, played: Episodes, count: int) -> TrainingSessi
 
 
 def _explorer(task: Task, learned: _Learned | None) -> Agent:
-    """What plays the next round."""
+    """What plays the next round; no setting of planners is asked, as the agent has none."""
+    spec, count = task.task_spec("belief"), task.config.evaluation.batch_size
     if learned is None:
-        planner = build_planner("random", task.config.planner.size, task.seed("belief plans"))
-        return hierarchical_agent(task, "belief", planner)
-    return BeliefAgent(task.task_spec("belief"), task.config.evaluation.batch_size, learned.model, explore=True)
+        return HierarchicalAgent(Hierarchy(spec, count, build_planner("random", PLANNED, task.seed("belief plans"))))
+    return BeliefAgent(spec, count, learned.model, explore=True)
 
 
 def _play(context: FitContext, agent: Agent, steps: int, number: int) -> TrainingSessions | None:

@@ -77,6 +77,14 @@ def test_without_steps_it_knows_what_the_history_says(tmp_path: Path) -> None:
     assert learned(tmp_path / "run")["steps"] == 0
 
 
+@pytest.mark.parametrize("steps", [15, 30, 60, 140])
+def test_a_handful_of_sessions_is_enough_to_go_on(steps: int, tmp_path: Path) -> None:
+    train(dataclasses.replace(SMALL, agents=["belief+greedy"], train=TrainConfig(steps=steps)), tmp_path / "run")
+    kept = learned(tmp_path / "run")
+    assert 0 < kept["steps"] <= steps
+    assert all(np.isfinite(array).all() for array in kept.values())
+
+
 def test_a_damaged_model_is_refused_with_what_to_do(run: Path, tmp_path: Path) -> None:
     path = run / "belief" / "model.npz"
     before = path.read_bytes()
