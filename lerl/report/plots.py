@@ -138,7 +138,7 @@ def _learning_curves(results: Results, summary: Summary, look: _Look) -> Figure 
     )
     best = curves[agents[0]].mean
     page = look.page(
-        f"{look.names[agents[0]]} {'ends highest' if len(agents) > 1 else 'learns'}: "
+        f"{look.names[agents[0]]} {'ends highest of the policies' if len(agents) > 1 else 'learns'}: "
         f"R_cum from {best[0]:.1f} to {best[-1]:.1f}",
         _learning_caption(results, rewards, apart, any(value is not None for value in unlearned)),
         agents,

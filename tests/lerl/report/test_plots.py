@@ -243,7 +243,7 @@ def test_learning_curves_say_how_far_learning_went_and_what_the_planner_earns_wi
     )
     curves.filter(ends).with_columns(R_cum=reward).write_parquet(run / "curves.parquet")
     figure = figures([run])["learning_curves"]
-    assert title(figure) == "boredom+ppo ends highest: R_cum from 2.0 to 6.0"
+    assert title(figure) == "boredom+ppo ends highest of the policies: R_cum from 2.0 to 6.0"
     assert names(figure) == ["boredom+ppo", "flat+ppo"]
     assert numbers(figure) == ["2.0 → 6.0\ndashed: 3.5", "2.0 → 5.0"]
     assert "For comparison, on evaluation users: random 1.0." in caption(figure)
