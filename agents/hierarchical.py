@@ -26,6 +26,7 @@ class Hierarchy:
         diversity: weight of maximal marginal relevance among the eligible items, 0 for plain top k.
         attentive: whether `contexts` are kept without a planner too, for an encoder.
         avoidance: whether what plans say to avoid is kept away; what they allow is the same without.
+        memory: what remembers sessions; one that predicts clicks from known history unless given.
 
     Attributes:
         widened: (B,) int, slates of the running session whose plan left fewer than k items and was widened.
@@ -43,10 +44,11 @@ class Hierarchy:
         attentive: bool = False,
         replan_below: float = 0.0,
         avoidance: bool = True,
+        memory: Memory | None = None,
     ) -> None:
         self.task, self.planner, self.diversity = task, planner, diversity
         self.replan_every, self.replan_below, self.avoidance = replan_every, replan_below, avoidance
-        self.memory = Memory(task, count)
+        self.memory = Memory(task, count) if memory is None else memory
         self.attentive = attentive or planner is not None
         self.contexts: PlanContexts | None = None
         shape = (count, len(task.axis.names))

@@ -119,13 +119,17 @@ class Memory:
             session_key=self.keys[rows],
             steps=self.steps[rows],
             plans=self.plans[rows],
-            predicted_ctr=self.predicted_ctr(rows),
             counts=counts,
             feedback=liked,
             recent_items=recent,
             recent_feedback=feedback,
             recent_estimates=estimates,
+            **self.expected(rows),
         )
+
+    def expected(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+        """What contexts say of categories beyond what happened: by name, (n, C) each."""
+        return {"predicted_ctr": self.predicted_ctr(rows)}
 
     def predicted_ctr(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Estimated chance of a click on the best items left in each category, (n, C), 0 where none is left."""

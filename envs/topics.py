@@ -78,10 +78,31 @@ def cluster_axis(vectors: Floats, popularity: Floats, titles: tuple[str, ...], c
     for cluster in range(count):
         members = np.flatnonzero(labels == cluster)
         centre = units[members].mean(axis=0)
-        typical = members[np.argsort(-(units[members] @ centre), kind="stable")[: max(3, len(members) // 4)]]
-        best = typical[np.argsort(-popularity[typical], kind="stable")[:2]]
-        names.append(" / ".join(titles[item] for item in best))
+        names.append(_titled(members, units[members] @ centre, popularity, titles))
     return Axis(tuple(names), labels[:, None] == np.arange(count))
+
+
+def shares_axis(shares: Floats, popularity: Floats, titles: tuple[str, ...], least: float) -> Axis:
+    """Soft topics as an axis to plan on, named as clusters are; topics that no item is in are left out.
+
+    Args:
+        shares: (I, K) float32, how far each item is in each topic.
+        popularity: (I,) float32.
+        titles: I of them.
+        least: the share from which on an item is in a topic, beside that of its largest share.
+    """
+    inside = (shares >= least) | (np.arange(shares.shape[1]) == shares.argmax(axis=1)[:, None])
+    inside, shares = inside[:, inside.any(axis=0)], shares[:, inside.any(axis=0)]
+    members = [np.flatnonzero(column) for column in inside.T]
+    names = [_titled(of, shares[of, topic], popularity, titles) for topic, of in enumerate(members)]
+    return Axis(tuple(names), inside)
+
+
+def _titled(members: NDArray[np.int64], near: Floats, popularity: Floats, titles: tuple[str, ...]) -> str:
+    """The two most popular titles among the quarter of members (n,) that are nearest, `near` (n,) saying how near."""
+    typical = members[np.argsort(-near, kind="stable")[: max(3, len(members) // 4)]]
+    best = typical[np.argsort(-popularity[typical], kind="stable")[:2]]
+    return " / ".join(titles[item] for item in best)
 
 
 def item_topics(population: Population, topics: str, count: int) -> NDArray[np.int32]:

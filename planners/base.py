@@ -36,13 +36,17 @@ class PlanContexts:
         slate_size: k.
         session_key: (B,) uint64, the same during a session, different between sessions; source of a planner's draws.
         steps: (B,) int, slates shown so far. plans: (B,) int, plans made so far in the session.
-        predicted_ctr: (B, C) float in (0, 1), chance of a click on a category's best items not shown yet, estimated
-            from known history only, before boredom; 0 where none is left.
+        predicted_ctr: (B, C) float in (0, 1), chance of a click on a category's best items not shown yet, before
+            boredom, estimated from known history only, or by the agent's belief; 0 where none is left.
         counts: (B, C) float, slots shown per category so far.
         feedback: (B, C) float in [0, 1], mean feedback per category so far, -1 where nothing was shown.
         recent_items: (B, H) int, items shown, oldest first, -1 as padding.
         recent_feedback: (B, H) float in [0, 1], feedback on each, -1 as padding.
-        recent_estimates: (B, H) float in (0, 1), the chance of a click that known history predicted for each.
+        recent_estimates: (B, H) float in (0, 1), the chance of a click that was predicted for each when it was shown,
+            from what predicted_ctr is estimated from.
+        tiredness: (B, C) float, log-odds that boredom costs these best items now, as learned from training sessions;
+            None above agents without a belief.
+        uncertainty: (B, C) float, standard deviation of these items' mean log-odds by the belief; None likewise.
     """
 
     axis: Axis
@@ -56,6 +60,8 @@ class PlanContexts:
     recent_items: NDArray[np.int32]
     recent_feedback: NDArray[np.float32]
     recent_estimates: NDArray[np.float32]
+    tiredness: NDArray[np.float32] | None = None
+    uncertainty: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.session_key)
@@ -82,13 +88,20 @@ class PlanContexts:
 
     def take(self, rows: NDArray[np.int64]) -> "PlanContexts":
         """The contexts of some sessions only, a copy."""
-        return PlanContexts(self.axis, self.slate_size, *(getattr(self, name)[rows] for name in _PER_SESSION))
+        some: list[Any] = [part if part is None else part[rows] for part in self._parts]
+        return PlanContexts(self.axis, self.slate_size, *some)
 
     def replaced(self, rows: NDArray[np.int64], fresh: "PlanContexts") -> "PlanContexts":
         """These contexts with those of some sessions overwritten, in place."""
-        for name in _PER_SESSION:
-            getattr(self, name)[rows] = getattr(fresh, name)
+        for part, new in zip(self._parts, fresh._parts, strict=True):
+            if part is not None and new is not None:
+                part[rows] = new
         return self
+
+    @property
+    def _parts(self) -> list[NDArray[Any] | None]:
+        """What there is of each session, in the order of the fields."""
+        return [getattr(self, name) for name in _PER_SESSION]
 
 
 _PER_SESSION = (
@@ -101,6 +114,8 @@ _PER_SESSION = (
     "recent_items",
     "recent_feedback",
     "recent_estimates",
+    "tiredness",
+    "uncertainty",
 )
 
 
@@ -154,6 +169,8 @@ class Planner(ABC):
         session_ended(sessions): gets whole training sessions before a policy is trained, once per round: those of the
             first round, then those of the first two, and so on. The planner itself makes the plans in them.
         rounds: how many rounds, int in [1, 10000]; 2 unless the class says otherwise.
+        trusts_belief: whether it gets no such sessions above an agent with a belief, as contexts say there what it
+            would learn; False unless the class says otherwise.
         state(), restore(state): what was learned, as arrays by name. A run keeps it in a file, so that training and
             evaluation, and a run that is resumed, plan alike. Without both, the planner learns again in every process.
 
@@ -175,6 +192,7 @@ class Planner(ABC):
     """
 
     rounds: int = 2
+    trusts_belief: bool = False
 
     @abstractmethod
     def plan(self, contexts: PlanContexts) -> Plans:

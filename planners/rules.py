@@ -90,6 +90,7 @@ class BoredomAwarePlanner(Planner):
     bonus = 0.6  # standard deviations of the UCB
     price = 3.0  # a unit of tiredness costs now and, while it fades, later
     margin = 0.3  # log-odds by which a category may be more tired than what is allowed before it is avoided
+    trusts_belief = True
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
@@ -119,19 +120,21 @@ class BoredomAwarePlanner(Planner):
 
     def _best(self, contexts: PlanContexts, excluded: NDArray[np.bool_]) -> Plans:
         """The plans when some categories (B, C) come last whatever their score, avoided unless they are needed."""
-        satiation = self.satiation or Satiation.assumed(len(contexts.names))
-        tired, surplus, spread = self._tiredness.of(contexts, satiation)
-        predicted_ctr = np.clip(contexts.predicted_ctr, 1e-3, 1 - 1e-3)
-        value = (
-            satiation.intercept
-            + satiation.slope * np.log(predicted_ctr / (1 - predicted_ctr))
-            + surplus
-            + self.bonus * spread
-        )
+        value, tired = self._valued(contexts)
         value[(contexts.predicted_ctr <= 0) | excluded] = -1e9
         allowed = _top(value - self.price * tired, self.size)
         rested = np.where(allowed, tired, 0.0).sum(axis=1, keepdims=True) / allowed.sum(axis=1, keepdims=True)
         return Plans(allowed, ~allowed & (excluded | (tired > rested + self.margin)))
+
+    def _valued(self, contexts: PlanContexts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(B, C) log-odds of categories before boredom, with the bonus; (B, C) tiredness of them."""
+        predicted_ctr = np.clip(contexts.predicted_ctr, 1e-3, 1 - 1e-3)
+        log_odds = np.log(predicted_ctr / (1 - predicted_ctr))
+        if contexts.tiredness is not None and contexts.uncertainty is not None:
+            return (log_odds + self.bonus * contexts.uncertainty).astype(np.float64), contexts.tiredness.astype(float)
+        satiation = self.satiation or Satiation.assumed(len(contexts.names))
+        tired, surplus, spread = self._tiredness.of(contexts, satiation)
+        return satiation.intercept + satiation.slope * log_odds + surplus + self.bonus * spread, tired
 
 
 class RotationPlanner(BoredomAwarePlanner):
@@ -147,6 +150,7 @@ class RotationPlanner(BoredomAwarePlanner):
 
     RESTS = (0, 1, 2, 3)
     rounds = 3
+    trusts_belief = False
 
     def __init__(self, size: int, seed: int) -> None:
         super().__init__(size, seed)

@@ -49,14 +49,17 @@ class BeliefAgent(Agent):
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k)."""
-        self._see(observation)
-        slates = np.full((len(self.live), self.task.slate_size), -1, np.int32)
-        shown = self.shown[:, :0] if self.task.repeats else self.shown
-        belief = self.belief
-        fill_slates(self._columns, self.model, self._tastes(), belief.exposure, shown, self.live, PRICE, slates)
+        self.see(observation)
+        return self.slates(self.shown[:, :0] if self.task.repeats else self.shown)
+
+    def slates(self, shut: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Slates (B, k) as believed now, without the items `shut` (B, S), -1 as padding; item 0 where none is left."""
+        slates, belief = np.full((len(self.live), self.task.slate_size), -1, np.int32), self.belief
+        fill_slates(self._columns, self.model, self._tastes(), belief.exposure, shut, self.live, PRICE, slates)
         return np.maximum(slates, 0)
 
-    def _see(self, observation: Observation) -> None:
+    def see(self, observation: Observation) -> None:
+        """Take in the newest slate of every slot whose session has moved on."""
         k = self.task.slate_size
         steps = np.rint((1 - observation["time_left"][:, 0]) * self.task.max_steps).astype(np.int64)
         moved = np.flatnonzero(steps == self.steps + 1)

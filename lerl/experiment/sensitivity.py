@@ -24,9 +24,11 @@ from lerl.planners.llm.planner import MODELS
 from lerl.report.bootstrap import Summary, by_reward, ratios, summarize
 from lerl.report.intervals import Interval
 from lerl.report.load import Results, check_reference, load_runs
+from lerl.run.artifacts import ArtifactStore
 from lerl.run.evaluate import TRAINED, episodes, evaluated, judged, write_table
 from lerl.run.fitter import Fitter
 from lerl.run.folder import check_run, check_same
+from lerl.run.learned_axis import settled
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
 from lerl.run.rollout import Episodes, Evaluator
@@ -199,7 +201,7 @@ class _Run:
                 f"{path} has env.response {self.config.env.response}, but dynamics are fitted with users of "
                 "env.response latent; train it with that"
             )
-        self.task = Task.load(self.config)
+        self.task = settled(Task.load(self.config), ArtifactStore(path))
         check_same(path, about, self.task)
         self.specs = {
             label: (spec, deterministic)

@@ -95,7 +95,7 @@ class Trial:
     def _decides(self, name: str, config: Config) -> bool:
         """Whether a setting decides the agent's numbers."""
         spec, axis = self.spec, config.planner.axis
-        if name.startswith(NO_NUMBER) or (name == "planner.clusters" and axis != "clusters"):
+        if name.startswith(NO_NUMBER) or (name == "planner.clusters" and axis == "categories"):
             return False
         if not name.startswith("planner.") or spec.planner in MODELS:
             return True

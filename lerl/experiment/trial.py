@@ -144,6 +144,7 @@ def work(trial: Trial, folder: Path, taught: Path | None = None) -> tuple[pl.Dat
         if config != fitted:
             task = Task.load(config)
         with closing(Fitter(task, fit, report)) as fitter:
+            task = fitter.context.task
             evaluator = Evaluator(
                 task.population, task.config.env, task.axis, "evaluation", task.config.evaluation.batch_size
             )

@@ -19,8 +19,10 @@ from lerl.planners.llm.guard import Guard, Question
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.planners.llm.prompt import AnswerError, Choice
 from lerl.planners.llm.traffic import Asked, Traffic
+from lerl.run.artifacts import ArtifactStore
 from lerl.run.evaluate import judged
 from lerl.run.folder import check_run, check_same
+from lerl.run.learned_axis import settled
 from lerl.run.rollout import Evaluator
 from lerl.run.specs import parse_agents
 from lerl.run.task import Task
@@ -88,7 +90,7 @@ def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Exp
     about = check_run(run)
     config = read_config(run, trust, query_model=False)
     _refuse_unplanned(run, config)
-    task = Task.load(config)
+    task = settled(Task.load(config), ArtifactStore(run))
     config = task.config
     check_same(run, about, task)
     users = judged(task.population.users("evaluation"), config).tolist()

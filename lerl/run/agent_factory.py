@@ -3,6 +3,8 @@
 from lerl.agents.base import Agent
 from lerl.agents.baselines import BASELINES
 from lerl.agents.belief.agent import BeliefAgent
+from lerl.agents.belief.model import UserModel
+from lerl.agents.belief.planned import BeliefMemory, PlannedBeliefAgent
 from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.agents.learners.encoders import build_encoder
 from lerl.agents.learners.registry import Scorer, new_agent, new_scorer
@@ -10,7 +12,7 @@ from lerl.agents.sasrec import SASRecAgent
 from lerl.envs.plugins import blamed, load_plugin
 from lerl.planners.base import Planner, with_defaults
 from lerl.run.artifacts import ArtifactStore
-from lerl.run.specs import BELIEF, SASREC, AgentSpec
+from lerl.run.specs import SASREC, AgentSpec
 from lerl.run.task import Task
 
 
@@ -24,21 +26,22 @@ class AgentFactory:
     def __init__(self, task: Task, store: ArtifactStore) -> None:
         self.task, self.store = task, store
 
-    def agent(self, spec: AgentSpec, planner: Planner | None, deterministic: bool = False) -> Agent:
+    def agent(
+        self, spec: AgentSpec, planner: Planner | None, deterministic: bool = False, early: bool = False
+    ) -> Agent:
         """A fitted agent.
 
         Args:
             spec: which. planner: its planner, fitted; None where it has none.
             deterministic: whether its policy acts without sampling.
+            early: whether its belief is that before the last round, as its planner's lessons took the rest.
 
         Raises:
             RunError: a part of it is missing or damaged.
             PluginError: a class of somebody's own cannot be found or made.
         """
-        if spec.baseline == BELIEF:
-            task = self.task.task_spec(spec.label)
-            model = self.store.load_belief(len(task.catalog), task.knowledge.tastes.shape[1] - 1)
-            return BeliefAgent(task, self.task.config.evaluation.batch_size, model)
+        if spec.believes:
+            return belief_agent(self.task, spec.label, planner, load_belief(self.task, self.store, early)[0])
         if spec.baseline not in (None, SASREC):
             return build_agent(spec, self.task)
         weight = self.store.load_diversity(spec) if spec.diverse else 0.0
@@ -73,6 +76,21 @@ def hierarchical_agent(
     """
     count = task.config.evaluation.batch_size
     return new_agent(task.hierarchy(label, count, planner, diversity, attentive=scorer is not None), scorer)
+
+
+def load_belief(task: Task, store: ArtifactStore, early: bool = False) -> tuple[UserModel, int]:
+    """What was learned of a task's people and items, and the user-steps that took; see `ArtifactStore.load_belief`."""
+    return store.load_belief(len(task.population.catalog), task.population.knowledge.tastes.shape[1] - 1, early)
+
+
+def belief_agent(task: Task, label: str, planner: Planner | None, model: UserModel) -> Agent:
+    """An agent with a belief, for `evaluation.batch_size` sessions at once; planner: None for all items."""
+    count = task.config.evaluation.batch_size
+    spec = task.task_spec(label)
+    agent = BeliefAgent(spec, count, model)
+    if planner is None:
+        return agent
+    return PlannedBeliefAgent(task.hierarchy(label, count, planner, memory=BeliefMemory(spec, agent)))
 
 
 def build_agent(spec: AgentSpec, task: Task) -> Agent:

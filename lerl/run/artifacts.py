@@ -20,7 +20,8 @@ from lerl.files import reading, resume_command
 from lerl.planners.base import Planner, check_state
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.run.folder import Checkpoint
-from lerl.run.specs import BELIEF, SASREC, AgentSpec
+from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
+from lerl.run.specs import SASREC, AgentSpec
 
 CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}
 """What a point of a learning curve holds."""
@@ -32,6 +33,11 @@ def planner_name(planner: str | None) -> str:
     return "flat" if planner is None else planner.rpartition(":")[2]
 
 
+def taught_name(planner: str, believes: bool) -> str:
+    """The name of what a planner learned, which above a belief is something else."""
+    return f"{planner_name(planner)}+{ABOVE_BELIEF}" if believes else planner_name(planner)
+
+
 def policy_name(spec: AgentSpec) -> str:
     """A policy's name in files and tables; agents that differ only in re-ranking share one policy."""
     return f"{planner_name(spec.planner)}+{spec.learner}"
@@ -41,8 +47,9 @@ class ArtifactStore:
     """The fitted parts in a run's folder, each file written whole or not at all.
 
     policies/POLICY.pt and POLICY.curve.json: weights, and the learning curve; policies/sasrec.pt: the network's.
-    belief/model.npz: what was learned of people and items, and the user-steps that took.
-    planners/PLANNER.npz: what a planner learned, and the user-steps that took.
+    belief/model.npz: what was learned of people and items, and the user-steps that took; belief/early.npz: the same
+    before the last round of sessions, for those who need steps of their own after it.
+    planners/PLANNER.npz: what a planner learned, and the user-steps that took; PLANNER+belief.npz: above a belief.
     rows/AGENT.json: the weight of maximal marginal relevance that was chosen for an agent.
     checkpoints/NAME.pt: what training goes on from. logs/POLICY: TensorBoard's.
 
@@ -62,9 +69,9 @@ class ArtifactStore:
         """The file of its learning curve."""
         return self.policy_path(spec).with_suffix(".curve.json")
 
-    def planner_path(self, planner: str) -> Path:
-        """The file of what a planner learned."""
-        return self.folder / "planners" / f"{planner_name(planner)}.npz"
+    def planner_path(self, planner: str, believes: bool = False) -> Path:
+        """The file of what a planner learned, above a belief or not."""
+        return self.folder / "planners" / f"{taught_name(planner, believes)}.npz"
 
     def diversity_path(self, spec: AgentSpec) -> Path:
         """The file of a re-ranked agent's weight."""
@@ -79,6 +86,15 @@ class ArtifactStore:
     def belief_path(self) -> Path:
         """The file of what was learned of people and items."""
         return self.folder / "belief" / "model.npz"
+
+    @property
+    def early_belief_path(self) -> Path:
+        """The file of what had been learned of them before the last round of sessions."""
+        return self.folder / "belief" / "early.npz"
+
+    def has_belief(self, early: bool) -> bool:
+        """Whether what was learned of people and items is there, with what had been learned early where that counts."""
+        return self.belief_path.is_file() and (not early or self.early_belief_path.is_file())
 
     @property
     def traffic_path(self) -> Path:
@@ -100,10 +116,10 @@ class ArtifactStore:
             spec: the agent. planner_kept: whether its planner keeps what it learned in a file.
         """
         needed = [self.policy_path(spec), self.curve_path(spec)] if spec.learner else []
+        needed += [self.belief_path] if spec.believes else []
         needed += [self.next_item_path] if spec.baseline == SASREC else []
-        needed += [self.belief_path] if spec.baseline == BELIEF else []
         needed += [self.diversity_path(spec)] if spec.diverse else []
-        needed += [self.planner_path(spec.planner)] if spec.planner is not None and planner_kept else []
+        needed += [self.planner_path(spec.planner, spec.believes)] if spec.planner is not None and planner_kept else []
         return not all(path.is_file() for path in needed)
 
     def save_policy(self, spec: AgentSpec, policy: torch.nn.Module, curve: Sequence[Point]) -> None:
@@ -137,22 +153,22 @@ class ArtifactStore:
                 raise TypeError("no list of points")
             return [{name: kind(point[name]) for name, kind in CURVE.items()} for point in points]
 
-    def save_planner(self, name: str, planner: Planner, steps: int) -> None:
-        """Keep what a planner learned, and the user-steps that took."""
-        path = self.planner_path(name)
+    def save_planner(self, name: str, planner: Planner, steps: int, believes: bool = False) -> None:
+        """Keep what a planner learned, above a belief or not, and the user-steps that took."""
+        path = self.planner_path(name, believes)
         if isinstance(planner, LLMPlanner):
-            write_whole(path.with_name("pool.json"), planner.pool.dump())
+            write_whole(path.with_name(f"{taught_name('pool', believes)}.json"), planner.pool.dump())
         stream = io.BytesIO()
         np.savez(stream, steps=steps, **check_state(planner.state(), planner))  # type: ignore[arg-type]
         write_whole(path, stream.getvalue())
 
-    def restore_planner(self, name: str, planner: Planner) -> int:
+    def restore_planner(self, name: str, planner: Planner, believes: bool = False) -> int:
         """Give a new planner what was kept of it; the user-steps that learning took.
 
         Raises:
             RunError: it is missing or damaged.
         """
-        path = self.planner_path(name)
+        path = self.planner_path(name, believes)
         with reading(path, self.how), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             state = {key: kept[key] for key in kept.files if key != "steps"}
             if ":" not in name and not all(np.isfinite(array).all() for array in state.values()):
@@ -160,21 +176,25 @@ class ArtifactStore:
             planner.restore(state)
             return int(kept["steps"])
 
-    def save_belief(self, model: UserModel, steps: int) -> None:
-        """Keep what was learned of people and items, and the user-steps that took."""
+    def save_belief(self, model: UserModel, steps: int, early: bool = False) -> None:
+        """Keep what was learned of people and items, in all or early, and the user-steps that took."""
         stream = io.BytesIO()
         np.savez(stream, steps=steps, **model._asdict())
-        write_whole(self.belief_path, stream.getvalue())
+        write_whole(self.early_belief_path if early else self.belief_path, stream.getvalue())
 
-    def load_belief(self, items: int, dim: int) -> UserModel:
-        """What was learned of people and items, for a catalog of so many items and tastes of `dim` numbers.
+    def load_belief(self, items: int, dim: int, early: bool = False) -> tuple[UserModel, int]:
+        """What was learned of people and items, and the user-steps that took.
+
+        Args:
+            items: in the catalog. dim: numbers of a taste. early: what had been learned before the last round.
 
         Raises:
             RunError: it is missing or damaged.
         """
-        path = self.belief_path
+        path = self.early_belief_path if early else self.belief_path
         with reading(path, self.how), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
-            return check_model({name: kept[name] for name in UserModel._fields}, items, dim)
+            model = check_model({name: kept[name] for name in UserModel._fields}, items, dim)
+            return model, int(kept["steps"])
 
     def save_diversity(self, spec: AgentSpec, weight: float, tried: dict[float, float]) -> None:
         """Keep the weight of a re-ranked agent, and the mean R_cum of all that were tried."""

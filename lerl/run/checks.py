@@ -3,15 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 
-from lerl.agents.belief.agent import BeliefAgent
 from lerl.agents.learners.registry import check_device, check_learner
 from lerl.agents.sasrec import clicked
 from lerl.planners.llm.planner import MODELS, check_model
 from lerl.planners.rules import build_planner
-from lerl.run.agent_factory import build_agent, hierarchical_agent
+from lerl.run.agent_factory import belief_agent, build_agent, hierarchical_agent
 from lerl.run.fit_belief import start_model
 from lerl.run.rollout import Evaluator
-from lerl.run.specs import BELIEF, SASREC, AgentSpec
+from lerl.run.specs import SASREC, AgentSpec
 from lerl.run.task import Task
 
 
@@ -30,19 +29,20 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
     evaluation = dataclasses.replace(task.config.evaluation, batch_size=2)
     few = dataclasses.replace(task, config=dataclasses.replace(task.config, evaluation=evaluation))
     evaluator = Evaluator(task.population, task.config.env, task.axis, "train", evaluation.batch_size)
-    for spec in {(spec.planner, spec.baseline): spec for spec in specs}.values():
+    for spec in {(spec.planner, spec.baseline, spec.believes): spec for spec in specs}.values():
         if spec.baseline == SASREC:
             _check_known(spec, task)
-        elif spec.baseline == BELIEF:
-            evaluator.rehearse(BeliefAgent(few.task_spec(spec.label), evaluation.batch_size, start_model(few)))
-        elif spec.baseline is not None:
+        elif spec.baseline is not None and not spec.believes:
             evaluator.rehearse(build_agent(spec, few))
         elif spec.planner in MODELS:  # an endpoint that fails must not keep a run from starting
             check_model(spec.planner, task.config.planner, len(task.axis.names))
         else:
             size, seed = task.config.planner.size, task.seed("planner")
             planner = build_planner(spec.planner, size, seed) if spec.planner else None
-            evaluator.rehearse(hierarchical_agent(few, spec.label, planner))
+            if spec.believes:
+                evaluator.rehearse(belief_agent(few, spec.label, planner, start_model(few)))
+            else:
+                evaluator.rehearse(hierarchical_agent(few, spec.label, planner))
 
 
 def _check_known(spec: AgentSpec, task: Task) -> None:

@@ -30,6 +30,10 @@ class FitContext:
         self.chat = ChatAccount(task.config.planner, store.traffic_path)
         self._evaluator: Evaluator | None = None
 
+    def settle(self, task: Task) -> None:
+        """Go on with a task whose axis has been learned since."""
+        self.task, self._evaluator = task, None
+
     @property
     def evaluator(self) -> Evaluator:
         """Training users, for whatever is tuned or drawn as a curve; evaluation users are never touched here."""

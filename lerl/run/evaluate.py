@@ -50,7 +50,7 @@ def evaluate(run: Path, trust: bool = False) -> Config:
                 )
             shutil.rmtree(run / "evaluated", ignore_errors=True)  # of an evaluation broken off, perhaps long ago
             fitter.context.chat.evaluate_anew()
-            judge(task, fitter, run, progress)
+            judge(fitter.context.task, fitter, run, progress)
     return config
 
 

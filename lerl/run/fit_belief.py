@@ -47,6 +47,8 @@ def fit_belief(context: FitContext) -> None:
         done, learned = _restored(checkpoint)
     for number in range(done, ROUNDS):
         spent = 0 if learned is None else len(learned.sessions.items)
+        if number == ROUNDS - 1:
+            context.store.save_belief(start_model(task) if learned is None else learned.model, spent, early=True)
         played = _play(context, _explorer(task, learned), steps * (number + 1) // ROUNDS - spent, number)
         if played is None:  # what is left over is the next round's
             continue

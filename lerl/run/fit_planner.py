@@ -11,9 +11,10 @@ from lerl.planners.llm.distilled import DistilledPlanner
 from lerl.planners.llm.planner import MODELS, LLMPlanner, build_model
 from lerl.planners.rules import build_planner
 from lerl.report.lessons import SHARE, lessons
-from lerl.run.agent_factory import hierarchical_agent
-from lerl.run.artifacts import planner_name
+from lerl.run.agent_factory import belief_agent, hierarchical_agent, load_belief
+from lerl.run.artifacts import taught_name
 from lerl.run.context import FitContext
+from lerl.run.fit_belief import ROUNDS
 from lerl.run.rollout import Episodes, sessions_of
 
 
@@ -36,28 +37,29 @@ class FittedPlanners:
         self._taught: dict[str, FittedPlanner] = {}
         self._announced: set[str] = set()
 
-    def get(self, name: str | None) -> FittedPlanner:
-        """A planner by its name in `agents`, fitted now where it was not before."""
+    def get(self, name: str | None, believes: bool = False) -> FittedPlanner:
+        """A planner by its name in `agents`, fitted now where it was not before; above a belief or not."""
         if name is None:
             return FittedPlanner(None, 0)
-        store, built = self.context.store, self._new(name)
-        if built.learns and name not in self._announced:
-            self._announced.add(name)
-            self._say_lessons(planner_name(name))
-        if not self._keeps(built):
-            if not self._has_lessons(built):
+        store, built, taught = self.context.store, self._new(name), taught_name(name, believes)
+        if built.learns and not (believes and built.trusts_belief) and taught not in self._announced:
+            self._announced.add(taught)
+            self._say_lessons(taught, believes)
+        has_lessons = self._has_lessons(built, believes)
+        if not self._keeps(built, believes):
+            if not has_lessons:
                 return FittedPlanner(built, 0)
-            if name not in self._taught:
-                self._taught[name] = FittedPlanner(built, fit_planner(built, name, self.context))
-            return copy.deepcopy(self._taught[name])
-        if not store.planner_path(name).exists():
-            steps = fit_planner(built, name, self.context) if self._has_lessons(built) else 0
-            store.save_planner(name, built, steps)
-        return FittedPlanner(built, store.restore_planner(name, built))
+            if taught not in self._taught:
+                self._taught[taught] = FittedPlanner(built, fit_planner(built, taught, self.context, believes))
+            return copy.deepcopy(self._taught[taught])
+        if not store.planner_path(name, believes).exists():
+            steps = fit_planner(built, taught, self.context, believes) if has_lessons else 0
+            store.save_planner(name, built, steps, believes)
+        return FittedPlanner(built, store.restore_planner(name, built, believes))
 
-    def kept(self, name: str | None) -> bool:
+    def kept(self, name: str | None, believes: bool = False) -> bool:
         """Whether what a planner learned is kept in a file."""
-        return name is not None and self._keeps(self._new(name))
+        return name is not None and self._keeps(self._new(name), believes)
 
     def _new(self, name: str) -> Any:
         config, seed = self.context.task.config.planner, self.context.task.seed("planner")
@@ -65,16 +67,16 @@ class FittedPlanners:
             return build_model(name, config, seed, lambda: self.context.chat.guard)
         return build_planner(name, config.size, seed)
 
-    def _keeps(self, planner: Planner) -> bool:
+    def _keeps(self, planner: Planner, believes: bool) -> bool:
         made_of_files = isinstance(planner, LLMPlanner | DistilledPlanner)
-        return planner.keeps and (made_of_files or self._has_lessons(planner))
+        return planner.keeps and (made_of_files or self._has_lessons(planner, believes))
 
-    def _has_lessons(self, planner: Planner) -> bool:
-        return planner.learns and lesson_count(self.context) > 0
+    def _has_lessons(self, planner: Planner, believes: bool) -> bool:
+        return planner.learns and not (believes and planner.trusts_belief) and lesson_count(self.context, believes) > 0
 
-    def _say_lessons(self, name: str) -> None:
+    def _say_lessons(self, name: str, believes: bool) -> None:
         """Say where a planner's lessons are fewer than was asked for."""
-        config, given = self.context.task.config, lesson_count(self.context)
+        config, given = self.context.task.config, lesson_count(self.context, believes)
         wanted, steps = config.planner.sessions, config.train.steps
         if wanted and not given:
             warnings.warn(
@@ -83,44 +85,53 @@ class FittedPlanners:
                 stacklevel=2,
             )
         elif given < wanted:
-            share = f"{SHARE[0]}/{SHARE[1]} of train.steps {steps:,}"
+            share = f"{SHARE[0]}/{SHARE[1]} of {'a quarter of ' if believes else ''}train.steps {steps:,}"
             said = f"{given:,} sessions, as planner.sessions {wanted:,} could take more than {share}"
             self.context.report(f"{name} planner", 0, given, said)
 
 
-def lesson_count(context: FitContext) -> int:
-    """How many training sessions a planner learns from; their steps count as training steps."""
+def lesson_count(context: FitContext, believes: bool = False) -> int:
+    """How many training sessions a planner learns from; their steps count as training steps.
+
+    Above a belief, the belief is that before its last round, and the sessions take no more steps than that round.
+    """
     config = context.task.config
-    return lessons(config.planner.sessions, config.train.steps, config.env.max_steps)
+    steps = config.train.steps // ROUNDS if believes else config.train.steps
+    return lessons(config.planner.sessions, steps, config.env.max_steps)
 
 
-def fit_planner(planner: Planner, name: str, context: FitContext) -> int:
+def fit_planner(planner: Planner, name: str, context: FitContext, believes: bool = False) -> int:
     """Give whole sessions to a planner in rounds: it plans each round with what it learned from those before.
 
     Args:
-        planner: one that learns. name: its name in `agents`. context: the task, and training users.
+        planner: one that learns. name: its name in tables. context: the task, and training users.
+        believes: whether items are chosen by an early belief below it, instead of known taste.
 
     Returns:
         The user-steps that the sessions took.
     """
     given: list[Sessions] = []
     steps, rounds = 0, planner.rounds
-    context.chat.enter(f"learn {planner_name(name)}", planner)
+    context.chat.enter(f"learn {name}", planner)
     for number in range(rounds):
-        played = explore(planner, number, max(lesson_count(context) // rounds, 1), context)
+        played = explore(planner, number, max(lesson_count(context, believes) // rounds, 1), context, believes)
         given.append(sessions_of(played, context.task.population, context.task.axis))
         steps += int(played.lengths.sum())
         context.chat.count(int(played.lengths.sum()))
         planner.session_ended(_joined(given))
-        context.report(f"{planner_name(name)} planner", number + 1, rounds, None)
+        context.report(f"{name} planner", number + 1, rounds, None)
     return steps
 
 
-def explore(planner: Planner | None, number: int, count: int, context: FitContext) -> Episodes:
-    """Sessions of training users under a planner, items by taste; `number` is the round, which draws the users."""
-    seed = context.task.seed("planner sessions", number)
+def explore(planner: Planner | None, number: int, count: int, context: FitContext, believes: bool = False) -> Episodes:
+    """Sessions of training users under a planner, items by taste or belief; `number` is the round: it draws users."""
+    task, seed = context.task, context.task.seed("planner sessions", number)
     users = np.random.default_rng(seed).choice(context.evaluator.users, count)
-    return context.evaluator.play(hierarchical_agent(context.task, "explore", planner), users, 1, seed)
+    if believes:
+        agent = belief_agent(task, "explore", planner, load_belief(task, context.store, early=True)[0])
+    else:
+        agent = hierarchical_agent(task, "explore", planner)
+    return context.evaluator.play(agent, users, 1, seed)
 
 
 def _joined(parts: list[Sessions]) -> Sessions:

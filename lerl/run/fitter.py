@@ -12,7 +12,8 @@ from lerl.run.context import FitContext, Report
 from lerl.run.fit_belief import fit_belief
 from lerl.run.fit_planner import FittedPlanners
 from lerl.run.fit_policy import fit_policy
-from lerl.run.specs import BELIEF, SASREC, AgentSpec
+from lerl.run.learned_axis import settled
+from lerl.run.specs import SASREC, AgentSpec
 from lerl.run.task import Task
 
 MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -26,29 +27,34 @@ class Fitter:
         how: to go on once a damaged part was removed; without it, by resuming the run in the folder.
 
     Attributes:
-        context: what all fitting shares. planners: fitted when they are first needed. factory: makes agents.
+        context: what all fitting shares, with the task on the axis that agents plan on. planners: fitted when they are
+            first needed. factory: makes agents.
     """
 
     def __init__(self, task: Task, folder: Path, report: Report, how: str = "") -> None:
-        self.context = FitContext(task, ArtifactStore(folder, how), report)
+        store = ArtifactStore(folder, how)
+        self.context = FitContext(settled(task, store), store, report)
         self.planners = FittedPlanners(self.context)
-        self.factory = AgentFactory(task, self.context.store)
+        self.factory = AgentFactory(self.context.task, store)
 
     def fit(self, spec: AgentSpec) -> None:
         """Fit what an agent needs and is not there yet."""
-        store, fitted = self.context.store, self.planners.get(spec.planner)
+        store = self.context.store
+        if self._lacks_belief(spec):
+            self._fit_belief()
+        fitted = self.planners.get(spec.planner, spec.believes)
         if spec.learner and not store.has_policy(spec):
             fit_policy(spec, fitted, self.context)
         if spec.baseline == SASREC and not store.next_item_path.is_file():
             fit_next_item(self.context)
-        if spec.baseline == BELIEF and not store.belief_path.is_file():
-            fit_belief(self.context)
         if spec.diverse and not store.diversity_path(spec).is_file():
             self._fit_diversity(spec)
 
     def lacks(self, spec: AgentSpec) -> bool:
         """Whether some file that an agent needs is not there: it was not fitted yet, or the file was removed since."""
-        return self.context.store.lacks(spec, self.planners.kept(spec.planner))
+        if self._lacks_belief(spec):
+            return True
+        return self.context.store.lacks(spec, self.planners.kept(spec.planner, spec.believes))
 
     def curves(self, specs: Sequence[AgentSpec]) -> list[Point]:
         """The learning curves of fitted agents, each policy's once."""
@@ -57,13 +63,25 @@ class Fitter:
     def agent(self, spec: AgentSpec, deterministic: bool = False) -> Agent:
         """A fitted agent; what a chat model plans for it is counted under it from here on."""
         self.context.chat.enter("", None)
-        planner = self.planners.get(spec.planner).planner
+        planner, lessons = self.planners.get(spec.planner, spec.believes)
         self.context.chat.enter(f"evaluate {spec.label}{'@det' if deterministic else ''}", planner)
-        return self.factory.agent(spec, planner, deterministic)
+        return self.factory.agent(spec, planner, deterministic, early=lessons > 0)
 
     def close(self) -> None:
         """Write what the chat model cost, and let go of its endpoint and files."""
         self.context.chat.close()
+
+    def _lacks_belief(self, spec: AgentSpec) -> bool:
+        """Whether what was learned of people and items is needed, by the agent or by the axis, and not there."""
+        planned = self.context.task.config.planner.axis == "learned"
+        early = planned or spec.planner is not None
+        return (planned or spec.believes) and not self.context.store.has_belief(early)
+
+    def _fit_belief(self) -> None:
+        """Learn people and items, and plan on the topics found where the axis is learned."""
+        fit_belief(self.context)
+        self.context.settle(settled(self.context.task, self.context.store))
+        self.factory = AgentFactory(self.context.task, self.context.store)
 
     def _fit_diversity(self, spec: AgentSpec) -> None:
         """Choose the weight of maximal marginal relevance by cumulative reward on training users."""

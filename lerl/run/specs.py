@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from lerl.agents.baselines import BASELINES
 from lerl.agents.belief.agent import NAME
+from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
 from lerl.agents.learners.registry import LEARNERS
 from lerl.config.schema import Config
 from lerl.envs.checks import did_you_mean
@@ -13,7 +14,7 @@ from lerl.planners.llm.planner import MODELS
 from lerl.planners.rules import RULES
 
 PLANNERS = (*RULES, *MODELS)
-SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr")
+SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr", ABOVE_BELIEF)
 SASREC = "sasrec"
 BELIEF = NAME
 PLANNED = tuple(f"planner.{name}" for name in ("size", "replan_every", "replan_below", "avoidance", "sessions"))
@@ -44,6 +45,7 @@ class AgentSpec:
         learner: the learner of its policy, such as "ppo"; None to rank by the taste estimated from history.
         diverse: whether maximal marginal relevance re-ranks.
         baseline: "random", "popularity", "privileged", "sasrec", "belief+greedy" or "module:Class"; None for others.
+        believes: whether it plays by what was learned of people and items, which is fitted once for all who do.
     """
 
     label: str
@@ -51,6 +53,7 @@ class AgentSpec:
     learner: str | None = None
     diverse: bool = False
     baseline: str | None = None
+    believes: bool = False
 
     @property
     def samples(self) -> bool:
@@ -67,7 +70,7 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
     if name in BASELINES:
         return AgentSpec(name, baseline=name)
     if name == BELIEF:
-        return AgentSpec(name, baseline=BELIEF)
+        return AgentSpec(name, baseline=BELIEF, believes=True)
     if name in RANKED:
         return AgentSpec(name, baseline=SASREC, diverse=name.endswith("+mmr"))
     if "+" not in name:
@@ -75,12 +78,14 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         return AgentSpec(name.rpartition(":")[2], baseline=name)
     head, _, scorer = name.partition("+")
     planner = main_planner if head == "planner" else head
+    if (head, scorer) == ("flat", ABOVE_BELIEF):
+        raise PluginError(f"agents names {name!r}; the agent with a belief and without a planner is called {BELIEF!r}")
     if scorer not in SCORERS:
         hint = did_you_mean(name, _examples(), quotes=True)
         raise PluginError(
             f"agents names {name!r}, which is no agent.{hint} Agents are PLANNER+LEARNER, PLANNER+greedy, "
-            f"PLANNER+mmr, PLANNER+ppo+mmr, flat in a planner's place, {', '.join((BELIEF, *RANKED, *BASELINES))}, or "
-            f"your own agent as 'my_package.my_module:MyAgent'; planners are {', '.join(PLANNERS)}, or your own; "
+            f"PLANNER+belief, PLANNER+mmr, PLANNER+ppo+mmr, flat in a planner's place, "
+            f"{', '.join((BELIEF, *RANKED, *BASELINES))}, or your own agent as 'my_package.my_module:MyAgent'; planners are {', '.join(PLANNERS)}, or your own; "
             f"learners are {', '.join(LEARNERS)}"
         )
     if head != "flat" and planner not in PLANNERS:
@@ -88,12 +93,17 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
     label = f"{head if head == 'flat' else planner.rpartition(':')[2]}+{scorer}"
     learner = scorer.removesuffix("+mmr")
     return AgentSpec(
-        label, None if head == "flat" else planner, learner if learner in LEARNERS else None, scorer.endswith("mmr")
+        label,
+        None if head == "flat" else planner,
+        learner if learner in LEARNERS else None,
+        scorer.endswith("mmr"),
+        believes=scorer == ABOVE_BELIEF,
     )
 
 
 def _examples() -> list[str]:
     planned = [f"{planner}+{scorer}" for planner in (*PLANNERS, "planner", "flat") for scorer in SCORERS]
+    planned.remove(f"flat+{ABOVE_BELIEF}")
     return [*planned, BELIEF, *RANKED, *BASELINES]
 
 
@@ -129,7 +139,7 @@ def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
             f"env.leave.{rule}.": f"env.leave.rule is {env.leave.rule}" if env.leave.rule != rule else ""
             for rule in ("satisfaction", "window", "budget")
         },
-        "planner.clusters": f"planner.axis is {planner.axis}" if planner.axis != "clusters" else "",
+        "planner.clusters": f"planner.axis is {planner.axis}" if planner.axis == "categories" else "",
         **dict.fromkeys(PLANNED, "" if planned else "none of agents has a planner"),
         "planner.name": "" if any("planner+" in name for name in config.agents) else "none of agents is planner+...",
         **dict.fromkeys(CHAT, "" if chat_model else "none of agents is planned by a chat model"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from lerl.agents.base import TaskSpec
 from lerl.agents.hierarchical import Hierarchy
+from lerl.agents.memory import Memory
 from lerl.config.schema import Config
 from lerl.envs.catalog import Axis
 from lerl.envs.config import SimulatorConfig
@@ -23,7 +24,8 @@ class Task:
 
     Attributes:
         config: the run's configuration; under data.users fitted, env holds what was fitted. population: the users.
-        axis: what is planned on.
+        axis: what is planned on; under planner.axis learned, clusters until topics were learned, see
+            `lerl.run.learned_axis`.
     """
 
     config: Config
@@ -45,7 +47,7 @@ class Task:
             config = replace(config, env=env)
         known, planner = population.knowledge, config.planner
         axis = population.catalog.categories
-        if planner.axis == "clusters":
+        if planner.axis != "categories":
             vectors, titles = known.item_vectors[:, :-1], population.catalog.titles
             axis = cluster_axis(vectors, known.popularity, titles, planner.clusters, config.seed, "planner.clusters")
         return Task(config, population, axis)
@@ -64,7 +66,13 @@ class Task:
         )
 
     def hierarchy(
-        self, label: str, count: int, planner: Planner | None, diversity: float = 0.0, attentive: bool = False
+        self,
+        label: str,
+        count: int,
+        planner: Planner | None,
+        diversity: float = 0.0,
+        attentive: bool = False,
+        memory: Memory | None = None,
     ) -> Hierarchy:
         """A hierarchy of so many slots whose plans are made and kept as the settings say; see `Hierarchy`."""
         how = self.config.planner
@@ -77,6 +85,7 @@ class Task:
             attentive=attentive,
             replan_below=how.replan_below,
             avoidance=how.avoidance,
+            memory=memory,
         )
 
     def seed(self, *phase: Any) -> int:

@@ -117,7 +117,7 @@ def _work(task: Task, specs: list[AgentSpec], out: Path) -> None:
             write_table(pl.DataFrame(fitter.curves(specs), schema=list(CURVE.items())), out / CURVES)
             write_whole(out / TRAINED, json.dumps({"agents": [spec.label for spec in specs]}))
         if not all((out / f"{name}.parquet").is_file() for name in TABLES) or (out / "evaluated").exists():
-            judge(task, fitter, out, progress)
+            judge(fitter.context.task, fitter, out, progress)
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def made_with(task: Task) -> dict[str, Any]:
         "n_items": len(task.population.catalog),
         "population": task.population.name,
         "population_digest": task.population.digest(),
-        "axis": list(task.axis.names),
+        "axis": None if task.config.planner.axis == "learned" else list(task.axis.names),
         "prompts": Prompts(task.config.planner.prompts).digest,
         "network_batch_size": task.config.evaluation.batch_size,
         "seeds": {phase: task.seed(phase) for phase in phases},

@@ -1,0 +1,159 @@
+"""A planner above the belief: it sees what is believed now, and slates are filled by belief within its plans."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lerl.agents.base import Observation, TaskSpec
+from lerl.agents.belief.agent import BeliefAgent
+from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
+from lerl.agents.memory import BEST, Memory
+from lerl.agents.retrieval import ItemIndex, best_unseen, mark
+
+NAME = "belief"
+"""What it is called below a planner: PLANNER+belief."""
+
+
+class BeliefMemory(Memory):
+    """Remembers sessions as `Memory` does, and predicts clicks by what is believed of each instead of known history.
+
+    Args:
+        agent: keeps the belief, and is told what happens.
+    """
+
+    def __init__(self, task: TaskSpec, agent: BeliefAgent) -> None:
+        super().__init__(task, len(agent.live))
+        self.agent, model = agent, agent.model
+        self._learned = ItemIndex(np.column_stack([model.vectors, model.offsets]), self.groups)
+
+    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
+        """Forget these slots: new sessions start there."""
+        super().begin(rows, observation, keys)
+        self.agent.begin(rows, observation, self.keys[rows])
+
+    def _meet(self, rows: NDArray[np.int64]) -> None:
+        """Nothing is looked up by known taste."""
+
+    def see(self, observation: Observation) -> None:
+        """Take in the newest slate of every slot whose session has moved on, and what was predicted of it."""
+        k, before = self.task.slate_size, self.steps.copy()
+        rested = _rested(self.agent.model, self.agent.belief, np.ascontiguousarray(observation["recent_items"][:, -k:]))
+        super().see(observation)
+        self.agent.see(observation)
+        moved = np.flatnonzero(self.steps > before)
+        self.estimates[moved[:, None], before[moved, None] * k + np.arange(k)] = rested[moved]
+
+    def expected(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+        """Chance of a click, tiredness and uncertainty by belief, of the best items left in each category."""
+        found = _Expected(*(np.zeros((len(rows), self.counts.shape[1]), np.float32) for _ in _Expected._fields))
+        _look(rows, self.agent.model, self.agent.belief, self._learned.tiles, self.excluded, found)
+        return found._asdict()
+
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of all that is remembered and believed, as arrays."""
+        belief = {name: value.copy() for name, value in self.agent.belief._asdict().items()}
+        return super().snapshot() | {"belief": belief, "agent": [self.agent.shown.copy(), self.agent.steps.copy()]}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Remember and believe what a snapshot holds."""
+        super().restore(snapshot)
+        for name, value in snapshot["belief"].items():
+            getattr(self.agent.belief, name)[:] = value
+        self.agent.shown[:], self.agent.steps[:] = snapshot["agent"]
+
+
+class PlannedBeliefAgent(HierarchicalAgent):
+    """A hierarchy whose slates are filled by the belief that its planner saw.
+
+    Args:
+        hierarchy: its memory is a `BeliefMemory`.
+    """
+
+    def __init__(self, hierarchy: Hierarchy) -> None:
+        super().__init__(hierarchy)
+        if not isinstance(hierarchy.memory, BeliefMemory):
+            raise TypeError(f"the hierarchy's memory must be a BeliefMemory, given {type(hierarchy.memory).__name__}")
+        self.belief = hierarchy.memory.agent
+
+    def attend(self, live: NDArray[np.bool_]) -> None:
+        """Plan for and choose for these slots (B,) only."""
+        super().attend(live)
+        self.belief.attend(live)
+
+    def act(self, observation: Observation) -> NDArray[np.int32]:
+        """Slates (B, k): by belief among the items that the plan allows, widened where it leaves fewer than k."""
+        hierarchy = self.hierarchy
+        hierarchy.see(observation)
+        live = np.flatnonzero(hierarchy.live)
+        eligible, widened = hierarchy.eligible(live)
+        hierarchy.widened[live] += widened
+        shut = np.full((len(hierarchy.live), eligible.shape[1]), -1, np.int32)
+        shut[live] = np.where(eligible, np.int32(-1), np.arange(eligible.shape[1], dtype=np.int32))
+        return self.belief.slates(shut)
+
+
+class _Expected(NamedTuple):
+    """(n, C) float32 each; see `PlanContexts`."""
+
+    predicted_ctr: NDArray[np.float32]
+    tiredness: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+
+
+@njit(cache=True)
+def _rested(model, belief, items):  # type: ignore[no-untyped-def]
+    """Chances of a click on items (B, k) before boredom, as believed now; 0.5 for no item."""
+    found, dim = np.full(items.shape, 0.5, np.float32), model.vectors.shape[1]
+    for b in range(len(items)):
+        for s in range(items.shape[1]):
+            if items[b, s] >= 0:
+                z = belief.mean[b, dim] + model.offsets[items[b, s]] - model.tire * belief.fatigue[b]
+                for a in range(dim):
+                    z += belief.mean[b, a] * model.vectors[items[b, s], a]
+                found[b, s] = 1.0 / (1.0 + np.exp(-z))
+    return found
+
+
+@njit(cache=True)
+def _look(rows, model, belief, tiles, shown, found):  # type: ignore[no-untyped-def]
+    """found (n, C) <- of the BEST best items of each category that were not shown (B, S), by belief before boredom."""
+    dim, categories = model.vectors.shape[1], len(tiles.starts) - 2
+    seen, taste = np.zeros(len(tiles.groups), np.bool_), np.ones((1, dim + 1), np.float32)
+    names, tops = np.empty(BEST, np.int32), np.empty(BEST, np.float32)
+    for n in range(len(rows)):
+        b = rows[n]
+        for a in range(dim):
+            taste[0, a] = belief.mean[b, a]
+        level = belief.mean[b, dim] - model.tire * belief.fatigue[b]
+        mark(seen, shown[b], True)
+        for c in range(categories):
+            best_unseen(taste, 0, tiles, c, seen, names, tops)
+            chance, loss, count = 0.0, 0.0, 0
+            for place in range(BEST):
+                if names[place] >= 0:
+                    count += 1
+                    chance += 1.0 / (1.0 + np.exp(-tops[place] - level))
+                    for t in range(model.suffers.shape[1]):
+                        loss += model.suffers[names[place], t] * belief.exposure[b, t]
+            if count:
+                found.predicted_ctr[n, c] = chance / count
+                found.tiredness[n, c] = model.weight * loss / count
+                found.uncertainty[n, c] = np.sqrt(_variance(model.vectors, belief.cov[b], names[:count]))
+        mark(seen, shown[b], False)
+
+
+@njit(cache=True)
+def _variance(vectors, cov, items):  # type: ignore[no-untyped-def]
+    """Of the mean log-odds of items (n,), tastes and levels having covariance cov (d + 1, d + 1)."""
+    dim = vectors.shape[1]
+    mean, total = np.ones(dim + 1), 0.0
+    for a in range(dim):
+        mean[a] = 0.0
+        for item in items:
+            mean[a] += vectors[item, a] / len(items)
+    for a in range(dim + 1):
+        for c in range(dim + 1):
+            total += mean[a] * cov[a, c] * mean[c]
+    return max(total, 0.0)
