@@ -1,6 +1,5 @@
 """One plan of a chat model, looked at closely: what it was asked, what it said, and what became of that."""
 
-import io
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -9,16 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
+from lerl.agents.belief.agent import BeliefAgent
 from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.config.schema import Config
 from lerl.envs.population import Population
 from lerl.envs.text import quoted, visible
-from lerl.files import RunError, reading, resume_command
+from lerl.files import RunError
 from lerl.planners.config import PlannerConfig
 from lerl.planners.llm.guard import Guard, Question
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.planners.llm.prompt import AnswerError, Choice
 from lerl.planners.llm.traffic import Asked, Traffic
+from lerl.run.agent_factory import load_belief, planned_belief_agent
 from lerl.run.artifacts import ArtifactStore
 from lerl.run.evaluate import judged
 from lerl.run.folder import check_run, check_same
@@ -74,7 +75,8 @@ class Explained:
 def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Explained:
     """The plan for one user of a run whose planner is a chat model.
 
-    The session is the user's first one in the run's evaluation, with items chosen by taste, as llm+greedy does.
+    The session is the user's first one in the run's evaluation, with items chosen by taste, as llm+greedy does; by
+    belief, as llm+belief does, where that is the run's only agent with the chat model's plans.
     Answers that the run had are taken from its record, or from planner.cache; any other question is sent to the model
     now. Where that agent had no usable answer for an evaluation user, the fallback plans again. Nothing is written into
     the run's folder.
@@ -99,14 +101,14 @@ def explain(run: Path, user: int | None, steps: int, trust: bool = False) -> Exp
     if steps < 0:
         raise RunError(f"--steps must be at least 0, given {steps}")
     with ExitStack() as opened:
-        phase = "" if split == "train" else "evaluate llm+greedy"
+        believes = all(spec.believes for spec in parse_agents(config) if spec.planner == "llm")
+        phase = "" if split == "train" else f"evaluate llm+{'belief' if believes else 'greedy'}"
         answers = _Answers(run, config.planner, phase, opened, lambda: check_trust(run, config, trust))
         planner = LLMPlanner(config.planner.size, task.seed("planner"), config.planner, answers)  # type: ignore[arg-type]
-        _restore(planner, run)
-        answers.prompts = planner.prompts.digest
-        hierarchy = task.hierarchy("explain", 1, planner)
+        agent = _agent(task, ArtifactStore(run), planner, believes)
+        answers.prompts, hierarchy = planner.prompts.digest, agent.hierarchy
         evaluator = Evaluator(task.population, config.env, task.axis, split, 1)
-        shown, observation = evaluator.follow(HierarchicalAgent(hierarchy), user, task.seed("evaluation"), steps)
+        shown, observation = evaluator.follow(agent, user, task.seed("evaluation"), steps)
         if not evaluator.env.state.active[0]:
             raise RunError(f"the session of user {user} ended after {shown} slates; give --steps {shown - 1} or fewer")
         hierarchy.see(observation)
@@ -144,14 +146,13 @@ def _split_of(population: Population, user: int) -> str:
     return "train" if population.training[user] else "evaluation"
 
 
-def _restore(planner: LLMPlanner, run: Path) -> None:
-    """Give a planner the reflections, and the fallback, that the run's has."""
-    path = run / "planners" / "llm.npz"
-    with (
-        reading(path, f"go on with: {resume_command(run)}"),
-        np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept,
-    ):
-        planner.restore({key: kept[key] for key in kept.files if key != "steps"})
+def _agent(task: Task, store: ArtifactStore, planner: LLMPlanner, believes: bool) -> HierarchicalAgent:
+    """The agent under a planner, which is given the reflections and the fallback that the run's has."""
+    lessons = store.restore_planner("llm", planner, believes)
+    if not believes:
+        return HierarchicalAgent(task.hierarchy("explain", 1, planner))
+    model = load_belief(task, store, early=lessons > 0)[0]
+    return planned_belief_agent(task, "explain", planner, BeliefAgent(task.task_spec("explain"), 1, model))
 
 
 class _Answers:

@@ -41,7 +41,8 @@ class AgentFactory:
             PluginError: a class of somebody's own cannot be found or made.
         """
         if spec.believes:
-            return belief_agent(self.task, spec.label, planner, load_belief(self.task, self.store, early)[0])
+            model, count = load_belief(self.task, self.store, early)[0], self.task.config.evaluation.batch_size
+            return belief_agent(self.task, spec.label, planner, model, count)
         if spec.baseline not in (None, SASREC):
             return build_agent(spec, self.task)
         weight = self.store.load_diversity(spec) if spec.diverse else 0.0
@@ -83,14 +84,16 @@ def load_belief(task: Task, store: ArtifactStore, early: bool = False) -> tuple[
     return store.load_belief(len(task.population.catalog), task.population.knowledge.tastes.shape[1] - 1, early)
 
 
-def belief_agent(task: Task, label: str, planner: Planner | None, model: UserModel) -> Agent:
-    """An agent with a belief, for `evaluation.batch_size` sessions at once; planner: None for all items."""
-    count = task.config.evaluation.batch_size
-    spec = task.task_spec(label)
-    agent = BeliefAgent(spec, count, model)
-    if planner is None:
-        return agent
-    return PlannedBeliefAgent(task.hierarchy(label, count, planner, memory=BeliefMemory(spec, agent)))
+def belief_agent(task: Task, label: str, planner: Planner | None, model: UserModel, count: int) -> Agent:
+    """An agent with a belief, alone or below a planner, for `count` sessions at once."""
+    agent = BeliefAgent(task.task_spec(label), count, model)
+    return agent if planner is None else planned_belief_agent(task, label, planner, agent)
+
+
+def planned_belief_agent(task: Task, label: str, planner: Planner, agent: BeliefAgent) -> PlannedBeliefAgent:
+    """A planner above an agent with a belief."""
+    memory, count = BeliefMemory(agent.task, agent), len(agent.live)
+    return PlannedBeliefAgent(task.hierarchy(label, count, planner, memory=memory))
 
 
 def build_agent(spec: AgentSpec, task: Task) -> Agent:

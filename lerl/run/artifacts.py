@@ -11,6 +11,7 @@ import torch
 from stable_baselines3.common.policies import BasePolicy
 
 from lerl.agents.belief.model import UserModel, check_model
+from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
 from lerl.agents.config import TrainConfig
 from lerl.agents.learners.encoders import CategoryEncoder
 from lerl.agents.learners.registry import load_policy, save_policy
@@ -20,7 +21,6 @@ from lerl.files import reading, resume_command
 from lerl.planners.base import Planner, check_state
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.run.folder import Checkpoint
-from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
 from lerl.run.specs import SASREC, AgentSpec
 
 CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}

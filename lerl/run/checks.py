@@ -40,7 +40,7 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
             size, seed = task.config.planner.size, task.seed("planner")
             planner = build_planner(spec.planner, size, seed) if spec.planner else None
             if spec.believes:
-                evaluator.rehearse(belief_agent(few, spec.label, planner, start_model(few)))
+                evaluator.rehearse(belief_agent(few, spec.label, planner, start_model(few), evaluation.batch_size))
             else:
                 evaluator.rehearse(hierarchical_agent(few, spec.label, planner))
 

@@ -128,7 +128,8 @@ def explore(planner: Planner | None, number: int, count: int, context: FitContex
     task, seed = context.task, context.task.seed("planner sessions", number)
     users = np.random.default_rng(seed).choice(context.evaluator.users, count)
     if believes:
-        agent = belief_agent(task, "explore", planner, load_belief(task, context.store, early=True)[0])
+        model = load_belief(task, context.store, early=True)[0]
+        agent = belief_agent(task, "explore", planner, model, task.config.evaluation.batch_size)
     else:
         agent = hierarchical_agent(task, "explore", planner)
     return context.evaluator.play(agent, users, 1, seed)

@@ -85,8 +85,8 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         raise PluginError(
             f"agents names {name!r}, which is no agent.{hint} Agents are PLANNER+LEARNER, PLANNER+greedy, "
             f"PLANNER+belief, PLANNER+mmr, PLANNER+ppo+mmr, flat in a planner's place, "
-            f"{', '.join((BELIEF, *RANKED, *BASELINES))}, or your own agent as 'my_package.my_module:MyAgent'; planners are {', '.join(PLANNERS)}, or your own; "
-            f"learners are {', '.join(LEARNERS)}"
+            f"{', '.join((BELIEF, *RANKED, *BASELINES))}, or your own agent as 'my_package.my_module:MyAgent'; "
+            f"planners are {', '.join(PLANNERS)}, or your own; learners are {', '.join(LEARNERS)}"
         )
     if head != "flat" and planner not in PLANNERS:
         load_plugin(planner, "planner.name" if head == "planner" else "agents", PLANNERS, ("plan",))

@@ -31,6 +31,8 @@ HISTORY_SLATES = 5  # of the history, as in the source method
 ANSWER = 20_000  # characters of an answer that are looked at
 EXPOSURES = np.array([0.0, 0.7, 1.5, 3.0])  # slates of a category behind each word below
 EXPOSURE_WORDS = ("none", "light", "medium", "heavy")
+TIRED = np.array([0.0, 0.5, 1.0, 2.0])  # log-odds that boredom costs, as the same words
+UNSURE = 0.5  # log-odds; a standard deviation from which on an estimate is called unsure
 CTR_WORDS = ("best", "good", "fair", "poor")  # a step is one of log-odds below the user's best category
 
 BEGINNING = re.compile(
@@ -158,6 +160,8 @@ class States:
         history: (B) lines on the last slates, oldest first; empty where detail is coarse.
         candidates: (B, C) bool, categories that may be allowed.
         size: most categories of a plan.
+        believed: (2, B, C), percent of clicks that boredom leaves, and by how many percent the CTR may be off; where
+            detail is coarse numbers of words, and whether it is unsure. None above agents without a belief.
     """
 
     predicted_ctr: NDArray[np.int64]
@@ -168,6 +172,7 @@ class States:
     history: tuple[tuple[str, ...], ...]
     candidates: NDArray[np.bool_]
     size: int
+    believed: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.predicted_ctr)
@@ -179,6 +184,7 @@ class States:
         if self.shown is not None and self.clicked is not None and self.predicted is not None:
             there = self.shown > 0
             numbers += [self.shown, np.where(there, self.clicked, 0), np.where(there, np.rint(10 * self.predicted), 0)]
+        numbers += [] if self.believed is None else [*self.believed]
         given = [np.where(self.candidates, part, 0) for part in numbers]  # of the others a question says nothing
         rows = np.concatenate([self.candidates, *given], axis=1).astype(np.int32)
         lines = self.history or ((),) * len(self)
@@ -197,8 +203,15 @@ class States:
         # kept under a hash of the whole question.
         predicted_ctr, exposure = self.predicted_ctr[row, category], self.exposure[row, category]
         if self.shown is None or self.clicked is None or self.predicted is None:
-            return f"{category}: liking {CTR_WORDS[predicted_ctr]}, exposure {EXPOSURE_WORDS[int(exposure)]}"
+            line = f"{category}: liking {CTR_WORDS[predicted_ctr]}, exposure {EXPOSURE_WORDS[int(exposure)]}"
+            if self.believed is None:
+                return line
+            tired, unsure = self.believed[:, row, category]
+            return f"{line}, tiredness {EXPOSURE_WORDS[tired]}, liking is {'unsure' if unsure else 'sure'}"
         line = f"{category}: liking {predicted_ctr}%, exposure {exposure:.1f}"
+        if self.believed is not None:
+            left, off = self.believed[:, row, category]
+            line = f"{line}, tiredness leaves {left}%, give or take {off}%"
         if not self.shown[row, category]:
             return line
         return (
@@ -223,7 +236,8 @@ def look(contexts: PlanContexts, size: int, detail: str, candidates: int | None)
         odds = np.where(offered, np.log(chance / (1 - chance)), -np.inf)
         below = np.clip(odds.max(axis=1, keepdims=True) - odds, 0, len(CTR_WORDS) - 1)
         words = np.abs(exposure[:, :, None] - EXPOSURES).argmin(axis=2)
-        return States(np.rint(below).astype(np.int64), words.astype(np.float64), None, None, None, (), offered, size)
+        rounded, believed = np.rint(below).astype(np.int64), _believed(contexts, chance, coarse=True)
+        return States(rounded, words.astype(np.float64), None, None, None, (), offered, size, believed)
     shown, clicked, predicted = _lately(contexts)
     return States(
         np.rint(100 * chance).astype(np.int64),
@@ -234,7 +248,20 @@ def look(contexts: PlanContexts, size: int, detail: str, candidates: int | None)
         _history(contexts),
         offered,
         size,
+        _believed(contexts, chance, coarse=False),
     )
+
+
+def _believed(contexts: PlanContexts, chance: NDArray[np.float64], coarse: bool) -> NDArray[np.int64] | None:
+    """What is believed of categories, as `States` has it; chance: (B, C), of a click before boredom."""
+    tired, spread = contexts.tiredness, contexts.uncertainty
+    if tired is None or spread is None:
+        return None
+    if coarse:
+        words = np.abs(tired[:, :, None] - TIRED).argmin(axis=2)
+        return np.stack([words, spread >= UNSURE]).astype(np.int64)
+    odds = chance / (1 - chance) * np.exp(-tired.astype(np.float64))
+    return np.rint(100 * np.stack([odds / (1 + odds), spread * chance * (1 - chance)])).astype(np.int64)
 
 
 def _plain(categories: int) -> Satiation:

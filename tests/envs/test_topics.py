@@ -7,7 +7,7 @@ import pytest
 
 from lerl.envs import topics
 from lerl.envs.population import Population
-from lerl.envs.topics import cluster_axis, cluster_items, item_topics, unit_rows
+from lerl.envs.topics import cluster_axis, cluster_items, item_topics, shares_axis, unit_rows
 
 # Two directions: items 0, 2 and 4 point right, however far; items 1 and 3 point up.
 VECTORS = np.array([[1, 0], [0, 1], [9, 0.1], [0.1, 5], [0.2, 0]], np.float32)
@@ -55,6 +55,15 @@ def test_clusters_are_named_by_the_best_known_of_their_most_typical_items():
     assert axis.names[up] == "Ran / Brazil"
     assert axis.membership[:, right].tolist() == [True, False, True, False, True]
     assert axis.membership.sum(axis=1).tolist() == [1] * 5
+
+
+def test_soft_topics_hold_what_has_enough_of_them_and_are_named_alike():
+    titles = ("Heat", "Ran", "Alien", "Brazil", "Up")
+    shares = np.array([[0.9, 0.1, 0], [0.3, 0.7, 0], [0.6, 0.4, 0], [0.2, 0.8, 0], [0.24, 0.2, 0.24]], np.float32)
+    axis = shares_axis(shares, np.array([0.1, 0.2, 0.4, 0.1, 0.5], np.float32), titles, 0.25)
+    # The third topic is nobody's largest share: of equal ones the first is. Up is in the first by its largest share.
+    assert axis.membership.tolist() == [[True, False], [True, True], [True, True], [False, True], [True, False]]
+    assert axis.names == ("Alien / Ran", "Alien / Ran")
 
 
 def test_topics_are_hidden_clusters_or_the_catalogs_categories(build: Any):

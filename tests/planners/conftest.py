@@ -32,6 +32,8 @@ def contexts() -> MakeContexts:
         items: Any = None,
         feedback: Any = None,
         estimates: Any = None,
+        tiredness: Any = None,
+        uncertainty: Any = None,
     ) -> PlanContexts:
         predicted_ctr = np.array(predicted_ctr, np.float32)
         count, categories = predicted_ctr.shape
@@ -55,6 +57,8 @@ def contexts() -> MakeContexts:
             recent_estimates=np.full(recent.shape, 0.5, np.float32)
             if estimates is None
             else np.array(estimates, np.float32),
+            tiredness=None if tiredness is None else np.array(tiredness, np.float32),
+            uncertainty=None if uncertainty is None else np.array(uncertainty, np.float32),
         )
 
     return make

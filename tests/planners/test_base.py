@@ -57,6 +57,22 @@ def test_an_answer_that_is_no_plan_at_all_is_refused(contexts: MakeContexts, ans
         check_plans(answer, contexts([[0.5] * 3] * 2), MyPlanner())
 
 
+def test_what_is_believed_is_taken_and_replaced_with_the_rest(contexts: MakeContexts):
+    three = contexts([[0.5] * 2] * 3, tiredness=[[0, 1], [2, 3], [4, 5]], uncertainty=[[6, 7], [8, 9], [10, 11]])
+    some = three.take(np.array([2, 0]))
+    assert some.tiredness is not None
+    assert some.tiredness.tolist() == [[4, 5], [0, 1]]
+    other = contexts([[0.5] * 2] * 3, tiredness=[[0, 0]] * 3, uncertainty=[[0, 0]] * 3)
+    other.replaced(np.array([1, 0]), some)
+    assert other.tiredness is not None
+    assert other.uncertainty is not None
+    assert other.tiredness.tolist() == [[0, 1], [4, 5], [0, 0]]
+    assert other.uncertainty.tolist() == [[6, 7], [10, 11], [0, 0]]
+    without = contexts([[0.5] * 2] * 3)
+    assert without.take(np.array([1])).tiredness is None
+    assert without.replaced(np.array([0]), without.take(np.array([1]))).uncertainty is None
+
+
 def test_categories_of_recent_items_leave_padding_empty(contexts: MakeContexts):
     both = contexts([[0.5, 0.5]], membership=[[1, 0], [1, 1]], items=[[-1, 1, 0]])
     np.testing.assert_array_equal(both.recent_categories, [[[False, False], [True, True], [True, False]]])

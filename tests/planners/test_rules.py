@@ -110,6 +110,27 @@ def test_boredom_aware_drops_what_was_shown_a_lot_and_avoids_it(contexts: MakeCo
     assert plans.avoid.tolist() == [[False, True, False]]
 
 
+@pytest.mark.parametrize("planner", [BoredomAwarePlanner, RotationPlanner])
+def test_above_a_belief_boredom_is_what_is_believed(contexts: MakeContexts, planner: type[BoredomAwarePlanner]):
+    # log-odds 0, 0.41 and -0.41; the price of tiredness is 3, the bonus 0.6 a standard deviation. The history is of no
+    # account: by it, category 0 is the tired one.
+    shown = {"items": [[0, 0, 0]], "feedback": [[0] * 3], "keys": [1]}
+    rule = planner(1, 0)
+    if isinstance(rule, RotationPlanner):
+        rule.rests = np.array([0])
+    for tiredness, uncertainty, allowed, avoid in (
+        ([0, 0, 0], [0, 0, 0], 1, []),
+        ([0, 0.2, 0], [0, 0, 0], 0, []),  # 0.41 - 0.6 < 0
+        ([0, 0.4, 0], [0, 0, 0], 0, [1]),  # by more than the margin of 0.3
+        ([0, 0, 0], [0, 0, 1.5], 2, []),  # -0.41 + 0.9 > 0.41
+        ([0, 0, 0.29], [0, 0, 1.5], 1, []),  # -0.41 + 0.9 - 0.87 < 0.41
+    ):
+        plans = rule.plan(contexts([[0.5, 0.6, 0.4]], tiredness=[tiredness], uncertainty=[uncertainty], **shown))
+        assert np.flatnonzero(plans.allowed[0]).tolist() == [allowed]
+        assert np.flatnonzero(plans.avoid[0]).tolist() == avoid
+    assert chosen(rule, contexts([[0.5, 0.45, 0.4]], **shown)) == [[1]]
+
+
 def test_boredom_aware_comes_back_to_what_is_liked_once_rested(contexts: MakeContexts):
     planner, shown = BoredomAwarePlanner(1, 0), [-1] * 40
     promised = np.array([0.6, 0.45, 0.4])

@@ -1,20 +1,28 @@
 """Learning people and items in a run: within the budget, on from where it was stopped, and refused when damaged."""
 
 import dataclasses
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from lerl.agents.belief.agent import BeliefAgent
 from lerl.agents.belief.filter import TrainingSessions
 from lerl.agents.config import TrainConfig
+from lerl.config.parse import load
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, SyntheticConfig
 from lerl.envs.config import SimulatorConfig
+from lerl.envs.plugins import PluginError
 from lerl.files import RunError
+from lerl.planners.base import PlanContexts, Planner, Plans, Sessions
 from lerl.planners.config import PlannerConfig
 from lerl.run import fit_belief
 from lerl.run.evaluate import evaluate
+from lerl.run.fitter import Fitter
+from lerl.run.specs import parse_agent, parse_agents
+from lerl.run.task import Task
 from lerl.run.train import resume, train
 
 STEPS = 900
@@ -35,8 +43,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def learned(run: Path) -> dict[str, np.ndarray]:
-    with np.load(run / "belief" / "model.npz", allow_pickle=False) as kept:
+def learned(run: Path, which: str = "model") -> dict[str, np.ndarray]:
+    with np.load(run / "belief" / f"{which}.npz", allow_pickle=False) as kept:
         return {name: kept[name] for name in kept.files}
 
 
@@ -75,6 +83,91 @@ def test_without_steps_it_knows_what_the_history_says(tmp_path: Path) -> None:
     config = dataclasses.replace(SMALL, agents=["belief+greedy"], train=TrainConfig(steps=0))
     train(config, tmp_path / "run")
     assert learned(tmp_path / "run")["steps"] == 0
+
+
+class Pupil(Planner):
+    """Allows everything, and counts the steps that it was given to learn from."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.given = 0
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        assert contexts.tiredness is not None
+        allowed = np.ones((len(contexts), len(contexts.names)), bool)
+        return Plans(allowed, np.zeros_like(allowed))
+
+    def session_ended(self, sessions: Sessions) -> None:
+        self.given = int((sessions.items >= 0).any(axis=2).sum())
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"given": np.array(self.given)}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.given = int(state["given"])
+
+
+@pytest.fixture(scope="module")
+def above(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of planners above the belief, on the axis of learned topics."""
+    out = tmp_path_factory.mktemp("runs") / "above"
+    agents = ["flat+greedy", "boredom+greedy", "boredom+belief", "rotation+belief", f"{__name__}:Pupil+belief"]
+    planner = dataclasses.replace(SMALL.planner, axis="learned", clusters=6, sessions=20)
+    train(dataclasses.replace(SMALL, agents=agents, planner=planner, train=TrainConfig(steps=1600)), out)
+    return out
+
+
+def test_lessons_and_an_early_belief_stay_within_the_budget(above: Path) -> None:
+    early = learned(above, "early")
+    assert 0.5 * 1600 < early["steps"] <= 1200
+    for name in ("rotation", "Pupil"):
+        with np.load(above / "planners" / f"{name}+belief.npz") as kept:
+            assert 0 < kept["steps"] <= 1600 - early["steps"]
+    with np.load(above / "planners" / "Pupil+belief.npz") as kept:
+        assert kept["given"] == kept["steps"]
+    assert not (above / "planners" / "boredom+belief.npz").exists()  # its contexts say what it would learn
+    assert (above / "planners" / "boredom.npz").exists()
+
+
+def test_who_had_lessons_plays_by_the_early_belief(above: Path) -> None:
+    config = load(above / "config.yaml")
+    with closing(Fitter(Task.load(config), above, lambda *_: None)) as fitter:
+        for name, which in (("boredom+belief", "model"), ("rotation+belief", "early"), ("belief+greedy", "model")):
+            agent = fitter.agent(parse_agent(name, "boredom"))
+            believing = agent if isinstance(agent, BeliefAgent) else agent.belief  # type: ignore[attr-defined]
+            assert np.array_equal(believing.model.vectors, learned(above, which)["vectors"])
+
+
+def test_all_plan_on_learned_topics(above: Path) -> None:
+    shares, config = learned(above, "early")["suffers"], load(above / "config.yaml")
+    with closing(Fitter(Task.load(config), above, lambda *_: None)) as fitter:
+        axis = fitter.context.task.axis
+        for spec in parse_agents(config):
+            assert not fitter.lacks(spec)
+            assert fitter.agent(spec).hierarchy.task.axis is axis  # type: ignore[attr-defined]
+        played = fitter.context.evaluator.env.simulator.axis
+    assert played is axis
+    assert len(axis.names) == len(np.unique(shares.argmax(axis=1)))
+    assert axis.membership[np.arange(80), np.searchsorted(np.unique(shares.argmax(1)), shares.argmax(1))].all()
+
+
+def test_a_run_on_learned_topics_is_judged_again_and_resumed(above: Path) -> None:
+    before = pl.read_parquet(above / "episodes.parquet")
+    evaluate(above)
+    assert pl.read_parquet(above / "episodes.parquet").equals(before)
+    kept = (above / "belief" / "early.npz").read_bytes()
+    (above / "belief" / "early.npz").unlink()
+    with pytest.raises(RunError, match="lost some of it"):
+        evaluate(above)
+    resume(above)
+    assert (above / "belief" / "early.npz").read_bytes() == kept
+    assert pl.read_parquet(above / "episodes.parquet").equals(before)
+
+
+def test_a_belief_without_a_planner_has_one_name() -> None:
+    with pytest.raises(PluginError, match=r"'flat\+belief'; the agent .* is called 'belief\+greedy'"):
+        parse_agent("flat+belief", "boredom")
+    spec = parse_agent("planner+belief", "rotation")
+    assert (spec.label, spec.planner, spec.believes, spec.learner) == ("rotation+belief", "rotation", True, None)
 
 
 @pytest.mark.parametrize("steps", [15, 30, 60, 140])

@@ -29,6 +29,7 @@ from lerl.planners.llm.prompt import (
     plan_schema,
     read_answer,
 )
+from lerl.planners.llm.scripted import expert
 
 MakeContexts = Callable[..., PlanContexts]
 KEEP = math.exp(-1 / 8)  # what is left of a slate's exposure a step later: 0.8825
@@ -90,6 +91,34 @@ def test_what_is_said_in_few_words(tiny: PlanContexts):
     assert look(tiny, 1, "coarse", None).text(0) == (
         "0: liking good, exposure light\n1: liking best, exposure light\nAllow at most 1 of these."
     )
+
+
+def test_what_is_believed_of_a_category_is_said_in_plain_words(contexts: MakeContexts):
+    two = contexts([[0.5, 0.6]], tiredness=[[0.85, 0.0]], uncertainty=[[0.4, 0.6]])
+    # odds 1 * exp(-0.85) = 0.43 are 30%; 0.4 of log-odds are 0.4 * 0.5 * 0.5 = 10%, 0.6 are 0.6 * 0.6 * 0.4 = 14%
+    assert look(two, 1, "full", None).text(0).splitlines()[:2] == [
+        "0: liking 50%, exposure 0.0, tiredness leaves 30%, give or take 10%",
+        "1: liking 60%, exposure 0.0, tiredness leaves 60%, give or take 14%",
+    ]
+    assert look(two, 1, "coarse", None).text(0).splitlines()[:2] == [
+        "0: liking best, exposure none, tiredness medium, liking is sure",
+        "1: liking best, exposure none, tiredness none, liking is unsure",
+    ]
+
+
+@pytest.mark.parametrize("detail", ["full", "coarse"])
+def test_states_of_other_beliefs_are_other_questions(contexts: MakeContexts, detail: str):
+    three = contexts([[0.5]] * 3, tiredness=[[0.0], [1.0], [0.0]], uncertainty=[[0.1], [0.1], [0.9]])
+    assert len(set(look(three, 1, detail, None).keys)) == 3
+
+
+@pytest.mark.parametrize("detail", ["full", "coarse"])
+def test_the_scripted_expert_plans_by_what_is_believed(contexts: MakeContexts, detail: str):
+    tired = contexts([[0.6, 0.5, 0.5]], tiredness=[[2.0, 0.0, 0.0]], uncertainty=[[0.1, 0.1, 1.0]])
+    question = f"State abcdef.\n{look(tired, 1, detail, None).text(0)}"
+    answer = json.loads(expert([{"role": "user", "content": question}]))
+    assert answer["allowed"] == [2]
+    assert answer["avoid"] == [0]
 
 
 def test_in_few_words_only_the_distance_to_the_best_counts(contexts: MakeContexts):
