@@ -144,21 +144,6 @@ def _score_tile(queries, b, tile, scores):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _may_show(b, item, level, groups, allowed, avoid):  # type: ignore[no-untyped-def]
-    """Whether a plan lets an item through: at level 0 as planned, at 1 without `avoid`, at 2 whatever it says."""
-    if level == 2:
-        return True
-    wanted = False
-    for m in range(groups.shape[1]):
-        group = groups[item, m]
-        if group >= 0:
-            if level == 0 and avoid[b, group]:
-                return False
-            wanted |= allowed[b, group]
-    return wanted
-
-
-@njit(cache=True)
 def _end(items):  # type: ignore[no-untyped-def]
     """Where the padding of items (n,) begins, -1 up to the end: most of a session's slots."""
     end = len(items)
@@ -385,15 +370,17 @@ def eligible_items(groups, allowed, avoid, shown, least):  # type: ignore[no-unt
     """
     mask = np.zeros((len(shown), len(groups)), np.bool_)
     widened = np.zeros(len(shown), np.bool_)
+    said = np.zeros(allowed.shape[1] + 1, np.uint8)  # of each category, 1 for allowed and 2 for avoided; last, of none
     for b in range(len(shown)):
-        everything = allowed[b].all() and not avoid[b].any()  # no plan: any category will do
         for level in range(3):
             widened[b] = level > 0
+            for c in range(allowed.shape[1]):
+                said[c] = allowed[b, c] + 2 * (avoid[b, c] and level == 0)
             for item in range(len(groups)):
-                if everything and level == 0:
-                    mask[b, item] = groups[item, 0] >= 0
-                else:
-                    mask[b, item] = _may_show(b, item, level, groups, allowed, avoid)
+                of = np.uint8(0)
+                for m in range(groups.shape[1]):
+                    of |= said[groups[item, m]]  # -1 is the last
+                mask[b, item] = of == 1 or level == 2
             mark(mask[b], shown[b], False)
             count = mask[b].sum()
             if count >= least:

@@ -121,12 +121,12 @@ def _look(rows, model, belief, tiles, shown, found):  # type: ignore[no-untyped-
     """found (n, C) <- of the BEST best items of each category that were not shown (B, S), by belief before boredom."""
     dim, categories = model.vectors.shape[1], len(tiles.starts) - 2
     seen, taste = np.zeros(len(tiles.groups), np.bool_), np.ones((1, dim + 1), np.float32)
-    names, tops = np.empty(BEST, np.int32), np.empty(BEST, np.float32)
+    names, tops, mean = np.empty(BEST, np.int32), np.empty(BEST, np.float32), np.empty(dim + 1)
     for n in range(len(rows)):
         b = rows[n]
         for a in range(dim):
             taste[0, a] = belief.mean[b, a]
-        level = belief.mean[b, dim] - model.tire * belief.fatigue[b]
+        level, cov, exposure = belief.mean[b, dim] - model.tire * belief.fatigue[b], belief.cov[b], belief.exposure[b]
         mark(seen, shown[b], True)
         for c in range(categories):
             best_unseen(taste, 0, tiles, c, seen, names, tops)
@@ -136,24 +136,29 @@ def _look(rows, model, belief, tiles, shown, found):  # type: ignore[no-untyped-
                     count += 1
                     chance += 1.0 / (1.0 + np.exp(-tops[place] - level))
                     for t in range(model.suffers.shape[1]):
-                        loss += model.suffers[names[place], t] * belief.exposure[b, t]
+                        loss += model.suffers[names[place], t] * exposure[t]
             if count:
                 found.predicted_ctr[n, c] = chance / count
                 found.tiredness[n, c] = model.weight * loss / count
-                found.uncertainty[n, c] = np.sqrt(_variance(model.vectors, belief.cov[b], names[:count]))
+                found.uncertainty[n, c] = np.sqrt(_variance(model.vectors, cov, names, count, mean))
         mark(seen, shown[b], False)
 
 
 @njit(cache=True)
-def _variance(vectors, cov, items):  # type: ignore[no-untyped-def]
-    """Of the mean log-odds of items (n,), tastes and levels having covariance cov (d + 1, d + 1)."""
-    dim = vectors.shape[1]
-    mean, total = np.ones(dim + 1), 0.0
-    for a in range(dim):
-        mean[a] = 0.0
-        for item in items:
-            mean[a] += vectors[item, a] / len(items)
+def _variance(vectors, cov, items, count, mean):  # type: ignore[no-untyped-def]
+    """Of the mean log-odds of the first `count` of items (n,), people having covariance cov (d + 1, d + 1).
+
+    mean: (d + 1,), overwritten.
+    """
+    dim, share, total = vectors.shape[1], 1.0 / count, 0.0
+    mean[:] = 0.0
+    mean[dim] = 1.0
+    for place in range(count):
+        for a in range(dim):
+            mean[a] += share * vectors[items[place], a]
     for a in range(dim + 1):
-        for c in range(dim + 1):
-            total += mean[a] * cov[a, c] * mean[c]
+        half = 0.5 * mean[a] * cov[a, a]
+        for c in range(a):
+            half += mean[c] * cov[a, c]
+        total += 2.0 * mean[a] * half
     return max(total, 0.0)
