@@ -151,7 +151,7 @@ def _agent(task: Task, store: ArtifactStore, planner: LLMPlanner, believes: bool
     lessons = store.restore_planner("llm", planner, believes)
     if not believes:
         return HierarchicalAgent(task.hierarchy("explain", 1, planner))
-    model = load_belief(task, store, early=lessons > 0)[0]
+    model = load_belief(task, store, early=lessons > 0)
     return planned_belief_agent(task, "explain", planner, BeliefAgent(task.task_spec("explain"), 1, model))
 
 

@@ -41,7 +41,7 @@ class AgentFactory:
             PluginError: a class of somebody's own cannot be found or made.
         """
         if spec.believes:
-            model, count = load_belief(self.task, self.store, early)[0], self.task.config.evaluation.batch_size
+            model, count = load_belief(self.task, self.store, early), self.task.config.evaluation.batch_size
             return belief_agent(self.task, spec.label, planner, model, count)
         if spec.baseline not in (None, SASREC):
             return build_agent(spec, self.task)
@@ -79,8 +79,8 @@ def hierarchical_agent(
     return new_agent(task.hierarchy(label, count, planner, diversity, attentive=scorer is not None), scorer)
 
 
-def load_belief(task: Task, store: ArtifactStore, early: bool = False) -> tuple[UserModel, int]:
-    """What was learned of a task's people and items, and the user-steps that took; see `ArtifactStore.load_belief`."""
+def load_belief(task: Task, store: ArtifactStore, early: bool = False) -> UserModel:
+    """What was learned of a task's people and items; see `ArtifactStore.load_belief`."""
     return store.load_belief(len(task.population.catalog), task.population.knowledge.tastes.shape[1] - 1, early)
 
 

@@ -182,8 +182,8 @@ class ArtifactStore:
         np.savez(stream, steps=steps, **model._asdict())
         write_whole(self.early_belief_path if early else self.belief_path, stream.getvalue())
 
-    def load_belief(self, items: int, dim: int, early: bool = False) -> tuple[UserModel, int]:
-        """What was learned of people and items, and the user-steps that took.
+    def load_belief(self, items: int, dim: int, early: bool = False) -> UserModel:
+        """What was learned of people and items.
 
         Args:
             items: in the catalog. dim: numbers of a taste. early: what had been learned before the last round.
@@ -193,8 +193,7 @@ class ArtifactStore:
         """
         path = self.early_belief_path if early else self.belief_path
         with reading(path, self.how), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
-            model = check_model({name: kept[name] for name in UserModel._fields}, items, dim)
-            return model, int(kept["steps"])
+            return check_model({name: kept[name] for name in UserModel._fields}, items, dim)
 
     def save_diversity(self, spec: AgentSpec, weight: float, tried: dict[float, float]) -> None:
         """Keep the weight of a re-ranked agent, and the mean R_cum of all that were tried."""

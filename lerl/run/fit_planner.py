@@ -128,7 +128,7 @@ def explore(planner: Planner | None, number: int, count: int, context: FitContex
     task, seed = context.task, context.task.seed("planner sessions", number)
     users = np.random.default_rng(seed).choice(context.evaluator.users, count)
     if believes:
-        model = load_belief(task, context.store, early=True)[0]
+        model = load_belief(task, context.store, early=True)
         agent = belief_agent(task, "explore", planner, model, task.config.evaluation.batch_size)
     else:
         agent = hierarchical_agent(task, "explore", planner)

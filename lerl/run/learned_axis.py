@@ -22,5 +22,5 @@ def settled(task: Task, store: ArtifactStore) -> Task:
     """
     if task.config.planner.axis != "learned" or not store.has_belief(early=True):
         return task
-    model, known = load_belief(task, store, early=True)[0], task.population.knowledge
+    model, known = load_belief(task, store, early=True), task.population.knowledge
     return replace(task, axis=shares_axis(model.suffers, known.popularity, task.population.catalog.titles, LEAST))
