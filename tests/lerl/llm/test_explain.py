@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +23,9 @@ from lerl.llm.explain import explain, show
 from lerl.planners.llm.traffic import Asked, Traffic
 from lerl.run.evaluate import evaluate
 from lerl.run.task import Task
+from lerl.run.train import train
 from lerl.run.trust import sign
+from tests.lerl.conftest import chat_config
 
 Run = Callable[..., str]
 
@@ -58,6 +61,18 @@ def change(run: Path, **planner: Any) -> None:
     config["planner"] |= planner
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     sign(run, load(run / "config.yaml"), (run / "config.yaml").read_text())
+
+
+def test_above_a_belief_the_question_says_what_is_believed(tmp_path: Path, chat: Any) -> None:
+    train(replace(chat_config(chat.url, detail="full"), agents=["llm+belief", "random"]), tmp_path / "run")
+    asked = chat.asked
+    for steps in (0, 2):
+        explained = explain(tmp_path / "run", None, steps)
+        assert re.search(r"^\d: liking \d+%, exposure [\d.]+, tiredness leaves \d+%,", explained.question.user, re.M)
+        assert explained.source == "the run's record"
+        assert not explained.answer.cause
+    assert chat.asked == asked
+    assert {path.name for path in (tmp_path / "run" / "planners").iterdir()} >= {"llm+belief.npz", "pool+belief.json"}
 
 
 def test_what_the_run_recorded_is_shown_without_asking(
