@@ -212,7 +212,7 @@ def test_where_the_run_had_no_answer_its_fallback_plans_again(chat_run: Path, ch
             assert found.source == "the run's record"
             assert not found.fallback or found.reason in (
                 'http 404: the endpoint answered with status 404, and said "gone"',
-                "breaker: the endpoint failed several times in a row and was left alone for a while",
+                "breaker: the endpoint failed several times in a row and got no requests for a while",
             )
             assert found.refusal == ('http 404, "gone"' if found.reason.startswith("breaker") else "")
     assert chat.asked == asked
