@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lerl.envs import draws, dynamics
 from lerl.envs.dynamics import Directions, Floats
+from lerl.envs.response.base import click_chances
 
 Ints = NDArray[np.int32]
 
@@ -194,6 +195,35 @@ def live(slates, chance, keys, taste, users, shared, rating, rates):  # type: ig
     if rates.mood.enabled:
         dynamics.sway(users.mood, keys[:, draws.MOOD], 0, rates.mood.keep, rates.mood.spread)
     return feedback, _rewards(feedback)
+
+
+@njit(cache=True)
+def live_through(slates, rested, response, sessions, users, shared, rating, rates):  # type: ignore[no-untyped-def]
+    """What one slate after the other does to users who never leave: feedback and chances of clicks (T, B, k).
+
+    Args:
+        slates: (T, B, k), valid, no item twice in one.
+        rested: (T, B) bool, whether boredom and fatigue are 0 before the slate.
+        response: latent factors: taste (B, d), offset (B,), item vectors (I, d) and offsets (I,).
+        sessions: seed (B,) and session (B,), of the draws. users, shared, rating, rates: as in `live`.
+    """
+    seeds, numbers, (taste, offset, vectors, offsets) = sessions[0], sessions[1], response
+    people, drifts = Users(*users), _rates(rates).drift.enabled
+    feedback, chances = np.empty(slates.shape, np.float32), np.empty(slates.shape, np.float64)
+    for step in range(len(slates)):
+        for b in range(slates.shape[1]):
+            if rested[step, b]:
+                people.boredom[b, :], people.fatigue[b] = 0.0, 0.0
+        keys, chance = (
+            streams(seeds, numbers, people.steps),
+            click_chances(taste, offset, slates[step], vectors, offsets),
+        )
+        moving = taste if drifts else people.anchor
+        answers, _ = live(slates[step], chance, keys, moving, users, shared, rating, rates)
+        for b in range(slates.shape[1]):
+            for s in range(slates.shape[2]):
+                feedback[step, b, s], chances[step, b, s] = answers[b, s], chance[b, s]
+    return feedback, chances
 
 
 @njit(cache=True)

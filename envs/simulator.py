@@ -25,6 +25,7 @@ from lerl.envs.kernels import (
     expected,
     leave,
     live,
+    live_through,
     plain_tuples,
     streams,
 )
@@ -265,6 +266,39 @@ class UserSimulator:
         leave_chance = self.leave_chance(state)
         terminated, truncated = leave(keys, leave_chance, state.steps, state.active, config.max_steps)
         return Outcome(slates, feedback, chance, reward, leave_chance, terminated, truncated)
+
+    @property
+    def steps_at_once(self) -> bool:
+        """Whether `live_through` may be used: latent factors, and users who never leave."""
+        return self.config.response == "latent" and self.config.leave.rule == "never"
+
+    def live_through(
+        self, state: State, slates: NDArray[np.int32], rested: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """What T steps give, in the same bits, in compiled code; the state is moved in place.
+
+        Args:
+            state: of B users. slates: (T, B, k), no item twice in one, -1 for an empty slot.
+            rested: (T, B), whether boredom and fatigue are 0 before the step.
+
+        Returns:
+            Feedback and chances of clicks, (T, B, k) each.
+
+        Raises:
+            ValueError: an item outside the catalog, or more steps than the session has.
+        """
+        items, most = len(self.population.catalog), self.config.max_steps
+        if len(slates) and (slates.min() < -1 or slates.max() >= items):
+            raise ValueError(f"items must be in [-1, {items}), given {slates.min()} to {slates.max()}")
+        if state.steps.max() + len(slates) > most:
+            raise ValueError(f"a user has had all {most} steps of the session; start another")
+        truth, response = self.population.truth, state.response
+        latent = response["taste"], response["offset"], truth.item_vectors, truth.item_offsets
+        draws_of, rating = (state.seed, state.session), self.config.feedback == "rating"
+        found: tuple[NDArray[np.float32], NDArray[np.float64]] = live_through(
+            slates, rested, latent, draws_of, _moved(state), self._shared, rating, self._rates
+        )
+        return found
 
     def _checked(self, state: State, given: NDArray[np.integer]) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
         """A copy of the slates without copies of items, and the keys of the step's streams.

@@ -1,6 +1,7 @@
 """Replay: simulated users are shown the items of a log's sequences, one item at a time."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.fitting.statistics import HALF_HOUR, Sequences
 from lerl.envs.simulator import UserSimulator
+from lerl.envs.state import State
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -55,19 +57,29 @@ def replay(simulator: UserSimulator, sequences: Sequences, owners: Ints, seed: i
         some = np.flatnonzero(sizes == size)
         seeds = np.full(len(some), seed, np.uint64) + owners[some].astype(np.uint64)
         state = simulator.start(seeds, np.zeros(len(some), np.int64), owners[some])
-        nothing = np.full((len(some), 1), -1, np.int32)
-        for _ in range(BEFORE):
-            simulator.step(state, nothing)
-        for step in range(int(lengths[some].max())):
-            going = lengths[some] > step
-            rows = sequences.starts[some] + np.minimum(step, lengths[some] - 1)
-            rested = breaks[rows]
-            state.boredom[rested], state.fatigue[rested] = 0.0, 0.0
-            slates = np.where(going, sequences.items[rows], -1)[:, None]
-            outcome = simulator.step(state, slates.astype(np.int32))
-            replayed.clicks[rows[going]] = outcome.feedback[going, 0]
-            replayed.chances[rows[going]] = outcome.chance[going, 0]
+        show = _at_once if simulator.steps_at_once else _one_by_one
+        steps = np.arange(-BEFORE, int(lengths[some].max()))[:, None]  # (T, 1), the first of them without items
+        going = (steps >= 0) & (lengths[some] > steps)  # (T, B)
+        rows = sequences.starts[some] + np.clip(steps, 0, lengths[some] - 1)
+        slates = np.where(going, sequences.items[rows], -1)[:, :, None].astype(np.int32)
+        feedback, chances = show(simulator, state, slates, breaks[rows] & (steps >= 0))
+        replayed.clicks[rows[going]] = feedback[going, 0]
+        replayed.chances[rows[going]] = chances[going, 0]
     return replayed
+
+
+def _at_once(simulator: UserSimulator, state: State, slates: NDArray[np.int32], rested: NDArray[np.bool_]) -> Any:
+    return simulator.live_through(state, slates, rested)
+
+
+def _one_by_one(simulator: UserSimulator, state: State, slates: NDArray[np.int32], rested: NDArray[np.bool_]) -> Any:
+    """As `UserSimulator.live_through`, for every kind of users."""
+    feedback, chances = np.empty(slates.shape, np.float32), np.empty(slates.shape)
+    for step, slate in enumerate(slates):
+        state.boredom[rested[step]], state.fatigue[rested[step]] = 0.0, 0.0
+        outcome = simulator.step(state, slate)
+        feedback[step], chances[step] = outcome.feedback, outcome.chance
+    return feedback, chances
 
 
 def item_by_item(config: SimulatorConfig, longest: int) -> SimulatorConfig:

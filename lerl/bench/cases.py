@@ -139,6 +139,26 @@ def _training(bench: Bench) -> Iterator[Timing]:
         )
 
 
+def _agent(bench: Bench, name: str, make: str, items: int, target: float) -> Iterator[Timing]:
+    """A slate of an agent that learned people and items; `make` is the function of `lerl.bench.belief` that has it."""
+    bench.report(f"{name}, {items:,} items")
+    from lerl.bench import belief
+
+    case = belief.AgentCase(items, 1000, getattr(belief, make))
+    bursts = [timed(case.act)() for _ in range(bench.repeats + 1)]
+    yield Timing(
+        f"{make}_{items}",
+        f"{name}, 1,000 sessions, {items:,} items, slates of 6: a slate of one session",
+        "",
+        "µs",
+        Spread.of([1e6 * seconds / slates for slates, seconds in bursts[1:]]),
+        target=target,
+        at_most=True,
+        cpu_seconds=sum(seconds for _, seconds in bursts),
+        note=f"without the users' own step; d 16, 20 topics; the first {belief.SLATES} slates of a session",
+    )
+
+
 def _sequence(bench: Bench) -> Iterator[Timing]:
     bench.report("a sequence model")
     from lerl.bench.sequence import SequenceCase
@@ -427,6 +447,8 @@ CASES: dict[str, Callable[[Bench], Iterator[Timing]]] = {
     "retrieval": lambda bench: _retrieval(bench, 2000, 256, 8.0),
     "retrieval_large": lambda bench: _retrieval(bench, 1_000_000, 256, 10.0),
     "training": _training,
+    "belief": lambda bench: _agent(bench, "belief+greedy", "belief_greedy", 2000, 60.0),
+    "belief_large": lambda bench: _agent(bench, "belief+greedy", "belief_greedy", 4000, 60.0),
     "sequence": _sequence,
     "memory": _memory,
     "start": _startup,

@@ -21,8 +21,8 @@ RENAMED_INSIDE = {
 }
 """Words with another name today, in what a key holds (for `experiment.agents`: in what each of its agents holds)."""
 
-EARLIER: dict[str, Any] = {"env.boredom.within_slate": False}
-"""What a run was made with whose config.yaml does not have the key yet, where that is not today's default."""
+EARLIER: dict[str, Any] = {"env.boredom.within_slate": False, "auto.candidates": []}
+"""What a run was made with whose config.yaml does not have the key yet."""
 
 
 def renewed(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -10,6 +10,8 @@ from lerl.envs.checks import Switch, Text, Whole, settings
 from lerl.envs.config import SimulatorConfig
 from lerl.planners.config import PlannerConfig
 
+AUTO = "auto"
+"""The agent that is, of its candidates, the one that training users prefer; see `lerl.run.choose`."""
 Users = Annotated[Whole, Field(ge=2, le=10_000_000)]
 Replicates = Annotated[Whole, Field(ge=1, le=10_000)]
 
@@ -53,6 +55,20 @@ class DataConfig:
     needed: Switch = False
     users: Literal["assumed", "fitted"] = "assumed"
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
+
+
+@settings(frozen=True)
+class AutoConfig:
+    """What the agent auto chooses from.
+
+    Args:
+        candidates: the agents that are fitted and compared; an empty list for the other agents of the recipe, without
+            random, popularity, informed, privileged, and those that a chat model plans.
+    """
+
+    SECTION: ClassVar[str] = AUTO
+
+    candidates: list[str] = field(default_factory=list)
 
 
 @settings(frozen=True)
@@ -137,14 +153,15 @@ class Config:
     Args:
         seed: seed of every random draw of the run.
         agents: the agents to train and evaluate: PLANNER+LEARNER, PLANNER+greedy, PLANNER+belief, PLANNER+mmr,
-            PLANNER+ppo+mmr, `flat` instead of a planner for none (without one, a belief is belief+greedy),
-            sasrec, sasrec+mmr, random, popularity, informed, privileged, or your own agent as
-            "my_package.my_module:MyAgent"; learners are ppo, a2c, pg, sac, td3, ddpg, hac, dnair, sac4ir, slateq, and
-            for slates of one item maskable_ppo and dqn.
+            PLANNER+ppo+mmr, `flat` instead of a planner for none (without one, a belief is belief+greedy), auto, sasrec,
+            sasrec+mmr, random, popularity, informed, privileged, or your own agent as "my_package.my_module:MyAgent";
+            learners are ppo, a2c, pg, sac, td3, ddpg, hac, dnair, sac4ir, slateq, and for slates of one item
+            maskable_ppo and dqn.
         data: which users to simulate.
         env: how the users behave.
         planner: the category planner.
         train: how policies learn.
+        auto: what the agent auto chooses from.
         evaluation: how agents are evaluated.
         tune: what lerl tune searches.
         experiment: what lerl experiment repeats.
@@ -158,6 +175,7 @@ class Config:
     env: SimulatorConfig = field(default_factory=lambda: SimulatorConfig(slate_size=6))
     planner: PlannerConfig = field(default_factory=PlannerConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
+    auto: AutoConfig = field(default_factory=AutoConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     tune: TuneConfig = field(default_factory=TuneConfig)
     experiment: ExperimentConfig = field(default_factory=ExperimentConfig)

@@ -59,6 +59,7 @@ def markdown(verdicts: Sequence[Verdict]) -> list[str]:
             cells = [estimate_text(one.metrics[name], DECIMALS[name]) for name in names]
             lines.append(f"| {one.name} | {one.kind} | {' | '.join(cells)} | {one.steps:,} | {_seconds(one)} |")
         lines += ["", f"{explained(names)}. {interval_note(verdict.seeds)}"]
+        lines[-1] += "".join(f" {one.agent} chose {one.chosen}." for one in verdict.scores if one.chosen)
         if verdict.ratios:
             lines += ["", f"| R_cum of {verdict.best} over | agent | ratio, {verdict.level:.2f} % interval |"]
             lines += ["|---|---|---:|"]

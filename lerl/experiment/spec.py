@@ -18,13 +18,13 @@ from lerl.config.errors import SettingsError
 from lerl.config.keys import known_keys, unknown_key
 from lerl.config.parse import overlay
 from lerl.config.recipes import recipes
-from lerl.config.schema import Config, ExperimentConfig, TuneConfig
+from lerl.config.schema import AUTO, Config, ExperimentConfig, TuneConfig
 from lerl.envs.checks import did_you_mean
 from lerl.experiment.tune import RANKING, check_found, search_space
 from lerl.files import reading
 from lerl.planners.llm.planner import MODELS
 from lerl.run import train
-from lerl.run.specs import BELIEF, PLANNED, SASREC, AgentSpec, parse_agent
+from lerl.run.specs import BELIEF, PLANNED, SASREC, AgentSpec, candidates, parse_agent
 
 TUNED = "tuned"
 NO_NUMBER = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
@@ -45,7 +45,7 @@ OF_BASELINES = {
 }
 AGENT_KEYS = ("agent", "kind", "tuned", "distills", "when")
 """What an entry of `experiment.agents` holds besides settings."""
-OWN = ("train.", "planner.")
+OWN = ("train.", "planner.", "auto.")
 """What agents of a condition may differ in: they are judged on the same sessions."""
 COMMON = ("seed", "agents", "tune.", "experiment.")
 SEEDS = "experiment.seeds"
@@ -97,6 +97,8 @@ class Trial:
         spec, axis = self.spec, config.planner.axis
         if name.startswith(NO_NUMBER) or (name == "planner.clusters" and axis == "categories"):
             return False
+        if name.startswith("auto.") or spec.baseline == AUTO:
+            return spec.baseline == AUTO
         if not name.startswith("planner.") or spec.planner in MODELS:
             return True
         if spec.planner is None:
@@ -149,7 +151,9 @@ class Experiment:
         made._check_teachers()
         for condition in conditions:
             for label in made.labels(condition):
-                made.trial(condition, label, config.seed, {})
+                trial = made.trial(condition, label, config.seed, {})
+                if trial.spec.baseline == AUTO:
+                    candidates(trial.fitted)  # refused here, where there is none
         made._check_searches(dataclasses.replace(made, agents=every).searched())
         return made
 
@@ -325,7 +329,7 @@ def _check_agents(agents: Mapping[str, Mapping[str, Any]]) -> None:
             if not key.startswith(OWN):
                 raise SettingsError(
                     f"experiment.agents: {name}: {key} cannot differ between agents, which are judged on the same "
-                    "sessions; only keys of train and planner can; write it under experiment.conditions"
+                    "sessions; only keys of train, planner and auto can; write it under experiment.conditions"
                 )
 
 

@@ -19,6 +19,7 @@ import polars as pl
 
 import lerl
 from lerl.config.parse import dump, overlay
+from lerl.config.schema import AUTO
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
 from lerl.experiment.spec import AGAIN, Experiment, Trial
@@ -153,17 +154,19 @@ def work(trial: Trial, folder: Path, taught: Path | None = None) -> tuple[pl.Dat
             played = evaluator.play(fitter.agent(spec), users, how.replicates, task.seed("evaluation"))
             sessions = episodes(trial.label, played, task).select(KEPT)
             judging = time.process_time() - begun
-            curve = [point["steps"] for point in fitter.curves([spec])]
-    steps, train = max(curve, default=0), fitted.train
+            curve, steps = [point["steps"] for point in fitter.curves([spec])], fitter.steps(spec)
+            chosen = {"chosen": fitter.chosen(spec).label} if spec.baseline == AUTO else {}
+    train = fitted.train
     return sessions, {
         "digest": trial.digest,
         "population": _users(task),
         "prompts": _prompts(trial),
         "lerl": lerl.__version__,
         "steps": steps,
-        "mark": mark(steps - min(curve), train.users, train.rollout) if curve else "",
+        "mark": mark(max(curve) - min(curve), train.users, train.rollout) if curve else "",
         "fitting": None if fitting is None else round(fitting, 2),
         "judging": round(judging, 2),
+        **chosen,
     }
 
 

@@ -25,7 +25,7 @@ from rich.table import Table
 from lerl.config.errors import SettingsError, brief
 from lerl.config.keys import Key, known_keys, unknown_key
 from lerl.config.parse import dump, load, overlay
-from lerl.config.schema import Config
+from lerl.config.schema import AUTO, Config
 from lerl.envs.checks import did_you_mean
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
@@ -145,7 +145,7 @@ def search_space(config: Config, spec: AgentSpec) -> Space:
     """
     if not config.tune.space:
         raise SettingsError(f"tune.space is empty; the recipe says there what to search, {SPACE_EXAMPLE}")
-    if spec.baseline not in (None, SASREC):
+    if spec.baseline not in (None, SASREC, AUTO):
         raise SettingsError(f"tune.agent is {spec.label}, which has nothing to tune; give an agent such as planner+ppo")
     known = known_keys(config)
     return {str(name): _range(str(name), given, config, spec, known) for name, given in config.tune.space.items()}
@@ -174,7 +174,7 @@ def _check_searchable(name: str, config: Config, spec: AgentSpec, known: Mapping
     idle = section == "train" and spec.learner is None and not (spec.baseline == SASREC and name in RANKING)
     idle |= spec.planner is None and name in ("planner.name", *PLANNED)
     idle |= name == "planner.name" and not config.tune.agent.startswith("planner+")
-    if idle:
+    if idle and spec.baseline != AUTO:  # whose candidates may have all of it
         raise SettingsError(f"tune.space: {name} means nothing to the agent {config.tune.agent}; leave it out")
 
 
@@ -248,7 +248,8 @@ def _refuse_other(mine: Config, theirs: Config, out: Path) -> None:
 def differing(mine: Config, theirs: Config) -> str:
     """The first setting in which two searches differ, trials and experiments aside; empty where they do not."""
     now, before = known_keys(mine), known_keys(theirs)
-    decisive = (name for name in now if name not in UNLIMITED and not name.startswith("experiment."))
+    free = UNLIMITED if mine.tune.agent != AUTO else tuple(name for name in UNLIMITED if name != "agents")
+    decisive = (name for name in now if name not in free and not name.startswith("experiment."))
     return next((name for name in decisive if now[name].default != before[name].default), "")
 
 

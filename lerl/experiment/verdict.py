@@ -23,6 +23,7 @@ from lerl.experiment.trial import Done, done, finished, sessions_path
 from lerl.files import RunError
 from lerl.report.intervals import Interval, Weights, bootstrap_weights, estimate_text, intervals, number, weighted_means
 from lerl.report.lessons import marked
+from lerl.report.load import chosen_by_seed
 from lerl.report.metrics import normalised
 
 Floats = NDArray[np.float64]
@@ -42,6 +43,7 @@ class Scores:
         agent, kind: its name and what it stands for. metrics: by name, 95 % intervals.
         steps: that it was trained for. fitting: mean seconds of processor time that took, None where it is not known.
         mark: "untrained" or "too few steps" where a seed's policy had too few to learn anything.
+        chosen: what `auto` chose, "" for others; with several, each with its number of seeds.
     """
 
     agent: str
@@ -50,6 +52,7 @@ class Scores:
     steps: int
     fitting: float | None
     mark: str = ""
+    chosen: str = ""
 
     @property
     def name(self) -> str:
@@ -234,6 +237,7 @@ def _judged(
             max(about["steps"] for about in results.about[place]),
             _mean_seconds(results.about[place]),
             max(str(about.get("mark", "")) for about in results.about[place]),  # "" < "too few steps" < "untrained"
+            chosen_by_seed([str(about["chosen"]) for about in results.about[place] if "chosen" in about]),
         )
         for place, label in enumerate(results.labels)
     ]

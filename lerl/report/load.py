@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lerl.agents.config import TrainConfig
 from lerl.config.errors import SettingsError, brief
 from lerl.config.old_keys import EARLIER, RETIRED
+from lerl.config.schema import AUTO
 from lerl.config.yaml_file import read_yaml
 from lerl.envs.files import refuse_links
 from lerl.files import AFRESH, RunError, read_about, read_table, reading, resume_command
@@ -120,6 +121,7 @@ class _Run(NamedTuple):
     n_items: int
     frames: dict[str, pl.DataFrame]
     phases: dict[str, dict[str, float]]
+    choice: dict[str, Any]
 
 
 def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Results:
@@ -176,7 +178,8 @@ def _read(path: Path) -> _Run:
     frames = {name: read_table(path / f"{name}.parquet", how, columns) for name, columns in _EVALUATED.items()}
     curves = path / "curves.parquet"
     frames["curves"] = read_table(curves, how, _CURVES) if curves.is_file() else pl.DataFrame(schema=_CURVES)
-    return _Run(path, seed, config, n_items, frames, _phases(path / "planners" / "traffic.json", how))
+    phases = _phases(path / "planners" / "traffic.json", how)
+    return _Run(path, seed, config, n_items, frames, phases, _choice(path / "rows" / f"{AUTO}.json", how))
 
 
 def _whole(value: int, least: int, most: int) -> bool:
@@ -190,6 +193,24 @@ def _phases(path: Path, how: str) -> dict[str, dict[str, float]]:
     with reading(path, how):
         phases = json.loads(path.read_text(encoding="utf-8"))["phases"]
         return {str(phase): {str(name): float(value) for name, value in phases[phase].items()} for phase in phases}
+
+
+def _choice(path: Path, how: str) -> dict[str, Any]:
+    """What a run's `auto` chose, and from how much; nothing where there is none."""
+    if not path.is_file():
+        return {}
+    with reading(path, how):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        sessions = [int(count) for count in kept["sessions"]]
+        return {"chosen": str(kept["chosen"]), "steps": int(kept["steps"]), "sessions": sessions[-1] if sessions else 0}
+
+
+def chosen_by_seed(names: Sequence[str]) -> str:
+    """What `auto` chose, one name for each seed, in words; empty where there is none."""
+    counts = Counter(names).most_common()
+    if len(counts) < 2:
+        return "".join(name for name, _ in counts)
+    return ", ".join(f"{name} ({count} of {len(names)} seeds)" for name, count in counts)
 
 
 def _fallbacks(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Fallback]:
@@ -231,10 +252,18 @@ def _rollout(config: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _notes(runs: Sequence[_Run], agents: Sequence[str]) -> list[str]:
-    """What to know of all agents: that nothing was learned where train.steps is 0."""
+    """What else to know: what `auto` chose, and that nothing was learned where train.steps is 0."""
+    choices = [run.choice for run in runs if run.choice and AUTO in agents]
+    notes = []
+    if choices:
+        least, steps = min(one["sessions"] for one in choices), max(one["steps"] for one in choices)
+        how = f"by {least:,} sessions of training users each, {steps:,} user-steps in all" if least else "as the first"
+        notes = [f"{AUTO} is {chosen_by_seed([one['chosen'] for one in choices])}, chosen {how}"]
     none = any((run.config.get("train") or {}).get("steps") == 0 for run in runs)
     planned = any("+" in agent and not agent.startswith(("flat+", "sasrec+")) for agent in agents)
-    return ["train.steps is 0: planners that learn had no training sessions either"] if none and planned else []
+    if none and planned:
+        notes.append("train.steps is 0: planners that learn had no training sessions either")
+    return notes
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from lerl.agents.belief.agent import NAME as BELIEF
+from lerl.config.schema import AUTO
 from lerl.report.bootstrap import Summary, by_reward, ratios, summarize
 from lerl.report.curves import (
     MIN_SESSIONS,
@@ -106,7 +107,7 @@ def _look(results: Results, summary: Summary, reference: str | None) -> _Look:
     order = by_reward(summary)
     trained = set(results.curves["agent"].unique().to_list())
     trained -= {agent for agent, found in results.untrained.items() if found["mark"] == UNTRAINED}
-    trained |= {BELIEF} if (results.config.get("train") or {}).get("steps") != 0 else set()
+    trained |= {BELIEF, AUTO} if (results.config.get("train") or {}).get("steps") != 0 else set()
     learned = {agent for agent in order if "+".join(agent.split("@")[0].split("+")[:2]) in trained}
     chosen = _reference(results.agents, learned, order) if reference is None else reference
     check_reference(chosen, results.agents)

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lerl.agents.config import TrainConfig
 from lerl.agents.learners.encoders import CategoryEncoder
 from lerl.agents.learners.registry import load_policy, save_policy
 from lerl.agents.sasrec import load_sasrec
+from lerl.config.schema import AUTO
 from lerl.envs.files import write_whole
 from lerl.files import reading, resume_command
 from lerl.planners.base import Planner, check_state
@@ -50,7 +51,8 @@ class ArtifactStore:
     belief/model.npz: what was learned of people and items, and the user-steps that took; belief/early.npz: the same
     before the last round of sessions, for those who need steps of their own after it.
     planners/PLANNER.npz: what a planner learned, and the user-steps that took; PLANNER+belief.npz: above a belief.
-    rows/AGENT.json: the weight of maximal marginal relevance that was chosen for an agent.
+    rows/AGENT.json: the weight of maximal marginal relevance that was chosen for an agent; rows/auto.json: what `auto`
+    chose.
     checkpoints/NAME.pt: what training goes on from. logs/POLICY: TensorBoard's.
 
     Args:
@@ -95,6 +97,11 @@ class ArtifactStore:
     def has_belief(self, early: bool) -> bool:
         """Whether what was learned of people and items is there, with what had been learned early where that counts."""
         return self.belief_path.is_file() and (not early or self.early_belief_path.is_file())
+
+    @property
+    def choice_path(self) -> Path:
+        """The file of what `auto` chose."""
+        return self.folder / "rows" / f"{AUTO}.json"
 
     @property
     def traffic_path(self) -> Path:
@@ -195,6 +202,15 @@ class ArtifactStore:
         with reading(path, self.how), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
             return check_model({name: kept[name] for name in UserModel._fields}, items, dim)
 
+    def belief_steps(self) -> int:
+        """User-steps that learning people and items took.
+
+        Raises:
+            RunError: what was learned is missing or damaged.
+        """
+        with reading(self.belief_path, self.how), np.load(self.belief_path, allow_pickle=False) as kept:
+            return int(kept["steps"])
+
     def save_diversity(self, spec: AgentSpec, weight: float, tried: dict[float, float]) -> None:
         """Keep the weight of a re-ranked agent, and the mean R_cum of all that were tried."""
         write_whole(self.diversity_path(spec), json.dumps({"weight": weight, "tried": tried}))
@@ -211,6 +227,20 @@ class ArtifactStore:
             if not 0 <= weight < np.inf:
                 raise ValueError("its weight is no number of at least 0")
             return weight
+
+    def save_choice(self, choice: Mapping[str, Any]) -> None:
+        """Keep what `auto` chose, see `lerl.run.choose.Choice`."""
+        write_whole(self.choice_path, json.dumps(choice, indent=1))
+
+    def load_choice(self, specs: Sequence[AgentSpec]) -> tuple[AgentSpec, int]:
+        """Which of the candidates `auto` chose, and the user-steps that took.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        with reading(self.choice_path, self.how):
+            kept = json.loads(self.choice_path.read_text(encoding="utf-8"))
+            return {spec.label: spec for spec in specs}[kept["chosen"]], int(kept["steps"])
 
     def save_next_item(self, network: torch.nn.Module) -> None:
         """Keep the network that ranks the next item."""

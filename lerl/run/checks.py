@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 from lerl.agents.learners.registry import check_device, check_learner
 from lerl.agents.sasrec import clicked
+from lerl.config.schema import AUTO
 from lerl.planners.llm.planner import MODELS, check_model
 from lerl.planners.rules import build_planner
 from lerl.run.agent_factory import belief_agent, build_agent, hierarchical_agent
 from lerl.run.fit_belief import start_model
 from lerl.run.rollout import Evaluator
-from lerl.run.specs import SASREC, AgentSpec
+from lerl.run.specs import SASREC, AgentSpec, candidates
 from lerl.run.task import Task
 
 
@@ -22,6 +23,8 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
         PluginError: a class of somebody's own fails or gives a wrong answer.
         PlanError: a planner gives no plan.
     """
+    if any(spec.baseline == AUTO for spec in specs):
+        specs = [*specs, *candidates(task.config)]
     check_device(task.config.train.device)
     for spec in specs:
         if spec.learner is not None:
@@ -32,6 +35,8 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
     for spec in {(spec.planner, spec.baseline, spec.believes): spec for spec in specs}.values():
         if spec.baseline == SASREC:
             _check_known(spec, task)
+        elif spec.baseline == AUTO:
+            continue
         elif spec.baseline is not None and not spec.believes:
             evaluator.rehearse(build_agent(spec, few))
         elif spec.planner in MODELS:  # an endpoint that fails must not keep a run from starting

@@ -5,15 +5,17 @@ from pathlib import Path
 
 from lerl.agents.base import Agent
 from lerl.agents.sasrec import clicked, fit_sasrec
+from lerl.config.schema import AUTO
 from lerl.report.metrics import session_totals
 from lerl.run.agent_factory import AgentFactory
 from lerl.run.artifacts import ArtifactStore, Point
+from lerl.run.choose import choose
 from lerl.run.context import FitContext, Report
 from lerl.run.fit_belief import fit_belief
 from lerl.run.fit_planner import FittedPlanners
 from lerl.run.fit_policy import fit_policy
 from lerl.run.learned_axis import settled
-from lerl.run.specs import SASREC, AgentSpec
+from lerl.run.specs import SASREC, AgentSpec, candidates
 from lerl.run.task import Task
 
 MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -39,6 +41,9 @@ class Fitter:
 
     def fit(self, spec: AgentSpec) -> None:
         """Fit what an agent needs and is not there yet."""
+        if spec.baseline == AUTO:
+            self._fit_choice()
+            return
         store = self.context.store
         if self._lacks_belief(spec):
             self._fit_belief()
@@ -52,6 +57,8 @@ class Fitter:
 
     def lacks(self, spec: AgentSpec) -> bool:
         """Whether some file that an agent needs is not there: it was not fitted yet, or the file was removed since."""
+        if spec.baseline == AUTO:
+            return not self.context.store.choice_path.is_file() or self.lacks(self.chosen(spec))
         if self._lacks_belief(spec):
             return True
         return self.context.store.lacks(spec, self.planners.kept(spec.planner, spec.believes))
@@ -60,11 +67,33 @@ class Fitter:
         """The learning curves of fitted agents, each policy's once."""
         return self.context.store.curves(specs)
 
+    def steps(self, spec: AgentSpec) -> int:
+        """User-steps of training users that an agent learned from, a planner's own lessons apart; for `auto` those of
+        all candidates and of the choice."""
+        store, specs, found = self.context.store, [spec], 0
+        if spec.baseline == AUTO:
+            specs = candidates(self.context.task.config)
+            found = store.load_choice(specs)[1]
+        if any(one.believes for one in specs):
+            found += store.belief_steps()
+        last: dict[str, int] = {point["agent"]: point["steps"] for point in self.curves(specs)}
+        return found + sum(last.values())
+
+    def chosen(self, spec: AgentSpec) -> AgentSpec:
+        """What `auto` chose; any other agent is itself."""
+        if spec.baseline != AUTO:
+            return spec
+        return self.context.store.load_choice(candidates(self.context.task.config))[0]
+
     def agent(self, spec: AgentSpec, deterministic: bool = False) -> Agent:
-        """A fitted agent; what a chat model plans for it is counted under it from here on."""
+        """A fitted agent, for `auto` the one that it chose; what a chat model plans for it is counted under it from
+        here on."""
+        return self._agent(self.chosen(spec), f"evaluate {spec.label}{'@det' if deterministic else ''}", deterministic)
+
+    def _agent(self, spec: AgentSpec, phase: str, deterministic: bool = False) -> Agent:
         self.context.chat.enter("", None)
         planner, lessons = self.planners.get(spec.planner, spec.believes)
-        self.context.chat.enter(f"evaluate {spec.label}{'@det' if deterministic else ''}", planner)
+        self.context.chat.enter(phase, planner)
         return self.factory.agent(spec, planner, deterministic, early=lessons > 0)
 
     def close(self) -> None:
@@ -82,6 +111,17 @@ class Fitter:
         fit_belief(self.context)
         self.context.settle(settled(self.context.task, self.context.store))
         self.factory = AgentFactory(self.context.task, self.context.store)
+
+    def _fit_choice(self) -> None:
+        """Fit all candidates and choose; where it was chosen, see that what was chosen is there."""
+        store, specs = self.context.store, candidates(self.context.task.config)
+        if store.choice_path.is_file():
+            self.fit(store.load_choice(specs)[0])
+            return
+        for one in specs:
+            self.fit(one)
+        choice = choose(specs, lambda one: self._agent(one, f"choose {AUTO}: {one.label}"), self.context)
+        store.save_choice(choice._asdict())
 
     def _fit_diversity(self, spec: AgentSpec) -> None:
         """Choose the weight of maximal marginal relevance by cumulative reward on training users."""

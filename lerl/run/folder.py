@@ -18,7 +18,7 @@ from lerl.files import AFRESH, RunError, read_about, reading, resume_command
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.run.locks import LOCK
-from lerl.run.specs import parse_agents
+from lerl.run.specs import needed_agents
 from lerl.run.task import Task
 
 FORMAT = 1
@@ -113,7 +113,7 @@ def check_same(run: Path, about: dict[str, Any], task: Task) -> None:
         now = task.config.data.path or "the synthetic population"
         raise RunError(f"{run} was begun on other users than {now} holds now; begin it again in another folder")
     planner = task.config.planner
-    chat_model = any(spec.planner in MODELS for spec in parse_agents(task.config))
+    chat_model = any(spec.planner in MODELS for spec in needed_agents(task.config))
     if chat_model and about.get("prompts") != Prompts(planner.prompts).digest:
         raise RunError(
             f"{run} was begun with other prompt texts than {planner.prompts or 'this lerl'} holds now; put those back, "

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from lerl.agents.base import Agent
 from lerl.agents.baselines import BASELINES
 from lerl.agents.belief.agent import NAME
 from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
 from lerl.agents.learners.registry import LEARNERS
-from lerl.config.schema import Config
+from lerl.config.schema import AUTO, Config
 from lerl.envs.checks import did_you_mean
 from lerl.envs.plugins import PluginError, load_plugin
 from lerl.planners.llm.planner import MODELS
@@ -17,6 +18,8 @@ PLANNERS = (*RULES, *MODELS)
 SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr", ABOVE_BELIEF)
 SASREC = "sasrec"
 BELIEF = NAME
+FLOORS, TOLD = ("random", "popularity"), ("informed", "privileged")
+"""Baselines that know too little, and such as are told what nobody knows."""
 PLANNED = tuple(f"planner.{name}" for name in ("size", "replan_every", "replan_below", "avoidance", "sessions"))
 """Settings of every planner, which mean nothing to an agent without one."""
 CHAT = tuple(
@@ -44,7 +47,8 @@ class AgentSpec:
         planner: a planner's name, None without one.
         learner: the learner of its policy, such as "ppo"; None to rank by the taste estimated from history.
         diverse: whether maximal marginal relevance re-ranks.
-        baseline: "random", "popularity", "privileged", "sasrec", "belief+greedy" or "module:Class"; None for others.
+        baseline: "random", "popularity", "informed", "privileged", "sasrec", "belief+greedy", "auto" or "module:Class";
+            None for others.
         believes: whether it plays by what was learned of people and items, which is fitted once for all who do.
     """
 
@@ -71,6 +75,8 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         return AgentSpec(name, baseline=name)
     if name == BELIEF:
         return AgentSpec(name, baseline=BELIEF, believes=True)
+    if name == AUTO:
+        return AgentSpec(name, baseline=AUTO)
     if name in RANKED:
         return AgentSpec(name, baseline=SASREC, diverse=name.endswith("+mmr"))
     if "+" not in name:
@@ -85,7 +91,7 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         raise PluginError(
             f"agents names {name!r}, which is no agent.{hint} Agents are PLANNER+LEARNER, PLANNER+greedy, "
             f"PLANNER+belief, PLANNER+mmr, PLANNER+ppo+mmr, flat in a planner's place, "
-            f"{', '.join((BELIEF, *RANKED, *BASELINES))}, or your own agent as 'my_package.my_module:MyAgent'; "
+            f"{', '.join((AUTO, BELIEF, *RANKED, *BASELINES))}, or your own agent as 'my_package.my_module:MyAgent'; "
             f"planners are {', '.join(PLANNERS)}, or your own; learners are {', '.join(LEARNERS)}"
         )
     if head != "flat" and planner not in PLANNERS:
@@ -104,20 +110,22 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
 def _examples() -> list[str]:
     planned = [f"{planner}+{scorer}" for planner in (*PLANNERS, "planner", "flat") for scorer in SCORERS]
     planned.remove(f"flat+{ABOVE_BELIEF}")
-    return [*planned, BELIEF, *RANKED, *BASELINES]
+    return [*planned, AUTO, BELIEF, *RANKED, *BASELINES]
 
 
 def parse_agents(config: Config) -> list[AgentSpec]:
     """The agents of a recipe in its order, each once.
 
     Raises:
-        PluginError: a name stands for nothing, there is none, or two plug-ins would go by one name in tables and files.
+        PluginError: a name stands for nothing, there is none, two plug-ins would go by one name in tables and files, or
+            auto has nothing to choose from.
     """
     specs = list(dict.fromkeys(parse_agent(name, config.planner.name) for name in config.agents))
     if not specs:
         raise PluginError("agents is empty; name at least one, such as [planner+ppo, flat+ppo, random]")
-    owner: dict[str, str] = {name: name for name in (*PLANNERS, *BASELINES, SASREC, "flat")}
-    for spec in specs:
+    owner: dict[str, str] = {name: name for name in (*PLANNERS, *BASELINES, SASREC, AUTO, "flat")}
+    chosen_from = candidates(config) if any(spec.baseline == AUTO for spec in specs) else []
+    for spec in [*specs, *chosen_from]:
         plugin = spec.planner or spec.baseline
         if plugin is not None and owner.setdefault(plugin.rpartition(":")[2], plugin) != plugin:
             short = plugin.rpartition(":")[2]
@@ -125,9 +133,53 @@ def parse_agents(config: Config) -> list[AgentSpec]:
     return specs
 
 
+def candidates(config: Config) -> list[AgentSpec]:
+    """What `auto` chooses from: what auto.candidates names, or else the other agents of the recipe.
+
+    Of the latter without floors, without agents that are told or may read what is hidden, and without those that a chat
+    model plans, which cost money.
+
+    Raises:
+        PluginError: a name stands for nothing that can be chosen, or there is none.
+    """
+    named = config.auto.candidates
+    found = list(dict.fromkeys(parse_agent(name, config.planner.name) for name in named or config.agents))
+    for spec in found if named else []:
+        if spec.baseline == AUTO or _told(spec):
+            raise PluginError(
+                f"auto.candidates names {spec.label!r}, which cannot be chosen: {', '.join((AUTO, *TOLD))}"
+            )
+    if not named:
+        found = [
+            spec
+            for spec in found
+            if spec.baseline not in (AUTO, *FLOORS) and spec.planner not in MODELS and not _told(spec)
+        ]
+    if not found:
+        raise PluginError(
+            "auto has nothing to choose from; name agents under auto.candidates, such as [belief+greedy, flat+ppo]"
+        )
+    return found
+
+
+def _told(spec: AgentSpec) -> bool:
+    """Whether an agent is told, or may read, what nobody knows of users."""
+    if spec.baseline is None or ":" not in spec.baseline:
+        return spec.baseline in TOLD
+    made = load_plugin(spec.baseline, "agents", _examples(), ("begin", "act"))
+    return getattr(made, "watch", Agent.watch) is not Agent.watch
+
+
+def needed_agents(config: Config) -> list[AgentSpec]:
+    """The agents of a recipe, and those that `auto` chooses from, each once."""
+    specs = parse_agents(config)
+    chosen_from = candidates(config) if any(spec.baseline == AUTO for spec in specs) else []
+    return list(dict.fromkeys([*specs, *chosen_from]))
+
+
 def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
     """The given keys that have no effect because of other settings, and why."""
-    specs, data, env, planner = parse_agents(config), config.data, config.env, config.planner
+    specs, data, env, planner = needed_agents(config), config.data, config.env, config.planner
     off_policy = any(spec.learner is not None and LEARNERS[spec.learner].off_policy for spec in specs)
     planned = any(spec.planner is not None for spec in specs)
     chat_model = any(spec.planner in MODELS for spec in specs)
@@ -143,6 +195,7 @@ def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
         **dict.fromkeys(PLANNED, "" if planned else "none of agents has a planner"),
         "planner.name": "" if any("planner+" in name for name in config.agents) else "none of agents is planner+...",
         **dict.fromkeys(CHAT, "" if chat_model else "none of agents is planned by a chat model"),
+        "auto.": "" if any(spec.baseline == AUTO for spec in specs) else "auto is none of agents",
         "train.off_policy.": "" if off_policy else "none of agents learns with a replay buffer",
     }
     return {

@@ -27,7 +27,7 @@ from lerl.run.fitter import Fitter
 from lerl.run.folder import FORMAT, check_run, check_same, check_vacant, packages
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
-from lerl.run.specs import AgentSpec, parse_agents
+from lerl.run.specs import AgentSpec, needed_agents, parse_agents
 from lerl.run.task import Task
 from lerl.run.trust import read_config, sign
 
@@ -56,7 +56,7 @@ def train(config: Config, out: Path) -> None:
     """
     check_vacant(out)
     specs = parse_agents(config)
-    _refuse_idle_model(config, specs)
+    _refuse_idle_model(config)
     task = Task.load(config)
     check_agents(task, specs)
     out.mkdir(parents=True, exist_ok=True)
@@ -74,14 +74,14 @@ def train(config: Config, out: Path) -> None:
             raise
 
 
-def _refuse_idle_model(config: Config, specs: list[AgentSpec]) -> None:
+def _refuse_idle_model(config: Config) -> None:
     """Refuse a chat model that no agent would query.
 
     Raises:
         ValueError: one is given, but no agent is planned by it.
     """
     given = [name for name in ("model", "replay", "cache", "pool") if getattr(config.planner, name)]
-    if given and not any(spec.planner in MODELS for spec in specs):
+    if given and not any(spec.planner in MODELS for spec in needed_agents(config)):
         raise ValueError(
             f"planner.{given[0]} is given, but no agent of this recipe is planned by a chat model; give --planner.name "
             "llm, or agents such as llm+ppo"

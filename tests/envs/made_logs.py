@@ -41,7 +41,8 @@ def made_log(
         now = 0.0
         for _ in range(lengths[user]):
             chance = weight * np.where(before > 0, 3.0, 1.0)
-            item = int(rng.choice(items, p=chance / chance.sum()))
+            below = np.cumsum(chance / chance.sum())
+            item = int((below / below[-1]).searchsorted(rng.random(), side="right"))  # as rng.choice, in less time
             weight[item] = 0.0
             before = (member[:, member[item]].any(axis=1)).astype(float)
             now += PAUSE if rng.random() < 1 / 40 else 20.0

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lerl.envs.config import Boredom, Drift, SimulatorConfig
+from lerl.envs.config import Boredom, Drift, Mood, SimulatorConfig
 from lerl.envs.dynamics import bore, rates
 from lerl.envs.fitting.dynamics import (
     PARAMETERS,
@@ -94,6 +94,31 @@ def test_sessions_of_a_log_rest_people_but_leave_their_tastes():
     assert (tired.chances <= rested.chances + 1e-9).all()
     assert np.allclose(tired.chances[breaks], rested.chances[breaks])
     assert (tired.chances[~breaks] < rested.chances[~breaks]).mean() > 0.7
+
+
+@pytest.mark.parametrize(
+    "changed", [{}, {"drift": Drift(enabled=False), "mood": Mood(spread=0.5)}, {"feedback": "rating"}]
+)
+def test_compiled_steps_have_the_bits_of_steps_one_by_one(changed):
+    population, halves, _ = made_log(5, users=30, items=60, length=30)
+    events, owners = halves.sequences, np.arange(30)
+    simulator = UserSimulator(population, item_by_item(SimulatorConfig(topics="hidden", **changed), 30), "all")
+    assert simulator.steps_at_once
+    at_once = replay(simulator, events, owners, 7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(UserSimulator, "steps_at_once", False)
+        one_by_one = replay(simulator, events, owners, 7)
+    assert np.array_equal(at_once.clicks, one_by_one.clicks)
+    assert np.array_equal(at_once.chances, one_by_one.chances)
+
+
+def test_compiled_steps_refuse_what_steps_refuse():
+    simulator = UserSimulator(synthetic_population(8, 20, 4, 4, 0), item_by_item(SimulatorConfig(), 1), "all")
+    state, most = simulator.start(np.arange(2, dtype=np.uint64), np.zeros(2, int), np.arange(2)), 1 + BEFORE
+    with pytest.raises(ValueError, match=r"items must be in \[-1, 20\), given 20 to 20"):
+        simulator.live_through(state, np.full((1, 2, 1), 20, np.int32), np.zeros((1, 2), bool))
+    with pytest.raises(ValueError, match=f"a user has had all {most} steps"):
+        simulator.live_through(state, np.zeros((most + 1, 2, 1), np.int32), np.zeros((most + 1, 2), bool))
 
 
 def test_what_was_fitted_is_kept_and_read_again(tmp_path: Path):
