@@ -109,3 +109,38 @@ class Agent(ABC):
     def attends(self) -> bool:
         """Whether it has an `attend` of its own; without one it hears of every session that begins."""
         return type(self).attend is not Agent.attend
+
+
+class _Adapted(Agent):
+    """An agent made of something that acts."""
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+
+    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
+        """Hand it on to what has a `begin`."""
+        if hasattr(self._own, "begin"):
+            self._own.begin(rows, observation, keys)
+
+    def act(self, observation: Observation) -> NDArray[np.int32]:
+        """Slates (B, k)."""
+        slates: NDArray[np.int32] = np.asarray(
+            self._own.act(observation) if hasattr(self._own, "act") else self._own(observation)
+        )
+        return slates
+
+
+def as_agent(own: Any) -> Agent:
+    """An agent from anything that acts: an `Agent`, an object with `act` (and `begin`), or a function of observations.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    if isinstance(own, Agent):
+        return own
+    if isinstance(own, type) or not (callable(getattr(own, "act", None)) or callable(own)):
+        raise TypeError(
+            f"an agent is an object with act(observation), or a function of an observation, given {own!r}; of a class "
+            "give an instance"
+        )
+    return _Adapted(own)
