@@ -100,6 +100,31 @@ class Agent(ABC):
     def watch(self, env: SessionVectorEnv) -> None:  # noqa: B027
         """Take in the users' environment, hidden state included. Does nothing by default."""
 
+    def slots(self) -> dict[str, NDArray[Any]]:
+        """Arrays (B, ...) by name, of which row b is all that is remembered of the session in slot b.
+
+        Whoever serves people keeps these rows between two requests. The arrays themselves are given, not copies.
+
+        Raises:
+            NotImplementedError: it keeps no sessions this way.
+        """
+        raise NotImplementedError
+
+    def taken_over(self, rows: NDArray[np.int64]) -> None:  # noqa: B027
+        """Rows (n,) of the arrays of `slots` are now those of other sessions; forget what hung on them."""
+
+    def withhold(self, items: NDArray[np.int32]) -> None:
+        """Leave these items (n,) out of slates until the next call.
+
+        Raises:
+            NotImplementedError: it cannot.
+        """
+        raise NotImplementedError
+
+    def plan_of(self, row: int) -> tuple[list[str] | None, str]:
+        """Names of the categories that the plan in a slot allows, None without a plan; its rationale."""
+        return None, ""
+
     @property
     def recalls(self) -> bool:
         """Whether it has a `recall` of its own; without one nothing is looked up for it."""

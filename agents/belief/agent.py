@@ -1,5 +1,7 @@
 """An agent that shows what its belief says is most likely to be clicked."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -33,6 +35,7 @@ class BeliefAgent(Agent):
         self.live = np.ones(count, bool)
         columns = np.ascontiguousarray(model.vectors.T), np.ascontiguousarray(model.suffers.T)
         self._columns = (*columns, model.offsets)
+        self.withheld = np.zeros(0, np.int32)
 
     def attend(self, live: NDArray[np.bool_]) -> None:
         """Choose for these slots (B,) only; the others show item 0."""
@@ -52,9 +55,19 @@ class BeliefAgent(Agent):
         self._see(observation)
         slates = np.full((len(self.live), self.task.slate_size), -1, np.int32)
         shown = self.shown[:, :0] if self.task.repeats else self.shown
+        if len(self.withheld):
+            shown = np.concatenate([np.broadcast_to(self.withheld, (len(shown), len(self.withheld))), shown], axis=1)
         belief = self.belief
         fill_slates(self._columns, self.model, self._tastes(), belief.exposure, shown, self.live, PRICE, slates)
         return np.maximum(slates, 0)
+
+    def slots(self) -> dict[str, NDArray[Any]]:
+        """See `Agent.slots`."""
+        return self.belief._asdict() | {"shown": self.shown, "steps": self.steps, "keys": self.keys}
+
+    def withhold(self, items: NDArray[np.int32]) -> None:
+        """Leave these items (n,) out of slates until the next call."""
+        self.withheld = items
 
     def _see(self, observation: Observation) -> None:
         k = self.task.slate_size
