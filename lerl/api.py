@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lerl.run.specs import AgentSpec
     from lerl.run.task import Task
     from lerl.serve.recommender import Recommender
+    from lerl.serve.store import SessionStore
 
 
 def load_population(folder: str | Path) -> Population:
@@ -290,12 +291,14 @@ class Run(Evaluation):
             }
             return Evaluation(play_agents(task, made, progress), config.evaluation.bootstrap)
 
-    def recommender(self, name: str, store: str | Path | None = None, deterministic: bool = False) -> Recommender:
+    def recommender(
+        self, name: str, store: SessionStore | str | Path | None = None, deterministic: bool = False
+    ) -> Recommender:
         """A fitted agent for people outside the simulator; see `lerl.serve.recommender`.
 
         Args:
             name: of the agent, as tables call it. store: where sessions are kept: in memory where None, an SQLite file,
-                or a redis:// address. deterministic: whether its policy acts without sampling.
+                a redis:// address, or a store of one's own. deterministic: whether its policy acts without sampling.
 
         Raises:
             RunError: the run has no such agent, or it was not trained. SessionError: it cannot serve people.
@@ -306,7 +309,8 @@ class Run(Evaluation):
         from lerl.serve.store import open_store
 
         spec, fitter = self._spec(name), Fitter(self.task, self.path, _quiet)
-        return Recommender(self.task, spec, fitter, open_store(store), deterministic)
+        kept = open_store(store) if store is None or isinstance(store, str | Path) else store
+        return Recommender(self.task, spec, fitter, kept, deterministic)
 
     def compare(self, *others: Run | str | Path) -> Evaluation:
         """This run and others that differ from it in the seed only, read as one.

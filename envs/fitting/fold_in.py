@@ -1,8 +1,8 @@
 """Known tastes of people who are not in the log, from interactions of theirs, as a log's users have theirs.
 
 Hu, Koren and Volinsky 2008, "Collaborative filtering for implicit feedback datasets", section 4: with item vectors
-fixed, a user's vector is one least squares problem. What calibrated the log's own users is found again by linear regression of
-their known tastes on theirs.
+fixed, a user's vector is one least squares problem. What calibrated the log's own users is found again by linear
+regression of their known tastes on these vectors.
 """
 
 import numpy as np
