@@ -51,5 +51,5 @@ def run_serve(arguments: list[str]) -> None:
     served.check()
     print(f"serving {agent} of {given.run}, sessions in {store}, http://{given.host}:{given.port}/docs", flush=True)
     os.environ[SERVED] = json.dumps(served._asdict())
-    listening = {"host": given.host, "port": given.port, "workers": given.workers}
+    listening = {"host": given.host, "port": given.port, "workers": given.workers, "timeout_worker_healthcheck": 60}
     uvicorn.run("lerl.serve.served:application", factory=True, access_log=False, log_level="warning", **listening)

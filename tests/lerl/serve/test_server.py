@@ -119,7 +119,7 @@ def test_what_cannot_be_served_is_said_at_once(
     assert said in capsys.readouterr().err
 
 
-def wait_for(url: str, seconds: float = 60.0) -> None:
+def wait_for(url: str, seconds: float = 180.0) -> None:
     end = time.monotonic() + seconds
     while True:
         try:
