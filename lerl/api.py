@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lerl.envs.population import Population
     from lerl.report.bootstrap import Summary
     from lerl.report.load import Results
+    from lerl.run.fitter import Fitter
     from lerl.run.specs import AgentSpec
     from lerl.run.task import Task
     from lerl.serve.recommender import Recommender
@@ -250,9 +251,7 @@ class Run(Evaluation):
         Raises:
             RunError: the run has no such agent, or it was not trained.
         """
-        from lerl.run.fitter import Fitter
-
-        return Fitter(self.task, self.path, _quiet).agent(self._spec(name), deterministic)
+        return self._fitter(self.task, _quiet).agent(self._spec(name), deterministic)
 
     def evaluate(self, agents: Sequence[str] | None = None, **overrides: Any) -> Evaluation:
         """Judge the saved agents again in a world that differs from the run's; nothing is written.
@@ -272,7 +271,6 @@ class Run(Evaluation):
 
         from lerl.config.errors import SettingsError
         from lerl.run.evaluate import evaluated, play_agents
-        from lerl.run.fitter import Fitter
         from lerl.run.progress import Progress
         from lerl.run.task import Task
 
@@ -283,7 +281,7 @@ class Run(Evaluation):
         config = configure(self.config, **given)
         task = Task.load(config)
         wanted = None if agents is None else {self._spec(name) for name in agents}
-        with Progress() as progress, closing(Fitter(task, self.path, progress.report)) as fitter:
+        with Progress() as progress, closing(self._fitter(task, progress.report)) as fitter:
             made = {
                 label: partial(fitter.agent, spec, deterministic)
                 for label, spec, deterministic in evaluated(config)
@@ -304,11 +302,10 @@ class Run(Evaluation):
             RunError: the run has no such agent, or it was not trained. SessionError: it cannot serve people.
             OSError: the store cannot be opened.
         """
-        from lerl.run.fitter import Fitter
         from lerl.serve.recommender import Recommender
         from lerl.serve.store import open_store
 
-        spec, fitter = self._spec(name), Fitter(self.task, self.path, _quiet)
+        spec, fitter = self._spec(name), self._fitter(self.task, _quiet)
         kept = open_store(store) if store is None or isinstance(store, str | Path) else store
         return Recommender(self.task, spec, fitter, kept, deterministic)
 
@@ -322,6 +319,19 @@ class Run(Evaluation):
 
         paths = [other.path if isinstance(other, Run) else Path(other) for other in others]
         return Evaluation(load_runs([self.path, *paths]), self.bootstrap)
+
+    def _fitter(self, task: Task, report: Any) -> Fitter:
+        """What makes the fitted agents; questions to a chat model are kept beside the run, which stays as it is."""
+        import shutil
+        import tempfile
+        import weakref
+
+        from lerl.run.fitter import Fitter
+
+        aside = Path(tempfile.mkdtemp(prefix="lerl-"))
+        fitter = Fitter(task, self.path, report, traffic=aside / "traffic.sqlite")
+        weakref.finalize(fitter, shutil.rmtree, aside, ignore_errors=True)
+        return fitter
 
     def _spec(self, name: str) -> AgentSpec:
         from lerl.files import RunError

@@ -24,13 +24,14 @@ class Fitter:
     Args:
         task: the task. folder: where fitted parts are kept, see `ArtifactStore`. report: called as work goes on.
         how: to go on once a damaged part was removed; without it, by resuming the run in the folder.
+        traffic: file of the questions to a chat model; one in the folder where None.
 
     Attributes:
         context: what all fitting shares. planners: fitted when they are first needed. factory: makes agents.
     """
 
-    def __init__(self, task: Task, folder: Path, report: Report, how: str = "") -> None:
-        self.context = FitContext(task, ArtifactStore(folder, how), report)
+    def __init__(self, task: Task, folder: Path, report: Report, how: str = "", traffic: Path | None = None) -> None:
+        self.context = FitContext(task, ArtifactStore(folder, how), report, traffic)
         self.planners = FittedPlanners(self.context)
         self.factory = AgentFactory(task, self.context.store)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from fastapi.testclient import TestClient
 
 import lerl
 from lerl.cli.main import main
+from lerl.serve.served import Served
 from lerl.serve.server import make_app
 
 SMALL: dict[str, Any] = {
@@ -165,3 +167,21 @@ def children(process: int) -> list[int]:
             found.append(int(path.parent.name))
     assert found
     return found
+
+
+@pytest.mark.filterwarnings("ignore:openai.m. timeout:UserWarning")
+def test_a_dead_chat_model_makes_no_request_late(chat_run: Path, chat: Any) -> None:
+    """The rule plans in its place, and other sessions do not wait."""
+    before = {path: path.stat().st_mtime_ns for path in chat_run.rglob("*")}
+    served = Served(str(chat_run), "llm+greedy", str(chat_run.with_name("sessions.db")), timeout=0.5)
+    with TestClient(served.application()) as client:
+        key = client.post("/sessions", json={}).json()["session"]
+        assert client.post(f"/sessions/{key}/recommend").json()["rationale"]
+        chat.fault = lambda handler, number: time.sleep(3) or True
+        keys = [client.post("/sessions", json={"session": name}).json()["session"] for name in "abc"]  # planned at once
+        begun = time.monotonic()
+        with ThreadPoolExecutor(3) as pool:
+            slates = list(pool.map(lambda key: client.post(f"/sessions/{key}/recommend").json(), keys))
+        assert time.monotonic() - begun < 2.5
+        assert all(len(slate["ids"]) == 3 and slate["plan"] for slate in slates)
+    assert before == {path: path.stat().st_mtime_ns for path in chat_run.rglob("*")}
