@@ -100,6 +100,31 @@ class Agent(ABC):
     def watch(self, env: SessionVectorEnv) -> None:  # noqa: B027
         """Take in the users' environment, hidden state included. Does nothing by default."""
 
+    def slots(self) -> dict[str, NDArray[Any]]:
+        """Arrays (B, ...) by name, of which row b is all that is remembered of the session in slot b.
+
+        Whoever serves people keeps these rows between two requests. The arrays themselves are given, not copies.
+
+        Raises:
+            NotImplementedError: it keeps no sessions this way.
+        """
+        raise NotImplementedError
+
+    def taken_over(self, rows: NDArray[np.int64]) -> None:  # noqa: B027
+        """Rows (n,) of the arrays of `slots` are now those of other sessions; forget what hung on them."""
+
+    def withhold(self, items: NDArray[np.int32]) -> None:
+        """Leave these items (n,) out of slates until the next call.
+
+        Raises:
+            NotImplementedError: it cannot.
+        """
+        raise NotImplementedError
+
+    def plan_of(self, row: int) -> tuple[list[str] | None, str]:
+        """Names of the categories that the plan in a slot allows, None without a plan; its rationale."""
+        return None, ""
+
     @property
     def recalls(self) -> bool:
         """Whether it has a `recall` of its own; without one nothing is looked up for it."""
@@ -109,3 +134,38 @@ class Agent(ABC):
     def attends(self) -> bool:
         """Whether it has an `attend` of its own; without one it hears of every session that begins."""
         return type(self).attend is not Agent.attend
+
+
+class _Adapted(Agent):
+    """An agent made of something that acts."""
+
+    def __init__(self, own: Any) -> None:
+        self._own = own
+
+    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
+        """Hand it on to what has a `begin`."""
+        if hasattr(self._own, "begin"):
+            self._own.begin(rows, observation, keys)
+
+    def act(self, observation: Observation) -> NDArray[np.int32]:
+        """Slates (B, k)."""
+        slates: NDArray[np.int32] = np.asarray(
+            self._own.act(observation) if hasattr(self._own, "act") else self._own(observation)
+        )
+        return slates
+
+
+def as_agent(own: Any) -> Agent:
+    """An agent from anything that acts: an `Agent`, an object with `act` (and `begin`), or a function of observations.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    if isinstance(own, Agent):
+        return own
+    if isinstance(own, type) or not (callable(getattr(own, "act", None)) or callable(own)):
+        raise TypeError(
+            f"an agent is an object with act(observation), or a function of an observation, given {own!r}; of a class "
+            "give an instance"
+        )
+    return _Adapted(own)

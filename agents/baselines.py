@@ -1,6 +1,7 @@
 """What agents are compared with: floors, `informed`, which knows the rules, and `privileged`, which knows all."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -24,6 +25,18 @@ class _Remembering(Agent):
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots."""
         self.memory.begin(rows, observation, keys)
+
+    def slots(self) -> dict[str, NDArray[Any]]:
+        """See `Agent.slots`."""
+        return self.memory.slots()
+
+    def taken_over(self, rows: NDArray[np.int64]) -> None:
+        """See `Agent.taken_over`."""
+        self.memory.taken_over(rows)
+
+    def withhold(self, items: NDArray[np.int32]) -> None:
+        """Leave these items (n,) out of slates until the next call."""
+        self.memory.withhold(items)
 
 
 class RandomAgent(_Remembering):

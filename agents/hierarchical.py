@@ -13,6 +13,8 @@ from lerl.agents.retrieval import eligible_items
 from lerl.envs.topics import unit_rows
 from lerl.planners.base import PlanContexts, Planner, check_plans
 
+RATIONALE = 200  # characters of it, at most
+
 
 class Hierarchy:
     """Planner, memory and exact retrieval for B slots; what makes the queries is passed in per step.
@@ -56,6 +58,7 @@ class Hierarchy:
         self.avoid = np.zeros(shape, bool)
         self.planned_at = np.zeros(count, np.int64)
         self.widened = np.zeros(count, np.int64)
+        self.rationales = np.full(count, "", f"<U{RATIONALE}")
         self.live = np.ones(count, bool)
         self._units = unit_rows(task.knowledge.item_vectors[:, :-1])
 
@@ -110,7 +113,21 @@ class Hierarchy:
         plans = check_plans(self.planner.plan(contexts), contexts, self.planner)
         self.allowed[rows], self.avoid[rows] = plans.allowed, plans.avoid & self.avoidance
         self.planned_at[rows] = self.memory.steps[rows]
+        if plans.rationale is not None:
+            self.rationales[rows] = plans.rationale
         self.memory.plans[rows] += 1
+
+    def slots(self) -> dict[str, NDArray[Any]]:
+        """See `lerl.agents.base.Agent.slots`."""
+        own = {name: getattr(self, name) for name in ("allowed", "avoid", "planned_at", "widened", "rationales")}
+        return self.memory.slots() | own
+
+    def plan_of(self, row: int) -> tuple[list[str] | None, str]:
+        """See `lerl.agents.base.Agent.plan_of`."""
+        if self.planner is None:
+            return None, ""
+        allowed = np.flatnonzero(self.allowed[row] & ~self.avoid[row])
+        return [self.task.axis.names[category] for category in allowed.tolist()], str(self.rationales[row])
 
     def snapshot(self) -> dict[str, Any]:
         """A copy of what it remembers and plans, as arrays, and of its planner's `state()` where there is one."""
@@ -141,7 +158,7 @@ class Hierarchy:
             eligible, widened = (None, 0) if self.planner is None else self.eligible(np.arange(len(self.live))[live])
             found = diverse_items(queries, vectors, self._units, shown, k, self.diversity, eligible)
         else:
-            ends = self.memory.steps[live] * k
+            ends = self.memory.ends[live]
             found, widened = self.memory.index.top(queries, self.allowed[live], self.avoid[live], shown, k, ends)
         self.widened[live] += widened
         slates[live] = np.maximum(found, 0)
@@ -183,3 +200,19 @@ class HierarchicalAgent(Agent):
         """Slates (B, k)."""
         self.hierarchy.see(observation)
         return self.hierarchy.slates(self.scorer(self.hierarchy))
+
+    def slots(self) -> dict[str, NDArray[Any]]:
+        """See `Agent.slots`."""
+        return self.hierarchy.slots()
+
+    def taken_over(self, rows: NDArray[np.int64]) -> None:
+        """See `Agent.taken_over`."""
+        self.hierarchy.memory.taken_over(rows)
+
+    def withhold(self, items: NDArray[np.int32]) -> None:
+        """Leave these items (n,) out of slates until the next call."""
+        self.hierarchy.memory.withhold(items)
+
+    def plan_of(self, row: int) -> tuple[list[str] | None, str]:
+        """See `Agent.plan_of`."""
+        return self.hierarchy.plan_of(row)

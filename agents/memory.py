@@ -42,6 +42,7 @@ class Memory:
         self.counts = np.zeros((count, len(task.axis.names)), np.float32)
         self.liked = np.zeros((count, len(task.axis.names)), np.float32)
         self.keys = np.zeros(count, np.uint64)
+        self.withheld = np.zeros(0, np.int32)
         self._begun = 0
         self.index = ItemIndex(task.knowledge.item_vectors, self.groups)
         filled = len(self.index.tiles.starts) - 2  # categories up to the last that has items
@@ -101,8 +102,30 @@ class Memory:
 
     @property
     def excluded(self) -> NDArray[np.int32]:
-        """(B, S) items that may not be shown again, -1 as padding."""
-        return self.shown[:, :0] if self.task.repeats else self.shown
+        """(B, S) items that may not be shown, -1 as padding."""
+        shown = self.shown[:, :0] if self.task.repeats else self.shown
+        if not len(self.withheld):
+            return shown
+        return np.concatenate([np.broadcast_to(self.withheld, (len(shown), len(self.withheld))), shown], axis=1)
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """(B,) where the padding of `excluded` begins."""
+        return len(self.withheld) + self.steps * self.task.slate_size
+
+    def withhold(self, items: NDArray[np.int32]) -> None:
+        """Have these items (n,) among the excluded, until the next call."""
+        if len(items) or len(self.withheld):
+            self.withheld, self._stale[:] = items, True
+            self._best[:] = GONE
+
+    def slots(self) -> dict[str, NDArray[Any]]:
+        """See `lerl.agents.base.Agent.slots`."""
+        return {name: getattr(self, name) for name in KEPT}
+
+    def taken_over(self, rows: NDArray[np.int64]) -> None:
+        """See `lerl.agents.base.Agent.taken_over`."""
+        self._best[rows], self._stale[rows] = GONE, True
 
     def contexts(self, rows: NDArray[np.int64], history: int = 20) -> PlanContexts:
         """What a planner may know of the sessions in these slots."""

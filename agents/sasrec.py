@@ -241,6 +241,18 @@ class SASRecAgent(Agent):
         """New sessions in these slots."""
         self.memory.begin(rows, observation, keys)
 
+    def slots(self) -> dict[str, NDArray[Any]]:
+        """See `Agent.slots`."""
+        return self.memory.slots() | {"known": self.known}
+
+    def taken_over(self, rows: NDArray[np.int64]) -> None:
+        """See `Agent.taken_over`."""
+        self.memory.taken_over(rows)
+
+    def withhold(self, items: NDArray[np.int32]) -> None:
+        """Leave these items (n,) out of slates until the next call."""
+        self.memory.withhold(items)
+
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k); when no item is left, one shown before leaves its slot empty."""
         self.memory.see(observation)

@@ -132,19 +132,8 @@ class Session:
 
     def observe(self) -> Observation:
         """What a recommender may see of all users, each array (B, n)."""
-        state, tastes = self._state(), self.population.knowledge.tastes
-        count, slots, categories = len(state), HISTORY * self.config.slate_size, len(self.simulator.axis.names)
-        seen = {
-            "recent_items": np.empty((count, slots), np.int32),
-            "recent_categories": np.empty((count, slots), np.int32),
-            "recent_feedback": np.empty((count, slots), np.float32),
-            "category_exposure": np.empty((count, categories), np.float32),
-            "category_feedback": np.empty((count, categories), np.float32),
-            "last_categories": np.empty((count, categories), np.float32),
-            "time_left": np.empty((count, 1), np.float32),
-            "taste": np.empty((count, tastes.shape[1]), np.float32),
-            "taste_offset": np.empty((count, 1), np.float32),
-        }
+        state = self._state()
+        seen = _blank(len(state), self.config.slate_size, len(self.simulator.axis.names), self._known[0].shape[1])
         _see(_history(state), self._known, self.config.slate_size, self.config.max_steps, _seen(seen))
         return seen
 
@@ -266,6 +255,43 @@ class Seen(NamedTuple):
 
 # Plain tuples, in the order of the names: compiled code is called a third faster with these, and names them anew.
 _history, _seen = attrgetter(*History._fields), itemgetter(*Seen._fields)
+
+
+def _blank(count: int, k: int, categories: int, dim: int) -> Observation:
+    """Room for an observation of so many users."""
+    slots = HISTORY * k
+    return {
+        "recent_items": np.empty((count, slots), np.int32),
+        "recent_categories": np.empty((count, slots), np.int32),
+        "recent_feedback": np.empty((count, slots), np.float32),
+        "category_exposure": np.empty((count, categories), np.float32),
+        "category_feedback": np.empty((count, categories), np.float32),
+        "last_categories": np.empty((count, categories), np.float32),
+        "time_left": np.empty((count, 1), np.float32),
+        "taste": np.empty((count, dim), np.float32),
+        "taste_offset": np.empty((count, 1), np.float32),
+    }
+
+
+def see_history(
+    shown: NDArray[np.int32], feedback: NDArray[np.float32], axis: Axis, known: Known, k: int, max_steps: int
+) -> Observation:
+    """What an agent sees of somebody outside the simulator, each array (1, n).
+
+    Args:
+        shown: (S,) items of S / k slates, slot after slot, -1 for an empty slot. feedback: (S,) in [0, 1] on each.
+        axis: what exposure is counted along. known: of this person alone, tastes (1, D) and offsets (1,).
+        k: items per slate. max_steps: slates of a whole session.
+    """
+    there = shown >= 0
+    member = axis.membership[shown[there]]
+    exposure = member.sum(axis=0, dtype=np.int32)[None]
+    liked = (member * feedback[there, None]).sum(axis=0, dtype=np.float32)[None]
+    steps = np.array([len(shown) // k], np.int32)
+    history = History(shown[None], feedback[None], steps, exposure, liked, np.zeros(1, np.int64))
+    seen = _blank(1, k, len(axis.names), known.tastes.shape[1])
+    _see(tuple(history), tuple(known), k, max_steps, _seen(seen))
+    return seen
 
 
 @njit(cache=True)

@@ -34,3 +34,18 @@ for _name, _data in ENVIRONMENTS.items():
             vector_entry_point="lerl.envs.registration:make_vec",
             kwargs={"data": _data},
         )
+
+API = ("Evaluation", "Run", "configure", "evaluate", "load_population", "train")
+"""What `lerl.api` holds for users, as `lerl.NAME`; imported when it is first used."""
+
+
+def __getattr__(name: str) -> object:
+    if name in API:
+        from lerl import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'lerl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *API])

@@ -37,6 +37,12 @@ EXTRAS = {
         "tenacity": "tenacity",
     },
     "plot": {"matplotlib": "matplotlib", "PIL": "pillow"},
+    "serve": {
+        "fastapi": "fastapi",
+        "prometheus_client": "prometheus-client",
+        "redis": "redis",
+        "uvicorn": "uvicorn",
+    },
 }
 """What each extra of lerl-rec installs: packages by the name of the module that they hold."""
 

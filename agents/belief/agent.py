@@ -1,5 +1,7 @@
 """An agent that shows what its belief says is most likely to be clicked."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -33,6 +35,7 @@ class BeliefAgent(Agent):
         self.live = np.ones(count, bool)
         columns = np.ascontiguousarray(model.vectors.T), np.ascontiguousarray(model.suffers.T)
         self._columns = (*columns, model.offsets)
+        self.withheld = np.zeros(0, np.int32)
 
     def attend(self, live: NDArray[np.bool_]) -> None:
         """Choose for these slots (B,) only; the others show item 0."""
@@ -50,13 +53,24 @@ class BeliefAgent(Agent):
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k)."""
         self.see(observation)
-        return self.slates(self.shown[:, :0] if self.task.repeats else self.shown)
+        shown = self.shown[:, :0] if self.task.repeats else self.shown
+        if len(self.withheld):
+            shown = np.concatenate([np.broadcast_to(self.withheld, (len(shown), len(self.withheld))), shown], axis=1)
+        return self.slates(shown)
 
     def slates(self, shut: NDArray[np.int32]) -> NDArray[np.int32]:
         """Slates (B, k) as believed now, without the items `shut` (B, S), -1 as padding; item 0 where none is left."""
         slates, belief = np.full((len(self.live), self.task.slate_size), -1, np.int32), self.belief
         fill_slates(self._columns, self.model, self._tastes(), belief.exposure, shut, self.live, PRICE, slates)
         return np.maximum(slates, 0)
+
+    def slots(self) -> dict[str, NDArray[Any]]:
+        """See `Agent.slots`."""
+        return self.belief._asdict() | {"shown": self.shown, "steps": self.steps, "keys": self.keys}
+
+    def withhold(self, items: NDArray[np.int32]) -> None:
+        """Leave these items (n,) out of slates until the next call."""
+        self.withheld = items
 
     def see(self, observation: Observation) -> None:
         """Take in the newest slate of every slot whose session has moved on."""

@@ -51,6 +51,10 @@ class BeliefMemory(Memory):
         _look(rows, self.agent.model, self.agent.belief, self._learned.tiles, self.excluded, found)
         return found._asdict()
 
+    def slots(self) -> dict[str, NDArray[Any]]:
+        """See `lerl.agents.base.Agent.slots`."""
+        return super().slots() | {f"belief.{name}": array for name, array in self.agent.slots().items()}
+
     def snapshot(self) -> dict[str, Any]:
         """A copy of all that is remembered and believed, as arrays."""
         belief = {name: value.copy() for name, value in self.agent.belief._asdict().items()}

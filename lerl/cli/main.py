@@ -20,6 +20,7 @@ from lerl.cli.experiments import run_experiment, run_tune
 from lerl.cli.parser import HelpShown, Parser, UsageError
 from lerl.cli.planners import run_distill, run_plan, run_probe
 from lerl.cli.runs import run_compare, run_evaluate, run_plot, run_train
+from lerl.cli.serve import run_serve
 from lerl.cli.users import run_fidelity, run_fit
 from lerl.envs.files import FULL
 from lerl.report.streams import Lasting
@@ -36,6 +37,7 @@ one run:
   train --resume RUN        continue a run that was interrupted
   evaluate RUN              evaluate a trained run again
   recipes                   list the recipes that come with lerl
+  serve RUN                 serve a trained agent over HTTP
 
 many runs:
   compare RUN...            one table of runs that differ only in their seed
@@ -199,6 +201,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "data": run_data,
     "fit": run_fit,
     "fidelity": run_fidelity,
+    "serve": run_serve,
     "plan": run_plan,
     "planner-probe": run_probe,
     "distill": run_distill,

@@ -100,18 +100,28 @@ def summarize(results: Results, bootstrap: int = 2000, seed: int = 0) -> Summary
     return made
 
 
+def differences_from(summary: Summary, reference: str, metric: str = "R_cum") -> list[Difference]:
+    """The paired differences of a reference, `a`, from every other agent, `b`.
+
+    Raises :class:`RunError` if there is no agent ``reference``.
+    """
+    check_reference(reference, summary["agents"])
+    entries = [entry for entry in summary["differences"] if entry["metric"] == metric]
+    return [
+        entry if entry["a"] == reference else turned(entry)
+        for entry in entries
+        if reference in (entry["a"], entry["b"])
+    ]
+
+
 def ratios(summary: Summary, reference: str, metric: str = "R_cum") -> dict[str, Interval]:
     """Paired ratio mean(reference) / mean(agent) to every other agent, by agent; None where it is not defined.
 
     Raises :class:`RunError` if there is no agent ``reference``.
     """
-    check_reference(reference, summary["agents"])
     found: dict[str, Interval] = {}
-    for entry in summary["differences"]:
-        if entry["metric"] == metric and entry["a"] == reference:
-            found[entry["b"]] = {"mean": entry["ratio"], "low": entry["ratio_low"], "high": entry["ratio_high"]}
-        elif entry["metric"] == metric and entry["b"] == reference:
-            found[entry["a"]] = _inverse(entry)
+    for entry in differences_from(summary, reference, metric):
+        found[entry["b"]] = {"mean": entry["ratio"], "low": entry["ratio_low"], "high": entry["ratio_high"]}
     return found
 
 
@@ -273,10 +283,16 @@ def _logarithm(values: Floats) -> Floats:
     return np.asarray(np.log(np.where(values > 0, values, np.nan)))
 
 
-def _inverse(entry: Difference) -> Interval:
-    """The ratio the other way round; None where it changes sign or is not defined."""
-    turned = [
+def turned(entry: Difference) -> Difference:
+    """A difference the other way round; a ratio is None where it changes sign or is not defined."""
+    mean, low, high = (
+        plain(-value) if value is not None else None for value in (entry["mean"], entry["high"], entry["low"])
+    )
+    ratio, ratio_low, ratio_high = (
         plain(1.0 / value) if value is not None and value > 0 else None
         for value in (entry["ratio"], entry["ratio_high"], entry["ratio_low"])
-    ]
-    return {"mean": turned[0], "low": turned[1], "high": turned[2]}
+    )
+    return {
+        "a": entry["b"], "b": entry["a"], "metric": entry["metric"], "mean": mean, "ratio": ratio, "low": low,
+        "high": high, "ratio_low": ratio_low, "ratio_high": ratio_high,
+    }  # fmt: skip

@@ -82,7 +82,11 @@ def plot(
     Errors are those of :func:`lerl.report.load.load_runs`, and :class:`RunError` for a reference that is no agent.
     """
     results = load_runs(paths, allow_different)
-    summary = summarize(results, bootstrap, seed)
+    return draw(results, summarize(results, bootstrap, seed), out, reference)
+
+
+def draw(results: Results, summary: Summary, out: Path, reference: str | None = None) -> list[Path]:
+    """The same of results that were read, and summarised, before."""
     with matplotlib.rc_context(STYLE):
         drawn = figures(results, summary, reference)
         out.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """What fitting agents needs: the task, its store, its chat model, and training users to simulate."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +21,15 @@ class FitContext:
 
     Args:
         task: the task. store: where fitted parts are kept. report: called as work goes on.
+        traffic: file of the questions to a chat model; the store's where None.
 
     Attributes:
         chat: the run's chat model, opened when an agent needs it.
     """
 
-    def __init__(self, task: Task, store: ArtifactStore, report: Report) -> None:
+    def __init__(self, task: Task, store: ArtifactStore, report: Report, traffic: Path | None = None) -> None:
         self.task, self.store, self.report = task, store, report
-        self.chat = ChatAccount(task.config.planner, store.traffic_path)
+        self.chat = ChatAccount(task.config.planner, traffic or store.traffic_path)
         self._evaluator: Evaluator | None = None
 
     def settle(self, task: Task) -> None:

@@ -2,8 +2,9 @@
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from lerl.agents.base import Agent
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
 from lerl.envs.simulator import UserSimulator
 from lerl.files import RunError, read_table, resume_command
 from lerl.report import metrics
+from lerl.report.load import Results
+from lerl.run.artifacts import CURVE
 from lerl.run.fitter import Fitter
 from lerl.run.folder import check_run, check_same
 from lerl.run.locks import locked
@@ -26,6 +30,8 @@ from lerl.run.task import Task
 from lerl.run.trust import read_config
 
 TABLES = ("episodes", "steps", "items", "exposure")
+FRAMES = ("episodes", "items", "steps", "exposure", "curves")
+"""The frames of `Results`, in its order."""
 TRAINED = "trained.json"
 
 
@@ -68,14 +74,26 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
         if not all((kept[-1] / f"{name}.parquet").is_file() for name in TABLES):
             agent = fitter.agent(spec, deterministic)
             fitter.context.chat.recount()  # of an evaluation before this one, or of one that was broken off
-            played = _play(evaluator, agent, users, task, label, progress)
-            fitter.context.chat.count(int(played.lengths.sum()))
-            for name, table in _tables(label, played, task, evaluator.env.simulator).items():
+            tables = play_agent(label, agent, task, evaluator, users, progress)
+            fitter.context.chat.count(int(tables["episodes"]["T_int"].sum()))
+            for name, table in tables.items():
                 write_table(table, kept[-1] / f"{name}.parquet")
     for name in TABLES:
         parts = [read_table(folder / f"{name}.parquet", fitter.context.store.how) for folder in kept]
         write_table(pl.concat(parts), run / f"{name}.parquet")
     shutil.rmtree(run / "evaluated")
+
+
+def play_agents(task: Task, agents: Mapping[str, Callable[[], Agent]], progress: Progress) -> Results:
+    """Results of agents by name, made one after another, on the task's evaluation users; nothing is written."""
+    config = task.config
+    evaluator = Evaluator(task.population, config.env, task.axis, "evaluation", config.evaluation.batch_size)
+    users = judged(evaluator.users, config)
+    parts = [play_agent(label, made(), task, evaluator, users, progress) for label, made in agents.items()]
+    seed = pl.lit(config.seed, dtype=pl.Int64).alias("seed")
+    tables = {name: pl.concat(part[name] for part in parts).with_columns(seed) for name in TABLES}
+    items, tables["curves"] = len(task.population.catalog), pl.DataFrame(schema={"seed": pl.Int64, **CURVE})
+    return Results(list(agents), [config.seed], items, asdict(config), *(tables[name] for name in FRAMES))
 
 
 def evaluated(config: Config) -> list[tuple[str, AgentSpec, bool]]:
@@ -87,7 +105,11 @@ def evaluated(config: Config) -> list[tuple[str, AgentSpec, bool]]:
     ]
 
 
-def _tables(label: str, played: Episodes, task: Task, simulator: UserSimulator) -> dict[str, pl.DataFrame]:
+def play_agent(
+    label: str, agent: Agent, task: Task, evaluator: Evaluator, users: NDArray[np.int64], progress: Progress
+) -> dict[str, pl.DataFrame]:
+    """The tables of an agent, by name: its sessions with these users, the same draws for every agent."""
+    played, simulator = _play(evaluator, agent, users, task, label, progress), evaluator.env.simulator
     tables = (
         episodes(label, played, task),
         _steps(label, played),

@@ -27,15 +27,16 @@ class Fitter:
     Args:
         task: the task. folder: where fitted parts are kept, see `ArtifactStore`. report: called as work goes on.
         how: to go on once a damaged part was removed; without it, by resuming the run in the folder.
+        traffic: file of the questions to a chat model; one in the folder where None.
 
     Attributes:
         context: what all fitting shares, with the task on the axis that agents plan on. planners: fitted when they are
             first needed. factory: makes agents.
     """
 
-    def __init__(self, task: Task, folder: Path, report: Report, how: str = "") -> None:
+    def __init__(self, task: Task, folder: Path, report: Report, how: str = "", traffic: Path | None = None) -> None:
         store = ArtifactStore(folder, how)
-        self.context = FitContext(settled(task, store), store, report)
+        self.context = FitContext(settled(task, store), store, report, traffic)
         self.planners = FittedPlanners(self.context)
         self.factory = AgentFactory(self.context.task, store)
 

@@ -1,0 +1,393 @@
+"""lerl from Python: populations, runs with their tables, and the judging of agents; commands do the same through here.
+
+What is imported when `import lerl` runs is little: everything below imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from lerl.agents.base import Agent
+    from lerl.config.schema import Config
+    from lerl.envs.population import Population
+    from lerl.report.bootstrap import Summary
+    from lerl.report.load import Results
+    from lerl.run.fitter import Fitter
+    from lerl.run.specs import AgentSpec
+    from lerl.run.task import Task
+    from lerl.serve.recommender import Recommender
+    from lerl.serve.store import SessionStore
+
+
+def load_population(folder: str | Path) -> Population:
+    """Catalog and users of a prepared folder.
+
+    Args:
+        folder: made by `lerl data prepare` or `lerl data import`.
+
+    Raises:
+        MissingDataError: it is not there, or not prepared.
+    """
+    from lerl.envs.store import load_population
+
+    return load_population(Path(folder))
+
+
+def configure(recipe: str | Path | Config, **overrides: Any) -> Config:
+    """The configuration of a recipe with other values.
+
+    Args:
+        recipe: name of a recipe that comes with lerl, the path of a YAML file, or a configuration.
+        overrides: by key; a section is a dictionary of its keys, such as `train={"steps": 50_000}`, and a key may be
+            dotted: `**{"train.steps": 50_000}`. All keys: https://lerl.readthedocs.io or `lerl train --help-all`.
+
+    Raises:
+        SettingsError: there is no such recipe or key, or a value is not allowed; the message says what is.
+    """
+    from lerl.config.parse import load, overlay
+    from lerl.config.recipes import find_recipe
+    from lerl.config.schema import Config
+
+    config = recipe if isinstance(recipe, Config) else load(find_recipe(str(recipe)))
+    return overlay(config, dict(_flat(overrides)))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def train(recipe: str | Path | Config, out: str | Path | None = None, **overrides: Any) -> Run:
+    """Train the agents of a recipe and judge them on users that training never saw, as `lerl train` does.
+
+    Args:
+        recipe: see `configure`. out: the run's folder; runs/RECIPE-seedN where none is given. overrides: see
+            `configure`.
+
+    Returns:
+        The run, its results on disk.
+
+    Raises:
+        SettingsError: as `configure` raises it.
+        ValueError: an agent, planner or data set that the configuration names is not there; nothing is written then.
+        FileExistsError: the folder holds something; go on with an interrupted run by `Run(folder).resume()`.
+    """
+    from lerl.run.train import train
+
+    config = configure(recipe, **overrides)
+    name = Path(recipe).stem if isinstance(recipe, str | Path) else "run"
+    folder = Path(out) if out is not None else Path(f"runs/{name}-seed{config.seed}")
+    train(config, folder)
+    return Run(folder)
+
+
+class Evaluation:
+    """Agents judged on held-out users: tables as Polars frames, their summary, and pictures.
+
+    Every frame has `.to_pandas()`.
+
+    Args:
+        results: the tables. bootstrap: draws of intervals.
+    """
+
+    def __init__(self, results: Results, bootstrap: int = 2000) -> None:
+        self.results, self.bootstrap = results, bootstrap
+
+    @property
+    def agents(self) -> list[str]:
+        """Names of the agents, as in tables."""
+        return list(self.results.agents)
+
+    @property
+    def episodes(self) -> pl.DataFrame:
+        """One row a session: seed, agent, user, replicate, T_int, R_cum, R_sin, satisfaction and so on."""
+        return self.results.episodes
+
+    @property
+    def steps(self) -> pl.DataFrame:
+        """One row an agent and step: sessions still there, mean satisfaction, mean reward."""
+        return self.results.steps
+
+    @property
+    def items(self) -> pl.DataFrame:
+        """One row an agent, user and item: how often it was shown."""
+        return self.results.items
+
+    @property
+    def exposure(self) -> pl.DataFrame:
+        """One row an agent, step and category or topic: its share of the slots."""
+        return self.results.exposure
+
+    @property
+    def curves(self) -> pl.DataFrame:
+        """Learning curves, one row an agent and point; empty where nothing was trained."""
+        return self.results.curves
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Means with 95 % intervals, and paired differences, as in summary.json; see `lerl.report.bootstrap`."""
+        from lerl.report.bootstrap import summarize
+
+        return summarize(self.results, self.bootstrap)
+
+    def table(self) -> pl.DataFrame:
+        """One row an agent, best R_cum first; each metric with the ends of its 95 % interval, METRIC_low and _high."""
+        import polars as pl
+
+        from lerl.report.bootstrap import by_reward
+
+        ends = {"mean": "", "low": "_low", "high": "_high"}
+        rows = [
+            {"agent": agent}
+            | {
+                f"{metric}{suffix}": found[end]  # type: ignore[literal-required]
+                for metric, found in self.summary["agents"][agent].items()
+                for end, suffix in ends.items()
+            }
+            for agent in by_reward(self.summary)
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    def differences(self, reference: str, metric: str = "R_cum") -> pl.DataFrame:
+        """The reference minus every other agent on the same users, with the ends of paired 95 % intervals, and ratios.
+
+        Raises:
+            RunError: there is no agent `reference`.
+        """
+        import polars as pl
+
+        from lerl.report.bootstrap import differences_from
+
+        found = differences_from(self.summary, reference, metric)
+        return pl.DataFrame(found, infer_schema_length=None).rename({"a": "reference", "b": "agent"})
+
+    def show(self, reference: str | None = None) -> None:
+        """Print the table that `lerl train` prints, and with a reference that of differences."""
+        from lerl.report.tables import difference_table, show, table
+
+        show(table(self.summary))
+        if reference is not None:
+            show(difference_table(self.summary, reference))
+
+    def plot(self, folder: str | Path, reference: str | None = None) -> list[Path]:
+        """Draw what `lerl plot` draws into a folder; the files.
+
+        Raises:
+            RunError: there is no agent `reference`.
+        """
+        from lerl.report.plots import draw
+
+        return draw(self.results, self.summary, Path(folder), reference)
+
+
+class Run(Evaluation):
+    """A run folder: its configuration, its tables, and its fitted agents.
+
+    Args:
+        path: the folder, made by `train` or `lerl train`.
+
+    Raises:
+        RunError: it holds no run.
+        UntrustedError: it was made by somebody else and would execute or read what this user did not allow.
+    """
+
+    def __init__(self, path: str | Path, trust: bool = False) -> None:
+        from lerl.run.folder import check_run
+        from lerl.run.trust import read_config
+
+        self.path, self.trust = Path(path), trust
+        check_run(self.path)
+        self.config = read_config(self.path, trust)
+        self.bootstrap = self.config.evaluation.bootstrap
+
+    @cached_property
+    def results(self) -> Results:  # type: ignore[override]
+        """The run's tables.
+
+        Raises:
+            RunError: it was not evaluated to its end.
+        """
+        from lerl.report.load import load_runs
+
+        return load_runs([self.path])
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @cached_property
+    def task(self) -> Task:
+        """Its population, simulator settings and planning axis."""
+        from lerl.run.task import Task
+
+        return Task.load(self.config)
+
+    def resume(self) -> Run:
+        """Go on with a run that was interrupted, to the same end; itself.
+
+        Raises:
+            RunError: another process is at work on it, or it cannot go on here.
+        """
+        from lerl.run.train import resume
+
+        resume(self.path, self.trust)
+        return Run(self.path, self.trust)
+
+    def agent(self, name: str, deterministic: bool = False) -> Agent:
+        """A fitted agent, for `evaluation.batch_size` sessions at once; see `lerl.agents.base.Agent`.
+
+        Args:
+            name: as tables call it, or as `agents` of the recipe do. deterministic: whether its policy acts without
+                sampling.
+
+        Raises:
+            RunError: the run has no such agent, or it was not trained.
+        """
+        return self._fitter(self.task, _quiet).agent(self._spec(name), deterministic)
+
+    def evaluate(self, agents: Sequence[str] | None = None, **overrides: Any) -> Evaluation:
+        """Judge the saved agents again in a world that differs from the run's; nothing is written.
+
+        Agents are not trained again, and know nothing of the change.
+
+        Args:
+            agents: which; all where None. overrides: see `configure`, such as `env={"leave": {"rule": "window"}}` or
+                `evaluation={"users": 100}`. What the agents were made for cannot change: `data`, `planner`, `train`,
+                `env.slate_size`.
+
+        Raises:
+            RunError: the run has no such agent. SettingsError: an override is not allowed.
+        """
+        from contextlib import closing
+        from functools import partial
+
+        from lerl.config.errors import SettingsError
+        from lerl.run.evaluate import evaluated, play_agents
+        from lerl.run.progress import Progress
+        from lerl.run.task import Task
+
+        given = dict(_flat(overrides))
+        for key in given:
+            if key.startswith(("data.", "planner.", "train.")) or key in ("agents", "env.slate_size"):
+                raise SettingsError(f"the run's agents were made for its {key}; train others with lerl.train(...)")
+        config = configure(self.config, **given)
+        task = Task.load(config)
+        wanted = None if agents is None else {self._spec(name) for name in agents}
+        with Progress() as progress, closing(self._fitter(task, progress.report)) as fitter:
+            made = {
+                label: partial(fitter.agent, spec, deterministic)
+                for label, spec, deterministic in evaluated(config)
+                if wanted is None or spec in wanted
+            }
+            return Evaluation(play_agents(task, made, progress), config.evaluation.bootstrap)
+
+    def recommender(
+        self, name: str, store: SessionStore | str | Path | None = None, deterministic: bool = False
+    ) -> Recommender:
+        """A fitted agent for people outside the simulator; see `lerl.serve.recommender`.
+
+        Args:
+            name: of the agent, as tables call it. store: where sessions are kept: in memory where None, an SQLite file,
+                a redis:// address, or a store of one's own. deterministic: whether its policy acts without sampling.
+
+        Raises:
+            RunError: the run has no such agent, or it was not trained. SessionError: it cannot serve people.
+            OSError: the store cannot be opened.
+        """
+        from lerl.serve.recommender import Recommender
+        from lerl.serve.store import open_store
+
+        spec, fitter = self._spec(name), self._fitter(self.task, _quiet)
+        kept = open_store(store) if store is None or isinstance(store, str | Path) else store
+        return Recommender(self.task, spec, fitter, kept, deterministic)
+
+    def compare(self, *others: Run | str | Path) -> Evaluation:
+        """This run and others that differ from it in the seed only, read as one.
+
+        Raises:
+            RunError: they cannot be compared; the message says what differs.
+        """
+        from lerl.report.load import load_runs
+
+        paths = [other.path if isinstance(other, Run) else Path(other) for other in others]
+        return Evaluation(load_runs([self.path, *paths]), self.bootstrap)
+
+    def _fitter(self, task: Task, report: Any) -> Fitter:
+        """What makes the fitted agents; questions to a chat model are kept beside the run, which stays as it is."""
+        import shutil
+        import tempfile
+        import weakref
+
+        from lerl.run.fitter import Fitter
+
+        aside = Path(tempfile.mkdtemp(prefix="lerl-"))
+        fitter = Fitter(task, self.path, report, traffic=aside / "traffic.sqlite")
+        weakref.finalize(fitter, shutil.rmtree, aside, ignore_errors=True)
+        return fitter
+
+    def _spec(self, name: str) -> AgentSpec:
+        from lerl.files import RunError
+        from lerl.run.specs import parse_agents
+
+        specs = parse_agents(self.config)
+        found = next((spec for spec in specs if spec.label == name), None)
+        if found is None:
+            known = ", ".join(spec.label for spec in specs)
+            raise RunError(f"{self.path} has no agent {name!r}; there are {known}")
+        return found
+
+
+def evaluate(
+    agent: Any,
+    population: Population | str | Path | None = None,
+    name: str = "own",
+    beside: Sequence[str] = ("random", "popularity", "privileged"),
+    **overrides: Any,
+) -> Evaluation:
+    """Judge an agent of one's own as those of a run are judged: every held-out user, the same draws for all agents.
+
+    Args:
+        agent: an object with `act(observation)`, and `begin` where it remembers; or a function of an observation. It
+            is given observations of B sessions at once, each array (B, ...), and answers slates (B, k); B is
+            `evaluation.batch_size`. See `lerl.agents.base.Agent`.
+        population: whose users; a prepared folder's path; or None for made-up ones.
+        name: what tables call it.
+        beside: floors and the ceiling in the same table, agents that need no training.
+        overrides: see `configure`; of `env`, `evaluation`, `seed` and, for made-up users, `data`.
+
+    Raises:
+        TypeError: `agent` does not act. SettingsError: an override is not allowed.
+        PluginError: what is beside it needs training, or the agent answers no slates.
+    """
+    from functools import partial
+
+    from lerl.agents.base import as_agent
+    from lerl.config.schema import Config
+    from lerl.run.agent_factory import build_agent
+    from lerl.run.evaluate import play_agents
+    from lerl.run.progress import Progress
+    from lerl.run.specs import parse_agent
+    from lerl.run.task import Task, population_of
+
+    own = as_agent(agent)
+    config = configure(Config(), **overrides)
+    users = load_population(population) if isinstance(population, str | Path) else population
+    users = population_of(config) if users is None else users
+    task = Task(config, users, users.catalog.categories)
+    agents = {name: lambda: own}
+    for other in beside:
+        agents[other] = partial(build_agent, parse_agent(other, ""), task)
+    with Progress() as progress:
+        return Evaluation(play_agents(task, agents, progress), config.evaluation.bootstrap)
+
+
+def _quiet(*_: Any) -> None:
+    """Report nothing."""

@@ -1,0 +1,299 @@
+"""A trained agent for people outside the simulator: sessions by key, in the ids of the log that it was trained on."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from lerl.agents.base import Agent
+from lerl.envs.catalog import number_of
+from lerl.envs.draws import seed_from
+from lerl.envs.fitting.fold_in import FoldIn
+from lerl.envs.observation import Known, see_history
+from lerl.envs.store import INTERACTIONS_FILE
+from lerl.planners.base import Planner
+from lerl.run.fitter import Fitter
+from lerl.run.specs import AgentSpec
+from lerl.run.task import Task
+from lerl.serve.packed import Arrays, pack, unpack
+from lerl.serve.store import Conflict, MemoryStore, SessionStore
+
+History = Sequence[tuple[str, bool | int]] | Mapping[str, bool | int]
+"""What a person did before: ids of items and whether each was clicked."""
+TRIES = 5  # of a change that other requests for the same session come between
+
+
+class SessionError(ValueError):
+    """A request that does not fit its session; the message says what to do."""
+
+
+class UnknownSessionError(SessionError):
+    """There is no session of that key."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A slate for a session.
+
+    Attributes:
+        ids: of items, the first place first; fewer than asked for where no others are left.
+        scores: chance of a click on each as history predicts it, in (0, 1).
+        plan: names of the categories that a planner allows; None without one. rationale: its line, "" without one.
+        step: slates that the session was shown before.
+    """
+
+    ids: list[str]
+    scores: list[float]
+    plan: list[str] | None
+    rationale: str
+    step: int
+
+
+class Recommender:
+    """An agent of a run, for people: `start` a session, `recommend`, `observe` what came of it, and so on.
+
+    One call is answered at a time; several processes, each with one of these, may share a store.
+
+    Args:
+        task: the run's task. spec: which agent. fitter: makes it. store: where sessions are kept; in memory unless
+            given. deterministic: whether its policy acts without sampling.
+
+    Raises:
+        SessionError: the agent cannot serve: it is told hidden things, or keeps no sessions.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        spec: AgentSpec,
+        fitter: Fitter,
+        store: SessionStore | None = None,
+        deterministic: bool = False,
+    ) -> None:
+        self.store: SessionStore = MemoryStore() if store is None else store
+        evaluation = replace(task.config.evaluation, batch_size=1)
+        self.task = replace(task, config=replace(task.config, evaluation=evaluation))
+        self.spec, self._fitter, self._deterministic = spec, fitter, deterministic
+        self._lock = threading.RLock()
+        self._fold_in: FoldIn | None = None
+        self._users: NDArray[np.int64] | None = None
+        self._take_on(self.task)
+
+    def _take_on(self, task: Task) -> None:
+        """Make the agent, for this task."""
+        planner = self._fitter.planners.get(self.spec.planner).planner
+        self.task = task
+        self._agent = served(self._fitter, task, self.spec, planner, self._deterministic)
+        catalog = task.population.catalog
+        self._items = {identifier: item for item, identifier in enumerate(catalog.item_ids)}
+        self._k, self._most = task.config.env.slate_size, task.config.env.max_steps
+
+    def start(self, user: str | int | None = None, history: History | None = None, key: str | None = None) -> str:
+        """Begin a session; its key.
+
+        Args:
+            user: somebody in the log, by the log's own id. history: for others, what they did before, in order; ids
+                that the catalog lacks are left out. Without both it is a person of average taste.
+            key: of the session, made up unless given; the agent's draws depend on it.
+
+        Raises:
+            SessionError: the log has no such user, or there is a session of that key.
+        """
+        key = secrets.token_urlsafe(12) if key is None else key
+        with self._lock:
+            known, taste, offset = self._person(user, history)
+            session = {
+                "taste": taste,
+                "offset": np.array([offset], np.float32),
+                "known": known.astype(np.int32),
+                "shown": np.zeros(0, np.int32),
+                "feedback": np.zeros(0, np.float32),
+                "steps": np.zeros(1, np.int64),
+                "acted": np.full(1, -1),
+            }
+            if self._agent.recalls:
+                self._agent.recall(np.zeros(1, np.int64), [session["known"]])
+            number = np.array([seed_from("session key", key)], np.uint64)
+            self._agent.begin(np.zeros(1, np.int64), self._observation(session), number)
+            session |= self._left_off()
+            try:
+                self.store.put(key, pack(session), 0)
+            except Conflict:
+                raise SessionError(f"there is a session {key!r} already; go on with it, or give another key") from None
+        return key
+
+    def recommend(self, key: str, k: int | None = None, exclude: Iterable[str] = ()) -> Recommendation:
+        """The next slate of a session; asked again before `observe`, the same one.
+
+        Args:
+            key: of the session. k: items, at most `env.slate_size` of the run, which is what is taken where None.
+            exclude: ids that must not be shown, such as what is out of stock or bought already.
+
+        Raises:
+            UnknownSessionError: there is no such session. SessionError: it is over, or k is too large.
+        """
+        k = self._k if k is None else k
+        if not 1 <= k <= self._k:
+            raise SessionError(
+                f"k must be from 1 to {self._k}, the slate size that the agent was trained for, given {k}"
+            )
+        with self._lock:
+            for _ in range(TRIES):
+                session, version = self._session(key)
+                step = int(session["steps"][0])
+                if step >= self._most:
+                    raise SessionError(
+                        f"session {key!r} was shown {step} slates, as many as the agent was trained for; start another"
+                    )
+                slate = self._act(session, self._numbers(exclude, strict=False))[:k]
+                session |= self._left_off()
+                try:
+                    self.store.put(key, pack(session), version)
+                except Conflict:
+                    continue
+                return self._recommendation(session, slate, step)
+        raise Conflict(key)
+
+    def observe(self, key: str, ids: Sequence[str], clicks: Sequence[float | bool]) -> None:
+        """Tell what was shown in a step, and what came back.
+
+        Args:
+            key: of the session. ids: what was shown, the first place first, at most a slate; not necessarily what was
+                recommended. clicks: feedback on each, in [0, 1].
+
+        Raises:
+            UnknownSessionError: there is no such session.
+            SessionError: ids that the catalog lacks, feedback that does not fit them, or a session that is over.
+        """
+        items, feedback = self._numbers(ids, strict=True), np.asarray(clicks, np.float32)
+        if not 1 <= len(items) <= self._k or feedback.shape != items.shape:
+            raise SessionError(f"give 1 to {self._k} ids and as many clicks, given {len(items)} and {feedback.size}")
+        if not ((feedback >= 0) & (feedback <= 1)).all():
+            raise SessionError(f"clicks must be from 0 to 1, given {feedback.tolist()}")
+        with self._lock:
+            for _ in range(TRIES):
+                session, version = self._session(key)
+                if session["steps"][0] >= self._most:
+                    raise SessionError(f"session {key!r} is over; start another")
+                empty = self._k - len(items)
+                session["shown"] = np.concatenate([session["shown"], items, np.full(empty, -1, np.int32)])
+                session["feedback"] = np.concatenate([session["feedback"], feedback, np.full(empty, -1, np.float32)])
+                session["steps"] = session["steps"] + 1
+                try:
+                    self.store.put(key, pack(session), version)
+                except Conflict:
+                    continue
+                return
+        raise Conflict(key)
+
+    def end(self, key: str) -> None:
+        """Forget a session; nothing happens where there is none."""
+        self.store.delete(key)
+
+    def close(self) -> None:
+        """Let go of the store, and of a chat model's endpoint."""
+        self.store.close()
+        self._fitter.close()
+
+    def _person(
+        self, user: str | int | None, history: History | None
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], float]:
+        """Known interactions (n, 2), taste (D,) and offset of whoever comes."""
+        population = self.task.population
+        if user is not None:
+            number = self._user(user)
+            known = population.known(np.array([number]))[0]
+            return known, population.knowledge.tastes[number], float(population.knowledge.user_offsets[number])
+        if self._fold_in is None:
+            self._fold_in = FoldIn(population)
+        pairs = list(history.items() if isinstance(history, Mapping) else history or ())
+        there = [(self._items[str(item)], int(bool(click))) for item, click in pairs if str(item) in self._items]
+        known = np.array(there, np.int32).reshape(-1, 2)
+        taste, offset = self._fold_in(known)
+        return known, taste, float(offset)
+
+    def _user(self, user: str | int) -> int:
+        if self._users is None:
+            path = self.task.config.data.path
+            if path is None:
+                self._users = np.arange(len(self.task.population.training))
+            else:
+                log = pl.read_parquet(Path(path) / INTERACTIONS_FILE, columns=["user"])
+                self._users = np.unique(log["user"].to_numpy())
+        number = number_of(str(user))
+        place = int(np.searchsorted(self._users, number))
+        if place >= len(self._users) or self._users[place] != number:
+            raise SessionError(f"the log has no user {user!r}; give a history of interactions, or nothing")
+        return place
+
+    def _numbers(self, ids: Iterable[str], strict: bool) -> NDArray[np.int32]:
+        wanted = [str(identifier) for identifier in ids]
+        unknown = [identifier for identifier in wanted if identifier not in self._items]
+        if strict and unknown:
+            raise SessionError(f"the catalog has no item {unknown[0]!r}; ids are those of the log")
+        return np.array([self._items[one] for one in wanted if one in self._items], np.int32)
+
+    def _session(self, key: str) -> tuple[Arrays, int]:
+        found = self.store.get(key)
+        if found is None:
+            raise UnknownSessionError(f"there is no session {key!r}; start one")
+        return unpack(found[0]), found[1]
+
+    def _act(self, session: Arrays, exclude: NDArray[np.int32]) -> NDArray[np.int32]:
+        """The next slate (k,), -1 where nothing is left; the agent is left as it then is."""
+        for name, array in self._agent.slots().items():
+            array[:] = session[f"agent.{name}"]
+        self._agent.taken_over(np.zeros(1, np.int64))
+        steps = int(session["steps"][0])
+        for step in range(int(session["acted"][0]) + 1, steps):  # slates that were shown without being asked for
+            self._agent.act(self._observation(session, step))
+        self._agent.withhold(exclude)
+        slate = self._agent.act(self._observation(session))[0]
+        session["acted"] = np.array([steps])
+        gone = np.concatenate([exclude, session["shown"][:0] if self.task.config.env.repeats else session["shown"]])
+        slate = np.where(np.isin(slate, gone), -1, slate)  # items that stand in where none is left
+        return slate
+
+    def _left_off(self) -> Arrays:
+        """What the agent remembers of its session."""
+        return {f"agent.{name}": array.copy() for name, array in self._agent.slots().items()}
+
+    def _observation(self, session: Arrays, steps: int | None = None) -> dict[str, NDArray[Any]]:
+        """What an agent would see of this person, after some of the slates or all."""
+        steps = int(session["steps"][0]) if steps is None else steps
+        axis, slots = self.task.axis, steps * self._k
+        known = Known(session["taste"][None], session["offset"], axis.groups)
+        return see_history(session["shown"][:slots], session["feedback"][:slots], axis, known, self._k, self._most)
+
+    def _recommendation(self, session: Arrays, slate: NDArray[np.int32], step: int) -> Recommendation:
+        slate = slate[slate >= 0]
+        catalog, known = self.task.population.catalog, self.task.population.knowledge
+        z = known.item_vectors[slate] @ session["taste"] + session["offset"][0]
+        plan, rationale = self._agent.plan_of(0)
+        scores = (1 / (1 + np.exp(-z))).tolist()
+        return Recommendation([catalog.item_ids[item] for item in slate.tolist()], scores, plan, rationale, step)
+
+
+def served(fitter: Fitter, task: Task, spec: AgentSpec, planner: Planner | None, deterministic: bool) -> Agent:
+    """An agent of one slot whose sessions can be kept.
+
+    Raises:
+        SessionError: it cannot serve.
+    """
+    agent = type(fitter.factory)(task, fitter.context.store).agent(spec, planner, deterministic)
+    try:
+        agent.slots()
+    except NotImplementedError:
+        raise SessionError(
+            f"{spec.label} cannot serve people: it has no slots(), the arrays that hold what it remembers of sessions"
+            + ("; it is told what nobody can know of people" if spec.baseline in ("privileged", "informed") else "")
+        ) from None
+    return agent

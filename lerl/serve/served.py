@@ -1,0 +1,70 @@
+"""What `lerl serve` serves, in words that every worker process can read, and the application made of it."""
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from fastapi import FastAPI
+
+from lerl.api import Run
+from lerl.files import RunError
+from lerl.planners.llm.planner import MODELS
+from lerl.report.bootstrap import by_reward
+from lerl.serve.recommender import Recommender, SessionError
+from lerl.serve.server import make_app
+from lerl.serve.store import SessionStore, open_store
+
+SERVED = "LERL_SERVED"
+"""The environment variable by which worker processes learn what to serve."""
+SIDE_BY_SIDE = 16
+"""Requests of one process that may wait for a chat model at the same time."""
+
+
+class Served(NamedTuple):
+    """What is served.
+
+    Attributes:
+        run: the run's folder. agent: as its table calls it. store: where sessions are kept.
+        timeout: seconds that a chat model may take.
+    """
+
+    run: str
+    agent: str
+    store: str
+    timeout: float
+
+    def recommender(self, store: SessionStore) -> Recommender:
+        """One more that answers."""
+        run = Run(self.run, trust=True)  # which was allowed, or not, when the command was given
+        run.config = replace(run.config, planner=replace(run.config.planner, timeout=self.timeout))
+        return run.recommender(self.agent, store)
+
+    def check(self) -> None:
+        """Refuse what cannot be served, before anything listens."""
+        self.recommender(open_store(self.store)).close()
+
+    def application(self) -> FastAPI:
+        """The application of a process."""
+        store, waits = open_store(self.store), self.agent.split("+")[0] in MODELS
+        return make_app(partial(self.recommender, store), SIDE_BY_SIDE if waits else 1)
+
+
+def application() -> FastAPI:
+    """The application of a worker process, as the environment says."""
+    return Served(**json.loads(os.environ[SERVED])).application()
+
+
+def best_agent(run: Run) -> str:
+    """The agent of greatest R_cum among those that can serve.
+
+    Raises:
+        SessionError: there is none.
+    """
+    for name in by_reward(run.summary):
+        with suppress(RunError, SessionError):  # one judged without sampling, and one that cannot serve
+            run.recommender(name).close()
+            return name
+    raise SessionError(f"{run.path} has no agent that could serve people; train one such as belief+greedy")

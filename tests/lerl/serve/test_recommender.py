@@ -1,0 +1,149 @@
+"""A recommender shows people what the agent would show them in the simulator, and keeps their sessions."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+
+import lerl
+from lerl.envs.draws import seed_from
+from lerl.envs.session import SessionVectorEnv
+from lerl.serve.recommender import SessionError, UnknownSessionError
+
+AGENTS = ["belief+greedy", "flat+greedy", "flat+mmr", "boredom+ppo", "random", "popularity", "privileged"]
+SERVED = AGENTS[:-1]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> lerl.Run:
+    small: dict[str, Any] = {
+        "data": {"synthetic": {"users": 80, "items": 60, "categories": 5, "dim": 4}},
+        "env": {"max_steps": 12, "slate_size": 3},
+        "evaluation": {"users": 10, "bootstrap": 200, "replicates": 1},
+        "train": {"steps": 600, "users": 8, "rollout": 16, "evaluations": 1, "validation": 5},
+        "planner": {"clusters": 5, "size": 2, "sessions": 8},
+    }
+    return lerl.train("quickstart", tmp_path_factory.mktemp("serve") / "run", agents=AGENTS, **small)
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_slates_are_those_of_the_simulator(run: lerl.Run, name: str) -> None:
+    recommender, task = run.recommender(name), run.task
+    user = int(task.population.users("evaluation")[0])
+    env = SessionVectorEnv(
+        task.population, 1, split="evaluation", config=task.config.env, axis=task.axis, leave="never",
+        autoreset_mode=AutoresetMode.DISABLED,
+    )  # fmt: skip
+    observation, _ = env.reset(seed=3, options={"users": np.array([user])})
+    agent = run.recommender(name)._agent
+    if agent.recalls:
+        agent.recall(np.zeros(1, np.int64), task.population.known(np.array([user])))
+    agent.begin(np.zeros(1, np.int64), observation, np.array([seed_from("session key", "k")], np.uint64))
+    key = recommender.start(user=user, key="k")
+    other = recommender.start(history={"3": True, "5": False})  # a session in between changes nothing
+    ids = task.population.catalog.item_ids
+    for _ in range(12):
+        slate = agent.act(observation)
+        shown = recommender.recommend(key)
+        assert shown.ids == [ids[item] for item in slate[0]]
+        recommender.recommend(other)
+        observation, *_ = env.step(slate)
+        recommender.observe(key, shown.ids, observation["recent_feedback"][0, -3:].tolist())
+
+
+@pytest.mark.parametrize("name", ["belief+greedy", "boredom+ppo"])
+def test_sessions_outlive_the_recommender(run: lerl.Run, name: str, tmp_path: Path) -> None:
+    whole, first = run.recommender(name), run.recommender(name, store=tmp_path / "sessions.db")
+    for one in (whole, first):
+        one.start(history=[("1", True)], key="a")
+        one.observe("a", one.recommend("a").ids, [1, 0, 0])
+    assert whole.recommend("a") == first.recommend("a")
+    first.close()
+    second = run.recommender(name, store=tmp_path / "sessions.db")
+    for _ in range(3):
+        shown = whole.recommend("a")
+        assert second.recommend("a") == shown
+        for one in (whole, second):
+            one.observe("a", shown.ids, [0, 1, 0])
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_what_is_excluded_or_was_shown_does_not_come(run: lerl.Run, name: str) -> None:
+    recommender = run.recommender(name)
+    key, seen = recommender.start(), set()
+    for _ in range(12):
+        gone = recommender.recommend(key).ids[:2]
+        shown = recommender.recommend(key, exclude=[*gone, "not in the catalog"]).ids
+        assert len(shown) == 3
+        assert not set(shown) & (seen | set(gone))
+        seen |= set(shown)
+        recommender.observe(key, shown, [True, False, True])
+
+
+def test_asking_again_gives_the_same_slate(run: lerl.Run) -> None:
+    recommender = run.recommender("boredom+ppo")
+    key = recommender.start()
+    found = recommender.recommend(key)
+    assert recommender.recommend(key) == found
+    assert found.plan
+    assert len(found.plan) <= 2
+    assert all(0 < score < 1 for score in found.scores)
+    assert recommender.recommend(key, k=1).ids == found.ids[:1]
+
+
+def test_what_others_showed_counts_as_well(run: lerl.Run) -> None:
+    """Slates that the shop chose itself, several of them between two questions."""
+    one, other = run.recommender("belief+greedy"), run.recommender("belief+greedy")
+    for recommender in (one, other):
+        recommender.start(key="a")
+        recommender.observe("a", ["7", "8"], [1, 1])
+        if recommender is one:
+            recommender.recommend("a")
+        recommender.observe("a", ["9"], [0])
+    found = one.recommend("a")
+    assert found == other.recommend("a")
+    assert not {"7", "8", "9"} & set(found.ids)
+
+
+def test_people_come_by_their_history(run: lerl.Run) -> None:
+    recommender = run.recommender("flat+greedy")
+    user = int(run.task.population.users("evaluation")[1])
+    ids = run.task.population.catalog.item_ids
+    history = [(ids[item], bool(click)) for item, click in run.task.population.known(np.array([user]))[0].tolist()]
+    by_log, by_history, unknown = (
+        recommender.recommend(recommender.start(**who)).scores for who in ({"user": user}, {"history": history}, {})
+    )
+    assert len(by_log) == len(by_history) == len(unknown) == 3
+    assert np.abs(np.subtract(by_log, by_history)).max() < 0.25
+
+
+def test_wrong_requests_say_what_to_do(run: lerl.Run) -> None:
+    recommender = run.recommender("flat+greedy")
+    key = recommender.start(key="mine")
+    with pytest.raises(SessionError, match="there is a session 'mine' already"):
+        recommender.start(key="mine")
+    with pytest.raises(UnknownSessionError, match="there is no session 'other'"):
+        recommender.recommend("other")
+    with pytest.raises(SessionError, match="k must be from 1 to 3"):
+        recommender.recommend(key, k=4)
+    with pytest.raises(SessionError, match="the catalog has no item 'x'"):
+        recommender.observe(key, ["x"], [1])
+    with pytest.raises(SessionError, match="as many clicks"):
+        recommender.observe(key, ["1", "2"], [1])
+    with pytest.raises(SessionError, match="clicks must be from 0 to 1"):
+        recommender.observe(key, ["1"], [float("nan")])
+    with pytest.raises(SessionError, match="the log has no user 'x'"):
+        recommender.start(user="x")
+    for _ in range(12):
+        recommender.observe(key, ["1"], [1])
+    with pytest.raises(SessionError, match="12 slates, as many as the agent was trained for"):
+        recommender.recommend(key)
+    recommender.end(key)
+    assert len(recommender.store) == 0
+
+
+def test_who_is_told_hidden_things_does_not_serve(run: lerl.Run) -> None:
+    with pytest.raises(SessionError, match="privileged cannot serve people"):
+        run.recommender("privileged")
