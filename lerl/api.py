@@ -226,9 +226,11 @@ class Run(Evaluation):
     @cached_property
     def task(self) -> Task:
         """Its population, simulator settings and planning axis."""
+        from lerl.run.artifacts import ArtifactStore
+        from lerl.run.learned_axis import settled
         from lerl.run.task import Task
 
-        return Task.load(self.config)
+        return settled(Task.load(self.config), ArtifactStore(self.path))
 
     def resume(self) -> Run:
         """Go on with a run that was interrupted, to the same end; itself.
@@ -287,7 +289,7 @@ class Run(Evaluation):
                 for label, spec, deterministic in evaluated(config)
                 if wanted is None or spec in wanted
             }
-            return Evaluation(play_agents(task, made, progress), config.evaluation.bootstrap)
+            return Evaluation(play_agents(fitter.context.task, made, progress), config.evaluation.bootstrap)
 
     def recommender(
         self, name: str, store: SessionStore | str | Path | None = None, deterministic: bool = False
@@ -307,7 +309,7 @@ class Run(Evaluation):
 
         spec, fitter = self._spec(name), self._fitter(self.task, _quiet)
         kept = open_store(store) if store is None or isinstance(store, str | Path) else store
-        return Recommender(self.task, spec, fitter, kept, deterministic)
+        return Recommender(spec, fitter, kept, deterministic)
 
     def compare(self, *others: Run | str | Path) -> Evaluation:
         """This run and others that differ from it in the seed only, read as one.

@@ -19,9 +19,9 @@ from lerl.envs.draws import seed_from
 from lerl.envs.fitting.fold_in import FoldIn
 from lerl.envs.observation import Known, see_history
 from lerl.envs.store import INTERACTIONS_FILE
-from lerl.planners.base import Planner
+from lerl.run.agent_factory import AgentFactory
 from lerl.run.fitter import Fitter
-from lerl.run.specs import AgentSpec
+from lerl.run.specs import TOLD, AgentSpec
 from lerl.run.task import Task
 from lerl.serve.packed import Arrays, pack, unpack
 from lerl.serve.store import Conflict, MemoryStore, SessionStore
@@ -63,8 +63,8 @@ class Recommender:
     One call is answered at a time; several processes, each with one of these, may share a store.
 
     Args:
-        task: the run's task. spec: which agent. fitter: makes it. store: where sessions are kept; in memory unless
-            given. deterministic: whether its policy acts without sampling.
+        spec: which agent. fitter: of the run, makes it. store: where sessions are kept; in memory unless given.
+        deterministic: whether its policy acts without sampling.
 
     Raises:
         SessionError: the agent cannot serve: it is told hidden things, or keeps no sessions.
@@ -72,29 +72,22 @@ class Recommender:
 
     def __init__(
         self,
-        task: Task,
         spec: AgentSpec,
         fitter: Fitter,
         store: SessionStore | None = None,
         deterministic: bool = False,
     ) -> None:
         self.store: SessionStore = MemoryStore() if store is None else store
-        evaluation = replace(task.config.evaluation, batch_size=1)
-        self.task = replace(task, config=replace(task.config, evaluation=evaluation))
+        settled = fitter.context.task  # on the axis that its agents plan on
+        evaluation = replace(settled.config.evaluation, batch_size=1)
+        self.task = replace(settled, config=replace(settled.config, evaluation=evaluation))
         self.spec, self._fitter, self._deterministic = spec, fitter, deterministic
         self._lock = threading.RLock()
         self._fold_in: FoldIn | None = None
         self._users: NDArray[np.int64] | None = None
-        self._take_on(self.task)
-
-    def _take_on(self, task: Task) -> None:
-        """Make the agent, for this task."""
-        planner = self._fitter.planners.get(self.spec.planner).planner
-        self.task = task
-        self._agent = served(self._fitter, task, self.spec, planner, self._deterministic)
-        catalog = task.population.catalog
-        self._items = {identifier: item for item, identifier in enumerate(catalog.item_ids)}
-        self._k, self._most = task.config.env.slate_size, task.config.env.max_steps
+        self._agent = served(self._fitter, self.task, self.spec, self._deterministic)
+        self._items = {identifier: item for item, identifier in enumerate(self.task.population.catalog.item_ids)}
+        self._k, self._most = self.task.config.env.slate_size, self.task.config.env.max_steps
 
     def start(self, user: str | int | None = None, history: History | None = None, key: str | None = None) -> str:
         """Begin a session; its key.
@@ -282,18 +275,20 @@ class Recommender:
         return Recommendation([catalog.item_ids[item] for item in slate.tolist()], scores, plan, rationale, step)
 
 
-def served(fitter: Fitter, task: Task, spec: AgentSpec, planner: Planner | None, deterministic: bool) -> Agent:
+def served(fitter: Fitter, task: Task, spec: AgentSpec, deterministic: bool) -> Agent:
     """An agent of one slot whose sessions can be kept.
 
     Raises:
         SessionError: it cannot serve.
     """
-    agent = type(fitter.factory)(task, fitter.context.store).agent(spec, planner, deterministic)
+    chosen = fitter.chosen(spec)
+    planner, lessons = fitter.planners.get(chosen.planner, chosen.believes)
+    agent = AgentFactory(task, fitter.context.store).agent(chosen, planner, deterministic, early=lessons > 0)
     try:
         agent.slots()
     except NotImplementedError:
         raise SessionError(
             f"{spec.label} cannot serve people: it has no slots(), the arrays that hold what it remembers of sessions"
-            + ("; it is told what nobody can know of people" if spec.baseline in ("privileged", "informed") else "")
+            + ("; it is told what nobody can know of people" if spec.baseline in TOLD else "")
         ) from None
     return agent

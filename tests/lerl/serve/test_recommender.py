@@ -12,7 +12,10 @@ from lerl.envs.draws import seed_from
 from lerl.envs.session import SessionVectorEnv
 from lerl.serve.recommender import SessionError, UnknownSessionError
 
-AGENTS = ["belief+greedy", "flat+greedy", "flat+mmr", "boredom+ppo", "random", "popularity", "privileged"]
+AGENTS = [
+    *("auto", "belief+greedy", "boredom+belief", "flat+greedy", "flat+mmr", "boredom+ppo", "random", "popularity"),
+    "privileged",
+]
 SERVED = AGENTS[:-1]
 
 
