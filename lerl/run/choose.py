@@ -17,7 +17,7 @@ from lerl.report.metrics import session_totals
 from lerl.run.context import FitContext
 from lerl.run.specs import AgentSpec
 
-SHARE = 4
+SHARE = 2
 """The candidates together play about train.steps divided by this."""
 
 
@@ -80,7 +80,7 @@ class _Trials:
 def choose(specs: Sequence[AgentSpec], make: Callable[[AgentSpec], Agent], context: FitContext) -> Choice:
     """The candidate of highest mean R_cum on training users, the first of equals.
 
-    A quarter of train.steps is shared among the rounds. Where that is not a session of each, the first is chosen.
+    Half of train.steps is shared among the rounds. Where that is not a session of each, the first is chosen.
 
     Args:
         specs: the candidates, one at least. make: a fitted agent. context: training users.

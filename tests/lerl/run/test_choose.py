@@ -1,6 +1,7 @@
 """The agent `auto`: it is the best of its candidates, to the bit, and says which."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from lerl.envs.config import SimulatorConfig
 from lerl.envs.draws import seed_from
 from lerl.envs.plugins import PluginError
 from lerl.experiment.spec import Experiment
+from lerl.experiment.trial import work
 from lerl.experiment.tune import search_space
 from lerl.files import RunError
 from lerl.planners.config import PlannerConfig
@@ -231,6 +233,18 @@ def test_an_experiment_names_its_candidates() -> None:
     recipe = dataclasses.replace(recipe, agents={"auto": {}})
     with pytest.raises(PluginError, match="nothing to choose from"):
         Experiment.read(dataclasses.replace(SMALL, experiment=recipe))
+
+
+def test_a_trial_says_what_it_chose_and_counts_the_steps(tmp_path: Path) -> None:
+    agents: dict[str, Any] = {"auto": {"auto.candidates": ["planted:Bad", "planted:Good"]}}
+    agents["good"] = {"agent": "planted:Good"}
+    recipe = dataclasses.replace(SMALL.experiment, agents=agents, conditions={"first": {}})
+    experiment = Experiment.read(dataclasses.replace(SMALL, experiment=recipe))
+    auto, about = work(experiment.trial("first", "auto", 0, {}), tmp_path / "auto")
+    good, _ = work(experiment.trial("first", "good", 0, {}), tmp_path / "good")
+    assert about["chosen"] == "Good"
+    assert about["steps"] == json.loads((tmp_path / "auto" / "fit" / "rows" / "auto.json").read_text())["steps"] > 0
+    assert auto.equals(good)
 
 
 def test_what_seeds_chose_is_said_in_words() -> None:
