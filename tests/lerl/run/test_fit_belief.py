@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -9,12 +10,17 @@ import pytest
 
 from lerl.agents.belief.filter import TrainingSessions
 from lerl.agents.config import TrainConfig
+from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, SyntheticConfig
 from lerl.envs.config import SimulatorConfig
 from lerl.files import RunError
 from lerl.planners.config import PlannerConfig
+from lerl.planners.rules import build_planner
 from lerl.run import fit_belief
 from lerl.run.evaluate import evaluate
+from lerl.run.fit_belief import choose_topics, training_sessions
+from lerl.run.rollout import Evaluator
+from lerl.run.task import Task
 from lerl.run.train import resume, train
 
 STEPS = 900
@@ -69,6 +75,21 @@ def test_what_was_interrupted_ends_as_if_it_had_not_been(
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert (run / "episodes.parquet").read_bytes() == (again / "episodes.parquet").read_bytes()
     assert not list((again / "checkpoints").glob("*"))
+
+
+@pytest.mark.parametrize("topics", ["categories", "hidden"])
+def test_categories_are_topics_where_users_get_bored_of_them(topics: Literal["categories", "hidden"]) -> None:
+    env = SimulatorConfig(slate_size=3, max_steps=15, topics=topics, topic_count=8, boredom={"weight": 6.0})  # type: ignore[arg-type]
+    task = Task.load(dataclasses.replace(SMALL, env=env))
+    players = Evaluator(task.population, env, task.axis, "train", 16)
+    agent = HierarchicalAgent(Hierarchy(task.task_spec("one"), 16, build_planner("random", 2, 0)))
+    sessions = training_sessions(task, players.play(agent, players.users, 40, 1), 40 * len(players.users))
+    known, given = choose_topics(task, sessions)
+    assert given is (topics == "categories")
+    if given:
+        membership = task.population.catalog.categories.membership
+        assert (known.fills == membership).all()
+        assert known.suffers.sum(axis=1) == pytest.approx(1)
 
 
 def test_without_steps_it_knows_what_the_history_says(tmp_path: Path) -> None:
