@@ -42,6 +42,7 @@ class ArtifactStore:
 
     policies/POLICY.pt and POLICY.curve.json: weights, and the learning curve; policies/sasrec.pt: the network's.
     belief/model.npz: what was learned of people and items, and the user-steps that took.
+    belief/predictions.md: how well it predicted sessions before it learned from them.
     planners/PLANNER.npz: what a planner learned, and the user-steps that took.
     rows/AGENT.json: the weight of maximal marginal relevance that was chosen for an agent.
     checkpoints/NAME.pt: what training goes on from. logs/POLICY: TensorBoard's.
@@ -160,8 +161,10 @@ class ArtifactStore:
             planner.restore(state)
             return int(kept["steps"])
 
-    def save_belief(self, model: UserModel, steps: int) -> None:
-        """Keep what was learned of people and items, and the user-steps that took."""
+    def save_belief(self, model: UserModel, steps: int, check: str = "") -> None:
+        """Keep what was learned of people and items, the user-steps that took, and how well it predicted."""
+        if check:
+            write_whole(self.belief_path.with_name("predictions.md"), check)
         stream = io.BytesIO()
         np.savez(stream, steps=steps, **model._asdict())
         write_whole(self.belief_path, stream.getvalue())

@@ -14,6 +14,7 @@ from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.envs.topics import ClusterError, cluster_items
 from lerl.files import reading
 from lerl.planners.rules import build_planner
+from lerl.run.check_belief import Check, check_belief, check_table
 from lerl.run.context import FitContext
 from lerl.run.folder import Checkpoint
 from lerl.run.rollout import Episodes
@@ -31,13 +32,15 @@ CHUNK = 1000  # sessions played at a time, at most
 class _Learned(NamedTuple):
     """What the rounds so far have brought: the prior model, the model, and the sessions that it was fitted to.
 
-    `given` says that topics are the catalog's categories, which stay as they are.
+    `given` says that topics are the catalog's categories, which stay as they are. `checks` are of each round but the
+    first.
     """
 
     known: UserModel
     model: UserModel
     sessions: TrainingSessions
     given: bool
+    checks: list[Check]
 
 
 def fit_belief(context: FitContext) -> None:
@@ -55,20 +58,22 @@ def fit_belief(context: FitContext) -> None:
         played = _play(context, _explorer(task, learned), steps * (number + 1) // ROUNDS - spent, number)
         if played is None:  # what is left over is the next round's
             continue
-        sessions = played if learned is None else join([learned.sessions, played])
         if learned is None:
-            known, given = choose_topics(task, sessions)
-            learned = _Learned(known, known, sessions, given)
-        model = fit_user_model(
-            learned.model, learned.known, sessions, task.seed("belief fit", number), fixed=learned.given
-        )
-        learned = learned._replace(model=model, sessions=sessions)
+            known, given = choose_topics(task, played)
+            learned, words = _Learned(known, known, played, given, []), ""
+        else:
+            check = check_belief(learned.model, learned.known, learned.sessions, played)
+            learned, words = _taken_in(learned, played, check), f", {check.words()}"
+        seed = task.seed("belief fit", number)
+        model = fit_user_model(learned.model, learned.known, learned.sessions, seed, fixed=learned.given)
+        learned = learned._replace(model=model)
         checkpoint.write(_kept(number + 1, learned))
-        context.report(BELIEF, len(sessions.items), steps, f"{len(sessions.homes):,} sessions")
+        sessions = learned.sessions
+        context.report(BELIEF, len(sessions.items), steps, f"{len(sessions.homes):,} sessions{words}")
     if learned is None:
         context.store.save_belief(start_model(task), 0)
     else:
-        context.store.save_belief(learned.model, len(learned.sessions.items))
+        context.store.save_belief(learned.model, len(learned.sessions.items), check_table(learned.checks))
     checkpoint.remove()
 
 
@@ -144,11 +149,18 @@ def _play(context: FitContext, agent: Agent, steps: int, number: int) -> Trainin
     return join(found) if found else None
 
 
+def _taken_in(learned: _Learned, played: TrainingSessions, check: Check) -> _Learned:
+    return learned._replace(sessions=join([learned.sessions, played]), checks=[*learned.checks, check])
+
+
 def _kept(rounds: int, learned: _Learned) -> dict[str, Any]:
     """What a checkpoint holds after so many rounds."""
     parts = (learned.known, learned.model, learned.sessions)
     known, model, sessions = (dict(part._asdict()) for part in parts)
-    return {"round": rounds, "known": known, "model": model, "sessions": sessions, "given": learned.given}
+    checks = [list(check) for check in learned.checks]
+    return {
+        "round": rounds, "known": known, "model": model, "sessions": sessions, "given": learned.given, "checks": checks
+    }  # fmt: skip
 
 
 def _restored(checkpoint: Checkpoint) -> tuple[int, _Learned | None]:
@@ -157,4 +169,5 @@ def _restored(checkpoint: Checkpoint) -> tuple[int, _Learned | None]:
     if kept is None:
         return 0, None
     models = (UserModel(**kept["known"]), UserModel(**kept["model"]))
-    return int(kept["round"]), _Learned(*models, TrainingSessions(**kept["sessions"]), bool(kept["given"]))
+    checks = [Check(*row) for row in kept["checks"]]
+    return int(kept["round"]), _Learned(*models, TrainingSessions(**kept["sessions"]), bool(kept["given"]), checks)
