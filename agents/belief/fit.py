@@ -9,26 +9,25 @@ from lerl.agents.belief.people import refit_people
 from lerl.agents.belief.strengths import losses, refit_strengths, tastes
 from lerl.agents.belief.topics import refit_topics
 
-PASSES = 3
 FEW = 2000  # sessions, at most, from which it is learned how people differ, and how much boredom and fatigue cost
 
 
-def fit_user_model(start: UserModel, known: UserModel, sessions: TrainingSessions, seed: int) -> UserModel:
-    """A model of greater posterior probability than `start`.
+def fit_user_model(
+    start: UserModel, known: UserModel, sessions: TrainingSessions, seed: int, fixed: bool = False
+) -> UserModel:
+    """A model of greater posterior probability than `start`: one pass, as the next sessions bring another.
 
     Args:
         start: from which it goes on. known: what items are shrunk towards. seed: of the order of the sessions.
+        fixed: whether topics stay as they are.
     """
-    model, rng = start, np.random.default_rng(seed)
-    count = len(sessions.homes)
+    rng, count, dim = np.random.default_rng(seed), len(sessions.homes), start.vectors.shape[1]
     few = sessions.take(np.sort(rng.choice(count, min(FEW, count), replace=False)))
-    dim = model.vectors.shape[1]
-    for number in range(PASSES):
-        model = refit_people(model, few)
-        means = believed(model, sessions)[0]
-        model = refit_items(model, known, sessions, means, means[:, dim:] - losses(model, sessions))
-        model = refit_strengths(model, few, tastes(model, few, believed(model, few)[0]))
+    model = refit_people(start, few)
+    means = believed(model, sessions)[0]
+    model = refit_items(model, known, sessions, means, means[:, dim:] - losses(model, sessions))
+    model = refit_strengths(model, few, tastes(model, few, believed(model, few)[0]))
+    if not fixed:
         tired = tastes(model, sessions, means) - losses(model._replace(weight=0.0), sessions)
-        model = refit_topics(model, sessions, tired, seed + number)
-        model = refit_strengths(model, few, tastes(model, few, believed(model, few)[0]))
-    return model
+        model = refit_topics(model, sessions, tired, seed)
+    return refit_strengths(model, few, tastes(model, few, believed(model, few)[0]))

@@ -66,12 +66,12 @@ def check_model(arrays: dict[str, NDArray[Any]], items: int, dim: int) -> UserMo
     return UserModel(**found)
 
 
-def prior_model(knowledge: Knowledge, topics: Floats, users: NDArray[np.int64]) -> UserModel:
+def prior_model(knowledge: Knowledge, fills: Floats, suffers: Floats, users: NDArray[np.int64]) -> UserModel:
     """Before any session: items as known, tastes about as uncertain as they differ, boredom as assumed.
 
     Args:
         knowledge: the agents'; the last number of a taste is 1, that of an item vector its offset.
-        topics: (I, K), items' shares of topics.
+        fills, suffers: (I, K), see `UserModel`.
         users: numbers of the training users.
     """
     tastes = knowledge.tastes[users, :-1].astype(np.float64)
@@ -83,8 +83,8 @@ def prior_model(knowledge: Knowledge, topics: Floats, users: NDArray[np.int64]) 
     return UserModel(
         np.ascontiguousarray(knowledge.item_vectors[:, :-1]),
         np.ascontiguousarray(knowledge.item_vectors[:, -1]),
-        topics.astype(np.float32),
-        topics.astype(np.float32),
+        fills,
+        suffers,
         spread + 1e-6 * np.eye(dim + 1),
         noise,
         WEIGHT,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lerl.agents.belief.filter import TrainingSessions
 from lerl.agents.belief.model import UserModel
 
-SLOWER = (0.75, 1.0, 1.35)  # multiples of the time constant that are compared
+SLOWER = (0.6, 0.85, 1.0, 1.18, 1.7)  # multiples of the time constant that are compared
 STEPS = 3  # of Newton
 CONSTANTS = 1.0, 200.0
 

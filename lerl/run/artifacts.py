@@ -49,7 +49,8 @@ class ArtifactStore:
 
     policies/POLICY.pt and POLICY.curve.json: weights, and the learning curve; policies/sasrec.pt: the network's.
     belief/model.npz: what was learned of people and items, and the user-steps that took; belief/early.npz: the same
-    before the last round of sessions, for those who need steps of their own after it.
+    before the last round of sessions, for those who need steps of their own after it; belief/predictions.md: how well
+    it predicted sessions before it learned from them.
     planners/PLANNER.npz: what a planner learned, and the user-steps that took; PLANNER+belief.npz: above a belief.
     rows/AGENT.json: the weight of maximal marginal relevance that was chosen for an agent; rows/auto.json: what `auto`
     chose.
@@ -183,8 +184,10 @@ class ArtifactStore:
             planner.restore(state)
             return int(kept["steps"])
 
-    def save_belief(self, model: UserModel, steps: int, early: bool = False) -> None:
-        """Keep what was learned of people and items, in all or early, and the user-steps that took."""
+    def save_belief(self, model: UserModel, steps: int, early: bool = False, check: str = "") -> None:
+        """Keep what was learned, in all or early, the user-steps that took, and how well it predicted."""
+        if check:
+            write_whole(self.belief_path.with_name("predictions.md"), check)
         stream = io.BytesIO()
         np.savez(stream, steps=steps, **model._asdict())
         write_whole(self.early_belief_path if early else self.belief_path, stream.getvalue())

@@ -14,6 +14,7 @@ from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.envs.topics import ClusterError, cluster_items
 from lerl.files import reading
 from lerl.planners.rules import build_planner
+from lerl.run.check_belief import Check, check_belief, check_table
 from lerl.run.context import FitContext
 from lerl.run.folder import Checkpoint
 from lerl.run.rollout import Episodes
@@ -21,18 +22,25 @@ from lerl.run.specs import BELIEF
 from lerl.run.task import Task
 
 ROUNDS = 4
-TOPICS = (20, 10, 40)  # numbers of topics that are compared
-HELD_OUT = 10  # every so manieth session, by which they are compared
+TOPICS = 20  # clusters that learned topics start from
+MOST = 100  # categories, at most, that are tried as topics: every answer goes through all of them
+HELD_OUT = 10  # every so manieth session, by which the two are compared
 PLANNED = 6  # categories in a plan of the first round
 CHUNK = 1000  # sessions played at a time, at most
 
 
 class _Learned(NamedTuple):
-    """What the rounds so far have brought: the prior model, the model, and the sessions that it was fitted to."""
+    """What the rounds so far have brought: the prior model, the model, and the sessions that it was fitted to.
+
+    `given` says that topics are the catalog's categories, which stay as they are. `checks` are of each round but the
+    first.
+    """
 
     known: UserModel
     model: UserModel
     sessions: TrainingSessions
+    given: bool
+    checks: list[Check]
 
 
 def fit_belief(context: FitContext) -> None:
@@ -52,54 +60,59 @@ def fit_belief(context: FitContext) -> None:
         played = _play(context, _explorer(task, learned), steps * (number + 1) // ROUNDS - spent, number)
         if played is None:  # what is left over is the next round's
             continue
-        sessions = played if learned is None else join([learned.sessions, played])
-        known = choose_topics(task, sessions) if learned is None else learned.known
-        model = known if learned is None else learned.model
-        learned = _Learned(known, fit_user_model(model, known, sessions, task.seed("belief fit", number)), sessions)
-        checkpoint.write(
-            {"round": number + 1, **{name: dict(part._asdict()) for name, part in learned._asdict().items()}}
-        )
-        context.report(BELIEF, len(sessions.items), steps, f"{len(sessions.homes):,} sessions")
+        if learned is None:
+            known, given = choose_topics(task, played)
+            learned, words = _Learned(known, known, played, given, []), ""
+        else:
+            check = check_belief(learned.model, learned.known, learned.sessions, played)
+            learned, words = _taken_in(learned, played, check), f", {check.words()}"
+        seed = task.seed("belief fit", number)
+        model = fit_user_model(learned.model, learned.known, learned.sessions, seed, fixed=learned.given)
+        learned = learned._replace(model=model)
+        checkpoint.write(_kept(number + 1, learned))
+        sessions = learned.sessions
+        context.report(BELIEF, len(sessions.items), steps, f"{len(sessions.homes):,} sessions{words}")
     if learned is None:
         context.store.save_belief(start_model(task), 0)
     else:
-        context.store.save_belief(learned.model, len(learned.sessions.items))
+        context.store.save_belief(learned.model, len(learned.sessions.items), check_table(learned.checks))
     checkpoint.remove()
 
 
-def start_model(task: Task, count: int = TOPICS[0]) -> UserModel:
-    """The prior model with so many topics from clusters of item directions, one where there are not so many.
-
-    Raises:
-        ClusterError: items have not so many directions, and the number of topics is not the first that is tried.
-    """
+def start_model(task: Task) -> UserModel:
+    """The prior model with topics from clusters of item directions, one where there are not so many directions."""
     known = task.population.knowledge
     vectors = known.item_vectors[:, :-1]
     try:
-        labels = cluster_items(vectors, count, task.config.seed, "the number of topics")
+        labels = cluster_items(vectors, TOPICS, task.config.seed, "the number of topics")
     except ClusterError:
-        if count != TOPICS[0]:
-            raise
         labels = np.zeros(len(vectors), np.int32)
-    shares = np.exp(near_centres(directions(vectors), np.eye(labels.max() + 1)[labels]))
-    return prior_model(known, shares.astype(np.float32), task.population.users("train"))
+    shares = np.exp(near_centres(directions(vectors), np.eye(labels.max() + 1)[labels])).astype(np.float32)
+    return prior_model(known, shares, shares, task.population.users("train"))
 
 
-def choose_topics(task: Task, sessions: TrainingSessions) -> UserModel:
-    """The prior model with the number of topics whose fit predicts held-out sessions best."""
-    rows = np.arange(len(sessions.homes))
-    if len(rows) < 2 * HELD_OUT:  # too few to tell
-        return start_model(task)
+def category_model(task: Task) -> UserModel:
+    """The prior model with the catalog's categories as topics: an item bores of each of its own, as users do."""
+    fills = task.population.catalog.categories.membership.astype(np.float32)
+    suffers = fills / np.maximum(fills.sum(axis=1, keepdims=True), 1)
+    return prior_model(task.population.knowledge, fills, suffers, task.population.users("train"))
+
+
+def choose_topics(task: Task, sessions: TrainingSessions) -> tuple[UserModel, bool]:
+    """The prior model, of learned topics and the catalog's categories, whose fit predicts held-out sessions better.
+
+    Returns:
+        The model, and whether its topics are the categories.
+    """
+    start, rows = start_model(task), np.arange(len(sessions.homes))
+    if len(rows) < 2 * HELD_OUT or len(task.population.catalog.categories.names) > MOST:  # too few to tell, or too many
+        return start, False
     held, others = sessions.take(rows[rows % HELD_OUT == 0]), sessions.take(rows[rows % HELD_OUT != 0])
     tried = []
-    for count in TOPICS:
-        try:
-            start = start_model(task, count)
-        except ClusterError:
-            continue
-        fitted = fit_user_model(start, start, others, task.seed("belief topics"))
-        tried.append((likelihood(fitted, held), start))
-    return max(tried, key=lambda one: one[0])[1]
+    for known, given in ((start, False), (category_model(task), True)):
+        fitted = fit_user_model(known, known, others, task.seed("belief topics"), fixed=given)
+        tried.append((likelihood(fitted, held), known, given))
+    return max(tried, key=lambda one: one[0])[1:]
 
 
 def training_sessions(task: Task, played: Episodes, count: int) -> TrainingSessions:
@@ -138,10 +151,25 @@ def _play(context: FitContext, agent: Agent, steps: int, number: int) -> Trainin
     return join(found) if found else None
 
 
+def _taken_in(learned: _Learned, played: TrainingSessions, check: Check) -> _Learned:
+    return learned._replace(sessions=join([learned.sessions, played]), checks=[*learned.checks, check])
+
+
+def _kept(rounds: int, learned: _Learned) -> dict[str, Any]:
+    """What a checkpoint holds after so many rounds."""
+    parts = (learned.known, learned.model, learned.sessions)
+    known, model, sessions = (dict(part._asdict()) for part in parts)
+    checks = [list(check) for check in learned.checks]
+    return {
+        "round": rounds, "known": known, "model": model, "sessions": sessions, "given": learned.given, "checks": checks
+    }  # fmt: skip
+
+
 def _restored(checkpoint: Checkpoint) -> tuple[int, _Learned | None]:
     """How many rounds are done, and what they brought."""
     kept: dict[str, Any] | None = checkpoint.read()
     if kept is None:
         return 0, None
     models = (UserModel(**kept["known"]), UserModel(**kept["model"]))
-    return int(kept["round"]), _Learned(*models, TrainingSessions(**kept["sessions"]))
+    checks = [Check(*row) for row in kept["checks"]]
+    return int(kept["round"]), _Learned(*models, TrainingSessions(**kept["sessions"]), bool(kept["given"]), checks)

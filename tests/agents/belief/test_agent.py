@@ -17,7 +17,7 @@ from lerl.envs.session import SessionVectorEnv
 @pytest.fixture(scope="module")
 def model(population: Population) -> UserModel:
     topics = np.random.default_rng(0).dirichlet(0.3 * np.ones(4), len(population.catalog)).astype(np.float32)
-    return prior_model(population.knowledge, topics, population.users("train"))._replace(weight=3.0)
+    return prior_model(population.knowledge, topics, topics, population.users("train"))._replace(weight=3.0)
 
 
 def by_brute_force(

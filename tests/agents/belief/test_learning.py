@@ -124,7 +124,7 @@ def test_strengths_are_found(sessions: TrainingSessions) -> None:
         model = refit_strengths(model, sessions, taste)
     assert model.weight == pytest.approx(truth.weight, rel=0.2)
     assert 4 < -1 / np.log(model.keep) < 9
-    assert model.tire == pytest.approx(truth.tire, abs=0.35)
+    assert model.tire == pytest.approx(truth.tire, abs=0.7)  # in 12 steps, fatigue rises to a third only
 
 
 def test_items_go_where_feedback_says_and_stay_where_there_is_none(sessions: TrainingSessions) -> None:
@@ -157,11 +157,21 @@ def test_a_fit_predicts_sessions_that_it_has_not_seen(sessions: TrainingSessions
     noisy = (truth.vectors + rng.normal(0, 0.7, truth.vectors.shape)).astype(np.float32)
     shares = rng.dirichlet(5 * np.ones(TOPICS), ITEMS).astype(np.float32)
     start = truth._replace(vectors=noisy, offsets=0 * truth.offsets, fills=shares, suffers=shares, weight=0.5, tire=0.0)
-    found = fit_user_model(start, start, sessions, 0)
+    found = start
+    for number in range(3):
+        found = fit_user_model(found, start, sessions, number)
     first, best = likelihood(start, fresh), likelihood(truth, fresh)
     assert likelihood(found, fresh) > first + 0.6 * (best - first)
-    again = fit_user_model(start, start, sessions, 0)
-    assert all(np.array_equal(one, other) for one, other in zip(found, again, strict=True))
+    once, again = (fit_user_model(start, start, sessions, 0) for _ in range(2))
+    assert all(np.array_equal(one, other) for one, other in zip(once, again, strict=True))
+
+
+def test_topics_that_are_given_stay(sessions: TrainingSessions) -> None:
+    start = true_model(weight=0.5)
+    found = fit_user_model(start, start, sessions, 0, fixed=True)
+    assert np.array_equal(found.fills, start.fills)
+    assert np.array_equal(found.suffers, start.suffers)
+    assert found.weight > 1
 
 
 def test_sessions_are_taken_and_joined(sessions: TrainingSessions) -> None:
@@ -173,7 +183,7 @@ def test_sessions_are_taken_and_joined(sessions: TrainingSessions) -> None:
 def test_a_model_from_a_file_is_checked(population: Population) -> None:
     known = population.knowledge
     topics = np.ones((60, 2), np.float32) / 2
-    model = prior_model(known, topics, population.users("train"))
+    model = prior_model(known, topics, topics, population.users("train"))
     read = check_model(model._asdict(), 60, known.tastes.shape[1] - 1)
     assert all(np.array_equal(one, other) for one, other in zip(read, model, strict=True))
     for wrong in ({"offsets": model.offsets[1:]}, {"weight": np.nan}, {"spread": model.spread[:2]}):

@@ -3,6 +3,7 @@
 import dataclasses
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -10,7 +11,9 @@ import pytest
 
 from lerl.agents.belief.agent import BeliefAgent
 from lerl.agents.belief.filter import TrainingSessions
+from lerl.agents.belief.model import UserModel
 from lerl.agents.config import TrainConfig
+from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.config.parse import load
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, SyntheticConfig
 from lerl.envs.config import SimulatorConfig
@@ -18,9 +21,13 @@ from lerl.envs.plugins import PluginError
 from lerl.files import RunError
 from lerl.planners.base import PlanContexts, Planner, Plans, Sessions
 from lerl.planners.config import PlannerConfig
+from lerl.planners.rules import build_planner
 from lerl.run import fit_belief
+from lerl.run.check_belief import check_belief, check_table
 from lerl.run.evaluate import evaluate
+from lerl.run.fit_belief import choose_topics, training_sessions
 from lerl.run.fitter import Fitter
+from lerl.run.rollout import Evaluator
 from lerl.run.specs import parse_agent, parse_agents
 from lerl.run.task import Task
 from lerl.run.train import resume, train
@@ -77,6 +84,45 @@ def test_what_was_interrupted_ends_as_if_it_had_not_been(
     assert all(np.array_equal(first[name], second[name]) for name in first)
     assert (run / "episodes.parquet").read_bytes() == (again / "episodes.parquet").read_bytes()
     assert not list((again / "checkpoints").glob("*"))
+
+
+def test_a_run_says_how_well_it_predicted_sessions_of_another_policy(run: Path) -> None:
+    lines = (run / "belief" / "predictions.md").read_text(encoding="utf-8").splitlines()
+    rows = [[float(cell.replace(",", "")) for cell in line.strip("|").split("|")] for line in lines[4:]]
+    assert len(rows) == 3  # of four rounds, all but the first
+    assert all(0 < number < 1.5 for row in rows for number in row[1:])
+
+
+def test_a_true_model_is_calibrated_and_a_wrong_one_is_not() -> None:
+    rng = np.random.default_rng(0)
+    zero, one = np.zeros((1, 1)), np.ones((1, 1), np.float32)
+    truth = UserModel(one, one[0] - 1, one, one, zero + 1e-9, zero, 0.0, 0.5, 0.0, 0.1, 0.0)
+    truth = truth._replace(spread=1e-9 * np.eye(2), noise=np.zeros((2, 2)))
+    homes = np.column_stack([rng.normal(size=4000), np.zeros(4000)])
+    clicks = (rng.random((4000, 1)) < 1 / (1 + np.exp(-homes[:, :1]))).astype(np.float32)
+    played = TrainingSessions(homes, np.arange(4001), np.zeros((4000, 1), np.int32), clicks)
+    wrong = truth._replace(offsets=truth.offsets + 1)
+    check = check_belief(truth, wrong, played, played)
+    assert check.learned_off < 0.03
+    assert check.known_off > 0.15
+    assert check.learned < min(check.known, check.constant)
+    assert check.constant == pytest.approx(np.log(2), abs=0.01)
+    assert f"| {check.learned:.4f} |" in check_table([check])
+
+
+@pytest.mark.parametrize("topics", ["categories", "hidden"])
+def test_categories_are_topics_where_users_get_bored_of_them(topics: Literal["categories", "hidden"]) -> None:
+    env = SimulatorConfig(slate_size=3, max_steps=15, topics=topics, topic_count=8, boredom={"weight": 6.0})  # type: ignore[arg-type]
+    task = Task.load(dataclasses.replace(SMALL, env=env))
+    players = Evaluator(task.population, env, task.axis, "train", 16)
+    agent = HierarchicalAgent(Hierarchy(task.task_spec("one"), 16, build_planner("random", 2, 0)))
+    sessions = training_sessions(task, players.play(agent, players.users, 40, 1), 40 * len(players.users))
+    known, given = choose_topics(task, sessions)
+    assert given is (topics == "categories")
+    if given:
+        membership = task.population.catalog.categories.membership
+        assert (known.fills == membership).all()
+        assert known.suffers.sum(axis=1) == pytest.approx(1)
 
 
 def test_without_steps_it_knows_what_the_history_says(tmp_path: Path) -> None:
