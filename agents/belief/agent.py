@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.belief.filter import begin_all, learn_all, new_belief
 from lerl.agents.belief.model import UserModel
-from lerl.agents.belief.slates import fill_slates
+from lerl.agents.belief.slates import Standing, columns, count_repetitions, fill_slates
 from lerl.envs import draws
 
 NAME = "belief+greedy"
@@ -21,7 +21,8 @@ class BeliefAgent(Agent):
 
     Args:
         task: the task. count: B. model: what was learned of people and items.
-        explore: whether tastes are drawn from the belief instead of its mean (Thompson sampling), for training.
+        explore: whether tastes, and at the begin of a session item offsets, are drawn from what is believed of them
+            instead of its mean (Thompson sampling), for training.
     """
 
     def __init__(self, task: TaskSpec, count: int, model: UserModel, explore: bool = False) -> None:
@@ -29,10 +30,11 @@ class BeliefAgent(Agent):
         self.belief = new_belief(count, model.vectors.shape[1], model.fills.shape[1])
         self.shown = np.full((count, task.max_steps * task.slate_size), -1, np.int32)
         self.steps = np.zeros(count, np.int64)
+        self.repeated = np.zeros(count)
         self.keys = np.zeros(count, np.uint64)
         self.live = np.ones(count, bool)
-        columns = np.ascontiguousarray(model.vectors.T), np.ascontiguousarray(model.suffers.T)
-        self._columns = (*columns, model.offsets)
+        self.guesses = np.zeros((count, len(model.offsets) if explore else 0), np.float32)
+        self._columns = columns(model)
 
     def attend(self, live: NDArray[np.bool_]) -> None:
         """Choose for these slots (B,) only; the others show item 0."""
@@ -45,15 +47,18 @@ class BeliefAgent(Agent):
     def start(self, rows: NDArray[np.int64], known: NDArray[np.float64], keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots (n,), of people of whom taste and level (n, d + 1) are known."""
         begin_all(self.model, self.belief, rows, known)
-        self.shown[rows], self.steps[rows], self.keys[rows] = -1, 0, keys
+        if self.explore:
+            guesses = np.empty((len(rows), len(self.model.doubts)))
+            _draw(keys, np.full(len(rows), -1), guesses)
+            self.guesses[rows] = self.model.doubts * guesses
+        self.shown[rows], self.steps[rows], self.repeated[rows], self.keys[rows] = -1, 0, 0.0, keys
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k)."""
         self._see(observation)
         slates = np.full((len(self.live), self.task.slate_size), -1, np.int32)
-        shown = self.shown[:, :0] if self.task.repeats else self.shown
-        belief = self.belief
-        fill_slates(self._columns, self.model, self._tastes(), belief.exposure, shown, self.live, PRICE, slates)
+        standing = Standing(self._tastes(), self.belief.exposure, self.shown, self.steps, self.repeated, self.guesses)
+        fill_slates(self._columns, self.model, standing, not self.task.repeats, self.live, PRICE, slates)
         return np.maximum(slates, 0)
 
     def _see(self, observation: Observation) -> None:
@@ -66,6 +71,7 @@ class BeliefAgent(Agent):
         learn_all(self.model, self.belief, moved, items, feedback)
         self.shown[moved[:, None], self.steps[moved, None] * k + np.arange(k)] = items[moved]
         self.steps[moved] += 1
+        count_repetitions(self.model, self.shown, self.steps, moved, k, self.repeated)
 
     def _tastes(self) -> NDArray[np.float64]:
         """(B, d + 1), the belief's means, or draws from it."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lerl.agents.belief.filter import TrainingSessions, believed
-from lerl.agents.belief.items import refit_items
+from lerl.agents.belief.items import common_offset, refit_items
 from lerl.agents.belief.model import UserModel
 from lerl.agents.belief.people import refit_people
 from lerl.agents.belief.strengths import losses, refit_strengths, tastes
@@ -26,9 +26,14 @@ def fit_user_model(start: UserModel, known: UserModel, sessions: TrainingSession
     for number in range(PASSES):
         model = refit_people(model, few)
         means = believed(model, sessions)[0]
+        apart = common_offset(sessions, tastes(model, sessions, means) - losses(model, sessions))
+        model, known = (one._replace(offsets=one.offsets + apart) for one in (model, known))
         model = refit_items(model, known, sessions, means, means[:, dim:] - losses(model, sessions))
         model = refit_strengths(model, few, tastes(model, few, believed(model, few)[0]))
         tired = tastes(model, sessions, means) - losses(model._replace(weight=0.0), sessions)
-        model = refit_topics(model, sessions, tired, seed + number)
-        model = refit_strengths(model, few, tastes(model, few, believed(model, few)[0]))
+        if start.weight == 0:  # of people who do not get bored
+            model = model._replace(weight=0.0)
+        else:
+            model = refit_topics(model, sessions, tired, seed + number)
+            model = refit_strengths(model, few, tastes(model, few, believed(model, few)[0]))
     return model

@@ -1,5 +1,6 @@
 """Learns people and items from training sessions, in rounds: each explores with what the last one taught."""
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +9,8 @@ from lerl.agents.base import Agent
 from lerl.agents.belief.agent import BeliefAgent, homes
 from lerl.agents.belief.filter import TrainingSessions, join, likelihood
 from lerl.agents.belief.fit import fit_user_model
-from lerl.agents.belief.model import UserModel, prior_model
+from lerl.agents.belief.leaving import refit_leaving
+from lerl.agents.belief.model import Floats, UserModel, prior_model
 from lerl.agents.belief.topics import directions, near_centres
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.envs.topics import ClusterError, cluster_items
@@ -53,7 +55,9 @@ def fit_belief(context: FitContext) -> None:
         sessions = played if learned is None else join([learned.sessions, played])
         known = choose_topics(task, sessions) if learned is None else learned.known
         model = known if learned is None else learned.model
-        learned = _Learned(known, fit_user_model(model, known, sessions, task.seed("belief fit", number)), sessions)
+        model = fit_user_model(model, known, sessions, task.seed("belief fit", number))
+        model = refit_leaving(model, _groups(task, model), sessions, task.config.env.max_steps)
+        learned = _Learned(known, model, sessions)
         checkpoint.write(
             {"round": number + 1, **{name: dict(part._asdict()) for name, part in learned._asdict().items()}}
         )
@@ -83,16 +87,22 @@ def start_model(task: Task, count: int = TOPICS[0]) -> UserModel:
     return prior_model(known, shares.astype(np.float32), task.population.users("train"))
 
 
+def without_boredom(task: Task) -> UserModel:
+    """The prior model of people who do not get bored, with one topic that all items share."""
+    shares = np.ones((len(task.population.catalog), 1), np.float32)
+    return prior_model(task.population.knowledge, shares, task.population.users("train"))._replace(weight=0.0)
+
+
 def choose_topics(task: Task, sessions: TrainingSessions) -> UserModel:
-    """The prior model with the number of topics whose fit predicts held-out sessions best."""
+    """The prior model with the number of topics whose fit predicts held-out sessions best, none where nothing bores."""
     rows = np.arange(len(sessions.homes))
     if len(rows) < 2 * HELD_OUT:  # too few to tell
         return start_model(task)
     held, others = sessions.take(rows[rows % HELD_OUT == 0]), sessions.take(rows[rows % HELD_OUT != 0])
     tried = []
-    for count in TOPICS:
+    for count in (*TOPICS, 0):
         try:
-            start = start_model(task, count)
+            start = start_model(task, count) if count else without_boredom(task)
         except ClusterError:
             continue
         fitted = fit_user_model(start, start, others, task.seed("belief topics"))
@@ -109,7 +119,17 @@ def training_sessions(task: Task, played: Episodes, count: int) -> TrainingSessi
         np.concatenate([[0], np.cumsum(lengths)]),
         played.slates[:count][there],
         played.feedback[:count][there],
+        played.left[:count] & (lengths < task.config.env.max_steps),
     )
+
+
+def _groups(task: Task, model: UserModel) -> list[Floats]:
+    """The ways to group items by whose repetition people may leave: categories, topics, clusters of vectors."""
+    found = [task.population.catalog.categories.membership.astype(np.float32), model.suffers]
+    for count in TOPICS:
+        with suppress(ClusterError):
+            found.append(start_model(task, count).suffers)
+    return [np.ascontiguousarray(shares) for shares in found]
 
 
 def _explorer(task: Task, learned: _Learned | None) -> Agent:

@@ -59,7 +59,7 @@ def made_up(model: UserModel, count: int, seed: int) -> TrainingSessions:
         person = person * stay + home * (1 - stay) + moved
         fatigue += (1 - fatigue) * model.rise
     starts = np.arange(count + 1) * STEPS
-    return TrainingSessions(home, starts, items.reshape(-1, SLOTS), feedback.reshape(-1, SLOTS))
+    return TrainingSessions(home, starts, items.reshape(-1, SLOTS), feedback.reshape(-1, SLOTS), np.zeros(count, bool))
 
 
 @pytest.fixture(scope="module")
