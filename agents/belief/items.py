@@ -20,7 +20,7 @@ def refit_items(
     means: NDArray[np.float32],
     rest: NDArray[np.float32],
 ) -> UserModel:
-    """The model with item vectors, offsets and doubts of greater posterior probability, people as they were believed to be.
+    """The model with item vectors, offsets and doubts of greater posterior probability, given people.
 
     Args:
         known: whose items they are shrunk towards.

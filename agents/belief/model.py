@@ -37,7 +37,7 @@ class UserModel(NamedTuple):
         doubts: (I,) float32, standard deviation of what is not known of an offset.
         units: (I, d) float32, directions in which items are alike. alike: log-odds per unit of the mean cosine.
         groups: (I, G) float32, chances that an item is of each group whose repetition drives people away. rule: (4,)
-            float64, which repetition does, see `lerl.agents.belief.leaving.Rule`, zeros where none does.
+            float64, which repetition does, see `lerl.agents.belief.repetition.Rule`, zeros where none does.
         prices: (T, R) float64, log-odds that a slate's first repetition costs, by slates and repetitions before it.
     """
 

@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.agents.belief.leaving import Rule, held, repeats
 from lerl.agents.belief.model import UserModel
+from lerl.agents.belief.repetition import Rule, held, repeats
 from lerl.agents.retrieval import mark
 
 Floats = NDArray[np.float32]
@@ -28,8 +28,8 @@ class Standing(NamedTuple):
 
     Attributes:
         means: (B, d + 1) float64, tastes and levels. exposures: (B, K) float64.
-        shown: (B, T * k) int32, -1 for none. steps: (B,) int64, slates shown. repeated: (B,) float64, of them those that
-            repeated a group. guesses: (B, I) float32, log-odds that are added for each item; (B, 0) for none.
+        shown: (B, T * k) int32, -1 for none. steps: (B,) int64, slates shown. repeated: (B,) float64, those of them
+            that repeated a group. guesses: (B, I) float32, log-odds that are added for each item; (B, 0) for none.
     """
 
     means: NDArray[np.float64]
@@ -52,7 +52,7 @@ class _Costs(NamedTuple):
 
     Attributes:
         near: log-odds, for being like the slate's items. again: the chance to repeat a group. total: all costs.
-        held: (G,), see `lerl.agents.belief.leaving.held`. past: (T * k,), what was shown, this slate's items included.
+        held: (G,), see `lerl.agents.belief.repetition.held`. past: (T * k,), what was shown, with this slate's items.
     """
 
     near: Floats

@@ -1,4 +1,4 @@
-"""How much boredom, fatigue and likeness within a slate cost, and how fast boredom fades."""
+"""How much boredom and fatigue cost, and how fast boredom fades."""
 
 import math
 
@@ -6,33 +6,30 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.agents.belief.filter import TrainingSessions
-from lerl.agents.belief.likeness import cosines
+from lerl.agents.belief.filter import TrainingSessions, cosines
 from lerl.agents.belief.model import UserModel
 
 SLOWER = (0.75, 1.0, 1.35)  # multiples of the time constant that are compared
 STEPS = 3  # of Newton
-SURE = 3.0  # standard errors; likeness of fewer costs nothing
 CONSTANTS = 1.0, 200.0
 
 
 def refit_strengths(model: UserModel, sessions: TrainingSessions, taste: NDArray[np.float32]) -> UserModel:
-    """The model with `weight`, `tire`, `alike` and `keep` of greater likelihood.
+    """The model with `weight`, `tire` and `keep` of greater likelihood.
 
     Args:
-        taste: (S, k), log-odds without these.
+        taste: (S, k), log-odds without boredom and fatigue.
     """
-    constant, found, near = -1 / math.log(model.keep), [], cosines(model.units, sessions.items)
+    constant, found = -1 / math.log(model.keep), []
     for slower in SLOWER:
         keep = math.exp(-1 / min(max(constant * slower, CONSTANTS[0]), CONSTANTS[1]))
         own, total = model._replace(keep=keep), -math.inf
         bored, tired = _burdens(own, sessions)
         for _ in range(STEPS):
-            total, slope, curve = _sums(own, sessions, taste, (bored, tired, near))
-            weight, tire, alike = np.linalg.solve(curve + 1e-3 * np.eye(3), slope).tolist()
-            own = own._replace(weight=max(own.weight + weight, 0.0), tire=own.tire + tire, alike=own.alike + alike)
-        sure = SURE * math.sqrt(np.linalg.inv(curve + 1e-3 * np.eye(3))[2, 2])
-        found.append((total, own._replace(alike=own.alike if own.alike > sure else 0.0)))
+            total, slope, curve = _sums(own, sessions, taste, bored, tired)
+            step = np.linalg.solve(curve + 1e-3 * np.eye(2), slope)
+            own = own._replace(weight=max(own.weight + float(step[0]), 0.0), tire=own.tire + float(step[1]))
+        found.append((total, own))
     return max(found, key=lambda one: one[0])[1]
 
 
@@ -68,21 +65,21 @@ def _burdens(model, sessions):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _sums(model, sessions, taste, burdens):  # type: ignore[no-untyped-def]
-    """Log-likelihood, and its slope (3,) and curvature (3, 3) in weight, tire and alike; burdens (S, k) of each."""
-    slope, curve, total = np.zeros(3), np.zeros((3, 3)), 0.0
-    x, (bored, tired, near) = np.empty(3), burdens
+def _sums(model, sessions, taste, bored, tired):  # type: ignore[no-untyped-def]
+    """Log-likelihood, and its slope (2,) and curvature (2, 2) in weight and tire; see `_burdens`."""
+    slope, curve, total = np.zeros(2), np.zeros((2, 2)), 0.0
+    x = np.empty(2)
     for row in range(len(taste)):
         for s in range(taste.shape[1]):
             if sessions.items[row, s] >= 0:
                 answer = sessions.feedback[row, s]
-                x[0], x[1], x[2] = -bored[row, s], -tired[row, s], -near[row, s]
-                z = taste[row, s] + model.weight * x[0] + model.tire * x[1] + model.alike * x[2]
+                x[0], x[1] = -bored[row, s], -tired[row, s]
+                z = taste[row, s] + model.weight * x[0] + model.tire * x[1]
                 p = 1.0 / (1.0 + math.exp(-z))
                 total += answer * z - math.log1p(math.exp(-abs(z))) - max(z, 0.0)
-                for a in range(3):
+                for a in range(2):
                     slope[a] += (answer - p) * x[a]
-                    for c in range(3):
+                    for c in range(2):
                         curve[a, c] += p * (1.0 - p) * x[a] * x[c]
     return total, slope, curve
 

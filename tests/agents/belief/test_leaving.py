@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from lerl.agents.belief.filter import TrainingSessions
-from lerl.agents.belief.leaving import Rule, fit_hazard, refit_leaving, repetitions, steps_lost
+from lerl.agents.belief.hazard import fit_hazard, steps_lost
+from lerl.agents.belief.leaving import refit_leaving
 from lerl.agents.belief.model import UserModel, prior_model
+from lerl.agents.belief.repetition import Rule, repetitions
 from lerl.agents.belief.slates import Standing, columns, count_repetitions, fill_slates
 from lerl.envs.config import Leave, StepBudget
 from lerl.envs.leave import BudgetRule, Situation, WindowRule
