@@ -24,45 +24,44 @@ Floats = NDArray[np.float32]
 NONE = Rule(0, False, False, 1)
 
 
-def refit_leaving(model: UserModel, groups: list[Floats], sessions: TrainingSessions, longest: int) -> UserModel:
-    """The model with the `groups`, `rule` and `prices` by which leaving is predicted best.
-
-    A rule that was found before stays; its groups are revised again, unless they are among those given.
+def choose_leaving(model: UserModel, groups: list[Floats], sessions: TrainingSessions) -> UserModel:
+    """The model with the `groups` and the `rule` of the best predictions, or as it is where none helps.
 
     Args:
         groups: (I, G) each, the ways to group items that are compared: an item's chances of each group.
-        longest: slates after which a session ends.
     """
-    rule = Rule(*model.rule.astype(int).tolist())
-    own, revised = model.groups, not any(np.array_equal(model.groups, given) for given in groups)
-    if not rule.slots:
-        found = _choose(model, groups, _some(sessions, FEW))
-        if found is None:
-            return model
-        own, rule, revised = found
-    if revised:
-        own = _revised(model, own, rule, _some(sessions, MOST))
-    hazard = fit_hazard(*circumstances(sessions, repetitions(own, rule, sessions.starts, sessions.items)))
-    worth = sessions.feedback[sessions.items >= 0].mean() * sessions.items.shape[1]
-    prices = SLOPE * worth * steps_lost(hazard, min(longest, LONGEST))
-    return model._replace(groups=own, rule=np.array(rule, np.float64), prices=prices)
-
-
-def _choose(model: UserModel, groups: list[Floats], some: TrainingSessions) -> tuple[Floats, Rule, bool] | None:
-    """The groups and the rule of the best predictions, and whether the groups were revised; None where none helps."""
+    some = _some(sessions, FEW)
     third = np.arange(len(some.homes)) % 3 == 0
     ours, others = some.take(np.flatnonzero(~third)), some.take(np.flatnonzero(third))
     if not len(ours.homes):
-        return None
+        return model
     none = _score(ours, others, groups[0], NONE)
     tried = [(_score(ours, others, own, rule), own, rule) for own in groups for rule in rules(some.items.shape[1])]
     tried = sorted(tried, key=lambda one: -one[0])[:TRIED]
     for _, own, rule in tried[:TRIED]:
         revised = _revised(model, own, rule, ours)
         tried.append((_score(ours, others, revised, rule), revised, rule))
-    best = max(range(len(tried)), key=lambda number: tried[number][0])
-    score, own, rule = tried[best]
-    return (own, rule, best >= TRIED) if score > none + GAIN * abs(none) else None
+    score, own, rule = max(tried, key=lambda one: one[0])
+    if score < none + GAIN * abs(none):
+        return model
+    return model._replace(groups=own, rule=np.array(rule, np.float64))
+
+
+def refit_leaving(model: UserModel, categories: Floats, sessions: TrainingSessions, longest: int) -> UserModel:
+    """The model with the `prices` of its rule of leaving, if it has one; groups that nobody names are revised.
+
+    Args:
+        categories: (I, G), the groups that are known. longest: slates after which a session ends.
+    """
+    rule, own = Rule(*model.rule.astype(int).tolist()), model.groups
+    if not rule.slots:
+        return model
+    if not np.array_equal(own, categories):
+        own = _revised(model, own, rule, _some(sessions, MOST))
+    hazard = fit_hazard(*circumstances(sessions, repetitions(own, rule, sessions.starts, sessions.items)))
+    worth = sessions.feedback[sessions.items >= 0].mean() * sessions.items.shape[1]
+    prices = SLOPE * worth * steps_lost(hazard, min(longest, LONGEST))
+    return model._replace(groups=own, prices=prices)
 
 
 def _some(sessions: TrainingSessions, most: int) -> TrainingSessions:

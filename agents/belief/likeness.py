@@ -1,4 +1,4 @@
-"""What items of one slate that are alike take from each other: its strength, and how alike an item and its slate are."""
+"""What items of one slate that are alike take from each other, found by likelihood."""
 
 import math
 from typing import Any

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-SHARES = 1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4  # of the last slots: about the most that one group may fill
+SHARES = 1 / 3, 1 / 2, 2 / 3  # of the last slots: about the most that one group may fill
 
 
 class Rule(NamedTuple):
@@ -35,47 +35,62 @@ def rules(k: int) -> list[Rule]:
 
 
 @njit(cache=True)
-def held(groups, rule, shown, start, now, s, k, counts):  # type: ignore[no-untyped-def]
-    """counts (G,) <- how far each group would be repeated by an item in slot s of the slate that starts at `now`.
+def begin_slate(groups, rule, shown, start, now, k, counts):  # type: ignore[no-untyped-def]
+    """counts (G,) <- slots of each group that count for the slate at `now`, before any of it is filled.
 
     groups: (I, G). shown: (T,) items, those of the session from `start` on, -1 for none.
     """
     counts[:] = 0.0
-    if rule.aligned:
-        if now - k >= start:
-            _count(groups, shown[now - k + s], counts)
-    else:
-        for slot in range(max(start, now - rule.slots + (k if rule.within else 0)), now + s if rule.within else now):
-            _count(groups, shown[slot], counts)
-    for g in range(len(counts)):
-        counts[g] = min(max(counts[g] - rule.most + 1.0, 0.0), 1.0)
+    if not rule.aligned:
+        for slot in range(max(start, now - rule.slots + (k if rule.within else 0)), now):
+            count(groups, shown[slot], counts)
 
 
 @njit(cache=True)
-def _count(groups, item, counts):  # type: ignore[no-untyped-def]
+def count(groups, item, counts):  # type: ignore[no-untyped-def]
+    """counts (G,) grow by the groups of an item, -1 for none."""
     if item >= 0:
         for g in range(len(counts)):
             counts[g] += groups[item, g]
 
 
 @njit(cache=True)
+def begin_slot(groups, rule, shown, start, at, k, counts):  # type: ignore[no-untyped-def]
+    """counts (G,) as they are for the slot `at`, where only the item a slate before it counts."""
+    if rule.aligned:
+        counts[:] = 0.0
+        if at - k >= start:
+            count(groups, shown[at - k], counts)
+
+
+@njit(cache=True)
+def held(rule, counts, g):  # type: ignore[no-untyped-def]
+    """How far an item of group g would repeat it, in [0, 1]."""
+    return min(max(counts[g] - rule.most + 1.0, 0.0), 1.0)
+
+
+@njit(cache=True)
 def repeats(groups, rule, shown, start, now, k, counts):  # type: ignore[no-untyped-def]
-    """The chance in [0, 1] that the slate at `now` repeats a group, shares being chances."""
+    """The chance in [0, 1] that the slate at `now` repeats a group; counts (G,) is overwritten."""
     clean = 1.0
-    for s in range(k if rule.slots else 0):
-        item = shown[now + s]
-        if item >= 0:
-            held(groups, rule, shown, start, now, s, k, counts)
-            same = 0.0
-            for g in range(len(counts)):
-                same += groups[item, g] * counts[g]
-            clean *= 1.0 - min(same, 1.0)
+    if rule.slots:
+        begin_slate(groups, rule, shown, start, now, k, counts)
+        for at in range(now, now + k):
+            item, same = shown[at], 0.0
+            if item >= 0:
+                begin_slot(groups, rule, shown, start, at, k, counts)
+                for g in range(len(counts)):
+                    if groups[item, g] > 0.0:
+                        same += groups[item, g] * held(rule, counts, g)
+                clean *= 1.0 - min(same, 1.0)
+                if rule.within:
+                    count(groups, item, counts)
     return 1.0 - clean
 
 
 @njit(cache=True)
 def repetitions(groups, rule, starts, items):  # type: ignore[no-untyped-def]
-    """Whether each slate repeats a group, (S,) in [0, 1]."""
+    """The chance that each slate repeats a group, (S,)."""
     k, found, shown = items.shape[1], np.empty(len(items)), items.reshape(-1)
     counts = np.empty(groups.shape[1])
     for n in range(len(starts) - 1):

@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.agents.belief.model import UserModel
-from lerl.agents.belief.repetition import Rule, held, repeats
+from lerl.agents.belief.repetition import Rule, begin_slate, begin_slot, count, held, repeats
 from lerl.agents.retrieval import mark
 
 Floats = NDArray[np.float32]
@@ -52,13 +52,13 @@ class _Costs(NamedTuple):
 
     Attributes:
         near: log-odds, for being like the slate's items. again: the chance to repeat a group. total: all costs.
-        held: (G,), see `lerl.agents.belief.repetition.held`. past: (T * k,), what was shown, with this slate's items.
+        counts: (G,), see `lerl.agents.belief.repetition`. past: (T * k,), what was shown.
     """
 
     near: Floats
     again: Floats
     total: Floats
-    held: NDArray[np.float64]
+    counts: NDArray[np.float64]
     past: NDArray[np.int32]
 
 
@@ -85,7 +85,7 @@ def fill_slates(columns, model, standing, anew, live, price, slates):  # type: i
         loss[:] = 0.0
         for t in range(topics):
             _add(loss, columns.suffers[t], np.float32(price * model.weight * standing.exposures[b, t]))
-        shun = _begin(costs, model, standing, b)
+        shun = _begin(costs, model, standing, b, k)
         for s in range(k):
             best = _best(taste, _all_costs(costs, columns, model, loss, (shun, standing.steps[b] * k, s, k)), seen)
             slates[b, s] = best
@@ -96,7 +96,7 @@ def fill_slates(columns, model, standing, anew, live, price, slates):  # type: i
                 _add(loss, columns.suffers[t], np.float32(price * model.weight / k * model.fills[best, t]))
             for item in range(items):
                 loss[item] *= fade
-            shun = _chosen(costs, columns, model, best, (shun, standing.steps[b] * k, s, k))
+            shun = _chosen(costs, columns, model, best, shun, k)
         mark(seen, standing.shown[b], False)
         mark(seen, slates[b], False)
 
@@ -126,13 +126,14 @@ def _new_costs(columns, standing):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _begin(costs, model, standing, b):  # type: ignore[no-untyped-def]
+def _begin(costs, model, standing, b, k):  # type: ignore[no-untyped-def]
     """Nothing is in the slate yet; log-odds that repeating a group costs."""
     costs.near[:] = 0.0
     costs.again[:] = 0.0
     if model.rule[0] == 0:
         return 0.0
     costs.past[:] = standing.shown[b]
+    begin_slate(model.groups, _rule(model), costs.past, 0, standing.steps[b] * k, k, costs.counts)
     slates, repeated = model.prices.shape
     return model.prices[min(standing.steps[b], slates - 1), min(int(standing.repeated[b] + 0.5), repeated - 1)]
 
@@ -146,25 +147,25 @@ def _all_costs(costs, columns, model, loss, place):  # type: ignore[no-untyped-d
     if shun > 0:
         rule = _rule(model)
         if s == 0 or rule.aligned or rule.within:
-            held(model.groups, rule, costs.past, 0, now, s, k, costs.held)
+            begin_slot(model.groups, rule, costs.past, 0, now + s, k, costs.counts)
             costs.again[:] = 0.0
-            for g in range(len(costs.held)):
-                _add(costs.again, columns.groups[g], np.float32(costs.held[g]))
+            for g in range(len(costs.counts)):
+                _add(costs.again, columns.groups[g], np.float32(held(rule, costs.counts, g)))
     for item in range(len(loss)):
         costs.total[item] = loss[item] + costs.near[item] + np.float32(shun) * costs.again[item]
     return costs.total
 
 
 @njit(cache=True)
-def _chosen(costs, columns, model, best, place):  # type: ignore[no-untyped-def]
+def _chosen(costs, columns, model, best, shun, k):  # type: ignore[no-untyped-def]
     """An item is in the slate; log-odds that repeating a group costs from here on: it costs once a slate."""
-    shun, now, s, k = place
     if model.alike != 0:
         for a in range(len(columns.units)):  # twice: of two items that are alike, each loses
             _add(costs.near, columns.units[a], np.float32(2 * model.alike / k * model.units[best, a]))
     if shun > 0:
-        costs.past[now + s] = best
         shun *= 1 - min(costs.again[best], 1.0)
+        if model.rule[2] > 0:
+            count(model.groups, best, costs.counts)
     return shun
 
 

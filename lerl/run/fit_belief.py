@@ -9,7 +9,7 @@ from lerl.agents.base import Agent
 from lerl.agents.belief.agent import BeliefAgent, homes
 from lerl.agents.belief.filter import TrainingSessions, join, likelihood
 from lerl.agents.belief.fit import fit_user_model
-from lerl.agents.belief.leaving import refit_leaving
+from lerl.agents.belief.leaving import choose_leaving, refit_leaving
 from lerl.agents.belief.model import Floats, UserModel, prior_model
 from lerl.agents.belief.topics import directions, near_centres
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
@@ -56,7 +56,9 @@ def fit_belief(context: FitContext) -> None:
         known = choose_topics(task, sessions) if learned is None else learned.known
         model = known if learned is None else learned.model
         model = fit_user_model(model, known, sessions, task.seed("belief fit", number))
-        model = refit_leaving(model, _groups(task, model), sessions, task.config.env.max_steps)
+        if learned is None:
+            model = choose_leaving(model, _groups(task, model), sessions)
+        model = refit_leaving(model, _categories(task), sessions, task.config.env.max_steps)
         learned = _Learned(known, model, sessions)
         checkpoint.write(
             {"round": number + 1, **{name: dict(part._asdict()) for name, part in learned._asdict().items()}}
@@ -125,11 +127,15 @@ def training_sessions(task: Task, played: Episodes, count: int) -> TrainingSessi
 
 def _groups(task: Task, model: UserModel) -> list[Floats]:
     """The ways to group items by whose repetition people may leave: categories, topics, clusters of vectors."""
-    found = [task.population.catalog.categories.membership.astype(np.float32), model.suffers]
+    found = [_categories(task), model.suffers]
     for count in TOPICS:
         with suppress(ClusterError):
             found.append(start_model(task, count).suffers)
     return [np.ascontiguousarray(shares) for shares in found]
+
+
+def _categories(task: Task) -> Floats:
+    return np.ascontiguousarray(task.population.catalog.categories.membership, np.float32)
 
 
 def _explorer(task: Task, learned: _Learned | None) -> Agent:

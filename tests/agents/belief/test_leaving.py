@@ -7,7 +7,7 @@ import pytest
 
 from lerl.agents.belief.filter import TrainingSessions
 from lerl.agents.belief.hazard import fit_hazard, steps_lost
-from lerl.agents.belief.leaving import refit_leaving
+from lerl.agents.belief.leaving import choose_leaving, refit_leaving
 from lerl.agents.belief.model import UserModel, prior_model
 from lerl.agents.belief.repetition import Rule, repetitions
 from lerl.agents.belief.slates import Standing, columns, count_repetitions, fill_slates
@@ -17,6 +17,10 @@ from lerl.envs.population import Population
 
 GROUPS, LONGEST, SLOTS, SESSIONS = 5, 20, 4, 600
 Rules = Callable[[Situation], np.ndarray]
+
+
+def learned(model: UserModel, groups: list[np.ndarray], sessions: TrainingSessions) -> UserModel:
+    return refit_leaving(choose_leaving(model, groups, sessions), groups[-1], sessions, LONGEST)
 
 
 def sessions_under(rule: Rules | None, population: Population, seed: int = 0) -> TrainingSessions:
@@ -63,7 +67,7 @@ def test_a_budget_of_steps_is_found(
 ) -> None:
     leave = Leave("budget", budget=StepBudget(budget=16.0, repetition=kind))  # type: ignore[arg-type]
     sessions = sessions_under(BudgetRule(leave.budget).probability, population)
-    found = refit_leaving(model, groups, sessions, LONGEST)
+    found = learned(model, groups, sessions)
     assert found.groups.shape[1] == GROUPS
     assert Rule(*found.rule.astype(int).tolist()) == Rule(SLOTS, kind == "slot", False, 1)
     in_steps = found.prices / (4 * SLOTS * sessions.feedback.mean())
@@ -73,7 +77,7 @@ def test_a_budget_of_steps_is_found(
 
 def test_a_window_is_found(model: UserModel, groups: list[np.ndarray], population: Population) -> None:
     leave = Leave("window").window
-    found = refit_leaving(model, groups, sessions_under(WindowRule(leave).probability, population), LONGEST)
+    found = learned(model, groups, sessions_under(WindowRule(leave).probability, population))
     assert Rule(*found.rule.astype(int).tolist()) == Rule(leave.window, False, True, leave.most)
     assert found.groups.shape[1] == GROUPS
     assert found.prices[0, 0] > 10
@@ -82,7 +86,7 @@ def test_a_window_is_found(model: UserModel, groups: list[np.ndarray], populatio
 def test_where_repetition_drives_nobody_away_it_costs_nothing(
     model: UserModel, groups: list[np.ndarray], population: Population
 ) -> None:
-    found = refit_leaving(model, groups, sessions_under(None, population), LONGEST)
+    found = learned(model, groups, sessions_under(None, population))
     assert not found.rule.any()
     assert not found.prices.any()
 
