@@ -25,6 +25,7 @@ from lerl.run.task import Task
 ROUNDS = 4
 TOPICS = (20, 10, 40)  # numbers of topics that are compared
 HELD_OUT = 10  # every so manieth session, by which they are compared
+HARDLY = 0.002  # log-likelihood of an answer by which topics must predict better than none
 PLANNED = 6  # categories in a plan of the first round
 CHUNK = 1000  # sessions played at a time, at most
 
@@ -108,7 +109,7 @@ def choose_topics(task: Task, sessions: TrainingSessions) -> UserModel:
         except ClusterError:
             continue
         fitted = fit_user_model(start, start, others, task.seed("belief topics"))
-        tried.append((likelihood(fitted, held), start))
+        tried.append((likelihood(fitted, held) + (0.0 if count else HARDLY), start))
     return max(tried, key=lambda one: one[0])[1]
 
 
