@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.belief.filter import begin_all, learn_all, new_belief
 from lerl.agents.belief.model import UserModel
-from lerl.agents.belief.slates import fill_slates
+from lerl.agents.belief.slates import Standing, columns, count_repetitions, fill_slates
 from lerl.envs import draws
 
 NAME = "belief+greedy"
@@ -23,7 +23,8 @@ class BeliefAgent(Agent):
 
     Args:
         task: the task. count: B. model: what was learned of people and items.
-        explore: whether tastes are drawn from the belief instead of its mean (Thompson sampling), for training.
+        explore: whether tastes, and at the begin of a session item offsets, are drawn from what is believed of them
+            instead of its mean (Thompson sampling), for training.
     """
 
     def __init__(self, task: TaskSpec, count: int, model: UserModel, explore: bool = False) -> None:
@@ -31,10 +32,11 @@ class BeliefAgent(Agent):
         self.belief = new_belief(count, model.vectors.shape[1], model.fills.shape[1])
         self.shown = np.full((count, task.max_steps * task.slate_size), -1, np.int32)
         self.steps = np.zeros(count, np.int64)
+        self.repeated = np.zeros(count)
         self.keys = np.zeros(count, np.uint64)
         self.live = np.ones(count, bool)
-        columns = np.ascontiguousarray(model.vectors.T), np.ascontiguousarray(model.suffers.T)
-        self._columns = (*columns, model.offsets)
+        self.guesses = np.zeros((count, len(model.offsets) if explore else 0), np.float32)
+        self._columns = columns(model)
         self.withheld = np.zeros(0, np.int32)
 
     def attend(self, live: NDArray[np.bool_]) -> None:
@@ -48,7 +50,11 @@ class BeliefAgent(Agent):
     def start(self, rows: NDArray[np.int64], known: NDArray[np.float64], keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots (n,), of people of whom taste and level (n, d + 1) are known."""
         begin_all(self.model, self.belief, rows, known)
-        self.shown[rows], self.steps[rows], self.keys[rows] = -1, 0, keys
+        if self.explore:
+            guesses = np.empty((len(rows), len(self.model.doubts)))
+            _draw(keys, np.full(len(rows), -1), guesses)
+            self.guesses[rows] = self.model.doubts * guesses
+        self.shown[rows], self.steps[rows], self.repeated[rows], self.keys[rows] = -1, 0, 0.0, keys
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k)."""
@@ -60,13 +66,15 @@ class BeliefAgent(Agent):
 
     def slates(self, shut: NDArray[np.int32]) -> NDArray[np.int32]:
         """Slates (B, k) as believed now, without the items `shut` (B, S), -1 as padding; item 0 where none is left."""
-        slates, belief = np.full((len(self.live), self.task.slate_size), -1, np.int32), self.belief
-        fill_slates(self._columns, self.model, self._tastes(), belief.exposure, shut, self.live, PRICE, slates)
+        slates = np.full((len(self.live), self.task.slate_size), -1, np.int32)
+        standing = Standing(self._tastes(), self.belief.exposure, self.shown, self.steps, self.repeated, self.guesses)
+        fill_slates(self._columns, self.model, standing, shut, self.live, PRICE, slates)
         return np.maximum(slates, 0)
 
     def slots(self) -> dict[str, NDArray[Any]]:
         """See `Agent.slots`."""
-        return self.belief._asdict() | {"shown": self.shown, "steps": self.steps, "keys": self.keys}
+        own = {name: getattr(self, name) for name in ("shown", "steps", "repeated", "keys")}
+        return self.belief._asdict() | own
 
     def withhold(self, items: NDArray[np.int32]) -> None:
         """Leave these items (n,) out of slates until the next call."""
@@ -83,6 +91,7 @@ class BeliefAgent(Agent):
         learn_all(self.model, self.belief, moved, items, feedback)
         self.shown[moved[:, None], self.steps[moved, None] * k + np.arange(k)] = items[moved]
         self.steps[moved] += 1
+        count_repetitions(self.model, self.shown, self.steps, moved, k, self.repeated)
 
     def _tastes(self) -> NDArray[np.float64]:
         """(B, d + 1), the belief's means, or draws from it."""

@@ -21,18 +21,20 @@ class TrainingSessions(NamedTuple):
         homes: (N, d + 1) float64, what the history says of each user: taste and level.
         starts: (N + 1,) int64, where each session's slates begin.
         items: (S, k) int32, -1 where nothing was shown. feedback: (S, k) float32 in [0, 1].
+        left: (N,) bool, whether the user left after the last slate, before the most steps of a session were over.
     """
 
     homes: NDArray[np.float64]
     starts: NDArray[np.int64]
     items: NDArray[np.int32]
     feedback: NDArray[np.float32]
+    left: NDArray[np.bool_]
 
     def take(self, rows: NDArray[np.int64]) -> "TrainingSessions":
         """Some of the sessions."""
         slates = self.slates(rows)
         starts = np.concatenate([[0], np.cumsum(np.diff(self.starts)[rows])])
-        return TrainingSessions(self.homes[rows], starts, self.items[slates], self.feedback[slates])
+        return TrainingSessions(self.homes[rows], starts, self.items[slates], self.feedback[slates], self.left[rows])
 
     def slates(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Places of the slates of some of the sessions."""
@@ -50,6 +52,7 @@ def join(parts: list[TrainingSessions]) -> TrainingSessions:
         np.concatenate([*starts, ends[-1:]]),
         np.concatenate([part.items for part in parts]),
         np.concatenate([part.feedback for part in parts]),
+        np.concatenate([part.left for part in parts]),
     )
 
 
@@ -106,6 +109,28 @@ def log_odds(model, belief, b, item):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def likeness(units, items, s):  # type: ignore[no-untyped-def]
+    """Mean cosine of the item in slot s of a slate (k,) to the slate's items, itself and empty slots counting 0."""
+    total = 0.0
+    for other in range(len(items)):
+        if other != s and items[other] >= 0:
+            for a in range(units.shape[1]):
+                total += units[items[s], a] * units[items[other], a]
+    return total / len(items)
+
+
+@njit(cache=True)
+def cosines(units, items):  # type: ignore[no-untyped-def]
+    """`likeness` of every item of slates (S, k), 0 for none; units (I, d)."""
+    found = np.zeros(items.shape)
+    for row in range(len(items)):
+        for s in range(items.shape[1]):
+            if items[row, s] >= 0:
+                found[row, s] = likeness(units, items[row], s)
+    return found
+
+
+@njit(cache=True)
 def learn(model, belief, b, items, feedback, logits):  # type: ignore[no-untyped-def]
     """Take in a slate (k,) and its feedback (k,); logits (k,) <- what was believed before each answer, 0 for none."""
     dim, k = model.vectors.shape[1], len(items)
@@ -117,6 +142,8 @@ def learn(model, belief, b, items, feedback, logits):  # type: ignore[no-untyped
         logits[s] = 0.0
         if item >= 0:
             logits[s] = log_odds(model, belief, b, item)
+            if model.alike != 0.0:
+                logits[s] -= model.alike * likeness(model.units, items, s)
             p = 1.0 / (1.0 + math.exp(-logits[s]))
             variance = 0.0
             for a in range(dim + 1):
@@ -164,7 +191,7 @@ def follow(model, belief, sessions):  # type: ignore[no-untyped-def]
 
     belief: of one session, overwritten.
     """
-    homes, starts, items, feedback = sessions
+    homes, starts, items, feedback, _ = sessions
     means = np.empty((len(items), homes.shape[1]), np.float32)
     found = np.empty(items.shape, np.float32)
     logits = np.empty(items.shape[1])

@@ -20,16 +20,30 @@ def refit_items(
     means: NDArray[np.float32],
     rest: NDArray[np.float32],
 ) -> UserModel:
-    """The model with item vectors and offsets of greater posterior probability, people as they were believed to be.
+    """The model with item vectors, offsets and doubts of greater posterior probability, given people.
 
     Args:
         known: whose items they are shrunk towards.
         means: (S, d + 1), of taste and level before each slate. rest: (S, k), log-odds without taste and item offset.
     """
     for _ in range(STEPS):
-        vectors, offsets = _newton(model, known, sessions, means, rest, CERTAIN)
-        model = model._replace(vectors=vectors, offsets=offsets)
+        vectors, offsets, doubts = _newton(model, known, sessions, means, rest, CERTAIN)
+        model = model._replace(vectors=vectors, offsets=offsets, doubts=doubts)
     return model
+
+
+def common_offset(sessions: TrainingSessions, logits: NDArray[np.float32]) -> np.float32:
+    """What all items are off, log-odds: what is wrong with all of them says nothing against those that were shown.
+
+    Args:
+        logits: (S, k), as believed.
+    """
+    there = sessions.items >= 0
+    z, y, apart = logits[there].astype(np.float64), sessions.feedback[there], 0.0
+    for _ in range(STEPS):
+        p = 1 / (1 + np.exp(-z - apart))
+        apart += float((y - p).sum() / max((p * (1 - p)).sum(), 1e-9))
+    return np.float32(apart)
 
 
 @njit(cache=True)
@@ -50,7 +64,7 @@ def _newton(model, known, sessions, means, rest, certain):  # type: ignore[no-un
                     slope[item, a] += (sessions.feedback[row, s] - p) * x[a]
                     for c in range(dim + 1):
                         curve[item, a, c] += p * (1.0 - p) * x[a] * x[c]
-    vectors, offsets = model.vectors.copy(), model.offsets.copy()
+    vectors, offsets, doubts = model.vectors.copy(), model.offsets.copy(), np.empty(count, np.float32)
     for item in range(count):
         for a in range(dim):
             curve[item, a, a] += certain[0]
@@ -61,4 +75,5 @@ def _newton(model, known, sessions, means, rest, certain):  # type: ignore[no-un
         for a in range(dim):
             vectors[item, a] += step[a]
         offsets[item] += step[dim]
-    return vectors, offsets
+        doubts[item] = math.sqrt(np.linalg.inv(curve[item])[dim, dim])
+    return vectors, offsets, doubts

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.population import Knowledge
+from lerl.envs.topics import unit_rows
 
 Floats = NDArray[np.float32]
 
@@ -19,6 +20,7 @@ class UserModel(NamedTuple):
     """How people react to items, as far as it is known; every array is read by compiled code.
 
     log-odds of a click = taste . vector + level + offset - weight * suffers . exposure - tire * fatigue
+        - alike * mean cosine to the other items of the slate
 
     A person is a taste and a level, normal around what the history says of them, and drifts from step to step; exposure
     is to topics, see `lerl.envs.config.Boredom`, of which an item may have several in part.
@@ -32,6 +34,11 @@ class UserModel(NamedTuple):
         weight: log-odds per unit of exposure. keep: of exposure from one step to the next.
         tire: log-odds at full fatigue. rise: share of the way to full fatigue per step.
         revert: share of the way back to what is known, per step, of the taste.
+        doubts: (I,) float32, standard deviation of what is not known of an offset.
+        units: (I, d) float32, directions in which items are alike. alike: log-odds per unit of the mean cosine.
+        groups: (I, G) float32, chances that an item is of each group whose repetition drives people away. rule: (4,)
+            float64, which repetition does, see `lerl.agents.belief.repetition.Rule`, zeros where none does.
+        prices: (T, R) float64, log-odds that a slate's first repetition costs, by slates and repetitions before it.
     """
 
     vectors: Floats
@@ -45,6 +52,12 @@ class UserModel(NamedTuple):
     tire: float
     rise: float
     revert: float
+    doubts: Floats = np.zeros(0, np.float32)
+    units: Floats = np.zeros((0, 0), np.float32)
+    alike: float = 0.0
+    groups: Floats = np.zeros((0, 0), np.float32)
+    rule: NDArray[np.float64] = np.zeros(4)
+    prices: NDArray[np.float64] = np.zeros((1, 1))
 
 
 def check_model(arrays: dict[str, NDArray[Any]], items: int, dim: int) -> UserModel:
@@ -55,13 +68,14 @@ def check_model(arrays: dict[str, NDArray[Any]], items: int, dim: int) -> UserMo
     """
     topics = arrays["fills"].shape[-1]
     matrix, square = (items, topics), (dim + 1, dim + 1)
-    shapes = {"vectors": (items, dim), "offsets": (items,), "fills": matrix, "suffers": matrix}
-    shapes |= {"spread": square, "noise": square}
+    shapes = {"vectors": (items, dim), "offsets": (items,), "doubts": (items,), "fills": matrix, "suffers": matrix}
+    shapes |= {"spread": square, "noise": square, "units": (items, dim), "rule": (4,)}
+    shapes |= {"groups": (items, *arrays["groups"].shape[1:2]), "prices": (*arrays["prices"].shape[:2],)}
     found: dict[str, Any] = {}
     for name, array in arrays.items():
         if np.shape(array) != shapes.get(name, ()) or not np.isfinite(array).all():
             raise ValueError(f"{name} is no finite array of shape {shapes.get(name, ())}")
-        wide = np.float64 if name in ("spread", "noise") else np.float32
+        wide = np.float64 if name in ("spread", "noise", "rule", "prices") else np.float32
         found[name] = np.ascontiguousarray(array, wide) if np.ndim(array) else float(array)
     return UserModel(**found)
 
@@ -92,4 +106,7 @@ def prior_model(knowledge: Knowledge, fills: Floats, suffers: Floats, users: NDA
         0.0,
         float(1 - np.exp(-1 / TIRING)),
         REVERT,
+        np.zeros(len(fills), np.float32),
+        unit_rows(knowledge.item_vectors[:, :-1]),
+        groups=np.zeros((len(fills), 1), np.float32),
     )

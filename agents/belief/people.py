@@ -25,7 +25,7 @@ def refit_people(model: UserModel, sessions: TrainingSessions) -> UserModel:
 @njit(cache=True)
 def _smooth(model, belief, sessions):  # type: ignore[no-untyped-def]
     """Sums of the second moments of what people are off at the begin, and of what steps add; how many steps."""
-    homes, starts, items, feedback = sessions
+    homes, starts, items, feedback, _ = sessions
     n, longest = homes.shape[1], 0
     for s in range(len(homes)):
         longest = max(longest, starts[s + 1] - starts[s])

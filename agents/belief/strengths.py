@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.agents.belief.filter import TrainingSessions
+from lerl.agents.belief.filter import TrainingSessions, cosines
 from lerl.agents.belief.model import UserModel
 
 SLOWER = (0.6, 0.85, 1.0, 1.18, 1.7)  # multiples of the time constant that are compared
@@ -34,15 +34,16 @@ def refit_strengths(model: UserModel, sessions: TrainingSessions, taste: NDArray
 
 
 def losses(model: UserModel, sessions: TrainingSessions) -> NDArray[np.float32]:
-    """What boredom and fatigue cost each slot, (S, k) log-odds."""
+    """What boredom, fatigue and likeness cost each slot, (S, k) log-odds."""
     bored, tired = _burdens(model, sessions)
-    return np.asarray(model.weight * bored + model.tire * tired, np.float32)
+    near = model.alike * cosines(model.units, sessions.items) if model.alike else 0.0
+    return np.asarray(model.weight * bored + model.tire * tired + near, np.float32)
 
 
 @njit(cache=True)
 def _burdens(model, sessions):  # type: ignore[no-untyped-def]
     """Exposure to its own topics that each slot's item meets, and fatigue, (S, k) float64 each; 0 for no item."""
-    homes, starts, items, _ = sessions
+    homes, starts, items = sessions.homes, sessions.starts, sessions.items
     topics, k = model.fills.shape[1], items.shape[1]
     bored, tired = np.zeros(items.shape, np.float64), np.zeros(items.shape, np.float64)
     exposure, fade = np.empty(topics), model.keep ** (1.0 / k)

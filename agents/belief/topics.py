@@ -71,7 +71,7 @@ def _softmax(logits: Floats) -> Floats:
 @njit(cache=True)
 def climb(shares, weight, keep, sessions, taste):  # type: ignore[no-untyped-def]
     """Log-likelihood, and its slope in shares (I, K), taste (S, k) being the log-odds without boredom."""
-    homes, starts, items, feedback = sessions
+    homes, starts, items, feedback, _ = sessions
     topics, k = shares.shape[1], items.shape[1]
     longest = 0
     for n in range(len(homes)):

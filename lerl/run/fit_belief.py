@@ -1,5 +1,6 @@
 """Learns people and items from training sessions, in rounds: each explores with what the last one taught."""
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +9,8 @@ from lerl.agents.base import Agent
 from lerl.agents.belief.agent import BeliefAgent, homes
 from lerl.agents.belief.filter import TrainingSessions, join, likelihood
 from lerl.agents.belief.fit import fit_user_model
-from lerl.agents.belief.model import UserModel, prior_model
+from lerl.agents.belief.leaving import choose_leaving, refit_leaving
+from lerl.agents.belief.model import Floats, UserModel, prior_model
 from lerl.agents.belief.topics import directions, near_centres
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.envs.topics import ClusterError, cluster_items
@@ -24,7 +26,8 @@ from lerl.run.task import Task
 ROUNDS = 4
 TOPICS = 20  # clusters that learned topics start from
 MOST = 100  # categories, at most, that are tried as topics: every answer goes through all of them
-HELD_OUT = 10  # every so manieth session, by which the two are compared
+HELD_OUT = 10  # every so manieth session, by which topics are compared
+HARDLY = 0.002  # log-likelihood of an answer by which topics must predict better than none
 PLANNED = 6  # categories in a plan of the first round
 CHUNK = 1000  # sessions played at a time, at most
 
@@ -32,7 +35,7 @@ CHUNK = 1000  # sessions played at a time, at most
 class _Learned(NamedTuple):
     """What the rounds so far have brought: the prior model, the model, and the sessions that it was fitted to.
 
-    `given` says that topics are the catalog's categories, which stay as they are. `checks` are of each round but the
+    `given` says that topics stay as they are: the catalog's categories, or none. `checks` are of each round but the
     first.
     """
 
@@ -66,9 +69,7 @@ def fit_belief(context: FitContext) -> None:
         else:
             check = check_belief(learned.model, learned.known, learned.sessions, played)
             learned, words = _taken_in(learned, played, check), f", {check.words()}"
-        seed = task.seed("belief fit", number)
-        model = fit_user_model(learned.model, learned.known, learned.sessions, seed, fixed=learned.given)
-        learned = learned._replace(model=model)
+        learned = learned._replace(model=_refitted(task, learned, number))
         checkpoint.write(_kept(number + 1, learned))
         sessions = learned.sessions
         context.report(BELIEF, len(sessions.items), steps, f"{len(sessions.homes):,} sessions{words}")
@@ -98,20 +99,29 @@ def category_model(task: Task) -> UserModel:
     return prior_model(task.population.knowledge, fills, suffers, task.population.users("train"))
 
 
+def without_boredom(task: Task) -> UserModel:
+    """The prior model of people who do not get bored, with one topic that all items share."""
+    shares = np.ones((len(task.population.catalog), 1), np.float32)
+    return prior_model(task.population.knowledge, shares, shares, task.population.users("train"))._replace(weight=0.0)
+
+
 def choose_topics(task: Task, sessions: TrainingSessions) -> tuple[UserModel, bool]:
-    """The prior model, of learned topics and the catalog's categories, whose fit predicts held-out sessions better.
+    """The prior model, of learned topics, the catalog's categories and none, whose fit predicts held-out sessions best.
 
     Returns:
-        The model, and whether its topics are the categories.
+        The model, and whether its topics stay as they are.
     """
     start, rows = start_model(task), np.arange(len(sessions.homes))
-    if len(rows) < 2 * HELD_OUT or len(task.population.catalog.categories.names) > MOST:  # too few to tell, or too many
+    if len(rows) < 2 * HELD_OUT:  # too few to tell
         return start, False
     held, others = sessions.take(rows[rows % HELD_OUT == 0]), sessions.take(rows[rows % HELD_OUT != 0])
+    given = [without_boredom(task)]
+    if len(task.population.catalog.categories.names) <= MOST:
+        given.append(category_model(task))
     tried = []
-    for known, given in ((start, False), (category_model(task), True)):
-        fitted = fit_user_model(known, known, others, task.seed("belief topics"), fixed=given)
-        tried.append((likelihood(fitted, held), known, given))
+    for known, fixed in ((start, False), *((model, True) for model in given)):
+        fitted = fit_user_model(known, known, others, task.seed("belief topics"), fixed=fixed)
+        tried.append((likelihood(fitted, held) + (0.0 if known.weight else HARDLY), known, fixed))
     return max(tried, key=lambda one: one[0])[1:]
 
 
@@ -124,7 +134,21 @@ def training_sessions(task: Task, played: Episodes, count: int) -> TrainingSessi
         np.concatenate([[0], np.cumsum(lengths)]),
         played.slates[:count][there],
         played.feedback[:count][there],
+        played.left[:count] & (lengths < task.config.env.max_steps),
     )
+
+
+def _groups(task: Task, model: UserModel) -> list[Floats]:
+    """The ways to group items by whose repetition people may leave: categories, topics, clusters of vectors."""
+    found = [_categories(task), model.suffers]
+    for count in TOPICS:
+        with suppress(ClusterError):
+            found.append(start_model(task, count).suffers)
+    return [np.ascontiguousarray(shares) for shares in found]
+
+
+def _categories(task: Task) -> Floats:
+    return np.ascontiguousarray(task.population.catalog.categories.membership, np.float32)
 
 
 def _explorer(task: Task, learned: _Learned | None) -> Agent:
@@ -149,6 +173,15 @@ def _play(context: FitContext, agent: Agent, steps: int, number: int) -> Trainin
         steps -= len(found[-1].items)
         length, chunk = float(played.lengths.mean()), chunk + 1
     return join(found) if found else None
+
+
+def _refitted(task: Task, learned: _Learned, number: int) -> UserModel:
+    """The model, fitted to all sessions; how people leave is compared after the first round only."""
+    sessions, seed = learned.sessions, task.seed("belief fit", number)
+    model = fit_user_model(learned.model, learned.known, sessions, seed, fixed=learned.given)
+    if not learned.checks:
+        model = choose_leaving(model, _groups(task, model), sessions)
+    return refit_leaving(model, _categories(task), sessions, task.config.env.max_steps)
 
 
 def _taken_in(learned: _Learned, played: TrainingSessions, check: Check) -> _Learned:

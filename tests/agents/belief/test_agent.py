@@ -9,7 +9,7 @@ import pytest
 from lerl.agents.base import TaskSpec
 from lerl.agents.belief.agent import PRICE, BeliefAgent
 from lerl.agents.belief.model import UserModel, prior_model
-from lerl.agents.belief.slates import fill_slates
+from lerl.agents.belief.slates import Standing, columns, fill_slates
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 
@@ -18,6 +18,13 @@ from lerl.envs.session import SessionVectorEnv
 def model(population: Population) -> UserModel:
     topics = np.random.default_rng(0).dirichlet(0.3 * np.ones(4), len(population.catalog)).astype(np.float32)
     return prior_model(population.knowledge, topics, topics, population.users("train"))._replace(weight=3.0)
+
+
+def standing(means: np.ndarray, exposures: np.ndarray, shown: np.ndarray) -> Standing:
+    count = len(means)
+    return Standing(
+        means, exposures, shown, np.zeros(count, np.int64), np.zeros(count), np.zeros((count, 0), np.float32)
+    )
 
 
 def by_brute_force(
@@ -37,20 +44,19 @@ def test_slates_are_those_of_brute_force(model: UserModel) -> None:
     rng, k = np.random.default_rng(1), 4
     means, exposures = rng.normal(size=(20, 5)), rng.random((20, 4))
     shown = np.where(rng.random((20, 12)) < 0.5, rng.integers(60, size=(20, 12)), -1).astype(np.int32)
-    columns = np.ascontiguousarray(model.vectors.T), np.ascontiguousarray(model.suffers.T), model.offsets
     slates = np.full((20, k), -1, np.int32)
     live = np.arange(20) != 3
-    fill_slates(columns, model, means, exposures, shown, live, 2.0, slates)
+    fill_slates(columns(model), model, standing(means, exposures, shown), shown, live, 2.0, slates)
     for b in range(20):
         expected = by_brute_force(model, means[b], exposures[b], shown[b].tolist(), k, 2.0)
         assert slates[b].tolist() == (expected if live[b] else [-1] * k)
 
 
 def test_where_nothing_is_left_slots_stay_empty(model: UserModel) -> None:
-    columns = np.ascontiguousarray(model.vectors.T), np.ascontiguousarray(model.suffers.T), model.offsets
     slates, everything = np.full((1, 3), -1, np.int32), np.arange(60, dtype=np.int32)[None]
     nobody = np.zeros((1, 5)), np.zeros((1, 4))
-    fill_slates(columns, model, *nobody, everything[:, 1:], np.ones(1, bool), PRICE, slates)
+    where = standing(*nobody, everything[:, 1:])
+    fill_slates(columns(model), model, where, everything[:, 1:], np.ones(1, bool), PRICE, slates)
     assert slates.tolist() == [[0, -1, -1]]
 
 

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.agents.belief.filter import TrainingSessions, believed, join, learn, likelihood, new_belief
+from lerl.agents.belief.filter import TrainingSessions, believed, cosines, join, learn, likelihood, new_belief
 from lerl.agents.belief.fit import fit_user_model
 from lerl.agents.belief.items import refit_items
+from lerl.agents.belief.likeness import refit_likeness
 from lerl.agents.belief.model import UserModel, check_model, prior_model
 from lerl.agents.belief.people import refit_people
 from lerl.agents.belief.strengths import losses, refit_strengths, tastes
@@ -59,7 +60,7 @@ def made_up(model: UserModel, count: int, seed: int) -> TrainingSessions:
         person = person * stay + home * (1 - stay) + moved
         fatigue += (1 - fatigue) * model.rise
     starts = np.arange(count + 1) * STEPS
-    return TrainingSessions(home, starts, items.reshape(-1, SLOTS), feedback.reshape(-1, SLOTS))
+    return TrainingSessions(home, starts, items.reshape(-1, SLOTS), feedback.reshape(-1, SLOTS), np.zeros(count, bool))
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +190,25 @@ def test_a_model_from_a_file_is_checked(population: Population) -> None:
     for wrong in ({"offsets": model.offsets[1:]}, {"weight": np.nan}, {"spread": model.spread[:2]}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is no finite array"):
             check_model({name: np.asarray(value) for name, value in {**model._asdict(), **wrong}.items()}, 60, 4)
+
+
+def test_what_is_wrong_with_all_items_moves_those_that_were_never_shown(sessions: TrainingSessions) -> None:
+    truth = true_model()
+    wrong = truth._replace(offsets=truth.offsets + 1)
+    hidden = sessions._replace(items=np.where(sessions.items == 7, -1, sessions.items))
+    found = fit_user_model(wrong, wrong, hidden, 0)
+    assert found.offsets[7] < truth.offsets[7] + 0.5  # the rest is taken for the level of people
+
+
+@pytest.mark.parametrize("alike", [0.0, 2.0])
+def test_likeness_is_found_where_items_of_a_slate_take_clicks_from_each_other(alike: float) -> None:
+    rng, truth = np.random.default_rng(6), true_model()
+    units = truth.vectors / np.linalg.norm(truth.vectors, axis=1, keepdims=True)
+    truth = truth._replace(units=units, alike=alike, doubts=np.zeros(ITEMS, np.float32))
+    sessions = made_up(truth, 1500, 7)
+    logits = tastes(truth, sessions, believed(truth, sessions)[0]) - losses(truth, sessions)
+    answers = (rng.random(logits.shape) < 1 / (1 + np.exp(-logits))).astype(np.float32)
+    logits += alike * cosines(units, sessions.items)
+    found = refit_likeness(truth._replace(alike=0.0), sessions._replace(feedback=answers), logits.astype(np.float32))
+    assert found.alike == pytest.approx(alike, abs=0.25)
+    assert alike or found.alike == 0

@@ -34,7 +34,7 @@ class Everything(Planner):
 def own(population: Population) -> UserModel:
     rng = np.random.default_rng(0)
     topics = rng.dirichlet(0.3 * np.ones(4), len(population.catalog)).astype(np.float32)
-    known = prior_model(population.knowledge, topics, population.users("train"))
+    known = prior_model(population.knowledge, topics, topics, population.users("train"))
     moved = (known.vectors + rng.normal(0, 0.3, known.vectors.shape)).astype(np.float32)
     return known._replace(weight=3.0, tire=0.7, vectors=moved)
 

@@ -100,7 +100,7 @@ def test_a_true_model_is_calibrated_and_a_wrong_one_is_not() -> None:
     truth = truth._replace(spread=1e-9 * np.eye(2), noise=np.zeros((2, 2)))
     homes = np.column_stack([rng.normal(size=4000), np.zeros(4000)])
     clicks = (rng.random((4000, 1)) < 1 / (1 + np.exp(-homes[:, :1]))).astype(np.float32)
-    played = TrainingSessions(homes, np.arange(4001), np.zeros((4000, 1), np.int32), clicks)
+    played = TrainingSessions(homes, np.arange(4001), np.zeros((4000, 1), np.int32), clicks, np.zeros(4000, bool))
     wrong = truth._replace(offsets=truth.offsets + 1)
     check = check_belief(truth, wrong, played, played)
     assert check.learned_off < 0.03
