@@ -20,8 +20,9 @@ class InformedAgent(Agent):
 
     It is `BeliefAgent` with the simulator's own rules in the place of a learned model. What it expects of a new user
     is the true taste by linear regression on the known one, over the training users, and as uncertain as that leaves
-    it. Moods, likeness within a slate and why people leave are no part of its model. What privileged reaches beyond it
-    is what knowing the person, and looking ahead, is worth; it is no bound.
+    it. A taste drifts, but returns to nothing: it would to where it began, which is not what is known of it. Moods,
+    likeness within a slate and why people leave are no part of its model. What privileged reaches beyond it is what
+    knowing the person, and looking ahead, is worth; it is no bound.
     """
 
     def __init__(self, task: TaskSpec, count: int) -> None:
@@ -92,7 +93,7 @@ def true_model(simulator: UserSimulator, spread: Floats) -> UserModel:
         rates.boredom.keep,
         rates.fatigue.weight if rates.fatigue.enabled else 0.0,
         rates.fatigue.share,
-        drift.revert if drift.enabled else 0.0,
+        0.0,  # a taste returns to where it began, and what is known of the user is not where that was
     )
 
 

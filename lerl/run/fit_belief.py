@@ -25,6 +25,7 @@ from lerl.run.task import Task
 
 ROUNDS = 4
 TOPICS = 20  # clusters that learned topics start from
+GROUPS = (20, 10, 40)  # numbers of clusters whose repetition may drive people away, that are compared
 MOST = 100  # categories, at most, that are tried as topics: every answer goes through all of them
 HELD_OUT = 10  # every so manieth session, by which topics are compared
 HARDLY = 0.002  # log-likelihood of an answer by which topics must predict better than none
@@ -141,7 +142,7 @@ def training_sessions(task: Task, played: Episodes, count: int) -> TrainingSessi
 def _groups(task: Task, model: UserModel) -> list[Floats]:
     """The ways to group items by whose repetition people may leave: categories, topics, clusters of vectors."""
     found = [_categories(task), model.suffers]
-    for count in TOPICS:
+    for count in GROUPS:
         with suppress(ClusterError):
             found.append(start_model(task, count).suffers)
     return [np.ascontiguousarray(shares) for shares in found]

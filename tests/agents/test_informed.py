@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lerl.agents.base import Agent, TaskSpec
+from lerl.agents.belief.filter import begin, drift, new_belief
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.agents.informed import InformedAgent, expected_tastes, true_model
 from lerl.agents.privileged import PrivilegedAgent
@@ -57,6 +58,19 @@ def test_its_model_is_the_simulators(users: Population, make_env: Callable[..., 
     assert (model.noise == 0).all()
     assert (model.fills.argmax(axis=1) == env.simulator.topics[:, 0]).all()
     assert (model.fills.sum(axis=1) == 1).all()
+
+
+def test_no_taste_returns_to_what_is_known_of_its_user(
+    users: Population, make_env: Callable[..., SessionVectorEnv]
+) -> None:
+    model = true_model(make_env(2, of=users, drift={"revert": 0.3}).simulator, np.eye(7))
+    assert model.revert == 0
+    assert np.trace(model.noise) > 0
+    belief, known = new_belief(1, 6, model.fills.shape[1]), np.linspace(-1, 1, 7)
+    begin(model, belief, 0, known)
+    belief.mean[0] += 0.5  # what the user's answers have shown
+    drift(model, belief, 0)
+    assert belief.mean[0] == pytest.approx(known + 0.5)
 
 
 def test_it_must_watch_and_refuses_users_it_has_no_rules_for(
