@@ -19,6 +19,7 @@ EXPECTED = {
     "own_planner": r"LeastShown\+greedy +\d",
     "sb3_ppo": r"MaskablePPO after 2048 steps: +\d",
     "torchrl_reinforce": r"update 8 of 8: \d",
+    "what_was_learned": r"error of log-odds after 30 slates: 0\.\d+ believed",
 }
 """What the last thing is that each prints."""
 
