@@ -81,13 +81,19 @@ def fit_belief(context: FitContext) -> None:
     checkpoint.remove()
 
 
-def start_model(task: Task) -> UserModel:
-    """The prior model with topics from clusters of item directions, one where there are not so many directions."""
+def start_model(task: Task, count: int = TOPICS) -> UserModel:
+    """The prior model with so many topics from clusters of item directions, one where there are not so many.
+
+    Raises:
+        ClusterError: items have not so many directions, and the number of topics is not that of learned ones.
+    """
     known = task.population.knowledge
     vectors = known.item_vectors[:, :-1]
     try:
-        labels = cluster_items(vectors, TOPICS, task.config.seed, "the number of topics")
+        labels = cluster_items(vectors, count, task.config.seed, "the number of topics")
     except ClusterError:
+        if count != TOPICS:
+            raise
         labels = np.zeros(len(vectors), np.int32)
     shares = np.exp(near_centres(directions(vectors), np.eye(labels.max() + 1)[labels])).astype(np.float32)
     return prior_model(known, shares, shares, task.population.users("train"))
