@@ -15,7 +15,8 @@ from lerl.agents.belief.model import UserModel
 from lerl.agents.belief.repetition import Rule, repetitions, rules
 
 GAIN = 0.02  # share of the log-likelihood of other sessions that a rule must explain, or repetition counts for nothing
-FEW = 2000  # sessions, at most, that rules are compared by; a third of them are those that are predicted
+HOPE = 0.01  # the same, before groups are revised
+FEW = 1500  # sessions, at most, that rules are compared by; a third of them are those that are predicted
 MOST = 6000  # sessions, at most, by which groups are revised
 TRIED = 3  # rules whose groups are revised, before the best is chosen
 LONGEST = 200  # steps, and repetitions, that have prices of their own
@@ -37,13 +38,15 @@ def choose_leaving(model: UserModel, groups: list[Floats], sessions: TrainingSes
         return model
     none = _score(ours, others, groups[0], NONE)
     tried = [(_score(ours, others, own, rule), own, rule) for own in groups for rule in rules(some.items.shape[1])]
-    tried = sorted(tried, key=lambda one: -one[0])[:TRIED]
-    for _, own, rule in tried[:TRIED]:
+    hopeful = [one for one in tried if one[0] > none + HOPE * abs(none)]
+    tried = sorted(hopeful, key=lambda one: -one[0])[:TRIED]
+    for _, own, rule in tried[:]:
         revised = _revised(model, own, rule, ours)
         tried.append((_score(ours, others, revised, rule), revised, rule))
-    score, own, rule = max(tried, key=lambda one: one[0])
-    if score < none + GAIN * abs(none):
+    tried = [one for one in tried if one[0] > none + GAIN * abs(none)]
+    if not tried:
         return model
+    _, own, rule = max(tried, key=lambda one: one[0])
     return model._replace(groups=own, rule=np.array(rule, np.float64))
 
 
