@@ -184,7 +184,7 @@ class ArtifactStore:
             planner.restore(state)
             return int(kept["steps"])
 
-    def save_belief(self, model: UserModel, steps: int, early: bool = False, check: str = "") -> None:
+    def save_belief(self, model: UserModel, steps: int, *, early: bool = False, check: str = "") -> None:
         """Keep what was learned, in all or early, the user-steps that took, and how well it predicted."""
         if check:
             write_whole(self.belief_path.with_name("predictions.md"), check)

@@ -77,7 +77,7 @@ def fit_belief(context: FitContext) -> None:
     if learned is None:
         context.store.save_belief(start_model(task), 0)
     else:
-        context.store.save_belief(learned.model, len(learned.sessions.items), check_table(learned.checks))
+        context.store.save_belief(learned.model, len(learned.sessions.items), check=check_table(learned.checks))
     checkpoint.remove()
 
 
