@@ -15,6 +15,7 @@ from lerl.envs import draws
 NAME = "belief+greedy"
 """What it is called in `agents` of a recipe and in tables."""
 
+WONDER = 0.5  # standard deviations of what is not known of an item: of many items, too many would be tried with 1
 PRICE = 1.5  # of boredom: more than it costs now, since it costs the next slates too
 
 
@@ -53,7 +54,7 @@ class BeliefAgent(Agent):
         if self.explore:
             guesses = np.empty((len(rows), len(self.model.doubts)))
             _draw(keys, np.full(len(rows), -1), guesses)
-            self.guesses[rows] = self.model.doubts * guesses
+            self.guesses[rows] = WONDER * self.model.doubts * guesses
         self.shown[rows], self.steps[rows], self.repeated[rows], self.keys[rows] = -1, 0, 0.0, keys
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
