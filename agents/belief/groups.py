@@ -40,8 +40,8 @@ def _climb(
     adam, rng = torch.optim.Adam([logits, own], RATE, betas=(0.9, 0.99)), np.random.default_rng(0)
     count = len(sessions.homes)
     for _ in range(EPOCHS):
-        shares = torch.softmax(logits, dim=1).detach().double().numpy()
-        near = torch.from_numpy(near_centres(units.astype(np.float64), shares)).float()
+        before = torch.softmax(logits, dim=1).detach().double().numpy()
+        near = torch.from_numpy(near_centres(units.astype(np.float64), before)).float()
         for rows in np.array_split(rng.permutation(count), max(count // BATCH, 1)):
             items, leaves, there = padded(sessions.take(np.sort(rows)))
             shares = torch.softmax(logits, dim=1)

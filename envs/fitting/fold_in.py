@@ -33,7 +33,7 @@ class FoldIn:
         some = users if len(users) <= MOST else np.sort(np.random.default_rng(0).choice(users, MOST, replace=False))
         given = np.stack([self._features(history) for history in population.known(some)])
         wanted = np.column_stack([known.tastes[some, :-1], known.user_offsets[some]]).astype(np.float64)
-        self._map: Floats = np.linalg.lstsq(given, wanted, rcond=None)[0]
+        self._map = np.asarray(np.linalg.lstsq(given, wanted, rcond=None)[0], np.float64)
         self._mean = np.append(known.tastes[users, :-1].mean(axis=0), known.user_offsets[users].mean())
 
     def __call__(self, history: NDArray[np.integer]) -> tuple[NDArray[np.float32], np.float32]:

@@ -30,8 +30,6 @@ from lerl.run.task import Task
 from lerl.run.trust import read_config
 
 TABLES = ("episodes", "steps", "items", "exposure")
-FRAMES = ("episodes", "items", "steps", "exposure", "curves")
-"""The frames of `Results`, in its order."""
 TRAINED = "trained.json"
 
 
@@ -92,8 +90,17 @@ def play_agents(task: Task, agents: Mapping[str, Callable[[], Agent]], progress:
     parts = [play_agent(label, made(), task, evaluator, users, progress) for label, made in agents.items()]
     seed = pl.lit(config.seed, dtype=pl.Int64).alias("seed")
     tables = {name: pl.concat(part[name] for part in parts).with_columns(seed) for name in TABLES}
-    items, tables["curves"] = len(task.population.catalog), pl.DataFrame(schema={"seed": pl.Int64, **CURVE})
-    return Results(list(agents), [config.seed], items, asdict(config), *(tables[name] for name in FRAMES))
+    return Results(
+        list(agents),
+        [config.seed],
+        len(task.population.catalog),
+        asdict(config),
+        tables["episodes"],
+        tables["items"],
+        tables["steps"],
+        tables["exposure"],
+        pl.DataFrame(schema={"seed": pl.Int64, **CURVE}),
+    )
 
 
 def evaluated(config: Config) -> list[tuple[str, AgentSpec, bool]]:

@@ -103,7 +103,7 @@ class Recommender:
         key = secrets.token_urlsafe(12) if key is None else key
         with self._lock:
             known, taste, offset = self._person(user, history)
-            session = {
+            session: Arrays = {
                 "taste": taste,
                 "offset": np.array([offset], np.float32),
                 "known": known.astype(np.int32),

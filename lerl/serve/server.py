@@ -155,7 +155,7 @@ def _add_sessions(app: FastAPI, metrics: Metrics, allowed: list[Any]) -> None:
     @app.post("/sessions/{session}/recommend", dependencies=allowed)
     def recommend(session: str, body: Wish | None = None) -> Slate:
         """The next slate; asked again before feedback, the same one."""
-        wish = body or Wish()
+        wish = body or Wish.model_validate({})
         with app.state.pool.one() as recommender:
             found = recommender.recommend(session, wish.k, wish.exclude)
         metrics.items.inc(len(found.ids))
