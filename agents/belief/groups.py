@@ -51,7 +51,7 @@ def _climb(
             fit = (leaves * z - torch.nn.functional.softplus(z))[there].sum()
             prior = (shares * (near - shares.clamp_min(1e-9).log())).sum() * len(rows) / count
             adam.zero_grad()
-            (-(fit + prior)).backward()
+            (-(fit + prior)).backward()  # type: ignore[no-untyped-call]
             adam.step()
     found = torch.softmax(logits, dim=1).detach().numpy()
     found[found < LEAST] = 0.0
