@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,20 +15,25 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lerl.agents.base import Agent
+from lerl.agents.learners.discrete import DiscreteAgent
+from lerl.agents.sasrec import SASRecAgent
 from lerl.envs.catalog import number_of
 from lerl.envs.draws import seed_from
 from lerl.envs.fitting.fold_in import FoldIn
 from lerl.envs.observation import Known, see_history
 from lerl.envs.store import INTERACTIONS_FILE
 from lerl.run.agent_factory import AgentFactory
+from lerl.run.artifacts import ArtifactStore
 from lerl.run.fitter import Fitter
 from lerl.run.specs import TOLD, AgentSpec
 from lerl.run.task import Task
+from lerl.serve.new_items import GrownStore, Growth, NewItem, read_items
 from lerl.serve.packed import Arrays, pack, unpack
 from lerl.serve.store import Conflict, MemoryStore, SessionStore
 
 History = Sequence[tuple[str, bool | int]] | Mapping[str, bool | int]
 """What a person did before: ids of items and whether each was clicked."""
+ADDED = "lerl.items"  # the key of what was added to the catalog
 TRIES = 5  # of a change that other requests for the same session come between
 
 
@@ -83,11 +89,54 @@ class Recommender:
         self.task = replace(settled, config=replace(settled.config, evaluation=evaluation))
         self.spec, self._fitter, self._deterministic = spec, fitter, deterministic
         self._lock = threading.RLock()
-        self._fold_in: FoldIn | None = None
         self._users: NDArray[np.int64] | None = None
-        self._agent = served(self._fitter, self.task, self.spec, self._deterministic)
-        self._items = {identifier: item for item, identifier in enumerate(self.task.population.catalog.item_ids)}
+        self._trained, self._grown = self.task, 0  # the version of what was added since
+        self._take_on(self.task, fitter.context.store)
         self._k, self._most = self.task.config.env.slate_size, self.task.config.env.max_steps
+        self._catch_up()
+
+    def _take_on(self, task: Task, store: ArtifactStore) -> None:
+        """Make the agent for this catalog."""
+        self._agent = served(self._fitter, task, store, self.spec, self._deterministic)
+        self.task = task
+        self._fold_in: FoldIn | None = None
+        self._items = {identifier: item for item, identifier in enumerate(task.population.catalog.item_ids)}
+
+    def _catch_up(self) -> None:
+        """Take on items that were added since, here or by another process."""
+        found = self.store.get(ADDED)
+        if found is not None and found[1] != self._grown:
+            growth = Growth(self._trained, [NewItem(*one) for one in json.loads(found[0])])
+            self._take_on(growth.task, GrownStore(self._fitter.context.store, growth))
+            self._grown = found[1]
+
+    def add_items(self, items: Mapping[str, Sequence[Any]]) -> None:
+        """Add items to the catalog, for all sessions and all processes that share the store.
+
+        Args:
+            items: by id, either names of the catalog's categories, or a vector of the agents' item space, (D - 1,) or
+                (D,) with an offset in log-odds at the end. Of an item with categories it is expected what is known of
+                the items in them, in the mean.
+
+        Raises:
+            NewItemError: an id that is there already, a category that is not, or a vector of another length.
+            SessionError: the agent's network has an output for each item, so that it has to be trained again.
+        """
+        if isinstance(self._agent, DiscreteAgent | SASRecAgent):
+            raise SessionError(f"{self.spec.label} has an output for each item; train it again on the larger catalog")
+        with self._lock:
+            for _ in range(TRIES):
+                found = self.store.get(ADDED)
+                before = [] if found is None else json.loads(found[0])
+                fresh = read_items(items)
+                Growth(self._trained, [*(NewItem(*one) for one in before), *fresh])  # refuses what cannot be
+                try:
+                    self.store.put(ADDED, json.dumps([*before, *fresh]).encode(), 0 if found is None else found[1])
+                except Conflict:
+                    continue
+                self._catch_up()
+                return
+        raise Conflict(ADDED)
 
     def start(self, user: str | int | None = None, history: History | None = None, key: str | None = None) -> str:
         """Begin a session; its key.
@@ -101,7 +150,10 @@ class Recommender:
             SessionError: the log has no such user, or there is a session of that key.
         """
         key = secrets.token_urlsafe(12) if key is None else key
+        if key == ADDED:
+            raise SessionError(f"{key!r} is no key for a session; give another")
         with self._lock:
+            self._catch_up()
             known, taste, offset = self._person(user, history)
             session: Arrays = {
                 "taste": taste,
@@ -166,7 +218,9 @@ class Recommender:
             UnknownSessionError: there is no such session.
             SessionError: ids that the catalog lacks, feedback that does not fit them, or a session that is over.
         """
-        items, feedback = self._numbers(ids, strict=True), np.asarray(clicks, np.float32)
+        with self._lock:
+            self._catch_up()
+            items, feedback = self._numbers(ids, strict=True), np.asarray(clicks, np.float32)
         if not 1 <= len(items) <= self._k or feedback.shape != items.shape:
             raise SessionError(f"give 1 to {self._k} ids and as many clicks, given {len(items)} and {feedback.size}")
         if not ((feedback >= 0) & (feedback <= 1)).all():
@@ -235,7 +289,8 @@ class Recommender:
         return np.array([self._items[one] for one in wanted if one in self._items], np.int32)
 
     def _session(self, key: str) -> tuple[Arrays, int]:
-        found = self.store.get(key)
+        self._catch_up()
+        found = self.store.get(key) if key != ADDED else None
         if found is None:
             raise UnknownSessionError(f"there is no session {key!r}; start one")
         return unpack(found[0]), found[1]
@@ -275,7 +330,7 @@ class Recommender:
         return Recommendation([catalog.item_ids[item] for item in slate.tolist()], scores, plan, rationale, step)
 
 
-def served(fitter: Fitter, task: Task, spec: AgentSpec, deterministic: bool) -> Agent:
+def served(fitter: Fitter, task: Task, store: ArtifactStore, spec: AgentSpec, deterministic: bool) -> Agent:
     """An agent of one slot whose sessions can be kept.
 
     Raises:
@@ -283,7 +338,7 @@ def served(fitter: Fitter, task: Task, spec: AgentSpec, deterministic: bool) -> 
     """
     chosen = fitter.chosen(spec)
     planner, lessons = fitter.planners.get(chosen.planner, chosen.believes)
-    agent = AgentFactory(task, fitter.context.store).agent(chosen, planner, deterministic, early=lessons > 0)
+    agent = AgentFactory(task, store).agent(chosen, planner, deterministic, early=lessons > 0)
     try:
         agent.slots()
     except NotImplementedError:

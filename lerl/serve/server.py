@@ -14,6 +14,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, H
 from pydantic import BaseModel, ConfigDict, Field
 
 import lerl
+from lerl.serve.new_items import NewItemError
 from lerl.serve.recommender import Recommender, SessionError, UnknownSessionError
 from lerl.serve.store import Conflict
 
@@ -65,6 +66,12 @@ class Feedback(_Body):
 
     ids: list[Id] = Field(min_length=1, max_length=1_000)
     clicks: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1, max_length=1_000)
+
+
+class Items(_Body):
+    """Items that the catalog lacks, by id: names of categories, or a vector of the agents' item space."""
+
+    items: dict[Id, list[str] | list[float]] = Field(min_length=1, max_length=10_000)
 
 
 class Pool:
@@ -128,6 +135,7 @@ def make_app(make: Callable[[], Recommender], size: int = 1, token: str | None =
     app.middleware("http")(_timed(metrics))
     app.exception_handler(UnknownSessionError)(_answer(404))
     app.exception_handler(SessionError)(_answer(422))
+    app.exception_handler(NewItemError)(_answer(422))
     app.exception_handler(Conflict)(_answer(409))
     _add_sessions(app, metrics, [Depends(_allowed(token))])
 
@@ -168,6 +176,12 @@ def _add_sessions(app: FastAPI, metrics: Metrics, allowed: list[Any]) -> None:
             recommender.observe(session, body.ids, body.clicks)
         metrics.shown.inc(len(body.ids))
         metrics.clicks.inc(sum(body.clicks))
+
+    @app.post("/items", status_code=204, dependencies=allowed)
+    def add(body: Items) -> None:
+        """Add items to the catalog, for all sessions."""
+        with app.state.pool.one() as recommender:
+            recommender.add_items(body.items)
 
     @app.delete("/sessions/{session}", status_code=204, dependencies=allowed)
     def end(session: str) -> None:

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 import lerl
 from lerl.envs.draws import seed_from
 from lerl.envs.session import SessionVectorEnv
+from lerl.serve.new_items import NewItemError
 from lerl.serve.recommender import SessionError, UnknownSessionError
 
 AGENTS = [
@@ -150,3 +151,44 @@ def test_wrong_requests_say_what_to_do(run: lerl.Run) -> None:
 def test_who_is_told_hidden_things_does_not_serve(run: lerl.Run) -> None:
     with pytest.raises(SessionError, match="privileged cannot serve people"):
         run.recommender("privileged")
+
+
+GROWING = [name for name in SERVED if name not in ("random", "popularity")]
+
+
+@pytest.mark.parametrize("name", GROWING)
+def test_a_catalog_grows(run: lerl.Run, name: str, tmp_path: Path) -> None:
+    """Items with a vector like a favourite's are shown; with categories alone they are expected to be like others."""
+    known, catalog = run.task.population.knowledge, run.task.population.catalog
+    recommender = run.recommender(name, store=tmp_path / "sessions.db")
+    other = run.recommender(name, store=tmp_path / "sessions.db")  # as another process has it
+    key = recommender.start(key="before")
+    first = recommender.recommend(key).ids
+    best = known.item_vectors[catalog.item_ids.index(first[0])].copy()
+    best[-1] += 3.0
+    category = catalog.categories.names[0]
+    recommender.add_items({"new": best.tolist(), "plain": [category]})
+    assert first[0] not in recommender.recommend(key, exclude=first).ids
+    for one in (recommender, other):
+        assert "new" in one.recommend(one.start()).ids
+    assert "new" in recommender.recommend(key).ids
+    recommender.observe(key, ["new", "plain"], [1, 0])
+    assert not {"new", "plain"} & set(other.recommend(key).ids)
+    again = run.recommender(name, store=tmp_path / "sessions.db")
+    assert again.recommend(key) == other.recommend(key)
+
+
+def test_items_that_cannot_be_added_are_refused(run: lerl.Run) -> None:
+    recommender = run.recommender("flat+greedy")
+    for items, said in (
+        ({"1": ["category 1"]}, "item '1' is in the catalog already"),
+        ({"a": ["category 9"]}, "item 'a' has category 'category 9', the catalog's are category 1, category 2"),
+        ({"a": [1.0, 2.0]}, "item 'a' needs a vector of 4 finite numbers, or 5 with an offset, given 2"),
+        ({"a": [1.0, 2.0, 3.0, float("inf")]}, "item 'a' needs a vector of 4 finite numbers"),
+        ({"a": []}, "item 'a' needs categories or a vector"),
+    ):
+        with pytest.raises(NewItemError, match=said):
+            recommender.add_items(items)
+    assert len(recommender.store) == 0
+    with pytest.raises(SessionError, match="is no key for a session"):
+        recommender.start(key="lerl.items")

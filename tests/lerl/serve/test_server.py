@@ -91,6 +91,16 @@ def test_wrong_requests_are_refused(client: TestClient, path: str, body: Any, st
     assert said in answer.text
 
 
+def test_items_are_added(client: TestClient) -> None:
+    names = {"items": {"fresh": ["category 1", "category 2"], "other": [0.1, 0.2, 0.3, 0.4]}}
+    assert client.post("/items", json=names).status_code == 204
+    answer = client.post("/items", json=names)
+    assert answer.status_code == 422
+    assert "is in the catalog already" in answer.text
+    key = client.post("/sessions", json={"history": [["fresh", True]]}).json()["session"]
+    assert client.post(f"/sessions/{key}/feedback", json={"ids": ["fresh"], "clicks": [1]}).status_code == 204
+
+
 def test_a_body_of_unknown_length_is_refused(client: TestClient) -> None:
     assert client.post("/sessions", content=iter([b"{}"])).status_code == 413
 
