@@ -129,7 +129,7 @@ class Growth:
         """What was learned of people and items, with the new ones: as known, shifted as items were in the mean."""
         vectors, offsets = self._vectors[:, :-1], self._vectors[:, -1]
         shift = float((model.offsets - self._known.item_vectors[:, -1]).mean())
-        like = {
+        like: dict[str, Any] = {
             name: np.concatenate([getattr(model, name), getattr(model, name)[self.like]])
             for name in ("fills", "suffers", "doubts", "groups")
         }
