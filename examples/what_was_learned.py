@@ -78,7 +78,7 @@ def belief_closing_in(task: Task, model, path: Path) -> tuple[float, float]:
     figure, axes = pyplot.subplots(figsize=(5.2, 3.2), layout="constrained")
     for line, (name, look) in zip(off, LINES.items(), strict=True):
         axes.plot(np.arange(SLATES), line, look, label=name)
-    axes.set(xlabel="slates shown", ylabel="error about the person (log-odds, RMSE)", ylim=(0, None))
+    axes.set(xlabel="slates shown", ylabel="RMSE of log-odds, by person", ylim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
