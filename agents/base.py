@@ -111,7 +111,7 @@ class Agent(ABC):
         raise NotImplementedError
 
     def taken_over(self, rows: NDArray[np.int64]) -> None:  # noqa: B027
-        """Rows (n,) of the arrays of `slots` are now those of other sessions; forget what hung on them."""
+        """Rows (n,) of the arrays of `slots` are now those of other sessions; drop what was computed from them."""
 
     def withhold(self, items: NDArray[np.int32]) -> None:
         """Leave these items (n,) out of slates until the next call.

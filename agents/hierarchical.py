@@ -58,7 +58,7 @@ class Hierarchy:
         self.avoid = np.zeros(shape, bool)
         self.planned_at = np.zeros(count, np.int64)
         self.widened = np.zeros(count, np.int64)
-        self.rationales = np.full(count, "", f"<U{RATIONALE}")
+        self.rationales, self._said = np.full(count, "", f"<U{RATIONALE}"), False  # whether there is any
         self.live = np.ones(count, bool)
         self._units = unit_rows(task.knowledge.item_vectors[:, :-1])
 
@@ -113,8 +113,8 @@ class Hierarchy:
         plans = check_plans(self.planner.plan(contexts), contexts, self.planner)
         self.allowed[rows], self.avoid[rows] = plans.allowed, plans.avoid & self.avoidance
         self.planned_at[rows] = self.memory.steps[rows]
-        if plans.rationale is not None:
-            self.rationales[rows] = plans.rationale
+        if plans.rationale is not None or self._said:
+            self.rationales[rows], self._said = plans.rationale or "", True
         self.memory.plans[rows] += 1
 
     def slots(self) -> dict[str, NDArray[Any]]:

@@ -232,6 +232,11 @@ class Run(Evaluation):
 
         return settled(Task.load(self.config), ArtifactStore(self.path))
 
+    @property
+    def owner(self) -> str:
+        """By what its sessions are told apart from those of other runs, where several share a store."""
+        return str(self.task.population.digest()[:12])
+
     def resume(self) -> Run:
         """Go on with a run that was interrupted, to the same end; itself.
 
@@ -274,13 +279,16 @@ class Run(Evaluation):
         from lerl.config.errors import SettingsError
         from lerl.run.evaluate import evaluated, play_agents
         from lerl.run.progress import Progress
+        from lerl.run.specs import ineffective
         from lerl.run.task import Task
 
         given = dict(_flat(overrides))
         for key in given:
-            if key.startswith(("data.", "planner.", "train.")) or key in ("agents", "env.slate_size"):
+            if key.startswith(("data.", "planner.", "train.", "auto.")) or key in ("agents", "seed", "env.slate_size"):
                 raise SettingsError(f"the run's agents were made for its {key}; train others with lerl.train(...)")
         config = configure(self.config, **given)
+        for key, why in ineffective(config, given).items():
+            raise SettingsError(f"{key} has no effect: {why}")
         task = Task.load(config)
         wanted = None if agents is None else {self._spec(name) for name in agents}
         with Progress() as progress, closing(self._fitter(task, progress.report)) as fitter:
@@ -308,8 +316,14 @@ class Run(Evaluation):
         from lerl.serve.store import open_store
 
         spec, fitter = self._spec(name), self._fitter(self.task, _quiet)
-        kept = open_store(store) if store is None or isinstance(store, str | Path) else store
-        return Recommender(spec, fitter, kept, deterministic)
+        kept = open_store(store, self.owner) if store is None or isinstance(store, str | Path) else store
+        try:
+            return Recommender(spec, fitter, kept, deterministic)
+        except BaseException:
+            fitter.close()
+            if kept is not store:
+                kept.close()
+            raise
 
     def compare(self, *others: Run | str | Path) -> Evaluation:
         """This run and others that differ from it in the seed only, read as one.
@@ -323,24 +337,34 @@ class Run(Evaluation):
         return Evaluation(load_runs([self.path, *paths]), self.bootstrap)
 
     def _fitter(self, task: Task, report: Any) -> Fitter:
-        """What makes the fitted agents; questions to a chat model are kept beside the run, which stays as it is."""
+        """What makes the fitted agents; questions to a chat model are kept in a temporary folder, not in the run."""
+        import atexit
         import shutil
         import tempfile
-        import weakref
 
         from lerl.run.fitter import Fitter
 
         aside = Path(tempfile.mkdtemp(prefix="lerl-"))
         fitter = Fitter(task, self.path, report, traffic=aside / "traffic.sqlite")
-        weakref.finalize(fitter, shutil.rmtree, aside, ignore_errors=True)
+        atexit.register(shutil.rmtree, aside, ignore_errors=True)  # a planner may ask until the end
         return fitter
+
+    def chosen(self, name: str) -> AgentSpec:
+        """What an agent is; for `auto`, the one that it chose.
+
+        Raises:
+            RunError: the run has no such agent, or it was not trained.
+        """
+        return self._fitter(self.task, _quiet).chosen(self._spec(name))
 
     def _spec(self, name: str) -> AgentSpec:
         from lerl.files import RunError
-        from lerl.run.specs import parse_agents
+        from lerl.run.specs import parse_agent, parse_agents
 
         specs = parse_agents(self.config)
         found = next((spec for spec in specs if spec.label == name), None)
+        if found is None and name in self.config.agents:
+            found = parse_agent(name, self.config.planner.name)
         if found is None:
             known = ", ".join(spec.label for spec in specs)
             raise RunError(f"{self.path} has no agent {name!r}; there are {known}")
@@ -372,6 +396,7 @@ def evaluate(
     from functools import partial
 
     from lerl.agents.base import as_agent
+    from lerl.config.errors import SettingsError
     from lerl.config.schema import Config
     from lerl.run.agent_factory import build_agent
     from lerl.run.evaluate import play_agents
@@ -379,7 +404,12 @@ def evaluate(
     from lerl.run.specs import parse_agent
     from lerl.run.task import Task, population_of
 
-    own = as_agent(agent)
+    own, allowed = as_agent(agent), ("env.", "evaluation.", *(() if population is not None else ("data.",)))
+    for key in dict(_flat(overrides)):
+        if not key.startswith(allowed) and key not in ("env", "seed"):
+            raise SettingsError(f"{key} means nothing to an agent of one's own; give keys of env, evaluation, or seed")
+    if name in beside:
+        raise ValueError(f"the agent's name is that of one beside it, {name!r}; give another name")
     config = configure(Config(), **overrides)
     users = load_population(population) if isinstance(population, str | Path) else population
     users = population_of(config) if users is None else users

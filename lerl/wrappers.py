@@ -47,7 +47,8 @@ class _Plans:
         )  # fmt: skip
         self.hierarchy = Hierarchy(task, count, own, replan_every=every)
         self.ineligible, self.count = ineligible, count
-        self._seeds, self._sessions = np.zeros(count, np.uint64), np.zeros(count, np.int64)
+        self._sessions = np.zeros(count, np.int64)
+        self._seeds = np.array([seed_from("planned", slot) for slot in range(count)], np.uint64)
 
     def spaces(self, own: gymnasium.Space[Any]) -> Dict:
         categories = len(self.hierarchy.task.axis.names)
@@ -58,10 +59,14 @@ class _Plans:
         }
         return Dict({**own.spaces, **more})  # type: ignore[attr-defined]
 
-    def seed(self, seed: int | None) -> None:
-        if seed is not None:
-            self._seeds[:] = [seed_from("planned", seed, slot) for slot in range(self.count)]
-            self._sessions[:] = 0
+    def seed(self, seed: Any) -> None:
+        """Session keys follow from the seeds that slots get: seed + slot where it is one number."""
+        if seed is None:
+            return
+        given = [int(seed) + slot for slot in range(self.count)] if np.ndim(seed) == 0 else list(seed)
+        for slot, own in enumerate(given):
+            if own is not None:
+                self._seeds[slot], self._sessions[slot] = seed_from("planned", int(own)), 0
 
     def begin(self, rows: NDArray[np.int64], observation: dict[str, NDArray[Any]]) -> None:
         if not len(rows):
@@ -70,6 +75,11 @@ class _Plans:
         keys = np.array([seed_from(seed, number) for seed, number in drawn], np.uint64)
         self._sessions[rows] += 1
         self.hierarchy.begin(rows, observation, keys)
+
+    def see(self, observation: dict[str, NDArray[Any]], ended: NDArray[np.bool_]) -> None:
+        """Take in the newest slates; sessions that did not end (B,) get a new plan when theirs is old."""
+        self.hierarchy.memory.see(observation)
+        self.hierarchy.plan(ended=ended)
 
     def added(self, observation: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         own = self.hierarchy
@@ -81,8 +91,8 @@ class _Plans:
         """(B, I), what plans allow and was not shown; all that was not shown where ineligible items are allowed."""
         return self.hierarchy.eligible()[0]
 
-    def mend(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Slates (B, k) without what plans do not allow.
+    def mend(self, given: NDArray[np.int64], idle: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        """Slates (B, k) without what plans do not allow; those of idle slots (B,) are ignored by the environment.
 
         Raises:
             IneligibleItemError: there is such an item, and they are refused.
@@ -91,6 +101,9 @@ class _Plans:
             return given
         eligible = self.eligible()
         wrong = ~np.take_along_axis(eligible, given, axis=1)
+        wrong[eligible.sum(axis=1) < given.shape[1]] = False  # there is nothing else to show
+        if idle is not None:
+            wrong[idle] = False
         if not wrong.any():
             return given
         if self.ineligible == "refuse":
@@ -129,8 +142,9 @@ class PlannedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         own = env.unwrapped
         if not isinstance(own, SessionEnv):
             raise TypeError(f"Planned wraps lerl's environments, given {own!r}")
-        self._plans = _Plans(own._session, 1, planner, size, replan_every, ineligible)
-        self._k = own._session.config.slate_size
+        self._session = own._session
+        self._plans = _Plans(self._session, 1, planner, size, replan_every, ineligible)
+        self._k = self._session.config.slate_size
         self.observation_space = self._plans.spaces(env.observation_space)
 
     def reset(
@@ -144,9 +158,9 @@ class PlannedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> tuple[dict[str, NDArray[Any]], Any, bool, bool, dict[str, Any]]:
         """Show an item or a slate, mended as `ineligible` says; sessions get a new plan when theirs is old."""
-        slate = self._plans.mend(np.asarray(action, np.int64).reshape(1, self._k))
+        slate = self._plans.mend(self._session.checked(action, "PlannedEnv"))
         observation, reward, terminated, truncated, info = self.env.step(slate[0] if self._k > 1 else slate[0, 0])
-        self._plans.hierarchy.see(_batched(observation))
+        self._plans.see(_batched(observation), np.array([terminated or truncated]))
         return self._seen(observation), reward, terminated, truncated, self._told(info)
 
     def action_masks(self) -> NDArray[np.bool_]:
@@ -177,8 +191,9 @@ class PlannedVectorEnv(gymnasium.vector.VectorWrapper):
         own = env.unwrapped
         if not isinstance(own, SessionVectorEnv):
             raise TypeError(f"Planned wraps lerl's environments, given {own!r}")
-        self._plans = _Plans(own._session, env.num_envs, planner, size, replan_every, ineligible)
-        self._k, self._mode = own._session.config.slate_size, own.autoreset_mode
+        self._session = own._session
+        self._plans = _Plans(self._session, env.num_envs, planner, size, replan_every, ineligible)
+        self._k, self._mode = self._session.config.slate_size, own.autoreset_mode
         self._ended = np.zeros(env.num_envs, bool)
         self.single_observation_space = self._plans.spaces(env.single_observation_space)
         self.observation_space = gymnasium.vector.utils.batch_space(self.single_observation_space, env.num_envs)
@@ -189,14 +204,14 @@ class PlannedVectorEnv(gymnasium.vector.VectorWrapper):
         """Begin sessions in every slot, or in those of `options["reset_mask"]`, planned at once."""
         observation, info = self.env.reset(seed=seed, options=options)
         begun = (options or {}).get("reset_mask", np.ones(self.num_envs, bool))
-        self._plans.seed(seed if isinstance(seed, int) else None)
+        self._plans.seed(seed)
         self._plans.begin(np.flatnonzero(begun), observation)
         self._ended &= ~begun
         return self._plans.added(observation), self._told(info)
 
     def step(self, actions: Any) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Show every user an item or a slate, mended as `ineligible` says."""
-        slates = self._plans.mend(np.asarray(actions, np.int64).reshape(self.num_envs, self._k))
+        slates = self._plans.mend(self._session.checked(actions, "PlannedVectorEnv"), self._ended)
         observation, reward, terminated, truncated, info = self.env.step(slates if self._k > 1 else slates[:, 0])
         ended = terminated | truncated
         again = self._ended
@@ -205,7 +220,7 @@ class PlannedVectorEnv(gymnasium.vector.VectorWrapper):
             if ended.any():
                 info = {**info, "final_obs": self._final(observation, info["final_obs"], ended)}
         going = {**observation, "time_left": np.where(again[:, None], 1.0, observation["time_left"])}
-        self._plans.hierarchy.see(going)
+        self._plans.see(going, ended | again)
         self._plans.begin(np.flatnonzero(again), observation)
         self._ended = ended if self._mode == AutoresetMode.NEXT_STEP else np.zeros(self.num_envs, bool)
         return self._plans.added(observation), reward, terminated, truncated, self._told(info)

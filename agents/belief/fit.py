@@ -32,7 +32,7 @@ def fit_user_model(
     model = refit_items(model, known, sessions, means, means[:, dim:] - losses(model, sessions))
     model = refit_likeness(model, sessions, tastes(model, sessions, means) - losses(model, sessions))
     model = refit_strengths(model, few, _remaining(model, few))
-    if start.weight == 0:  # of people who do not get bored
+    if known.weight == 0:  # of people who do not get bored
         return model._replace(weight=0.0)
     if not fixed:
         tired = tastes(model, sessions, means) - losses(model._replace(weight=0.0), sessions)

@@ -20,24 +20,25 @@ Floats = NDArray[np.float32]
 
 
 def refit_groups(
-    groups: Floats, units: Floats, rule: Rule, weights: NDArray[np.float64], sessions: TrainingSessions
+    groups: Floats, units: Floats, rule: Rule, weights: NDArray[np.float64], sessions: TrainingSessions, seed: int
 ) -> Floats:
     """Chances (I, G) of groups of greater posterior probability than `groups`.
 
     Args:
         units: (I, d), directions of the items. rule: which slates repeat a group.
         weights: (4,), log-odds of leaving: a constant, per step, per repetition so far, and where a slate repeats.
+        seed: of the order of the sessions.
     """
-    with deterministic(0):
-        return _climb(groups, units, rule, weights, sessions)
+    with deterministic(seed % 2**32):
+        return _climb(groups, units, rule, weights, sessions, seed)
 
 
 def _climb(
-    groups: Floats, units: Floats, rule: Rule, weights: NDArray[np.float64], sessions: TrainingSessions
+    groups: Floats, units: Floats, rule: Rule, weights: NDArray[np.float64], sessions: TrainingSessions, seed: int
 ) -> Floats:
     logits = torch.tensor(np.log(groups + 1e-3), dtype=torch.float32, requires_grad=True)
     own = torch.tensor(weights, dtype=torch.float32, requires_grad=True)
-    adam, rng = torch.optim.Adam([logits, own], RATE, betas=(0.9, 0.99)), np.random.default_rng(0)
+    adam, rng = torch.optim.Adam([logits, own], RATE, betas=(0.9, 0.99)), np.random.default_rng(seed)
     count = len(sessions.homes)
     for _ in range(EPOCHS):
         before = torch.softmax(logits, dim=1).detach().double().numpy()
@@ -54,7 +55,7 @@ def _climb(
             (-(fit + prior)).backward()  # type: ignore[no-untyped-call]
             adam.step()
     found = torch.softmax(logits, dim=1).detach().numpy()
-    found[found < LEAST] = 0.0
+    found[(found < LEAST) & (found < found.max(axis=1, keepdims=True))] = 0.0
     return np.ascontiguousarray(found / found.sum(axis=1, keepdims=True), np.float32)
 
 
@@ -70,7 +71,7 @@ def padded(sessions: TrainingSessions) -> tuple[torch.Tensor, torch.Tensor, torc
 
 
 def slates_repeat(shares: torch.Tensor, rule: Rule, items: torch.Tensor) -> torch.Tensor:
-    """The chance (N, T) that each slate repeats a group, as `lerl.agents.belief.leaving.repeats` has it."""
+    """The chance (N, T) that each slate repeats a group, as `lerl.agents.belief.repetition.repeats` has it."""
     own = shares[items]  # (N, T, k, G); the last row of shares is that of no item
     count, longest, k, groups = own.shape
     if rule.aligned:

@@ -76,22 +76,25 @@ def circumstances(sessions: TrainingSessions, repeated: Floats) -> tuple[Floats,
     return x, leaves
 
 
-def steps_lost(hazard: Hazard, longest: int) -> Floats:
+def steps_lost(hazard: Hazard, longest: int, most: int) -> Floats:
     """Steps that one repetition costs, (T, T), by slates and repetitions before it, if no other comes after it.
 
-    Sessions end after `longest` slates, T.
+    Sessions end after `longest` slates; T is that, or `most` where that is less: more slates, or repetitions, than that
+    count as `most`.
     """
-    counts = np.arange(longest + 1)
+    kept_steps = min(longest, most)
+    counts = np.arange(kept_steps + 1)
 
     def stays(step: int, repeated: float) -> Floats:
         """The chance to stay after this slate, by repetitions so far."""
         x = np.stack(np.broadcast_arrays(1.0, float(step), counts, repeated, hazard.late), axis=1)
         return np.asarray(1 / (1 + np.exp(np.minimum(x @ hazard.weights, 500))), np.float64)
 
-    lost, ahead = np.zeros((longest, longest)), np.zeros(longest + 1)  # ahead: slates to come, after those so far
+    lost, ahead = np.zeros((kept_steps, kept_steps)), np.zeros(kept_steps + 1)  # ahead: slates to come, after so many
     for step in range(longest, 0, -1):
         kept = stays(step, 0.0) * ahead
-        lost[step - 1] = np.maximum(kept[:-1] - (stays(step, 1.0) * ahead)[1:], 0)
+        if step <= kept_steps:
+            lost[step - 1] = np.maximum(kept[:-1] - (stays(step, 1.0) * ahead)[1:], 0)
         ahead = 1 + kept
     return lost
 

@@ -25,11 +25,12 @@ Floats = NDArray[np.float32]
 NONE = Rule(0, False, False, 1)
 
 
-def choose_leaving(model: UserModel, groups: list[Floats], sessions: TrainingSessions) -> UserModel:
+def choose_leaving(model: UserModel, groups: list[Floats], sessions: TrainingSessions, seed: int) -> UserModel:
     """The model with the `groups` and the `rule` of the best predictions, or as it is where none helps.
 
     Args:
         groups: (I, G) each, the ways to group items that are compared: an item's chances of each group.
+        seed: of the order of the sessions.
     """
     some = _some(sessions, FEW)
     third = np.arange(len(some.homes)) % 3 == 0
@@ -41,7 +42,7 @@ def choose_leaving(model: UserModel, groups: list[Floats], sessions: TrainingSes
     hopeful = [one for one in tried if one[0] > none + HOPE * abs(none)]
     tried = sorted(hopeful, key=lambda one: -one[0])[:TRIED]
     for _, own, rule in tried[:]:
-        revised = _revised(model, own, rule, ours)
+        revised = _revised(model, own, rule, ours, seed)
         tried.append((_score(ours, others, revised, rule), revised, rule))
     tried = [one for one in tried if one[0] > none + GAIN * abs(none)]
     if not tried:
@@ -50,20 +51,23 @@ def choose_leaving(model: UserModel, groups: list[Floats], sessions: TrainingSes
     return model._replace(groups=own, rule=np.array(rule, np.float64))
 
 
-def refit_leaving(model: UserModel, categories: Floats, sessions: TrainingSessions, longest: int) -> UserModel:
+def refit_leaving(
+    model: UserModel, categories: Floats, sessions: TrainingSessions, longest: int, seed: int
+) -> UserModel:
     """The model with the `prices` of its rule of leaving, if it has one; groups that nobody names are revised.
 
     Args:
         categories: (I, G), the groups that are known. longest: slates after which a session ends.
+        seed: of the order of the sessions.
     """
     rule, own = Rule(*model.rule.astype(int).tolist()), model.groups
     if not rule.slots:
         return model
     if not np.array_equal(own, categories):
-        own = _revised(model, own, rule, _some(sessions, MOST))
+        own = _revised(model, own, rule, _some(sessions, MOST), seed)
     hazard = fit_hazard(*circumstances(sessions, repetitions(own, rule, sessions.starts, sessions.items)))
     worth = sessions.feedback[sessions.items >= 0].mean() * sessions.items.shape[1]
-    prices = SLOPE * worth * steps_lost(hazard, min(longest, LONGEST))
+    prices = SLOPE * worth * steps_lost(hazard, longest, LONGEST)
     return model._replace(groups=own, prices=prices)
 
 
@@ -73,9 +77,9 @@ def _some(sessions: TrainingSessions, most: int) -> TrainingSessions:
     return sessions.take(np.arange(0, count, max(-(-count // most), 1)))
 
 
-def _revised(model: UserModel, groups: Floats, rule: Rule, sessions: TrainingSessions) -> Floats:
+def _revised(model: UserModel, groups: Floats, rule: Rule, sessions: TrainingSessions, seed: int) -> Floats:
     hazard = fit_hazard(*circumstances(sessions, repetitions(groups, rule, sessions.starts, sessions.items)))
-    return refit_groups(groups, model.units, rule, hazard.weights[:4], sessions)
+    return refit_groups(groups, model.units, rule, hazard.weights[:4], sessions, seed)
 
 
 def _score(ours: TrainingSessions, others: TrainingSessions, groups: Floats, rule: Rule) -> float:

@@ -15,8 +15,8 @@ SURE = 3.0  # standard errors; a strength of fewer is none
 def refit_likeness(model: UserModel, sessions: TrainingSessions, logits: NDArray[np.float32]) -> UserModel:
     """The model with `alike` of greater likelihood, 0 where it is not clearly above.
 
-    What counts is only how the answers to one item, and those within one session, differ (fixed effects): what an item
-    gets less in all of its slates may as well be the item's own offset.
+    Only differences between the answers to one item, and within one session, are used (about fixed effects): what an
+    item gets less in all of its slates may as well be the item's own offset.
 
     Args:
         logits: (S, k), as believed with the model's `alike`.

@@ -57,15 +57,13 @@ class BeliefMemory(Memory):
 
     def snapshot(self) -> dict[str, Any]:
         """A copy of all that is remembered and believed, as arrays."""
-        belief = {name: value.copy() for name, value in self.agent.belief._asdict().items()}
-        return super().snapshot() | {"belief": belief, "agent": [self.agent.shown.copy(), self.agent.steps.copy()]}
+        return super().snapshot() | {"belief": {name: value.copy() for name, value in self.agent.slots().items()}}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Remember and believe what a snapshot holds."""
         super().restore(snapshot)
-        for name, value in snapshot["belief"].items():
-            getattr(self.agent.belief, name)[:] = value
-        self.agent.shown[:], self.agent.steps[:] = snapshot["agent"]
+        for name, value in self.agent.slots().items():
+            value[:] = snapshot["belief"][name]
 
 
 class PlannedBeliefAgent(HierarchicalAgent):

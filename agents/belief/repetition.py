@@ -12,7 +12,7 @@ class Rule(NamedTuple):
     """Which slates repeat a group: those with an item of which `most` or more of the slots that count hold the group.
 
     Attributes:
-        slots: how many slots count: the last ones at the end of the slate, or, where its own do not, at its begin.
+        slots: how many slots count: with `within` the last ones, the slate's own included; else those before it.
         aligned: whether instead only the item in the same slot of the slate before counts.
         within: whether the slate's own slots count. most: at least 1.
     """

@@ -9,8 +9,8 @@ from lerl.startup import require
 
 DESCRIPTION = (
     "Serve a trained agent over HTTP: POST /sessions, /sessions/ID/recommend and /sessions/ID/feedback, in the ids of "
-    "the log; GET /healthz, /metrics (Prometheus) and /docs (OpenAPI). Requests need a bearer token where "
-    "LERL_SERVE_TOKEN is set in the environment, and they must where --host is not this machine alone."
+    "the log; GET /healthz, /metrics (Prometheus) and /docs (OpenAPI). Requests for sessions and items need a bearer "
+    "token where LERL_SERVE_TOKEN is set in the environment, as it must be where --host is not this machine alone."
 )
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -39,6 +39,7 @@ def run_serve(arguments: list[str]) -> None:
     from lerl.api import Run
     from lerl.serve.served import SERVED, Served, best_agent
     from lerl.serve.server import TOKEN
+    from lerl.serve.store import without_password
 
     if given.host not in LOOPBACK and not os.environ.get(TOKEN):
         raise UsageError(f"--host {given.host} can be reached from elsewhere; set {TOKEN} in the environment first")
@@ -49,7 +50,10 @@ def run_serve(arguments: list[str]) -> None:
     store = given.store or str(given.run / "sessions.db")
     served = Served(str(given.run), agent, store, given.planner_timeout)
     served.check()
-    print(f"serving {agent} of {given.run}, sessions in {store}, http://{given.host}:{given.port}/docs", flush=True)
+    print(
+        f"serving {agent} of {given.run}, sessions in {without_password(store)}, http://{given.host}:{given.port}/docs",
+        flush=True,
+    )
     os.environ[SERVED] = json.dumps(served._asdict())
     listening = {"host": given.host, "port": given.port, "workers": given.workers, "timeout_worker_healthcheck": 60}
     uvicorn.run("lerl.serve.served:application", factory=True, access_log=False, log_level="warning", **listening)

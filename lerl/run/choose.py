@@ -1,8 +1,8 @@
 """The agent `auto`: of candidates the one that training users prefer, found by successive halving.
 
 In each round all candidates that are left play the same sessions, and the better half stays (Karnin, Koren and Somekh,
-"Almost Optimal Exploration in Multi-Armed Bandits", ICML 2013). Other than there, a candidate is judged by all its
-sessions so far, which are paired, too.
+"Almost Optimal Exploration in Multi-Armed Bandits", ICML 2013). Unlike there, a candidate is judged by all its sessions
+so far; all candidates play the same ones.
 """
 
 import math

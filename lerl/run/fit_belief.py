@@ -26,7 +26,7 @@ from lerl.run.task import Task
 ROUNDS = 4
 TOPICS = 20  # clusters that learned topics start from
 GROUPS = (20, 10, 40)  # numbers of clusters whose repetition may drive people away, that are compared
-MOST = 100  # categories, at most, that are tried as topics: every answer goes through all of them
+MOST = 100  # categories, at most, that are tried as topics and groups: every answer goes through all of them
 HELD_OUT = 10  # every so manieth session, by which topics are compared
 HARDLY = 0.002  # log-likelihood of an answer by which topics must predict better than none
 PLANNED = 6  # categories in a plan of the first round
@@ -147,7 +147,7 @@ def training_sessions(task: Task, played: Episodes, count: int) -> TrainingSessi
 
 def _groups(task: Task, model: UserModel) -> list[Floats]:
     """The ways to group items by whose repetition people may leave: categories, topics, clusters of vectors."""
-    found = [_categories(task), model.suffers]
+    found = [model.suffers] if _categories(task).shape[1] > MOST else [_categories(task), model.suffers]
     for count in GROUPS:
         with suppress(ClusterError):
             found.append(start_model(task, count).suffers)
@@ -187,8 +187,8 @@ def _refitted(task: Task, learned: _Learned, number: int) -> UserModel:
     sessions, seed = learned.sessions, task.seed("belief fit", number)
     model = fit_user_model(learned.model, learned.known, sessions, seed, fixed=learned.given)
     if not learned.checks:
-        model = choose_leaving(model, _groups(task, model), sessions)
-    return refit_leaving(model, _categories(task), sessions, task.config.env.max_steps)
+        model = choose_leaving(model, _groups(task, model), sessions, seed)
+    return refit_leaving(model, _categories(task), sessions, task.config.env.max_steps, seed)
 
 
 def _taken_in(learned: _Learned, played: TrainingSessions, check: Check) -> _Learned:

@@ -21,7 +21,7 @@ class NewItem(NamedTuple):
     """One item.
 
     Attributes:
-        id: the shop's. categories: names of the catalog's; those of the item most like it where there are none.
+        id: the shop's. categories: names of the catalog's; if empty, those of the most similar item.
         vector: (D - 1,) or (D,) of the agents' space, the last the offset in log-odds; the mean of its categories'
             items where None.
     """
@@ -79,14 +79,16 @@ class Growth:
             raise NewItemError(f"item {item.id!r} has category {unknown[0]!r}, the catalog's are {', '.join(names)}")
         if item.vector is None:
             rows = catalog.categories.membership[:, [names.index(name) for name in item.categories]].any(axis=1)
+            if not rows.any():
+                raise NewItemError(f"item {item.id!r} is in categories without items, so give it a vector")
             return np.asarray(vectors[rows].mean(axis=0), np.float32)
         width = vectors.shape[1]
-        if len(item.vector) not in (width - 1, width) or not np.isfinite(item.vector).all():
+        whole = np.array(item.vector, np.float32)
+        if len(whole) not in (width - 1, width) or not np.isfinite(whole).all():
             raise NewItemError(
                 f"item {item.id!r} needs a vector of {width - 1} finite numbers, or {width} with an offset, given "
                 f"{len(item.vector)}"
             )
-        whole = np.array(item.vector, np.float32)
         return whole if len(whole) == width else np.append(whole, vectors[:, -1].mean()).astype(np.float32)
 
     def _grown(self, task: Task, items: Sequence[NewItem]) -> Task:

@@ -34,6 +34,7 @@ from lerl.serve.store import Conflict, MemoryStore, SessionStore
 History = Sequence[tuple[str, bool | int]] | Mapping[str, bool | int]
 """What a person did before: ids of items and whether each was clicked."""
 ADDED = "lerl.items"  # the key of what was added to the catalog
+NOTHING = np.zeros(0, np.int32)
 TRIES = 5  # of a change that other requests for the same session come between
 
 
@@ -90,7 +91,10 @@ class Recommender:
         self.spec, self._fitter, self._deterministic = spec, fitter, deterministic
         self._lock = threading.RLock()
         self._users: NDArray[np.int64] | None = None
-        self._trained, self._grown = self.task, 0  # the version of what was added since
+        self._trained, self._added = self.task, b""  # what was added since
+        self._owner = self.task.population.digest()
+        self._begun_by = np.frombuffer(f"{spec.label} {self._owner}".encode(), np.uint8)
+        self._fold_in = FoldIn(self.task.population)
         self._take_on(self.task, fitter.context.store)
         self._k, self._most = self.task.config.env.slate_size, self.task.config.env.max_steps
         self._catch_up()
@@ -99,16 +103,18 @@ class Recommender:
         """Make the agent for this catalog."""
         self._agent = served(self._fitter, task, store, self.spec, self._deterministic)
         self.task = task
-        self._fold_in: FoldIn | None = None
         self._items = {identifier: item for item, identifier in enumerate(task.population.catalog.item_ids)}
 
     def _catch_up(self) -> None:
         """Take on items that were added since, here or by another process."""
         found = self.store.get(ADDED)
-        if found is not None and found[1] != self._grown:
-            growth = Growth(self._trained, [NewItem(*one) for one in json.loads(found[0])])
+        if found is not None and found[0] != self._added:
+            owner, *items = json.loads(found[0])
+            if owner != self._owner:
+                raise SessionError("the store holds items of another catalog; give another store")
+            growth = Growth(self._trained, [NewItem(*one) for one in items])
             self._take_on(growth.task, GrownStore(self._fitter.context.store, growth))
-            self._grown = found[1]
+            self._added = found[0]
 
     def add_items(self, items: Mapping[str, Sequence[Any]]) -> None:
         """Add items to the catalog, for all sessions and all processes that share the store.
@@ -127,11 +133,12 @@ class Recommender:
         with self._lock:
             for _ in range(TRIES):
                 found = self.store.get(ADDED)
-                before = [] if found is None else json.loads(found[0])
+                before = [self._owner] if found is None else json.loads(found[0])
                 fresh = read_items(items)
-                Growth(self._trained, [*(NewItem(*one) for one in before), *fresh])  # refuses what cannot be
+                Growth(self._trained, [*(NewItem(*one) for one in before[1:]), *fresh])  # refuses what cannot be
+                content, version = json.dumps([*before, *fresh]).encode(), 0 if found is None else found[1]
                 try:
-                    self.store.put(ADDED, json.dumps([*before, *fresh]).encode(), 0 if found is None else found[1])
+                    self.store.put(ADDED, content, version, lasting=True)
                 except Conflict:
                     continue
                 self._catch_up()
@@ -163,7 +170,9 @@ class Recommender:
                 "feedback": np.zeros(0, np.float32),
                 "steps": np.zeros(1, np.int64),
                 "acted": np.full(1, -1),
+                "begun_by": self._begun_by,
             }
+            self._agent.withhold(NOTHING)
             if self._agent.recalls:
                 self._agent.recall(np.zeros(1, np.int64), [session["known"]])
             number = np.array([seed_from("session key", key)], np.uint64)
@@ -207,27 +216,33 @@ class Recommender:
                 return self._recommendation(session, slate, step)
         raise Conflict(key)
 
-    def observe(self, key: str, ids: Sequence[str], clicks: Sequence[float | bool]) -> None:
+    def observe(self, key: str, ids: Sequence[str], clicks: Sequence[float | bool], step: int | None = None) -> None:
         """Tell what was shown in a step, and what came back.
 
         Args:
             key: of the session. ids: what was shown, the first place first, at most a slate; not necessarily what was
                 recommended. clicks: feedback on each, in [0, 1].
+            step: as `recommend` gave it, so that feedback that is given twice, after a timeout say, counts once.
 
         Raises:
             UnknownSessionError: there is no such session.
-            SessionError: ids that the catalog lacks, feedback that does not fit them, or a session that is over.
+            SessionError: ids that the catalog lacks or that come twice, feedback that does not fit them, another step
+                than the session is at, or a session that is over.
         """
         with self._lock:
             self._catch_up()
             items, feedback = self._numbers(ids, strict=True), np.asarray(clicks, np.float32)
         if not 1 <= len(items) <= self._k or feedback.shape != items.shape:
             raise SessionError(f"give 1 to {self._k} ids and as many clicks, given {len(items)} and {feedback.size}")
+        if len(set(items.tolist())) < len(items):
+            raise SessionError(f"an item stands in a slate once, given {list(ids)}")
         if not ((feedback >= 0) & (feedback <= 1)).all():
             raise SessionError(f"clicks must be from 0 to 1, given {feedback.tolist()}")
         with self._lock:
             for _ in range(TRIES):
                 session, version = self._session(key)
+                if step is not None and step != session["steps"][0]:
+                    raise SessionError(f"session {key!r} is at step {session['steps'][0]}, this is feedback on {step}")
                 if session["steps"][0] >= self._most:
                     raise SessionError(f"session {key!r} is over; start another")
                 empty = self._k - len(items)
@@ -243,7 +258,8 @@ class Recommender:
 
     def end(self, key: str) -> None:
         """Forget a session; nothing happens where there is none."""
-        self.store.delete(key)
+        if key != ADDED:
+            self.store.delete(key)
 
     def close(self) -> None:
         """Let go of the store, and of a chat model's endpoint."""
@@ -259,12 +275,10 @@ class Recommender:
             number = self._user(user)
             known = population.known(np.array([number]))[0]
             return known, population.knowledge.tastes[number], float(population.knowledge.user_offsets[number])
-        if self._fold_in is None:
-            self._fold_in = FoldIn(population)
         pairs = list(history.items() if isinstance(history, Mapping) else history or ())
         there = [(self._items[str(item)], int(bool(click))) for item, click in pairs if str(item) in self._items]
         known = np.array(there, np.int32).reshape(-1, 2)
-        taste, offset = self._fold_in(known)
+        taste, offset = self._fold_in(known[known[:, 0] < len(self._fold_in.items)])  # what was there in training
         return known, taste, float(offset)
 
     def _user(self, user: str | int) -> int:
@@ -293,13 +307,17 @@ class Recommender:
         found = self.store.get(key) if key != ADDED else None
         if found is None:
             raise UnknownSessionError(f"there is no session {key!r}; start one")
-        return unpack(found[0]), found[1]
+        session = unpack(found[0])
+        if not np.array_equal(session["begun_by"], self._begun_by):
+            raise SessionError(f"session {key!r} was begun by another agent; start another, or give another store")
+        return session, found[1]
 
     def _act(self, session: Arrays, exclude: NDArray[np.int32]) -> NDArray[np.int32]:
         """The next slate (k,), -1 where nothing is left; the agent is left as it then is."""
         for name, array in self._agent.slots().items():
             array[:] = session[f"agent.{name}"]
         self._agent.taken_over(np.zeros(1, np.int64))
+        self._agent.withhold(NOTHING)
         steps = int(session["steps"][0])
         for step in range(int(session["acted"][0]) + 1, steps):  # slates that were shown without being asked for
             self._agent.act(self._observation(session, step))
@@ -307,8 +325,8 @@ class Recommender:
         slate = self._agent.act(self._observation(session))[0]
         session["acted"] = np.array([steps])
         gone = np.concatenate([exclude, session["shown"][:0] if self.task.config.env.repeats else session["shown"]])
-        slate = np.where(np.isin(slate, gone), -1, slate)  # items that stand in where none is left
-        return slate
+        again = (slate[:, None] == slate[None, :]) & np.tri(len(slate), k=-1, dtype=bool)
+        return np.where(np.isin(slate, gone) | again.any(axis=1), -1, slate)  # what stands in where no item is left
 
     def _left_off(self) -> Arrays:
         """What the agent remembers of its session."""

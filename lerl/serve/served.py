@@ -10,12 +10,11 @@ from typing import NamedTuple
 from fastapi import FastAPI
 
 from lerl.api import Run
-from lerl.files import RunError
 from lerl.planners.llm.planner import MODELS
 from lerl.report.bootstrap import by_reward
-from lerl.serve.recommender import Recommender, SessionError
+from lerl.serve.recommender import SessionError
 from lerl.serve.server import make_app
-from lerl.serve.store import SessionStore, open_store
+from lerl.serve.store import open_store
 
 SERVED = "LERL_SERVED"
 """The environment variable by which worker processes learn what to serve."""
@@ -36,20 +35,22 @@ class Served(NamedTuple):
     store: str
     timeout: float
 
-    def recommender(self, store: SessionStore) -> Recommender:
-        """One more that answers."""
+    def opened(self) -> Run:
+        """The run, whose chat model may take as long as is said here."""
         run = Run(self.run, trust=True)  # which was allowed, or not, when the command was given
         run.config = replace(run.config, planner=replace(run.config.planner, timeout=self.timeout))
-        return run.recommender(self.agent, store)
+        return run
 
     def check(self) -> None:
         """Refuse what cannot be served, before anything listens."""
-        self.recommender(open_store(self.store)).close()
+        self.opened().recommender(self.agent, self.store).close()
 
     def application(self) -> FastAPI:
         """The application of a process."""
-        store, waits = open_store(self.store), self.agent.split("+")[0] in MODELS
-        return make_app(partial(self.recommender, store), SIDE_BY_SIDE if waits else 1)
+        run = self.opened()
+        store = open_store(self.store, run.owner)
+        waits = run.chosen(self.agent).planner in MODELS
+        return make_app(partial(run.recommender, self.agent, store), SIDE_BY_SIDE if waits else 1)
 
 
 def application() -> FastAPI:
@@ -64,7 +65,8 @@ def best_agent(run: Run) -> str:
         SessionError: there is none.
     """
     for name in by_reward(run.summary):
-        with suppress(RunError, SessionError):  # one judged without sampling, and one that cannot serve
-            run.recommender(name).close()
-            return name
+        if "@" not in name:  # of a policy judged without sampling
+            with suppress(SessionError):
+                run.recommender(name).close()
+                return name
     raise SessionError(f"{run.path} has no agent that could serve people; train one such as belief+greedy")

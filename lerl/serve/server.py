@@ -24,6 +24,7 @@ MOST_BYTES = 1_000_000
 """Of a request's body."""
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 Id = Annotated[str, Field(min_length=1, max_length=200)]
+Key = Annotated[str, Field(max_length=200, pattern=r"^[\w.~-]+$")]
 
 
 class _Body(BaseModel):
@@ -35,7 +36,7 @@ class Start(_Body):
 
     user: Id | None = Field(None, description="a user of the log, by the log's own id")
     history: list[tuple[Id, bool]] = Field([], max_length=10_000, description="for others: items met, clicked or not")
-    session: Id | None = Field(None, description="the session's key; made up where none is given")
+    session: Key | None = Field(None, description="the session's key; made up where none is given")
 
 
 class Started(BaseModel):
@@ -66,6 +67,7 @@ class Feedback(_Body):
 
     ids: list[Id] = Field(min_length=1, max_length=1_000)
     clicks: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1, max_length=1_000)
+    step: int | None = Field(None, ge=0, description="as recommend gave it, so that what is sent twice counts once")
 
 
 class Items(_Body):
@@ -83,6 +85,7 @@ class Pool:
 
     def __init__(self, make: Callable[[], Recommender], size: int) -> None:
         self._all = [make() for _ in range(size)]
+        self.label = self._all[0].spec.label
         self._free: queue.SimpleQueue[Recommender] = queue.SimpleQueue()
         for one in self._all:
             self._free.put(one)
@@ -142,8 +145,7 @@ def make_app(make: Callable[[], Recommender], size: int = 1, token: str | None =
     @app.get("/healthz")
     def healthz() -> dict[str, Any]:
         """That the server answers, and which agent."""
-        with app.state.pool.one() as recommender:
-            return {"status": "ok", "agent": recommender.spec.label, "lerl": lerl.__version__}
+        return {"status": "ok", "agent": app.state.pool.label, "lerl": lerl.__version__}
 
     @app.get("/metrics")
     def metrics_page() -> Response:
@@ -173,7 +175,7 @@ def _add_sessions(app: FastAPI, metrics: Metrics, allowed: list[Any]) -> None:
     def feedback(session: str, body: Feedback) -> None:
         """What was shown, and what came back."""
         with app.state.pool.one() as recommender:
-            recommender.observe(session, body.ids, body.clicks)
+            recommender.observe(session, body.ids, body.clicks, body.step)
         metrics.shown.inc(len(body.ids))
         metrics.clicks.inc(sum(body.clicks))
 

@@ -87,8 +87,14 @@ def test_another_world_is_judged_and_nothing_is_written(run: lerl.Run) -> None:
     assert other.agents == ["random"]
     assert set(other.episodes["T_int"].to_list()) == {12}
     assert before == {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
-    with pytest.raises(SettingsError, match=r"env\.slate_size"):
-        run.evaluate(env={"slate_size": 2})
+    for wrong in (
+        {"env": {"slate_size": 2}},
+        {"seed": 1},
+        {"auto": {"candidates": ["random"]}},
+        {"train": {"steps": 1}},
+    ):
+        with pytest.raises(SettingsError, match="the run's agents were made for its"):
+            run.evaluate(**wrong)
 
 
 def test_an_agent_of_a_run_acts(run: lerl.Run) -> None:
@@ -137,6 +143,13 @@ def test_an_agent_of_ones_own_stands_in_the_table() -> None:
         by_function.episodes["R_cum"].to_list()
         == judged.episodes.filter(pl.col("agent") == "counting")["R_cum"].to_list()
     )
+
+
+def test_what_means_nothing_to_an_own_agent_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"train\.steps means nothing to an agent of one's own"):
+        lerl.evaluate(in_order, train={"steps": 1}, **WORLD)
+    with pytest.raises(ValueError, match="name is that of one beside it, 'random'"):
+        lerl.evaluate(in_order, name="random", **WORLD)
 
 
 @pytest.mark.parametrize("wrong", [Counting, 3, None])

@@ -6,6 +6,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.error import InvalidAction
 from gymnasium.vector import AutoresetMode
 
 from lerl.envs.population import Population
@@ -137,6 +138,32 @@ def test_many_users_are_as_one(population: Population) -> None:
         items = many.action_masks().argmax(axis=1)
         together, *_ = many.step(items)
         alone = [env.step(int(item))[0] for env, item in zip(singles, items, strict=True)]
+
+
+def test_slots_draw_differently_whatever_the_seed_is(population: Population) -> None:
+    for seed in (None, 3, np.int64(3), [3, None, 5, 6]):
+        env = Planned(SessionVectorEnv(population, 4, max_steps=6), "random", size=2)
+        observation, _ = env.reset(seed=seed)
+        assert len(np.unique(observation["plan_allowed"], axis=0)) > 1
+
+
+def test_the_end_of_a_catalog_refuses_nothing() -> None:
+    few = synthetic_population(60, 5, 2, 4, 0)
+    env = Planned(
+        SessionEnv(few, max_steps=8, slate_size=3, leave="never", topics="categories"), InTurn(), ineligible="refuse"
+    )
+    env.reset(seed=0)
+    for _ in range(8):
+        eligible = np.flatnonzero(env.action_masks()[:5])
+        env.step(eligible[:3] if len(eligible) >= 3 else np.array([0, 1, 2]))
+
+
+def test_actions_are_checked_as_the_environment_checks_them(population: Population) -> None:
+    env = Planned(SessionEnv(population, max_steps=8), InTurn())
+    env.reset(seed=0)
+    for wrong in (80, -1, 1.5):
+        with pytest.raises(InvalidAction):
+            env.step(wrong)
 
 
 def test_wrong_arguments_are_refused(population: Population) -> None:

@@ -20,7 +20,7 @@ Rules = Callable[[Situation], np.ndarray]
 
 
 def learned(model: UserModel, groups: list[np.ndarray], sessions: TrainingSessions) -> UserModel:
-    return refit_leaving(choose_leaving(model, groups, sessions), groups[-1], sessions, LONGEST)
+    return refit_leaving(choose_leaving(model, groups, sessions, 0), groups[-1], sessions, LONGEST, 0)
 
 
 def sessions_under(rule: Rules | None, population: Population, seed: int = 0) -> TrainingSessions:
@@ -111,7 +111,10 @@ def test_steps_lost_are_those_of_a_simulation() -> None:
             there &= rng.random(200_000) > 1 / (1 + np.exp(-z))
             total += there if step < 10 else 0
         lengths.append(total.mean())
-    assert steps_lost(hazard, 10)[2, 1] == pytest.approx(lengths[0] - lengths[1], abs=0.03)
+    assert steps_lost(hazard, 10, 200)[2, 1] == pytest.approx(lengths[0] - lengths[1], abs=0.03)
+    few, all_of_them = steps_lost(hazard, 10, 5), steps_lost(hazard, 10, 10)
+    assert few.shape == (5, 5)
+    np.testing.assert_array_equal(few, all_of_them[:5, :5])
 
 
 @pytest.mark.parametrize("rule", [Rule(4, True, False, 1), Rule(4, False, False, 1), Rule(8, False, True, 3)])

@@ -178,6 +178,55 @@ def test_a_catalog_grows(run: lerl.Run, name: str, tmp_path: Path) -> None:
     assert again.recommend(key) == other.recommend(key)
 
 
+def test_what_was_added_is_not_ended_like_a_session(run: lerl.Run) -> None:
+    recommender = run.recommender("flat+greedy")
+    recommender.add_items({"new": ["category 1"]})
+    recommender.end("lerl.items")
+    assert recommender.store.get("lerl.items") is not None
+
+
+def test_who_was_there_before_changes_no_slate(run: lerl.Run) -> None:
+    """What one person may not be shown is nothing to the next, whose slates were shown without being asked for."""
+    found = []
+    for before in (False, True):
+        recommender = run.recommender("boredom+ppo")
+        key = recommender.start(key="a")
+        recommender.observe(key, ["1", "2"], [1, 0])
+        recommender.observe(key, ["3"], [1])
+        if before:
+            other = recommender.start(key="b")
+            recommender.recommend(other, exclude=[str(item) for item in range(40)])
+        found.append((recommender.recommend(key), recommender.start(key="c"), recommender.recommend("c")))
+    assert found[0] == found[1]
+
+
+def test_another_agents_session_is_refused(run: lerl.Run, tmp_path: Path) -> None:
+    first = run.recommender("flat+greedy", store=tmp_path / "sessions.db")
+    first.start(key="a")
+    with pytest.raises(SessionError, match="session 'a' was begun by another agent"):
+        run.recommender("belief+greedy", store=tmp_path / "sessions.db").recommend("a")
+
+
+def test_feedback_that_comes_twice_counts_once(run: lerl.Run) -> None:
+    recommender = run.recommender("flat+greedy")
+    key = recommender.start()
+    slate = recommender.recommend(key)
+    recommender.observe(key, slate.ids, [1, 0, 0], slate.step)
+    with pytest.raises(SessionError, match="is at step 1, this is feedback on 0"):
+        recommender.observe(key, slate.ids, [1, 0, 0], slate.step)
+    with pytest.raises(SessionError, match="an item stands in a slate once"):
+        recommender.observe(key, ["4", "4"], [1, 0])
+
+
+@pytest.mark.parametrize("name", SERVED)
+def test_few_items_are_left(run: lerl.Run, name: str) -> None:
+    recommender = run.recommender(name)
+    ids = run.task.population.catalog.item_ids
+    for left in (["0", "7"], ["7", "9"], []):
+        slate = recommender.recommend(recommender.start(), exclude=[one for one in ids if one not in left]).ids
+        assert sorted(slate) == left
+
+
 def test_items_that_cannot_be_added_are_refused(run: lerl.Run) -> None:
     recommender = run.recommender("flat+greedy")
     for items, said in (

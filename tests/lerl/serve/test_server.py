@@ -74,6 +74,8 @@ def test_health_and_metrics(client: TestClient) -> None:
     ("path", "body", "status", "said"),
     [
         ("/sessions", {"user": "nobody"}, 422, "the log has no user 'nobody'"),
+        ("/sessions", {"session": "a/b"}, 422, "String should match pattern"),
+        ("/sessions/a/feedback", {"ids": ["1"], "clicks": [1], "step": 4}, 422, "is at step 0, this is feedback on 4"),
         ("/sessions", {"usr": "1"}, 422, "Extra inputs are not permitted"),
         ("/sessions", {"history": [["1"]]}, 422, "Field required"),
         ("/sessions/none/recommend", None, 404, "there is no session 'none'"),

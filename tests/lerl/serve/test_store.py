@@ -1,6 +1,7 @@
 """Sessions are kept whole, by one writer at a time, in each store."""
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,16 @@ import numpy as np
 import pytest
 
 from lerl.serve.packed import pack, unpack
-from lerl.serve.store import Conflict, MemoryStore, RedisStore, SessionStore, SQLiteStore, open_store
+from lerl.serve.store import (
+    DAY,
+    Conflict,
+    MemoryStore,
+    RedisStore,
+    SessionStore,
+    SQLiteStore,
+    open_store,
+    without_password,
+)
 
 REDIS = os.environ.get("LERL_TEST_REDIS", "")
 """Address of a Redis server that tests may write to."""
@@ -49,6 +59,35 @@ def test_who_read_an_older_one_does_not_write(store: SessionStore, version: int)
         store.put("a", b"two", version)
     assert store.get("a") == (b"one", 1)
     store.delete("a")
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_what_nobody_touched_for_a_day_is_forgotten(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store: SessionStore = MemoryStore() if kind == "memory" else SQLiteStore(tmp_path / "sessions.db")
+    for name in ("time", "monotonic"):
+        monkeypatch.setattr(time, name, lambda: 0.0)
+    store.put("old", b"one", 0)
+    store.put("kept", b"one", 0, lasting=True)
+    store.put("touched", b"one", 0)
+    for name in ("time", "monotonic"):
+        monkeypatch.setattr(time, name, lambda: DAY / 2)
+    store.put("touched", b"two", 1)
+    for name in ("time", "monotonic"):
+        monkeypatch.setattr(time, name, lambda: DAY + 1)
+    store.put("new", b"one", 0)
+    assert store.get("old") is None
+    assert store.get("kept") == (b"one", 1)
+    assert store.get("touched") == (b"two", 2)
+    assert len(store) == 3
+    store.close()
+
+
+def test_passwords_are_not_printed(tmp_path: Path) -> None:
+    assert without_password("redis://me:secret@host:6379/0") == "redis://host:6379/0"
+    assert without_password(tmp_path / "a@b.db") == str(tmp_path / "a@b.db")
+    with pytest.raises(OSError, match="Redis does not answer") as caught:
+        open_store("redis://me:secret@127.0.0.1:1")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_file_is_read_by_the_next_process(tmp_path: Path) -> None:
