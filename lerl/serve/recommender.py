@@ -256,6 +256,18 @@ class Recommender:
                 return
         raise Conflict(key)
 
+    def rehearse(self) -> None:
+        """Play a session that is not kept, so that what has to be loaded or compiled is there for the first person."""
+        own, self.store = self.store, MemoryStore()
+        try:
+            key = self.start()
+            for _ in range(min(2, self._most)):
+                slate = self.recommend(key)
+                if slate.ids:
+                    self.observe(key, slate.ids, [True] * len(slate.ids))
+        finally:
+            self.store = own
+
     def end(self, key: str) -> None:
         """Forget a session; nothing happens where there is none."""
         if key != ADDED:

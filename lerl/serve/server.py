@@ -86,6 +86,8 @@ class Pool:
     def __init__(self, make: Callable[[], Recommender], size: int) -> None:
         self._all = [make() for _ in range(size)]
         self.label = self._all[0].spec.label
+        if size == 1:  # a planner that waits for an endpoint is not asked for nobody
+            self._all[0].rehearse()
         self._free: queue.SimpleQueue[Recommender] = queue.SimpleQueue()
         for one in self._all:
             self._free.put(one)
