@@ -3,7 +3,9 @@
 Importing lerl registers its Gymnasium environments and needs neither PyTorch nor an LLM library.
 """
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from lerl.startup import keep_compiled
 
@@ -35,15 +37,28 @@ for _name, _data in ENVIRONMENTS.items():
             kwargs={"data": _data},
         )
 
-API = ("Evaluation", "Run", "configure", "evaluate", "load_population", "train")
-"""What `lerl.api` holds for users, as `lerl.NAME`; imported when it is first used."""
+API = {
+    "Evaluation": "lerl.serve.evaluation",
+    "Run": "lerl.serve.run",
+    "configure": "lerl.serve.settings",
+    "evaluate": "lerl.serve.own_agent",
+    "load_population": "lerl.serve.settings",
+    "train": "lerl.serve.run",
+}
+"""What is there as `lerl.NAME`, and the module that it is imported from when it is first used."""
+
+if TYPE_CHECKING:
+    from lerl.serve.evaluation import Evaluation as Evaluation
+    from lerl.serve.own_agent import evaluate as evaluate
+    from lerl.serve.run import Run as Run
+    from lerl.serve.run import train as train
+    from lerl.serve.settings import configure as configure
+    from lerl.serve.settings import load_population as load_population
 
 
 def __getattr__(name: str) -> object:
     if name in API:
-        from lerl import api
-
-        return getattr(api, name)
+        return getattr(import_module(API[name]), name)
     raise AttributeError(f"module 'lerl' has no attribute {name!r}")
 
 

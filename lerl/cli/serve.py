@@ -36,7 +36,7 @@ def run_serve(arguments: list[str]) -> None:
 
     import uvicorn
 
-    from lerl.api import Run
+    from lerl.serve.run import Run
     from lerl.serve.served import SERVED, Served, best_agent
     from lerl.serve.server import TOKEN
     from lerl.serve.store import without_password

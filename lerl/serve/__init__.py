@@ -1,1 +1,1 @@
-"""A trained agent that serves people: sessions, their stores, and an HTTP server."""
+"""What a trained run can do for others: from Python, for people outside the simulator, and over HTTP."""

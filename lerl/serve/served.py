@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from fastapi import FastAPI
 
-from lerl.api import Run
 from lerl.planners.llm.planner import MODELS
 from lerl.report.bootstrap import by_reward
 from lerl.serve.recommender import SessionError
+from lerl.serve.run import Run
 from lerl.serve.server import make_app
 from lerl.serve.store import open_store
 

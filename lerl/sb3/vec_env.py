@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.base import Planner
-from lerl.wrappers import PlannedVectorEnv
+from lerl.wrappers import Planned
 
 
 class SessionVecEnv(VecEnv):
@@ -40,7 +40,7 @@ class SessionVecEnv(VecEnv):
         users = SessionVectorEnv(population, count, autoreset_mode=AutoresetMode.DISABLED, **settings)
         self.users: Any = users
         if planner is not None:
-            self.users = PlannedVectorEnv(users, planner, size=size, replan_every=replan_every, ineligible=ineligible)
+            self.users = Planned(users, planner, size=size, replan_every=replan_every, ineligible=ineligible)
         self._actions: NDArray[Any] = np.zeros(0)
         self._seed: int | None = None
         self._returns, self._lengths = np.zeros(count), np.zeros(count, np.int64)

@@ -1,69 +1,24 @@
-"""lerl from Python: populations, runs with their tables, and the judging of agents; commands do the same through here.
-
-What is imported when `import lerl` runs is little: everything below imports what it needs when it is called.
-"""
+"""Runs: train one, open one, and what it can do from then on."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import polars as pl
+from lerl.serve.evaluation import Evaluation
+from lerl.serve.settings import configure, flat
 
+if TYPE_CHECKING:
     from lerl.agents.base import Agent
     from lerl.config.schema import Config
-    from lerl.envs.population import Population
-    from lerl.report.bootstrap import Summary
     from lerl.report.load import Results
     from lerl.run.fitter import Fitter
     from lerl.run.specs import AgentSpec
     from lerl.run.task import Task
     from lerl.serve.recommender import Recommender
     from lerl.serve.store import SessionStore
-
-
-def load_population(folder: str | Path) -> Population:
-    """Catalog and users of a prepared folder.
-
-    Args:
-        folder: made by `lerl data prepare` or `lerl data import`.
-
-    Raises:
-        MissingDataError: it is not there, or not prepared.
-    """
-    from lerl.envs.store import load_population
-
-    return load_population(Path(folder))
-
-
-def configure(recipe: str | Path | Config, **overrides: Any) -> Config:
-    """The configuration of a recipe with other values.
-
-    Args:
-        recipe: name of a recipe that comes with lerl, the path of a YAML file, or a configuration.
-        overrides: by key; a section is a dictionary of its keys, such as `train={"steps": 50_000}`, and a key may be
-            dotted: `**{"train.steps": 50_000}`. All keys: https://lerl.readthedocs.io or `lerl train --help-all`.
-
-    Raises:
-        SettingsError: there is no such recipe or key, or a value is not allowed; the message says what is.
-    """
-    from lerl.config.parse import load, overlay
-    from lerl.config.recipes import find_recipe
-    from lerl.config.schema import Config
-
-    config = recipe if isinstance(recipe, Config) else load(find_recipe(str(recipe)))
-    return overlay(config, dict(_flat(overrides)))
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def train(recipe: str | Path | Config, out: str | Path | None = None, **overrides: Any) -> Run:
@@ -88,105 +43,6 @@ def train(recipe: str | Path | Config, out: str | Path | None = None, **override
     folder = Path(out) if out is not None else Path(f"runs/{name}-seed{config.seed}")
     train(config, folder)
     return Run(folder)
-
-
-class Evaluation:
-    """Agents judged on held-out users: tables as Polars frames, their summary, and pictures.
-
-    Every frame has `.to_pandas()`.
-
-    Args:
-        results: the tables. bootstrap: draws of intervals.
-    """
-
-    def __init__(self, results: Results, bootstrap: int = 2000) -> None:
-        self.results, self.bootstrap = results, bootstrap
-
-    @property
-    def agents(self) -> list[str]:
-        """Names of the agents, as in tables."""
-        return list(self.results.agents)
-
-    @property
-    def episodes(self) -> pl.DataFrame:
-        """One row a session: seed, agent, user, replicate, T_int, R_cum, R_sin, satisfaction and so on."""
-        return self.results.episodes
-
-    @property
-    def steps(self) -> pl.DataFrame:
-        """One row an agent and step: sessions still there, mean satisfaction, mean reward."""
-        return self.results.steps
-
-    @property
-    def items(self) -> pl.DataFrame:
-        """One row an agent, user and item: how often it was shown."""
-        return self.results.items
-
-    @property
-    def exposure(self) -> pl.DataFrame:
-        """One row an agent, step and category or topic: its share of the slots."""
-        return self.results.exposure
-
-    @property
-    def curves(self) -> pl.DataFrame:
-        """Learning curves, one row an agent and point; empty where nothing was trained."""
-        return self.results.curves
-
-    @cached_property
-    def summary(self) -> Summary:
-        """Means with 95 % intervals, and paired differences, as in summary.json; see `lerl.report.bootstrap`."""
-        from lerl.report.bootstrap import summarize
-
-        return summarize(self.results, self.bootstrap)
-
-    def table(self) -> pl.DataFrame:
-        """One row an agent, best R_cum first; each metric with the ends of its 95 % interval, METRIC_low and _high."""
-        import polars as pl
-
-        from lerl.report.bootstrap import by_reward
-
-        ends = {"mean": "", "low": "_low", "high": "_high"}
-        rows = [
-            {"agent": agent}
-            | {
-                f"{metric}{suffix}": found[end]  # type: ignore[literal-required]
-                for metric, found in self.summary["agents"][agent].items()
-                for end, suffix in ends.items()
-            }
-            for agent in by_reward(self.summary)
-        ]
-        return pl.DataFrame(rows, infer_schema_length=None)
-
-    def differences(self, reference: str, metric: str = "R_cum") -> pl.DataFrame:
-        """The reference minus every other agent on the same users, with the ends of paired 95 % intervals, and ratios.
-
-        Raises:
-            RunError: there is no agent `reference`.
-        """
-        import polars as pl
-
-        from lerl.report.bootstrap import differences_from
-
-        found = differences_from(self.summary, reference, metric)
-        return pl.DataFrame(found, infer_schema_length=None).rename({"a": "reference", "b": "agent"})
-
-    def show(self, reference: str | None = None) -> None:
-        """Print the table that `lerl train` prints, and with a reference that of differences."""
-        from lerl.report.tables import difference_table, show, table
-
-        show(table(self.summary))
-        if reference is not None:
-            show(difference_table(self.summary, reference))
-
-    def plot(self, folder: str | Path, reference: str | None = None) -> list[Path]:
-        """Draw what `lerl plot` draws into a folder; the files.
-
-        Raises:
-            RunError: there is no agent `reference`.
-        """
-        from lerl.report.plots import draw
-
-        return draw(self.results, self.summary, Path(folder), reference)
 
 
 class Run(Evaluation):
@@ -282,7 +138,7 @@ class Run(Evaluation):
         from lerl.run.specs import ineffective
         from lerl.run.task import Task
 
-        given = dict(_flat(overrides))
+        given = dict(flat(overrides))
         for key in given:
             if key.startswith(("data.", "planner.", "train.", "auto.")) or key in ("agents", "seed", "env.slate_size"):
                 raise SettingsError(f"the run's agents were made for its {key}; train others with lerl.train(...)")
@@ -369,56 +225,6 @@ class Run(Evaluation):
             known = ", ".join(spec.label for spec in specs)
             raise RunError(f"{self.path} has no agent {name!r}; there are {known}")
         return found
-
-
-def evaluate(
-    agent: Any,
-    population: Population | str | Path | None = None,
-    name: str = "own",
-    beside: Sequence[str] = ("random", "popularity", "privileged"),
-    **overrides: Any,
-) -> Evaluation:
-    """Judge an agent of one's own as those of a run are judged: every held-out user, the same draws for all agents.
-
-    Args:
-        agent: an object with `act(observation)`, and `begin` where it remembers; or a function of an observation. It
-            is given observations of B sessions at once, each array (B, ...), and answers slates (B, k); B is
-            `evaluation.batch_size`. See `lerl.agents.base.Agent`.
-        population: whose users; a prepared folder's path; or None for made-up ones.
-        name: what tables call it.
-        beside: floors and the ceiling in the same table, agents that need no training.
-        overrides: see `configure`; of `env`, `evaluation`, `seed` and, for made-up users, `data`.
-
-    Raises:
-        TypeError: `agent` does not act. SettingsError: an override is not allowed.
-        PluginError: what is beside it needs training, or the agent answers no slates.
-    """
-    from functools import partial
-
-    from lerl.agents.base import as_agent
-    from lerl.config.errors import SettingsError
-    from lerl.config.schema import Config
-    from lerl.run.agent_factory import build_agent
-    from lerl.run.evaluate import play_agents
-    from lerl.run.progress import Progress
-    from lerl.run.specs import parse_agent
-    from lerl.run.task import Task, population_of
-
-    own, allowed = as_agent(agent), ("env.", "evaluation.", *(() if population is not None else ("data.",)))
-    for key in dict(_flat(overrides)):
-        if not key.startswith(allowed) and key not in ("env", "seed"):
-            raise SettingsError(f"{key} means nothing to an agent of one's own; give keys of env, evaluation, or seed")
-    if name in beside:
-        raise ValueError(f"the agent's name is that of one beside it, {name!r}; give another name")
-    config = configure(Config(), **overrides)
-    users = load_population(population) if isinstance(population, str | Path) else population
-    users = population_of(config) if users is None else users
-    task = Task(config, users, users.catalog.categories)
-    agents = {name: lambda: own}
-    for other in beside:
-        agents[other] = partial(build_agent, parse_agent(other, ""), task)
-    with Progress() as progress:
-        return Evaluation(play_agents(task, agents, progress), config.evaluation.bootstrap)
 
 
 def _quiet(*_: Any) -> None:
