@@ -17,7 +17,7 @@ from lerl.agents.belief.model import UserModel
 CONCENTRATION = 8.0  # of directions around their topic's: log-odds per unit of cosine
 EPOCHS, PARTS = 10, 8  # passes over the sessions, and steps in each
 RATE, FIRST, SECOND = 0.1, 0.9, 0.99  # Adam's
-LEAST = 0.01  # smaller shares are left out: most items have one topic or two
+LEAST = 0.01  # smaller shares are left out: an item has some four to nine topics of 20 then
 Floats = NDArray[np.float64]
 
 

@@ -124,7 +124,6 @@ class ArtifactStore:
             spec: the agent. planner_kept: whether its planner keeps what it learned in a file.
         """
         needed = [self.policy_path(spec), self.curve_path(spec)] if spec.learner else []
-        needed += [self.belief_path] if spec.believes else []
         needed += [self.next_item_path] if spec.baseline == SASREC else []
         needed += [self.diversity_path(spec)] if spec.diverse else []
         needed += [self.planner_path(spec.planner, spec.believes)] if spec.planner is not None and planner_kept else []

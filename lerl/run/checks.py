@@ -11,7 +11,7 @@ from lerl.planners.rules import build_planner
 from lerl.run.agent_factory import belief_agent, build_agent, hierarchical_agent
 from lerl.run.fit_belief import start_model
 from lerl.run.rollout import Evaluator
-from lerl.run.specs import SASREC, AgentSpec, candidates
+from lerl.run.specs import SASREC, AgentSpec, needed_agents
 from lerl.run.task import Task
 
 
@@ -23,8 +23,7 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
         PluginError: a class of somebody's own fails or gives a wrong answer.
         PlanError: a planner gives no plan.
     """
-    if any(spec.baseline == AUTO for spec in specs):
-        specs = [*specs, *candidates(task.config)]
+    specs = list(dict.fromkeys([*specs, *needed_agents(task.config)]))
     check_device(task.config.train.device)
     for spec in specs:
         if spec.learner is not None:

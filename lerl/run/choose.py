@@ -17,7 +17,7 @@ from lerl.report.metrics import session_totals
 from lerl.run.context import FitContext
 from lerl.run.specs import AgentSpec
 
-SHARE = 2
+DIVISOR = 2
 """The candidates together play about train.steps divided by this."""
 
 
@@ -86,7 +86,7 @@ def choose(specs: Sequence[AgentSpec], make: Callable[[AgentSpec], Agent], conte
         specs: the candidates, one at least. make: a fitted agent. context: training users.
     """
     trials, left, rounds, sessions = _Trials(specs, make, context), list(specs), [], []
-    budget, total = context.task.config.train.steps // SHARE, math.ceil(math.log2(len(specs)))
+    budget, total = context.task.config.train.steps // DIVISOR, math.ceil(math.log2(len(specs)))
     for number in range(total):
         trials.play(left, budget * (number + 1) // total - trials.steps)
         left.sort(key=lambda spec: -trials.mean(spec))

@@ -26,7 +26,7 @@ from lerl.run.task import Task
 ROUNDS = 4
 TOPICS = 20  # clusters that learned topics start from
 GROUPS = (20, 10, 40)  # numbers of clusters whose repetition may drive people away, that are compared
-MOST = 100  # categories, at most, that are tried as topics and groups: every answer goes through all of them
+MOST_CATEGORIES = 100  # at most, that are tried as topics and groups: every answer goes through all of them
 HELD_OUT = 10  # every so manieth session, by which topics are compared
 HARDLY = 0.002  # log-likelihood of an answer by which topics must predict better than none
 PLANNED = 6  # categories in a plan of the first round
@@ -123,7 +123,7 @@ def choose_topics(task: Task, sessions: TrainingSessions) -> tuple[UserModel, bo
         return start, False
     held, others = sessions.take(rows[rows % HELD_OUT == 0]), sessions.take(rows[rows % HELD_OUT != 0])
     given = [without_boredom(task)]
-    if len(task.population.catalog.categories.names) <= MOST:
+    if len(task.population.catalog.categories.names) <= MOST_CATEGORIES:
         given.append(category_model(task))
     tried = []
     for known, fixed in ((start, False), *((model, True) for model in given)):
@@ -147,7 +147,7 @@ def training_sessions(task: Task, played: Episodes, count: int) -> TrainingSessi
 
 def _groups(task: Task, model: UserModel) -> list[Floats]:
     """The ways to group items by whose repetition people may leave: categories, topics, clusters of vectors."""
-    found = [model.suffers] if _categories(task).shape[1] > MOST else [_categories(task), model.suffers]
+    found = [model.suffers] if _categories(task).shape[1] > MOST_CATEGORIES else [_categories(task), model.suffers]
     for count in GROUPS:
         with suppress(ClusterError):
             found.append(start_model(task, count).suffers)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lerl.envs.fitting import fold_in, latent
 from lerl.envs.fitting.fold_in import FoldIn
 from lerl.envs.store import load_population
 from lerl.envs.synthetic import synthetic_population
@@ -12,8 +13,8 @@ from lerl.envs.synthetic import synthetic_population
 
 def test_users_never_trained_on_get_about_the_tastes_that_they_have(prepared: Path) -> None:
     population = load_population(prepared)
-    fold_in, users, known = FoldIn(population), population.users("evaluation"), population.knowledge
-    found = [fold_in(history) for history in population.known(users)]
+    found_by, users, known = FoldIn(population), population.users("evaluation"), population.knowledge
+    found = [found_by(history) for history in population.known(users)]
     tastes, offsets = np.stack([taste for taste, _ in found]), np.array([offset for _, offset in found])
     assert tastes.shape == known.tastes[users].shape
     assert tastes.dtype == np.float32
@@ -25,9 +26,9 @@ def test_users_never_trained_on_get_about_the_tastes_that_they_have(prepared: Pa
 
 def test_the_order_of_a_history_does_not_matter() -> None:
     population = synthetic_population(60, 40, 4, 4, 0)
-    fold_in, history = FoldIn(population), np.array([[1, 1], [7, 0], [3, 1]])
-    taste, offset = fold_in(history)
-    again, same = fold_in(history[::-1])
+    found_by, history = FoldIn(population), np.array([[1, 1], [7, 0], [3, 1]])
+    taste, offset = found_by(history)
+    again, same = found_by(history[::-1])
     np.testing.assert_allclose(taste, again, rtol=1e-6)
     assert offset == pytest.approx(same)
 
@@ -41,7 +42,16 @@ def test_who_is_not_known_is_like_the_mean_of_training_users() -> None:
 
 
 def test_more_clicks_mean_a_higher_level() -> None:
-    fold_in = FoldIn(synthetic_population(60, 40, 4, 4, 0))
+    found_by = FoldIn(synthetic_population(60, 40, 4, 4, 0))
     items = np.arange(10)
-    levels = [fold_in(np.column_stack([items, items < clicked]))[1] for clicked in (0, 5, 10)]
+    levels = [found_by(np.column_stack([items, items < clicked]))[1] for clicked in (0, 5, 10)]
     assert levels == sorted(levels)
+
+
+def test_what_a_log_is_fitted_with_is_what_a_history_is() -> None:
+    for name, own in (
+        ("CONFIDENCE", fold_in.CONFIDENCE),
+        ("REGULARIZATION", fold_in.REGULARIZATION),
+        ("USER_PRIOR", fold_in.PRIOR),
+    ):
+        assert getattr(latent, name) == own

@@ -22,7 +22,7 @@ from lerl.experiment.tune import search_space
 from lerl.files import RunError
 from lerl.planners.config import PlannerConfig
 from lerl.report.load import chosen_by_seed, load_runs
-from lerl.run.choose import SHARE, Choice, choose
+from lerl.run.choose import DIVISOR, Choice, choose
 from lerl.run.evaluate import evaluate
 from lerl.run.specs import AgentSpec, candidates, ineffective, parse_agents
 from lerl.run.train import resume, train
@@ -67,7 +67,7 @@ def test_the_best_of_many_is_found_in_rounds_of_the_same_sessions() -> None:
     assert found.chosen == max(worth, key=lambda name: worth[name])
     assert [len(one) for one in found.rounds] == [10, 5, 3, 2]
     assert found.sessions == sorted(found.sessions)
-    assert 0.95 * 400_000 / SHARE < found.steps <= 400_000 / SHARE
+    assert 0.95 * 400_000 / DIVISOR < found.steps <= 400_000 / DIVISOR
     batches = {seed: others for _, others, seed in users.played}
     assert all(np.array_equal(batches[seed], others) for _, others, seed in users.played)
     assert len({agent for agent, _, seed in users.played if seed == users.played[0][2]}) == 10
@@ -91,7 +91,7 @@ def test_it_is_hardly_ever_significantly_below_the_best_of_its_candidates() -> N
 def test_of_equals_the_first_is_chosen(steps: int) -> None:
     found = Users(steps, seed=1, luck=0.0).choose({"first": 1.0, "second": 1.0, "third": 1.0})
     assert found.chosen == "first"
-    assert found.steps <= steps / SHARE
+    assert found.steps <= steps / DIVISOR
 
 
 def test_without_steps_nobody_plays() -> None:
