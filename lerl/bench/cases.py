@@ -159,6 +159,27 @@ def _agent(bench: Bench, name: str, make: str, items: int, target: float) -> Ite
     )
 
 
+def _recommend(bench: Bench) -> Iterator[Timing]:
+    bench.report("recommending to one session")
+    from lerl.bench import recommend
+
+    with recommend.recommenders() as found:
+        for name, recommender in found.items():
+            bursts = [recommend.milliseconds(recommender) for _ in range(bench.repeats + 1)][1:]
+            late = float(np.percentile(np.concatenate(bursts), 99))
+            yield Timing(
+                f"recommend_{name}",
+                f"{name}, {recommend.ITEMS:,} items: recommend(session), slates of 6, sessions in memory",
+                "",
+                "ms",
+                Spread.of([float(np.median(burst)) for burst in bursts]),
+                target=2.0,
+                at_most=True,
+                cpu_seconds=sum(sum(burst) for burst in bursts) / 1e3,
+                note=f"99th percentile {late:.2f} ms; one session at a time, without HTTP",
+            )
+
+
 def _sequence(bench: Bench) -> Iterator[Timing]:
     bench.report("a sequence model")
     from lerl.bench.sequence import SequenceCase
@@ -449,6 +470,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Timing]]] = {
     "training": _training,
     "belief": lambda bench: _agent(bench, "belief+greedy", "belief_greedy", 2000, 60.0),
     "belief_large": lambda bench: _agent(bench, "belief+greedy", "belief_greedy", 4000, 60.0),
+    "recommend": _recommend,
     "sequence": _sequence,
     "memory": _memory,
     "start": _startup,

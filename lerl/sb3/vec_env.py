@@ -24,6 +24,14 @@ class SessionVecEnv(VecEnv):
         population: catalog and users. count: how many users.
         planner: plans that they are under; None for none. size, replan_every, ineligible: see `lerl.wrappers.Planned`.
         settings: of `SessionVectorEnv`, such as `split="train"`, `slate_size=1`, `boredom={"weight": 2.0}`.
+
+    Examples:
+        >>> from stable_baselines3 import PPO
+        >>> from lerl.envs.synthetic import synthetic_population
+        >>> from lerl.sb3 import SessionVecEnv
+        >>> users = SessionVecEnv(synthetic_population(users=200, items=50), 64, "boredom", slate_size=3)
+        >>> PPO("MultiInputPolicy", users, n_steps=16, seed=0).learn(1024).num_timesteps
+        1024
     """
 
     def __init__(

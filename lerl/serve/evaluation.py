@@ -20,6 +20,14 @@ class Evaluation:
 
     Args:
         results: the tables. bootstrap: draws of intervals.
+
+    Examples:
+        >>> import lerl
+        >>> run = lerl.Run("runs/small")
+        >>> run.episodes.group_by("agent").len().sort("agent")["agent"].to_list()
+        ['flat+greedy', 'random']
+        >>> [picture.suffix for picture in run.plot("pictures")][:2]
+        ['.png', '.svg']
     """
 
     def __init__(self, results: Results, bootstrap: int = 2000) -> None:

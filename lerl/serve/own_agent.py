@@ -34,6 +34,15 @@ def evaluate(
     Raises:
         TypeError: `agent` does not act. SettingsError: an override is not allowed.
         PluginError: what is beside it needs training, or the agent answers no slates.
+
+    Examples:
+        >>> import lerl
+        >>> import numpy as np
+        >>> def first_six(observation):
+        ...     return np.tile(np.arange(6), (len(observation["taste"]), 1))
+        >>> judged = lerl.evaluate(first_six, beside=["random"], evaluation={"users": 20})
+        >>> sorted(judged.agents)
+        ['own', 'random']
     """
     from functools import partial
 

@@ -75,6 +75,15 @@ class Recommender:
 
     Raises:
         SessionError: the agent cannot serve: it is told hidden things, or keeps no sessions.
+
+    Examples:
+        >>> import lerl
+        >>> recommender = lerl.Run("runs/small").recommender("flat+greedy")
+        >>> session = recommender.start(history={"3": True, "8": False})
+        >>> slate = recommender.recommend(session, exclude=["5"])
+        >>> recommender.observe(session, slate.ids, [True, *[False] * (len(slate.ids) - 1)])
+        >>> set(slate.ids) & set(recommender.recommend(session).ids)
+        set()
     """
 
     def __init__(

@@ -35,6 +35,12 @@ def train(recipe: str | Path | Config, out: str | Path | None = None, **override
         SettingsError: as `configure` raises it.
         ValueError: an agent, planner or data set that the configuration names is not there; nothing is written then.
         FileExistsError: the folder holds something; go on with an interrupted run by `Run(folder).resume()`.
+
+    Examples:
+        >>> import lerl
+        >>> run = lerl.train("quickstart", "runs/small", agents=["flat+greedy", "random"], train={"steps": 0})
+        >>> run.table()["agent"].to_list()
+        ['flat+greedy', 'random']
     """
     from lerl.run.train import train
 
@@ -54,6 +60,15 @@ class Run(Evaluation):
     Raises:
         RunError: it holds no run.
         UntrustedError: it was made by somebody else and would execute or read what this user did not allow.
+
+    Examples:
+        >>> import lerl
+        >>> run = lerl.Run("runs/small")
+        >>> run.differences("flat+greedy").select("reference", "agent").row(0)
+        ('flat+greedy', 'random')
+        >>> stricter = run.evaluate(env={"leave": {"rule": "window"}}, evaluation={"users": 50})
+        >>> stricter.episodes["user"].n_unique()
+        50
     """
 
     def __init__(self, path: str | Path, trust: bool = False) -> None:

@@ -35,6 +35,11 @@ def configure(recipe: str | Path | Config, **overrides: Any) -> Config:
 
     Raises:
         SettingsError: there is no such recipe or key, or a value is not allowed; the message says what is.
+
+    Examples:
+        >>> import lerl
+        >>> lerl.configure("quickstart", train={"steps": 50_000}, seed=3).train.steps
+        50000
     """
     from lerl.config.parse import load, overlay
     from lerl.config.recipes import find_recipe

@@ -38,6 +38,16 @@ def Planned(
 
     Raises:
         TypeError: no environment of lerl's, or no planner. ValueError: an argument out of range.
+
+    Examples:
+        >>> import gymnasium
+        >>> from lerl.wrappers import Planned
+        >>> env = Planned(gymnasium.make("lerl/Synthetic-v0"), "rotation", size=3)
+        >>> observation, info = env.reset(seed=0)
+        >>> int(observation["plan_allowed"].sum())
+        3
+        >>> env.action_masks().shape == (env.action_space.n,)
+        True
     """
     own = env.unwrapped
     if not isinstance(own, SessionEnv | SessionVectorEnv):

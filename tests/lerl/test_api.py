@@ -1,7 +1,9 @@
 """lerl from Python: what `import lerl` offers, on small worlds."""
 
+import doctest
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +163,19 @@ def test_what_does_not_act_is_refused(wrong: Any) -> None:
 def test_a_wrong_key_says_what_was_meant() -> None:
     with pytest.raises(SettingsError, match=r"unknown key trian\.steps\. Did you mean train\.steps"):
         lerl.train("quickstart", trian={"steps": 1})
+
+
+WITH_EXAMPLES = ("serve.run", "serve.evaluation", "serve.recommender", "serve.own_agent", "serve.settings")
+
+
+def test_the_examples_of_the_reference_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one folder, that of `train` first: the others open what it made."""
+    monkeypatch.chdir(tmp_path)
+    found: list[doctest.DocTest] = []
+    for name in (*WITH_EXAMPLES, "wrappers", "sb3.vec_env"):
+        here = [one for one in doctest.DocTestFinder().find(import_module(f"lerl.{name}")) if one.examples]
+        assert here, f"lerl.{name} has no example"
+        found += here
+    runner = doctest.DocTestRunner()
+    for one in sorted(found, key=lambda test: test.name != "lerl.serve.run.train"):
+        assert runner.run(one).failed == 0, one.name
