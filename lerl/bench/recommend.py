@@ -45,5 +45,5 @@ def milliseconds(recommender: Recommender) -> list[float]:
         began = time.perf_counter()
         slate = recommender.recommend(session)
         took.append(1e3 * (time.perf_counter() - began))
-        recommender.observe(session, slate.ids, rng.random(len(slate.ids)) < 1 / 3)
+        recommender.observe(session, slate.ids, (rng.random(len(slate.ids)) < 1 / 3).tolist())
     return took
