@@ -1,6 +1,7 @@
-"""Reading the files of a run: what is missing or damaged is one error that names the file and what to do."""
+"""Reading the files of runs: what is missing or damaged is one error that names the file and what to do."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,15 @@ class RunError(ValueError):
 def resume_command(run: Path) -> str:
     """What to type to go on with a run; it makes again whatever the run lacks."""
     return f"lerl train --resume {quote(str(run))}"
+
+
+def seed_runs(folder: Path) -> list[Path]:
+    """The runs in a folder of seeds, `seed0`, `seed3` and so on, by seed; none where it is a run, or something else."""
+    if not folder.is_dir() or (folder / "config.yaml").is_file():
+        return []
+    found = {path: re.fullmatch(r"seed(\d+)", path.name) for path in folder.iterdir()}
+    runs = [path for path, name in found.items() if name and (path / "config.yaml").is_file()]
+    return sorted(runs, key=lambda path: int(path.name.removeprefix("seed")))
 
 
 @contextmanager

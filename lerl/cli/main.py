@@ -19,8 +19,9 @@ from lerl.cli.data import run_data
 from lerl.cli.experiments import run_experiment, run_tune
 from lerl.cli.parser import HelpShown, Parser, UsageError
 from lerl.cli.planners import run_distill, run_plan, run_probe
-from lerl.cli.runs import run_compare, run_evaluate, run_plot, run_train
+from lerl.cli.runs import run_compare, run_evaluate, run_plot
 from lerl.cli.serve import run_serve
+from lerl.cli.train import run_train
 from lerl.cli.users import run_fidelity, run_fit
 from lerl.envs.files import FULL
 from lerl.report.streams import Lasting

@@ -32,7 +32,7 @@ class Request(NamedTuple):
 
     Attributes:
         recipe: its file. out: the folder for output, None where none is given. config: the configuration.
-        flags: the keys that flags gave. switches: the flags without a value.
+        flags: the keys that flags gave. switches: the flags without a value. own: values of the command's own flags.
     """
 
     recipe: Path
@@ -40,6 +40,7 @@ class Request(NamedTuple):
     config: "Config"
     flags: list[str]
     switches: set[str]
+    own: dict[str, str | None]
 
 
 class CommandLine(NamedTuple):
@@ -100,8 +101,14 @@ def one_recipe(words: Sequence[str], command: str, example: str) -> str:
     raise UsageError(f"give one recipe, such as lerl {command} {example}, given {given}; see lerl {page} --help")
 
 
-def read_request(command: str, arguments: Sequence[str], switches: Collection[str] = ()) -> Request:
+def read_request(
+    command: str, arguments: Sequence[str], switches: Collection[str] = (), own: Collection[str] = ()
+) -> Request:
     """The recipe and the flags of a command; with --print-config nothing else happens.
+
+    Args:
+        command: such as "train". arguments: what follows it. switches: the command's flags that take no value.
+        own: names of its flags with a value that are no keys of the configuration.
 
     Raises:
         UsageError, SettingsError: the message says what is wrong and what is allowed.
@@ -116,6 +123,7 @@ def read_request(command: str, arguments: Sequence[str], switches: Collection[st
     if "out" in flags and not flags["out"]:
         raise UsageError("--out needs a folder")
     out = flags.pop("out", None)
+    apart = {name: flags.pop(name) for name in own if name in flags}
     refuse_unread(command, flags)
     config = configure(recipe, flags)
     if "print-config" in given:
@@ -125,7 +133,7 @@ def read_request(command: str, arguments: Sequence[str], switches: Collection[st
         from lerl.run.trust import check_recipe
 
         check_recipe(recipe, "trust" in given)
-    return Request(recipe, Path(out) if out else None, config, [key.removesuffix("+") for key in flags], given)
+    return Request(recipe, Path(out) if out else None, config, [key.removesuffix("+") for key in flags], given, apart)
 
 
 def refuse_unread(command: str, flags: Iterable[str]) -> None:

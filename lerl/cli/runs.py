@@ -1,42 +1,12 @@
-"""lerl train, evaluate, compare and plot."""
+"""lerl evaluate, compare and plot."""
 
 import argparse
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from lerl.cli.parser import Parser, UsageError, add_json, add_trust, runs_parser
 from lerl.cli.planners import print_calls
-from lerl.cli.recipe import HELP_FLAGS, note_ineffective, print_help, read_request, split
-from lerl.envs.files import FULL
-from lerl.startup import MissingExtraError, require
-
-TRAIN_HELP = """\
-usage: lerl train RECIPE [--KEY VALUE ...] [--out FOLDER] [--print-config]
-       lerl train --resume RUN [--trust]
-
-Train the agents of a recipe, evaluate them on users that training never saw,
-and print a table. The run is written to FOLDER (runs/RECIPE-seedN).
-{recipes}
-
-  --seed N                    seed of all random draws
-  --agents [A,B]              the agents; --agents+ A adds one
-  --data.path FOLDER          simulate users of a prepared log, not made-up ones
-  --env.slate_size N          items shown per step
-  --env.max_steps N           steps after which a session is cut
-  --planner.name NAME         the planner in planner+ppo and planner+greedy
-  --train.steps N             training steps per learned agent; 0 for none
-  --train.device cuda         train on a GPU
-  --evaluation.users N        how many users to evaluate on
-  --evaluation.replicates N   sessions of each of these users
-  --print-config              print the whole configuration as YAML, then stop
-
-Example: lerl train quickstart --train.steps 50000 --seed 1
-All keys: lerl train --help-all, or with a recipe's values: RECIPE --help-all
-"""
 
 SENSITIVITY_HELP = (
     "With --sensitivity, find out whether the ranking of the runs' agents depends on what a log cannot tell: the saved "
@@ -50,65 +20,6 @@ PICTURES = "plots"
 """The folder of a run's pictures inside the run's folder."""
 
 
-def run_train(arguments: list[str]) -> None:
-    """lerl train"""
-    line = split(arguments, {"trust", "print-config", "help", "help-all", "h"})
-    if "resume" in line.flags:
-        _resume(line.words, line.flags, "trust" in line.switches)
-        return
-    if HELP_FLAGS & set(arguments):
-        print_help("train", TRAIN_HELP, arguments)
-        return
-    request = read_request("train", arguments)
-    note_ineffective(request.config, request.flags)
-    folder = request.out or Path(f"runs/{request.recipe.stem}-seed{request.config.seed}")
-
-    from lerl.run.train import train
-
-    with _resumable(folder):
-        train(request.config, folder)
-        _print_results(folder, request.config.evaluation.bootstrap)
-
-
-def _resume(words: list[str], flags: dict[str, str | None], trust: bool) -> None:
-    runs = [word for word in (flags.pop("resume"), *words) if word is not None]
-    if len(runs) != 1 or flags:
-        raise UsageError(
-            "--resume takes a run and nothing else but --trust, such as lerl train --resume runs/quickstart-seed0"
-        )
-    run = Path(runs[0])
-
-    from lerl.run.train import resume
-
-    with _resumable(run):
-        _print_results(run, resume(run, trust).evaluation.bootstrap)
-
-
-@contextmanager
-def _resumable(run: Path) -> Iterator[None]:
-    """Say how to continue where a run is interrupted, or stopped by a full disk."""
-    how = f"go on with: lerl train --resume {quote(str(run))}"
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(how if (run / "config.yaml").is_file() else "") from None
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise OSError(f"{run} cannot be written ({error}); make room, then {how}") from error
-
-
-def _print_results(run: Path, bootstrap: int) -> None:
-    _print_comparison([run], out=run, bootstrap=bootstrap)
-    print_calls(run)
-    try:
-        require("plot")
-    except MissingExtraError as error:
-        print(f"lerl: note: no pictures, as {error}", file=sys.stderr)
-        return
-    _print_pictures([run], run / PICTURES, bootstrap=bootstrap)
-
-
 def run_evaluate(arguments: list[str]) -> None:
     """lerl evaluate"""
     parser = Parser("lerl evaluate", description="Evaluate a trained run again, on the same users.")
@@ -119,7 +30,7 @@ def run_evaluate(arguments: list[str]) -> None:
     from lerl.run.evaluate import evaluate
 
     config = evaluate(given.run, given.trust)
-    _print_comparison([given.run], out=given.run, bootstrap=config.evaluation.bootstrap)
+    print_comparison([given.run], out=given.run, bootstrap=config.evaluation.bootstrap)
     print_calls(given.run)
 
 
@@ -137,7 +48,7 @@ def run_compare(arguments: list[str]) -> None:
         raise UsageError("--trust goes with --sensitivity; a comparison executes nothing that runs hold")
     if given.json:
         raise UsageError("--json goes with --sensitivity; a comparison's JSON is summary.json in --out FOLDER")
-    _print_comparison(
+    print_comparison(
         given.runs, given.out, given.reference, bootstrap=given.bootstrap, allow_different=given.allow_different
     )
 
@@ -173,10 +84,11 @@ def run_plot(arguments: list[str]) -> None:
     if given.out is None and len(given.runs) > 1:
         raise UsageError("give --out FOLDER for the pictures of several runs")
     options = {"bootstrap": given.bootstrap, "allow_different": given.allow_different, "reference": given.reference}
-    _print_pictures(given.runs, given.out or given.runs[0] / PICTURES, **options)
+    print_pictures(given.runs, given.out or given.runs[0] / PICTURES, **options)
 
 
-def _print_comparison(runs: Sequence[Path], out: Path | None, reference: str | None = None, **options: Any) -> None:
+def print_comparison(runs: Sequence[Path], out: Path | None, reference: str | None = None, **options: Any) -> None:
+    """Print the table of runs, and write it to a folder; `options` are those of `lerl.report.compare.compare`."""
     from lerl.report.compare import compare
     from lerl.report.tables import difference_table, show, table
 
@@ -186,7 +98,8 @@ def _print_comparison(runs: Sequence[Path], out: Path | None, reference: str | N
         show(difference_table(summary, reference))
 
 
-def _print_pictures(runs: Sequence[Path], out: Path, **options: Any) -> None:
+def print_pictures(runs: Sequence[Path], out: Path, **options: Any) -> None:
+    """Draw runs into a folder, and print the files; `options` are those of `lerl.report.plots.plot`."""
     from lerl.report.plots import plot
 
     paths = plot(runs, out, **options)

@@ -55,23 +55,38 @@ def train(config: Config, out: Path) -> None:
         RunError: another process is at work in the folder.
     """
     check_vacant(out)
-    specs = parse_agents(config)
-    _refuse_idle_model(config)
-    task = Task.load(config)
-    check_agents(task, specs)
+    task, specs = checked(config)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         check_vacant(out)  # another run may have begun, and ended, there since
         try:
-            write_whole(out / "run.json", json.dumps(made_with(task), indent=1))
-            text = dump(config)
-            sign(out, config, text)
-            write_whole(out / "config.yaml", text)
+            begin(config, task, out)
             _work(task, specs, out)
         except ReplayError:
             if not any(path.is_file() for part in FITTED for path in out.glob(part)):
                 shutil.rmtree(out)  # so that the corrected command may take it
             raise
+
+
+def checked(config: Config) -> tuple[Task, list[AgentSpec]]:
+    """The task and the agents of a recipe, once all of them acted for two training users.
+
+    Raises:
+        ValueError: as `train` raises it.
+    """
+    specs = parse_agents(config)
+    _refuse_idle_model(config)
+    task = Task.load(config)
+    check_agents(task, specs)
+    return task, specs
+
+
+def begin(config: Config, task: Task, out: Path) -> None:
+    """Write what makes a folder a run, which `resume` goes on with: run.json, the signature, config.yaml."""
+    write_whole(out / "run.json", json.dumps(made_with(task), indent=1))
+    text = dump(config)
+    sign(out, config, text)
+    write_whole(out / "config.yaml", text)
 
 
 def _refuse_idle_model(config: Config) -> None:

@@ -23,11 +23,12 @@ class _State:
 
 
 @contextmanager
-def workers(jobs: int, again: str) -> Iterator[ProcessPoolExecutor]:
+def workers(jobs: int, again: str, flag: str = "experiment.jobs") -> Iterator[ProcessPoolExecutor]:
     """A pool of processes.
 
     Args:
         jobs: how many. again: how to go on where one of them was killed, such as "give the same command again".
+        flag: what says how many.
 
     Raises:
         RunError: one of them was killed, or the system has no semaphores for them.
@@ -41,7 +42,7 @@ def workers(jobs: int, again: str) -> Iterator[ProcessPoolExecutor]:
         except BrokenProcessPool:
             raise RunError(
                 f"a worker process was killed, perhaps because memory ran out; {again}, with fewer "
-                "experiment.jobs if memory is short"
+                f"{flag} if memory is short"
             ) from None
         finally:
             closing_ends_them.close()

@@ -1,0 +1,176 @@
+"""lerl train: one run, or a run for each of several seeds."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
+
+from lerl.cli.parser import UsageError
+from lerl.cli.planners import print_calls
+from lerl.cli.recipe import HELP_FLAGS, Request, note_ineffective, print_help, read_request, split
+from lerl.cli.runs import PICTURES, print_comparison, print_pictures
+from lerl.envs.files import FULL
+from lerl.startup import MissingExtraError, require
+
+TRAIN_HELP = """\
+usage: lerl train RECIPE [--KEY VALUE ...] [--out FOLDER] [--print-config]
+       lerl train --resume FOLDER [--trust]
+
+Train the agents of a recipe, evaluate them on users that training never saw,
+and print a table. The run is written to FOLDER (runs/RECIPE-seedN).
+{recipes}
+
+  --seed N                    seed of all random draws
+  --seeds 0-4                 a run for each seed, in FOLDER (runs/RECIPE), side
+                              by side; --jobs N sets how many (cores)
+  --agents [A,B]              the agents; --agents+ A adds one
+  --data.path FOLDER          simulate users of a prepared log, not made-up ones
+  --env.slate_size N          items shown per step
+  --env.max_steps N           steps after which a session is cut
+  --planner.name NAME         the planner in planner+ppo and planner+greedy
+  --train.steps N             training steps per learned agent; 0 for none
+  --train.device cuda         train on a GPU
+  --evaluation.users N        how many users to evaluate on
+  --evaluation.replicates N   sessions of each of these users
+  --print-config              print the whole configuration as YAML, then stop
+
+Example: lerl train quickstart --train.steps 50000 --seed 1
+All keys: lerl train --help-all, or with a recipe's values: RECIPE --help-all
+"""
+
+MOST_SEEDS, MOST_JOBS = 1_000, 1_024
+
+
+def run_train(arguments: list[str]) -> None:
+    """lerl train"""
+    line = split(arguments, {"trust", "print-config", "help", "help-all", "h"})
+    if "resume" in line.flags:
+        _resume(line.words, line.flags, "trust" in line.switches)
+        return
+    if HELP_FLAGS & set(arguments):
+        print_help("train", TRAIN_HELP, arguments)
+        return
+    request = read_request("train", arguments, own=("seeds", "jobs"))
+    note_ineffective(request.config, request.flags)
+    if "seeds" in request.own:
+        _train_seeds(request)
+        return
+    if "jobs" in request.own:
+        raise UsageError("--jobs goes with --seeds: one run is one process")
+    folder = request.out or Path(f"runs/{request.recipe.stem}-seed{request.config.seed}")
+
+    from lerl.run.train import train
+
+    with _resumable(folder):
+        train(request.config, folder)
+        _print_results([folder], folder, request.config.evaluation.bootstrap)
+
+
+def _train_seeds(request: Request) -> None:
+    if "seed" in request.flags:
+        raise UsageError("--seed and --seeds are both given; give one of them")
+    seeds = read_seeds(request.own["seeds"] or "")
+    jobs = _jobs(request.own, len(seeds))
+    folder = request.out or Path(f"runs/{request.recipe.stem}")
+
+    from lerl.run.seeds import train_seeds
+
+    with _resumable(folder):
+        runs = train_seeds(request.config, seeds, folder, jobs, _say)
+        _print_results(runs, folder, request.config.evaluation.bootstrap)
+
+
+def read_seeds(text: str) -> list[int]:
+    """Seeds as 0-4 or 0,3,7 or both names them, ascending.
+
+    Raises:
+        UsageError: it is neither, a seed is given twice, or there are too many.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (side.strip() for side in part.partition("-"))
+        least, most = (int(side) if side.isdecimal() else -1 for side in (first, last if dash else first))
+        if not 0 <= least <= most < 2**32:
+            raise UsageError(f"--seeds takes seeds such as 0-4 or 0,3,7, from 0 to {2**32 - 1:,}, given {text!r}")
+        if most - least + len(seeds) >= MOST_SEEDS:
+            raise UsageError(f"--seeds takes up to {MOST_SEEDS:,} seeds, given {text!r}")
+        seeds += range(least, most + 1)
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds names a seed twice, given {text!r}; give each once")
+    return sorted(seeds)
+
+
+def _jobs(flags: dict[str, str | None], runs: int) -> int:
+    """How many runs are trained side by side: as many as there are cores where no flag says it."""
+    if "jobs" not in flags:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(runs, cores)
+    given = flags["jobs"] or ""
+    if not given.isdecimal() or not 1 <= int(given) <= MOST_JOBS:
+        raise UsageError(f"--jobs must be a whole number from 1 to {MOST_JOBS:,}, given {given!r}")
+    return int(given)
+
+
+def _resume(words: list[str], flags: dict[str, str | None], trust: bool) -> None:
+    folders = [word for word in (flags.pop("resume"), *words) if word is not None]
+    if len(folders) != 1 or flags.keys() - {"jobs"}:
+        raise UsageError(
+            "--resume takes a run, or a folder of seeds, and nothing else but --trust and --jobs, such as lerl train "
+            "--resume runs/quickstart-seed0"
+        )
+    folder = Path(folders[0])
+
+    from lerl.config.parse import load
+    from lerl.files import seed_runs
+
+    if runs := seed_runs(folder):
+        from lerl.run.seeds import resume_seeds
+
+        with _resumable(folder):
+            resume_seeds(folder, _jobs(flags, len(runs)), trust, _say)
+            _print_results(runs, folder, load(runs[0] / "config.yaml").evaluation.bootstrap)
+        return
+    if flags:
+        raise UsageError(f"--jobs is for a folder of seeds, and {folder} is none; leave it out")
+
+    from lerl.run.train import resume
+
+    with _resumable(folder):
+        _print_results([folder], folder, resume(folder, trust).evaluation.bootstrap)
+
+
+@contextmanager
+def _resumable(folder: Path) -> Iterator[None]:
+    """Say how to continue where a run, or a folder of seeds, is interrupted, or stopped by a full disk."""
+    how = f"go on with: lerl train --resume {quote(str(folder))}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        from lerl.files import seed_runs
+
+        begun = (folder / "config.yaml").is_file() or seed_runs(folder)
+        raise KeyboardInterrupt(how if begun else "") from None
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OSError(f"{folder} cannot be written ({error}); make room, then {how}") from error
+
+
+def _print_results(runs: Sequence[Path], out: Path, bootstrap: int) -> None:
+    print_comparison(runs, out=out, bootstrap=bootstrap)
+    for run in runs:
+        if len(runs) > 1 and (run / "planners" / "traffic.json").is_file():
+            print(f"{run.name}:")
+        print_calls(run)
+    try:
+        require("plot")
+    except MissingExtraError as error:
+        print(f"lerl: note: no pictures, as {error}", file=sys.stderr)
+        return
+    print_pictures(runs, out / PICTURES, bootstrap=bootstrap)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
