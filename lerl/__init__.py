@@ -38,8 +38,10 @@ for _name, _data in ENVIRONMENTS.items():
         )
 
 API = {
+    "Comparison": "lerl.serve.comparison",
     "Evaluation": "lerl.serve.evaluation",
     "Run": "lerl.serve.run",
+    "compare": "lerl.serve.comparison",
     "configure": "lerl.serve.settings",
     "evaluate": "lerl.serve.own_agent",
     "load_population": "lerl.serve.settings",
@@ -48,6 +50,8 @@ API = {
 """What is there as `lerl.NAME`, and the module that it is imported from when it is first used."""
 
 if TYPE_CHECKING:
+    from lerl.serve.comparison import Comparison as Comparison
+    from lerl.serve.comparison import compare as compare
     from lerl.serve.evaluation import Evaluation as Evaluation
     from lerl.serve.own_agent import evaluate as evaluate
     from lerl.serve.run import Run as Run

@@ -68,9 +68,16 @@ def add_json(parser: argparse.ArgumentParser, condition: str = "") -> None:
 def runs_parser(command: str, description: str) -> Parser:
     """A parser for a command that reads several runs."""
     parser = Parser(f"lerl {command}", description=description, allow_abbrev=False)
-    parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders that lerl train wrote")
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        help="folders that lerl train wrote, or of its --seeds",
+    )
     parser.add_argument("--out", metavar="FOLDER", type=Path, help="where to write files")
-    parser.add_argument("--reference", metavar="AGENT", help="the agent that the others are compared with")
+    parser.add_argument(
+        "--reference", metavar="AGENT", help="the agent, or of groups the one, that others are compared with"
+    )
     parser.add_argument("--bootstrap", metavar="N", type=int, default=2000, help="draws behind the intervals (2000)")
     parser.add_argument("--allow-different", action="store_true", help="runs may differ in more than the seed")
     return parser

@@ -1,12 +1,19 @@
 """lerl evaluate, compare and plot."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lerl.cli.parser import Parser, UsageError, add_json, add_trust, runs_parser
 from lerl.cli.planners import print_calls
+
+COMPARE_HELP = (
+    "Print one table of runs that differ only in their seed, or compare configurations. Runs of different seeds, or "
+    "one folder of lerl train --seeds, are one group. Otherwise each RUN is a group, called as its folder is, or as in "
+    "NAME=RUN; the same NAME given again adds a run to its group. Groups must have the same users and seeds. What "
+    "settings differ is said, and every agent that two groups have is compared, paired."
+)
 
 SENSITIVITY_HELP = (
     "With --sensitivity, find out whether the ranking of the runs' agents depends on what a log cannot tell: the saved "
@@ -36,36 +43,63 @@ def run_evaluate(arguments: list[str]) -> None:
 
 def run_compare(arguments: list[str]) -> None:
     """lerl compare"""
-    parser = runs_parser("compare", f"Print a table of runs that differ only in their seed. {SENSITIVITY_HELP}")
+    parser = runs_parser("compare", f"{COMPARE_HELP} {SENSITIVITY_HELP}")
     parser.add_argument("--sensitivity", action="store_true", help="evaluate the agents on other users, as said above")
-    add_json(parser, "with --sensitivity: ")
+    add_json(parser)
     add_trust(parser)
     given = parser.parse_intermixed_args(arguments)  # options may stand between runs
+
+    from lerl.cli.groups import read_groups
+
+    groups = read_groups(given.runs)
     if given.sensitivity:
-        _print_sensitivity(given)
-        return
-    if given.trust:
+        _print_sensitivity(given, groups)
+    elif given.trust:
         raise UsageError("--trust goes with --sensitivity; a comparison executes nothing that runs hold")
+    elif len(groups) > 1:
+        _print_groups(given, groups)
+    else:
+        options = {"bootstrap": given.bootstrap, "allow_different": given.allow_different, "json": given.json}
+        print_comparison(groups[""], given.out, given.reference, **options)
+
+
+def _print_groups(given: argparse.Namespace, groups: Mapping[str, Sequence[Path]]) -> None:
+    if given.allow_different:
+        raise UsageError(
+            "--allow-different is for the runs of one group; groups may differ in any case, so leave it out"
+        )
+
+    from lerl.report.compare import as_json, write
+    from lerl.report.group_tables import markdown, table
+    from lerl.report.groups import compare_groups
+    from lerl.report.tables import show
+
+    found = compare_groups(groups, given.reference, given.bootstrap)
+    if given.out is not None:
+        write(found, markdown(found), given.out)
     if given.json:
-        raise UsageError("--json goes with --sensitivity; a comparison's JSON is summary.json in --out FOLDER")
-    print_comparison(
-        given.runs, given.out, given.reference, bootstrap=given.bootstrap, allow_different=given.allow_different
-    )
+        print(as_json(found))
+    else:
+        show(table(found))
 
 
-def _print_sensitivity(given: argparse.Namespace) -> None:
+def _print_sensitivity(given: argparse.Namespace, groups: Mapping[str, Sequence[Path]]) -> None:
+    if len(groups) > 1:
+        raise UsageError("--sensitivity is for the runs of one group; give it for each group alone")
     if given.allow_different:
         raise UsageError("--sensitivity needs runs that differ only in their seed; leave out --allow-different")
     if given.out is None and len(given.runs) > 1:
         raise UsageError("give --out FOLDER for the sensitivity of several runs")
-    out = given.out or given.runs[0] / "sensitivity"
+    out = given.out or groups[""][0] / "sensitivity"
 
     from lerl.experiment import sensitivity_report
     from lerl.experiment.sensitivity import sensitivity
+    from lerl.files import seed_runs
     from lerl.report.tables import show
 
+    runs = [run for folder in groups[""] for run in seed_runs(folder) or [folder]]
     try:
-        found = sensitivity(given.runs, out, given.reference, given.bootstrap, trust=given.trust)
+        found = sensitivity(runs, out, given.reference, given.bootstrap, trust=given.trust)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on") from None
     sensitivity_report.write(found, out)
@@ -79,20 +113,33 @@ def _print_sensitivity(given: argparse.Namespace) -> None:
 
 def run_plot(arguments: list[str]) -> None:
     """lerl plot"""
-    parser = runs_parser("plot", "Draw the results of runs that differ only in their seed.")
+    parser = runs_parser("plot", "Draw the results of runs that differ only in their seed, or of a folder of seeds.")
     given = parser.parse_intermixed_args(arguments)
     if given.out is None and len(given.runs) > 1:
         raise UsageError("give --out FOLDER for the pictures of several runs")
+
+    from lerl.cli.groups import read_groups
+
+    groups = read_groups(given.runs)
+    if len(groups) > 1:
+        raise UsageError(
+            f"lerl plot draws the runs of one group, given {', '.join(groups)}; lerl compare compares groups"
+        )
     options = {"bootstrap": given.bootstrap, "allow_different": given.allow_different, "reference": given.reference}
-    print_pictures(given.runs, given.out or given.runs[0] / PICTURES, **options)
+    print_pictures(groups[""], given.out or groups[""][0] / PICTURES, **options)
 
 
-def print_comparison(runs: Sequence[Path], out: Path | None, reference: str | None = None, **options: Any) -> None:
-    """Print the table of runs, and write it to a folder; `options` are those of `lerl.report.compare.compare`."""
-    from lerl.report.compare import compare
+def print_comparison(
+    runs: Sequence[Path], out: Path | None, reference: str | None = None, json: bool = False, **options: Any
+) -> None:
+    """Print the table of runs, or JSON, and write both to a folder; `options` are those of `lerl.report.compare`."""
+    from lerl.report.compare import as_json, compare
     from lerl.report.tables import difference_table, show, table
 
     summary = compare(runs, out, reference=reference, **options)
+    if json:
+        print(as_json(summary))
+        return
     show(table(summary))
     if reference is not None:
         show(difference_table(summary, reference))

@@ -76,17 +76,19 @@ def summarize(results: Results, bootstrap: int = 2000, seed: int = 0) -> Summary
     Raises:
         RunError: there are too few or too many draws.
     """
-    if not 1 <= bootstrap <= MOST_DRAWS:
-        raise RunError(f"bootstrap must be from 1 to {MOST_DRAWS:,} draws, given {bootstrap:,}")
+    return summary_of(results, all_draws(results, bootstrap, seed))
+
+
+def summary_of(results: Results, draws: list[dict[str, Floats]]) -> Summary:
+    """The same from draws of `all_draws`."""
     users, seeds = results.episodes["user"].n_unique(), len(results.seeds)
-    draws = _all_draws(results, bootstrap, seed)
     by_metric = {name: intervals([one[name] for one in draws], users, seeds) for name in draws[0]}
     agents = {
         agent: {name: found[place] for name, found in by_metric.items()} for place, agent in enumerate(results.agents)
     }
     pairs = itertools.combinations(enumerate(results.agents), 2)
     differences = [
-        _difference(a, b, name, [(one[name][:, i], one[name][:, j]) for one in draws], users, seeds)
+        difference(a, b, name, [(one[name][:, i], one[name][:, j]) for one in draws], users, seeds)
         for (i, a), (j, b) in pairs
         for name in DIFFERENCE_METRICS
     ]
@@ -130,8 +132,17 @@ def by_reward(summary: Summary) -> list[str]:
     return sorted(summary["agents"], key=lambda agent: -number(summary["agents"][agent]["R_cum"]["mean"], -np.inf))
 
 
-def _all_draws(results: Results, bootstrap: int, seed: int) -> list[dict[str, Floats]]:
-    """Every metric's value for every draw and agent, (B + 1, A), the estimate first; for each of the weights."""
+def all_draws(results: Results, bootstrap: int, seed: int) -> list[dict[str, Floats]]:
+    """Every metric's value for every draw and agent, (B + 1, A), the estimate first; for each of the weights.
+
+    Draws depend on nothing but the numbers of users and seeds, so that those of other results of the same users and
+    seeds are paired with these.
+
+    Raises:
+        RunError: there are too few or too many draws.
+    """
+    if not 1 <= bootstrap <= MOST_DRAWS:
+        raise RunError(f"bootstrap must be from 1 to {MOST_DRAWS:,} draws, given {bootstrap:,}")
     users, values = np.sort(results.episodes["user"].unique().to_numpy()), _user_seed_means(results)
     influence = _exposure_influence(results, users)
     return [
@@ -253,9 +264,9 @@ def _squared_overlaps(user: Ints, starts: Ints, ends: Ints, users: int) -> Float
     return np.bincount(whose, weights=depth**2 * np.diff(at, append=0), minlength=users).astype(np.float64)
 
 
-def _difference(a: str, b: str, metric: str, pairs: list[tuple[Floats, Floats]], users: int, seeds: int) -> Difference:
-    """Of two agents whose draws are `pairs` of (B + 1,), one pair for each of the weights."""
-    (difference,) = intervals([(of_a - of_b)[:, None] for of_a, of_b in pairs], users, seeds)
+def difference(a: str, b: str, metric: str, pairs: list[tuple[Floats, Floats]], users: int, seeds: int) -> Difference:
+    """What `a` has more than `b`; their draws are `pairs` of (B + 1,), one pair for each of the weights."""
+    (more,) = intervals([(of_a - of_b)[:, None] for of_a, of_b in pairs], users, seeds)
     if seeds == 1:
         (ratio,) = intervals([_ratio(*pair)[:, None] for pair in pairs], users, seeds)
     else:  # a ratio's spread is alike in both directions on a logarithmic scale
@@ -264,10 +275,10 @@ def _difference(a: str, b: str, metric: str, pairs: list[tuple[Floats, Floats]],
         "a": a,
         "b": b,
         "metric": metric,
-        "mean": difference["mean"],
+        "mean": more["mean"],
         "ratio": ratio["mean"],
-        "low": difference["low"],
-        "high": difference["high"],
+        "low": more["low"],
+        "high": more["high"],
         "ratio_low": ratio["low"],
         "ratio_high": ratio["high"],
     }

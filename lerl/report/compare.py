@@ -7,8 +7,9 @@ over both the evaluation users and the seeds, see `lerl.report.intervals`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lerl.envs.files import write_whole
 from lerl.report.bootstrap import Summary, summarize
@@ -33,8 +34,16 @@ def compare(
         check_reference(reference, results.agents)
     summary = summarize(results, bootstrap, seed)
     if out is not None:
-        text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-        tables = markdown(summary, reference)
-        write_whole(out / "summary.json", text + "\n")
-        write_whole(out / "summary.md", tables)
+        write(summary, markdown(summary, reference), out)
     return summary
+
+
+def write(summary: Mapping[str, Any], tables: str, out: Path) -> None:
+    """Write summary.json and summary.md into a folder; `tables` is what the latter holds."""
+    write_whole(out / "summary.json", as_json(summary) + "\n")
+    write_whole(out / "summary.md", tables)
+
+
+def as_json(summary: Mapping[str, Any]) -> str:
+    """What summary.json holds."""
+    return json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)

@@ -22,7 +22,7 @@ from lerl.config.old_keys import EARLIER, RETIRED
 from lerl.config.schema import AUTO
 from lerl.config.yaml_file import read_yaml
 from lerl.envs.files import refuse_links
-from lerl.files import AFRESH, RunError, read_about, read_table, reading, resume_command
+from lerl.files import AFRESH, RunError, read_about, read_table, reading, resume_command, seed_runs
 from lerl.planners.llm.traffic import fallbacks
 from lerl.report.intervals import plain
 from lerl.report.lessons import ROLLOUTS, mark
@@ -31,6 +31,10 @@ Floats = NDArray[np.float64]
 
 
 Ints = NDArray[np.int64]
+
+
+NOT_SET = "not set"
+"""What stands for the value of a setting that a configuration does not have."""
 
 
 EPISODE_METRICS = (
@@ -125,7 +129,7 @@ class _Run(NamedTuple):
 
 
 def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Results:
-    """Read evaluated run folders, one per seed, as one.
+    """Read evaluated run folders, one per seed, as one; a folder of seeds stands for its runs.
 
     Runs must have different seeds, the same settings otherwise and the same evaluation users. ``allow_different`` lets
     the settings differ; agents that some run lacks are then left out, with a warning.
@@ -133,7 +137,8 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
     Raises :class:`RunError` for a path that is not a run folder, a run that was not evaluated yet, and runs that cannot
     be compared, naming what differs.
     """
-    runs = sorted((_read(Path(path)) for path in paths), key=lambda run: run.seed)
+    folders = [run for path in map(Path, paths) for run in seed_runs(path) or [path]]
+    runs = sorted(map(_read, folders), key=lambda run: run.seed)
     if not runs:
         raise RunError("no run folder given, need at least one, such as runs/quickstart-s0")
     _refuse_same_seed(runs)
@@ -161,14 +166,29 @@ def check_reference(reference: str, agents: Iterable[str]) -> None:
         raise RunError(f"no agent {reference!r} in these runs, there are {', '.join(agents)}")
 
 
-def _read(path: Path) -> _Run:
+def seed_of(path: Path) -> int:
+    """The seed of a run folder.
+
+    Raises:
+        RunError: it is no run folder.
+    """
+    return int(_configured(path)["seed"])
+
+
+def _configured(path: Path) -> dict[str, Any]:
+    """What a run's config.yaml holds, its seed at least."""
     refuse_links(path)
     if not (path / "config.yaml").is_file():
         raise RunError(f"{path} is not a run folder: it has no config.yaml. Give the folder that `lerl train` wrote")
     config = _read_config(path / "config.yaml")
-    seed, n_items = config.get("seed"), read_about(path).get("n_items")
+    seed = config.get("seed")
     if not isinstance(seed, int) or not _whole(seed, 0, 2**32 - 1):
         raise RunError(f"{path / 'config.yaml'} has no whole number under `seed`, given {brief(repr(seed))}")
+    return config
+
+
+def _read(path: Path) -> _Run:
+    config, n_items = _configured(path), read_about(path).get("n_items")
     if not isinstance(n_items, int) or not _whole(n_items, 1, 2**31 - 1):
         raise RunError(f"{path / 'run.json'} has no whole number under n_items, given {brief(repr(n_items))}")
     missing = [f"{name}.parquet" for name in _EVALUATED if not (path / f"{name}.parquet").is_file()]
@@ -179,7 +199,7 @@ def _read(path: Path) -> _Run:
     curves = path / "curves.parquet"
     frames["curves"] = read_table(curves, how, _CURVES) if curves.is_file() else pl.DataFrame(schema=_CURVES)
     phases = _phases(path / "planners" / "traffic.json", how)
-    return _Run(path, seed, config, n_items, frames, phases, _choice(path / "rows" / f"{AUTO}.json", how))
+    return _Run(path, config["seed"], config, n_items, frames, phases, _choice(path / "rows" / f"{AUTO}.json", how))
 
 
 def _whole(value: int, least: int, most: int) -> bool:
@@ -285,7 +305,8 @@ def _refuse_same_seed(runs: Sequence[_Run]) -> None:
     for one, other in itertools.pairwise(runs):
         if one.seed == other.seed:
             raise RunError(
-                f"{one.path} and {other.path} both have seed {one.seed}: they would count as one. Leave one out"
+                f"{one.path} and {other.path} both have seed {one.seed}: they would count as one. Leave one out, or "
+                "compare them as two groups: lerl compare A=FOLDER B=FOLDER"
             )
 
 
@@ -302,19 +323,22 @@ def _refuse_different_settings(runs: Sequence[_Run]) -> None:
 
 def _different_keys(one: _Run, other: _Run) -> list[str]:
     """Dotted keys of the settings in which two runs differ, with both values; seed and search spaces apart."""
-    a, b = (
-        {
-            **EARLIER,
-            **dict(_flat({key: value for key, value in run.config.items() if key not in ("tune", "experiment")})),
-        }
-        for run in (one, other)
-    )
-    aside = {"seed", *RETIRED}
-    keys = [key for key in sorted(a.keys() | b.keys()) if key not in aside and a.get(key, ...) != b.get(key, ...)]
-    differing = [f"{key} ({a.get(key, 'not set')} and {b.get(key, 'not set')})" for key in keys]
+    found = different_settings([one.config, other.config])
+    differing = [f"{key} ({a} and {b})" for key, (a, b) in found.items()]
     if one.n_items != other.n_items:
         differing.append(f"number of items ({one.n_items} and {other.n_items})")
     return differing
+
+
+def different_settings(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Dotted keys in which configurations differ, each with its value in all of them; seed and search spaces apart."""
+    flat = [
+        EARLIER | dict(_flat({key: value for key, value in config.items() if key not in ("tune", "experiment")}))
+        for config in configs
+    ]
+    keys = sorted({key for one in flat for key in one} - {"seed", *RETIRED})
+    values = {key: [one.get(key, NOT_SET) for one in flat] for key in keys}
+    return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

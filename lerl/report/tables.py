@@ -31,7 +31,7 @@ class _Column(NamedTuple):
     interval: bool = False
 
 
-_RESULTS = (
+RESULTS = (
     _Column("R_cum", "R_cum", 2, interval=True),
     _Column("T_int", "T_int", 1),
     _Column("R_sin", "R_sin", 3),
@@ -67,12 +67,12 @@ def table(summary: Summary) -> Group:
 
     :func:`show` prints it without cutting a column short.
     """
-    results, sessions = _present(summary, _RESULTS), _present(summary, _SESSIONS)
+    results, sessions = columns_of(summary, RESULTS), columns_of(summary, _SESSIONS)
     first = [f"{explained(_headings(results))}.", interval_note(summary["seeds"])]
-    blocks: list[RenderableType] = [_block(summary, results), _notes(first)]
+    blocks: list[RenderableType] = [_block(summary, results), notes_below(first)]
     if sessions:
-        blocks += ["", _block(summary, sessions), _notes([f"{explained(_headings(sessions))}."])]
-    return Group(*blocks, _notes(_footnotes(summary)))
+        blocks += ["", _block(summary, sessions), notes_below([f"{explained(_headings(sessions))}."])]
+    return Group(*blocks, notes_below(footnotes(summary)))
 
 
 def _block(summary: Summary, columns: Sequence[_Column]) -> Table:
@@ -80,7 +80,7 @@ def _block(summary: Summary, columns: Sequence[_Column]) -> Table:
     return rich_table("", "agent", headings, _cells(summary, columns), None)
 
 
-def _notes(lines: Sequence[str]) -> Text:
+def notes_below(lines: Sequence[str]) -> Text:
     """Sentences under a table, which may be wider than it."""
     return Text(
         "\n".join(part for line in lines for part in textwrap.wrap(line, WIDTH)),
@@ -100,10 +100,10 @@ def difference_table(summary: Summary, reference: str, metric: str = "R_cum") ->
 
 def markdown(summary: Summary, reference: str | None = None) -> str:
     """The comparison as Markdown, best R_cum first; with ``reference`` also the table of :func:`difference_table`."""
-    columns = [*_present(summary, _RESULTS[:-1]), *_present(summary, _SESSIONS), *_present(summary, _RESULTS[-1:])]
+    columns = [*columns_of(summary, RESULTS[:-1]), *columns_of(summary, _SESSIONS), *columns_of(summary, RESULTS[-1:])]
     lines = markdown_table("agent", _headings(columns), _cells(summary, columns))
     lines += ["", f"{explained(_headings(columns))}. {interval_note(summary['seeds'])}"]
-    lines += [line for note in _footnotes(summary) for line in ("", note)]
+    lines += [line for note in footnotes(summary) for line in ("", note)]
     if reference is not None:
         headings = [f"R_cum of {reference} / R_cum of agent", "95 % interval"]
         lines += ["", *markdown_table("agent", headings, _ratio_cells(summary, reference, "R_cum"))]
@@ -134,7 +134,7 @@ def explained(names: Iterable[str]) -> str:
     return "; ".join(f"{name}: {_MEANINGS[name]}" for name in names if name in _MEANINGS)
 
 
-def _footnotes(summary: Summary) -> list[str]:
+def footnotes(summary: Summary) -> list[str]:
     """A line for each agent with plans of a fallback rule or with too few training steps, and other notes."""
     lines = [_shortage(agent, short) for agent, short in summary.get("untrained", {}).items()]
     lines += summary.get("notes", [])
@@ -153,7 +153,7 @@ def _shortage(agent: str, short: Undertrained) -> str:
     )
 
 
-def _present(summary: Summary, columns: Sequence[_Column]) -> list[_Column]:
+def columns_of(summary: Summary, columns: Sequence[_Column]) -> list[_Column]:
     """The columns that some agent has a value for."""
     agents = summary["agents"].values()
     return [column for column in columns if any(_known(agent.get(column.metric)) for agent in agents)]
@@ -171,13 +171,13 @@ def _cells(summary: Summary, columns: Sequence[_Column]) -> list[list[str]]:
     return [
         [
             said_of(agent, summary.get("untrained", {})),
-            *(_cell(summary["agents"][agent].get(column.metric), column) for column in columns),
+            *(result(summary["agents"][agent].get(column.metric), column) for column in columns),
         ]
         for agent in by_reward(summary)
     ]
 
 
-def _cell(value: Interval | None, column: _Column) -> str:
+def result(value: Interval | None, column: _Column) -> str:
     if value is None or value["mean"] is None:
         return "n/a"
     return estimate_text(value, column.decimals) if column.interval else f"{value['mean']:.{column.decimals}f}"
@@ -189,7 +189,7 @@ def _ratio_cells(summary: Summary, reference: str, metric: str) -> list[list[str
     found = ratios(summary, reference, metric)
     order = sorted(found, key=lambda agent: number(found[agent]["mean"], np.inf))
     short = summary.get("untrained", {})
-    return [[said_of(one, short), _cell(found[one], _Column("", metric, 3)), bracket(found[one], 3)] for one in order]
+    return [[said_of(one, short), result(found[one], _Column("", metric, 3)), bracket(found[one], 3)] for one in order]
 
 
 def rich_table(title: str, first: str, headings: Sequence[str], cells: list[list[str]], caption: str | None) -> Table:

@@ -72,21 +72,7 @@ class Evaluation:
 
     def table(self) -> pl.DataFrame:
         """One row an agent, best R_cum first; each metric with the ends of its 95 % interval, METRIC_low and _high."""
-        import polars as pl
-
-        from lerl.report.bootstrap import by_reward
-
-        ends = {"mean": "", "low": "_low", "high": "_high"}
-        rows = [
-            {"agent": agent}
-            | {
-                f"{metric}{suffix}": found[end]  # type: ignore[literal-required]
-                for metric, found in self.summary["agents"][agent].items()
-                for end, suffix in ends.items()
-            }
-            for agent in by_reward(self.summary)
-        ]
-        return pl.DataFrame(rows, infer_schema_length=None)
+        return table(self.summary)
 
     def differences(self, reference: str, metric: str = "R_cum") -> pl.DataFrame:
         """The reference minus every other agent on the same users, with the ends of paired 95 % intervals, and ratios.
@@ -118,3 +104,22 @@ class Evaluation:
         from lerl.report.plots import draw
 
         return draw(self.results, self.summary, Path(folder), reference)
+
+
+def table(summary: Summary) -> pl.DataFrame:
+    """One row an agent of a summary, as `Evaluation.table` gives it."""
+    import polars as pl
+
+    from lerl.report.bootstrap import by_reward
+
+    ends = {"mean": "", "low": "_low", "high": "_high"}
+    rows = [
+        {"agent": agent}
+        | {
+            f"{metric}{suffix}": found[end]  # type: ignore[literal-required]
+            for metric, found in summary["agents"][agent].items()
+            for end, suffix in ends.items()
+        }
+        for agent in by_reward(summary)
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)

@@ -165,7 +165,14 @@ def test_a_wrong_key_says_what_was_meant() -> None:
         lerl.train("quickstart", trian={"steps": 1})
 
 
-WITH_EXAMPLES = ("serve.run", "serve.evaluation", "serve.recommender", "serve.own_agent", "serve.settings")
+WITH_EXAMPLES = (
+    "serve.comparison",
+    "serve.run",
+    "serve.evaluation",
+    "serve.recommender",
+    "serve.own_agent",
+    "serve.settings",
+)
 
 
 def test_the_examples_of_the_reference_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
