@@ -37,6 +37,9 @@ UNFITTED = (*(f"env.{part}.enabled" for part in FITTED_PARTS), "env.boredom.with
 RANKED = (SASREC, "sasrec+mmr")
 """Agents that rank the next item by what is known of training users; see `lerl.agents.sasrec`."""
 
+ALONE = (AUTO, BELIEF, *RANKED, *BASELINES)
+"""Agents by their whole name."""
+
 
 @dataclass(frozen=True)
 class AgentSpec:
@@ -79,21 +82,15 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         return AgentSpec(name, baseline=AUTO)
     if name in RANKED:
         return AgentSpec(name, baseline=SASREC, diverse=name.endswith("+mmr"))
-    if "+" not in name:
-        load_plugin(name, "agents", _examples(), ("begin", "act"))
+    if why := _refusal(name, main_planner):
+        raise PluginError(f"agents names {name!r}, {why}")
+    head, plus, scorer = name.partition("+")
+    if not plus:
+        if callable(getattr(load_plugin(name, "agents", ALONE, ()), "plan", None)):
+            raise PluginError(f"agents names {name!r}, which is a planner; say what it plans for: '{name}+ppo'")
+        load_plugin(name, "agents", ALONE, ("begin", "act"))
         return AgentSpec(name.rpartition(":")[2], baseline=name)
-    head, _, scorer = name.partition("+")
     planner = main_planner if head == "planner" else head
-    if (head, scorer) == ("flat", ABOVE_BELIEF):
-        raise PluginError(f"agents names {name!r}; the agent with a belief and without a planner is called {BELIEF!r}")
-    if scorer not in SCORERS:
-        hint = did_you_mean(name, _examples(), quotes=True)
-        raise PluginError(
-            f"agents names {name!r}, which is no agent.{hint} Agents are PLANNER+LEARNER, PLANNER+greedy, "
-            f"PLANNER+belief, PLANNER+mmr, PLANNER+ppo+mmr, flat in a planner's place, "
-            f"{', '.join((AUTO, BELIEF, *RANKED, *BASELINES))}, or your own agent as 'my_package.my_module:MyAgent'; "
-            f"planners are {', '.join(PLANNERS)}, or your own; learners are {', '.join(LEARNERS)}"
-        )
     if head != "flat" and planner not in PLANNERS:
         load_plugin(planner, "planner.name" if head == "planner" else "agents", PLANNERS, ("plan",))
     label = f"{head if head == 'flat' else planner.rpartition(':')[2]}+{scorer}"
@@ -107,10 +104,43 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
     )
 
 
+def _refusal(name: str, main_planner: str) -> str:
+    """Why a name that is none of lerl's own cannot be an agent, and what to give instead; empty where it can be."""
+    head, _, scorer = name.partition("+")
+    row, mark, _ = name.partition(" (")
+    known, own = (*PLANNERS, "planner", "flat"), main_planner.rpartition(":")[2]
+    if mark:
+        return f"as tables mark it; give it without the mark: {row!r}"
+    if name.endswith("@det"):
+        row = name.removesuffix("@det")
+        return f"which is {row!r} without sampling; give {row!r} and evaluation.deterministic true, for both"
+    if (head, scorer) == ("flat", ABOVE_BELIEF):
+        return f"which is called {BELIEF!r}, the agent with a belief and without a planner"
+    if name in known:
+        return f"which is no agent, as it does not say what is planned for; give '{name}+ppo' or '{name}+greedy'"
+    if name in SCORERS:
+        return f"which is no agent, as it does not say what plans; give 'planner+{name}', or without one 'flat+{name}'"
+    if own != main_planner and head == own:
+        given = f"planner{name.removeprefix(head)}" if scorer else "planner+ppo"
+        return f"without its module; give {given!r}, as planner.name is {main_planner!r}"
+    if ":" in name if not scorer else scorer in SCORERS and (head in known or ":" in head):
+        return ""
+    if head[:1].isupper() and head.lower() not in PLANNERS and (not scorer or scorer in SCORERS):
+        return f"a class without its module; give it as 'my_module:{name}'"
+    hint = did_you_mean(*((head, known) if scorer in SCORERS else (name, _examples())), quotes=True)
+    return (
+        f"which is no agent.{hint} Agents are PLANNER+LEARNER, PLANNER+greedy, "
+        f"PLANNER+belief, PLANNER+mmr, PLANNER+ppo+mmr, flat in a planner's place, "
+        f"{', '.join(ALONE)}; planners are {', '.join(PLANNERS)}; learners are "
+        f"{', '.join(LEARNERS)}. Your own class is given with its module: 'my_module:MyPlanner+ppo', "
+        "'my_module:MyAgent'."
+    )
+
+
 def _examples() -> list[str]:
     planned = [f"{planner}+{scorer}" for planner in (*PLANNERS, "planner", "flat") for scorer in SCORERS]
     planned.remove(f"flat+{ABOVE_BELIEF}")
-    return [*planned, AUTO, BELIEF, *RANKED, *BASELINES]
+    return [*planned, *ALONE]
 
 
 def parse_agents(config: Config) -> list[AgentSpec]:
