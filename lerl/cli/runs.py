@@ -5,8 +5,30 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lerl.cli.parser import Parser, UsageError, add_json, add_trust, runs_parser
+from lerl.cli.parser import UsageError, add_json, add_trust, runs_parser
 from lerl.cli.planners import print_calls
+from lerl.cli.recipe import HELP_FLAGS, split
+
+EVALUATE_HELP = """\
+usage: lerl evaluate RUN [--trust]
+       lerl evaluate RUN [--KEY VALUE ...] [--agents [A,B]] [--out FOLDER]
+
+Evaluate the agents of a trained run again, on the same users, and write its
+tables anew. With other settings of env and evaluation, print what the agents
+earn under these, not trained again; the run stays as it is.
+
+  --env.leave.rule window     when users leave
+  --env.max_steps N           steps after which a session is cut
+  --evaluation.users N        how many users to evaluate on
+  --evaluation.replicates N   sessions of each of these users
+  --agents [A,B]              only these agents, as tables call them
+  --out FOLDER                write summary.json and summary.md there
+  --trust                     allow the code and the addresses in the run's
+                              config.yaml
+
+Example: lerl evaluate runs/quickstart-seed0 --evaluation.users 100
+All keys: lerl train --help-all
+"""
 
 COMPARE_HELP = (
     "Print one table of runs that differ only in their seed, or compare configurations. Runs of different seeds, or "
@@ -29,16 +51,45 @@ PICTURES = "plots"
 
 def run_evaluate(arguments: list[str]) -> None:
     """lerl evaluate"""
-    parser = Parser("lerl evaluate", description="Evaluate a trained run again, on the same users.")
-    parser.add_argument("run", metavar="RUN", type=Path, help="a folder that lerl train wrote")
-    add_trust(parser)
-    given = parser.parse_args(arguments)
+    if HELP_FLAGS & set(arguments):
+        print(EVALUATE_HELP, end="")
+        return
+    line = split(arguments, {"trust"})
+    if len(line.words) != 1:
+        given = " and ".join(line.words) or "none"
+        raise UsageError(f"give one run, such as lerl evaluate runs/quickstart-seed0, given {given}")
+    run, trust = Path(line.words[0]), "trust" in line.switches
+    if line.flags:
+        _evaluate_otherwise(run, trust, line.flags)
+        return
 
     from lerl.run.evaluate import evaluate
 
-    config = evaluate(given.run, given.trust)
-    print_comparison([given.run], out=given.run, bootstrap=config.evaluation.bootstrap)
-    print_calls(given.run)
+    config = evaluate(run, trust)
+    print_comparison([run], out=run, bootstrap=config.evaluation.bootstrap)
+    print_calls(run)
+
+
+def _evaluate_otherwise(folder: Path, trust: bool, flags: dict[str, str | None]) -> None:
+    """Judge a run's agents in another world, or on other users, and leave the run as it is."""
+    if "out" in flags and not flags["out"]:
+        raise UsageError("--out needs a folder")
+    out = Path(flags.pop("out") or "") if "out" in flags else None
+    if out is not None and out.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"--out {out} is inside the run, which stays as it is; give another folder")
+
+    from lerl.config.parse import configure
+    from lerl.report.compare import write
+    from lerl.report.tables import markdown, show, table
+    from lerl.serve.run import Run
+
+    run = Run(folder, trust)
+    config = configure(folder / "config.yaml", flags)
+    agents = config.agents if "agents" in flags else None
+    found = run.evaluate(agents, **{name: value for name, value in flags.items() if name != "agents"})
+    show(table(found.summary))
+    if out is not None:
+        write(found.summary, markdown(found.summary), out)
 
 
 def run_compare(arguments: list[str]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from lerl.agents.learners.checkpoint import read_checkpoint, write_checkpoint
 from lerl.envs.files import refuse_links
-from lerl.files import AFRESH, RunError, read_about, reading, resume_command
+from lerl.files import AFRESH, RunError, read_about, reading, resume_command, seed_runs
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.run.locks import LOCK
@@ -82,6 +82,8 @@ def check_run(run: Path) -> dict[str, Any]:
         RunError: there is no run, or it was laid out by a lerl that this one does not understand.
     """
     refuse_links(run)
+    if runs := seed_runs(run):
+        raise RunError(f"{run} holds a run for each seed; give one of them, such as {runs[0]}")
     if not (run / "config.yaml").is_file():
         raise RunError(f"{run} holds no run; start one with: lerl train RECIPE --out {quote(str(run))}")
     about = read_about(run)

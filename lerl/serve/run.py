@@ -13,7 +13,7 @@ from lerl.serve.settings import configure, flat
 if TYPE_CHECKING:
     from lerl.agents.base import Agent
     from lerl.config.schema import Config
-    from lerl.report.load import Results
+    from lerl.report.load import Results, Undertrained
     from lerl.run.fitter import Fitter
     from lerl.run.specs import AgentSpec
     from lerl.run.task import Task
@@ -134,17 +134,18 @@ class Run(Evaluation):
     def evaluate(self, agents: Sequence[str] | None = None, **overrides: Any) -> Evaluation:
         """Judge the saved agents again in a world that differs from the run's; nothing is written.
 
-        Agents are not trained again, and know nothing of the change.
+        Agents are not trained again, and know nothing of the change, which the result's notes say.
 
         Args:
-            agents: which; all where None. overrides: see `configure`, such as `env={"leave": {"rule": "window"}}` or
-                `evaluation={"users": 100}`. What the agents were made for cannot change: `data`, `planner`, `train`,
-                `env.slate_size`.
+            agents: which, as tables call them; all where None. overrides: see `configure`, such as
+                `env={"leave": {"rule": "window"}}` or `evaluation={"users": 100}`. What the agents were made for cannot
+                change: `data`, `planner`, `train`, `env.slate_size`.
 
         Raises:
             RunError: the run has no such agent. SettingsError: an override is not allowed.
         """
         from contextlib import closing
+        from dataclasses import replace
         from functools import partial
 
         from lerl.config.errors import SettingsError
@@ -156,19 +157,34 @@ class Run(Evaluation):
         given = dict(flat(overrides))
         for key in given:
             if key.startswith(("data.", "planner.", "train.", "auto.")) or key in ("agents", "seed", "env.slate_size"):
-                raise SettingsError(f"the run's agents were made for its {key}; train others with lerl.train(...)")
+                raise SettingsError(f"the run's agents were made for its {key}; train others for another one")
         config = configure(self.config, **given)
         for key, why in ineffective(config, given).items():
             raise SettingsError(f"{key} has no effect: {why}")
         task = Task.load(config)
-        wanted = None if agents is None else {self._spec(name) for name in agents}
+        rows = evaluated(config)
+        labels = {label for label, _, _ in rows}
+        wanted = None if agents is None else {name if name in labels else self._spec(name).label for name in agents}
         with Progress() as progress, closing(self._fitter(task, progress.report)) as fitter:
             made = {
                 label: partial(fitter.agent, spec, deterministic)
-                for label, spec, deterministic in evaluated(config)
-                if wanted is None or spec in wanted
+                for label, spec, deterministic in rows
+                if wanted is None or {label, spec.label} & wanted
             }
-            return Evaluation(play_agents(fitter.context.task, made, progress), config.evaluation.bootstrap)
+            results = play_agents(fitter.context.task, made, progress)
+        said = ", ".join(f"{key} {value}" for key, value in given.items())
+        notes = [f"judged with {said}; agents were not trained for that"] if said else []
+        marks = {agent: found for agent, found in self._untrained().items() if agent in made}
+        return Evaluation(replace(results, notes=notes, untrained=marks), config.evaluation.bootstrap)
+
+    def _untrained(self) -> dict[str, Undertrained]:
+        """The agents whose policy had too few steps to learn; none where the run was not evaluated to its end."""
+        from lerl.files import RunError
+
+        try:
+            return self.results.untrained
+        except RunError:
+            return {}
 
     def recommender(
         self, name: str, store: SessionStore | str | Path | None = None, deterministic: bool = False
@@ -238,7 +254,8 @@ class Run(Evaluation):
             found = parse_agent(name, self.config.planner.name)
         if found is None:
             known = ", ".join(spec.label for spec in specs)
-            raise RunError(f"{self.path} has no agent {name!r}; there are {known}")
+            how = "; an agent is judged without sampling by evaluation.deterministic true" if "@det" in name else ""
+            raise RunError(f"{self.path} has no agent {name!r}; there are {known}{how}")
         return found
 
 
