@@ -309,7 +309,7 @@ def _different_keys(one: _Run, other: _Run) -> list[str]:
         }
         for run in (one, other)
     )
-    aside = {"seed", *RETIRED}
+    aside = {"seed", "evaluation.keep_sessions", *RETIRED}
     keys = [key for key in sorted(a.keys() | b.keys()) if key not in aside and a.get(key, ...) != b.get(key, ...)]
     differing = [f"{key} ({a.get(key, 'not set')} and {b.get(key, 'not set')})" for key in keys]
     if one.n_items != other.n_items:
