@@ -61,7 +61,7 @@ _NAMES = pl.List(pl.String)
 
 def titles_table(sessions: pl.DataFrame, simulator: UserSimulator) -> pl.DataFrame:
     """The items in kept sessions: item, id, title, categories, and the numbers of their topics, hidden from agents."""
-    catalog = simulator.population.catalog
+    catalog, topics = simulator.population.catalog, simulator.topics
     items = np.unique(sessions["item"].drop_nulls().to_numpy())
     names, membership = catalog.categories.names, catalog.categories.membership
     return pl.DataFrame(
@@ -70,7 +70,7 @@ def titles_table(sessions: pl.DataFrame, simulator: UserSimulator) -> pl.DataFra
             "id": pl.Series([catalog.item_ids[item] for item in items], dtype=pl.String),
             "title": pl.Series([catalog.titles[item] for item in items], dtype=pl.String),
             "categories": pl.Series([[names[c] for c in np.flatnonzero(membership[i])] for i in items], dtype=_NAMES),
-            "topics": pl.Series([_there(simulator.topics[i]) for i in items], dtype=pl.List(pl.Int64)),
+            "topics": pl.Series([topics[i][topics[i] >= 0].tolist() for i in items], dtype=pl.List(pl.Int64)),
         }
     )
 
@@ -94,7 +94,3 @@ def people_table(users: NDArray[np.int64], population: Population) -> pl.DataFra
             "favourite": pl.Series(favourites, dtype=pl.String),
         }
     )
-
-
-def _there(numbers: NDArray[np.int32]) -> list[int]:
-    return [number for number in numbers.tolist() if number >= 0]
