@@ -8,7 +8,7 @@ from lerl.files import RunError, seed_runs
 from lerl.report.load import seed_of
 
 
-def read_groups(words: Sequence[str]) -> dict[str, list[Path]]:
+def read_groups(words: Sequence[Path]) -> dict[str, list[Path]]:
     """Folders by the name of their group.
 
     Runs of different seeds are one group, without a name, and so is a folder of seeds alone. Otherwise each word is a
@@ -18,7 +18,7 @@ def read_groups(words: Sequence[str]) -> dict[str, list[Path]]:
         UsageError: two folders without a NAME are called the same.
         RunError: a folder is neither a run nor a folder of seeds.
     """
-    given = [_named(word) for word in words]
+    given = [_named(str(word)) for word in words]
     folders = [folder for _, folder in given]
     if not any(name for name, _ in given) and (len(given) == 1 or _of_different_seeds(folders)):
         return {"": folders}

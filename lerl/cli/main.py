@@ -19,6 +19,7 @@ from lerl.cli.data import run_data
 from lerl.cli.experiments import run_experiment, run_tune
 from lerl.cli.parser import HelpShown, Parser, UsageError
 from lerl.cli.planners import run_distill, run_plan, run_probe
+from lerl.cli.report import run_report
 from lerl.cli.runs import run_compare, run_evaluate, run_plot
 from lerl.cli.serve import run_serve
 from lerl.cli.train import run_train
@@ -36,12 +37,15 @@ satisfied over a whole session. Start with: lerl train quickstart
 one run:
   train RECIPE              train and evaluate the agents of a recipe
   train --resume RUN        continue a run that was interrupted
-  evaluate RUN              evaluate a trained run again
+  evaluate RUN              evaluate a trained run again, also in other worlds
+  report RUN                a page: results in words, and sessions to replay
   recipes                   list the recipes that come with lerl
   serve RUN                 serve a trained agent over HTTP
 
 many runs:
+  train RECIPE --seeds 0-4  a run for each seed, and one table of all
   compare RUN...            one table of runs that differ only in their seed
+  compare A=RUN B=RUN       two configurations on the same users and seeds
   plot RUN...               pictures of them
   tune RECIPE               search better settings for one agent
   experiment RECIPE         agents x conditions x seeds, with a verdict
@@ -197,6 +201,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "recipes": run_recipes,
     "compare": run_compare,
     "plot": run_plot,
+    "report": run_report,
     "tune": run_tune,
     "experiment": run_experiment,
     "data": run_data,

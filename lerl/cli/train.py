@@ -159,11 +159,14 @@ def _resumable(folder: Path) -> Iterator[None]:
 
 
 def _print_results(runs: Sequence[Path], out: Path, bootstrap: int) -> None:
+    from lerl.report.page.build import PAGE, report
+
     print_comparison(runs, out=out, bootstrap=bootstrap)
     for run in runs:
         if len(runs) > 1 and (run / "planners" / "traffic.json").is_file():
             print(f"{run.name}:")
         print_calls(run)
+    print(f"page: {report(runs, out / PAGE, bootstrap=bootstrap)}")
     try:
         require("plot")
     except MissingExtraError as error:

@@ -100,8 +100,8 @@ class Results:
     """Evaluated runs of one recipe, read together. Every frame has a ``seed`` column besides its own.
 
     ``agents`` are in the order of the configuration, ``seeds`` ascend, ``n_items`` is the size of the catalog,
-    ``fallbacks`` says for which agents a rule planned in a chat model's place, ``untrained`` which agents had too few
-    steps to learn, ``notes`` what else to know.
+    ``paths`` are the runs' folders, one a seed, where there are any; ``fallbacks`` says for which agents a rule planned
+    in a chat model's place, ``untrained`` which agents had too few steps to learn, ``notes`` what else to know.
     """
 
     agents: list[str]
@@ -116,6 +116,7 @@ class Results:
     fallbacks: dict[str, Fallback] = field(default_factory=dict)
     untrained: dict[str, Undertrained] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
 
 
 class _Run(NamedTuple):
@@ -155,6 +156,7 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
         fallbacks=_fallbacks(runs, agents),
         untrained=_untrained(runs, agents),
         notes=_notes(runs, agents),
+        paths=[run.path for run in runs],
         **kept,
     )
 
@@ -331,12 +333,15 @@ def _different_keys(one: _Run, other: _Run) -> list[str]:
 
 
 def different_settings(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Dotted keys in which configurations differ, each with its value in all of them; seed and search spaces apart."""
+    """Dotted keys in which configurations differ, each with its value in all of them; seed and search spaces apart.
+
+    What a run keeps of its sessions changes no number, and is apart too.
+    """
     flat = [
         EARLIER | dict(_flat({key: value for key, value in config.items() if key not in ("tune", "experiment")}))
         for config in configs
     ]
-    keys = sorted({key for one in flat for key in one} - {"seed", *RETIRED})
+    keys = sorted({key for one in flat for key in one} - {"seed", "evaluation.keep_sessions", *RETIRED})
     values = {key: [one.get(key, NOT_SET) for one in flat] for key in keys}
     return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
 

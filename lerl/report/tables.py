@@ -75,6 +75,12 @@ def table(summary: Summary) -> Group:
     return Group(*blocks, notes_below(footnotes(summary)))
 
 
+def results_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the comparison, best R_cum first, all columns; each row begins with the agent."""
+    columns = [*columns_of(summary, RESULTS), *columns_of(summary, _SESSIONS)]
+    return _headings(columns), _cells(summary, columns)
+
+
 def _block(summary: Summary, columns: Sequence[_Column]) -> Table:
     headings = [heading.replace(" ", "\n", 1) for heading in _headings(columns)]  # a terminal's width counts
     return rich_table("", "agent", headings, _cells(summary, columns), None)
