@@ -165,6 +165,27 @@ def test_a_wrong_key_says_what_was_meant() -> None:
         lerl.train("quickstart", trian={"steps": 1})
 
 
+def test_configurations_are_compared_from_python(run: lerl.Run, tmp_path: Path) -> None:
+    agents = ["flat+greedy", "random"]
+    world = WORLD | {"env": {**WORLD["env"], "boredom": {"weight": 0.0}}}
+    calm = lerl.train(
+        "quickstart", tmp_path / "calm", agents=agents, train={"steps": 0}, planner={"clusters": 5}, **world
+    )
+    found = lerl.compare({"bored": run, "calm": [calm.path]}, bootstrap=200)
+    assert found.settings["env.boredom.weight"]["calm"] == 0.0
+    assert found.summary["world"] == ["env.boredom.weight"]
+    row = found.differences().row(0, named=True)
+    assert (row["agent"], row["group"], row["reference"]) == ("flat+greedy", "calm", "bored")
+    means = {
+        name: one.episodes.filter(pl.col("agent") == "flat+greedy")["R_cum"].mean()
+        for name, one in {"bored": run, "calm": calm}.items()
+    }
+    assert row["mean"] == pytest.approx(means["calm"] - means["bored"])
+    assert found.table().filter(pl.col("group") == "bored")["agent"].to_list() == run.table()["agent"].to_list()
+    with pytest.raises(RunError, match="no differences of 'gini'"):
+        found.differences("gini")
+
+
 WITH_EXAMPLES = (
     "serve.comparison",
     "serve.run",

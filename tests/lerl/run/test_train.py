@@ -14,6 +14,7 @@ import yaml
 
 from lerl.agents.config import TrainConfig
 from lerl.cli.main import main
+from lerl.config.parse import dump
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, SyntheticConfig
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.plugins import PluginError
@@ -209,6 +210,13 @@ def test_a_planner_learns_from_feedback_and_from_what_was_known_alone(tmp_path: 
         ("bored+ppo", "Did you mean 'boredom'"),
         ("rendom", "Did you mean 'random'"),
         ("nowhere.to_be:Found+ppo", "cannot be imported"),
+        ("flat+ppo@det", r"'flat\+ppo' without sampling; give 'flat\+ppo' and evaluation.deterministic true"),
+        ("flat+ppo (untrained)", r"as tables mark it; give it without the mark: 'flat\+ppo'"),
+        ("boredom", r"does not say what is planned for; give 'boredom\+ppo'"),
+        ("ppo", r"does not say what plans; give 'planner\+ppo', or without one 'flat\+ppo'"),
+        ("flat+belief", r"is called 'belief\+greedy'"),
+        ("MyPlanner+ppo", r"a class without its module; give it as 'my_module:MyPlanner\+ppo'"),
+        ("MyAgent", "a class without its module; give it as 'my_module:MyAgent'"),
     ],
 )
 def test_an_agent_that_is_none_is_refused_with_a_hint(name: str, message: str) -> None:
@@ -307,6 +315,33 @@ def test_a_class_of_ones_own_is_tried_before_anything_is_trained_or_written(
     assert main(["train", "quickstart", "--out", "mine", *flags]) == 2
     assert capsys.readouterr().err.startswith(f"lerl: error: {message}")
     assert not (plugins / "mine").exists()
+
+
+def test_a_planner_of_ones_own_stands_beside_the_rule_that_comes_with_lerl(
+    plugins: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    agents = ["boredom+greedy", "my_own:Planner+greedy", "my_own:Agent", "random"]
+    (plugins / "mine.yaml").write_text(dump(dataclasses.replace(SMALL, agents=agents)))
+    assert main(["train", "mine.yaml", "--out", "run"]) == 0
+    rows = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line}
+    assert rows >= {"boredom+greedy", "Planner+greedy", "Agent", "random"}
+    assert (plugins / "run" / "plots" / "differences.png").is_file()
+    (plugins / "run" / "episodes.parquet").unlink()
+    assert main(["train", "--resume", "run"]) == 0
+    assert main(["compare", "run", "--reference", "Planner+greedy"]) == 0
+    assert "R_cum of Planner+greedy / R_cum of agent" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_main_planner_and_another_one_are_rows_of_their_own(plugins: Path) -> None:
+    planner = dataclasses.replace(SMALL.planner, name="my_own:Planner")
+    both = dataclasses.replace(SMALL, planner=planner, agents=["planner+ppo", "boredom+ppo", "my_own:Planner+ppo"])
+    assert [spec.label for spec in parse_agents(both)] == ["Planner+ppo", "boredom+ppo"]
+    with pytest.raises(
+        PluginError, match=r"without its module; give 'planner\+ppo', as planner.name is 'my_own:Planner"
+    ):
+        parse_agents(dataclasses.replace(both, agents=["Planner+ppo"]))
+    with pytest.raises(PluginError, match=r"'my_own:Planner', which is a planner; say what it plans for: .*\+ppo"):
+        parse_agents(dataclasses.replace(both, agents=["my_own:Planner"]))
 
 
 def test_a_planner_that_cannot_learn_is_named(plugins: Path) -> None:
