@@ -105,8 +105,15 @@ def _results(found: Comparison) -> _Part:
     ]
     headings = [column.heading for column in columns]
     below = [f"{explained(headings)}.", interval_note(found["seeds"])]
-    below += [f"{name}: {note}" for name, summary in groups.items() for note in footnotes(summary)]
+    below += _footnotes(found)
     return _Part("All agents", "agent", ["group", *headings], cells, below)
+
+
+def _footnotes(found: Comparison) -> list[str]:
+    """What else to know of agents: once where it is true of all groups, or with the group's name."""
+    notes = {name: footnotes(summary) for name, summary in found["groups"].items()}
+    all_have = [note for note in notes[found["reference"]] if all(note in own for own in notes.values())]
+    return [*all_have, *(f"{name}: {note}" for name, own in notes.items() for note in own if note not in all_have)]
 
 
 def _by_reward(found: Comparison) -> list[str]:
