@@ -113,7 +113,7 @@ def _go_on(out: Path, jobs: int, trust: bool, say: Say) -> list[Path]:
 
 def _work(run: Path, trust: bool) -> None:
     """Train and judge a run that was begun, in a process of its own."""
-    with busy(), (run / LOG).open("a", encoding="utf-8") as log, redirect_stderr(log):
+    with busy(), (run / LOG).open("a", encoding="utf-8", buffering=1) as log, redirect_stderr(log):
         try:
             config = resume(run, trust)
             if not (run / "summary.json").is_file():

@@ -88,7 +88,8 @@ def test_ctrl_c_ends_all_and_says_how_to_go_on(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "lerl", "train", str(tmp_path / "mine.yaml"), "--seeds", "0,1", "--jobs", "2"]
     with subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True) as process:
         end, logs = time.monotonic() + 120, [tmp_path / "out" / f"seed{seed}" / "log.txt" for seed in (0, 1)]
-        while time.monotonic() < end and not all(log.is_file() and "flat+ppo" in log.read_text() for log in logs):
+        while not all(log.is_file() and "flat+ppo" in log.read_text() for log in logs):  # which say how far they are
+            assert time.monotonic() < end
             time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         lines = process.communicate(timeout=60)[1].splitlines()
