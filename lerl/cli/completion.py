@@ -41,7 +41,7 @@ FISH_CASE = '''complete -c lerl -n "__fish_seen_subcommand_from {name}" -a "{wor
 
 SHELLS = {"bash": (BASH, BASH_CASE), "zsh": (ZSH, ZSH_CASE), "fish": (FISH, FISH_CASE)}
 ALL_FLAGS = ("--out", "--print-config", "--help", "--help-all")
-OWN_FLAGS = {"train": ("--resume", "--trust"), "experiment": ("--plan", "--quick", "--resume"), "tune": ()}
+OWN_FLAGS = {"train": ("--resume", "--track", "--trust"), "experiment": ("--plan", "--quick", "--resume"), "tune": ()}
 OWN_WORDS = {"data": ("import", "get", "prepare", "describe"), "completion": tuple(SHELLS)}
 
 

@@ -6,17 +6,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lerl.cli.parser import Parser, UsageError, add_json, add_trust, runs_parser
 from lerl.cli.planners import print_calls
-from lerl.cli.recipe import HELP_FLAGS, note_ineffective, print_help, read_request, split
+from lerl.cli.recipe import HELP_FLAGS, note_ineffective, pop_track, print_help, read_request, split
 from lerl.envs.files import FULL
 from lerl.startup import MissingExtraError, require
 
+if TYPE_CHECKING:
+    from lerl.report.bootstrap import Summary
+
 TRAIN_HELP = """\
-usage: lerl train RECIPE [--KEY VALUE ...] [--out FOLDER] [--print-config]
-       lerl train --resume RUN [--trust]
+usage: lerl train RECIPE [--KEY VALUE ...] [--out FOLDER] [--track TRACKER]
+       lerl train --resume RUN [--track TRACKER] [--trust]
 
 Train the agents of a recipe, evaluate them on users that training never saw,
 and print a table. The run is written to FOLDER (runs/RECIPE-seedN).
@@ -32,6 +35,7 @@ and print a table. The run is written to FOLDER (runs/RECIPE-seedN).
   --train.device cuda         train on a GPU
   --evaluation.users N        how many users to evaluate on
   --evaluation.replicates N   sessions of each of these users
+  --track TRACKER             mlflow, wandb, tensorboard, or my_module:MyTracker
   --print-config              print the whole configuration as YAML, then stop
 
 Example: lerl train quickstart --train.steps 50000 --seed 1
@@ -63,31 +67,36 @@ def run_train(arguments: list[str]) -> None:
     note_ineffective(request.config, request.flags)
     folder = request.out or Path(f"runs/{request.recipe.stem}-seed{request.config.seed}")
 
+    from lerl.run.track import open_tracker
     from lerl.run.train import train
 
-    with _resumable(folder):
-        train(request.config, folder)
-        _print_results(folder, request.config.evaluation.bootstrap)
+    with open_tracker(request.track) as tracked, _resumable(folder, request.track):
+        train(request.config, folder, tracked)
+        tracked.end(_print_results(folder, request.config.evaluation.bootstrap), folder)
 
 
 def _resume(words: list[str], flags: dict[str, str | None], trust: bool) -> None:
     runs = [word for word in (flags.pop("resume"), *words) if word is not None]
+    track = pop_track(flags)
     if len(runs) != 1 or flags:
         raise UsageError(
-            "--resume takes a run and nothing else but --trust, such as lerl train --resume runs/quickstart-seed0"
+            "--resume takes a run and nothing else but --track and --trust, such as lerl train --resume "
+            "runs/quickstart-seed0"
         )
     run = Path(runs[0])
 
+    from lerl.run.track import open_tracker
     from lerl.run.train import resume
 
-    with _resumable(run):
-        _print_results(run, resume(run, trust).evaluation.bootstrap)
+    with open_tracker(track) as tracked, _resumable(run, track):
+        config = resume(run, trust, tracked)
+        tracked.end(_print_results(run, config.evaluation.bootstrap), run)
 
 
 @contextmanager
-def _resumable(run: Path) -> Iterator[None]:
+def _resumable(run: Path, track: str | None) -> Iterator[None]:
     """Say how to continue where a run is interrupted, or stopped by a full disk."""
-    how = f"go on with: lerl train --resume {quote(str(run))}"
+    how = f"go on with: lerl train --resume {quote(str(run))}" + (f" --track {quote(track)}" if track else "")
     try:
         yield
     except KeyboardInterrupt:
@@ -98,15 +107,16 @@ def _resumable(run: Path) -> Iterator[None]:
         raise OSError(f"{run} cannot be written ({error}); make room, then {how}") from error
 
 
-def _print_results(run: Path, bootstrap: int) -> None:
-    _print_comparison([run], out=run, bootstrap=bootstrap)
+def _print_results(run: Path, bootstrap: int) -> "Summary":
+    summary = _print_comparison([run], out=run, bootstrap=bootstrap)
     print_calls(run)
     try:
         require("plot")
     except MissingExtraError as error:
         print(f"lerl: note: no pictures, as {error}", file=sys.stderr)
-        return
+        return summary
     _print_pictures([run], run / PICTURES, bootstrap=bootstrap)
+    return summary
 
 
 def run_evaluate(arguments: list[str]) -> None:
@@ -176,7 +186,9 @@ def run_plot(arguments: list[str]) -> None:
     _print_pictures(given.runs, given.out or given.runs[0] / PICTURES, **options)
 
 
-def _print_comparison(runs: Sequence[Path], out: Path | None, reference: str | None = None, **options: Any) -> None:
+def _print_comparison(
+    runs: Sequence[Path], out: Path | None, reference: str | None = None, **options: Any
+) -> "Summary":
     from lerl.report.compare import compare
     from lerl.report.tables import difference_table, show, table
 
@@ -184,6 +196,7 @@ def _print_comparison(runs: Sequence[Path], out: Path | None, reference: str | N
     show(table(summary))
     if reference is not None:
         show(difference_table(summary, reference))
+    return summary
 
 
 def _print_pictures(runs: Sequence[Path], out: Path, **options: Any) -> None:

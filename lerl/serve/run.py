@@ -13,20 +13,29 @@ from lerl.serve.settings import configure, flat
 if TYPE_CHECKING:
     from lerl.agents.base import Agent
     from lerl.config.schema import Config
+    from lerl.report.bootstrap import Summary
     from lerl.report.load import Results
     from lerl.run.fitter import Fitter
     from lerl.run.specs import AgentSpec
     from lerl.run.task import Task
+    from lerl.run.track import Tracker
     from lerl.serve.recommender import Recommender
     from lerl.serve.store import SessionStore
 
 
-def train(recipe: str | Path | Config, out: str | Path | None = None, **overrides: Any) -> Run:
+def train(
+    recipe: str | Path | Config,
+    out: str | Path | None = None,
+    track: str | Tracker | None = None,
+    **overrides: Any,
+) -> Run:
     """Train the agents of a recipe and judge them on users that training never saw, as `lerl train` does.
 
     Args:
-        recipe: see `configure`. out: the run's folder; runs/RECIPE-seedN where none is given. overrides: see
-            `configure`.
+        recipe: see `configure`. out: the run's folder; runs/RECIPE-seedN where none is given.
+        track: where what it measures goes to: "mlflow", "wandb", "tensorboard", "my_module:MyTracker" or a
+            `lerl.run.track.Tracker`; nowhere where None. summary.json and summary.md are then written too.
+        overrides: see `configure`.
 
     Returns:
         The run, its results on disk.
@@ -35,6 +44,7 @@ def train(recipe: str | Path | Config, out: str | Path | None = None, **override
         SettingsError: as `configure` raises it.
         ValueError: an agent, planner or data set that the configuration names is not there; nothing is written then.
         FileExistsError: the folder holds something; go on with an interrupted run by `Run(folder).resume()`.
+        PluginError: there is no such tracker. MissingExtraError: its package is not installed.
 
     Examples:
         >>> import lerl
@@ -42,13 +52,24 @@ def train(recipe: str | Path | Config, out: str | Path | None = None, **override
         >>> run.table()["agent"].to_list()
         ['flat+greedy', 'random']
     """
+    from lerl.run.track import open_tracker
     from lerl.run.train import train
 
     config = configure(recipe, **overrides)
     name = Path(recipe).stem if isinstance(recipe, str | Path) else "run"
     folder = Path(out) if out is not None else Path(f"runs/{name}-seed{config.seed}")
-    train(config, folder)
+    with open_tracker(track) as tracked:
+        train(config, folder, tracked)
+        if track is not None:
+            tracked.end(_summarised(folder, config), folder)
     return Run(folder)
+
+
+def _summarised(run: Path, config: Config) -> Summary:
+    """What summary.json and summary.md of a run say, which are written."""
+    from lerl.report.compare import compare
+
+    return compare([run], run, config.evaluation.bootstrap)
 
 
 class Run(Evaluation):
@@ -108,15 +129,22 @@ class Run(Evaluation):
         """By what its sessions are told apart from those of other runs, where several share a store."""
         return str(self.task.population.digest()[:12])
 
-    def resume(self) -> Run:
+    def resume(self, track: str | Tracker | None = None) -> Run:
         """Go on with a run that was interrupted, to the same end; itself.
+
+        Args:
+            track: as in `train`; the tracked run that it was begun in goes on, where the tool can.
 
         Raises:
             RunError: another process is at work on it, or it cannot go on here.
         """
+        from lerl.run.track import open_tracker
         from lerl.run.train import resume
 
-        resume(self.path, self.trust)
+        with open_tracker(track) as tracked:
+            config = resume(self.path, self.trust, tracked)
+            if track is not None:
+                tracked.end(_summarised(self.path, config), self.path)
         return Run(self.path, self.trust)
 
     def agent(self, name: str, deterministic: bool = False) -> Agent:
