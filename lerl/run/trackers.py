@@ -58,10 +58,12 @@ class WandbTracker(Tracker):
     """A run of Weights & Biases, in the project of WANDB_PROJECT, or "lerl"."""
 
     def begin(self, config: Mapping[str, Any], folder: Path) -> None:
-        """Begin a run named as the folder, or go on in the one of `id`."""
+        """Begin a run named as the folder, or go on in the one of `id`, which wandb cannot while it is offline."""
         import wandb
 
         self._wandb, self._folder = wandb, folder
+        if wandb.setup().settings.mode == "offline":
+            self.id = None
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", "lerl"),
             name=os.environ.get("WANDB_NAME", folder.name),

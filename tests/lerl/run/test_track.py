@@ -96,6 +96,18 @@ def curves(run: lerl.Run) -> list[tuple[str, int, float]]:
     return list(frame.select("agent", "steps", "R_cum").iter_rows())
 
 
+def break_off(monkeypatch: pytest.MonkeyPatch, out: Path, track: Any, **world: Any) -> None:
+    """A run that is interrupted before its evaluation."""
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lerl.run.train.judge", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lerl.train("quickstart", out, track=track, **world)
+
+
 def test_a_tracker_is_told_the_settings_all_curves_and_the_table(plain: lerl.Run, tmp_path: Path) -> None:
     tracker = Kept()
     run = lerl.train("quickstart", tmp_path / "run", track=tracker, **WORLD)
@@ -120,7 +132,16 @@ def test_ones_own_tracker_is_named_on_the_command_line(
     monkeypatch.syspath_prepend(str(tmp_path))
     flags = ["--train.steps", "0", "--data.synthetic.users", "80", "--data.synthetic.items", "60"]
     flags += ["--data.synthetic.categories", "5", "--data.synthetic.dim", "4", "--evaluation.users", "15"]
-    flags += ["--agents", "[random]", "--env.max_steps", "12", "--planner.clusters", "5", "--evaluation.bootstrap", "100"]
+    flags += [
+        "--agents",
+        "[random]",
+        "--env.max_steps",
+        "12",
+        "--planner.clusters",
+        "5",
+        "--evaluation.bootstrap",
+        "100",
+    ]
     assert main(["train", "quickstart", "--out", "mine", "--track", "my_notes:Notes", *flags]) == 0
     assert "track" not in (tmp_path / "mine" / "config.yaml").read_text()
     assert main(["train", "--resume", "mine", "--track=my_notes:Notes"]) == 0
@@ -146,13 +167,8 @@ def test_a_tracker_that_fails_is_one_warning_and_the_run_is_whole(plain: lerl.Ru
 def test_a_run_that_breaks_off_says_so_and_a_resumed_one_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
     first = Kept(made="run-7")
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("lerl.run.train.judge", interrupted)
-        lerl.train("quickstart", tmp_path / "run", track=first, **WORLD)
+    break_off(monkeypatch, tmp_path / "run", first, **WORLD)
     assert [call[0] for call in first.calls] == ["begin", *["curve"] * 3, "broken_off"]
     second = Kept()
     run = lerl.Run(tmp_path / "run").resume(track=second)
@@ -185,14 +201,14 @@ def test_a_run_of_somebody_else_cannot_name_a_tracked_run(tmp_path: Path, monkey
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """MLflow's client of a store in the test's folder."""
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "team")
     client = mlflow.MlflowClient()
     client.create_experiment("team", artifact_location=(tmp_path / "artefacts").as_uri())
-    yield client
+    return client
 
 
 @pytest.mark.filterwarnings("default")  # of MLflow's own libraries
@@ -220,14 +236,7 @@ def test_mlflow_holds_settings_curves_table_and_files(tmp_path: Path, store: Any
 def test_mlflow_begins_another_run_where_the_old_one_is_gone(
     tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = WORLD | {"agents": ["random"]}
-
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("lerl.run.train.judge", interrupted)
-        lerl.train("quickstart", tmp_path / "run", track="mlflow", **small)
+    break_off(monkeypatch, tmp_path / "run", "mlflow", **WORLD | {"agents": ["random"]})
     experiment = store.get_experiment_by_name("team").experiment_id
     (kept,) = store.search_runs([experiment])
     assert kept.info.status == "KILLED"
@@ -239,7 +248,9 @@ def test_mlflow_begins_another_run_where_the_old_one_is_gone(
     assert said in capsys.readouterr().err
 
 
-def test_wandb_holds_the_same_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_holds_the_same_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     run = lerl.train("quickstart", tmp_path / "run", track="wandb", **WORLD)
@@ -264,9 +275,12 @@ def test_wandb_holds_the_same_offline(tmp_path: Path, monkeypatch: pytest.Monkey
         for item in record.summary.update
     }
     assert table["table/random/R_cum_low"] == run.summary["agents"]["random"]["R_cum"]["low"]
-    print({(r.WhichOneof("record_type"), r.request.WhichOneof("request_type")) for r in records}); import pdb
-    (files,) = [record.request.log_artifact.artifact for record in records if record.request.HasField("log_artifact")]
+    (files,) = [record.artifact for record in records if record.WhichOneof("record_type") == "artifact"]
     assert {entry.path for entry in files.manifest.contents} == {"config.yaml", "summary.json", "summary.md"}
+    capsys.readouterr()
+    run.resume(track="wandb")  # what is offline cannot go on
+    assert f"wandb cannot go on in the tracked run {begun.run_id}; this is " in capsys.readouterr().err
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 2
 
 
 def wandb_records(folder: Path) -> Iterator[Any]:
