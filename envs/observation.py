@@ -34,12 +34,14 @@ class Session:
         batch: tuple[int, ...],
         split: str,
         config: SimulatorConfig | Mapping[str, Any] | None,
-        axis: Axis | None,
+        axis: Axis | Mapping[str, Any] | None,
         reveal_hidden: bool,
         settings: dict[str, Any],
     ) -> None:
         check_type("population", population, Population)
         check_type("reveal_hidden", reveal_hidden, bool)
+        if isinstance(axis, Mapping):
+            axis = Axis.from_lists(axis, len(population.catalog))
         if axis is not None:
             check_type("axis", axis, Axis)
         self.population = population

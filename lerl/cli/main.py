@@ -17,6 +17,7 @@ from lerl.cli.bench import run_bench
 from lerl.cli.completion import run_completion
 from lerl.cli.data import run_data
 from lerl.cli.experiments import run_experiment, run_tune
+from lerl.cli.export import run_export
 from lerl.cli.parser import HelpShown, Parser, UsageError
 from lerl.cli.planners import run_distill, run_plan, run_probe
 from lerl.cli.runs import run_compare, run_evaluate, run_plot, run_train
@@ -38,6 +39,7 @@ one run:
   evaluate RUN              evaluate a trained run again
   recipes                   list the recipes that come with lerl
   serve RUN                 serve a trained agent over HTTP
+  export RUN                sessions of its agents, for offline RL
 
 many runs:
   compare RUN...            one table of runs that differ only in their seed
@@ -202,6 +204,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "fit": run_fit,
     "fidelity": run_fidelity,
     "serve": run_serve,
+    "export": run_export,
     "plan": run_plan,
     "planner-probe": run_probe,
     "distill": run_distill,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,6 +197,66 @@ class Run(Evaluation):
                 if wanted is None or spec in wanted
             }
             return Evaluation(play_agents(fitter.context.task, made, progress), config.evaluation.bootstrap)
+
+    def export(
+        self,
+        *,
+        minari: str | None = None,
+        parquet: str | Path | None = None,
+        agents: Sequence[str] | None = None,
+        split: str = "train",
+        sessions: int = 1000,
+        seed: int | None = None,
+    ) -> Path:
+        """Sessions of the saved agents, played anew, for offline reinforcement learning.
+
+        Args:
+            minari: name of a Minari data set to make, such as "quickstart-v0". parquet: or a folder for tables.
+            agents: which, as tables call them; all where None, those without sampling ("AGENT@det") apart.
+            split: whose users, "train" or "evaluation". sessions: of each agent.
+            seed: of users and of their draws, the same for all agents; the run's where None.
+
+        Returns:
+            The folder that was written.
+
+        Raises:
+            RunError: the run has no such agent, or it was not trained. ExportError: Minari does not take the name.
+            FileExistsError: the folder holds something. MissingExtraError: Minari is not installed.
+        """
+        from contextlib import closing
+
+        from lerl.run.export import Export
+        from lerl.run.export_minari import MinariWriter
+        from lerl.run.export_parquet import ParquetWriter
+        from lerl.run.progress import Progress
+
+        if (minari is None) == (parquet is None):
+            raise ValueError("give one of minari, the name of a data set, and parquet, a folder")
+        if split not in ("train", "evaluation"):
+            raise ValueError(f"split must be 'train' or 'evaluation', given {split!r}")
+        if sessions < 1:
+            raise ValueError(f"sessions must be at least 1, given {sessions}")
+        with Progress() as progress, closing(self._fitter(self.task, progress.report)) as fitter:
+            made = self._made(fitter, agents)
+            what = Export(self.task, made, split, sessions, self.config.seed if seed is None else seed)
+            writer = MinariWriter(minari, what) if minari is not None else ParquetWriter(Path(str(parquet)), what)
+            return writer.write(what.recordings(progress.report))
+
+    def _made(self, fitter: Fitter, agents: Sequence[str] | None) -> dict[str, Callable[[], Agent]]:
+        """What makes agents, by their names in tables; those that act without sampling where they are named."""
+        from functools import partial
+
+        from lerl.files import RunError
+        from lerl.run.evaluate import evaluated
+
+        known = {label: (spec, deterministic) for label, spec, deterministic in evaluated(self.config)}
+        wanted = (
+            [label for label, (_, deterministic) in known.items() if not deterministic] if agents is None else agents
+        )
+        for name in wanted:
+            if name not in known:
+                raise RunError(f"{self.path} has no agent {name!r}; there are {', '.join(known)}")
+        return {label: partial(fitter.agent, *known[label]) for label in wanted}
 
     def recommender(
         self, name: str, store: SessionStore | str | Path | None = None, deterministic: bool = False
