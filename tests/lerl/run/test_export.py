@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,7 @@ def test_the_environment_of_a_log_is_found_by_its_folder(tmp_path: Path, monkeyp
     monkeypatch.chdir("/")
     made: Any = gymnasium.make(spec).unwrapped
     assert made.simulator.axis.names == run.task.axis.names
-    assert made.population.digest() == run.task.population.digest()
+    assert made.simulator.population.digest() == run.task.population.digest()
 
 
 def test_users_fitted_to_a_log_come_without_an_environment(run: lerl.Run, tmp_path: Path) -> None:
@@ -250,6 +251,16 @@ def test_the_command_says_what_it_wrote_and_refuses_the_rest(
         run.export()
     with pytest.raises(ValueError, match="split must be"):
         run.export(parquet=tmp_path / "none", split="test")
+
+
+def test_without_minari_tables_are_still_written(
+    run: lerl.Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "minari", None)  # as if it were not installed
+    assert main(["export", str(run.path), "--minari", "a-v0"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "lerl: error: this needs minari; install it with: pip install 'lerl-rec[offline]'"
+    assert main(["export", str(run.path), "--parquet", str(tmp_path / "tables"), "--sessions", "2"]) == 0
 
 
 def test_an_axis_as_lists_is_the_axis_again() -> None:
