@@ -96,12 +96,12 @@ def curves(run: lerl.Run) -> list[tuple[str, int, float]]:
     return list(frame.select("agent", "steps", "R_cum").iter_rows())
 
 
+def interrupted(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def break_off(monkeypatch: pytest.MonkeyPatch, out: Path, track: Any, **world: Any) -> None:
     """A run that is interrupted before its evaluation."""
-
-    def interrupted(*_: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
         patched.setattr("lerl.run.train.judge", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -146,6 +146,10 @@ def test_ones_own_tracker_is_named_on_the_command_line(
     assert "track" not in (tmp_path / "mine" / "config.yaml").read_text()
     assert main(["train", "--resume", "mine", "--track=my_notes:Notes"]) == 0
     first, second = sys.modules["my_notes"].Notes.made
+    with monkeypatch.context() as patched:
+        patched.setattr("lerl.run.train.judge", interrupted)
+        assert main(["train", "quickstart", "--out", "other", "--track", "my_notes:Notes", *flags]) == 130
+    assert "go on with: lerl train --resume other --track my_notes:Notes\n" in capsys.readouterr().err
     assert [call[0] for call in first.calls] == [call[0] for call in second.calls] == ["begin", "end"]
     names = {path.relative_to("mine").as_posix() for path in first.calls[-1][2]}
     assert {"config.yaml", "summary.json", "summary.md", "plots/differences.png"} - names == {"plots/differences.png"}
@@ -211,7 +215,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return client
 
 
-@pytest.mark.filterwarnings("default")  # of MLflow's own libraries
+@pytest.mark.filterwarnings("ignore")  # of MLflow's own libraries
 def test_mlflow_holds_settings_curves_table_and_files(tmp_path: Path, store: Any) -> None:
     run = lerl.train("quickstart", tmp_path / "run", track="mlflow", **WORLD)
     (kept,) = store.search_runs([store.get_experiment_by_name("team").experiment_id])
@@ -232,7 +236,7 @@ def test_mlflow_holds_settings_curves_table_and_files(tmp_path: Path, store: Any
     assert "plots/learning_curves.png" in {one.path for one in store.list_artifacts(kept.info.run_id, "plots")}
 
 
-@pytest.mark.filterwarnings("default")  # of MLflow's own libraries
+@pytest.mark.filterwarnings("ignore")  # of MLflow's own libraries
 def test_mlflow_begins_another_run_where_the_old_one_is_gone(
     tmp_path: Path, store: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
