@@ -108,8 +108,11 @@ def _resumable(run: Path, track: str | None) -> Iterator[None]:
 
 
 def _print_results(run: Path, bootstrap: int) -> "Summary":
+    from lerl.report.page.build import PAGE, report
+
     summary = _print_comparison([run], out=run, bootstrap=bootstrap)
     print_calls(run)
+    print(f"page: {report([run], run / PAGE, bootstrap=bootstrap)}")
     try:
         require("plot")
     except MissingExtraError as error:
