@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lerl.envs.catalog import Axis, Catalog
 from lerl.envs.population import Knowledge
 from lerl.envs.session import SessionVectorEnv
+from lerl.planners.base import PlanInWords
 
 Observation = dict[str, NDArray[Any]]
 
@@ -122,9 +123,9 @@ class Agent(ABC):
         """
         raise NotImplementedError
 
-    def plan_of(self, row: int) -> tuple[list[str] | None, str]:
-        """Names of the categories that the plan in a slot allows, None without a plan; its rationale."""
-        return None, ""
+    def plan_of(self, row: int) -> PlanInWords | None:
+        """The plan that the newest slate of a slot was chosen under; None without one."""
+        return None
 
     @property
     def recalls(self) -> bool:

@@ -11,7 +11,7 @@ from lerl.agents.memory import Memory
 from lerl.agents.mmr import diverse_items
 from lerl.agents.retrieval import eligible_items
 from lerl.envs.topics import unit_rows
-from lerl.planners.base import PlanContexts, Planner, check_plans
+from lerl.planners.base import PlanContexts, PlanInWords, Planner, check_plans
 
 RATIONALE = 200  # characters of it, at most
 
@@ -59,6 +59,7 @@ class Hierarchy:
         self.planned_at = np.zeros(count, np.int64)
         self.widened = np.zeros(count, np.int64)
         self.rationales, self._said = np.full(count, "", f"<U{RATIONALE}"), False  # whether there is any
+        self._queries = np.full(count, "", object)
         self.live = np.ones(count, bool)
         self._units = unit_rows(task.knowledge.item_vectors[:, :-1])
 
@@ -115,6 +116,8 @@ class Hierarchy:
         self.planned_at[rows] = self.memory.steps[rows]
         if plans.rationale is not None or self._said:
             self.rationales[rows], self._said = plans.rationale or "", True
+        if plans.queries is not None:
+            self._queries[rows] = plans.queries
         self.memory.plans[rows] += 1
 
     def slots(self) -> dict[str, NDArray[Any]]:
@@ -122,12 +125,13 @@ class Hierarchy:
         own = {name: getattr(self, name) for name in ("allowed", "avoid", "planned_at", "widened", "rationales")}
         return self.memory.slots() | own
 
-    def plan_of(self, row: int) -> tuple[list[str] | None, str]:
+    def plan_of(self, row: int) -> PlanInWords | None:
         """See `lerl.agents.base.Agent.plan_of`."""
         if self.planner is None:
-            return None, ""
-        allowed = np.flatnonzero(self.allowed[row] & ~self.avoid[row])
-        return [self.task.axis.names[category] for category in allowed.tolist()], str(self.rationales[row])
+            return None
+        names, avoid = self.task.axis.names, self.avoid[row]
+        allowed, avoided = ([names[c] for c in np.flatnonzero(found)] for found in (self.allowed[row] & ~avoid, avoid))
+        return PlanInWords(allowed, avoided, str(self.rationales[row]), str(self._queries[row]))
 
     def snapshot(self) -> dict[str, Any]:
         """A copy of what it remembers and plans, as arrays, and of its planner's `state()` where there is one."""
@@ -213,6 +217,6 @@ class HierarchicalAgent(Agent):
         """Leave these items (n,) out of slates until the next call."""
         self.hierarchy.memory.withhold(items)
 
-    def plan_of(self, row: int) -> tuple[list[str] | None, str]:
+    def plan_of(self, row: int) -> PlanInWords | None:
         """See `Agent.plan_of`."""
         return self.hierarchy.plan_of(row)

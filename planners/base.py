@@ -127,11 +127,26 @@ class Plans:
         allowed: (B, C) bool, at least one per session.
         avoid: (B, C) bool; a category both allowed and avoided is avoided.
         rationale: one line per session, when the planner gives one.
+        queries: of a chat model: the key, in the run's record of its traffic, of each session's question.
     """
 
     allowed: NDArray[np.bool_]
     avoid: NDArray[np.bool_]
     rationale: tuple[str, ...] | None = None
+    queries: tuple[str, ...] | None = None
+
+
+class PlanInWords(NamedTuple):
+    """The plan of one session.
+
+    Attributes:
+        allowed, avoided: names of categories; one that is both is avoided. rationale, query: as in `Plans`, or "".
+    """
+
+    allowed: list[str]
+    avoided: list[str]
+    rationale: str = ""
+    query: str = ""
 
 
 @dataclass(frozen=True)

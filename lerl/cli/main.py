@@ -19,6 +19,7 @@ from lerl.cli.data import run_data
 from lerl.cli.experiments import run_experiment, run_tune
 from lerl.cli.parser import HelpShown, Parser, UsageError
 from lerl.cli.planners import run_distill, run_plan, run_probe
+from lerl.cli.report import run_report
 from lerl.cli.runs import run_compare, run_evaluate, run_plot, run_train
 from lerl.cli.serve import run_serve
 from lerl.cli.users import run_fidelity, run_fit
@@ -36,6 +37,7 @@ one run:
   train RECIPE              train and evaluate the agents of a recipe
   train --resume RUN        continue a run that was interrupted
   evaluate RUN              evaluate a trained run again
+  report RUN                a page: results in words, and sessions to replay
   recipes                   list the recipes that come with lerl
   serve RUN                 serve a trained agent over HTTP
 
@@ -196,6 +198,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "recipes": run_recipes,
     "compare": run_compare,
     "plot": run_plot,
+    "report": run_report,
     "tune": run_tune,
     "experiment": run_experiment,
     "data": run_data,

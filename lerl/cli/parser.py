@@ -65,11 +65,11 @@ def add_json(parser: argparse.ArgumentParser, condition: str = "") -> None:
     parser.add_argument("--json", action="store_true", help=f"{condition}print JSON instead of text")
 
 
-def runs_parser(command: str, description: str) -> Parser:
+def runs_parser(command: str, description: str, out: str = "FOLDER") -> Parser:
     """A parser for a command that reads several runs."""
     parser = Parser(f"lerl {command}", description=description, allow_abbrev=False)
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="folders that lerl train wrote")
-    parser.add_argument("--out", metavar="FOLDER", type=Path, help="where to write files")
+    parser.add_argument("--out", metavar=out, type=Path, help="where to write files")
     parser.add_argument("--reference", metavar="AGENT", help="the agent that the others are compared with")
     parser.add_argument("--bootstrap", metavar="N", type=int, default=2000, help="draws behind the intervals (2000)")
     parser.add_argument("--allow-different", action="store_true", help="runs may differ in more than the seed")

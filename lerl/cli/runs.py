@@ -99,8 +99,11 @@ def _resumable(run: Path) -> Iterator[None]:
 
 
 def _print_results(run: Path, bootstrap: int) -> None:
+    from lerl.report.page.build import PAGE, report
+
     _print_comparison([run], out=run, bootstrap=bootstrap)
     print_calls(run)
+    print(f"page: {report([run], run / PAGE, bootstrap=bootstrap)}")
     try:
         require("plot")
     except MissingExtraError as error:

@@ -81,6 +81,7 @@ class EvaluationConfig:
         batch_size: sessions that are simulated side by side; networks always see batches of this size.
         deterministic: whether learned agents are also evaluated without sampling, as "AGENT@det".
         bootstrap: draws of the bootstrap.
+        keep_sessions: of each agent, so many of the first sessions are kept slot by slot, for the report's replay.
     """
 
     SECTION: ClassVar[str] = "evaluation"
@@ -90,6 +91,7 @@ class EvaluationConfig:
     batch_size: Annotated[Whole, Field(ge=1, le=100_000)] = 256
     deterministic: Switch = False
     bootstrap: Annotated[Whole, Field(ge=100, le=100_000)] = 2000
+    keep_sessions: Annotated[Whole, Field(ge=0, le=100_000)] = 200
 
 
 @settings(frozen=True)

@@ -22,6 +22,7 @@ from lerl.experiment.verdict import (
     read,
 )
 from lerl.report.intervals import estimate_text, interval_note
+from lerl.report.page.experiment import report_experiment
 from lerl.report.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PURPLE
 from lerl.report.tables import explained
 
@@ -30,16 +31,16 @@ DECIMALS = {"R_cum": 2, "T_int": 1, "R_sin": 3, "normalised": 2, "iqm": 2}
 
 
 def write(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> list[Path]:
-    """Write report.md, report.tex, report.csv, report.json and the pictures into the experiment's folder."""
+    """Write report.md, .tex, .csv, .json and .html and the pictures into the experiment's folder."""
     texts = {
         "report.md": "\n".join(markdown(verdicts)) + "\n",
         "report.tex": "\n".join(latex(verdicts)) + "\n",
         "report.csv": _csv(verdicts),
-        "report.json": json.dumps([asdict(verdict) for verdict in verdicts], indent=1) + "\n",
+        "report.json": json.dumps([asdict(verdict) | {"line": verdict.line} for verdict in verdicts], indent=1) + "\n",
     }
     for name, text in texts.items():
         write_whole(out / name, text)
-    return [*(out / name for name in texts), *_draw(verdicts, experiment, out)]
+    return [*(out / name for name in texts), report_experiment(out), *_draw(verdicts, experiment, out)]
 
 
 def markdown(verdicts: Sequence[Verdict]) -> list[str]:

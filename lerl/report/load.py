@@ -96,8 +96,8 @@ class Results:
     """Evaluated runs of one recipe, read together. Every frame has a ``seed`` column besides its own.
 
     ``agents`` are in the order of the configuration, ``seeds`` ascend, ``n_items`` is the size of the catalog,
-    ``fallbacks`` says for which agents a rule planned in a chat model's place, ``untrained`` which agents had too few
-    steps to learn, ``notes`` what else to know.
+    ``paths`` are the runs' folders, one a seed, where there are any; ``fallbacks`` says for which agents a rule planned
+    in a chat model's place, ``untrained`` which agents had too few steps to learn, ``notes`` what else to know.
     """
 
     agents: list[str]
@@ -112,6 +112,7 @@ class Results:
     fallbacks: dict[str, Fallback] = field(default_factory=dict)
     untrained: dict[str, Undertrained] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)
 
 
 class _Run(NamedTuple):
@@ -150,6 +151,7 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
         fallbacks=_fallbacks(runs, agents),
         untrained=_untrained(runs, agents),
         notes=_notes(runs, agents),
+        paths=[run.path for run in runs],
         **kept,
     )
 
@@ -309,7 +311,7 @@ def _different_keys(one: _Run, other: _Run) -> list[str]:
         }
         for run in (one, other)
     )
-    aside = {"seed", *RETIRED}
+    aside = {"seed", "evaluation.keep_sessions", *RETIRED}
     keys = [key for key in sorted(a.keys() | b.keys()) if key not in aside and a.get(key, ...) != b.get(key, ...)]
     differing = [f"{key} ({a.get(key, 'not set')} and {b.get(key, 'not set')})" for key in keys]
     if one.n_items != other.n_items:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
@@ -15,8 +14,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from lerl.agents.belief.agent import NAME as BELIEF
-from lerl.config.schema import AUTO
 from lerl.report.bootstrap import Summary, by_reward, ratios, summarize
 from lerl.report.curves import (
     MIN_SESSIONS,
@@ -28,12 +25,11 @@ from lerl.report.curves import (
     satisfaction_curve,
 )
 from lerl.report.intervals import Interval
-from lerl.report.lessons import UNTRAINED
-from lerl.report.load import Results, check_reference, load_runs
-from lerl.report.palette import BLACK, BLUE, GREY, INK, ORANGE
-from lerl.report.strips import Page, Panel, Scale, draw_page, level, round_scale, short, shortened
+from lerl.report.load import Results, load_runs
+from lerl.report.look import Look, look_of, shortened
+from lerl.report.palette import BLACK, GREY, INK, ORANGE
+from lerl.report.strips import Page, Panel, Scale, draw_page, level, round_scale
 from lerl.report.style import STYLE, ratio_scale, save
-from lerl.report.tables import said_of
 
 Floats = NDArray[np.float64]
 
@@ -41,26 +37,9 @@ _PLURAL = {"category": "categories", "topic": "topics"}
 _SHARES: Scale = (0.0, 1.0)
 
 
-@dataclass(frozen=True)
-class _Look:
-    """How agents look in every picture: their names and colours, and which one the others are compared with."""
-
-    names: Mapping[str, str]
-    colours: Mapping[str, str]
-    reference: str
-
-    def page(self, title: str, caption: str, agents: Sequence[str], height: float) -> Page:
-        names, colours = [self.names[agent] for agent in agents], [self.colours[agent] for agent in agents]
-        return Page(title, f"{caption} {self._key(set(colours))}", names, colours, height)
-
-    def _key(self, colours: set[str]) -> str:
-        meanings = {
-            ORANGE: f"orange {self.names[self.reference]}",
-            BLACK: "black privileged, which reads the hidden state",
-            BLUE: "blue other agents that learned",
-            GREY: "grey agents that did not learn",
-        }
-        return f"Colours: {', '.join(meaning for colour, meaning in meanings.items() if colour in colours)}."
+def _page(look: Look, title: str, caption: str, agents: Sequence[str], height: float) -> Page:
+    names, colours = [look.names[agent] for agent in agents], [look.colours[agent] for agent in agents]
+    return Page(title, f"{caption} {look.key(set(colours))}", names, colours, height)
 
 
 def plot(
@@ -95,7 +74,7 @@ def draw(results: Results, summary: Summary, out: Path, reference: str | None = 
 
 def figures(results: Results, summary: Summary, reference: str | None = None) -> dict[str, Figure]:
     """The pictures of :func:`plot` by name, in the style that is in force."""
-    look = _look(results, summary, reference)
+    look = look_of(results, summary, reference)
     drawn = {
         "learning_curves": _learning_curves(results, summary, look),
         "session_lengths": _session_lengths(results, summary, look),
@@ -107,26 +86,7 @@ def figures(results: Results, summary: Summary, reference: str | None = None) ->
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
-def _look(results: Results, summary: Summary, reference: str | None) -> _Look:
-    order = by_reward(summary)
-    trained = set(results.curves["agent"].unique().to_list())
-    trained -= {agent for agent, found in results.untrained.items() if found["mark"] == UNTRAINED}
-    trained |= {BELIEF, AUTO} if (results.config.get("train") or {}).get("steps") != 0 else set()
-    learned = {agent for agent in order if "+".join(agent.split("@")[0].split("+")[:2]) in trained}
-    chosen = _reference(results.agents, learned, order) if reference is None else reference
-    check_reference(chosen, results.agents)
-    colours = {agent: BLUE if agent in learned else GREY for agent in order} | {"privileged": BLACK, chosen: ORANGE}
-    return _Look({agent: said_of(agent, results.untrained, short(agent)) for agent in order}, colours, chosen)
-
-
-def _reference(agents: Sequence[str], learned: set[str], order: Sequence[str]) -> str:
-    """The first agent with a planner that learned, else the first that learned, else the best."""
-    candidates = [agent for agent in agents if agent in learned]
-    hierarchical = [agent for agent in candidates if "+" in agent and not agent.startswith("flat+")]
-    return [*hierarchical, *candidates, *order][0]
-
-
-def _learning_curves(results: Results, summary: Summary, look: _Look) -> Figure | None:
+def _learning_curves(results: Results, summary: Summary, look: Look) -> Figure | None:
     """R_cum while learning, and as a dashed line that of the same planner without a policy that learned."""
     curves = learning_curves(results)
     apart = [look.names[agent] for agent, curve in curves.items() if not len(curve.steps)]
@@ -142,7 +102,8 @@ def _learning_curves(results: Results, summary: Summary, look: _Look) -> Figure 
         )
     )
     best = curves[agents[0]].mean
-    page = look.page(
+    page = _page(
+        look,
         f"{look.names[agents[0]]} {'ends highest of the policies' if len(agents) > 1 else 'learns'}: "
         f"R_cum from {best[0]:.1f} to {best[-1]:.1f}",
         _learning_caption(results, rewards, apart, any(value is not None for value in unlearned)),
@@ -180,12 +141,13 @@ def _learning_caption(results: Results, rewards: Mapping[str, float | None], apa
     return "".join(lines)
 
 
-def _session_lengths(results: Results, summary: Summary, look: _Look) -> Figure:
+def _session_lengths(results: Results, summary: Summary, look: Look) -> Figure:
     """The share of sessions still there at each step."""
     found = _sorted(summary, "T_int")
     cut = results.episodes.filter(pl.col("cut_by_cap"))["T_int"].to_numpy()
     last = int(results.episodes["T_int"].to_numpy().max())
-    page = look.page(
+    page = _page(
+        look,
         f"Users stay {_compared(found, look, 1, ' steps')}",
         "Filled: share of sessions not ended yet, from all (top of a strip) to none. Bar and number: mean length T_int "
         f"{_brackets(results)}." + (f" Dotted: step cap {int(cut.max())}." if len(cut) else ""),
@@ -208,14 +170,15 @@ def _session_lengths(results: Results, summary: Summary, look: _Look) -> Figure:
     return figure
 
 
-def _satisfaction(results: Results, summary: Summary, look: _Look) -> Figure:
+def _satisfaction(results: Results, summary: Summary, look: Look) -> Figure:
     """Mean satisfaction at each step, over the range of all agents."""
     found = _sorted(summary, "satisfaction_mean")
     curves = {agent: satisfaction_curve(results, agent) for agent in found}
     drawn = [curve for curve in curves.values() if len(curve.steps)]
     scale = round_scale(np.concatenate([curve.mean for curve in drawn])) if drawn else _SHARES
     over = "users and seeds" if len(results.seeds) > 1 else "users"
-    page = look.page(
+    page = _page(
+        look,
         f"Mean satisfaction is {_compared(found, look, 2)}",
         f"Line: mean over the sessions not ended yet, if at least {MIN_SESSIONS}, with a 95 % band over {over}. "
         f"Thin line: {look.names[look.reference]}, for comparison. Number: mean over sessions {_brackets(results)}.",
@@ -237,7 +200,7 @@ def _satisfaction(results: Results, summary: Summary, look: _Look) -> Figure:
     return figure
 
 
-def _exposure(results: Results, look: _Look, axis: str) -> Figure | None:
+def _exposure(results: Results, look: Look, axis: str) -> Figure | None:
     """How evenly categories or topics are shown at each step, and how large the largest share is."""
     shares = exposure_shares(results, axis)
     if shares.is_empty():
@@ -246,7 +209,8 @@ def _exposure(results: Results, look: _Look, axis: str) -> Figure | None:
     means = {agent: mine for agent, *mine in spread.group_by("agent").mean().select("agent", "entropy", "top").rows()}
     agents = sorted(means, key=lambda agent: (-means[agent][0], agent))
     names, kinds = [look.names[agent] for agent in agents], _PLURAL[axis]
-    page = look.page(
+    page = _page(
+        look,
         f"{names[0]} shows the most even mix of {kinds}" + (f", {names[-1]} the least" if len(names) > 1 else ""),
         f"What is shown at a step in all sessions together, if at least {MIN_SESSIONS} have not ended. Entropy: 0 "
         f"bits if only one of the {kinds} is shown, {math.log2(count):.1f} if all {count} equally often. Numbers: "
@@ -279,14 +243,15 @@ def _exposure(results: Results, look: _Look, axis: str) -> Figure | None:
     return figure
 
 
-def _differences(results: Results, summary: Summary, look: _Look) -> Figure | None:
+def _differences(results: Results, summary: Summary, look: Look) -> Figure | None:
     """The reference's reward / the reward of each other agent."""
     found = {agent: value for agent, value in ratios(summary, look.reference).items() if value["mean"] is not None}
     if not found:
         return None
     found = dict(sorted(found.items(), key=lambda entry: entry[1]["mean"] or 0.0))
     name = look.names[look.reference]
-    page = look.page(
+    page = _page(
+        look,
         _told_apart(found, name),
         f"Dot and number: ratio of the means of the same users {_brackets(results)}. Hollow: the interval contains 1.",
         list(found),
@@ -323,7 +288,7 @@ def _sorted(summary: Summary, metric: str) -> dict[str, Interval]:
     return dict(sorted(found.items(), key=lambda entry: -np.nan_to_num(_parts(entry[1])[0], nan=-np.inf)))
 
 
-def _compared(found: Mapping[str, Interval], look: _Look, digits: int, unit: str = "") -> str:
+def _compared(found: Mapping[str, Interval], look: Look, digits: int, unit: str = "") -> str:
     """The reference's mean, and those of the highest and the lowest agent besides."""
     agents = list(dict.fromkeys([look.reference, next(iter(found)), list(found)[-1]]))
     values = [f"{_parts(found[agent])[0]:.{digits}f}" for agent in agents]

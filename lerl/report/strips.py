@@ -6,7 +6,6 @@ inches, so that texts do not overlap, however many agents there are and however 
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -18,10 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
+from lerl.report.look import width
 from lerl.report.palette import GREY, INK, PALE
-
-LONGEST_NAME = 24
-"""Letters of a name that a picture has room for; a letter of East Asia counts as two."""
 
 _TINY, _SMALL, _NORMAL, _LARGE = 5.5, 6.5, 7.0, 8.5  # points
 _LETTER, _PROSE = 0.6, 0.57  # width of a letter of a name, and of a sentence, in units of its height
@@ -130,43 +127,24 @@ def round_scale(values: ArrayLike) -> Scale:
     return float(ticks[0]), float(ticks[-1])
 
 
-def short(name: str) -> str:
-    """An agent's name at a length that leaves room for the picture: my_package.my_module:MyAgent is MyAgent."""
-    return shortened(name.rsplit(":", 1)[-1])
-
-
-def shortened(text: str) -> str:
-    """A text, cut where it is longer than `LONGEST_NAME`."""
-    if _width(text) <= LONGEST_NAME:
-        return text
-    while _width(text) >= LONGEST_NAME:
-        text = text[:-1]
-    return f"{text}…"
-
-
 def _ink(colour: str) -> tuple[float, float, float]:
     """A line's colour, darker, as thin letters need it."""
     red, green, blue = to_rgb(colour if colour != GREY else INK)
     return 0.8 * red, 0.8 * green, 0.8 * blue
 
 
-def _width(text: str) -> float:
-    """How many letters wide a text is; those of East Asia are two wide, some Latin ones more than one."""
-    return sum(2 if unicodedata.east_asian_width(x) in "WF" else 1.5 if x in "mwMW@" else 1 for x in text)
-
-
 def _inches(texts: Sequence[str], size: float) -> float:
     """Width of the longest text."""
-    return max((_width(line) for text in texts for line in text.splitlines()), default=0) * _LETTER * size / 72
+    return max((width(line) for text in texts for line in text.splitlines()), default=0) * _LETTER * size / 72
 
 
-def _wrapped(text: str, width: float, size: float) -> list[str]:
-    """Lines of at most `width` inches, broken between words."""
-    most = int(width * 72 / (_PROSE * size))
+def _wrapped(text: str, room: float, size: float) -> list[str]:
+    """Lines of at most `room` inches, broken between words."""
+    most = int(room * 72 / (_PROSE * size))
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
-        if _width(longer) <= most or not lines[-1]:
+        if width(longer) <= most or not lines[-1]:
             lines[-1] = longer
         else:
             lines.append(word)

@@ -72,7 +72,13 @@ def table(summary: Summary) -> Group:
     blocks: list[RenderableType] = [_block(summary, results), _notes(first)]
     if sessions:
         blocks += ["", _block(summary, sessions), _notes([f"{explained(_headings(sessions))}."])]
-    return Group(*blocks, _notes(_footnotes(summary)))
+    return Group(*blocks, _notes(footnotes(summary)))
+
+
+def results_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows of the comparison, best R_cum first, all columns; each row begins with the agent."""
+    columns = [*_present(summary, _RESULTS), *_present(summary, _SESSIONS)]
+    return _headings(columns), _cells(summary, columns)
 
 
 def _block(summary: Summary, columns: Sequence[_Column]) -> Table:
@@ -103,7 +109,7 @@ def markdown(summary: Summary, reference: str | None = None) -> str:
     columns = [*_present(summary, _RESULTS[:-1]), *_present(summary, _SESSIONS), *_present(summary, _RESULTS[-1:])]
     lines = markdown_table("agent", _headings(columns), _cells(summary, columns))
     lines += ["", f"{explained(_headings(columns))}. {interval_note(summary['seeds'])}"]
-    lines += [line for note in _footnotes(summary) for line in ("", note)]
+    lines += [line for note in footnotes(summary) for line in ("", note)]
     if reference is not None:
         headings = [f"R_cum of {reference} / R_cum of agent", "95 % interval"]
         lines += ["", *markdown_table("agent", headings, _ratio_cells(summary, reference, "R_cum"))]
@@ -134,7 +140,7 @@ def explained(names: Iterable[str]) -> str:
     return "; ".join(f"{name}: {_MEANINGS[name]}" for name in names if name in _MEANINGS)
 
 
-def _footnotes(summary: Summary) -> list[str]:
+def footnotes(summary: Summary) -> list[str]:
     """A line for each agent with plans of a fallback rule or with too few training steps, and other notes."""
     lines = [_shortage(agent, short) for agent, short in summary.get("untrained", {}).items()]
     lines += summary.get("notes", [])

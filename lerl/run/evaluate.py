@@ -22,6 +22,7 @@ from lerl.report.load import Results
 from lerl.run.artifacts import CURVE
 from lerl.run.fitter import Fitter
 from lerl.run.folder import check_run, check_same
+from lerl.run.kept import HIDDEN, PEOPLE, SESSIONS, TITLES, kept_tables, people_table, titles_table
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
 from lerl.run.rollout import Episodes, Evaluator
@@ -67,18 +68,22 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
     evaluator = Evaluator(task.population, config.env, task.axis, "evaluation", config.evaluation.batch_size)
     users = judged(evaluator.users, config)
     kept = []
+    names = (*TABLES, SESSIONS, HIDDEN) if config.evaluation.keep_sessions else TABLES
     for label, spec, deterministic in evaluated(config):
         kept.append(run / "evaluated" / label)
-        if not all((kept[-1] / f"{name}.parquet").is_file() for name in TABLES):
+        if not all((kept[-1] / f"{name}.parquet").is_file() for name in names):
             agent = fitter.agent(spec, deterministic)
             fitter.context.chat.recount()  # of an evaluation before this one, or of one that was broken off
             tables = play_agent(label, agent, task, evaluator, users, progress)
             fitter.context.chat.count(int(tables["episodes"]["T_int"].sum()))
             for name, table in tables.items():
                 write_table(table, kept[-1] / f"{name}.parquet")
-    for name in TABLES:
-        parts = [read_table(folder / f"{name}.parquet", fitter.context.store.how) for folder in kept]
-        write_table(pl.concat(parts), run / f"{name}.parquet")
+    for name in names:
+        parts = pl.concat([read_table(folder / f"{name}.parquet", fitter.context.store.how) for folder in kept])
+        if name == SESSIONS:
+            write_table(titles_table(parts, evaluator.env.simulator), run / f"{TITLES}.parquet")
+        write_table(parts, run / f"{name}.parquet")
+    write_table(people_table(users, task.population), run / f"{PEOPLE}.parquet")
     shutil.rmtree(run / "evaluated")
 
 
@@ -123,7 +128,7 @@ def play_agent(
         _items(label, played),
         pl.concat(_exposures(label, played, task, simulator)),
     )
-    return dict(zip(TABLES, tables, strict=True))
+    return dict(zip(TABLES, tables, strict=True)) | kept_tables(label, played)
 
 
 def judged(users: NDArray[np.int64], config: Config) -> NDArray[np.int64]:
@@ -145,7 +150,8 @@ def _play(
         done += ended
         progress.report(f"evaluate {label}", done, total, None)
 
-    return evaluator.play(agent, users, task.config.evaluation.replicates, task.seed("evaluation"), count)
+    how = task.config.evaluation
+    return evaluator.play(agent, users, how.replicates, task.seed("evaluation"), count, how.keep_sessions)
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:

@@ -15,7 +15,34 @@ from lerl.envs.draws import seed_from
 from lerl.envs.plugins import PluginError, blamed
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
-from lerl.planners.base import Sessions
+from lerl.envs.state import State
+from lerl.planners.base import PlanInWords, Sessions
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of the first n sessions beside slates; T is the step cap, K the number of topics.
+
+    Attributes:
+        plans: by session and step, None without a plan. boredom: (n, T, K) float32, log-odds after each slate; hidden.
+    """
+
+    plans: list[list[PlanInWords | None]]
+    boredom: NDArray[np.float32]
+
+    @staticmethod
+    def room(sessions: int, steps: int, topics: int) -> "Kept":
+        """For so many sessions, nothing kept yet."""
+        return Kept([[] for _ in range(sessions)], np.zeros((sessions, steps, topics), np.float32))
+
+    def take_in(self, agent: Agent, state: State, slots: NDArray[np.int64], sessions: NDArray[np.int64]) -> None:
+        """The slate that these slots (n,) have just shown to these sessions (n,); later sessions are left out."""
+        for slot, session in zip(slots.tolist(), sessions.tolist(), strict=True):
+            if session < len(self.plans):
+                plans = self.plans[session]
+                self.boredom[session, len(plans)] = state.boredom[slot]
+                with blamed(f"{type(agent).__name__}.plan_of"):
+                    plans.append(agent.plan_of(slot))
 
 
 @dataclass(frozen=True)
@@ -28,6 +55,7 @@ class Episodes:
         slates: (N, T, k) int32, -1 for an empty slot and beyond the end. feedback: (N, T, k) float32, -1 likewise.
         rewards, satisfaction: (N, T) float, nan beyond the end.
         widened: (N,) int, slates whose plan was widened.
+        kept: what else is kept of the first sessions.
     """
 
     users: NDArray[np.int64]
@@ -40,6 +68,7 @@ class Episodes:
     rewards: NDArray[np.float64]
     satisfaction: NDArray[np.float32]
     widened: NDArray[np.int64]
+    kept: Kept
 
 
 def sessions_of(played: Episodes, population: Population, axis: Axis) -> Sessions:
@@ -66,7 +95,7 @@ class Evaluator:
         self.users = self.env.simulator.users
 
     def play(
-        self, agent: Agent, users: NDArray[np.int64], replicates: int, seed: int, progress: Any = None
+        self, agent: Agent, users: NDArray[np.int64], replicates: int, seed: int, progress: Any = None, keep: int = 0
     ) -> Episodes:
         """Every user `replicates` times; the same seed gives every agent the same users and draws.
 
@@ -76,12 +105,13 @@ class Evaluator:
             replicates: sessions of each.
             seed: of the users' draws.
             progress: called with the number of sessions that have just ended.
+            keep: of so many sessions, the first ones, more is kept.
         """
         agent.watch(self.env)
         user = np.repeat(users, replicates)
         replicate = _occurrence(user)
         seeds = [seed_from(seed, int(u), int(r)) for u, r in zip(user, replicate, strict=True)]
-        return _Rollout(self.env, agent, user, replicate, seeds, progress).run()
+        return _Rollout(self.env, agent, user, replicate, seeds, progress, keep).run()
 
     def follow(self, agent: Agent, user: int, seed: int, steps: int) -> tuple[int, Any]:
         """The first slates of one user's first session under that seed, as `play` gives it; for one slot.
@@ -148,6 +178,7 @@ class _Rollout:
         replicates: NDArray[np.int64],
         seeds: list[int],
         progress: Any,
+        keep: int,
     ) -> None:
         self.env, self.agent, self.users, self.replicates, self.seeds = env, agent, users, replicates, seeds
         self.progress = progress
@@ -162,6 +193,7 @@ class _Rollout:
         self.lengths = np.zeros(count, np.int64)
         self.left = np.zeros(count, bool)
         self.widened = np.zeros(count, np.int64)
+        self.kept = Kept.room(min(keep, count), config.max_steps, env.simulator.topic_count)
         self.session = np.full(env.num_envs, -1, np.int64)
         self.next = 0
 
@@ -185,6 +217,7 @@ class _Rollout:
             self.rewards,
             self.satisfaction,
             self.widened,
+            self.kept,
         )
 
     def _begin(self, ended: NDArray[np.bool_]) -> Any:
@@ -223,6 +256,7 @@ class _Rollout:
         self.satisfaction[session, step] = state.satisfaction[slots]
         self.lengths[session] = step + 1
         self.left[session] = terminated[slots]
+        self.kept.take_in(self.agent, state, slots, session)
         with blamed(f"{type(self.agent).__name__}.widened"):
             if self.agent.widened is not None:
                 done = slots[ended[slots]]

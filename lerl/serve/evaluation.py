@@ -109,6 +109,16 @@ class Evaluation:
         if reference is not None:
             show(difference_table(self.summary, reference))
 
+    def report(self, out: str | Path, reference: str | None = None) -> Path:
+        """Write the report page, one HTML file, as `lerl report` does.
+
+        Raises:
+            RunError: there is no agent `reference`, or the results are of no run folder.
+        """
+        from lerl.report.page.build import write_page
+
+        return write_page(self.results, self.summary, Path(out), reference, self.bootstrap)
+
     def plot(self, folder: str | Path, reference: str | None = None) -> list[Path]:
         """Draw what `lerl plot` draws into a folder; the files.
 

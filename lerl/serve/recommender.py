@@ -406,7 +406,8 @@ class Recommender:
         slate = slate[slate >= 0]
         catalog, known = self.task.population.catalog, self.task.population.knowledge
         z = known.item_vectors[slate] @ session["taste"] + session["offset"][0]
-        plan, rationale = self._agent.plan_of(0)
+        found = self._agent.plan_of(0)
+        plan, rationale = (None, "") if found is None else (found.allowed, found.rationale)
         scores = (1 / (1 + np.exp(-z))).tolist()
         ids = [catalog.item_ids[item] for item in slate.tolist()]
         return Recommendation(ids, scores, plan, rationale, step, unknown)

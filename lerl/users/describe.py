@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.logs.times import LATEST
 from lerl.envs.store import OWN_LOGS, PICTURE, load_population
+from lerl.report.look import shortened
 from lerl.report.metrics import gini
 from lerl.report.palette import BLUE, INK, ORANGE
-from lerl.report.strips import shortened
 from lerl.report.style import STYLE, save
 from lerl.users.events import log_positions
 

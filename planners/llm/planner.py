@@ -136,7 +136,7 @@ class LLMPlanner(Planner):
             left = contexts.take(failed)
             plans = check_plans(self.fallback.plan(left), left, self.fallback)
             allowed[failed], avoid[failed] = plans.allowed, plans.avoid
-        return Plans(allowed, avoid, tuple(reasons))
+        return Plans(allowed, avoid, tuple(reasons), tuple(question.key for question in questions))
 
     def questions(self, contexts: PlanContexts) -> list[Question]:
         """What is asked about sessions, one question each; those that look alike are equal."""

@@ -1,0 +1,223 @@
+"""What the numbers of runs say, in sentences: which agent is better, by how much, for whom it is worse."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lerl.config.schema import AUTO
+from lerl.report.bootstrap import Summary, by_reward, ratios
+from lerl.report.intervals import Interval, bracket
+from lerl.report.page.people import Comparison, Group
+
+TOLD = ("privileged", "informed")
+"""Agents that are told what nobody can know: how far one could get, not what one could use."""
+FLOORS = ("random", "popularity")
+
+
+class Sentence(NamedTuple):
+    """What is said, and the heading that it stands under."""
+
+    head: str
+    text: str
+
+
+def usable(summary: Summary) -> list[str]:
+    """The agents that could be used on real people, highest R_cum first."""
+    return [agent for agent in by_reward(summary) if agent not in TOLD]
+
+
+def leader(summary: Summary, reference: str | None = None) -> str:
+    """The agent that the page speaks of: the reference, else the usable one with the highest R_cum; not `auto` where
+    the agent that it chose has a row of its own."""
+    agents = usable(summary)
+    if reference is not None:
+        return reference
+    if agents[:1] == [AUTO] and len(agents) > 1 and _same(summary, AUTO, agents[1]):
+        return agents[1]
+    return (agents or by_reward(summary))[0]
+
+
+def runner_up(summary: Summary, first: str) -> str | None:
+    """The usable agent with the highest R_cum that earned something else than the first; None where there is none."""
+    return next((agent for agent in usable(summary) if agent != first and not _same(summary, agent, first)), None)
+
+
+def _same(summary: Summary, one: str, other: str) -> bool:
+    return summary["agents"][one]["R_cum"] == summary["agents"][other]["R_cum"]
+
+
+def reading(summary: Summary, first: str, people: Comparison | None) -> list[Sentence]:
+    """Sentences about the agent `first`."""
+    found = [Sentence("Which is better", _better(summary, first))]
+    if (room := _room(summary, first)) is not None:
+        found.append(Sentence("How far it could go", room))
+    found.append(Sentence("What sessions are like", _sessions(summary, first)))
+    if people is not None:
+        found.append(Sentence("For whom", _whom(people)))
+    return found
+
+
+def _better(summary: Summary, first: str) -> str:
+    one = summary["agents"][first]["R_cum"]
+    others = [agent for agent in usable(summary) if agent != first and not _same(summary, agent, first)]
+    said = f"{first} has an R_cum of {_number(one, 2)}: the share of a slate that is clicked, summed over a session."
+    against = ratios(summary, first)
+    behind = [agent for agent in others if _above(against[agent])]
+    if not others:
+        return f"{said} There is no other agent to compare it with."
+    if len(behind) == len(others):
+        said += f" That is more than each of the {len(others)} other agents that could be used."
+    else:
+        open_ = [agent for agent in others if not _above(against[agent]) and not _below(against[agent])]
+        ahead = [agent for agent in others if _below(against[agent])]
+        if ahead:
+            said += f" Clearly better: {_listed(ahead)}."
+        if open_:
+            said += f" It cannot be told apart from {_listed(open_)}."
+        if behind:
+            said += f" It is clearly better than {_listed(behind)}."
+    nearest = others[0]
+    said += f" {_times(against[nearest], first, nearest)}"
+    flat = next((agent for agent in others if agent.startswith("flat+")), None)
+    if flat is not None and flat != nearest:
+        said += f", and {_ratio(against[flat])} times that of {flat}, the best flat agent"
+    floor = next((agent for agent in others if agent in FLOORS and agent != nearest), None)
+    if floor is not None:
+        said += f", and {_ratio(against[floor])} times that of {floor}, the better of the agents that know nobody"
+    return f"{said}."
+
+
+def _times(ratio: Interval, first: str, nearest: str) -> str:
+    if ratio["mean"] is None:
+        return f"The next is {nearest}"
+    return f"Its R_cum is {_ratio(ratio)} times that of {nearest}, the best of the others"
+
+
+def _room(summary: Summary, first: str) -> str | None:
+    share = summary["agents"][first].get("normalised")
+    if share is None or share["mean"] is None or first in TOLD:
+        return None
+    floor, ceiling = (summary["agents"][agent]["R_cum"] for agent in ("random", "privileged"))
+    said = (
+        f"Of the room between random ({floor['mean']:.2f}) and privileged ({ceiling['mean']:.2f}), which reads the "
+        f"hidden state and cannot be used, {first} reaches {100 * share['mean']:.0f} %."
+    )
+    if "informed" in summary["agents"]:
+        told = summary["agents"]["informed"]["R_cum"]["mean"]
+        said += f" informed, which is told everything but the person, has {told:.2f}."
+    return said
+
+
+def _sessions(summary: Summary, first: str) -> str:
+    one, other = summary["agents"][first], runner_up(summary, first)
+    said = (
+        f"People stay {one['T_int']['mean']:.1f} steps with {first}; mean satisfaction is "
+        f"{one['satisfaction_mean']['mean']:.2f} of 1"
+    )
+    if other is None:
+        return f"{said}."
+    there = summary["agents"][other]
+    return (
+        f"{said}. With {other} they stay {there['T_int']['mean']:.1f} steps, with a satisfaction of "
+        f"{there['satisfaction_mean']['mean']:.2f}."
+    )
+
+
+def _whom(people: Comparison) -> str:
+    better, equal, worse = people.shares
+    said = (
+        f"{100 * better:.0f} % of the users get more from {people.first} than from {people.second}, "
+        f"{100 * worse:.0f} % get less"
+    )
+    said += f", {100 * equal:.0f} % the same." if equal > 0.005 else "."
+    said += " Chance alone makes some of them worse off: a user has one session or a few."
+    worst = [group for group in people.groups if _end(group, "high") < 0]
+    if worst:
+        said += f" {people.first} is clearly worse for users with {_listed([group.name for group in worst])}."
+    elif people.groups:
+        least = min(people.groups, key=lambda group: _end(group, "mean"))
+        sign = "+" if _end(least, "mean") >= 0 else ""
+        said += (
+            f" In none of the groups below it is clearly worse; it gains least for users with {least.name} "
+            f"({sign}{_end(least, 'mean'):.2f} {bracket(least.difference, 2, '+')})."
+        )
+    return said
+
+
+def _end(group: Group, end: str) -> float:
+    value = group.difference[end]  # type: ignore[literal-required]
+    return 0.0 if value is None else float(value)
+
+
+def basis(config: Mapping[str, Any], summary: Summary, population: str, items: int) -> list[tuple[str, str]]:
+    """What the numbers rest on, as pairs of a name and what it is; keys that an old run lacks are left out."""
+    data, env, train, evaluation = (config.get(name) or {} for name in ("data", "env", "train", "evaluation"))
+    assumed = data.get("users", "assumed") == "assumed"
+    people = (
+        "assumed: how they get bored, tired and leave was set by hand. Compare agents; do not expect these clicks from "
+        "people."
+        if assumed
+        else "fitted to the log: boredom, fatigue, drift and leaving are estimates with errors of their own."
+    )
+    if env.get("response") == "sequence":
+        people = "clicks by a sequence model that was trained on the log; leaving by a rule that was set by hand."
+    leave = env.get("leave") or {}
+    on = [
+        name
+        for name in ("boredom", "fatigue", "drift", "mood")
+        if isinstance(env.get(name), Mapping) and env[name].get("enabled", True)
+    ]
+    topics = {
+        "hidden": "hidden topics of the items, which agents are not told",
+        "categories": "the catalog's categories, which agents see",
+    }
+    found = [
+        ("Log", "none: the catalog and its users are made up" if data.get("path") is None else population),
+        ("Items", f"{items:,}"),
+        ("Users", people),
+        ("People change by", ", ".join(on) or "nothing: tastes stay, nobody gets bored or tired"),
+        ("They get bored of", topics.get(str(env.get("topics")), str(env.get("topics")))),
+        ("They leave by", f"the rule “{leave.get('rule', 'satisfaction')}”"),
+        ("A session", f"slates of {env.get('slate_size')}, at most {env.get('max_steps')} of them"),
+        (
+            "Judged on",
+            f"{summary['users']:,} users who were never trained on, {evaluation.get('replicates', 1)} sessions each; "
+            "the same users and the same luck for every agent",
+        ),
+        (
+            "Trained for",
+            f"{train.get('steps', 0):,} user-steps, for every agent that learns, planners' lessons included",
+        ),
+    ]
+    return [(name, str(what)) for name, what in found]
+
+
+def footnotes(seeds: Sequence[int]) -> str:
+    """How far intervals go."""
+    if len(seeds) > 1:
+        return f"Intervals are 95 % (Student's t, over users and over {len(seeds)} seeds)."
+    return (
+        "Intervals are 95 % (bootstrap over users) for one seed: another seed trains other networks and may move the "
+        "agents by more than these intervals say."
+    )
+
+
+def _above(ratio: Interval) -> bool:
+    return ratio["low"] is not None and ratio["low"] > 1
+
+
+def _below(ratio: Interval) -> bool:
+    return ratio["high"] is not None and ratio["high"] < 1
+
+
+def _number(value: Interval, digits: int) -> str:
+    return f"{value['mean']:.{digits}f} {bracket(value, digits)}"
+
+
+def _ratio(value: Interval) -> str:
+    return "n/a" if value["mean"] is None else f"{value['mean']:.2f} {bracket(value, 2)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
