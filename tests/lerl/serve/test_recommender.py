@@ -273,6 +273,13 @@ def test_without_a_name_the_best_that_can_serve_serves(run: lerl.Run) -> None:
     assert run.recommender().spec.label == best == run.best_agent()
 
 
+def test_a_run_of_which_nobody_can_serve_says_so(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"data": {"synthetic": {"users": 40, "items": 30}}, "env": {"max_steps": 4}}
+    told = lerl.train("quickstart", tmp_path / "told", agents=["privileged"], planner={"clusters": 4}, **small)
+    with pytest.raises(SessionError, match="has no agent that could serve people; train one such as"):
+        told.recommender()
+
+
 def test_items_that_cannot_be_added_are_refused(run: lerl.Run) -> None:
     recommender = run.recommender("flat+greedy")
     for items, said in (
