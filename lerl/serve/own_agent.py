@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lerl.agents.base import Agent
     from lerl.envs.population import Population
     from lerl.planners.base import Planner
+    from lerl.run.task import Task
 
 
 def evaluate(
@@ -60,13 +61,7 @@ def evaluate(
         >>> sorted(judged.agents)
         ['own', 'random']
     """
-    from functools import partial
-
     from lerl.config.schema import Config
-    from lerl.run.agent_factory import build_agent
-    from lerl.run.evaluate import play_agents
-    from lerl.run.progress import Progress
-    from lerl.run.specs import parse_agent
     from lerl.run.task import Task, population_of
     from lerl.serve.trained_model import drawing_from
 
@@ -78,12 +73,24 @@ def evaluate(
     users = load_population(population) if isinstance(population, str | Path) else population
     users = population_of(config) if users is None else users
     task = Task(config, users, users.catalog.categories)
+    with drawing_from(task.seed("own agent", name)) if _predicts(agent) else nullcontext():
+        return _played(own, name, beside, task)
+
+
+def _played(own: Agent, name: str, beside: Sequence[str], task: Task) -> Evaluation:
+    """The agent and those beside it, judged."""
+    from functools import partial
+
+    from lerl.run.agent_factory import build_agent
+    from lerl.run.evaluate import play_agents
+    from lerl.run.progress import Progress
+    from lerl.run.specs import parse_agent
+
     agents = {name: lambda: own}
     for other in beside:
         agents[other] = partial(build_agent, parse_agent(other, ""), task)
-    draws = drawing_from(task.seed("own agent", name)) if _predicts(agent) else nullcontext()
-    with Progress() as progress, draws:
-        return Evaluation(play_agents(task, agents, progress), config.evaluation.bootstrap)
+    with Progress() as progress:
+        return Evaluation(play_agents(task, agents, progress), task.config.evaluation.bootstrap)
 
 
 def _predicts(agent: Any) -> bool:
