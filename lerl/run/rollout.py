@@ -24,7 +24,7 @@ class Kept:
     """What is kept of the first n sessions beside slates; T is the step cap, K the number of topics.
 
     Attributes:
-        plans: by session and step, None without a plan. boredom: (n, T, K) float32, log-odds after each slate; hidden.
+        plans: by session and step, None without a plan. boredom: (n, T, K) float32 after each slate; hidden.
     """
 
     plans: list[list[PlanInWords | None]]
