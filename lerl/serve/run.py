@@ -259,13 +259,15 @@ class Run(Evaluation):
         return {label: partial(fitter.agent, *known[label]) for label in wanted}
 
     def recommender(
-        self, name: str, store: SessionStore | str | Path | None = None, deterministic: bool = False
+        self, name: str | None = None, store: SessionStore | str | Path | None = None, deterministic: bool = False
     ) -> Recommender:
         """A fitted agent for people outside the simulator; see `lerl.serve.recommender`.
 
         Args:
-            name: of the agent, as tables call it. store: where sessions are kept: in memory where None, an SQLite file,
-                a redis:// address, or a store of one's own. deterministic: whether its policy acts without sampling.
+            name: of the agent, as tables call it; where None, the best that can serve (`best_agent`).
+            store: where sessions are kept: in memory where None, an SQLite file, a redis:// address, or a store of
+                one's own.
+            deterministic: whether its policy acts without sampling.
 
         Raises:
             RunError: the run has no such agent, or it was not trained. SessionError: it cannot serve people.
@@ -274,7 +276,8 @@ class Run(Evaluation):
         from lerl.serve.recommender import Recommender
         from lerl.serve.store import open_store
 
-        spec, fitter = self._spec(name), self._fitter(self.task, _quiet)
+        spec = self._spec(self.best_agent() if name is None else name)
+        fitter = self._fitter(self.task, _quiet)
         kept = open_store(store, self.owner) if store is None or isinstance(store, str | Path) else store
         try:
             return Recommender(spec, fitter, kept, deterministic)
@@ -283,6 +286,24 @@ class Run(Evaluation):
             if kept is not store:
                 kept.close()
             raise
+
+    def best_agent(self) -> str:
+        """The agent of greatest R_cum among those that can serve people; `lerl serve` takes it too.
+
+        Raises:
+            SessionError: there is none. RunError: the run was not evaluated to its end.
+        """
+        from contextlib import suppress
+
+        from lerl.report.bootstrap import by_reward
+        from lerl.serve.recommender import SessionError
+
+        for name in by_reward(self.summary):
+            if "@" not in name:  # of a policy judged without sampling
+                with suppress(SessionError):
+                    self.recommender(name).close()
+                    return name
+        raise SessionError(f"{self.path} has no agent that could serve people; train one such as belief+greedy")
 
     def compare(self, *others: Run | str | Path) -> Evaluation:
         """This run and others that differ from it in the seed only, read as one.

@@ -150,7 +150,8 @@ def histogram(values: Floats, label: str) -> Markup:
     width, height = 440, 150
     ends = np.percentile(values, [1, 99]) if len(values) else [0.0]
     axis = nice_axis([*ends, 0.0], 6)
-    edges = np.linspace(axis.low, axis.high, 41)
+    bins = 5 * (len(axis.ticks) - 1)  # so that 0, which has a tick, is the end of a bin
+    edges = np.linspace(axis.low, axis.high, bins + 1)
     counts, _ = np.histogram(np.clip(values, axis.low, axis.high), edges)
     most = max(int(counts.max()), 1)
     parts = []
