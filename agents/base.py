@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import new_class
 from typing import Any
 
 import numpy as np
@@ -169,4 +170,5 @@ def as_agent(own: Any) -> Agent:
             f"an agent is an object with act(observation), or a function of an observation, given {own!r}; of a class "
             "give an instance"
         )
-    return _Adapted(own)
+    adapted: Agent = new_class(getattr(own, "__name__", type(own).__name__), (_Adapted,))(own)  # which errors name
+    return adapted

@@ -1,6 +1,7 @@
 """What can be shown: items, their titles, and the axes (categories, clusters) along which they are counted."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -55,6 +56,27 @@ class Axis:
                 f"({lonely.size} such items); put such items into a group of their own, for example 'other'"
             )
         read_only(self)
+
+    @staticmethod
+    def from_lists(lists: Mapping[str, Any], items: int) -> "Axis":
+        """An axis from what `lists` made of one, for so many items.
+
+        Raises:
+            ValueError: it has not `names` and `items`, or names an item that is not there.
+        """
+        if set(lists) != {"names", "items"} or len(lists["names"]) != len(lists["items"]):
+            raise ValueError(f"an axis as a dictionary has names and items, a list for each name, given {list(lists)}")
+        membership = np.zeros((items, len(lists["names"])), bool)
+        for group, own in enumerate(lists["items"]):
+            held = np.asarray(own, np.int64)
+            if held.size and not (held.min() >= 0 and held.max() < items):
+                raise ValueError(f"items are 0 to {items - 1}, but the axis' group {group} has others")
+            membership[held, group] = True
+        return Axis(tuple(map(str, lists["names"])), membership)
+
+    def lists(self) -> dict[str, list[Any]]:
+        """Its names, and for each the numbers of its items: what JSON can keep."""
+        return {"names": list(self.names), "items": [np.flatnonzero(column).tolist() for column in self.membership.T]}
 
     @cached_property
     def groups(self) -> NDArray[np.int32]:

@@ -34,12 +34,14 @@ class Session:
         batch: tuple[int, ...],
         split: str,
         config: SimulatorConfig | Mapping[str, Any] | None,
-        axis: Axis | None,
+        axis: Axis | Mapping[str, Any] | None,
         reveal_hidden: bool,
         settings: dict[str, Any],
     ) -> None:
         check_type("population", population, Population)
         check_type("reveal_hidden", reveal_hidden, bool)
+        if isinstance(axis, Mapping):
+            axis = Axis.from_lists(axis, len(population.catalog))
         if axis is not None:
             check_type("axis", axis, Axis)
         self.population = population
@@ -118,7 +120,7 @@ class Session:
         if given.dtype.kind not in "iu" or given.shape not in self._shapes:
             raise InvalidAction(
                 f"{name}.step needs item numbers of an integer type in shape {self._shapes[0]}, "
-                f"given an array of shape {given.shape} and type {given.dtype}"
+                f"given an array of shape {given.shape} and type {given.dtype}{self._size_hint(given)}"
             )
         slates = np.ascontiguousarray(given, np.int64).reshape(-1, self.config.slate_size)  # (B, k)
         items = len(self.population.catalog)
@@ -129,6 +131,15 @@ class Session:
                 "map your item identifiers to positions in the catalog"
             )
         return slates
+
+    def _size_hint(self, given: NDArray[Any]) -> str:
+        """What to do about slates of another size, where that is what is wrong."""
+        k, size = self.config.slate_size, given.shape[-1] if given.ndim else 0
+        if k > 1 and given.shape == self.batch:
+            return f"; slates have {k} items here, make the environment with slate_size=1 for one item a step"
+        if given.shape[:-1] == self.batch and given.ndim and size not in (0, k):
+            return f"; for slates of {size} make the environment with slate_size={size}"
+        return ""
 
     def observe(self) -> Observation:
         """What a recommender may see of all users, each array (B, n)."""

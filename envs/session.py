@@ -110,7 +110,8 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         population: catalog and users.
         split: "train", "evaluation" or "all".
         config: the users' behaviour, as a `SimulatorConfig` or a dictionary.
-        axis: what to count exposure along; the catalog's categories when None.
+        axis: what to count exposure along; the catalog's categories when None. An `Axis`, or what `Axis.lists` makes
+            of one.
         reveal_hidden: whether `info` holds the hidden state.
         render_mode: None, "ansi" or "rgb_array".
         settings: fields of `SimulatorConfig` to set by name, such as `slate_size=6`. Sections may be dictionaries, such
@@ -130,7 +131,7 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         *,
         split: str = "train",
         config: SimulatorConfig | Mapping[str, Any] | None = None,
-        axis: Axis | None = None,
+        axis: Axis | Mapping[str, Any] | None = None,
         reveal_hidden: bool = False,
         render_mode: str | None = None,
         **settings: Any,
@@ -218,7 +219,8 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         num_envs: how many users.
         split: "train", "evaluation" or "all".
         config: the users' behaviour, as a `SimulatorConfig` or a dictionary.
-        axis: what to count exposure along; the catalog's categories when None.
+        axis: what to count exposure along; the catalog's categories when None. An `Axis`, or what `Axis.lists` makes
+            of one.
         reveal_hidden: whether infos hold the hidden state.
         render_mode: None, "ansi" or "rgb_array"; `render()` then gives one text or picture for each slot.
         autoreset_mode: NEXT_STEP (Gymnasium's default), SAME_STEP, or DISABLED, where finished slots must be reset with
@@ -239,7 +241,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         *,
         split: str = "train",
         config: SimulatorConfig | Mapping[str, Any] | None = None,
-        axis: Axis | None = None,
+        axis: Axis | Mapping[str, Any] | None = None,
         reveal_hidden: bool = False,
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,

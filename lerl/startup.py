@@ -43,6 +43,8 @@ EXTRAS = {
         "redis": "redis",
         "uvicorn": "uvicorn",
     },
+    "track": {"mlflow": "mlflow", "wandb": "wandb"},
+    "offline": {"minari": "minari", "PIL": "pillow", "pyarrow": "pyarrow"},
 }
 """What each extra of lerl-rec installs: packages by the name of the module that they hold."""
 

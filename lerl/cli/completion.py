@@ -42,7 +42,7 @@ FISH_CASE = '''complete -c lerl -n "__fish_seen_subcommand_from {name}" -a "{wor
 SHELLS = {"bash": (BASH, BASH_CASE), "zsh": (ZSH, ZSH_CASE), "fish": (FISH, FISH_CASE)}
 ALL_FLAGS = ("--out", "--print-config", "--help", "--help-all")
 OWN_FLAGS = {
-    "train": ("--resume", "--trust", "--seeds", "--jobs"),
+    "train": ("--resume", "--track", "--trust", "--seeds", "--jobs"),
     "experiment": ("--plan", "--quick", "--resume"),
     "tune": (),
 }

@@ -85,7 +85,7 @@ def run_experiment(arguments: list[str]) -> None:
     if HELP_FLAGS & set(arguments):
         print_help("experiment", EXPERIMENT_HELP, arguments, SWITCHES)
         return
-    recipe, out, config, flags, switches, _ = read_request("experiment", arguments, SWITCHES)
+    recipe, out, config, flags, switches, *_ = read_request("experiment", arguments, SWITCHES)
     quick = "quick" in switches
     folder = out or Path(f"runs/{recipe.stem}-{'quick' if quick else 'experiment'}")
 

@@ -17,6 +17,7 @@ from lerl.cli.bench import run_bench
 from lerl.cli.completion import run_completion
 from lerl.cli.data import run_data
 from lerl.cli.experiments import run_experiment, run_tune
+from lerl.cli.export import run_export
 from lerl.cli.parser import HelpShown, Parser, UsageError
 from lerl.cli.planners import run_distill, run_plan, run_probe
 from lerl.cli.report import run_report
@@ -41,6 +42,7 @@ one run:
   report RUN                a page: results in words, and sessions to replay
   recipes                   list the recipes that come with lerl
   serve RUN                 serve a trained agent over HTTP
+  export RUN                sessions of its agents, for offline RL
 
 many runs:
   train RECIPE --seeds 0-4  a run for each seed, and one table of all
@@ -208,6 +210,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "fit": run_fit,
     "fidelity": run_fidelity,
     "serve": run_serve,
+    "export": run_export,
     "plan": run_plan,
     "planner-probe": run_probe,
     "distill": run_distill,

@@ -32,7 +32,8 @@ class Request(NamedTuple):
 
     Attributes:
         recipe: its file. out: the folder for output, None where none is given. config: the configuration.
-        flags: the keys that flags gave. switches: the flags without a value. own: values of the command's own flags.
+        flags: the keys that flags gave. switches: the flags without a value. track: the tracker that lerl train is
+            told, None where it is told none. own: values of the command's other flags.
     """
 
     recipe: Path
@@ -40,6 +41,7 @@ class Request(NamedTuple):
     config: "Config"
     flags: list[str]
     switches: set[str]
+    track: str | None
     own: dict[str, str | None]
 
 
@@ -123,6 +125,7 @@ def read_request(
     if "out" in flags and not flags["out"]:
         raise UsageError("--out needs a folder")
     out = flags.pop("out", None)
+    track = pop_track(flags) if command == "train" else None
     apart = {name: flags.pop(name) for name in own if name in flags}
     refuse_unread(command, flags)
     config = configure(recipe, flags)
@@ -133,7 +136,15 @@ def read_request(
         from lerl.run.trust import check_recipe
 
         check_recipe(recipe, "trust" in given)
-    return Request(recipe, Path(out) if out else None, config, [key.removesuffix("+") for key in flags], given, apart)
+    keys = [key.removesuffix("+") for key in flags]
+    return Request(recipe, Path(out) if out else None, config, keys, given, track, apart)
+
+
+def pop_track(flags: dict[str, str | None]) -> str | None:
+    """The tracker that --track names, taken out of the flags; None where there is no such flag."""
+    if "track" in flags and not flags["track"]:
+        raise UsageError("--track needs a tracker: mlflow, wandb, tensorboard, or your own as my_module:MyTracker")
+    return flags.pop("track", None)
 
 
 def refuse_unread(command: str, flags: Iterable[str]) -> None:

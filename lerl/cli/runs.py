@@ -3,11 +3,14 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lerl.cli.parser import UsageError, add_json, add_trust, runs_parser
 from lerl.cli.planners import print_calls
 from lerl.cli.recipe import HELP_FLAGS, split
+
+if TYPE_CHECKING:
+    from lerl.report.bootstrap import Summary
 
 EVALUATE_HELP = """\
 usage: lerl evaluate RUN [--trust]
@@ -182,7 +185,7 @@ def run_plot(arguments: list[str]) -> None:
 
 def print_comparison(
     runs: Sequence[Path], out: Path | None, reference: str | None = None, json: bool = False, **options: Any
-) -> None:
+) -> "Summary":
     """Print the table of runs, or JSON, and write both to a folder; `options` are those of `lerl.report.compare`."""
     from lerl.report.compare import as_json, compare
     from lerl.report.tables import difference_table, show, table
@@ -190,10 +193,11 @@ def print_comparison(
     summary = compare(runs, out, reference=reference, **options)
     if json:
         print(as_json(summary))
-        return
+        return summary
     show(table(summary))
     if reference is not None:
         show(difference_table(summary, reference))
+    return summary
 
 
 def print_pictures(runs: Sequence[Path], out: Path, **options: Any) -> None:

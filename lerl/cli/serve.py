@@ -37,7 +37,7 @@ def run_serve(arguments: list[str]) -> None:
     import uvicorn
 
     from lerl.serve.run import Run
-    from lerl.serve.served import SERVED, Served, best_agent
+    from lerl.serve.served import SERVED, Served
     from lerl.serve.server import TOKEN
     from lerl.serve.store import without_password
 
@@ -46,7 +46,7 @@ def run_serve(arguments: list[str]) -> None:
     if not 0.01 <= given.planner_timeout <= 600:
         raise UsageError(f"--planner-timeout must be from 0.01 to 600 seconds, given {given.planner_timeout:g}")
     run = Run(given.run, given.trust)
-    agent = given.agent or best_agent(run)
+    agent = given.agent or run.best_agent()
     store = given.store or str(given.run / "sessions.db")
     served = Served(str(given.run), agent, store, given.planner_timeout)
     served.check()

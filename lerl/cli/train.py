@@ -6,25 +6,28 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from typing import TYPE_CHECKING
 
 from lerl.cli.parser import UsageError
 from lerl.cli.planners import print_calls
-from lerl.cli.recipe import HELP_FLAGS, Request, note_ineffective, print_help, read_request, split
+from lerl.cli.recipe import HELP_FLAGS, Request, note_ineffective, pop_track, print_help, read_request, split
 from lerl.cli.runs import PICTURES, print_comparison, print_pictures
 from lerl.envs.files import FULL
 from lerl.startup import MissingExtraError, require
 
+if TYPE_CHECKING:
+    from lerl.report.bootstrap import Summary
+
 TRAIN_HELP = """\
-usage: lerl train RECIPE [--KEY VALUE ...] [--out FOLDER] [--print-config]
-       lerl train --resume FOLDER [--trust]
+usage: lerl train RECIPE [--KEY VALUE ...] [--out FOLDER] [--track TRACKER]
+       lerl train --resume FOLDER [--track TRACKER] [--trust]
 
 Train the agents of a recipe, evaluate them on users that training never saw,
 and print a table. The run is written to FOLDER (runs/RECIPE-seedN).
 {recipes}
 
   --seed N                    seed of all random draws
-  --seeds 0-4                 a run for each seed, in FOLDER (runs/RECIPE), side
-                              by side; --jobs N sets how many (cores)
+  --seeds 0-4                 a run for each seed, --jobs N side by side, compared
   --agents [A,B]              the agents; --agents+ A adds one
   --data.path FOLDER          simulate users of a prepared log, not made-up ones
   --env.slate_size N          items shown per step
@@ -34,12 +37,14 @@ and print a table. The run is written to FOLDER (runs/RECIPE-seedN).
   --train.device cuda         train on a GPU
   --evaluation.users N        how many users to evaluate on
   --evaluation.replicates N   sessions of each of these users
+  --track TRACKER             mlflow, wandb, tensorboard, or my_module:MyTracker
   --print-config              print the whole configuration as YAML, then stop
 
 Example: lerl train quickstart --train.steps 50000 --seed 1
 All keys: lerl train --help-all, or with a recipe's values: RECIPE --help-all
 """
 
+NOT_TRACKED = "--track is told of one run; leave it out for several seeds, or train them one by one with --seed"
 MOST_SEEDS, MOST_JOBS = 1_000, 1_024
 
 
@@ -61,16 +66,19 @@ def run_train(arguments: list[str]) -> None:
         raise UsageError("--jobs goes with --seeds: one run is one process")
     folder = request.out or Path(f"runs/{request.recipe.stem}-seed{request.config.seed}")
 
+    from lerl.run.track import open_tracker
     from lerl.run.train import train
 
-    with _resumable(folder):
-        train(request.config, folder)
-        _print_results([folder], folder, request.config.evaluation.bootstrap)
+    with open_tracker(request.track) as tracked, _resumable(folder, request.track):
+        train(request.config, folder, tracked)
+        tracked.end(_print_results([folder], folder, request.config.evaluation.bootstrap), folder)
 
 
 def _train_seeds(request: Request) -> None:
     if "seed" in request.flags:
         raise UsageError("--seed and --seeds are both given; give one of them")
+    if request.track is not None:
+        raise UsageError(NOT_TRACKED)
     seeds = read_seeds(request.own["seeds"] or "")
     jobs = _jobs(request.own, len(seeds))
     folder = request.out or Path(f"runs/{request.recipe.stem}")
@@ -115,10 +123,11 @@ def _jobs(flags: dict[str, str | None], runs: int) -> int:
 
 def _resume(words: list[str], flags: dict[str, str | None], trust: bool) -> None:
     folders = [word for word in (flags.pop("resume"), *words) if word is not None]
+    track = pop_track(flags)
     if len(folders) != 1 or flags.keys() - {"jobs"}:
         raise UsageError(
-            "--resume takes a run, or a folder of seeds, and nothing else but --trust and --jobs, such as lerl train "
-            "--resume runs/quickstart-seed0"
+            "--resume takes a run, or a folder of seeds, and nothing else but --track, --trust and --jobs, such as lerl "
+            "train --resume runs/quickstart-seed0"
         )
     folder = Path(folders[0])
 
@@ -126,6 +135,9 @@ def _resume(words: list[str], flags: dict[str, str | None], trust: bool) -> None
     from lerl.files import seed_runs
 
     if runs := seed_runs(folder):
+        if track is not None:
+            raise UsageError(NOT_TRACKED)
+
         from lerl.run.seeds import resume_seeds
 
         with _resumable(folder):
@@ -135,16 +147,18 @@ def _resume(words: list[str], flags: dict[str, str | None], trust: bool) -> None
     if flags:
         raise UsageError(f"--jobs is for a folder of seeds, and {folder} is none; leave it out")
 
+    from lerl.run.track import open_tracker
     from lerl.run.train import resume
 
-    with _resumable(folder):
-        _print_results([folder], folder, resume(folder, trust).evaluation.bootstrap)
+    with open_tracker(track) as tracked, _resumable(folder, track):
+        config = resume(folder, trust, tracked)
+        tracked.end(_print_results([folder], folder, config.evaluation.bootstrap), folder)
 
 
 @contextmanager
-def _resumable(folder: Path) -> Iterator[None]:
+def _resumable(folder: Path, track: str | None = None) -> Iterator[None]:
     """Say how to continue where a run, or a folder of seeds, is interrupted, or stopped by a full disk."""
-    how = f"go on with: lerl train --resume {quote(str(folder))}"
+    how = f"go on with: lerl train --resume {quote(str(folder))}" + (f" --track {quote(track)}" if track else "")
     try:
         yield
     except KeyboardInterrupt:
@@ -158,10 +172,10 @@ def _resumable(folder: Path) -> Iterator[None]:
         raise OSError(f"{folder} cannot be written ({error}); make room, then {how}") from error
 
 
-def _print_results(runs: Sequence[Path], out: Path, bootstrap: int) -> None:
+def _print_results(runs: Sequence[Path], out: Path, bootstrap: int) -> "Summary":
     from lerl.report.page.build import PAGE, report
 
-    print_comparison(runs, out=out, bootstrap=bootstrap)
+    summary = print_comparison(runs, out=out, bootstrap=bootstrap)
     for run in runs:
         if len(runs) > 1 and (run / "planners" / "traffic.json").is_file():
             print(f"{run.name}:")
@@ -171,8 +185,9 @@ def _print_results(runs: Sequence[Path], out: Path, bootstrap: int) -> None:
         require("plot")
     except MissingExtraError as error:
         print(f"lerl: note: no pictures, as {error}", file=sys.stderr)
-        return
+        return summary
     print_pictures(runs, out / PICTURES, bootstrap=bootstrap)
+    return summary
 
 
 def _say(line: str) -> None:

@@ -319,7 +319,7 @@ def _refuse_different_settings(runs: Sequence[_Run]) -> None:
         if keys:
             raise RunError(
                 f"{first.path} and {run.path} have different settings: {', '.join(keys)}. "
-                "Compare runs that differ in the seed only, or as groups of the same seeds (lerl compare A=RUN B=RUN), or "
+                "Compare runs that differ in the seed only, or groups of the same seeds (lerl compare A=RUN B=RUN), or "
                 "allow it: allow_different=True, --allow-different"
             )
 

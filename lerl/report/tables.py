@@ -47,6 +47,8 @@ _SESSIONS = (
     _Column("Gini", "gini", 2),
 )
 """What their sessions are like."""
+METRICS = tuple(column.metric for column in (*RESULTS, *_SESSIONS))
+"""What the table shows of an agent, by its names in summary.json."""
 _MEANINGS = {
     "R_cum": "sum of rewards over a session",
     "T_int": "steps in a session",

@@ -27,6 +27,7 @@ ROUNDS = 4
 TOPICS = 20  # clusters that learned topics start from
 GROUPS = (20, 10, 40)  # numbers of clusters whose repetition may drive people away, that are compared
 MOST_CATEGORIES = 100  # at most, that are tried as topics and groups: every answer goes through all of them
+CHOICES = 2  # rounds after which it is compared why people leave
 HELD_OUT = 10  # every so manieth session, by which topics are compared
 HARDLY = 0.002  # log-likelihood of an answer by which topics must predict better than none
 PLANNED = 6  # categories in a plan of the first round
@@ -183,11 +184,13 @@ def _play(context: FitContext, agent: Agent, steps: int, number: int) -> Trainin
 
 
 def _refitted(task: Task, learned: _Learned, number: int) -> UserModel:
-    """The model, fitted to all sessions; how people leave is compared after the first round only."""
+    """The model, fitted to all sessions; how people leave is compared after the first round, and once more after the
+    second, whose sessions avoid what the first ones hardly could."""
     sessions, seed = learned.sessions, task.seed("belief fit", number)
     model = fit_user_model(learned.model, learned.known, sessions, seed, fixed=learned.given)
-    if not learned.checks:
-        model = choose_leaving(model, _groups(task, model), sessions, seed)
+    if len(learned.checks) < CHOICES:
+        before = [model.groups] if model.rule[0] else []
+        model = choose_leaving(model, [*before, *_groups(task, model)], sessions, seed)
     return refit_leaving(model, _categories(task), sessions, task.config.env.max_steps, seed)
 
 

@@ -108,12 +108,12 @@ class _PolicyFit:
         self.counted = model.num_timesteps
         with _finite(self.name, model.policy, train.learning_rate):
             if not resumed and self.steps:
-                self._add_point(model)
+                self._report(self._add_point(model))
             with patient() as interrupted:
                 if model.num_timesteps < self.steps:
                     report = Report(self._before(interrupted), self._after, (train.log_std, train.last_log_std))
                     model.learn(self.steps - model.num_timesteps, callback=report, reset_num_timesteps=not resumed)
-            self._add_point(model)
+            self._report(self._add_point(model))
         model.logger.close()
         self.context.store.save_policy(self.spec, model.policy, self.curve)
         self.checkpoint.remove()
@@ -145,6 +145,10 @@ class _PolicyFit:
         last = self.curve[-1]["steps"] - spent
         newest = self._add_point(model) if any(last < mark <= done for mark in self.marks) else None
         self.context.report(self.name, spent + done, self.train.steps, newest)
+
+    def _report(self, point: Point) -> None:
+        """Say what the first or the last validation found."""
+        self.context.report(self.name, point["steps"], self.train.steps, point)
 
     def _add_point(self, model: Any) -> Point:
         """Validate the policy as it is now."""

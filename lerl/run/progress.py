@@ -47,13 +47,14 @@ class Progress:
             self._latest = f"T_int {point['T_int']:.1f}  R_cum {point['R_cum']:.2f}  R_sin {point['R_sin']:.3f}"
         seconds = now - self._begun
         speed = (done - self._first) / seconds if seconds > 0.05 else 0.0
+        pace = f"  {speed:,.0f}/s" if speed >= 0.5 else ""  # not before it is known
         if self._live:
-            text = f"{done}/{total}  {speed:,.0f}/s"
+            text = f"{done}/{total}{pace}"
             self._bars.update(self._task, completed=done, speed=text, latest=self._latest)
         elif now - self._shown >= EVERY or done >= total or point is not None:
             self._shown = now
             left = f"  {(total - done) / speed:,.0f} s left" if speed and done < total else ""
-            print(f"{phase:<28} {done:>9,}/{total:,}  {speed:,.0f}/s{left}  {self._latest}".rstrip(), file=sys.stderr)
+            print(f"{phase:<28} {done:>9,}/{total:,}{pace}{left}  {self._latest}".rstrip(), file=sys.stderr)
 
 
 class Transfer:

@@ -17,6 +17,7 @@ from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.state import State
 from lerl.planners.base import PlanInWords, Sessions
+from lerl.run.tape import Tape
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Kept:
     """What is kept of the first n sessions beside slates; T is the step cap, K the number of topics.
 
     Attributes:
-        plans: by session and step, None without a plan. boredom: (n, T, K) float32, log-odds after each slate; hidden.
+        plans: by session and step, None without a plan. boredom: (n, T, K) float32 after each slate; hidden.
     """
 
     plans: list[list[PlanInWords | None]]
@@ -95,7 +96,14 @@ class Evaluator:
         self.users = self.env.simulator.users
 
     def play(
-        self, agent: Agent, users: NDArray[np.int64], replicates: int, seed: int, progress: Any = None, keep: int = 0
+        self,
+        agent: Agent,
+        users: NDArray[np.int64],
+        replicates: int,
+        seed: int,
+        progress: Any = None,
+        keep: int = 0,
+        tape: Tape | None = None,
     ) -> Episodes:
         """Every user `replicates` times; the same seed gives every agent the same users and draws.
 
@@ -106,12 +114,13 @@ class Evaluator:
             seed: of the users' draws.
             progress: called with the number of sessions that have just ended.
             keep: of so many sessions, the first ones, more is kept.
+            tape: keeps what the agent sees and chooses; nothing does where None.
         """
         agent.watch(self.env)
         user = np.repeat(users, replicates)
         replicate = _occurrence(user)
-        seeds = [seed_from(seed, int(u), int(r)) for u, r in zip(user, replicate, strict=True)]
-        return _Rollout(self.env, agent, user, replicate, seeds, progress, keep).run()
+        seeds = session_seeds(seed, user, replicate)
+        return _Rollout(self.env, agent, user, replicate, seeds, progress, keep=keep, tape=tape).run()
 
     def follow(self, agent: Agent, user: int, seed: int, steps: int) -> tuple[int, Any]:
         """The first slates of one user's first session under that seed, as `play` gives it; for one slot.
@@ -119,12 +128,12 @@ class Evaluator:
         Returns:
             How many slates were shown, fewer than `steps` where the user has left, and the last observation.
         """
-        begun = seed_from(seed, user, 0)
+        (begun,) = session_seeds(seed, np.array([user]), np.zeros(1, np.int64))
         observation, _ = self.env.reset(seed=[begun], options={"users": np.array([user])})
         key = np.array([seed_from("session key", begun)], np.uint64)
         _begin_sessions(self.env, agent, np.zeros(1, np.int64), observation, key)
         for shown in range(steps):
-            observation, _, terminated, truncated, _ = _step(self.env, agent, observation)
+            _, (observation, _, terminated, truncated, _) = _step(self.env, agent, observation)
             if terminated[0] or truncated[0]:
                 return shown + 1, observation
         return steps, observation
@@ -135,7 +144,7 @@ class Evaluator:
         everyone = np.arange(self.env.num_envs)
         observation, _ = self.env.reset(seed=0)
         _begin_sessions(self.env, agent, everyone, observation, everyone.astype(np.uint64))
-        observation, *_ = _step(self.env, agent, observation)
+        _, (observation, *_) = _step(self.env, agent, observation)
         if self.env.state.active.any():
             agent.act(observation)
 
@@ -149,11 +158,16 @@ def _begin_sessions(
     agent.begin(slots, observation, keys)
 
 
-def _step(env: SessionVectorEnv, agent: Agent, observation: Any) -> Any:
-    """What a step of the agent brings."""
+def session_seeds(seed: int, users: NDArray[np.int64], replicates: NDArray[np.int64]) -> list[int]:
+    """The seeds that `Evaluator.play` resets the environment with: of each of (N,) users, in its so manieth session."""
+    return [seed_from(seed, int(u), int(r)) for u, r in zip(users, replicates, strict=True)]
+
+
+def _step(env: SessionVectorEnv, agent: Agent, observation: Any) -> tuple[Any, Any]:
+    """The slates that an agent shows, and what they bring."""
     slates = agent.act(observation)
     try:
-        return env.step(slates)
+        return slates, env.step(slates)
     except InvalidAction as error:
         raise PluginError(f"{type(agent).__name__}.act gives no slates: {error}") from error
 
@@ -178,10 +192,12 @@ class _Rollout:
         replicates: NDArray[np.int64],
         seeds: list[int],
         progress: Any,
+        *,
         keep: int,
+        tape: Tape | None,
     ) -> None:
         self.env, self.agent, self.users, self.replicates, self.seeds = env, agent, users, replicates, seeds
-        self.progress = progress
+        self.progress, self.tape = progress, tape
         # Hashed, so that nobody can work out the users' draws from a session's key.
         self.keys = np.array([seed_from("session key", one) for one in seeds], np.uint64)
         config = env.simulator.config
@@ -201,9 +217,12 @@ class _Rollout:
         observation = self._begin(np.ones(self.env.num_envs, bool))
         while (self.session >= 0).any():
             steps = self.env.state.steps.copy()
-            observation, rewards, terminated, truncated, _ = _step(self.env, self.agent, observation)
+            before = observation
+            slates, (observation, rewards, terminated, truncated, _) = _step(self.env, self.agent, before)
             ended = terminated | truncated
             self._record(steps, rewards, terminated, ended)
+            if self.tape is not None:
+                self.tape.keep(self.session, steps, before, slates, observation)
             if ended.any():
                 observation = self._begin(ended)
         return Episodes(

@@ -20,7 +20,7 @@ from lerl.planners.llm.guard import ReplayError
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.llm.traffic import planner_file
-from lerl.run.artifacts import CURVE
+from lerl.run.artifacts import CURVE, Point
 from lerl.run.checks import check_agents
 from lerl.run.evaluate import TABLES, TRAINED, judge, write_table
 from lerl.run.fitter import Fitter
@@ -29,6 +29,7 @@ from lerl.run.locks import locked
 from lerl.run.progress import Progress
 from lerl.run.specs import AgentSpec, needed_agents, parse_agents
 from lerl.run.task import Task
+from lerl.run.track import Tracked
 from lerl.run.trust import read_config, sign
 
 CURVES = "curves.parquet"
@@ -41,13 +42,14 @@ ASIDE = (
 FITTED = ("belief/*", "planners/*.npz", "policies/*", "rows/*", "checkpoints/*")
 
 
-def train(config: Config, out: Path) -> None:
+def train(config: Config, out: Path, tracked: Tracked | None = None) -> None:
     """Fit and judge the agents of a recipe.
 
     Args:
         config: everything that decides the run.
         out: its folder: config.yaml, run.json (versions, git state, seeds), policies/, planners/, logs/ (TensorBoard),
             curves.parquet, episodes.parquet and the other tables.
+        tracked: what learning curves are handed to; nothing where None. The caller ends it.
 
     Raises:
         ValueError: an agent, planner or data set that the configuration names is not there; nothing is written then.
@@ -61,7 +63,7 @@ def train(config: Config, out: Path) -> None:
         check_vacant(out)  # another run may have begun, and ended, there since
         try:
             begin(config, task, out)
-            _work(task, specs, out)
+            _work(task, specs, out, _begun(tracked, config, out))
         except ReplayError:
             if not any(path.is_file() for part in FITTED for path in out.glob(part)):
                 shutil.rmtree(out)  # so that the corrected command may take it
@@ -103,11 +105,12 @@ def _refuse_idle_model(config: Config) -> None:
         )
 
 
-def resume(run: Path, trust: bool = False) -> Config:
+def resume(run: Path, trust: bool = False, tracked: Tracked | None = None) -> Config:
     """Go on with a run that was interrupted, to the same end; nothing is left to do for one that has ended.
 
     Args:
         run: its folder. trust: whether what it wants is allowed, see `lerl.run.trust.read_config`.
+        tracked: as in `train`.
 
     Raises:
         RunError: there is no run, another process is at work on it, or it cannot go on here.
@@ -119,20 +122,38 @@ def resume(run: Path, trust: bool = False) -> Config:
         task = Task.load(config)
         check_agents(task, specs)
         check_same(run, about, task)
-        _work(task, specs, run)
+        _work(task, specs, run, _begun(tracked, config, run))
     return config
 
 
-def _work(task: Task, specs: list[AgentSpec], out: Path) -> None:
-    with _comparing(task.config), Progress() as progress, closing(Fitter(task, out, progress.report)) as fitter:
-        lacking = [spec for spec in specs if fitter.lacks(spec)]
-        if lacking or not all((out / name).is_file() for name in (TRAINED, CURVES)):
-            for spec in lacking:
-                fitter.fit(spec)
-            write_table(pl.DataFrame(fitter.curves(specs), schema=list(CURVE.items())), out / CURVES)
-            write_whole(out / TRAINED, json.dumps({"agents": [spec.label for spec in specs]}))
-        if not all((out / f"{name}.parquet").is_file() for name in TABLES) or (out / "evaluated").exists():
-            judge(fitter.context.task, fitter, out, progress)
+def _begun(tracked: Tracked | None, config: Config, out: Path) -> Tracked:
+    tracked = tracked or Tracked()
+    tracked.begin(config, out)
+    return tracked
+
+
+def _work(task: Task, specs: list[AgentSpec], out: Path, tracked: Tracked) -> None:
+    with Progress() as progress:
+
+        def report(phase: str, done: int, total: int, point: Point | str | None) -> None:
+            progress.report(phase, done, total, point)
+            if isinstance(point, dict):
+                tracked.curve(point)
+
+        with _comparing(task.config), closing(Fitter(task, out, report)) as fitter:
+            _fit_and_judge(specs, fitter, out, progress, tracked)
+
+
+def _fit_and_judge(specs: list[AgentSpec], fitter: Fitter, out: Path, progress: Progress, tracked: Tracked) -> None:
+    lacking = [spec for spec in specs if fitter.lacks(spec)]
+    if lacking or not all((out / name).is_file() for name in (TRAINED, CURVES)):
+        for spec in lacking:
+            fitter.fit(spec)
+        write_table(pl.DataFrame(fitter.curves(specs), schema=list(CURVE.items())), out / CURVES)
+        write_whole(out / TRAINED, json.dumps({"agents": [spec.label for spec in specs]}))
+    tracked.complete(fitter.curves(specs))
+    if not all((out / f"{name}.parquet").is_file() for name in TABLES) or (out / "evaluated").exists():
+        judge(fitter.context.task, fitter, out, progress)
 
 
 @contextmanager

@@ -94,6 +94,16 @@ def sign(run: Path, config: Config, text: str) -> None:
         warnings.warn(f"{run} could not be signed as your own ({error}); it will need --trust", stacklevel=2)
 
 
+def seal(*words: str) -> str:
+    """What only this user's key makes of some words: by it lerl knows again, in a file of a run, what it wrote there.
+
+    Raises:
+        OSError: there is no key and none can be made.
+    """
+    sealed = json.dumps(["lerl seal", *words]).encode("utf-8", "surrogateescape")
+    return hmac.new(_key(make=True), sealed, hashlib.sha256).hexdigest()
+
+
 def _signed(run: Path, config: Config) -> bool:
     """Whether this user's key signed the run; a module inside of it could have come with it, and never counts."""
     folder = run.resolve()

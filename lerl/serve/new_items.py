@@ -46,6 +46,49 @@ def read_items(given: Mapping[str, Sequence[Any]]) -> list[NewItem]:
     return items
 
 
+def as_kept(one: Sequence[Any]) -> NewItem:
+    """An item as a store keeps it, in JSON."""
+    identifier, categories, vector = one
+    return NewItem(identifier, tuple(categories), None if vector is None else tuple(vector))
+
+
+def fresh_items(task: Task, added: Sequence[NewItem], given: Sequence[NewItem]) -> list[NewItem]:
+    """Those of the given items that are new.
+
+    Args:
+        task: as it was trained. added: since. given: perhaps there already.
+
+    Raises:
+        NewItemError: an id that is there already, with other categories or another vector.
+    """
+    catalog, since = task.population.catalog, {item.id: item for item in added}
+    trained = {identifier: number for number, identifier in enumerate(catalog.item_ids)}
+    fresh = []
+    for item in given:
+        if item.id in trained:
+            number = trained[item.id]
+            vector = task.population.knowledge.item_vectors[number]
+            names = [catalog.categories.names[c] for c in np.flatnonzero(catalog.categories.membership[number])]
+            same = set(item.categories) == set(names) if item.vector is None else _equal(item.vector, vector)
+        elif item.id in since:
+            other = since[item.id]
+            same = set(item.categories) == set(other.categories) and item.vector == other.vector
+        else:
+            fresh.append(item)
+            continue
+        if not same:
+            raise NewItemError(
+                f"item {item.id!r} is in the catalog already, with other categories or another vector, and an item "
+                "cannot be changed; give it as it was, or under another id"
+            )
+    return fresh
+
+
+def _equal(given: Sequence[float], known: NDArray[np.float32]) -> bool:
+    """Whether a vector, with an offset or without, is one (D,) of the catalog's."""
+    return len(given) >= len(known) - 1 and np.array_equal(np.array(given, np.float32), known[: len(given)])
+
+
 class Growth:
     """A task with more items, n of them new.
 
@@ -57,16 +100,12 @@ class Growth:
             was learned of items, come from there.
 
     Raises:
-        NewItemError: an id that is there already, a category that is not, or a vector of another length.
+        NewItemError: a category that is not there, or a vector of another length.
     """
 
     def __init__(self, task: Task, items: Sequence[NewItem]) -> None:
         self._known = known = task.population.knowledge
         catalog = task.population.catalog
-        ids = [*catalog.item_ids, *(item.id for item in items)]
-        if len(set(ids)) < len(ids):
-            twice = next(item.id for item in items if ids.count(item.id) > 1)
-            raise NewItemError(f"item {twice!r} is in the catalog already; leave it out")
         self._vectors = np.array([self._vector(catalog, item) for item in items], np.float32)
         units = unit_rows(known.item_vectors[:, :-1])
         self.like: NDArray[np.int64] = np.argmax(unit_rows(self._vectors[:, :-1]) @ units.T, axis=1)

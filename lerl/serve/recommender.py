@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -27,7 +27,7 @@ from lerl.run.artifacts import ArtifactStore
 from lerl.run.fitter import Fitter
 from lerl.run.specs import TOLD, AgentSpec
 from lerl.run.task import Task
-from lerl.serve.new_items import GrownStore, Growth, NewItem, read_items
+from lerl.serve.new_items import GrownStore, Growth, as_kept, fresh_items, read_items
 from lerl.serve.packed import Arrays, pack, unpack
 from lerl.serve.store import Conflict, MemoryStore, SessionStore
 
@@ -52,9 +52,10 @@ class Recommendation:
 
     Attributes:
         ids: of items, the first place first; fewer than asked for where no others are left.
-        scores: chance of a click on each as history predicts it, in (0, 1).
+        scores: chance of a click on each, in (0, 1), as history before the session predicts it. Feedback does not
+            change it, and it need not fall from place to place.
         plan: names of the categories that a planner allows; None without one. rationale: its line, "" without one.
-        step: slates that the session was shown before.
+        step: slates that the session was shown before. unknown: ids to exclude that the catalog lacks.
     """
 
     ids: list[str]
@@ -62,6 +63,19 @@ class Recommendation:
     plan: list[str] | None
     rationale: str
     step: int
+    unknown: list[str]
+
+
+class Counted(NamedTuple):
+    """What became of feedback.
+
+    Attributes:
+        step: slates that the session was shown by now. counted_before: whether the same feedback on the same step had
+            come before, so that this one changed nothing.
+    """
+
+    step: int
+    counted_before: bool
 
 
 class Recommender:
@@ -81,7 +95,8 @@ class Recommender:
         >>> recommender = lerl.Run("runs/small").recommender("flat+greedy")
         >>> session = recommender.start(history={"3": True, "8": False})
         >>> slate = recommender.recommend(session, exclude=["5"])
-        >>> recommender.observe(session, slate.ids, [True, *[False] * (len(slate.ids) - 1)])
+        >>> recommender.observe(session, slate.ids, [True, *[False] * (len(slate.ids) - 1)]).step
+        1
         >>> set(slate.ids) & set(recommender.recommend(session).ids)
         set()
     """
@@ -121,7 +136,7 @@ class Recommender:
             owner, *items = json.loads(found[0])
             if owner != self._owner:
                 raise SessionError("the store holds items of another catalog; give another store")
-            growth = Growth(self._trained, [NewItem(*one) for one in items])
+            growth = Growth(self._trained, [as_kept(one) for one in items])
             self._take_on(growth.task, GrownStore(self._fitter.context.store, growth))
             self._added = found[0]
 
@@ -131,20 +146,26 @@ class Recommender:
         Args:
             items: by id, either names of the catalog's categories, or a vector of the agents' item space, (D - 1,) or
                 (D,) with an offset in log-odds at the end. Of an item with categories it is expected what is known of
-                the items in them, in the mean.
+                the items in them, in the mean. What is in the catalog already, with the same categories or vector, is
+                left as it is.
 
         Raises:
-            NewItemError: an id that is there already, a category that is not, or a vector of another length.
+            NewItemError: an id that is there already with other content, a category that is not, or a vector of another
+                length.
             SessionError: the agent's network has an output for each item, so that it has to be trained again.
         """
-        if isinstance(self._agent, DiscreteAgent | SASRecAgent):
-            raise SessionError(f"{self.spec.label} has an output for each item; train it again on the larger catalog")
         with self._lock:
             for _ in range(TRIES):
                 found = self.store.get(ADDED)
                 before = [self._owner] if found is None else json.loads(found[0])
-                fresh = read_items(items)
-                Growth(self._trained, [*(NewItem(*one) for one in before[1:]), *fresh])  # refuses what cannot be
+                there = [as_kept(one) for one in before[1:]]
+                fresh = fresh_items(self._trained, there, read_items(items))
+                if not fresh:
+                    return
+                if isinstance(self._agent, DiscreteAgent | SASRecAgent):
+                    label = self.spec.label
+                    raise SessionError(f"{label} has an output for each item; train it again on the larger catalog")
+                Growth(self._trained, [*there, *fresh])  # refuses what cannot be
                 content, version = json.dumps([*before, *fresh]).encode(), 0 if found is None else found[1]
                 try:
                     self.store.put(ADDED, content, version, lasting=True)
@@ -158,8 +179,10 @@ class Recommender:
         """Begin a session; its key.
 
         Args:
-            user: somebody in the log, by the log's own id. history: for others, what they did before, in order; ids
-                that the catalog lacks are left out. Without both it is a person of average taste.
+            user: somebody in the log, by the log's own id. history: for others, what they did before, in order: pairs
+                of an id and whether it was clicked, or a dictionary; ids that the catalog lacks are left out
+                (`unknown` says which). Without both it is a person of average taste. Items met before the session may
+                be recommended in it; exclude what should not come again.
             key: of the session, made up unless given; the agent's draws depend on it.
 
         Raises:
@@ -198,12 +221,13 @@ class Recommender:
 
         Args:
             key: of the session. k: items, at most `env.slate_size` of the run, which is what is taken where None.
-            exclude: ids that must not be shown, such as what is out of stock or bought already.
+            exclude: ids that must not be shown, such as what is out of stock or bought already; those that the catalog
+                lacks are in the answer's `unknown`.
 
         Raises:
             UnknownSessionError: there is no such session. SessionError: it is over, or k is too large.
         """
-        k = self._k if k is None else k
+        k, exclude = self._k if k is None else k, [str(identifier) for identifier in exclude]
         if not 1 <= k <= self._k:
             raise SessionError(
                 f"k must be from 1 to {self._k}, the slate size that the agent was trained for, given {k}"
@@ -216,16 +240,22 @@ class Recommender:
                     raise SessionError(
                         f"session {key!r} was shown {step} slates, as many as the agent was trained for; start another"
                     )
-                slate = self._act(session, self._numbers(exclude, strict=False))[:k]
+                slate = self._act(session, self._numbers(exclude))[:k]
                 session |= self._left_off()
                 try:
                     self.store.put(key, pack(session), version)
                 except Conflict:
                     continue
-                return self._recommendation(session, slate, step)
+                return self._recommendation(session, slate, step, self.unknown(exclude))
         raise Conflict(key)
 
-    def observe(self, key: str, ids: Sequence[str], clicks: Sequence[float | bool], step: int | None = None) -> None:
+    def unknown(self, ids: Iterable[str]) -> list[str]:
+        """Those of these ids that the catalog lacks, in their order; it may have grown since training."""
+        with self._lock:
+            self._catch_up()
+            return [identifier for identifier in map(str, ids) if identifier not in self._items]
+
+    def observe(self, key: str, ids: Sequence[str], clicks: Sequence[float | bool], step: int | None = None) -> Counted:
         """Tell what was shown in a step, and what came back.
 
         Args:
@@ -233,37 +263,50 @@ class Recommender:
                 recommended. clicks: feedback on each, in [0, 1].
             step: as `recommend` gave it, so that feedback that is given twice, after a timeout say, counts once.
 
+        Returns:
+            The step that the session is at, and whether this feedback was counted before.
+
         Raises:
             UnknownSessionError: there is no such session.
-            SessionError: ids that the catalog lacks or that come twice, feedback that does not fit them, another step
-                than the session is at, or a session that is over.
+            SessionError: ids that the catalog lacks or that come twice, feedback that does not fit them, a step that
+                the session has not reached or that was told otherwise, or a session that is over.
         """
+        shown, feedback = self._slate(ids, clicks)
         with self._lock:
-            self._catch_up()
-            items, feedback = self._numbers(ids, strict=True), np.asarray(clicks, np.float32)
+            for _ in range(TRIES):
+                session, version = self._session(key)
+                steps = int(session["steps"][0])
+                if step is not None and step != steps:
+                    check_told_before(session, step, shown, feedback)
+                    return Counted(steps, True)
+                if steps >= self._most:
+                    raise SessionError(f"session {key!r} is over; start another")
+                session["shown"] = np.concatenate([session["shown"], shown])
+                session["feedback"] = np.concatenate([session["feedback"], feedback])
+                session["steps"] = session["steps"] + 1
+                try:
+                    self.store.put(key, pack(session), version)
+                except Conflict:
+                    continue
+                return Counted(steps + 1, False)
+        raise Conflict(key)
+
+    def _slate(
+        self, ids: Sequence[str], clicks: Sequence[float | bool]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Items (k,) that were shown and feedback (k,) on each, -1 in places that were left empty."""
+        unknown = self.unknown(ids)
+        if unknown:
+            raise SessionError(f"the catalog has no item {unknown[0]!r}; ids are those of the log")
+        items, feedback = self._numbers(ids), np.asarray(clicks, np.float32)
         if not 1 <= len(items) <= self._k or feedback.shape != items.shape:
             raise SessionError(f"give 1 to {self._k} ids and as many clicks, given {len(items)} and {feedback.size}")
         if len(set(items.tolist())) < len(items):
             raise SessionError(f"an item stands in a slate once, given {list(ids)}")
         if not ((feedback >= 0) & (feedback <= 1)).all():
             raise SessionError(f"clicks must be from 0 to 1, given {feedback.tolist()}")
-        with self._lock:
-            for _ in range(TRIES):
-                session, version = self._session(key)
-                if step is not None and step != session["steps"][0]:
-                    raise SessionError(f"session {key!r} is at step {session['steps'][0]}, this is feedback on {step}")
-                if session["steps"][0] >= self._most:
-                    raise SessionError(f"session {key!r} is over; start another")
-                empty = self._k - len(items)
-                session["shown"] = np.concatenate([session["shown"], items, np.full(empty, -1, np.int32)])
-                session["feedback"] = np.concatenate([session["feedback"], feedback, np.full(empty, -1, np.float32)])
-                session["steps"] = session["steps"] + 1
-                try:
-                    self.store.put(key, pack(session), version)
-                except Conflict:
-                    continue
-                return
-        raise Conflict(key)
+        empty = self._k - len(items)
+        return np.append(items, np.full(empty, -1, np.int32)), np.append(feedback, np.full(empty, -1, np.float32))
 
     def rehearse(self) -> None:
         """Play a session that is not kept, so that what has to be loaded or compiled is there for the first person."""
@@ -316,12 +359,9 @@ class Recommender:
             raise SessionError(f"the log has no user {user!r}; give a history of interactions, or nothing")
         return place
 
-    def _numbers(self, ids: Iterable[str], strict: bool) -> NDArray[np.int32]:
-        wanted = [str(identifier) for identifier in ids]
-        unknown = [identifier for identifier in wanted if identifier not in self._items]
-        if strict and unknown:
-            raise SessionError(f"the catalog has no item {unknown[0]!r}; ids are those of the log")
-        return np.array([self._items[one] for one in wanted if one in self._items], np.int32)
+    def _numbers(self, ids: Iterable[str]) -> NDArray[np.int32]:
+        """Items by number; those that the catalog lacks are left out."""
+        return np.array([self._items[one] for one in map(str, ids) if one in self._items], np.int32)
 
     def _session(self, key: str) -> tuple[Arrays, int]:
         self._catch_up()
@@ -360,14 +400,36 @@ class Recommender:
         known = Known(session["taste"][None], session["offset"], axis.groups)
         return see_history(session["shown"][:slots], session["feedback"][:slots], axis, known, self._k, self._most)
 
-    def _recommendation(self, session: Arrays, slate: NDArray[np.int32], step: int) -> Recommendation:
+    def _recommendation(
+        self, session: Arrays, slate: NDArray[np.int32], step: int, unknown: list[str]
+    ) -> Recommendation:
         slate = slate[slate >= 0]
         catalog, known = self.task.population.catalog, self.task.population.knowledge
         z = known.item_vectors[slate] @ session["taste"] + session["offset"][0]
         found = self._agent.plan_of(0)
         plan, rationale = (None, "") if found is None else (found.allowed, found.rationale)
         scores = (1 / (1 + np.exp(-z))).tolist()
-        return Recommendation([catalog.item_ids[item] for item in slate.tolist()], scores, plan, rationale, step)
+        ids = [catalog.item_ids[item] for item in slate.tolist()]
+        return Recommendation(ids, scores, plan, rationale, step, unknown)
+
+
+def check_told_before(session: Arrays, step: int, shown: NDArray[np.int32], feedback: NDArray[np.float32]) -> None:
+    """Refuse feedback (k,) on a step that the session is not at, unless it is what was told of that step.
+
+    Raises:
+        SessionError: the step is still to come, or was told otherwise.
+    """
+    steps, k = int(session["steps"][0]), len(shown)
+    if step > steps:
+        raise SessionError(
+            f"the session is at step {steps}, and this is feedback on step {step}, which is still to come; give the "
+            "step that recommend gave"
+        )
+    told = slice(step * k, (step + 1) * k)
+    if not (np.array_equal(session["shown"][told], shown) and np.array_equal(session["feedback"][told], feedback)):
+        raise SessionError(
+            f"feedback on step {step} came before with other ids or clicks, which count; the session is at step {steps}"
+        )
 
 
 def served(fitter: Fitter, task: Task, store: ArtifactStore, spec: AgentSpec, deterministic: bool) -> Agent:
@@ -382,8 +444,8 @@ def served(fitter: Fitter, task: Task, store: ArtifactStore, spec: AgentSpec, de
     try:
         agent.slots()
     except NotImplementedError:
-        raise SessionError(
-            f"{spec.label} cannot serve people: it has no slots(), the arrays that hold what it remembers of sessions"
-            + ("; it is told what nobody can know of people" if spec.baseline in TOLD else "")
-        ) from None
+        why = "it has no slots(), the arrays that hold what it remembers of sessions"
+        if spec.baseline in TOLD:
+            why = "it reads the hidden state of simulated users, which nobody knows of people; serve another agent"
+        raise SessionError(f"{spec.label} cannot serve people: {why}") from None
     return agent

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,20 +13,29 @@ from lerl.serve.settings import configure, flat
 if TYPE_CHECKING:
     from lerl.agents.base import Agent
     from lerl.config.schema import Config
+    from lerl.report.bootstrap import Summary
     from lerl.report.load import Results, Undertrained
     from lerl.run.fitter import Fitter
     from lerl.run.specs import AgentSpec
     from lerl.run.task import Task
+    from lerl.run.track import Tracker
     from lerl.serve.recommender import Recommender
     from lerl.serve.store import SessionStore
 
 
-def train(recipe: str | Path | Config, out: str | Path | None = None, **overrides: Any) -> Run:
+def train(
+    recipe: str | Path | Config,
+    out: str | Path | None = None,
+    track: str | Tracker | None = None,
+    **overrides: Any,
+) -> Run:
     """Train the agents of a recipe and judge them on users that training never saw, as `lerl train` does.
 
     Args:
-        recipe: see `configure`. out: the run's folder; runs/RECIPE-seedN where none is given. overrides: see
-            `configure`.
+        recipe: see `configure`. out: the run's folder; runs/RECIPE-seedN where none is given.
+        track: where what it measures goes to: "mlflow", "wandb", "tensorboard", "my_module:MyTracker" or a
+            `lerl.run.track.Tracker`; nowhere where None. summary.json and summary.md are then written too.
+        overrides: see `configure`.
 
     Returns:
         The run, its results on disk.
@@ -35,6 +44,7 @@ def train(recipe: str | Path | Config, out: str | Path | None = None, **override
         SettingsError: as `configure` raises it.
         ValueError: an agent, planner or data set that the configuration names is not there; nothing is written then.
         FileExistsError: the folder holds something; go on with an interrupted run by `Run(folder).resume()`.
+        PluginError: there is no such tracker. MissingExtraError: its package is not installed.
 
     Examples:
         >>> import lerl
@@ -42,13 +52,24 @@ def train(recipe: str | Path | Config, out: str | Path | None = None, **override
         >>> run.table()["agent"].to_list()
         ['flat+greedy', 'random']
     """
+    from lerl.run.track import open_tracker
     from lerl.run.train import train
 
     config = configure(recipe, **overrides)
     name = Path(recipe).stem if isinstance(recipe, str | Path) else "run"
     folder = Path(out) if out is not None else Path(f"runs/{name}-seed{config.seed}")
-    train(config, folder)
+    with open_tracker(track) as tracked:
+        train(config, folder, tracked)
+        if track is not None:
+            tracked.end(_summarised(folder, config), folder)
     return Run(folder)
+
+
+def _summarised(run: Path, config: Config) -> Summary:
+    """What summary.json and summary.md of a run say, which are written."""
+    from lerl.report.compare import compare
+
+    return compare([run], run, config.evaluation.bootstrap)
 
 
 class Run(Evaluation):
@@ -108,15 +129,22 @@ class Run(Evaluation):
         """By what its sessions are told apart from those of other runs, where several share a store."""
         return str(self.task.population.digest()[:12])
 
-    def resume(self) -> Run:
+    def resume(self, track: str | Tracker | None = None) -> Run:
         """Go on with a run that was interrupted, to the same end; itself.
+
+        Args:
+            track: as in `train`; the tracked run that it was begun in goes on, where the tool can.
 
         Raises:
             RunError: another process is at work on it, or it cannot go on here.
         """
+        from lerl.run.track import open_tracker
         from lerl.run.train import resume
 
-        resume(self.path, self.trust)
+        with open_tracker(track) as tracked:
+            config = resume(self.path, self.trust, tracked)
+            if track is not None:
+                tracked.end(_summarised(self.path, config), self.path)
         return Run(self.path, self.trust)
 
     def agent(self, name: str, deterministic: bool = False) -> Agent:
@@ -186,14 +214,76 @@ class Run(Evaluation):
         except RunError:
             return {}
 
+    def export(
+        self,
+        *,
+        minari: str | None = None,
+        parquet: str | Path | None = None,
+        agents: Sequence[str] | None = None,
+        split: str = "train",
+        sessions: int = 1000,
+        seed: int | None = None,
+    ) -> Path:
+        """Sessions of the saved agents, played anew, for offline reinforcement learning.
+
+        Args:
+            minari: name of a Minari data set to make, such as "quickstart-v0". parquet: or a folder for tables.
+            agents: which, as tables call them; all where None, those without sampling ("AGENT@det") apart.
+            split: whose users, "train" or "evaluation". sessions: of each agent.
+            seed: of users and of their draws, the same for all agents; the run's where None.
+
+        Returns:
+            The folder that was written.
+
+        Raises:
+            RunError: the run has no such agent, or it was not trained. ExportError: Minari does not take the name.
+            FileExistsError: the folder holds something. MissingExtraError: Minari is not installed.
+        """
+        from contextlib import closing
+
+        from lerl.run.export import Export
+        from lerl.run.export_minari import MinariWriter
+        from lerl.run.export_parquet import ParquetWriter
+        from lerl.run.progress import Progress
+
+        if (minari is None) == (parquet is None):
+            raise ValueError("give one of minari, the name of a data set, and parquet, a folder")
+        if split not in ("train", "evaluation"):
+            raise ValueError(f"split must be 'train' or 'evaluation', given {split!r}")
+        if sessions < 1:
+            raise ValueError(f"sessions must be at least 1, given {sessions}")
+        with Progress() as progress, closing(self._fitter(self.task, progress.report)) as fitter:
+            made = self._made(fitter, agents)
+            what = Export(self.task, made, split, sessions, self.config.seed if seed is None else seed)
+            writer = MinariWriter(minari, what) if minari is not None else ParquetWriter(Path(str(parquet)), what)
+            return writer.write(what.recordings(progress.report))
+
+    def _made(self, fitter: Fitter, agents: Sequence[str] | None) -> dict[str, Callable[[], Agent]]:
+        """What makes agents, by their names in tables; those that act without sampling where they are named."""
+        from functools import partial
+
+        from lerl.files import RunError
+        from lerl.run.evaluate import evaluated
+
+        known = {label: (spec, deterministic) for label, spec, deterministic in evaluated(self.config)}
+        wanted = (
+            [label for label, (_, deterministic) in known.items() if not deterministic] if agents is None else agents
+        )
+        for name in wanted:
+            if name not in known:
+                raise RunError(f"{self.path} has no agent {name!r}; there are {', '.join(known)}")
+        return {label: partial(fitter.agent, *known[label]) for label in wanted}
+
     def recommender(
-        self, name: str, store: SessionStore | str | Path | None = None, deterministic: bool = False
+        self, name: str | None = None, store: SessionStore | str | Path | None = None, deterministic: bool = False
     ) -> Recommender:
         """A fitted agent for people outside the simulator; see `lerl.serve.recommender`.
 
         Args:
-            name: of the agent, as tables call it. store: where sessions are kept: in memory where None, an SQLite file,
-                a redis:// address, or a store of one's own. deterministic: whether its policy acts without sampling.
+            name: of the agent, as tables call it; where None, the best that can serve (`best_agent`).
+            store: where sessions are kept: in memory where None, an SQLite file, a redis:// address, or a store of
+                one's own.
+            deterministic: whether its policy acts without sampling.
 
         Raises:
             RunError: the run has no such agent, or it was not trained. SessionError: it cannot serve people.
@@ -202,7 +292,8 @@ class Run(Evaluation):
         from lerl.serve.recommender import Recommender
         from lerl.serve.store import open_store
 
-        spec, fitter = self._spec(name), self._fitter(self.task, _quiet)
+        spec = self._spec(self.best_agent() if name is None else name)
+        fitter = self._fitter(self.task, _quiet)
         kept = open_store(store, self.owner) if store is None or isinstance(store, str | Path) else store
         try:
             return Recommender(spec, fitter, kept, deterministic)
@@ -211,6 +302,24 @@ class Run(Evaluation):
             if kept is not store:
                 kept.close()
             raise
+
+    def best_agent(self) -> str:
+        """The agent of greatest R_cum among those that can serve people; `lerl serve` takes it too.
+
+        Raises:
+            SessionError: there is none. RunError: the run was not evaluated to its end.
+        """
+        from contextlib import suppress
+
+        from lerl.report.bootstrap import by_reward
+        from lerl.serve.recommender import SessionError
+
+        for name in by_reward(self.summary):
+            if "@" not in name:  # of a policy judged without sampling
+                with suppress(SessionError):
+                    self.recommender(name).close()
+                    return name
+        raise SessionError(f"{self.path} has no agent that could serve people; train one such as belief+greedy")
 
     def compare(self, *others: Run | str | Path) -> Evaluation:
         """This run and others that differ from it in the seed only, read as one.

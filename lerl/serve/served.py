@@ -2,7 +2,6 @@
 
 import json
 import os
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -10,8 +9,6 @@ from typing import NamedTuple
 from fastapi import FastAPI
 
 from lerl.planners.llm.planner import MODELS
-from lerl.report.bootstrap import by_reward
-from lerl.serve.recommender import SessionError
 from lerl.serve.run import Run
 from lerl.serve.server import make_app
 from lerl.serve.store import open_store
@@ -56,17 +53,3 @@ class Served(NamedTuple):
 def application() -> FastAPI:
     """The application of a worker process, as the environment says."""
     return Served(**json.loads(os.environ[SERVED])).application()
-
-
-def best_agent(run: Run) -> str:
-    """The agent of greatest R_cum among those that can serve.
-
-    Raises:
-        SessionError: there is none.
-    """
-    for name in by_reward(run.summary):
-        if "@" not in name:  # of a policy judged without sampling
-            with suppress(SessionError):
-                run.recommender(name).close()
-                return name
-    raise SessionError(f"{run.path} has no agent that could serve people; train one such as belief+greedy")

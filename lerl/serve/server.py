@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,6 +44,7 @@ class Started(BaseModel):
     """A session has begun."""
 
     session: str
+    unknown: list[str] = Field(description="ids of the history that the catalog lacks, which were left out")
 
 
 class Wish(_Body):
@@ -56,10 +58,11 @@ class Slate(BaseModel):
     """Items to show, the first place first."""
 
     ids: list[str]
-    scores: list[float] = Field(description="chance of a click on each, as history predicts it")
+    scores: list[float] = Field(description="chance of a click on each, as history before the session predicts it")
     plan: list[str] | None = Field(description="categories that the planner allows; null without a planner")
     rationale: str
     step: int = Field(description="slates that the session was shown before")
+    unknown: list[str] = Field(description="ids to exclude that the catalog lacks")
 
 
 class Feedback(_Body):
@@ -68,6 +71,19 @@ class Feedback(_Body):
     ids: list[Id] = Field(min_length=1, max_length=1_000)
     clicks: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1, max_length=1_000)
     step: int | None = Field(None, ge=0, description="as recommend gave it, so that what is sent twice counts once")
+
+
+class Counted(BaseModel):
+    """What became of feedback."""
+
+    step: int = Field(description="slates that the session was shown by now")
+    counted_before: bool = Field(description="whether the same had come before, so that this changed nothing")
+
+
+class Refused(BaseModel):
+    """A request that was refused."""
+
+    detail: str = Field(description="what was given, and what is allowed")
 
 
 class Items(_Body):
@@ -136,12 +152,14 @@ def make_app(make: Callable[[], Recommender], size: int = 1, token: str | None =
         yield
         app.state.pool.close()
 
-    app = FastAPI(title="lerl", version=lerl.__version__, lifespan=lifespan, redoc_url=None)
+    refused: Any = {"4XX": {"model": Refused, "description": "refused, and why"}}
+    app = FastAPI(title="lerl", version=lerl.__version__, lifespan=lifespan, redoc_url=None, responses=refused)
     app.middleware("http")(_timed(metrics))
     app.exception_handler(UnknownSessionError)(_answer(404))
     app.exception_handler(SessionError)(_answer(422))
     app.exception_handler(NewItemError)(_answer(422))
     app.exception_handler(Conflict)(_answer(409))
+    app.exception_handler(RequestValidationError)(_in_one_line)
     _add_sessions(app, metrics, [Depends(_allowed(token))])
 
     @app.get("/healthz")
@@ -159,10 +177,12 @@ def make_app(make: Callable[[], Recommender], size: int = 1, token: str | None =
 
 def _add_sessions(app: FastAPI, metrics: Metrics, allowed: list[Any]) -> None:
     @app.post("/sessions", status_code=201, dependencies=allowed)
-    def start(body: Start) -> Started:
-        """Begin a session."""
+    def start(body: Start | None = None) -> Started:
+        """Begin a session; without a body, of somebody of whom nothing is known."""
+        who = body or Start.model_validate({})
         with app.state.pool.one() as recommender:
-            return Started(session=recommender.start(body.user, body.history, body.session))
+            session = recommender.start(who.user, who.history, who.session)
+            return Started(session=session, unknown=recommender.unknown(identifier for identifier, _ in who.history))
 
     @app.post("/sessions/{session}/recommend", dependencies=allowed)
     def recommend(session: str, body: Wish | None = None) -> Slate:
@@ -173,17 +193,19 @@ def _add_sessions(app: FastAPI, metrics: Metrics, allowed: list[Any]) -> None:
         metrics.items.inc(len(found.ids))
         return Slate(**vars(found))
 
-    @app.post("/sessions/{session}/feedback", status_code=204, dependencies=allowed)
-    def feedback(session: str, body: Feedback) -> None:
-        """What was shown, and what came back."""
+    @app.post("/sessions/{session}/feedback", dependencies=allowed)
+    def feedback(session: str, body: Feedback) -> Counted:
+        """What was shown, and what came back; with its step, what is sent twice counts once."""
         with app.state.pool.one() as recommender:
-            recommender.observe(session, body.ids, body.clicks, body.step)
-        metrics.shown.inc(len(body.ids))
-        metrics.clicks.inc(sum(body.clicks))
+            found = recommender.observe(session, body.ids, body.clicks, body.step)
+        if not found.counted_before:
+            metrics.shown.inc(len(body.ids))
+            metrics.clicks.inc(sum(body.clicks))
+        return Counted(**found._asdict())
 
     @app.post("/items", status_code=204, dependencies=allowed)
     def add(body: Items) -> None:
-        """Add items to the catalog, for all sessions."""
+        """Add items to the catalog, for all sessions; what is there already as given stays as it is."""
         with app.state.pool.one() as recommender:
             recommender.add_items(body.items)
 
@@ -208,6 +230,19 @@ def _answer(status: int) -> Callable[[Request, Exception], JSONResponse]:
         return JSONResponse({"detail": str(error)}, status)
 
     return answer
+
+
+async def _in_one_line(_: Request, error: Any) -> JSONResponse:
+    """What does not fit in a request, as one string, as all other refusals are."""
+    return JSONResponse({"detail": "; ".join(map(_wrong, error.errors()[:3]))}, 422)
+
+
+def _wrong(one: dict[str, Any]) -> str:
+    """What is wrong with a request, and where: history[0][1]."""
+    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in one["loc"][1:])
+    if not path or one["type"] == "json_invalid":
+        return "the body must be a JSON object, sent with the header content-type: application/json"
+    return f"{path.removeprefix('.')}: {one['msg']}"
 
 
 def _timed(metrics: Metrics) -> Any:

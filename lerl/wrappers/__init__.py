@@ -52,6 +52,10 @@ def Planned(
     own = env.unwrapped
     if not isinstance(own, SessionEnv | SessionVectorEnv):
         raise TypeError(f"Planned wraps lerl's environments, given {own!r}")
+    if planner is None:
+        raise TypeError(
+            "Planned needs a planner, an object with plan(contexts) or a rule's name; without one leave it out"
+        )
     count = own.num_envs if isinstance(own, SessionVectorEnv) else 1
     plans = Plans(own._session, count, planner, size, replan_every, ineligible)
     return PlannedVectorEnv(env, plans) if isinstance(own, SessionVectorEnv) else PlannedEnv(env, plans)

@@ -26,11 +26,12 @@ class Plans:
     """What both wrappers share: a hierarchy that plans for B slots, and what is seen of its plans.
 
     Args:
-        session: of the environment. count: B. planner, size, every, ineligible: see `lerl.wrappers.Planned`.
+        session: of the environment. count: B. planner: None for none, so that nothing is added and all that was not
+            shown is eligible. size, every, ineligible: see `lerl.wrappers.Planned`.
     """
 
     def __init__(
-        self, session: Session, count: int, planner: Planner | str, size: int, every: int, ineligible: str
+        self, session: Session, count: int, planner: Planner | str | None, size: int, every: int, ineligible: str
     ) -> None:
         if every < 1 or size < 1:
             raise ValueError(f"replan_every and size must be at least 1, given {every} and {size}")
@@ -38,7 +39,7 @@ class Plans:
             raise ValueError(f"ineligible must be 'replace', 'refuse' or 'allow', given {ineligible!r}")
         population, config = session.population, session.config
         own = build_planner(planner, size, 0, "planner") if isinstance(planner, str) else planner
-        if not callable(getattr(own, "plan", None)):
+        if own is not None and not callable(getattr(own, "plan", None)):
             raise TypeError(f"a planner is an object with plan(contexts), or a rule's name, given {planner!r}")
         task = TaskSpec(
             population.catalog, population.knowledge, session.simulator.axis, config.slate_size, config.max_steps, 0,
@@ -52,6 +53,8 @@ class Plans:
 
     def spaces(self, own: gymnasium.Space[Any]) -> Dict:
         """An observation space with the plan."""
+        if self.hierarchy.planner is None:
+            return Dict(own.spaces)  # type: ignore[attr-defined]
         categories = len(self.hierarchy.task.axis.names)
         more = {
             "plan_allowed": Box(0, 1, (categories,), np.float32),
@@ -86,12 +89,14 @@ class Plans:
     def added(self, observation: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """An observation with the plan."""
         own = self.hierarchy
+        if own.planner is None:
+            return observation
         age = (own.memory.steps - own.planned_at).astype(np.float32)[:, None]
         allowed, avoided = own.allowed.astype(np.float32), own.avoid.astype(np.float32)
         return {**observation, "plan_allowed": allowed, "plan_avoided": avoided, "plan_age": age}
 
     def eligible(self) -> NDArray[np.bool_]:
-        """(B, I), what plans allow and was not shown; all that was not shown where ineligible items are allowed."""
+        """(B, I), what plans allow and was not shown; a plan that leaves fewer than a slate is widened."""
         return self.hierarchy.eligible()[0]
 
     def mend(self, given: NDArray[np.int64], idle: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:

@@ -4,6 +4,7 @@ import doctest
 import subprocess
 import sys
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,11 @@ import pytest
 
 import lerl
 from lerl.config.errors import SettingsError
+from lerl.envs.plugins import PluginError
+from lerl.envs.synthetic import synthetic_population
 from lerl.files import RunError
+from lerl.planners.base import PlanContexts, Plans
+from lerl.sb3 import SessionVecEnv
 
 WORLD: dict[str, Any] = {
     "data": {"synthetic": {"users": 80, "items": 60, "categories": 5, "dim": 4}},
@@ -147,7 +152,148 @@ def test_an_agent_of_ones_own_stands_in_the_table() -> None:
     )
 
 
+class InTurn:
+    """One category after another, whoever the user is."""
+
+    def plan(self, contexts: PlanContexts) -> Plans:
+        allowed = (contexts.steps % len(contexts.names))[:, None] == np.arange(len(contexts.names))
+        return Plans(allowed, np.zeros_like(allowed))
+
+
+PEOPLE = synthetic_population(80, 60, 5, 4, 0)
+BRIEF: dict[str, Any] = {"evaluation": {"users": 8, "bootstrap": 200, "replicates": 1, "batch_size": 6}}
+
+
+class Stock:
+    """Stands in for a model of Stable-Baselines3 that was trained under a planner: what it is asked, and its answers.
+
+    Args:
+        k: slates that it shows. planner: that it was trained under. masked: whether it chooses by masks.
+    """
+
+    def __init__(self, k: int, planner: Any = None, masked: bool = False) -> None:
+        self.observation_space = SessionVecEnv(PEOPLE, 1, planner, slate_size=k, max_steps=12).observation_space
+        self.k, self.asked, self.begun = k, [], []
+        self.predict = self._masked if masked else self._plain
+
+    def _plain(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> Any:
+        assert state is None or state + 1 == len(self.asked) + 1
+        self.asked.append({name: array.copy() for name, array in observation.items()})
+        self.begun.append(episode_start)
+        count = len(observation["taste"])
+        assert all(space.contains(observation[name][0]) for name, space in self.observation_space.spaces.items())
+        if self.k == 1:
+            return np.full(count, 7), len(self.asked)
+        drawn = [np.random.permutation(60)[: self.k] for _ in range(count)]  # from where such models draw
+        return np.array(drawn), len(self.asked)
+
+    def _masked(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: Any = None,
+    ) -> Any:
+        self._plain(observation, state, episode_start)
+        assert action_masks.shape == (len(observation["taste"]), self.k * 60)
+        return np.argmax(action_masks.reshape(-1, self.k, 60), axis=2)[:, 0], len(self.asked)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_trained_model_is_judged_under_the_planner_that_it_was_trained_under(k: int) -> None:
+    world = {"env": {"slate_size": k, "max_steps": 12, "leave": {"rule": "never"}}, **BRIEF}
+    model = Stock(k, InTurn())
+    judged = lerl.evaluate(model, PEOPLE, name="ppo", planner=InTurn(), replan_every=2, beside=["random"], **world)
+    assert judged.agents == ["ppo", "random"]
+    membership = PEOPLE.catalog.categories.membership
+    for number, asked in enumerate(model.asked):
+        step = np.rint(12 * (1 - asked["time_left"][:, 0])).astype(int)
+        live = slice(6 if number < 12 else 2)  # six sessions, and then the other two
+        assert (asked["plan_age"][live, 0] == (step % 2)[live]).all()
+        assert (asked["plan_allowed"].argmax(axis=1) == (step - step % 2) % 5)[live].all()
+    for before, after in pairwise(model.asked[:12]):
+        items = after["recent_items"][:, -k:]
+        planned = before["plan_allowed"].argmax(axis=1)
+        assert membership[items, planned[:, None]].all(), "what the plan does not allow is replaced"
+    assert [begun.sum() for begun in model.begun] == [6, *[0] * 11] * 2
+
+
+def test_masks_are_of_the_plan_and_of_what_was_shown() -> None:
+    world = {"env": {"slate_size": 1, "max_steps": 12, "leave": {"rule": "never"}}, **BRIEF}
+    planned, free = Stock(1, InTurn(), masked=True), Stock(1, masked=True)
+    lerl.evaluate(planned, PEOPLE, planner=InTurn(), beside=(), **world)
+    lerl.evaluate(free, PEOPLE, beside=(), **world)
+    category = PEOPLE.catalog.categories.membership
+    shown = [asked["recent_items"][0, -1] for asked in planned.asked[1:12]]
+    assert len(set(shown)) == 11
+    assert all(category[item, step % 5] for step, item in enumerate(shown))
+    assert [asked["recent_items"][0, -1] for asked in free.asked[1:12]] == list(range(11))
+    assert "plan_age" not in free.asked[0]
+
+
+def test_a_models_draws_follow_from_the_seed() -> None:
+    world = {"env": {"slate_size": 3, "max_steps": 12}, **BRIEF}
+    state = np.random.get_state()[1]
+    one, other, third = (lerl.evaluate(Stock(3), PEOPLE, beside=(), seed=seed, **world).items for seed in (1, 1, 2))
+    assert one.equals(other)
+    assert not one.equals(third)
+    assert (np.random.get_state()[1] == state).all()
+
+
+def test_an_agent_of_ones_own_sees_the_plan_too() -> None:
+    seen = []
+
+    def first(observation: dict[str, Any]) -> Any:
+        seen.append(observation["plan_allowed"][:15].sum(axis=1))
+        return np.tile([0, 1, 2], (len(observation["taste"]), 1))
+
+    judged = lerl.evaluate(first, planner="boredom", size=2, beside=(), **WORLD)
+    assert (np.concatenate(seen) <= 2).all()
+    assert judged.items["item"].n_unique() > 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"slate_size": 2}, r"recent_\w+ has shape \(60,\) .* there and shape \(40,\) .* here, where slate_size is 2"),
+        ({"max_steps": 20}, r"plan_age has shape \(1,\) up to 12 there and shape \(1,\) up to 20 here"),
+        ({"items": 50}, r"recent_items has shape \(60,\) up to 59 there and shape \(60,\) up to 49 here"),
+        ({"categories": 4}, r"category_exposure has shape \(5,\) up to 1 there and shape \(4,\) up to 1 here"),
+        ({"dim": 5}, r"taste has shape \(5,\) there and shape \(6,\) here"),
+        ({"planner": None}, "plan_age has shape .* there and is missing here; give planner="),
+    ],
+)
+def test_a_model_of_another_world_is_refused(change: dict[str, Any], said: str) -> None:
+    sizes = {"users": 80, "items": 60, "categories": 5, "dim": 4, "seed": 0}
+    env = {"slate_size": 3, "max_steps": 12}
+    people = synthetic_population(**sizes | {name: value for name, value in change.items() if name in sizes})
+    settings = env | {name: value for name, value in change.items() if name in env}
+    with pytest.raises(ValueError, match=f"the model was trained .*{said}"):
+        lerl.evaluate(
+            Stock(3, InTurn()), people, planner=change.get("planner", InTurn()),
+            env=settings, **BRIEF,
+        )  # fmt: skip
+
+
+def test_what_is_no_slate_is_named() -> None:
+    def two(observation: dict[str, Any]) -> Any:
+        return np.zeros((len(observation["taste"]), 2), int)
+
+    for planner in (None, "boredom"):
+        with pytest.raises(PluginError, match=r"two\.act gives no slates: .*make the environment with slate_size=2"):
+            lerl.evaluate(two, planner=planner, beside=(), **WORLD)
+    with pytest.raises(TypeError, match=r"a planner is an object with plan\(contexts\)"):
+        lerl.evaluate(in_order, planner=3, **WORLD)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="deterministic is for a model"):
+        lerl.evaluate(in_order, deterministic=True, **WORLD)
+
+
 def test_what_means_nothing_to_an_own_agent_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"data\.users means nothing .* keys of env, evaluation, data\.path"):
+        lerl.evaluate(in_order, data={"users": "fitted"})
     with pytest.raises(SettingsError, match=r"train\.steps means nothing to an agent of one's own"):
         lerl.evaluate(in_order, train={"steps": 1}, **WORLD)
     with pytest.raises(ValueError, match="name is that of one beside it, 'random'"):

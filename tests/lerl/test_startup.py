@@ -66,6 +66,8 @@ def test_the_command_line_imports_nothing_large() -> None:
         ("scipy.stats", "this needs scipy; install it with: pip install 'lerl-rec[train]'"),
         ("matplotlib", "this needs matplotlib; install it with: pip install 'lerl-rec[plot]'"),
         ("langchain_core", "this needs langchain; install it with: pip install 'lerl-rec[llm]'"),
+        ("mlflow", "this needs mlflow; install it with: pip install 'lerl-rec[track]'"),
+        ("minari", "this needs minari; install it with: pip install 'lerl-rec[offline]'"),
         ("my_package", ""),
         ("lerl.nothing", ""),
     ],

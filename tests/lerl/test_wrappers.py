@@ -171,6 +171,8 @@ def test_wrong_arguments_are_refused(population: Population) -> None:
         Planned(gymnasium.make("CartPole-v1"))
     with pytest.raises(TypeError, match=r"a planner is an object with plan\(contexts\)"):
         Planned(SessionEnv(population), 3)
+    with pytest.raises(TypeError, match="Planned needs a planner"):
+        Planned(SessionEnv(population), None)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ineligible must be"):
         Planned(SessionEnv(population), ineligible="no")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="replan_every and size must be at least 1"):

@@ -148,9 +148,10 @@ def share_bar(shares: Mapping[str, float], classes: Mapping[str, str], label: st
 def histogram(values: Floats, label: str) -> Markup:
     """How many users have which difference; those above 0 and those below it in two colours."""
     width, height = 440, 150
-    reach = float(np.percentile(np.abs(values), 99)) if len(values) else 1.0
-    axis = nice_axis([-max(reach, 1e-6), max(reach, 1e-6)], 6)
-    edges = np.linspace(axis.low, axis.high, 41)
+    ends = np.percentile(values, [1, 99]) if len(values) else [0.0]
+    axis = nice_axis([*ends, 0.0], 6)
+    bins = 5 * (len(axis.ticks) - 1)  # so that 0, which has a tick, is the end of a bin
+    edges = np.linspace(axis.low, axis.high, bins + 1)
     counts, _ = np.histogram(np.clip(values, axis.low, axis.high), edges)
     most = max(int(counts.max()), 1)
     parts = []

@@ -56,9 +56,9 @@ def _condition(found: dict[str, Any]) -> dict[str, Any]:
         rows.append({"agent": name, "kind": str(one["kind"]), "mark": mark, "cells": cells})
     return {
         "name": str(found["condition"]),
-        "line": str(found.get("line") or ""),
+        "line": str(found.get("line") or "").removeprefix(f"{found['condition']}: "),
         "best": str(found["best"]),
-        "seen": f"{found['users']:,} users, {found['seeds']} seeds",
+        "seen": f"{found['users']:,} users, {found['seeds']} seed{'' if found['seeds'] == 1 else 's'}",
         "names": names,
         "rows": rows,
         "ratios": _ratios(found["ratios"]),

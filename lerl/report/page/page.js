@@ -80,7 +80,7 @@
     const most = Math.max(...found.b.flatMap((row) => row || [0]), 1) / 100;
     const pairs = boredom.map((value, topic) => [data.topics[topic] || `topic ${topic + 1}`, value / 100]);
     const felt = pairs.filter((pair) => pair[1] >= 0.01).sort((a, b) => b[1] - a[1]).slice(0, 8);
-    box.append(make("h4", felt.length ? "bored of (log-odds that it costs a click)" : "bored of nothing"));
+    box.append(make("h4", felt.length ? "bored of (1: a whole slate of the topic, just shown)" : "bored of nothing"));
     if (felt.length) box.append(bars(felt, most));
     return box;
   }

@@ -561,7 +561,7 @@ def test_the_report_is_written_in_every_form(recipe: Path, tmp_path: Path):
     found = judge(whole, out, draws=100)
     names = {path.name for path in write(found, whole, out)}
     assert names == {
-        *(f"report.{kind}" for kind in ("md", "tex", "csv", "json")),
+        *(f"report.{kind}" for kind in ("md", "tex", "csv", "json", "html")),
         *(f"{name}.{kind}" for name in ("scores", "profiles") for kind in ("png", "svg")),
     }
     assert "| flat+ppo | flat learner |" in "\n".join(markdown(found))

@@ -211,9 +211,15 @@ def test_feedback_that_comes_twice_counts_once(run: lerl.Run) -> None:
     recommender = run.recommender("flat+greedy")
     key = recommender.start()
     slate = recommender.recommend(key)
-    recommender.observe(key, slate.ids, [1, 0, 0], slate.step)
-    with pytest.raises(SessionError, match="is at step 1, this is feedback on 0"):
-        recommender.observe(key, slate.ids, [1, 0, 0], slate.step)
+    assert recommender.observe(key, slate.ids[:2], [1, 0], slate.step) == (1, False)
+    before = recommender.recommend(key)
+    assert recommender.observe(key, slate.ids[:2], [1, 0], slate.step) == (1, True)
+    assert recommender.recommend(key) == before
+    for ids, clicks in ((slate.ids[:2], [0, 0]), (slate.ids, [1, 0, 0]), (slate.ids[1::-1], [1, 0])):
+        with pytest.raises(SessionError, match="feedback on step 0 came before with other ids or clicks"):
+            recommender.observe(key, ids, clicks, slate.step)
+    with pytest.raises(SessionError, match="at step 1, and this is feedback on step 2, which is still to come"):
+        recommender.observe(key, slate.ids, [1, 0, 0], 2)
     with pytest.raises(SessionError, match="an item stands in a slate once"):
         recommender.observe(key, ["4", "4"], [1, 0])
 
@@ -227,10 +233,58 @@ def test_few_items_are_left(run: lerl.Run, name: str) -> None:
         assert sorted(slate) == left
 
 
+def test_feedback_on_the_last_slate_may_come_twice(run: lerl.Run) -> None:
+    recommender = run.recommender("flat+greedy")
+    key = recommender.start()
+    for step in range(12):
+        recommender.observe(key, ["1"], [1], step)
+    assert recommender.observe(key, ["1"], [1], 11) == (12, True)
+
+
+def test_ids_that_the_catalog_lacks_are_named(run: lerl.Run) -> None:
+    recommender = run.recommender("flat+greedy")
+    found = recommender.recommend(recommender.start(), exclude=(one for one in ("x", "1", "y")))
+    assert found.unknown == ["x", "y"]
+    assert recommender.unknown(["3", "z"]) == ["z"]
+    recommender.add_items({"z": ["category 1"]})
+    assert recommender.unknown(["3", "z"]) == []
+
+
+def test_items_may_be_sent_again(run: lerl.Run) -> None:
+    """Whoever sends the whole catalog every night changes nothing with what is there as it was."""
+    recommender, population = run.recommender("flat+greedy"), run.task.population
+    names, vectors = population.catalog.categories.names, population.knowledge.item_vectors
+    new = {"new": [names[1], names[0]], "other": vectors[3].tolist()}
+    recommender.add_items(new)
+    kept = recommender.store.get("lerl.items")
+    mine = [names[c] for c in np.flatnonzero(population.catalog.categories.membership[2])]
+    recommender.add_items({**new, "new": new["new"][::-1], "2": mine, "3": vectors[3].tolist(), "4": vectors[4, :-1]})
+    assert recommender.store.get("lerl.items") == kept
+    for wrong in ({"new": names[:1]}, {"other": vectors[4].tolist()}, {"3": vectors[4].tolist()}, {"2": names}):
+        with pytest.raises(NewItemError, match="with other categories or another vector"):
+            recommender.add_items(wrong)
+    recommender.add_items({**new, "newest": [names[0]]})
+    assert "newest" in recommender._items
+
+
+def test_without_a_name_the_best_that_can_serve_serves(run: lerl.Run) -> None:
+    best = next(name for name in run.table()["agent"] if name != "privileged" and "@" not in name)
+    assert run.table()["agent"][0] == "privileged"
+    assert run.recommender().spec.label == best == run.best_agent()
+
+
+def test_a_run_of_which_nobody_can_serve_says_so(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"data": {"synthetic": {"users": 40, "items": 30}}, "env": {"max_steps": 4}}
+    told = lerl.train("quickstart", tmp_path / "told", agents=["privileged"], planner={"clusters": 4}, **small)
+    with pytest.raises(SessionError, match="has no agent that could serve people; train one such as"):
+        told.recommender()
+
+
 def test_items_that_cannot_be_added_are_refused(run: lerl.Run) -> None:
     recommender = run.recommender("flat+greedy")
     for items, said in (
-        ({"1": ["category 1"]}, "item '1' is in the catalog already"),
+        ({"1": []}, "item '1' needs categories or a vector"),
+        ({"1": [1.0, 2.0]}, "item '1' is in the catalog already, with other categories or another vector"),
         ({"a": ["category 9"]}, "item 'a' has category 'category 9', the catalog's are category 1, category 2"),
         ({"a": [1.0, 2.0]}, "item 'a' needs a vector of 4 finite numbers, or 5 with an offset, given 2"),
         ({"a": [1.0, 2.0, 3.0, float("inf")]}, "item 'a' needs a vector of 4 finite numbers"),

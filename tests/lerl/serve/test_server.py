@@ -47,15 +47,32 @@ def client(run: lerl.Run) -> Iterator[TestClient]:
 def test_a_session_from_its_start_to_its_end(client: TestClient) -> None:
     begun = client.post("/sessions", json={"history": [["3", True], ["gone", False]]})
     assert begun.status_code == 201
+    assert begun.json()["unknown"] == ["gone"]
     path = f"/sessions/{begun.json()['session']}"
     slate = client.post(f"{path}/recommend").json()
     assert len(slate["ids"]) == len(slate["scores"]) == 3
     assert slate["plan"]
     assert slate["step"] == 0
-    assert client.post(f"{path}/feedback", json={"ids": slate["ids"], "clicks": [1, 0, 0.5]}).status_code == 204
-    assert client.post(f"{path}/recommend", json={"k": 2, "exclude": ["3"]}).json()["step"] == 1
+    told = {"ids": slate["ids"], "clicks": [1, 0, 0.5], "step": 0}
+    for counted_before in (False, True):
+        answer = client.post(f"{path}/feedback", json=told)
+        assert answer.status_code == 200
+        assert answer.json() == {"step": 1, "counted_before": counted_before}
+    assert re.search(r"^lerl_shown_total 3\.0$", client.get("/metrics").text, re.MULTILINE)
+    again = client.post(f"{path}/recommend", json={"k": 2, "exclude": ["3", "sold out"]}).json()
+    assert again["step"] == 1
+    assert again["unknown"] == ["sold out"]
     assert client.delete(path).status_code == 204
     assert client.post(f"{path}/recommend").status_code == 404
+
+
+def test_a_session_of_nobody_known_needs_no_body(client: TestClient) -> None:
+    slates = []
+    for how in ({}, {"json": {}}):
+        begun = client.post("/sessions", **how)
+        assert begun.status_code == 201
+        slates.append(client.post(f"/sessions/{begun.json()['session']}/recommend").json()["ids"])
+    assert slates[0] == slates[1]
 
 
 def test_health_and_metrics(client: TestClient) -> None:
@@ -75,9 +92,11 @@ def test_health_and_metrics(client: TestClient) -> None:
     [
         ("/sessions", {"user": "nobody"}, 422, "the log has no user 'nobody'"),
         ("/sessions", {"session": "a/b"}, 422, "String should match pattern"),
-        ("/sessions/a/feedback", {"ids": ["1"], "clicks": [1], "step": 4}, 422, "is at step 0, this is feedback on 4"),
+        ("/sessions/a/feedback", {"ids": ["1"], "clicks": [1], "step": 4}, 422, "step 4, which is still to come"),
+        ("/sessions/a/feedback", None, 422, "the body must be a JSON object"),
+        ("/sessions", [1], 422, "the body must be a JSON object"),
         ("/sessions", {"usr": "1"}, 422, "Extra inputs are not permitted"),
-        ("/sessions", {"history": [["1"]]}, 422, "Field required"),
+        ("/sessions", {"history": [["1"]]}, 422, "history[0][1]: Field required"),
         ("/sessions/none/recommend", None, 404, "there is no session 'none'"),
         ("/sessions/a/recommend", {"k": 9}, 422, "k must be from 1 to 3"),
         ("/sessions/a/feedback", {"ids": ["x"], "clicks": [1]}, 422, "the catalog has no item 'x'"),
@@ -90,17 +109,18 @@ def test_wrong_requests_are_refused(client: TestClient, path: str, body: Any, st
     client.post("/sessions", json={"session": "a"})
     answer = client.post(path, json=body)
     assert answer.status_code == status
-    assert said in answer.text
+    assert said in answer.json()["detail"]
 
 
 def test_items_are_added(client: TestClient) -> None:
     names = {"items": {"fresh": ["category 1", "category 2"], "other": [0.1, 0.2, 0.3, 0.4]}}
-    assert client.post("/items", json=names).status_code == 204
-    answer = client.post("/items", json=names)
+    for _ in range(2):  # as a script that sends all items every night
+        assert client.post("/items", json=names).status_code == 204
+    answer = client.post("/items", json={"items": {"fresh": ["category 3"]}})
     assert answer.status_code == 422
-    assert "is in the catalog already" in answer.text
+    assert "is in the catalog already, with other categories" in answer.json()["detail"]
     key = client.post("/sessions", json={"history": [["fresh", True]]}).json()["session"]
-    assert client.post(f"/sessions/{key}/feedback", json={"ids": ["fresh"], "clicks": [1]}).status_code == 204
+    assert client.post(f"/sessions/{key}/feedback", json={"ids": ["fresh"], "clicks": [1]}).status_code == 200
 
 
 def test_a_body_of_unknown_length_is_refused(client: TestClient) -> None:
@@ -119,7 +139,7 @@ def test_a_token_is_needed_where_there_is_one(run: lerl.Run) -> None:
     ("words", "said"),
     [
         (["--host", "0.0.0.0"], "set LERL_SERVE_TOKEN in the environment first"),
-        (["--agent", "privileged"], "privileged cannot serve people"),
+        (["--agent", "privileged"], "privileged cannot serve people: it reads the hidden state"),
         (["--agent", "flat+ppo"], "has no agent 'flat+ppo'; there are boredom+greedy, random, privileged"),
         (["--store", "redis://127.0.0.1:1"], "Redis does not answer"),
         (["--planner-timeout", "0"], "--planner-timeout must be from 0.01 to 600"),
