@@ -60,7 +60,9 @@ def run_evaluate(arguments: list[str]) -> None:
     line = split(arguments, {"trust"})
     if len(line.words) != 1:
         given = " and ".join(line.words) or "none"
-        raise UsageError(f"give one run, such as lerl evaluate runs/quickstart-seed0, given {given}")
+        raise UsageError(
+            f"give one run, such as lerl evaluate runs/quickstart-seed0, given {given}; see lerl evaluate --help"
+        )
     run, trust = Path(line.words[0]), "trust" in line.switches
     if line.flags:
         _evaluate_otherwise(run, trust, line.flags)

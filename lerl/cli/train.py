@@ -27,7 +27,7 @@ and print a table. The run is written to FOLDER (runs/RECIPE-seedN).
 {recipes}
 
   --seed N                    seed of all random draws
-  --seeds 0-4                 a run for each seed, --jobs N side by side, compared
+  --seeds 0-4                 a run for each seed, --jobs N side by side
   --agents [A,B]              the agents; --agents+ A adds one
   --data.path FOLDER          simulate users of a prepared log, not made-up ones
   --env.slate_size N          items shown per step
@@ -126,7 +126,7 @@ def _resume(words: list[str], flags: dict[str, str | None], trust: bool) -> None
     track = pop_track(flags)
     if len(folders) != 1 or flags.keys() - {"jobs"}:
         raise UsageError(
-            "--resume takes a run, or a folder of seeds, and nothing else but --track, --trust and --jobs, such as lerl "
+            "--resume takes a run, or a folder of seeds, and nothing else but --track, --trust, --jobs, such as lerl "
             "train --resume runs/quickstart-seed0"
         )
     folder = Path(folders[0])

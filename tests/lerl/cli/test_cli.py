@@ -27,6 +27,7 @@ from lerl.run.folder import check_vacant
 
 AGENTS = ["boredom+ppo", "random", "privileged"]
 TRAIN = ["train", "quickstart"]
+EVALUATE_WHAT = "give one run, such as lerl evaluate runs/quickstart-seed0, given none; see lerl evaluate --help"
 NOT_TUNED = "--experiment.jobs does nothing for lerl tune, only for lerl experiment; leave it out"
 
 
@@ -166,7 +167,7 @@ def test_train_uses_an_empty_folder_but_not_one_with_other_things(
             "there is no recipe 'quickstar'. There are: whole_session, whole_session_movielens. Give a recipe of your "
             "own as a path that ends in .yaml.",
         ),
-        (["evaluate"], "the following arguments are required: RUN; see lerl evaluate --help"),
+        (["evaluate"], EVALUATE_WHAT),
         (["compare", "a", "--frob"], "unrecognized arguments: --frob; see lerl compare --help"),
         (["plot", "a", "b"], "give --out FOLDER for the pictures of several runs"),
         (["data"], "the following arguments are required: COMMAND; see lerl data --help"),
