@@ -12,7 +12,7 @@ import pytest
 
 from lerl.cli.main import main
 from lerl.cli.parser import UsageError
-from lerl.cli.train import read_seeds
+from lerl.cli.train import NOT_TRACKED, read_seeds
 from lerl.config.parse import dump
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, SyntheticConfig
 from lerl.envs.config import SimulatorConfig
@@ -147,6 +147,7 @@ def test_seeds_that_are_none_are_refused(text: str, said: str) -> None:
         (["quickstart", "--seed", "1", "--seeds", "0-4"], "--seed and --seeds are both given; give one of them"),
         (["quickstart", "--jobs", "2"], "--jobs goes with --seeds: one run is one process"),
         (["quickstart", "--seeds", "0-1", "--jobs", "0"], "--jobs must be a whole number from 1 to 1,024, given '0'"),
+        (["quickstart", "--seeds", "0-1", "--track", "tensorboard"], NOT_TRACKED),
         (["--resume", "nowhere", "--jobs", "2"], "--jobs is for a folder of seeds, and nowhere is none; leave it out"),
     ],
 )
