@@ -51,12 +51,12 @@ def _condition(found: dict[str, Any]) -> dict[str, Any]:
     for one in scores:
         agent, style = str(one["agent"]), charts.CLASSES[_COLOURS.get(one["kind"], BLUE)]
         mark = charts.interval_mark(one["metrics"]["R_cum"], scale, style, f"R_cum of {agent}")
-        cells = [_estimate(one["metrics"][name], _METRICS[name]) for name in names]
+        cells = [_estimate(one["metrics"][name], _METRICS[name], interval=name == "R_cum") for name in names]
         name = f"{agent} ({one['mark']})" if one.get("mark") else agent
         rows.append({"agent": name, "kind": str(one["kind"]), "mark": mark, "cells": cells})
     return {
         "name": str(found["condition"]),
-        "line": str(found.get("line") or "").removeprefix(f"{found['condition']}: "),
+        "line": _sentence(str(found.get("line") or "").removeprefix(f"{found['condition']}: ")),
         "best": str(found["best"]),
         "seen": f"{found['users']:,} users, {found['seeds']} seed{'' if found['seeds'] == 1 else 's'}",
         "names": names,
@@ -67,6 +67,10 @@ def _condition(found: dict[str, Any]) -> dict[str, Any]:
         "below": [str(agent) for agent in found["below"]],
         "missing": [str(agent) for agent in found["missing"]],
     }
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _ratios(ratios: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -83,8 +87,8 @@ def _ratios(ratios: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _estimate(value: dict[str, Any], decimals: int) -> str:
+def _estimate(value: dict[str, Any], decimals: int, interval: bool = True) -> str:
     if value["mean"] is None:
         return "n/a"
-    ends = "" if value["low"] is None else f" [{value['low']:.{decimals}f}, {value['high']:.{decimals}f}]"
+    ends = "" if not interval or value["low"] is None else f" [{value['low']:.{decimals}f}, {value['high']:.{decimals}f}]"
     return f"{value['mean']:.{decimals}f}{ends}"
