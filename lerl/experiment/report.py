@@ -23,6 +23,7 @@ from lerl.experiment.verdict import (
 )
 from lerl.report.intervals import estimate_text, interval_note
 from lerl.report.page.experiment import report_experiment
+from lerl.report.page.words import basis
 from lerl.report.palette import BLACK, BLUE, GREEN, GREY, ORANGE, PALE, PURPLE
 from lerl.report.tables import explained
 
@@ -36,11 +37,20 @@ def write(verdicts: Sequence[Verdict], experiment: Experiment, out: Path) -> lis
         "report.md": "\n".join(markdown(verdicts)) + "\n",
         "report.tex": "\n".join(latex(verdicts)) + "\n",
         "report.csv": _csv(verdicts),
-        "report.json": json.dumps([asdict(verdict) | {"line": verdict.line} for verdict in verdicts], indent=1) + "\n",
+        "report.json": json.dumps([_kept(verdict, experiment) for verdict in verdicts], indent=1) + "\n",
     }
     for name, text in texts.items():
         write_whole(out / name, text)
     return [*(out / name for name in texts), report_experiment(out), *_draw(verdicts, experiment, out)]
+
+
+def _kept(verdict: Verdict, experiment: Experiment) -> dict[str, Any]:
+    """A condition as report.json has it: what it shows, in one sentence too, and what that rests on."""
+    label = experiment.labels(verdict.condition)[0]
+    config = experiment.trial(verdict.condition, label, experiment.base.seed, {}).config
+    log = "" if config.data.path is None else f"the prepared folder {Path(config.data.path).name}"
+    rests = basis(asdict(config), verdict.users, [one.agent for one in verdict.scores], log)
+    return asdict(verdict) | {"line": verdict.line, "basis": rests}
 
 
 def markdown(verdicts: Sequence[Verdict]) -> list[str]:

@@ -60,7 +60,9 @@ def write_page(
     second = words.runner_up(summary, first)
     people = None if second is None else compare_people(results, results.paths, first, second, bootstrap)
     topics = results.exposure.filter(pl.col("axis") == "topic")["name"].unique(maintain_order=True).to_list()
-    replay = read_replay(dict(zip(results.seeds, results.paths, strict=True)), by_reward(summary), topics)
+    replay = read_replay(
+        dict(zip(results.seeds, results.paths, strict=True)), by_reward(summary), topics, results.episodes
+    )
     about = read_about(results.paths[0])
     text = render(
         "page.html",
@@ -73,6 +75,9 @@ def write_page(
         table=results_cells(summary),
         marks=list(_marks(summary, look).values()),
         first_row=by_reward(summary).index(first),
+        key=look.key(set(look.colours.values())),
+        names=words.names_of(by_reward(summary)),
+        leaving=_leaving(results),
         meanings=explained(results_cells(summary)[0]),
         differences=_differences(summary, look, first),
         people=people,
@@ -83,7 +88,7 @@ def write_page(
         replay=replay,
         examples=_examples(replay, first, second),
         typical=0 if replay is None else typical(replay, first),
-        basis=words.basis(results.config, summary, str(about.get("population")), results.n_items),
+        basis=words.basis(results.config, summary["users"], results.agents, _log(about, results.n_items)),
         configuration=_configuration(results.paths),
         versions=_versions(about),
     )
@@ -246,6 +251,16 @@ def _exposure(results: Results, summary: Summary) -> dict[str, Any]:
 def _plain(numbers: Any, metric: str) -> str:
     value = numbers.get(metric, {"mean": None})["mean"]
     return "n/a" if value is None else f"{value:.2f}"
+
+
+def _log(about: dict[str, Any], items: int) -> str:
+    return f"{about.get('population')}, {items:,} items"
+
+
+def _leaving(results: Results) -> str:
+    """In words, why people leave, for the last step of a session."""
+    rule = str(((results.config.get("env") or {}).get("leave") or {}).get("rule"))
+    return words.LEAVING.get(rule, "")
 
 
 def _examples(replay: Replay | None, first: str, second: str | None) -> dict[str, Any]:

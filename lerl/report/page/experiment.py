@@ -64,6 +64,7 @@ def _condition(found: dict[str, Any]) -> dict[str, Any]:
         "ratios": _ratios(found["ratios"]),
         "level": f"{float(found['level']):.2f}",
         "note": f"{explained(names)}. {interval_note(int(found['seeds']))}",
+        "basis": [(str(name), str(what)) for name, what in found.get("basis") or []],
         "below": [str(agent) for agent in found["below"]],
         "missing": [str(agent) for agent in found["missing"]],
     }
@@ -90,5 +91,7 @@ def _ratios(ratios: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _estimate(value: dict[str, Any], decimals: int, interval: bool = True) -> str:
     if value["mean"] is None:
         return "n/a"
-    ends = "" if not interval or value["low"] is None else f" [{value['low']:.{decimals}f}, {value['high']:.{decimals}f}]"
+    ends = (
+        "" if not interval or value["low"] is None else f" [{value['low']:.{decimals}f}, {value['high']:.{decimals}f}]"
+    )
     return f"{value['mean']:.{decimals}f}{ends}"

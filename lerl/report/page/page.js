@@ -34,7 +34,8 @@
 
   function chips(names, style) {
     const list = make("ul", undefined, "chips");
-    for (const name of names) list.append(make("li", name, style));
+    for (const name of names.slice(0, 12)) list.append(make("li", name, style));
+    if (names.length > 12) list.append(make("li", `and ${names.length - 12} more`, "more"));
     return list;
   }
   function bars(pairs, most) {
@@ -77,7 +78,8 @@
     box.append(make("p", `satisfaction after this slate ${(found.s[now] / 100).toFixed(2)} of 1`));
     box.append(sparkline(found.s, at, `satisfaction by step, now ${(found.s[now] / 100).toFixed(2)}`));
     const boredom = found.b[now] || [];
-    const most = Math.max(...found.b.flatMap((row) => row || [0]), 1) / 100;
+    const sides = [place.agent, place.beside].filter((agent) => agent !== NONE && session(agent));
+    const most = Math.max(...sides.flatMap((agent) => session(agent).b.flatMap((row) => row || [0])), 1) / 100;
     const pairs = boredom.map((value, topic) => [data.topics[topic] || `topic ${topic + 1}`, value / 100]);
     const felt = pairs.filter((pair) => pair[1] >= 0.01).sort((a, b) => b[1] - a[1]).slice(0, 8);
     box.append(make("h4", felt.length ? "bored of (1: a whole slate of the topic, just shown)" : "bored of nothing"));
@@ -89,23 +91,28 @@
     if (!asked) return [];
     const [system, user, answer, cause] = asked;
     const details = make("details");
-    details.append(make("summary", "What the chat model was asked, and answered"));
+    details.append(make("summary", "What the planner's model was asked, and what answered"));
     for (const [name, text] of [["instructions", system], ["question", user], [cause ? `answer, not used: ${cause}` : "answer", answer]]) {
       details.append(make("h4", name), make("p", text, "said"));
     }
     return [details];
   }
+  function ending(agent, found) {
+    const why = by("app").dataset.leaving;
+    return found.l ? `The user left after this slate.${why ? ` People leave ${why}.` : ""}` : "The last slate that a session can have.";
+  }
   function show(article, agent) {
     article.hidden = agent === NONE;
     if (agent === NONE) return "";
     const found = session(agent), open = article.querySelector("details")?.open;
+    const held = article.contains(document.activeElement);
     article.replaceChildren(make("h3", data.agents[agent]));
     if (!found) {
       article.append(make("p", "This session was not kept."));
       return "";
     }
     const at = Math.min(place.step, found.i.length), now = at - 1;
-    const earned = found.r.slice(0, at).reduce((sum, value) => sum + value, 0) / 100;
+    const earned = found.r.slice(0, at).reduce((sum, value) => sum + value, 0) / 10000;
     const over = place.step > found.i.length;
     article.append(make("p", over ? `ended after step ${found.i.length}, R_cum ${earned.toFixed(2)}; this is the last slate`
       : `step ${at} of ${found.i.length}, R_cum so far ${earned.toFixed(2)}`));
@@ -123,7 +130,9 @@
       slate.append(line);
     });
     article.append(slate);
-    if (found.p[now] >= 0) {
+    if (at === found.i.length) article.append(make("p", ending(agent, found)));
+    if (found.p[now] < 0) article.append(make("p", "No plan: this agent chooses items by itself.", "note"));
+    else {
       const [allowed, avoided] = data.plans[found.p[now]].map((list) => list.map((name) => data.names[name]));
       article.append(make("h4", "Plan: items from"), chips(allowed, ""));
       if (avoided.length) article.append(make("h4", "but none from"), chips(avoided, "avoided"));
@@ -132,6 +141,8 @@
     if (why) article.append(make("h4", "Rationale"), make("p", why));
     article.append(...question(found, now), secret(found, at));
     if (open) article.querySelector("details")?.setAttribute("open", "");
+    if (held) article.querySelector("summary")?.focus();
+    if (over) return `${data.agents[agent]}: ended after step ${found.i.length}. `;
     return `${data.agents[agent]}: step ${at} of ${found.i.length}, ${clicked} of ${found.i[now].length} clicked. `;
   }
   function draw() {
@@ -169,6 +180,7 @@
   let timer = null;
   function play(on) {
     clearInterval(timer);
+    if (on && place.step >= longest()) go({ step: 1 });
     timer = on ? setInterval(() => (place.step < longest() ? go({ step: place.step + 1 }) : play(false)), 900) : null;
     by("play").textContent = on ? "pause" : "play";
     by("play").setAttribute("aria-pressed", on);
@@ -188,9 +200,12 @@
   by("play").addEventListener("click", () => play(timer === null));
   by("app").querySelector("form").addEventListener("submit", (event) => event.preventDefault());
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
-    const box = by("replay").getBoundingClientRect();
-    if (box.bottom < 0 || box.top > window.innerHeight) return; // only while it can be seen
+    const letter = event.key === "j" || event.key === "k";
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
+    if (event.target.tagName === "INPUT" && !letter) return; // the slider has keys of its own
+    if (event.target.closest(".scroll, pre")) return;
+    const box = by("app").getBoundingClientRect(), middle = window.innerHeight / 2;
+    if (box.bottom < middle || box.top > middle) return; // only while it is what one looks at
     const last = data.people.length - 1;
     const change = {
       ArrowLeft: { step: place.step - 1 }, ArrowRight: { step: place.step + 1 },
@@ -201,7 +216,7 @@
     event.preventDefault();
     go(change);
   });
-  window.addEventListener("hashchange", () => read() && draw());
+  window.addEventListener("hashchange", () => read() && go({}));
 
   place.agent = Math.max(data.agents.indexOf(by("app").dataset.first), 0);
   const second = data.agents.indexOf(by("app").dataset.second);
@@ -211,5 +226,8 @@
   by("plain").hidden = true;
   by("app").hidden = false;
   draw();
-  if (linked) by("replay").scrollIntoView();
+  if (linked) {
+    keep(); // what the address names is what is shown
+    by("replay").scrollIntoView();
+  }
 })();

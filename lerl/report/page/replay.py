@@ -34,6 +34,10 @@ _HIDDEN: dict[str, Any] = {
 _TITLES: dict[str, Any] = {"item": pl.Int64, "title": pl.String, "categories": _NAMES}
 
 
+_LISTS = "icrpwqsb"
+"""Of a session, a list for each of these, with an entry for each step."""
+
+
 class Interned:
     """Values that come often, each kept once."""
 
@@ -65,20 +69,24 @@ class Replay:
 
 
 def read_replay(
-    runs: Mapping[int, Path], agents: Sequence[str], topics: Sequence[str], most: int = MOST_BYTES
+    runs: Mapping[int, Path],
+    agents: Sequence[str],
+    topics: Sequence[str],
+    episodes: pl.DataFrame,
+    most: int = MOST_BYTES,
 ) -> Replay | None:
     """The sessions that all runs kept; None where one kept none.
 
     Args:
         runs: folders by seed. agents: whose sessions. topics: names of what users get
-            bored of. most: bytes that packed ones may take.
+            bored of. episodes: of the runs, which tell who left. most: bytes that packed ones may take.
 
     Raises:
         RunError: a table is damaged.
     """
     if not all((run / "sessions.parquet").is_file() and (run / "titles.parquet").is_file() for run in runs.values()):
         return None
-    packing = _Packing(agents, topics)
+    packing = _Packing(agents, topics, episodes)
     for seed, run in runs.items():
         packing.add(seed, run)
     people = list(packing.people)
@@ -101,11 +109,13 @@ class _Packing:
         people: seed, user and replicate of each session that was kept, in order.
     """
 
-    def __init__(self, agents: Sequence[str], topics: Sequence[str]) -> None:
+    def __init__(self, agents: Sequence[str], topics: Sequence[str], episodes: pl.DataFrame) -> None:
         self.agents, self.topics = list(agents), list(topics)
+        left = episodes.filter(pl.col("left_early").cast(pl.Boolean)).select("agent", "seed", "user", "replicate")
+        self._left = set(left.rows())
         self.people: dict[tuple[int, int, int], int] = {}
         self.names, self.items, self.plans, self.words, self.questions = (Interned() for _ in range(5))
-        self.sessions: dict[tuple[int, tuple[int, int, int]], dict[str, list[Any]]] = {}
+        self.sessions: dict[tuple[int, tuple[int, int, int]], dict[str, Any]] = {}
 
     def add(self, seed: int, run: Path) -> None:
         """The sessions of a run."""
@@ -125,7 +135,7 @@ class _Packing:
             .group_by(_STEP, maintain_order=True)
             .agg(pl.col("place").fill_null(-1), _hundredths("click"), *first)
             .join(hidden, on=_STEP, how="left", maintain_order="left")
-            .with_columns(_hundredths("reward"), _hundredths("satisfaction"))
+            .with_columns((pl.col("reward") * 10_000).round().cast(pl.Int64), _hundredths("satisfaction"))
             .with_columns(pl.col("boredom").list.eval((pl.element() * 100).round().cast(pl.Int64)))
         )
         with closing(_Questions(run, self.questions)) as asked:
@@ -141,7 +151,10 @@ class _Packing:
         agent, user, replicate, _, items, clicks, reward, plan, avoided, rationale, query, satisfaction, boredom = row
         person = (seed, user, replicate)
         self.people.setdefault(person, len(self.people))
-        session = self.sessions.setdefault((self.agents.index(agent), person), {name: [] for name in "icrpwqsb"})
+        left = (agent, *person) in self._left
+        session = self.sessions.setdefault(
+            (self.agents.index(agent), person), {**{name: [] for name in _LISTS}, "l": left}
+        )
         place = -1
         if plan is not None:
             lists = [[self.names.of(name) for name in part] for part in (plan, avoided)]
@@ -156,15 +169,15 @@ class _Packing:
             satisfaction,
             boredom,
         )
-        for kept, value in zip(session.values(), step, strict=True):
-            kept.append(value)
+        for name, value in zip(_LISTS, step, strict=True):
+            session[name].append(value)
 
     def data(self, count: int) -> dict[str, Any]:
         """Everything about the first so many sessions.
 
         A session has lists with an entry for each step: i, places of the items, -1 for an empty slot; c, clicks in
-        hundredths; r, reward, likewise; p, w, q, places of plan, rationale and question, -1 for none; s, satisfaction,
-        and b, boredom by topic, in hundredths.
+        hundredths; r, reward, in ten-thousandths; p, w, q, places of plan, rationale and question, -1 for none; s, satisfaction,
+        and b, boredom by topic, in hundredths. l says whether the user left.
         """
         people = list(self.people)[:count]
         return {

@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lerl.config.schema import AUTO
 from lerl.report.bootstrap import Summary, by_reward, ratios
-from lerl.report.intervals import Interval, bracket
+from lerl.report.intervals import Interval, bracket, estimate_text
 from lerl.report.page.people import Comparison, Group
 
 TOLD = ("privileged", "informed")
 """Agents that are told what nobody can know: how far one could get, not what one could use."""
 FLOORS = ("random", "popularity")
+
+
+MODELS = ("llm", "distilled")
+LEAVING = {
+    "satisfaction": "the sooner the less satisfied they are, and the sooner they have had enough",
+    "window": "where too many of the items that they saw last are of one topic",
+    "budget": "when a number of steps is used up; a repetition uses up one more",
+    "never": "never: every session has the same length",
+}
+"""What a user's leaving follows from, by the name of the rule."""
+PARTS = {
+    "auto": "of the other agents the one that training users preferred",
+    "privileged": "reads the hidden state and looks ahead; a ceiling, not to be used on people",
+    "informed": "is told the rules and the items, but not the person",
+    "random": "as an agent: items by lot; before a +: plans by lot",
+    "popularity": "the same for everybody: what was clicked most",
+    "belief": "learns items, boredom and people from training sessions, and believes something of each person",
+    "flat": "no planner",
+    "boredom": "a planner by rule: categories that a person likes and is not tired of",
+    "rotation": "a planner by rule: the same, and categories rest in between",
+    "round_robin": "a planner by rule: all categories in turn",
+    "llm": "a chat model plans",
+    "distilled": "a network that learned a chat model's plans",
+    "greedy": "items by the taste that is known",
+    "ppo": "items by a policy that learned (PPO)",
+    "mmr": "items are re-ranked so that a slate is not all alike",
+    "sasrec": "the next item of the log, by a sequence model",
+}
+"""What the parts of agents' names mean; PLANNER+POLICY."""
 
 
 class Sentence(NamedTuple):
@@ -84,7 +113,7 @@ def _better(summary: Summary, first: str) -> str:
         said += f", and {_ratio(against[flat])} times that of {flat}, the best flat agent"
     floor = next((agent for agent in others if agent in FLOORS and agent != nearest), None)
     if floor is not None:
-        said += f", and {_ratio(against[floor])} times that of {floor}, the better of the agents that know nobody"
+        said += f", and {_ratio(against[floor])} times that of {floor}, which shows everybody the same"
     return f"{said}."
 
 
@@ -131,7 +160,8 @@ def _whom(people: Comparison) -> str:
         f"{100 * worse:.0f} % get less"
     )
     said += f", {100 * equal:.0f} % the same." if equal > 0.005 else "."
-    said += " Chance alone makes some of them worse off: a user has one session or a few."
+    if worse:
+        said += " Chance alone makes some of them worse off: a user has one session or a few."
     worst = [group for group in people.groups if _end(group, "high") < 0]
     if worst:
         said += f" {people.first} is clearly worse for users with {_listed([group.name for group in worst])}."
@@ -150,8 +180,12 @@ def _end(group: Group, end: str) -> float:
     return 0.0 if value is None else float(value)
 
 
-def basis(config: Mapping[str, Any], summary: Summary, population: str, items: int) -> list[tuple[str, str]]:
-    """What the numbers rest on, as pairs of a name and what it is; keys that an old run lacks are left out."""
+def basis(config: Mapping[str, Any], users: int, agents: Iterable[str], log: str) -> list[tuple[str, str]]:
+    """What the numbers rest on, as pairs of a name and what it is.
+
+    Args:
+        config: the configuration as nested dictionaries; keys may lack. users: judged on. agents: judged. log: its name.
+    """
     data, env, train, evaluation = (config.get(name) or {} for name in ("data", "env", "train", "evaluation"))
     assumed = data.get("users", "assumed") == "assumed"
     people = (
@@ -173,16 +207,18 @@ def basis(config: Mapping[str, Any], summary: Summary, population: str, items: i
         "categories": "the catalog's categories, which agents see",
     }
     found = [
-        ("Log", "none: the catalog and its users are made up" if data.get("path") is None else population),
-        ("Items", f"{items:,}"),
         ("Users", people),
+        (
+            "Catalog",
+            "made up, as its users are" if data.get("path") is None else f"of {log}, which tastes are estimated from",
+        ),
         ("People change by", ", ".join(on) or "nothing: tastes stay, nobody gets bored or tired"),
         ("They get bored of", topics.get(str(env.get("topics")), str(env.get("topics")))),
-        ("They leave by", f"the rule “{leave.get('rule', 'satisfaction')}”"),
+        ("They leave", LEAVING.get(str(leave.get("rule")), f"by a rule of somebody's own, {leave.get('rule')}")),
         ("A session", f"slates of {env.get('slate_size')}, at most {env.get('max_steps')} of them"),
         (
             "Judged on",
-            f"{summary['users']:,} users who were never trained on, {evaluation.get('replicates', 1)} sessions each; "
+            f"{users:,} users who were never trained on, {evaluation.get('replicates', 1)} sessions each; "
             "the same users and the same luck for every agent",
         ),
         (
@@ -190,7 +226,17 @@ def basis(config: Mapping[str, Any], summary: Summary, population: str, items: i
             f"{train.get('steps', 0):,} user-steps, for every agent that learns, planners' lessons included",
         ),
     ]
+    model = str((config.get("planner") or {}).get("model") or "")
+    if model and any(agent.partition("+")[0] in MODELS for agent in agents):
+        scripted = f"none: {model} is a rule that answers in a model's place, to test the wiring"
+        found.append(("Chat model", scripted if model.startswith("scripted:") else model))
     return [(name, str(what)) for name, what in found]
+
+
+def names_of(agents: Sequence[str]) -> list[tuple[str, str]]:
+    """What the parts of these agents' names mean, as pairs of a part and its meaning."""
+    parts = {part.partition("@")[0] for agent in agents for part in (agent, *agent.split("+"))}
+    return [(part, meaning) for part, meaning in PARTS.items() if part in parts]
 
 
 def footnotes(seeds: Sequence[int]) -> str:
@@ -204,11 +250,11 @@ def footnotes(seeds: Sequence[int]) -> str:
 
 
 def _above(ratio: Interval) -> bool:
-    return ratio["low"] is not None and ratio["low"] > 1
+    return ratio["low"] is not None and round(ratio["low"], 3) > 1
 
 
 def _below(ratio: Interval) -> bool:
-    return ratio["high"] is not None and ratio["high"] < 1
+    return ratio["high"] is not None and round(ratio["high"], 3) < 1
 
 
 def _number(value: Interval, digits: int) -> str:
@@ -216,7 +262,8 @@ def _number(value: Interval, digits: int) -> str:
 
 
 def _ratio(value: Interval) -> str:
-    return "n/a" if value["mean"] is None else f"{value['mean']:.2f} {bracket(value, 2)}"
+    near = value["mean"] is not None and 0.9 < value["mean"] < 1.1  # where two digits would hide which side of 1
+    return estimate_text(value, 3 if near else 2)
 
 
 def _listed(names: Sequence[str]) -> str:

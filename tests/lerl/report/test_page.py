@@ -112,7 +112,7 @@ def test_groups_of_users_for_whom_an_agent_is_worse_are_found(run: lerl.Run, tmp
 
 
 def test_the_replay_is_what_was_kept_and_fits_its_bound(run: lerl.Run) -> None:
-    found = read_replay({0: run.path}, AGENTS, ["topic 1"])
+    found = read_replay({0: run.path}, AGENTS, ["topic 1"], run.episodes)
     assert found is not None
     assert (found.kept, found.shown) == (12, 12)
     slots = pl.read_parquet(run.path / "sessions.parquet").filter(agent="random", user=found.data["people"][3][1])
@@ -121,7 +121,7 @@ def test_the_replay_is_what_was_kept_and_fits_its_bound(run: lerl.Run) -> None:
     replicate = found.data["people"][3][2]
     shown = [titles.get(item) for item in slots.filter(replicate=replicate)["item"].to_list()]
     assert [found.data["items"][item][0] for step in session["i"] for item in step] == shown
-    small = read_replay({0: run.path}, AGENTS, ["topic 1"], most=len(found.packed) // 2)
+    small = read_replay({0: run.path}, AGENTS, ["topic 1"], run.episodes, most=len(found.packed) // 2)
     assert small is not None
     assert len(small.packed) <= len(found.packed) // 2
     assert 0 < small.shown < 12
