@@ -94,9 +94,7 @@ def _groups(known: pl.DataFrame) -> list[tuple[str, NDArray[np.int64]]]:
             (f"more than {high} interactions known", counts > high),
         ]
     favourites = known["favourite"].to_list()
-    counted = (
-        known["favourite"].drop_nulls().value_counts(sort=True).sort("count", "favourite", descending=[True, False])
-    )
+    counted = known["favourite"].drop_nulls().value_counts().sort("count", "favourite", descending=[True, False])
     common = counted.filter(pl.col("count") >= FEWEST).head(FAVOURITES)["favourite"].to_list()
     if len(common) > 1:
         found += [(f"the favourite “{name}”", np.array([one == name for one in favourites])) for name in common]

@@ -176,8 +176,8 @@ class _Packing:
         """Everything about the first so many sessions.
 
         A session has lists with an entry for each step: i, places of the items, -1 for an empty slot; c, clicks in
-        hundredths; r, reward, in ten-thousandths; p, w, q, places of plan, rationale and question, -1 for none; s, satisfaction,
-        and b, boredom by topic, in hundredths. l says whether the user left.
+        hundredths; r, reward, in ten-thousandths; p, w, q, places of plan, rationale and question, -1 for none; s,
+        satisfaction, and b, boredom by topic, in hundredths. l says whether the user left.
         """
         people = list(self.people)[:count]
         return {

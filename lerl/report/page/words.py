@@ -12,10 +12,12 @@ from lerl.report.page.people import Comparison, Group
 
 TOLD = ("privileged", "informed")
 """Agents that are told what nobody can know: how far one could get, not what one could use."""
-FLOORS = ("random", "popularity")
+KNOWING_NOBODY = {"random": "which chooses items by lot", "popularity": "which shows everybody the same"}
 
 
-MODELS = ("llm", "distilled")
+CHAT = ("llm", "distilled")
+"""Planners that are, or come from, a chat model."""
+BORED = "They get bored of"
 LEAVING = {
     "satisfaction": "the sooner the less satisfied they are, and the sooner they have had enough",
     "window": "where too many of the items that they saw last are of one topic",
@@ -111,9 +113,9 @@ def _better(summary: Summary, first: str) -> str:
     flat = next((agent for agent in others if agent.startswith("flat+")), None)
     if flat is not None and flat != nearest:
         said += f", and {_ratio(against[flat])} times that of {flat}, the best flat agent"
-    floor = next((agent for agent in others if agent in FLOORS and agent != nearest), None)
+    floor = next((agent for agent in others if agent in KNOWING_NOBODY and agent != nearest), None)
     if floor is not None:
-        said += f", and {_ratio(against[floor])} times that of {floor}, which shows everybody the same"
+        said += f", and {_ratio(against[floor])} times that of {floor}, {KNOWING_NOBODY[floor]}"
     return f"{said}."
 
 
@@ -184,7 +186,7 @@ def basis(config: Mapping[str, Any], users: int, agents: Iterable[str], log: str
     """What the numbers rest on, as pairs of a name and what it is.
 
     Args:
-        config: the configuration as nested dictionaries; keys may lack. users: judged on. agents: judged. log: its name.
+        config: as nested dictionaries; keys may lack. users: judged on. agents: judged. log: its name.
     """
     data, env, train, evaluation = (config.get(name) or {} for name in ("data", "env", "train", "evaluation"))
     assumed = data.get("users", "assumed") == "assumed"
@@ -210,10 +212,10 @@ def basis(config: Mapping[str, Any], users: int, agents: Iterable[str], log: str
         ("Users", people),
         (
             "Catalog",
-            "made up, as its users are" if data.get("path") is None else f"of {log}, which tastes are estimated from",
+            "made up, as its users are" if data.get("path") is None else f"{log}; tastes are estimated from it",
         ),
         ("People change by", ", ".join(on) or "nothing: tastes stay, nobody gets bored or tired"),
-        ("They get bored of", topics.get(str(env.get("topics")), str(env.get("topics")))),
+        (BORED, topics.get(str(env.get("topics")), str(env.get("topics")))),
         ("They leave", LEAVING.get(str(leave.get("rule")), f"by a rule of somebody's own, {leave.get('rule')}")),
         ("A session", f"slates of {env.get('slate_size')}, at most {env.get('max_steps')} of them"),
         (
@@ -227,10 +229,10 @@ def basis(config: Mapping[str, Any], users: int, agents: Iterable[str], log: str
         ),
     ]
     model = str((config.get("planner") or {}).get("model") or "")
-    if model and any(agent.partition("+")[0] in MODELS for agent in agents):
+    if model and any(agent.partition("+")[0] in CHAT for agent in agents):
         scripted = f"none: {model} is a rule that answers in a model's place, to test the wiring"
         found.append(("Chat model", scripted if model.startswith("scripted:") else model))
-    return [(name, str(what)) for name, what in found]
+    return [(name, str(what)) for name, what in found if name != BORED or "boredom" in on]
 
 
 def names_of(agents: Sequence[str]) -> list[tuple[str, str]]:
