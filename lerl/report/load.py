@@ -252,9 +252,13 @@ def _fallbacks(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Fallbac
 
 def _untrained(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Undertrained]:
     """The agents whose policy had too few steps to learn, in one run at least."""
+    from lerl.agents.belief.agent import NAME as BELIEF  # compiled code, which no table needs
+
     found: dict[str, Undertrained] = {}
     for agent in agents:
         policy = agent.partition("@")[0].removesuffix("+mmr")  # one that is re-ranked shares the policy of the other
+        if policy == BELIEF:  # which needs no so many steps
+            continue
         for run in runs:
             steps = run.frames["curves"].filter(pl.col("agent") == policy)["steps"]
             if steps.is_empty():

@@ -95,7 +95,8 @@ def _learning_curves(results: Results, summary: Summary, look: Look) -> Figure |
         return None
     agents = sorted(curves, key=lambda agent: -curves[agent].mean[-1])
     rewards = {agent: found["R_cum"]["mean"] for agent, found in summary["agents"].items()}
-    unlearned = [rewards.get(f"{agent.split('+')[0]}+greedy") for agent in agents]
+    plain = [f"{agent.split('+')[0]}+greedy" for agent in agents]
+    unlearned = [None if own == agent else rewards.get(own) for own, agent in zip(plain, agents, strict=True)]
     scale = round_scale(
         np.concatenate(
             [*(curve.mean for curve in curves.values()), [value for value in unlearned if value is not None]]

@@ -22,7 +22,7 @@ from lerl.files import reading, resume_command
 from lerl.planners.base import Planner, check_state
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.run.folder import Checkpoint
-from lerl.run.specs import SASREC, AgentSpec
+from lerl.run.specs import BELIEF, SASREC, AgentSpec
 
 CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}
 """What a point of a learning curve holds."""
@@ -50,7 +50,7 @@ class ArtifactStore:
     policies/POLICY.pt and POLICY.curve.json: weights, and the learning curve; policies/sasrec.pt: the network's.
     belief/model.npz: what was learned of people and items, and the user-steps that took; belief/early.npz: the same
     before the last round of sessions, for those who need steps of their own after it; belief/predictions.md: how well
-    it predicted sessions before it learned from them.
+    it predicted sessions before it learned from them; belief/curve.json: its learning curve.
     planners/PLANNER.npz: what a planner learned, and the user-steps that took; PLANNER+belief.npz: above a belief.
     rows/AGENT.json: the weight of maximal marginal relevance that was chosen for an agent; rows/auto.json: what `auto`
     chose.
@@ -89,6 +89,11 @@ class ArtifactStore:
     def belief_path(self) -> Path:
         """The file of what was learned of people and items."""
         return self.folder / "belief" / "model.npz"
+
+    @property
+    def belief_curve_path(self) -> Path:
+        """The file of the learning curve of what was learned of people and items."""
+        return self.folder / "belief" / "curve.json"
 
     @property
     def early_belief_path(self) -> Path:
@@ -150,7 +155,9 @@ class ArtifactStore:
             RunError: one of them is missing or damaged.
         """
         paths = dict.fromkeys(self.curve_path(spec) for spec in specs if spec.learner)
-        points = [point for path in paths for point in self._curve(path)]
+        belief = self.belief_curve_path  # which runs of lerl 0.1.0 have not
+        own = [belief] if belief.is_file() and any(spec.baseline == BELIEF for spec in specs) else []
+        points = [point for path in (*paths, *own) for point in self._curve(path)]
         return list({(point["agent"], point["steps"]): point for point in points}.values())
 
     def _curve(self, path: Path) -> list[Point]:
@@ -190,6 +197,10 @@ class ArtifactStore:
         stream = io.BytesIO()
         np.savez(stream, steps=steps, **model._asdict())
         write_whole(self.early_belief_path if early else self.belief_path, stream.getvalue())
+
+    def save_belief_curve(self, curve: Sequence[Point]) -> None:
+        """Keep the learning curve of what was learned of people and items."""
+        write_whole(self.belief_curve_path, json.dumps(list(curve)))
 
     def load_belief(self, items: int, dim: int, early: bool = False) -> UserModel:
         """What was learned of people and items.

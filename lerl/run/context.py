@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.agents.base import Agent
+from lerl.report.metrics import session_totals
 from lerl.run.artifacts import ArtifactStore, Point
 from lerl.run.chat_account import ChatAccount
 from lerl.run.rollout import Episodes, Evaluator
@@ -45,6 +46,19 @@ class FitContext:
                 self.task.population, config.env, self.task.axis, "train", config.evaluation.batch_size
             )
         return self._evaluator
+
+    def curve_point(self, name: str, steps: int, agent: Agent) -> Point:
+        """A point of the learning curve of an agent, by its name there, that has learned from so many user-steps."""
+        played = self.validate(agent)
+        totals = session_totals(played.rewards)
+        return {
+            "agent": name,
+            "steps": steps,
+            "T_int": float(played.lengths.mean()),
+            "R_cum": float(totals.mean()),
+            "R_sin": float((totals / played.lengths).mean()),
+            "sessions": len(totals),
+        }
 
     def validate(self, agent: Agent) -> Episodes:
         """Sessions of training users, the same ones whenever and whatever is validated."""

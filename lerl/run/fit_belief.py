@@ -16,6 +16,7 @@ from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.envs.topics import ClusterError, cluster_items
 from lerl.files import reading
 from lerl.planners.rules import build_planner
+from lerl.run.artifacts import Point
 from lerl.run.check_belief import Check, check_belief, check_table
 from lerl.run.context import FitContext
 from lerl.run.folder import Checkpoint
@@ -51,13 +52,16 @@ class _Learned(NamedTuple):
 def fit_belief(context: FitContext) -> None:
     """Learn from train.steps user-steps of training users, and keep what was learned in the run's folder.
 
+    What is known after each round is validated, for the learning curve, on sessions that are not learned from.
+
     The first round shows items by known taste under random plans, so that what bores whom can be told from who likes
     what; the others draw tastes from the belief (Thompson sampling). An interrupted one goes on from its last round.
     """
     task, steps = context.task, context.task.config.train.steps
     checkpoint = context.store.checkpoint("belief", task.config.train.checkpoint)
     with reading(checkpoint.path, context.store.how):
-        done, learned = _restored(checkpoint)
+        done, learned, curve = _restored(checkpoint)
+    curve = curve or [_point(context, None)]
     for number in range(done, ROUNDS):
         spent = 0 if learned is None else len(learned.sessions.items)
         if number == ROUNDS - 1:
@@ -72,9 +76,10 @@ def fit_belief(context: FitContext) -> None:
             check = check_belief(learned.model, learned.known, learned.sessions, played)
             learned, words = _taken_in(learned, played, check), f", {check.words()}"
         learned = learned._replace(model=_refitted(task, learned, number))
-        checkpoint.write(_kept(number + 1, learned))
-        sessions = learned.sessions
-        context.report(BELIEF, len(sessions.items), steps, f"{len(sessions.homes):,} sessions{words}")
+        curve.append(_point(context, learned))
+        checkpoint.write(_kept(number + 1, learned, curve))
+        context.report(BELIEF, len(learned.sessions.items), steps, f"{len(learned.sessions.homes):,} sessions{words}")
+    context.store.save_belief_curve(curve)
     if learned is None:
         context.store.save_belief(start_model(task), 0)
     else:
@@ -198,21 +203,30 @@ def _taken_in(learned: _Learned, played: TrainingSessions, check: Check) -> _Lea
     return learned._replace(sessions=join([learned.sessions, played]), checks=[*learned.checks, check])
 
 
-def _kept(rounds: int, learned: _Learned) -> dict[str, Any]:
+def _point(context: FitContext, learned: _Learned | None) -> Point:
+    """How good what was learned so far is; None before the first round."""
+    task, model = context.task, start_model(context.task) if learned is None else learned.model
+    agent = BeliefAgent(task.task_spec("belief"), task.config.evaluation.batch_size, model)
+    return context.curve_point(BELIEF, 0 if learned is None else len(learned.sessions.items), agent)
+
+
+def _kept(rounds: int, learned: _Learned, curve: list[Point]) -> dict[str, Any]:
     """What a checkpoint holds after so many rounds."""
     parts = (learned.known, learned.model, learned.sessions)
     known, model, sessions = (dict(part._asdict()) for part in parts)
     checks = [list(check) for check in learned.checks]
     return {
-        "round": rounds, "known": known, "model": model, "sessions": sessions, "given": learned.given, "checks": checks
+        "round": rounds, "known": known, "model": model, "sessions": sessions, "given": learned.given, "checks": checks,
+        "curve": curve,
     }  # fmt: skip
 
 
-def _restored(checkpoint: Checkpoint) -> tuple[int, _Learned | None]:
-    """How many rounds are done, and what they brought."""
+def _restored(checkpoint: Checkpoint) -> tuple[int, _Learned | None, list[Point]]:
+    """How many rounds are done, what they brought, and the learning curve so far."""
     kept: dict[str, Any] | None = checkpoint.read()
     if kept is None:
-        return 0, None
+        return 0, None, []
     models = (UserModel(**kept["known"]), UserModel(**kept["model"]))
     checks = [Check(*row) for row in kept["checks"]]
-    return int(kept["round"]), _Learned(*models, TrainingSessions(**kept["sessions"]), bool(kept["given"]), checks)
+    learned = _Learned(*models, TrainingSessions(**kept["sessions"]), bool(kept["given"]), checks)
+    return int(kept["round"]), learned, list(kept["curve"])

@@ -17,7 +17,6 @@ from lerl.agents.learners.vec_env import SessionsView
 from lerl.envs.session import SessionVectorEnv
 from lerl.files import reading
 from lerl.planners.base import Planner
-from lerl.report.metrics import session_totals
 from lerl.run.agent_factory import hierarchical_agent
 from lerl.run.artifacts import Point, policy_name
 from lerl.run.context import FitContext
@@ -154,16 +153,7 @@ class _PolicyFit:
         """Validate the policy as it is now."""
         scorer = new_scorer(model.policy, self.learner.encoder, self.train.start, deterministic=False)
         agent = hierarchical_agent(self.context.task, self.name, self.fitted.planner, scorer)
-        played = self.context.validate(agent)
-        totals = session_totals(played.rewards)
-        point: Point = {
-            "agent": self.name,
-            "steps": self.fitted.steps + model.num_timesteps,
-            "T_int": float(played.lengths.mean()),
-            "R_cum": float(totals.mean()),
-            "R_sin": float((totals / played.lengths).mean()),
-            "sessions": len(totals),
-        }
+        point = self.context.curve_point(self.name, self.fitted.steps + model.num_timesteps, agent)
         for metric in ("T_int", "R_cum", "R_sin"):
             model.logger.record(f"validation/{metric}", point[metric])
         self.curve.append(point)
