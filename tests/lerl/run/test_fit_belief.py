@@ -210,7 +210,7 @@ def test_a_run_on_learned_topics_is_judged_again_and_resumed(above: Path) -> Non
 
 
 def test_a_belief_without_a_planner_has_one_name() -> None:
-    with pytest.raises(PluginError, match=r"'flat\+belief'; the agent .* is called 'belief\+greedy'"):
+    with pytest.raises(PluginError, match=r"'flat\+belief', which is called 'belief\+greedy'"):
         parse_agent("flat+belief", "boredom")
     spec = parse_agent("planner+belief", "rotation")
     assert (spec.label, spec.planner, spec.believes, spec.learner) == ("rotation+belief", "rotation", True, None)
