@@ -31,6 +31,11 @@ def seed_runs(folder: Path) -> list[Path]:
     return sorted(runs, key=lambda path: int(path.name.removeprefix("seed")))
 
 
+def evaluate_command(run: Path) -> str:
+    """How to write the tables of a run's evaluation anew."""
+    return f"write it anew with: lerl evaluate {quote(str(run))}"
+
+
 @contextmanager
 def reading(path: Path, how: str) -> Iterator[None]:
     """Turn whatever goes wrong while a file is read, and its content taken apart, into one error that names it.

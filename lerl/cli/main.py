@@ -145,7 +145,8 @@ def _plain(error: Exception) -> str:
     if not isinstance(error, OSError) or error.strerror is None or not isinstance(error.filename, str | Path):
         return ""
     path = Path(error.filename)
-    path = path.parent if path.suffix == ".partial" else path  # what write_whole writes before it moves it
+    if path.suffix == ".partial":  # what write_whole writes before it moves it
+        path = Path(error.filename2) if isinstance(error.filename2, str | Path) else path.parent
     mend = MENDS.get(error.errno or 0)
     return f"{path}: {error.strerror}" + (f"; {mend}" if mend else "")
 

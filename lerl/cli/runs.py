@@ -82,6 +82,7 @@ def _evaluate_otherwise(folder: Path, trust: bool, flags: dict[str, str | None])
     out = Path(flags.pop("out") or "") if "out" in flags else None
     if out is not None and out.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"--out {out} is inside the run, which stays as it is; give another folder")
+    _refuse_run(out)
 
     from lerl.config.parse import configure
     from lerl.report.compare import write
@@ -95,6 +96,12 @@ def _evaluate_otherwise(folder: Path, trust: bool, flags: dict[str, str | None])
     show(table(found.summary))
     if out is not None:
         write(found.summary, markdown(found.summary), out)
+
+
+def _refuse_run(out: Path | None) -> None:
+    """Refuse to write over the summary of a run."""
+    if out is not None and (out / "config.yaml").exists():
+        raise UsageError(f"--out {out} is a run, whose own summary would be lost; give another folder")
 
 
 def run_compare(arguments: list[str]) -> None:
@@ -130,6 +137,7 @@ def _print_groups(given: argparse.Namespace, groups: Mapping[str, Sequence[Path]
     from lerl.report.groups import compare_groups
     from lerl.report.tables import show
 
+    _refuse_run(given.out)
     found = compare_groups(groups, given.reference, given.bootstrap)
     if given.out is not None:
         write(found, markdown(found), given.out)

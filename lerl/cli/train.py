@@ -99,9 +99,10 @@ def read_seeds(text: str) -> list[int]:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = (side.strip() for side in part.partition("-"))
-        least, most = (int(side) if side.isdecimal() else -1 for side in (first, last if dash else first))
+        sides = first, last if dash else first
+        least, most = (int(side) if side.isdecimal() and len(side) <= 10 else -1 for side in sides)
         if not 0 <= least <= most < 2**32:
-            raise UsageError(f"--seeds takes seeds such as 0-4 or 0,3,7, from 0 to {2**32 - 1:,}, given {text!r}")
+            raise UsageError(f"--seeds takes seeds such as 0-4 or 0,3,7, from 0 to {2**32 - 1:,}, given {text[:60]!r}")
         if most - least + len(seeds) >= MOST_SEEDS:
             raise UsageError(f"--seeds takes up to {MOST_SEEDS:,} seeds, given {text!r}")
         seeds += range(least, most + 1)

@@ -64,6 +64,14 @@ _EVALUATED: dict[str, dict[str, Any]] = {
 }
 
 
+_COUNTED = {
+    "episodes": ("user", "replicate", "R_cum", "T_int", "R_sin", "satisfaction_mean"),
+    "items": ("user", "item", "count"),
+    "steps": ("step", "sessions"),
+}
+"""Columns of tables in which every number has to be there."""
+
+
 _CURVES = {
     "agent": pl.String,
     "steps": pl.Int64,
@@ -198,10 +206,20 @@ def _read(path: Path) -> _Run:
     if missing:
         raise RunError(f"{path} was not evaluated yet, it lacks {', '.join(missing)}; {how}")
     frames = {name: read_table(path / f"{name}.parquet", how, columns) for name, columns in _EVALUATED.items()}
+    for name, columns in _COUNTED.items():
+        with reading(path / f"{name}.parquet", how):
+            _check_numbers(frames[name], columns)
     curves = path / "curves.parquet"
     frames["curves"] = read_table(curves, how, _CURVES) if curves.is_file() else pl.DataFrame(schema=_CURVES)
     phases = _phases(path / "planners" / "traffic.json", how)
     return _Run(path, config["seed"], config, n_items, frames, phases, _choice(path / "rows" / f"{AUTO}.json", how))
+
+
+def _check_numbers(table: pl.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse a table that lacks an agent, or a number in one of these columns: a mean would be of others only."""
+    numbers = table.select(pl.col(name).cast(pl.Float64).fill_null(float("nan")) for name in columns)
+    if table["agent"].null_count() or not np.isfinite(numbers.to_numpy()).all():
+        raise ValueError("a number is missing")
 
 
 def _whole(value: int, least: int, most: int) -> bool:
@@ -300,7 +318,9 @@ def _read_config(path: Path) -> dict[str, Any]:
             raise RunError(f"{path}: {error}") from error
         if not isinstance(config, dict) or not isinstance(config.get("agents"), list | None):
             raise TypeError("no configuration")
-        if not all(isinstance(config.get(section), dict | None) for section in ("planner", "train")):
+        sections = [config.get(section) for section in ("planner", "train", "data", "env", "evaluation")]
+        sections.append((sections[3] or {}).get("leave") if isinstance(sections[3], dict) else None)
+        if not all(isinstance(section, dict | None) for section in sections):
             raise TypeError("a section without keys")
         if not all(isinstance(count, int) for count in _rollout(config)):
             raise TypeError("no whole numbers")

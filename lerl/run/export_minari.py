@@ -105,5 +105,8 @@ def _vacant(name: str) -> Path:
         ) from None
     path = Path(get_dataset_path(name))
     if path.exists():
-        raise ExportError(f"Minari has a data set {name!r} already, in {path}; give another name or version")
+        raise ExportError(
+            f"Minari has a data set {name!r} already, in {path}; give another name or version, or remove that folder "
+            "where an export was killed before its end"
+        )
     return path

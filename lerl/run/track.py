@@ -15,6 +15,7 @@ from lerl.config.keys import known_keys
 from lerl.config.schema import Config
 from lerl.envs.files import refuse_endless, write_whole
 from lerl.envs.plugins import PluginError, blamed, load_plugin
+from lerl.envs.text import plain
 from lerl.planners.base import with_defaults
 from lerl.report.bootstrap import Summary
 from lerl.report.tables import METRICS
@@ -179,7 +180,7 @@ class Tracked:
                 getattr(self._tracker, method)(*given)
         except PluginError as error:
             self._tracker = None
-            what = " ".join(str(error).split())
+            what = plain(" ".join(str(error).split()), 500)
             warnings.warn(f"{what}; the run goes on, and is not tracked from here on", stacklevel=2)
             return False
         return True

@@ -186,12 +186,16 @@ class Run(Evaluation):
         for key in given:
             if key.startswith(("data.", "planner.", "train.", "auto.")) or key in ("agents", "seed", "env.slate_size"):
                 raise SettingsError(f"the run's agents were made for its {key}; train others for another one")
+            if key.startswith(("tune.", "experiment.")) or key == "evaluation.keep_sessions":
+                raise SettingsError(f"{key} changes nothing where a run is judged again; leave it out")
         config = configure(self.config, **given)
         for key, why in ineffective(config, given).items():
             raise SettingsError(f"{key} has no effect: {why}")
         task = Task.load(config)
         rows = evaluated(config)
         labels = {label for label, _, _ in rows}
+        if agents is not None and not agents:
+            raise SettingsError(f"agents is empty; name some of {', '.join(sorted(labels))}")
         wanted = None if agents is None else {name if name in labels else self._spec(name).label for name in agents}
         with Progress() as progress, closing(self._fitter(task, progress.report)) as fitter:
             made = {
@@ -252,6 +256,8 @@ class Run(Evaluation):
             raise ValueError(f"split must be 'train' or 'evaluation', given {split!r}")
         if sessions < 1:
             raise ValueError(f"sessions must be at least 1, given {sessions}")
+        if parquet is not None and Path(parquet).resolve().is_relative_to(self.path.resolve()):
+            raise ValueError(f"{parquet} is inside the run, which stays as it is; give another folder")
         with Progress() as progress, closing(self._fitter(self.task, progress.report)) as fitter:
             made = self._made(fitter, agents)
             what = Export(self.task, made, split, sessions, self.config.seed if seed is None else seed)

@@ -25,7 +25,7 @@ MOST_BYTES = 1_000_000
 """Of a request's body."""
 SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 Id = Annotated[str, Field(min_length=1, max_length=200)]
-Key = Annotated[str, Field(max_length=200, pattern=r"^[\w.~-]+$")]
+Key = Annotated[str, Field(max_length=200, pattern=r"^[\w.~-]*[\w~-][\w.~-]*$")]
 
 
 class _Body(BaseModel):

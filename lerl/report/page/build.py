@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from lerl.envs.files import write_whole
 from lerl.envs.text import visible
-from lerl.files import read_about
+from lerl.files import AFRESH, read_about, reading
 from lerl.report.bootstrap import Summary, by_reward, ratios, summarize
 from lerl.report.curves import Curve, exposure_shares, exposure_spread, learning_curves, satisfaction_curve
 from lerl.report.load import Results, load_runs
@@ -64,6 +64,10 @@ def write_page(
         dict(zip(results.seeds, results.paths, strict=True)), by_reward(summary), topics, results.episodes
     )
     about = read_about(results.paths[0])
+    with reading(results.paths[0] / "config.yaml", AFRESH):
+        rests = words.basis(results.config, summary["users"], results.agents, _log(about, results.n_items))
+    with reading(results.paths[0] / "run.json", AFRESH):
+        versions = _versions(about)
     text = render(
         "page.html",
         title=_title(results),
@@ -88,9 +92,9 @@ def write_page(
         replay=replay,
         examples=_examples(replay, first, second),
         typical=0 if replay is None else typical(replay, first),
-        basis=words.basis(results.config, summary["users"], results.agents, _log(about, results.n_items)),
+        basis=rests,
         configuration=_configuration(results.paths),
-        versions=_versions(about),
+        versions=versions,
     )
     write_whole(out, text)
     return out

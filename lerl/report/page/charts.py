@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup, escape
 
+from lerl.envs.text import visible
 from lerl.report.curves import Curve, Floats
 from lerl.report.intervals import Interval
 from lerl.report.palette import BLACK, BLUE, GREY, ORANGE
@@ -136,7 +137,7 @@ def share_bar(shares: Mapping[str, float], classes: Mapping[str, str], label: st
     parts, at = [], 0.0
     for name, share in shares.items():
         wide = share * width
-        title = f"<title>{escape(name)}: {100 * share:.0f} %</title>"
+        title = f"<title>{escape(visible(name))}: {100 * share:.0f} %</title>"
         parts.append(
             f'<rect class="{classes.get(name, "rest")}" x="{_n(at)}" y="0" width="{_n(max(wide - 1, 0.3))}" '
             f'height="{height}">{title}</rect>'
@@ -175,7 +176,7 @@ def histogram(values: Floats, label: str) -> Markup:
 
 
 def _svg(parts: Sequence[str], size: tuple[int, int], label: str, kind: str) -> Markup:
-    head = f'<svg class="{kind}" viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(label)}">'
+    head = f'<svg class="{kind}" viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(visible(label))}">'
     return Markup("".join([head, *parts, "</svg>"]))
 
 

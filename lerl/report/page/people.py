@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lerl.files import read_table
+from lerl.files import evaluate_command, read_table, reading
 from lerl.report.curves import Floats
 from lerl.report.intervals import Interval, bootstrap_weights, intervals, weighted_means
 from lerl.report.load import Results
 
 PEOPLE = "people.parquet"
+_PEOPLE: dict[str, Any] = {"user": pl.Int64, "known": pl.Int64, "favourite": pl.String}
 FEWEST = 10  # users of a group
 FAVOURITES = 6  # favourite categories that are groups of their own, at most
 EQUAL = 1e-9
@@ -59,11 +60,14 @@ def compare_people(
     found = Comparison(first, second, (of_first - of_second).mean(axis=1), [])
     path = runs[0] / PEOPLE
     if path.is_file():
-        known = read_table(path, "lerl evaluate RUN").filter(pl.col("user").is_in(users)).sort("user")
-        if known.height == len(users):
-            for name, members in _groups(known):
-                parts = of_first[members], of_second[members]
-                found.groups.append(_group(name, *parts, bootstrap))
+        how = evaluate_command(runs[0])
+        table = read_table(path, how, _PEOPLE)
+        with reading(path, how):
+            known = table.select(pl.col(name).cast(kind) for name, kind in _PEOPLE.items())
+            known = known.filter(pl.col("user").is_in(users)).sort("user")
+            groups = _groups(known) if known.height == len(users) else []
+        for name, members in groups:
+            found.groups.append(_group(name, of_first[members], of_second[members], bootstrap))
     return found
 
 

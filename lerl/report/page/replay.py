@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from lerl.files import read_table, resume_command
+from lerl.files import evaluate_command, read_table, reading
 from lerl.planners.llm.traffic import Traffic
 
 MOST_BYTES = 3_500_000
@@ -88,7 +88,8 @@ def read_replay(
         return None
     packing = _Packing(agents, topics, episodes)
     for seed, run in runs.items():
-        packing.add(seed, run)
+        with reading(run / "sessions.parquet", evaluate_command(run)):
+            packing.add(seed, run)
     people = list(packing.people)
     if not people:
         return None
@@ -119,7 +120,7 @@ class _Packing:
 
     def add(self, seed: int, run: Path) -> None:
         """The sessions of a run."""
-        how = resume_command(run)
+        how = evaluate_command(run)
         slots, hidden, titles = (
             read_table(run / f"{name}.parquet", how, columns).select(pl.col(n).cast(k) for n, k in columns.items())
             for name, columns in (("sessions", _SLOTS), ("hidden", _HIDDEN), ("titles", _TITLES))

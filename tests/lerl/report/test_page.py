@@ -164,6 +164,37 @@ def test_a_run_without_kept_sessions_has_a_page_without_replay(run: lerl.Run, tm
         report([tmp_path / "run"], tmp_path / "a.html")
 
 
+DAMAGE: dict[str, Any] = {
+    "sessions": pl.col("reward").map_batches(lambda column: column * float("nan"), pl.Float64),
+    "hidden": pl.lit(float("inf")).alias("satisfaction"),
+    "titles": pl.lit(None).alias("categories"),
+    "people": pl.lit("many").alias("known"),
+}
+
+
+@pytest.mark.parametrize("name", list(DAMAGE))
+def test_a_damaged_table_is_named_with_what_writes_it_anew(run: lerl.Run, tmp_path: Path, name: str) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    path = tmp_path / "run" / f"{name}.parquet"
+    pl.read_parquet(path).with_columns(DAMAGE[name]).write_parquet(path)
+    with pytest.raises(RunError, match=r"damaged .* lerl evaluate "):
+        report([tmp_path / "run"], tmp_path / "a.html", bootstrap=100)
+    path.unlink()
+    if name in ("hidden",):  # without the others there is no replay, or no groups
+        with pytest.raises(RunError, match=r"is missing; .* lerl evaluate "):
+            report([tmp_path / "run"], tmp_path / "a.html", bootstrap=100)
+
+
+def test_a_number_that_is_missing_is_refused(run: lerl.Run, tmp_path: Path) -> None:
+    shutil.copytree(run.path, tmp_path / "run")
+    path = tmp_path / "run" / "episodes.parquet"
+    episodes = pl.read_parquet(path)
+    first = pl.int_range(pl.len()) == 0
+    episodes.with_columns(R_cum=pl.when(first).then(float("nan")).otherwise("R_cum")).write_parquet(path)
+    with pytest.raises(RunError, match=r"episodes.parquet is damaged"):
+        report([tmp_path / "run"], tmp_path / "a.html", bootstrap=100)
+
+
 class Seen:
     """A page in a browser, and whatever it should not have done."""
 

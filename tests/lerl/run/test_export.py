@@ -241,7 +241,8 @@ def test_the_command_says_what_it_wrote_and_refuses_the_rest(
         "--minari a-v0 --agents sac": "no agent 'sac'; there are flat+greedy, boredom+ppo",
         "--minari a-v0 --agents ,": "--agents takes names with commas",
         "--minari a-v0 --sessions 0": "must be a whole number from 1",
-        f"--parquet {run.path}": "is taken; remove it, or give another folder with --parquet",
+        f"--parquet {run.path.parent}": "is taken; remove it, or give another folder with --parquet",
+        f"--parquet {run.path / 'new'}": "is inside the run, which stays as it is",
     }.items():
         assert main(["export", str(run.path), *flags.split()]) == 2
         assert expected in capsys.readouterr().err
