@@ -106,9 +106,9 @@ class _PolicyFit:
         resumed = self._restore()
         self.counted = model.num_timesteps
         with _finite(self.name, model.policy, train.learning_rate):
-            if not resumed and self.steps:
-                self._report(self._add_point(model))
             with patient() as interrupted:
+                if not resumed and self.steps:
+                    self._report(self._add_point(model))
                 if model.num_timesteps < self.steps:
                     report = Report(self._before(interrupted), self._after, (train.log_std, train.last_log_std))
                     model.learn(self.steps - model.num_timesteps, callback=report, reset_num_timesteps=not resumed)

@@ -283,7 +283,6 @@ class Twin(Favourites):
     [
         (["--sensitivity", "--allow-different"], "leave out --allow-different"),
         (["--sensitivity"], "give --out FOLDER for the sensitivity of several runs"),
-        (["--json"], "--json goes with --sensitivity"),
         (["--sensitivity", "--out", "OUT", "--reference", "privileged"], "no agent 'privileged' in these runs"),
     ],
 )
