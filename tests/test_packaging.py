@@ -116,7 +116,7 @@ def _expected() -> Iterator[str]:
     yield "lerl/py.typed"
     for path in (ROOT / "planners" / "llm" / "prompts").glob("*.txt"):
         yield f"lerl/planners/llm/prompts/{path.name}"
-    for name in ("page.html", "page.css", "page.js", "experiment.html"):
+    for name in ("base.html", "page.html", "page.css", "page.js", "experiment.html"):
         yield f"lerl/report/page/{name}"
     for package, folder in _packages().items():
         pattern = "*.yaml" if package == "lerl.recipes" else "*.py"

@@ -19,11 +19,9 @@ DIFFERENCE_METRICS = ("T_int", "R_cum", "R_sin", "satisfaction_mean")
 MOST_DRAWS = 100_000
 
 
-class Difference(TypedDict):
-    """Two agents: mean(a) - mean(b) and mean(a) / mean(b), each with its paired 95 % interval."""
+class Paired(TypedDict):
+    """A difference of two means of a metric and their ratio, each with its paired 95 % interval."""
 
-    a: str
-    b: str
     metric: str
     mean: float | None
     ratio: float | None
@@ -31,6 +29,13 @@ class Difference(TypedDict):
     high: float | None
     ratio_low: float | None
     ratio_high: float | None
+
+
+class Difference(Paired):
+    """Two agents: mean(a) - mean(b) and mean(a) / mean(b)."""
+
+    a: str
+    b: str
 
 
 class Summary(TypedDict):

@@ -12,26 +12,19 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from lerl.files import RunError, read_about, seed_runs
-from lerl.report.bootstrap import DIFFERENCE_METRICS, Summary, all_draws, difference, summary_of
+from lerl.report.bootstrap import DIFFERENCE_METRICS, Paired, Summary, all_draws, difference, summary_of
 from lerl.report.load import Results, different_settings, load_runs
 
 WORLD = ("env.", "data.")
 """What settings of the simulated users begin with."""
 
 
-class GroupDifference(TypedDict):
-    """An agent in two groups: mean in `group` - mean in `reference`, and their ratio, with paired 95 % intervals."""
+class GroupDifference(Paired):
+    """An agent in two groups: mean in `group` - mean in `reference`, and mean in `group` / mean in `reference`."""
 
     agent: str
     group: str
     reference: str
-    metric: str
-    mean: float | None
-    ratio: float | None
-    low: float | None
-    high: float | None
-    ratio_low: float | None
-    ratio_high: float | None
 
 
 class Comparison(TypedDict):

@@ -509,7 +509,11 @@ def test_a_refused_reset_changes_nothing(small: Population):
         (1, 60, "given item 60, but the catalog's items are 0 to 59; map your item identifiers to positions"),
         (1, -1, "given item -1, but the catalog's items are 0 to 59"),
         (1, 2.0, r"item numbers of an integer type in shape \(\), given an array of shape \(\) and type float64"),
-        (1, [1, 2], r"shape \(2,\) and type int64; for slates of 2 make the environment with slate_size=2$"),
+        (
+            1,
+            [1, 2],
+            r"in shape \(\), given an array of shape \(2,\) and type int64; for slates of 2 make the environment with slate_size=2$",
+        ),
         (3, 1, "slates have 3 items here, make the environment with slate_size=1 for one item a step$"),
         (1, None, r"given an array of shape \(\) and type object"),
         (1, True, r"given an array of shape \(\) and type bool"),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from lerl.envs.files import write_whole
@@ -103,11 +103,14 @@ def write_page(
 def render(template: str, **values: Any) -> str:
     """A page of this folder with its style and script inside, which nothing else may run on it."""
     style, script = (_asset(name) for name in ("page.css", "page.js"))
-    loader = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    loader.filters["visible"] = lambda text: visible(str(text))
-    made = loader.from_string(_asset(template))
+    pages = Environment(
+        loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    pages.filters["visible"] = lambda text: visible(str(text))
     inside = {"style": Markup(style), "script": Markup(script)}
-    return made.render(**inside, style_hash=_digest(style), script_hash=_digest(script), **values)
+    return pages.get_template(template).render(
+        **inside, style_hash=_digest(style), script_hash=_digest(script), **values
+    )
 
 
 @cache

@@ -127,6 +127,7 @@ def complete(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[st
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
+        ("lerl exp", ["experiment", "export"]),
         ("lerl expe", ["experiment"]),
         ("lerl train qui", ["quickstart"]),
         ("lerl train quickstart --train.ep", ["--train.epochs"]),

@@ -180,7 +180,7 @@ def test_a_damaged_table_is_named_with_what_writes_it_anew(run: lerl.Run, tmp_pa
     with pytest.raises(RunError, match=r"damaged .* lerl evaluate "):
         report([tmp_path / "run"], tmp_path / "a.html", bootstrap=100)
     path.unlink()
-    if name in ("hidden",):  # without the others there is no replay, or no groups
+    if name == "hidden":  # without the others there is no replay, or no groups
         with pytest.raises(RunError, match=r"is missing; .* lerl evaluate "):
             report([tmp_path / "run"], tmp_path / "a.html", bootstrap=100)
 
@@ -264,7 +264,7 @@ def test_a_link_leads_to_a_step_of_two_agents(browser: Any, page: Path) -> None:
     again = Seen(browser, page, there)
     again.page.wait_for_selector("#app:not([hidden])")
     assert again.text(".sides") == shown
-    assert again.text("#one h3"), again.text("#two h3") == ("random", "boredom+greedy")
+    assert (again.text("#one h3"), again.text("#two h3")) == ("random", "boredom+greedy")
     assert "PLAN" in again.text("#two").upper()
     nonsense = Seen(browser, page, "#replay?agent=nobody&step=x&person=9-9-9&beside=<b>")
     nonsense.page.wait_for_selector("#app:not([hidden])")
