@@ -512,7 +512,8 @@ def test_a_refused_reset_changes_nothing(small: Population):
         (
             1,
             [1, 2],
-            r"in shape \(\), given an array of shape \(2,\) and type int64; for slates of 2 make the environment with slate_size=2$",
+            r"in shape \(\), given an array of shape \(2,\) and type int64; "
+            "for slates of 2 make the environment with slate_size=2$",
         ),
         (3, 1, "slates have 3 items here, make the environment with slate_size=1 for one item a step$"),
         (1, None, r"given an array of shape \(\) and type object"),
