@@ -125,9 +125,11 @@ class Plans:
         there, place = np.nonzero(~bad)
         left[there, given[rows[there], place]] = False
         scores = self.hierarchy.memory.tastes[rows] @ self.hierarchy.task.knowledge.item_vectors.T
-        best = np.argsort(-np.where(left, scores, -np.inf), axis=1, kind="stable")[:, : given.shape[1]]
-        others = np.take_along_axis(best, np.maximum(bad.cumsum(axis=1) - 1, 0), axis=1)
-        slates[rows] = np.where(bad, others, given[rows])
+        scores[~left] = -np.inf
+        for place in range(given.shape[1]):
+            some = np.flatnonzero(bad[:, place])
+            best = scores[some].argmax(axis=1)
+            slates[rows[some], place], scores[some, best] = best, -np.inf
         return slates
 
     def rationales(self) -> NDArray[np.str_]:
