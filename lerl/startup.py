@@ -44,6 +44,7 @@ EXTRAS = {
         "uvicorn": "uvicorn",
     },
     "track": {"mlflow": "mlflow", "wandb": "wandb"},
+    "cluster": {"distributed": "distributed"},
     "offline": {"minari": "minari", "PIL": "pillow", "pyarrow": "pyarrow"},
 }
 """What each extra of lerl-rec installs: packages by the name of the module that they hold."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from lerl.cli.parser import Parser
 from lerl.cli.recipe import UNREAD
+from lerl.cli.where import SHIP, WHERE
 
 BASH = """\
 _lerl() {
@@ -41,9 +42,10 @@ FISH_CASE = '''complete -c lerl -n "__fish_seen_subcommand_from {name}" -a "{wor
 
 SHELLS = {"bash": (BASH, BASH_CASE), "zsh": (ZSH, ZSH_CASE), "fish": (FISH, FISH_CASE)}
 ALL_FLAGS = ("--out", "--print-config", "--help", "--help-all")
+SIDE_BY_SIDE = tuple(f"--{name}" for name in (*WHERE, SHIP))
 OWN_FLAGS = {
-    "train": ("--resume", "--track", "--trust", "--seeds", "--jobs"),
-    "experiment": ("--plan", "--quick", "--resume"),
+    "train": ("--resume", "--track", "--trust", "--seeds", *SIDE_BY_SIDE),
+    "experiment": ("--plan", "--quick", "--resume", *SIDE_BY_SIDE),
     "tune": (),
 }
 OWN_WORDS = {"data": ("import", "get", "prepare", "describe"), "completion": tuple(SHELLS)}

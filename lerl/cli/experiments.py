@@ -5,6 +5,7 @@ from pathlib import Path
 from shlex import quote
 
 from lerl.cli.recipe import HELP_FLAGS, print_help, read_request
+from lerl.cli.where import SHIP, WHERE, read_where
 
 TUNE_HELP = """\
 usage: lerl tune RECIPE [--KEY VALUE ...] [--out FOLDER] [--print-config]
@@ -44,7 +45,9 @@ runs/RECIPE-quick) holds each trial, report.md, .tex, .csv, .json and pictures.
   --quick                 only the small part that the recipe names
   --resume                continue in a FOLDER that holds finished trials
   --experiment.seeds N    trials of each agent under each condition
-  --experiment.jobs N     trials that run side by side
+  --workers N             trials side by side, in processes of their own
+  --cluster ADDRESS       on a Dask cluster instead, such as tcp://host:8786
+  --ship                  send files to a cluster that does not see this disk
   --tune.trials N         settings to try for each learned agent
   --train.steps N         training steps per learned agent
   --evaluation.users N    how many users to evaluate on
@@ -55,7 +58,7 @@ Example: lerl experiment whole_session --quick
 All keys: lerl experiment --help-all, or RECIPE --help-all
 """
 
-SWITCHES = ("plan", "quick", "resume")
+SWITCHES = ("plan", "quick", "resume", SHIP)
 
 
 def run_tune(arguments: list[str]) -> None:
@@ -85,8 +88,8 @@ def run_experiment(arguments: list[str]) -> None:
     if HELP_FLAGS & set(arguments):
         print_help("experiment", EXPERIMENT_HELP, arguments, SWITCHES)
         return
-    recipe, out, config, flags, switches, *_ = read_request("experiment", arguments, SWITCHES)
-    quick = "quick" in switches
+    recipe, out, config, flags, switches, _, own = read_request("experiment", arguments, SWITCHES, WHERE)
+    quick, where = "quick" in switches, read_where(own, switches, config.experiment.jobs)
     folder = out or Path(f"runs/{recipe.stem}-{'quick' if quick else 'experiment'}")
 
     from lerl.experiment import report, schedule
@@ -96,8 +99,8 @@ def run_experiment(arguments: list[str]) -> None:
     from lerl.report.tables import show
 
     for flag, names in overridden(config, flags).items():
-        own = f"{', '.join(names)}: the recipe gives {'it its' if len(names) == 1 else 'them their'} own value"
-        print(f"lerl: note: --{flag} has no effect on {own}", file=sys.stderr)
+        values = f"{', '.join(names)}: the recipe gives {'it its' if len(names) == 1 else 'them their'} own value"
+        print(f"lerl: note: --{flag} has no effect on {values}", file=sys.stderr)
     if "plan" in switches:
         show(schedule.cost(config, folder, quick, flags))
         return
@@ -109,6 +112,7 @@ def run_experiment(arguments: list[str]) -> None:
             resume="resume" in switches,
             say=lambda line: print(line, flush=True),
             given=flags,
+            where=where,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command with --resume goes on") from None

@@ -1,6 +1,5 @@
 """lerl train: one run, or a run for each of several seeds."""
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from lerl.cli.parser import UsageError
 from lerl.cli.planners import print_calls
 from lerl.cli.recipe import HELP_FLAGS, Request, note_ineffective, pop_track, print_help, read_request, split
 from lerl.cli.runs import PICTURES, print_comparison, print_pictures
+from lerl.cli.where import SHIP, WHERE, cores, read_where
 from lerl.envs.files import FULL
 from lerl.startup import MissingExtraError, require
 
@@ -27,7 +27,7 @@ and print a table. The run is written to FOLDER (runs/RECIPE-seedN).
 {recipes}
 
   --seed N                    seed of all random draws
-  --seeds 0-4                 a run for each seed, --jobs N side by side
+  --seeds 0-4                 a run for each seed, --workers N side by side
   --agents [A,B]              the agents; --agents+ A adds one
   --data.path FOLDER          simulate users of a prepared log, not made-up ones
   --env.slate_size N          items shown per step
@@ -45,25 +45,25 @@ All keys: lerl train --help-all, or with a recipe's values: RECIPE --help-all
 """
 
 NOT_TRACKED = "--track is told of one run; leave it out for several seeds, or train them one by one with --seed"
-MOST_SEEDS, MOST_JOBS = 1_000, 1_024
+MOST_SEEDS = 1_000
 
 
 def run_train(arguments: list[str]) -> None:
     """lerl train"""
-    line = split(arguments, {"trust", "print-config", "help", "help-all", "h"})
+    line = split(arguments, {"trust", "print-config", "help", "help-all", "h", SHIP})
     if "resume" in line.flags:
-        _resume(line.words, line.flags, "trust" in line.switches)
+        _resume(line.words, line.flags, line.switches)
         return
     if HELP_FLAGS & set(arguments):
         print_help("train", TRAIN_HELP, arguments)
         return
-    request = read_request("train", arguments, own=("seeds", "jobs"))
+    request = read_request("train", arguments, {SHIP}, own=("seeds", "jobs", *WHERE))
     note_ineffective(request.config, request.flags)
     if "seeds" in request.own:
         _train_seeds(request)
         return
-    if "jobs" in request.own:
-        raise UsageError("--jobs goes with --seeds: one run is one process")
+    if given := [name for name in ("jobs", *WHERE) if name in request.own] + sorted({SHIP} & request.switches):
+        raise UsageError(f"--{given[0]} goes with --seeds: one run is one process")
     folder = request.out or Path(f"runs/{request.recipe.stem}-seed{request.config.seed}")
 
     from lerl.run.track import open_tracker
@@ -80,13 +80,13 @@ def _train_seeds(request: Request) -> None:
     if request.track is not None:
         raise UsageError(NOT_TRACKED)
     seeds = read_seeds(request.own["seeds"] or "")
-    jobs = _jobs(request.own, len(seeds))
+    where = read_where(request.own, request.switches, min(len(seeds), cores()))
     folder = request.out or Path(f"runs/{request.recipe.stem}")
 
     from lerl.run.seeds import train_seeds
 
     with _resumable(folder):
-        runs = train_seeds(request.config, seeds, folder, jobs, _say)
+        runs = train_seeds(request.config, seeds, folder, where, _say)
         _print_results(runs, folder, request.config.evaluation.bootstrap)
 
 
@@ -111,24 +111,14 @@ def read_seeds(text: str) -> list[int]:
     return sorted(seeds)
 
 
-def _jobs(flags: dict[str, str | None], runs: int) -> int:
-    """How many runs are trained side by side: as many as there are cores where no flag says it."""
-    if "jobs" not in flags:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(runs, cores)
-    given = flags["jobs"] or ""
-    if not given.isdecimal() or not 1 <= int(given) <= MOST_JOBS:
-        raise UsageError(f"--jobs must be a whole number from 1 to {MOST_JOBS:,}, given {given!r}")
-    return int(given)
-
-
-def _resume(words: list[str], flags: dict[str, str | None], trust: bool) -> None:
+def _resume(words: list[str], flags: dict[str, str | None], switches: set[str]) -> None:
+    trust = "trust" in switches
     folders = [word for word in (flags.pop("resume"), *words) if word is not None]
     track = pop_track(flags)
-    if len(folders) != 1 or flags.keys() - {"jobs"}:
+    if len(folders) != 1 or flags.keys() - {"jobs", *WHERE}:
         raise UsageError(
-            "--resume takes a run, or a folder of seeds, and nothing else but --track, --trust, --jobs, such as lerl "
-            "train --resume runs/quickstart-seed0"
+            "--resume takes a run, or a folder of seeds, and nothing else but --track, --trust, --workers and "
+            "--cluster, such as lerl train --resume runs/quickstart-seed0"
         )
     folder = Path(folders[0])
 
@@ -142,11 +132,11 @@ def _resume(words: list[str], flags: dict[str, str | None], trust: bool) -> None
         from lerl.run.seeds import resume_seeds
 
         with _resumable(folder):
-            resume_seeds(folder, _jobs(flags, len(runs)), trust, _say)
+            resume_seeds(folder, read_where(flags, switches, min(len(runs), cores())), trust, _say)
             _print_results(runs, folder, load(runs[0] / "config.yaml").evaluation.bootstrap)
         return
     if flags:
-        raise UsageError(f"--jobs is for a folder of seeds, and {folder} is none; leave it out")
+        raise UsageError(f"--{next(iter(flags))} is for a folder of seeds, and {folder} is none; leave it out")
 
     from lerl.run.track import open_tracker
     from lerl.run.train import resume

@@ -1,6 +1,7 @@
 """`lerl experiment`: does all trials that are left, several at a time, and estimates how long they take."""
 
 import dataclasses
+import io
 import json
 import shutil
 import statistics
@@ -8,32 +9,43 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor, Future
 from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 from rich.table import Table
 
 from lerl.config.parse import load, overlay
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
 from lerl.experiment.spec import AGAIN, AGENT_KEYS, TUNED, Experiment, Trial, read_tuned
-from lerl.experiment.trial import ROWS, do, done, finished, keep_for, kept, populations, work
+from lerl.experiment.trial import ROWS, do, done, finished, keep, keep_for, kept, populations, work
+from lerl.experiment.trial import ended as trial_ended
 from lerl.experiment.tune import SEARCH, differing, tune
+from lerl.files import RunError
 from lerl.run.checks import check_agents
-from lerl.run.folder import holds_other
+from lerl.run.executors import Where, executor
+from lerl.run.folder import files_of, holds_other
 from lerl.run.locks import locked
 from lerl.run.task import Task
-from lerl.run.workers import busy, ended, workers
+from lerl.run.work import LOG, LostError, Work
+from lerl.run.workers import ended
 
 WORK = "work"
 Say = Callable[[str], object]
 
 
 def run(
-    config: Config, out: Path, *, quick: bool, resume: bool, say: Say, given: Collection[str] = ()
+    config: Config,
+    out: Path,
+    *,
+    quick: bool,
+    resume: bool,
+    say: Say,
+    given: Collection[str] = (),
+    where: Where | None = None,
 ) -> tuple[Experiment, str]:
     """Do what is left to do of an experiment.
 
@@ -41,6 +53,7 @@ def run(
         config: the recipe. out: its folder. quick: whether only `experiment.quick` is done.
         resume: whether to go on with what the folder holds. say: called with a line for each trial that is done.
         given: keys of the recipe that were given as flags, which go over `experiment.quick`.
+        where: where trials are done; by `experiment.jobs` processes here where None.
 
     Returns:
         The experiment, and a line about trials and searches that failed, empty where none did; the others are done.
@@ -50,14 +63,14 @@ def run(
             something else.
         SettingsError: the recipe cannot be used.
         MissingDataError: the data of a condition are not there.
-        RunError: another process is at work in the folder, or a process was killed.
+        RunError: another process is at work in the folder, or the cluster cannot be used or is lost.
     """
     experiment = Experiment.read(config, quick, given)
     _check_folder(out, resume)
     _check(experiment)
     users = _users(experiment, out)
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out), workers(experiment.base.experiment.jobs, AGAIN) as pool:
+    with locked(out), executor(where or Where(experiment.base.experiment.jobs), AGAIN) as pool:
         _check_folder(out, resume)  # another experiment may have been at work there since
         _refuse_other_users(users, out)
         return experiment, _Work(experiment, users, out, pool, say).do()
@@ -110,9 +123,7 @@ def _check(experiment: Experiment) -> None:
 class _Work:
     """What is left to do of an experiment: trials at once where they need no search, the others after theirs."""
 
-    def __init__(
-        self, experiment: Experiment, users: Mapping[str, str], out: Path, pool: ProcessPoolExecutor, say: Say
-    ) -> None:
+    def __init__(self, experiment: Experiment, users: Mapping[str, str], out: Path, pool: Executor, say: Say) -> None:
         self.experiment, self.users, self.out, self.pool, self.say = experiment, users, out, pool, say
         self.tuned = experiment.tuned(out, self._searched_on)
         self.failed: list[str] = []
@@ -149,7 +160,7 @@ class _Work:
             return ""
         return (
             f"{len(self.failed)} of the trials and searches failed, the first one: {self.failed[0]}; see above, and "
-            "log.txt in its folder"
+            f"{LOG} in its folder"
         )
 
     def _done(self, trial: Trial) -> bool:
@@ -162,7 +173,8 @@ class _Work:
         waiting: dict[Future[Any], Trial | str] = {self._begin(trial): trial for trial in ready}
         for label in searches:
             config, folder = self.experiment.search(label)[0], self.out / WORK / TUNED / label
-            waiting[self.pool.submit(_search, config, folder, self._searched_on)] = label
+            work = Work(f"tuned {label}", _search, (config, folder, self._searched_on), folder, files_of(config))
+            waiting[self.pool.submit(work)] = label
         while waiting:
             for future in ended(waiting):
                 one = waiting.pop(future)
@@ -184,11 +196,14 @@ class _Work:
 
     def _begin(self, trial: Trial) -> Future[Any]:
         taught = _folder(self.experiment, trial.teacher, self.out) if trial.teacher else None
-        return self.pool.submit(do, trial, _folder(self.experiment, trial, self.out), taught, self.out)
+        folder = _folder(self.experiment, trial, self.out)
+        name = f"{trial.condition}, {trial.label}, seed {trial.config.seed}"
+        reads = dict.fromkeys((*files_of(trial.config), *files_of(trial.fitted), *((taught,) if taught else ())))
+        return self.pool.submit(Work(name, do, (trial, trial.digest, folder, taught), folder, tuple(reads)))
 
     def _failed(self, name: str, future: Future[Any]) -> bool:
         """Whether a trial or a search failed, and say so."""
-        if isinstance(error := future.exception(), BrokenProcessPool):
+        if isinstance(error := future.exception(), LostError):
             raise error
         if error is not None:
             self.failed.append(name)
@@ -212,21 +227,26 @@ class _Work:
         name = f"[{self.number}/{self.left}] {trial.condition}, {trial.label}, seed {trial.config.seed}"
         if self._failed(name, future):
             return
-        found = future.result()
+        done_here = trial_ended(trial, _folder(self.experiment, trial, self.out))
+        if done_here is None:  # its folder is not the one that its worker wrote to
+            raise RunError(
+                f"{_folder(self.experiment, trial, self.out)} does not hold what a worker wrote there: the workers see "
+                "another folder under that path; give one that all of them see, or --ship"
+            )
+        about = keep(trial, done_here, self.out)
+        means = done_here.sessions.select(pl.col("T_int", "R_cum").mean()).row(0, named=True)
         rest = (time.monotonic() - self.begun) / self.number * (self.left - self.number) / 60
-        figures = f"T_int {found['T_int']:.2f}  R_cum {found['R_cum']:.3f}"
-        self.say(f"{name}: {figures}  {_seconds(found):,.0f} s; {rest:,.0f} min left")
+        figures = f"T_int {means['T_int']:.2f}  R_cum {means['R_cum']:.3f}"
+        self.say(f"{name}: {figures}  {_seconds(about):,.0f} s; {rest:,.0f} min left")
 
 
 def _search(config: Config, folder: Path, users: str) -> dict[str, Any]:
-    folder.mkdir(parents=True, exist_ok=True)
     search = folder / "search"
-    with busy(), (folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stderr(log):
-        keep_for(users, search)
-        if (search / SEARCH).is_file() and differing(config, load(search / SEARCH)):
-            shutil.rmtree(search)
-        begun = time.process_time()
-        best = tune(config, search)[0]
+    keep_for(users, search)
+    if (search / SEARCH).is_file() and differing(config, load(search / SEARCH)):
+        shutil.rmtree(search)
+    begun = time.process_time()
+    best = tune(config, search)[0]
     return {"values": best.values, "score": best.mean, "seconds": round(time.process_time() - begun, 1)}
 
 
@@ -275,7 +295,7 @@ def _seconds(about: Mapping[str, Any], again: bool = False) -> float:
 def _timed(trial: Trial) -> dict[str, Any]:
     """What a trial would take, from a short one: fixed costs, steps and sessions each by their number."""
     config, short = trial.config, _short(trial)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, redirect_stderr(io.StringIO()):
         _, about = work(short, Path(folder) / "own", Path(folder) / "taught")
     longer = max(config.train.steps, 1) / max(short.config.train.steps, 1)
     sessions, few = (one.evaluation.users or 1000 for one in (config, short.config))

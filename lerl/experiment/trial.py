@@ -9,8 +9,10 @@ import hashlib
 import io
 import json
 import shutil
+import sys
 import time
-from contextlib import closing, redirect_stderr
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +35,9 @@ from lerl.report.lessons import mark
 from lerl.run.evaluate import episodes, judged
 from lerl.run.fitter import Fitter
 from lerl.run.locks import locked
+from lerl.run.machine import processor
 from lerl.run.rollout import Evaluator
 from lerl.run.task import Task
-from lerl.run.workers import busy
 
 ROWS = "rows"  # of sessions
 KEPT = ("seed", "user", "replicate", "T_int", "R_cum")
@@ -74,10 +76,13 @@ def kept(trial: Trial, out: Path) -> bool:
 def finished(trial: Trial, out: Path) -> dict[str, Any] | None:
     """How a trial was done, None where it was not, or otherwise."""
     about = done(sessions_path(out, trial)).about.get(str(trial.config.seed))
-    if about is None or about["digest"] != trial.digest:
-        return None
+    return about if about is not None and _made_so(trial, about) else None
+
+
+def _made_so(trial: Trial, about: Mapping[str, Any], digest: str = "") -> bool:
+    """Whether what a file says of a trial is how the trial is made now."""
     prompts = _prompts(trial)
-    return about if about.get("prompts", prompts) == prompts else None
+    return bool(about["digest"] == (digest or trial.digest) and about.get("prompts", prompts) == prompts)
 
 
 def _prompts(trial: Trial) -> str:
@@ -101,16 +106,21 @@ def populations(experiment: Experiment) -> dict[str, str]:
     return {name: _users(Task.load(trial.config)) for name, trial in firsts.items()}
 
 
-def keep(trial: Trial, sessions: pl.DataFrame, about: dict[str, Any], out: Path) -> None:
-    """Write a trial's sessions beside those of its agent's other seeds."""
+def keep(trial: Trial, ended: Done, out: Path) -> dict[str, Any]:
+    """Write a trial's sessions beside those of its agent's other seeds; how it was done."""
     path, seed = sessions_path(out, trial), trial.config.seed
-    before = done(path)
+    before, about = done(path), ended.about[str(seed)]
     kinds = {"seed": pl.Int16, "user": pl.Int32, "replicate": pl.Int16, "T_int": pl.Int16}
-    table = pl.concat([before.sessions.filter(pl.col("seed") != seed).cast(pl.Float64), sessions.cast(pl.Float64)])
-    table = table.sort("seed", "user", "replicate").cast({name: kinds.get(name, pl.Float32) for name in KEPT})
-    by_seed = dict(sorted({**before.about, str(seed): about}.items()))
+    others = before.sessions.filter(pl.col("seed") != seed)
+    table = pl.concat([others.cast(pl.Float64), ended.sessions.cast(pl.Float64)]).sort("seed", "user", "replicate")
+    table = table.cast({name: kinds.get(name, pl.Float32) for name in KEPT})
+    _write(table, dict(sorted({**before.about, str(seed): about}.items())), path)
+    return about
+
+
+def _write(table: pl.DataFrame, about: Mapping[str, Any], path: Path) -> None:
     stream = io.BytesIO()
-    table.write_parquet(stream, compression="zstd", metadata={ABOUT: json.dumps(by_seed)})
+    table.write_parquet(stream, compression="zstd", metadata={ABOUT: json.dumps(about)})
     write_whole(path, stream.getvalue())
 
 
@@ -118,14 +128,14 @@ def work(trial: Trial, folder: Path, taught: Path | None = None) -> tuple[pl.Dat
     """Fit and judge a trial.
 
     Args:
-        trial: which. folder: where its policy, its planner and its checkpoint are kept; `log.txt` says how far it is.
-        taught: the same of its teacher.
+        trial: which. folder: where its policy, its planner and its checkpoint are kept; how far it is, standard error
+        says. taught: the same of its teacher.
 
     Returns:
         Sessions, and what they were made from: digest, population, version, steps, seconds of processor time.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder, wait=True), (folder / "log.txt").open("w", encoding="utf-8") as log, redirect_stderr(log):
+    with locked(folder, wait=True):
         config, fitted, spec = trial.config, trial.fitted, trial.spec
         if trial.teacher is not None and taught is not None:
             network = {"planner.distilled": str(_distill(trial.teacher, taught, folder))}
@@ -136,7 +146,7 @@ def work(trial: Trial, folder: Path, taught: Path | None = None) -> tuple[pl.Dat
         fresh, begun = not any(fit.glob("checkpoints/*")), time.process_time()
 
         def report(phase: str, at: int, total: int, point: Any) -> None:
-            print(f"{phase} {at:,}/{total:,} {point or ''}", file=log, flush=True)
+            print(f"{phase} {at:,}/{total:,} {point or ''}", file=sys.stderr, flush=True)
 
         with closing(Fitter(task, fit, report)) as fitter:
             anew = fitter.lacks(spec)
@@ -162,6 +172,7 @@ def work(trial: Trial, folder: Path, taught: Path | None = None) -> tuple[pl.Dat
         "population": _users(task),
         "prompts": _prompts(trial),
         "lerl": lerl.__version__,
+        "processor": processor(),
         "steps": steps,
         "mark": mark(max(curve) - min(curve), train.users, train.rollout) if curve else "",
         "fitting": None if fitting is None else round(fitting, 2),
@@ -188,12 +199,24 @@ def keep_for(users: str, folder: Path) -> None:
     write_whole(marker, users)
 
 
-def do(trial: Trial, folder: Path, taught: Path | None, out: Path) -> dict[str, Any]:
-    """Fit and judge a trial in a process of its own, and keep what came of it; that, and mean T_int and R_cum."""
-    with busy():
+def do(trial: Trial, digest: str, folder: Path, taught: Path | None) -> None:
+    """Fit and judge a trial, and leave its sessions in its folder, for `ended` to find; nothing is done twice.
+
+    Args:
+        trial, folder, taught: see `work`. digest: of the trial, where its files lie as it was read.
+    """
+    if ended(trial, folder, digest) is None:
         sessions, about = work(trial, folder, taught)
-    (out / ROWS).mkdir(exist_ok=True)
-    with locked(out / ROWS, wait=True):  # seeds of an agent are in one file
-        keep(trial, sessions, about, out)
-    means = sessions.select(pl.col("T_int", "R_cum").mean()).row(0, named=True)
-    return {**about, **means}
+        _write(sessions, {str(trial.config.seed): {**about, "digest": digest}}, _ended_path(trial, folder))
+
+
+def ended(trial: Trial, folder: Path, digest: str = "") -> Done | None:
+    """What a trial left in its folder; None where it has not ended, or was made otherwise."""
+    found = done(_ended_path(trial, folder))
+    about = found.about.get(str(trial.config.seed))
+    return found if about is not None and _made_so(trial, about, digest) else None
+
+
+def _ended_path(trial: Trial, folder: Path) -> Path:
+    """Agents that are judged again under another condition work where they were fitted."""
+    return folder / f"{trial.condition}.parquet"

@@ -13,6 +13,7 @@ from shlex import quote
 from typing import Any
 
 from lerl.agents.learners.checkpoint import read_checkpoint, write_checkpoint
+from lerl.config.schema import Config
 from lerl.envs.files import refuse_links
 from lerl.files import AFRESH, RunError, read_about, reading, resume_command, seed_runs
 from lerl.planners.llm.planner import MODELS
@@ -20,6 +21,7 @@ from lerl.planners.llm.prompt import Prompts
 from lerl.run.locks import LOCK
 from lerl.run.specs import needed_agents
 from lerl.run.task import Task
+from lerl.run.work import State
 
 FORMAT = 1
 """Version of the layout of run folders; raised when the layout changes."""
@@ -123,6 +125,13 @@ def check_same(run: Path, about: dict[str, Any], task: Task) -> None:
         )
 
 
+def files_of(config: Config) -> tuple[Path, ...]:
+    """Files and folders that a configuration names, which a run reads."""
+    planner = config.planner
+    named = (config.data.path, planner.replay, planner.cache, planner.pool, planner.prompts, planner.distilled)
+    return tuple(Path(path) for path in named if path and Path(path).exists())
+
+
 class Checkpoint:
     """One file that training goes on from, written every so often and removed when there is nothing to go on with.
 
@@ -175,7 +184,9 @@ def patient() -> Iterator[Callable[[], bool]]:
 
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # in the background: meant for others
     if ignored or threading.current_thread() is not threading.main_thread():
-        yield lambda: False
+        yield lambda: State.interrupted
+        if State.interrupted:
+            raise KeyboardInterrupt
         return
     before = signal.signal(signal.SIGINT, remember)
     try:

@@ -3,36 +3,34 @@
 import dataclasses
 import shutil
 import time
-import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import redirect_stderr
 from pathlib import Path
 from shlex import quote
 
+from lerl.config.parse import load
 from lerl.config.schema import Config
 from lerl.envs.files import refuse_links
 from lerl.files import RunError, resume_command, seed_runs
 from lerl.report.compare import compare
-from lerl.run.folder import holds_other
+from lerl.run.executors import Where, executor
+from lerl.run.folder import files_of, holds_other
 from lerl.run.locks import locked
 from lerl.run.task import Task
 from lerl.run.train import begin, checked, resume
 from lerl.run.trust import read_config
-from lerl.run.workers import busy, ended, workers
+from lerl.run.work import LOG, LostError, Work
+from lerl.run.workers import ended
 
-LOG = "log.txt"
-"""How far a run is, in its folder."""
 Say = Callable[[str], object]
 
 
-def train_seeds(config: Config, seeds: Sequence[int], out: Path, jobs: int, say: Say) -> list[Path]:
+def train_seeds(config: Config, seeds: Sequence[int], out: Path, where: Where, say: Say) -> list[Path]:
     """Train a recipe once for each seed, and judge its agents.
 
     Args:
         config: the recipe; its own seed is not used. seeds: at least one, each once. out: the folder of all; a run's
-            own is out/seedN, as `lerl.run.train.train` leaves it, with log.txt. jobs: how many are trained side by
-            side; the numbers do not depend on it. say: called with a line for each that is done.
+            own is out/seedN, as `lerl.run.train.train` leaves it, with log.txt. where: where they are trained; the
+            numbers do not depend on it. say: called with a line for each that is done.
 
     Returns:
         The runs' folders, by seed.
@@ -56,14 +54,14 @@ def train_seeds(config: Config, seeds: Sequence[int], out: Path, jobs: int, say:
             for one in (first, *others):
                 shutil.rmtree(out / f"seed{one.seed}", ignore_errors=True)
             raise
-        return _go_on(out, jobs, False, say)
+        return _go_on(out, where, False, say)
 
 
-def resume_seeds(out: Path, jobs: int, trust: bool, say: Say) -> list[Path]:
+def resume_seeds(out: Path, where: Where, trust: bool, say: Say) -> list[Path]:
     """Go on with the seeds that were interrupted or that failed; those that have ended stay as they are.
 
     Args:
-        out: their folder. jobs, say: as in `train_seeds`. trust: see `lerl.run.trust.read_config`.
+        out: their folder. where, say: as in `train_seeds`. trust: see `lerl.run.trust.read_config`.
 
     Returns:
         The runs' folders, by seed.
@@ -74,7 +72,7 @@ def resume_seeds(out: Path, jobs: int, trust: bool, say: Say) -> list[Path]:
     with locked(out):
         for run in seed_runs(out):
             read_config(run, trust)  # here, where a question can be answered
-        return _go_on(out, jobs, trust, say)
+        return _go_on(out, where, trust, say)
 
 
 def _check_vacant(out: Path) -> None:
@@ -88,15 +86,17 @@ def _check_vacant(out: Path) -> None:
         raise FileExistsError(f"{out} is taken; remove it, or give another folder with --out")
 
 
-def _go_on(out: Path, jobs: int, trust: bool, say: Say) -> list[Path]:
+def _go_on(out: Path, where: Where, trust: bool, say: Say) -> list[Path]:
     runs, failed, begun = seed_runs(out), list[str](), time.monotonic()
-    say(f"{len(runs)} seeds, {min(jobs, len(runs))} side by side; how far each is: {quote(str(out))}/seed*/{LOG}")
-    with workers(min(jobs, len(runs)), f"go on with: {resume_command(out)}", "--jobs") as pool:
-        waiting = {pool.submit(_work, run, trust): run for run in runs}
+    where = where._replace(workers=min(where.workers, len(runs)))
+    side_by_side = "on the cluster" if where.cluster else f"{where.workers} side by side"
+    say(f"{len(runs)} seeds, {side_by_side}; how far each is: {quote(str(out))}/seed*/{LOG}")
+    with executor(where, f"go on with: {resume_command(out)}") as pool:
+        waiting = {pool.submit(_of(run, trust)): run for run in runs}
         while waiting:
             for future in ended(waiting):
                 run, error = waiting.pop(future), future.exception()
-                if isinstance(error, BrokenProcessPool):
+                if isinstance(error, LostError):
                     raise error
                 said = f"done, {time.monotonic() - begun:,.0f} s since the start"
                 if error is not None:
@@ -111,13 +111,12 @@ def _go_on(out: Path, jobs: int, trust: bool, say: Say) -> list[Path]:
     return runs
 
 
+def _of(run: Path, trust: bool) -> Work:
+    return Work(run.name, _work, (run, trust), run, files_of(load(run / "config.yaml")))
+
+
 def _work(run: Path, trust: bool) -> None:
     """Train and judge a run that was begun, in a process of its own."""
-    with busy(), (run / LOG).open("a", encoding="utf-8", buffering=1) as log, redirect_stderr(log):
-        try:
-            config = resume(run, trust)
-            if not (run / "summary.json").is_file():
-                compare([run], run, config.evaluation.bootstrap)
-        except Exception:
-            traceback.print_exc(file=log)
-            raise
+    config = resume(run, trust)
+    if not (run / "summary.json").is_file():
+        compare([run], run, config.evaluation.bootstrap)

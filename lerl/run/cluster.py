@@ -1,0 +1,279 @@
+"""Work on the workers of a Dask scheduler, see https://distributed.dask.org: by its client, as an executor."""
+
+import logging
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from lerl.files import RunError
+from lerl.run.live import Live
+from lerl.run.ship import CHUNK, Parcel, Sender, take_in
+from lerl.run.work import LostError, Work
+from lerl.startup import require
+
+WAIT = 60.0
+"""Seconds for the scheduler to answer, and for its first worker to come."""
+CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")
+"""What the folder of --cluster-tls holds: the authority's certificate, one of one's own, and its key."""
+
+
+@contextmanager
+def cluster(address: str, tls: Path | None, ship: bool, again: str, live: Live) -> Iterator[Executor]:
+    """An executor whose work is done by the workers of a scheduler.
+
+    Args:
+        address: the scheduler's. tls: the folder of CERTIFICATES; None for none. ship: whether files are sent.
+        again: how to go on when the scheduler is lost. live: shows how far all work is.
+
+    Raises:
+        MissingExtraError: Dask is not installed.
+        RunError: nobody answers at the address, no worker comes, or a worker would compute something else.
+    """
+    require("cluster")
+    from distributed import Client
+
+    connect: Any = Client
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what there is to say, is said here
+    try:
+        client = connect(address, timeout=WAIT, security=security(tls), set_as_default=False, name="lerl")
+    except (OSError, ValueError, TypeError) as error:
+        raise RunError(
+            f"no Dask scheduler answers at {address} ({_first_line(error)}); start one with: dask scheduler, and give "
+            "the address that it prints, with --cluster-tls where it begins with tls://"
+        ) from error
+    try:
+        _check_workers(client, address)
+        with _Cluster(client, ship, again, live) as pool:
+            yield pool
+    finally:
+        with suppress(Exception):
+            client.close(timeout=5)
+
+
+def security(tls: Path | None) -> Any:
+    """What Dask needs to know of certificates; None for none.
+
+    Raises:
+        RunError: one of them is missing.
+    """
+    if tls is None:
+        return None
+    from distributed import Security
+
+    made: Any = Security
+
+    for name in CERTIFICATES:
+        if not (tls / name).is_file():
+            raise RunError(f"{tls / name} is missing; --cluster-tls takes a folder with {', '.join(CERTIFICATES)}")
+    ca, cert, key = (str(tls / name) for name in CERTIFICATES)
+    return made(tls_ca_file=ca, tls_client_cert=cert, tls_client_key=key, require_encryption=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _check_workers(client: Any, address: str) -> None:
+    """Refuse workers that would compute something else, and say how many there are."""
+    from lerl.run import remote
+
+    try:
+        client.wait_for_workers(1, timeout=WAIT)
+    except TimeoutError:
+        raise RunError(
+            f"the scheduler at {address} has no workers; start some with: dask worker {address} --nthreads 1"
+        ) from None
+    mine = {name: value for name, value in _about().items()}
+    try:
+        theirs: dict[str, dict[str, Any]] = client.run(remote.about)
+    except Exception as error:
+        raise RunError(
+            f"a worker of {address} cannot import lerl as it is here ({_first_line(error)}); install the same lerl on "
+            "all workers"
+        ) from error
+    for worker, about in theirs.items():
+        _refuse_other(worker, about, mine)
+    hosts = {about["host"] for about in theirs.values()}
+    print(f"{len(theirs)} workers on {len(hosts)} hosts, scheduler {address}", file=sys.stderr)
+    kinds = {about["processor"] for about in theirs.values()}
+    if len(kinds) > 1:
+        print(
+            f"lerl: note: the workers' processors are of different kinds ({', '.join(sorted(kinds))}), so that "
+            "networks trained there differ in their last digits",
+            file=sys.stderr,
+        )
+    if any(about["threads"] > 1 for about in theirs.values()):
+        print(
+            "lerl: note: a worker does one thing at a time, whatever its threads; start workers with --nthreads 1 "
+            "--nworkers N to use N cores",
+            file=sys.stderr,
+        )
+
+
+def _about() -> dict[str, Any]:
+    from lerl.run.folder import packages
+    from lerl.run.machine import python
+    from lerl.run.remote import code_digest
+
+    return {"lerl": code_digest(), "python": python(), "packages": packages()}
+
+
+def _refuse_other(worker: str, theirs: dict[str, Any], mine: dict[str, Any]) -> None:
+    there, here = dict(theirs["packages"], python=theirs["python"]), dict(mine["packages"], python=mine["python"])
+    differing = [f"{name} {there.get(name)} there, {here[name]} here" for name in here if there.get(name) != here[name]]
+    if theirs["lerl"] != mine["lerl"]:
+        differing.insert(0, "lerl is other code there")
+    if differing:
+        raise RunError(
+            f"the worker {worker} would compute something else: {'; '.join(differing)}; install the same there, or "
+            "leave that worker out"
+        )
+
+
+class _Cluster(Executor):
+    """Gives work to the scheduler, sends files that workers ask for, and takes in what they wrote."""
+
+    def __init__(self, client: Any, ship: bool, again: str, live: Live) -> None:
+        self._client, self._again, self._live = client, again, live
+        self._sender = Sender() if ship else None
+        self._session = uuid.uuid4().hex
+        self._code = _about()["lerl"]
+        self._inner: dict[Future[Any], Any] = {}
+        self._unfit: dict[str, str] = {}
+        self._sending: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        self._hands = ThreadPoolExecutor(8)
+        from lerl.run.remote import topic
+
+        client.subscribe_topic(topic(self._session), lambda event: live.heard(*event[1]))
+
+    def submit(self, function: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+        if isinstance(function, Work) and not given and not named:
+            work = function
+        elif named:
+            raise TypeError("give arguments by their place")
+        else:
+            work = Work(getattr(function, "__name__", "work"), function, given)
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()
+        self._hands.submit(self._give, work, future)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        with self._lock:
+            self._closed = True
+            left, self._inner = list(self._inner.values()), {}
+        if left:
+            from lerl.run import remote
+
+            with suppress(Exception):
+                self._client.cancel(left, force=True)
+                self._client.run(remote.stop, self._session, on_error="ignore")
+        self._hands.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def _give(self, work: Work, future: Future[Any], to: str = "") -> None:
+        """Hand work to the scheduler, for one worker if it has been sent what it needs."""
+        from lerl.run import remote
+
+        try:
+            parcel = self._sender.parcel(work) if self._sender else None
+            paths = {str(path): str(path.absolute()) for path in (*work.reads, work.folder) if path is not None}
+            only = self._only(to)
+            with self._lock:
+                if self._closed:
+                    return
+                given = work, self._session, self._code, parcel, paths
+                inner = self._client.submit(remote.run, *given, pure=False, key=f"lerl-{uuid.uuid4().hex}", **only)
+                self._inner[future] = inner
+            inner.add_done_callback(lambda done: self._hands.submit(self._ended, done, work, future, parcel))
+        except Exception as error:
+            future.set_exception(error)
+
+    def _only(self, to: str) -> dict[str, Any]:
+        """Which workers may do it.
+
+        Raises:
+            RunError: none of those that are there can.
+        """
+        there = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        fit = there - set(self._unfit)
+        if there and not fit:
+            raise RunError(f"no worker can do it: {'; '.join(f'{one}: {why}' for one, why in self._unfit.items())}")
+        if to not in fit and fit == there:
+            return {}
+        return {"workers": [to] if to in fit else sorted(fit), "allow_other_workers": True}  # others: if all are gone
+
+    def _ended(self, inner: Any, work: Work, future: Future[Any], parcel: Parcel | None) -> None:
+        from distributed.scheduler import KilledWorker
+
+        from lerl.run import remote
+
+        if self._closed:
+            return
+        try:
+            if inner.status == "cancelled":
+                raise LostError(f"the scheduler {self._client.scheduler.address} is lost; {self._again}")
+            if inner.status == "error":
+                error = inner.exception()
+                if isinstance(error, KilledWorker):
+                    raise RunError(
+                        f"it was killed on {error.allowed_failures + 1} workers, perhaps because memory ran out; "
+                        f"{self._again}"
+                    )
+                raise error
+            found = inner.result()
+            if isinstance(found, remote.Lacks) and parcel is not None:
+                self._send(found.worker, parcel)
+                self._give(work, future, found.worker)
+            elif isinstance(found, remote.Unfit):
+                self._leave_out(found.worker, found.why)
+                self._give(work, future)
+            else:
+                if work.folder is not None:
+                    take_in(work.folder, found.files)
+                self._forget(future)
+                future.set_result(found.result) if found.error is None else future.set_exception(found.error)
+        except BaseException as error:
+            self._forget(future)
+            future.set_exception(error)
+
+    def _forget(self, future: Future[Any]) -> None:
+        with self._lock:
+            self._inner.pop(future, None)
+
+    def _leave_out(self, worker: str, why: str) -> None:
+        with self._lock:
+            known, self._unfit[worker] = worker in self._unfit, why
+        if not known:
+            print(f"lerl: note: {worker} is left out, since {why}", file=sys.stderr)
+
+    def _send(self, worker: str, parcel: Parcel) -> None:
+        """Send a worker the files of a parcel that it has not, piece by piece."""
+        from lerl.run import remote
+
+        assert self._sender is not None
+        with self._lock:
+            one_at_a_time = self._sending.setdefault(worker, threading.Lock())
+        with one_at_a_time, suppress(OSError):  # a worker that dies meanwhile: another one does it
+            missing = self._client.run(remote.lacking, parcel, workers=[worker]).get(worker, ())
+            for digest in missing:
+                path = self._sender.path(digest)
+                size, position = path.stat().st_size, 0
+                with path.open("rb") as stream:
+                    while position == 0 or position < size:
+                        chunk = stream.read(CHUNK)
+                        last = position + len(chunk) >= size
+                        said = self._client.run(remote.put, digest, position, chunk, last, workers=[worker]).get(worker)
+                        if said:
+                            self._leave_out(worker, said)
+                            return
+                        position += len(chunk)
+                        if last:
+                            break

@@ -1,0 +1,153 @@
+"""A piece of work for a worker, wherever that is: a process here, or on another machine."""
+
+import dataclasses
+import os
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from lerl.files import RunError
+
+LOG = "log.txt"
+"""How far a piece of work is, in its folder."""
+
+
+class LostError(RunError):
+    """What all work runs on is gone; the message says how to go on."""
+
+
+class State:
+    """Of a worker's process: whether it is at work, whether it shall take up nothing new, and whether its work shall
+    come to rest and end, as with Ctrl-C."""
+
+    busy = stopped = interrupted = False
+
+
+moved: dict[str, str] = {}
+"""Where files lie on this machine, by their path on the machine that the work comes from."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A call, and the files that it needs.
+
+    Attributes:
+        name: what people call it. function: at the top of a module. arguments: small ones, with which it is called.
+        folder: where it works, with what an earlier try left there, and log.txt; None where it writes nothing.
+        reads: files and folders beside it that it reads.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    folder: Path | None = None
+    reads: tuple[Path, ...] = ()
+
+    def at(self, paths: Mapping[str, str]) -> "Work":
+        """The same, with other names of files and folders, by those that they have in it."""
+        there = {
+            "arguments": relocated(self.arguments, paths),
+            "folder": relocated(self.folder, paths),
+            "reads": relocated(self.reads, paths),
+        }
+        return dataclasses.replace(self, **there)
+
+    def __call__(self) -> Any:
+        with busy(), _logged(self):
+            return self.function(*self.arguments)
+
+
+_one_at_a_time = threading.Lock()
+"""Work redirects streams and is interrupted, which is the whole process's."""
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """At work, so that an interruption reaches it."""
+    with _one_at_a_time:
+        State.busy = True
+        try:
+            if State.stopped:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            State.busy = False
+
+
+_tell: Callable[[str, str], object] | None = None
+
+
+def tell_through(tell: Callable[[str, str], object] | None) -> None:
+    """Whom the lines that work writes into its log are told, with the work's name; nobody where None."""
+    global _tell
+    _tell = tell
+
+
+def _said(name: str, line: str) -> None:
+    if _tell is not None:
+        _tell(name, line)
+
+
+@contextmanager
+def _logged(work: Work) -> Iterator[None]:
+    """Standard error goes to the log in the work's folder, and line by line to whom it is told."""
+    if work.folder is None:
+        yield
+        return
+    work.folder.mkdir(parents=True, exist_ok=True)
+    with (
+        (work.folder / LOG).open("a", encoding="utf-8", buffering=1) as log,
+        redirect_stderr(_Told(work.name, log)),
+    ):
+        try:
+            yield
+        except Exception:
+            traceback.print_exc(file=log)
+            raise
+        finally:
+            _said(work.name, "")
+
+
+class _Told:
+    """A log whose lines are told as well."""
+
+    def __init__(self, name: str, log: IO[str]) -> None:
+        self._name, self._log, self._begun = name, log, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._begun = (self._begun + text).split("\n")
+        if lines and lines[-1].strip():
+            _said(self._name, lines[-1].strip())
+        return self._log.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._log, name)
+
+
+def relocated(value: Any, paths: Mapping[str, str]) -> Any:
+    """A value in which paths are those of another machine: itself, or in tuples, lists, dicts and dataclasses."""
+    if isinstance(value, str | Path):
+        return _relocated_path(value, paths)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(relocated(one, paths) for one in value))
+    if isinstance(value, tuple | list):
+        return type(value)(relocated(one, paths) for one in value)
+    if isinstance(value, dict):
+        return {key: relocated(one, paths) for key, one in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        now = {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if one.init}
+        then = {name: relocated(one, paths) for name, one in now.items()}
+        return value if all(then[name] is now[name] for name in now) else dataclasses.replace(value, **then)
+    return value
+
+
+def _relocated_path(value: Any, paths: Mapping[str, str]) -> Any:
+    text = str(value)
+    for here, there in paths.items():
+        if text == here or text.startswith(f"{here}{os.sep}"):
+            return type(value)(there + text[len(here) :]) if isinstance(value, str) else Path(there + text[len(here) :])
+    return value
