@@ -11,7 +11,7 @@ from lerl.cli.parser import UsageError
 from lerl.cli.planners import print_calls
 from lerl.cli.recipe import HELP_FLAGS, Request, note_ineffective, pop_track, print_help, read_request, split
 from lerl.cli.runs import PICTURES, print_comparison, print_pictures
-from lerl.cli.where import SHIP, WHERE, cores, read_where
+from lerl.cli.where import SHIP, WHERE, cores, read_beside, read_where
 from lerl.envs.files import FULL
 from lerl.startup import MissingExtraError, require
 
@@ -62,15 +62,16 @@ def run_train(arguments: list[str]) -> None:
     if "seeds" in request.own:
         _train_seeds(request)
         return
-    if given := [name for name in ("jobs", *WHERE) if name in request.own] + sorted({SHIP} & request.switches):
-        raise UsageError(f"--{given[0]} goes with --seeds: one run is one process")
+    if "jobs" in request.own:
+        raise UsageError("--jobs goes with --seeds: one run is one process")
+    where = read_beside(request.own, request.switches, request.config)
     folder = request.out or Path(f"runs/{request.recipe.stem}-seed{request.config.seed}")
 
     from lerl.run.track import open_tracker
     from lerl.run.train import train
 
     with open_tracker(request.track) as tracked, _resumable(folder, request.track):
-        train(request.config, folder, tracked)
+        train(request.config, folder, tracked, where)
         tracked.end(_print_results([folder], folder, request.config.evaluation.bootstrap), folder)
 
 
@@ -135,14 +136,15 @@ def _resume(words: list[str], flags: dict[str, str | None], switches: set[str]) 
             resume_seeds(folder, read_where(flags, switches, min(len(runs), cores())), trust, _say)
             _print_results(runs, folder, load(runs[0] / "config.yaml").evaluation.bootstrap)
         return
-    if flags:
-        raise UsageError(f"--{next(iter(flags))} is for a folder of seeds, and {folder} is none; leave it out")
+    if "jobs" in flags:
+        raise UsageError(f"--jobs is for a folder of seeds, and {folder} is none; leave it out")
+    where = read_beside(flags, switches, None)
 
     from lerl.run.track import open_tracker
     from lerl.run.train import resume
 
     with open_tracker(track) as tracked, _resumable(folder, track):
-        config = resume(folder, trust, tracked)
+        config = resume(folder, trust, tracked, where)
         tracked.end(_print_results([folder], folder, config.evaluation.bootstrap), folder)
 
 

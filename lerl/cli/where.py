@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lerl.cli.parser import UsageError
 
 if TYPE_CHECKING:
+    from lerl.config.schema import Config
     from lerl.run.executors import Where
 
 WHERE = ("workers", "cluster", "cluster-tls")
@@ -44,6 +45,24 @@ def read_where(own: Mapping[str, str | None], switches: Collection[str], usual: 
         raise UsageError("a tls:// scheduler needs --cluster-tls FOLDER, with ca.pem, cert.pem and key.pem")
     workers = _workers(words[0], own[words[0]]) if words else usual
     return Where(workers, cluster or "", Path(tls) if tls else None, SHIP in switches)
+
+
+def read_beside(own: Mapping[str, str | None], switches: Collection[str], config: "Config | None") -> "Where | None":
+    """Where the agents of one run are fitted and judged side by side; None for one after another, in this process.
+
+    Args:
+        own, switches: as in `read_where`. config: the run's; where no flag says it, it decides whether that is worth
+            the time that processes need to start. None to let only flags decide.
+    """
+    if own.keys() & set(WHERE) or SHIP in switches:
+        where = read_where(own, switches, 1)
+        return where if where.workers > 1 or where.cluster else None
+
+    from lerl.run.executors import Where
+    from lerl.run.side_by_side import worth
+
+    usual = 1 if config is None else worth(config, cores())
+    return Where(usual) if usual > 1 else None
 
 
 def cores() -> int:

@@ -233,7 +233,8 @@ class _Work:
                 f"{_folder(self.experiment, trial, self.out)} does not hold what a worker wrote there: the workers see "
                 "another folder under that path; give one that all of them see, or --ship"
             )
-        about = keep(trial, done_here, self.out)
+        about = done_here.about[str(trial.config.seed)]
+        keep(trial, done_here.sessions, about, self.out)
         means = done_here.sessions.select(pl.col("T_int", "R_cum").mean()).row(0, named=True)
         rest = (time.monotonic() - self.begun) / self.number * (self.left - self.number) / 60
         figures = f"T_int {means['T_int']:.2f}  R_cum {means['R_cum']:.3f}"

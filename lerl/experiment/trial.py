@@ -106,16 +106,15 @@ def populations(experiment: Experiment) -> dict[str, str]:
     return {name: _users(Task.load(trial.config)) for name, trial in firsts.items()}
 
 
-def keep(trial: Trial, ended: Done, out: Path) -> dict[str, Any]:
-    """Write a trial's sessions beside those of its agent's other seeds; how it was done."""
+def keep(trial: Trial, sessions: pl.DataFrame, about: dict[str, Any], out: Path) -> None:
+    """Write a trial's sessions beside those of its agent's other seeds."""
     path, seed = sessions_path(out, trial), trial.config.seed
-    before, about = done(path), ended.about[str(seed)]
+    before = done(path)
     kinds = {"seed": pl.Int16, "user": pl.Int32, "replicate": pl.Int16, "T_int": pl.Int16}
     others = before.sessions.filter(pl.col("seed") != seed)
-    table = pl.concat([others.cast(pl.Float64), ended.sessions.cast(pl.Float64)]).sort("seed", "user", "replicate")
+    table = pl.concat([others.cast(pl.Float64), sessions.cast(pl.Float64)]).sort("seed", "user", "replicate")
     table = table.cast({name: kinds.get(name, pl.Float32) for name in KEPT})
     _write(table, dict(sorted({**before.about, str(seed): about}.items())), path)
-    return about
 
 
 def _write(table: pl.DataFrame, about: Mapping[str, Any], path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -20,12 +21,14 @@ from lerl.files import RunError, read_table, resume_command
 from lerl.report import metrics
 from lerl.report.load import Results
 from lerl.run.artifacts import CURVE
+from lerl.run.executors import Where, executor
 from lerl.run.fitter import Fitter
 from lerl.run.folder import check_run, check_same
 from lerl.run.kept import HIDDEN, PEOPLE, SESSIONS, TITLES, kept_tables, people_table, titles_table
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
 from lerl.run.rollout import Episodes, Evaluator
+from lerl.run.side_by_side import asks_model, played
 from lerl.run.specs import AgentSpec, parse_agents
 from lerl.run.task import Task
 from lerl.run.trust import read_config
@@ -34,29 +37,62 @@ TABLES = ("episodes", "steps", "items", "exposure")
 TRAINED = "trained.json"
 
 
-def evaluate(run: Path, trust: bool = False) -> Config:
+def evaluate(run: Path, trust: bool = False, where: Where | None = None) -> Config:
     """Judge every agent of a trained run on the evaluation users and write its tables; the run's configuration.
 
     Args:
-        run: its folder. trust: whether what it wants is allowed, see `lerl.run.trust.read_config`.
+        run: its folder. trust: whether what it wants is allowed, see `lerl.run.trust.read_config`. where: where agents
+            are judged side by side; one after another, here, where None.
 
     Raises:
         RunError: the folder is no run, was not trained to its end, or another process is at work there.
     """
     about = check_run(run)
-    with locked(run), Progress() as progress:
+    with locked(run):
         config = read_config(run, trust)
         task = Task.load(config)
         check_same(run, about, task)
-        with closing(Fitter(task, run, progress.report)) as fitter:
+        with Progress() as progress, closing(Fitter(task, run, progress.report)) as fitter:
             if not (run / TRAINED).is_file() or any(fitter.lacks(spec) for spec in parse_agents(config)):
                 raise RunError(
                     f"{run} was not trained to its end, or lost some of it; go on with: {resume_command(run)}"
                 )
             shutil.rmtree(run / "evaluated", ignore_errors=True)  # of an evaluation broken off, perhaps long ago
             fitter.context.chat.evaluate_anew()
-            judge(fitter.context.task, fitter, run, progress)
+            task = fitter.context.task
+        if where is not None:
+            with executor(where, "give the same command again") as pool:
+                judge_side_by_side(task, run, config, pool)
+        with Progress() as progress, closing(Fitter(task, run, progress.report)) as fitter:
+            judge(task, fitter, run, progress)
     return config
+
+
+def judge_side_by_side(task: Task, run: Path, config: Config, pool: Executor) -> None:
+    """Play the agents that no chat model plans for, and keep their tables, which `judge` then takes as they are.
+
+    Args:
+        task: as `lerl.run.learned_axis.settled` gives it. run: its folder. config: as it was read. pool: plays them.
+    """
+    agents = [one for one in evaluated(config) if not _has(run, one[0], config) and not asks_model(one[1], config)]
+    simulator = Evaluator(task.population, task.config.env, task.axis, "evaluation", 1).env.simulator
+    users = judged(simulator.users, config)
+    for label, sessions in played(agents, users, run, config, pool):
+        _keep(tables_of(label, sessions, task, simulator), run, label)
+
+
+def _names(config: Config) -> tuple[str, ...]:
+    """Of the tables of an agent."""
+    return (*TABLES, SESSIONS, HIDDEN) if config.evaluation.keep_sessions else TABLES
+
+
+def _has(run: Path, label: str, config: Config) -> bool:
+    return all((run / "evaluated" / label / f"{name}.parquet").is_file() for name in _names(config))
+
+
+def _keep(tables: Mapping[str, pl.DataFrame], run: Path, label: str) -> None:
+    for name, table in tables.items():
+        write_table(table, run / "evaluated" / label / f"{name}.parquet")
 
 
 def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
@@ -67,18 +103,15 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
     config = task.config
     evaluator = Evaluator(task.population, config.env, task.axis, "evaluation", config.evaluation.batch_size)
     users = judged(evaluator.users, config)
-    kept = []
-    names = (*TABLES, SESSIONS, HIDDEN) if config.evaluation.keep_sessions else TABLES
     for label, spec, deterministic in evaluated(config):
-        kept.append(run / "evaluated" / label)
-        if not all((kept[-1] / f"{name}.parquet").is_file() for name in names):
+        if not _has(run, label, config):
             agent = fitter.agent(spec, deterministic)
             fitter.context.chat.recount()  # of an evaluation before this one, or of one that was broken off
             tables = play_agent(label, agent, task, evaluator, users, progress)
             fitter.context.chat.count(int(tables["episodes"]["T_int"].sum()))
-            for name, table in tables.items():
-                write_table(table, kept[-1] / f"{name}.parquet")
-    for name in names:
+            _keep(tables, run, label)
+    kept = [run / "evaluated" / label for label, *_ in evaluated(config)]
+    for name in _names(config):
         parts = pl.concat([read_table(folder / f"{name}.parquet", fitter.context.store.how) for folder in kept])
         if name == SESSIONS:
             write_table(titles_table(parts, evaluator.env.simulator), run / f"{TITLES}.parquet")
@@ -121,7 +154,11 @@ def play_agent(
     label: str, agent: Agent, task: Task, evaluator: Evaluator, users: NDArray[np.int64], progress: Progress
 ) -> dict[str, pl.DataFrame]:
     """The tables of an agent, by name: its sessions with these users, the same draws for every agent."""
-    played, simulator = _play(evaluator, agent, users, task, label, progress), evaluator.env.simulator
+    return tables_of(label, _play(evaluator, agent, users, task, label, progress), task, evaluator.env.simulator)
+
+
+def tables_of(label: str, played: Episodes, task: Task, simulator: UserSimulator) -> dict[str, pl.DataFrame]:
+    """The tables of an agent's sessions, by name."""
     tables = (
         episodes(label, played, task),
         _steps(label, played),

@@ -17,3 +17,11 @@ def processor() -> str:
 def python() -> str:
     """The version of Python."""
     return platform.python_version()
+
+
+def free_memory() -> int:
+    """Bytes that programs may still take; 0 where the system does not say."""
+    about = Path("/proc/meminfo")
+    lines = about.read_text(encoding="ascii").splitlines() if about.is_file() else []
+    free = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), "0")
+    return int(free) * 1024

@@ -16,7 +16,7 @@ from lerl.envs.files import FULL
 from lerl.run.folder import packages
 from lerl.run.machine import processor, python
 from lerl.run.ship import Parcel, Store
-from lerl.run.work import State, Work, moved, tell_through
+from lerl.run.work import State, Work, tell_through
 
 PATIENCE = 10.0
 """Seconds in which work that is told to stop may write its checkpoint."""
@@ -61,7 +61,6 @@ def run(work: Work, session: str, code: str, parcel: Parcel | None, paths: dict[
                 return Lacks(worker.address, lacking)
             local = store.unpacked(parcel, work)
         else:
-            moved.update(paths)
             local = work.at(paths)
         tell_through(lambda name, line: worker.log_event(topic(session), [name, line]))
         result, error = _done(local, session)

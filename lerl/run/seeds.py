@@ -3,11 +3,10 @@
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 
-from lerl.config.parse import load
 from lerl.config.schema import Config
 from lerl.envs.files import refuse_links
 from lerl.files import RunError, resume_command, seed_runs
@@ -54,7 +53,7 @@ def train_seeds(config: Config, seeds: Sequence[int], out: Path, where: Where, s
             for one in (first, *others):
                 shutil.rmtree(out / f"seed{one.seed}", ignore_errors=True)
             raise
-        return _go_on(out, where, False, say)
+        return _go_on({out / f"seed{one.seed}": one for one in (first, *others)}, out, where, say)
 
 
 def resume_seeds(out: Path, where: Where, trust: bool, say: Say) -> list[Path]:
@@ -70,9 +69,8 @@ def resume_seeds(out: Path, where: Where, trust: bool, say: Say) -> list[Path]:
         RunError: as in `train_seeds`, or a run that somebody else made wants what was not allowed.
     """
     with locked(out):
-        for run in seed_runs(out):
-            read_config(run, trust)  # here, where a question can be answered
-        return _go_on(out, where, trust, say)
+        # here, where a question can be answered
+        return _go_on({run: read_config(run, trust) for run in seed_runs(out)}, out, where, say)
 
 
 def _check_vacant(out: Path) -> None:
@@ -86,13 +84,13 @@ def _check_vacant(out: Path) -> None:
         raise FileExistsError(f"{out} is taken; remove it, or give another folder with --out")
 
 
-def _go_on(out: Path, where: Where, trust: bool, say: Say) -> list[Path]:
-    runs, failed, begun = seed_runs(out), list[str](), time.monotonic()
+def _go_on(configs: Mapping[Path, Config], out: Path, where: Where, say: Say) -> list[Path]:
+    runs, failed, begun = list(configs), list[str](), time.monotonic()
     where = where._replace(workers=min(where.workers, len(runs)))
     side_by_side = "on the cluster" if where.cluster else f"{where.workers} side by side"
     say(f"{len(runs)} seeds, {side_by_side}; how far each is: {quote(str(out))}/seed*/{LOG}")
     with executor(where, f"go on with: {resume_command(out)}") as pool:
-        waiting = {pool.submit(_of(run, trust)): run for run in runs}
+        waiting = {pool.submit(_of(run, config)): run for run, config in configs.items()}
         while waiting:
             for future in ended(waiting):
                 run, error = waiting.pop(future), future.exception()
@@ -111,12 +109,12 @@ def _go_on(out: Path, where: Where, trust: bool, say: Say) -> list[Path]:
     return runs
 
 
-def _of(run: Path, trust: bool) -> Work:
-    return Work(run.name, _work, (run, trust), run, files_of(load(run / "config.yaml")))
+def _of(run: Path, config: Config) -> Work:
+    return Work(run.name, _work, (run, config), run, files_of(config))
 
 
-def _work(run: Path, trust: bool) -> None:
+def _work(run: Path, config: Config) -> None:
     """Train and judge a run that was begun, in a process of its own."""
-    config = resume(run, trust)
+    resume(run, config=config)
     if not (run / "summary.json").is_file():
         compare([run], run, config.evaluation.bootstrap)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from lerl.envs.files import write_whole
 from lerl.files import RunError
 from lerl.run.locks import LOCK
-from lerl.run.work import Work, moved
+from lerl.run.work import Work
 
 HELD_BACK = ("checkpoints", LOCK)
 """What does not come back of a folder of work: it serves only to go on with it."""
@@ -129,7 +129,6 @@ class Store(NamedTuple):
                 if not (folder / _within(name)).is_file():  # else it is newer: of a try that was killed here
                     write_whole(folder / _within(name), self._file(digest).read_bytes())
             paths[parcel.folder.path] = str(folder)
-        moved.update(paths)
         return work.at(paths)
 
     def written(self, work: Work, parcel: Parcel) -> dict[str, bytes]:

@@ -16,17 +16,21 @@ from lerl.config.keys import known_keys
 from lerl.config.parse import dump, load
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
+from lerl.files import resume_command
 from lerl.planners.llm.guard import ReplayError
 from lerl.planners.llm.planner import MODELS
 from lerl.planners.llm.prompt import Prompts
 from lerl.planners.llm.traffic import planner_file
-from lerl.run.artifacts import CURVE, Point
+from lerl.run.artifacts import CURVE, ArtifactStore, Point
 from lerl.run.checks import check_agents
-from lerl.run.evaluate import TABLES, TRAINED, judge, write_table
+from lerl.run.evaluate import TABLES, TRAINED, judge, judge_side_by_side, write_table
+from lerl.run.executors import Where, executor
 from lerl.run.fitter import Fitter
 from lerl.run.folder import FORMAT, check_run, check_same, check_vacant, packages
+from lerl.run.learned_axis import settled
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
+from lerl.run.side_by_side import fit
 from lerl.run.specs import AgentSpec, needed_agents, parse_agents
 from lerl.run.task import Task
 from lerl.run.track import Tracked
@@ -42,7 +46,7 @@ ASIDE = (
 FITTED = ("belief/*", "planners/*.npz", "policies/*", "rows/*", "checkpoints/*")
 
 
-def train(config: Config, out: Path, tracked: Tracked | None = None) -> None:
+def train(config: Config, out: Path, tracked: Tracked | None = None, where: Where | None = None) -> None:
     """Fit and judge the agents of a recipe.
 
     Args:
@@ -50,6 +54,7 @@ def train(config: Config, out: Path, tracked: Tracked | None = None) -> None:
         out: its folder: config.yaml, run.json (versions, git state, seeds), policies/, planners/, logs/ (TensorBoard),
             curves.parquet, episodes.parquet and the other tables.
         tracked: what learning curves are handed to; nothing where None. The caller ends it.
+        where: where agents are fitted and judged side by side; one after another, here, where None.
 
     Raises:
         ValueError: an agent, planner or data set that the configuration names is not there; nothing is written then.
@@ -57,13 +62,13 @@ def train(config: Config, out: Path, tracked: Tracked | None = None) -> None:
         RunError: another process is at work in the folder.
     """
     check_vacant(out)
-    task, specs = checked(config)
+    task, _ = checked(config)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         check_vacant(out)  # another run may have begun, and ended, there since
         try:
             begin(config, task, out)
-            _work(task, specs, out, _begun(tracked, config, out))
+            _work(config, task, out, _begun(tracked, config, out), where)
         except ReplayError:
             if not any(path.is_file() for part in FITTED for path in out.glob(part)):
                 shutil.rmtree(out)  # so that the corrected command may take it
@@ -105,24 +110,30 @@ def _refuse_idle_model(config: Config) -> None:
         )
 
 
-def resume(run: Path, trust: bool = False, tracked: Tracked | None = None) -> Config:
+def resume(
+    run: Path,
+    trust: bool = False,
+    tracked: Tracked | None = None,
+    where: Where | None = None,
+    config: Config | None = None,
+) -> Config:
     """Go on with a run that was interrupted, to the same end; nothing is left to do for one that has ended.
 
     Args:
         run: its folder. trust: whether what it wants is allowed, see `lerl.run.trust.read_config`.
-        tracked: as in `train`.
+        tracked, where: as in `train`. config: the run's, where it was read and allowed already.
 
     Raises:
         RunError: there is no run, another process is at work on it, or it cannot go on here.
     """
     about = check_run(run)
     with locked(run):
-        config = read_config(run, trust)
+        config = config or read_config(run, trust)
         specs = parse_agents(config)
         task = Task.load(config)
         check_agents(task, specs)
         check_same(run, about, task)
-        _work(task, specs, run, _begun(tracked, config, run))
+        _work(config, task, run, _begun(tracked, config, run), where)
     return config
 
 
@@ -132,7 +143,10 @@ def _begun(tracked: Tracked | None, config: Config, out: Path) -> Tracked:
     return tracked
 
 
-def _work(task: Task, specs: list[AgentSpec], out: Path, tracked: Tracked) -> None:
+def _work(config: Config, task: Task, out: Path, tracked: Tracked, where: Where | None) -> None:
+    specs = parse_agents(config)
+    if where is not None and not all((out / f"{name}.parquet").is_file() for name in TABLES):
+        _side_by_side(config, task, out, where)
     with Progress() as progress:
 
         def report(phase: str, done: int, total: int, point: Point | str | None) -> None:
@@ -142,6 +156,15 @@ def _work(task: Task, specs: list[AgentSpec], out: Path, tracked: Tracked) -> No
 
         with _comparing(task.config), closing(Fitter(task, out, report)) as fitter:
             _fit_and_judge(specs, fitter, out, progress, tracked)
+
+
+def _side_by_side(config: Config, task: Task, out: Path, where: Where) -> None:
+    """Fit and judge all agents that no chat model plans for, so that little is left to do one after another."""
+    with executor(where, f"go on with: {resume_command(out)}") as pool:
+        with closing(Fitter(task, out, lambda *_: None)) as fitter:
+            lacking = [spec for spec in parse_agents(config) if fitter.lacks(spec)]
+        fit(lacking, out, config, pool)
+        judge_side_by_side(settled(task, ArtifactStore(out)), out, config, pool)
 
 
 def _fit_and_judge(specs: list[AgentSpec], fitter: Fitter, out: Path, progress: Progress, tracked: Tracked) -> None:

@@ -30,7 +30,6 @@ from lerl.envs.plugins import executed
 from lerl.files import RunError
 from lerl.planners.llm.chat import secrets as keys
 from lerl.run.folder import SIGNATURE
-from lerl.run.work import moved, relocated
 from lerl.startup import state_folder
 
 KEY_BYTES = 32
@@ -54,8 +53,7 @@ def read_config(run: Path, trust: bool, query_model: bool = True) -> Config:
     refuse_links(run)
     config = load(run / "config.yaml")
     check_trust(run, config, trust, query_model)
-    there: Config = relocated(config, moved)
-    return there
+    return config
 
 
 def check_recipe(recipe: Path, trust: bool) -> None:

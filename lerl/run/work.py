@@ -27,10 +27,6 @@ class State:
     busy = stopped = interrupted = False
 
 
-moved: dict[str, str] = {}
-"""Where files lie on this machine, by their path on the machine that the work comes from."""
-
-
 @dataclass(frozen=True)
 class Work:
     """A call, and the files that it needs.
@@ -38,7 +34,7 @@ class Work:
     Attributes:
         name: what people call it. function: at the top of a module. arguments: small ones, with which it is called.
         folder: where it works, with what an earlier try left there, and log.txt; None where it writes nothing.
-        reads: files and folders beside it that it reads.
+        reads: files and folders beside it that it reads. log: whether there is a log.
     """
 
     name: str
@@ -46,6 +42,7 @@ class Work:
     arguments: tuple[Any, ...]
     folder: Path | None = None
     reads: tuple[Path, ...] = ()
+    log: bool = True
 
     def at(self, paths: Mapping[str, str]) -> "Work":
         """The same, with other names of files and folders, by those that they have in it."""
@@ -95,14 +92,11 @@ def _said(name: str, line: str) -> None:
 @contextmanager
 def _logged(work: Work) -> Iterator[None]:
     """Standard error goes to the log in the work's folder, and line by line to whom it is told."""
-    if work.folder is None:
-        yield
-        return
-    work.folder.mkdir(parents=True, exist_ok=True)
-    with (
-        (work.folder / LOG).open("a", encoding="utf-8", buffering=1) as log,
-        redirect_stderr(_Told(work.name, log)),
-    ):
+    path = Path(os.devnull)
+    if work.folder is not None:
+        work.folder.mkdir(parents=True, exist_ok=True)
+        path = work.folder / LOG if work.log else path
+    with path.open("a", encoding="utf-8", buffering=1) as log, redirect_stderr(_Told(work.name, log)):
         try:
             yield
         except Exception:

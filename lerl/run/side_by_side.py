@@ -1,0 +1,173 @@
+"""The agents of one run, fitted and judged side by side, with the numbers of one after another."""
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from contextlib import closing
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lerl.config.schema import AUTO, Config
+from lerl.planners.llm.planner import MODELS
+from lerl.run.artifacts import policy_name, taught_name
+from lerl.run.fitter import Fitter
+from lerl.run.folder import files_of
+from lerl.run.machine import free_memory
+from lerl.run.rollout import Episodes, Evaluator, Kept
+from lerl.run.specs import SASREC, TOLD, AgentSpec, candidates, parse_agents
+from lerl.run.task import Task
+from lerl.run.work import LostError, Work
+from lerl.run.workers import ended
+
+CHAT = "chat model"
+LONG = 200_000
+"""User-steps of training in all, from which on it is worth starting processes for it."""
+WORKER_MEMORY = 2 << 30
+"""Bytes for each of them."""
+SHARDS = 8
+"""In how many parts the sessions of an agent that looks ahead are judged."""
+
+
+def independent(specs: Sequence[AgentSpec], config: Config) -> list[list[AgentSpec]]:
+    """Agents in groups that share nothing that is fitted; those that ask a chat model, or need nothing, are in none."""
+    groups: list[tuple[set[str], list[AgentSpec]]] = []
+    for spec in specs:
+        parts = _parts(spec, config)
+        if CHAT in parts:
+            continue
+        joined = [group for group in groups if group[0] & parts]
+        groups = [group for group in groups if not group[0] & parts]
+        groups.append((parts.union(*(shared for shared, _ in joined)), [*(s for _, ss in joined for s in ss), spec]))
+    return [sorted(group, key=specs.index) for parts, group in groups if parts]
+
+
+def worth(config: Config, cores: int) -> int:
+    """How many workers a run is worth on this machine: one where training is short, or memory is."""
+    groups = [group for group in independent(parse_agents(config), config) if any(map(_learns, group))]
+    steps = config.train.steps * sum(_learns(spec) for group in groups for spec in group)
+    if steps < LONG:
+        return 1
+    return max(1, min(cores, len(groups), free_memory() // WORKER_MEMORY))
+
+
+def _learns(spec: AgentSpec) -> bool:
+    return spec.learner is not None or spec.believes
+
+
+def asks_model(spec: AgentSpec, config: Config) -> bool:
+    """Whether an agent, or one that it may choose, is planned by a chat model, whose one guard keeps the budget."""
+    return CHAT in _parts(spec, config)
+
+
+def _parts(spec: AgentSpec, config: Config) -> set[str]:
+    """Names of what is fitted for an agent."""
+    if spec.baseline == AUTO:
+        return {AUTO}.union(*(_parts(one, config) for one in candidates(config)))
+    found = {"policy " + policy_name(spec)} if spec.learner else set()
+    found |= {"planner " + taught_name(spec.planner, spec.believes)} if spec.planner else set()
+    found |= {"belief"} if spec.believes or config.planner.axis == "learned" else set()
+    found |= {"next item"} if spec.baseline == SASREC else set()
+    found |= {"row " + spec.label} if spec.diverse else set()
+    found |= {CHAT} if spec.planner in MODELS else set()
+    return found
+
+
+def fit(specs: Sequence[AgentSpec], run: Path, config: Config, pool: Executor) -> None:
+    """Fit what groups of agents lack, each group in a worker, in the run's folder."""
+    groups = independent(specs, config)
+    works = [
+        Work(f"fit {group[0].label}", _fit, (run, config, group), run, files_of(config), False) for group in groups
+    ]
+    for _ in results(works, pool):
+        pass
+
+
+def _fit(run: Path, config: Config, specs: Sequence[AgentSpec]) -> None:
+    with closing(Fitter(Task.load(config), run, _report)) as fitter:
+        for spec in specs:
+            if fitter.lacks(spec):
+                fitter.fit(spec)
+
+
+def played(
+    agents: Sequence[tuple[str, AgentSpec, bool]], users: NDArray[np.int64], run: Path, config: Config, pool: Executor
+) -> Iterator[tuple[str, Episodes]]:
+    """The sessions of fitted agents with evaluation users, agent by agent as they are done.
+
+    Args:
+        agents: name, what it is, and whether it acts without sampling, see `lerl.run.evaluate.evaluated`. users: (N,)
+            int64. run, config: whose agents they are. pool: does it.
+    """
+    works, owners = list[Work](), list[tuple[str, int]]()
+    reads = (run, *files_of(config))
+    for label, spec, deterministic in agents:
+        parts = np.array_split(users, min(SHARDS, len(users))) if spec.baseline in TOLD else [users]
+        keep = config.evaluation.keep_sessions
+        for n, part in enumerate(parts):
+            given = run, config, (label, spec, deterministic), part, keep
+            works.append(Work(f"evaluate {label} {n + 1}/{len(parts)}", _play, given, None, reads))
+            owners.append((label, n))
+            keep = max(0, keep - len(part) * config.evaluation.replicates)
+    there: dict[str, dict[int, Episodes]] = {}
+    for at, found in results(works, pool):
+        label, n = owners[at]
+        there.setdefault(label, {})[n] = found
+        if len(there[label]) == sum(owner == label for owner, _ in owners):
+            parts_of = there.pop(label)
+            yield label, joined([parts_of[n] for n in sorted(parts_of)])
+
+
+def _play(
+    run: Path, config: Config, agent: tuple[str, AgentSpec, bool], users: NDArray[np.int64], keep: int
+) -> Episodes:
+    label, spec, deterministic = agent
+    with closing(Fitter(Task.load(config), run, _report)) as fitter:
+        task, how = fitter.context.task, config.evaluation
+        evaluator = Evaluator(task.population, task.config.env, task.axis, "evaluation", how.batch_size)
+        total, done = len(users) * how.replicates, 0
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            _report(f"evaluate {label}", done, total, None)
+
+        made = fitter.agent(spec, deterministic)
+        return evaluator.play(made, users, how.replicates, task.seed("evaluation"), count, keep)
+
+
+def joined(parts: Sequence[Episodes]) -> Episodes:
+    """Sessions of different users as one."""
+    arrays: dict[str, Any] = {
+        one.name: np.concatenate([getattr(part, one.name) for part in parts])
+        for one in fields(Episodes)
+        if one.name != "kept"
+    }
+    plans = [plan for part in parts for plan in part.kept.plans]
+    return Episodes(**arrays, kept=Kept(plans, np.concatenate([part.kept.boredom for part in parts])))
+
+
+def results(works: Sequence[Work], pool: Executor) -> Iterator[tuple[int, Any]]:
+    """What pieces of work give, with their number, as they end.
+
+    Raises:
+        Exception: what the first of them raised that failed; those under way are left to end.
+    """
+    waiting: dict[Future[Any], int] = {pool.submit(work): n for n, work in enumerate(works)}
+    while waiting:
+        for future in ended(waiting):
+            n = waiting.pop(future)
+            if (error := future.exception()) is not None:
+                for other in waiting:
+                    other.cancel()
+                if not isinstance(error, LostError):
+                    error.add_note(works[n].name)
+                raise error
+            yield n, future.result()
+
+
+def _report(phase: str, done: int, total: int, point: Mapping[str, Any] | str | None) -> None:
+    print(f"{phase} {done:,}/{total:,} {point or ''}", file=sys.stderr, flush=True)
