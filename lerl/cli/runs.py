@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lerl.cli.parser import UsageError, add_json, add_trust, runs_parser
 from lerl.cli.planners import print_calls
 from lerl.cli.recipe import HELP_FLAGS, split
+from lerl.cli.where import SHIP, WHERE, add_where, read_beside, where_given
 
 if TYPE_CHECKING:
     from lerl.report.bootstrap import Summary
@@ -26,6 +27,8 @@ earn under these, not trained again; the run stays as it is.
   --evaluation.replicates N   sessions of each of these users
   --agents [A,B]              only these agents, as tables call them
   --out FOLDER                write summary.json and summary.md there
+  --workers N                 evaluate agents side by side, in N processes
+  --cluster ADDRESS           on a Dask cluster instead, such as tcp://host:8786
   --trust                     allow the code and the addresses in the run's
                               config.yaml
 
@@ -57,20 +60,24 @@ def run_evaluate(arguments: list[str]) -> None:
     if HELP_FLAGS & set(arguments):
         print(EVALUATE_HELP, end="")
         return
-    line = split(arguments, {"trust"})
+    line = split(arguments, {"trust", SHIP})
     if len(line.words) != 1:
         given = " and ".join(line.words) or "none"
         raise UsageError(
             f"give one run, such as lerl evaluate runs/quickstart-seed0, given {given}; see lerl evaluate --help"
         )
     run, trust = Path(line.words[0]), "trust" in line.switches
+    apart = {name: line.flags.pop(name) for name in WHERE if name in line.flags}
+    where = read_beside(apart, line.switches, None)
     if line.flags:
+        if where is not None:
+            raise UsageError("--workers and --cluster are for the run's own evaluation; leave out other settings")
         _evaluate_otherwise(run, trust, line.flags)
         return
 
     from lerl.run.evaluate import evaluate
 
-    config = evaluate(run, trust)
+    config = evaluate(run, trust, where)
     print_comparison([run], out=run, bootstrap=config.evaluation.bootstrap)
     print_calls(run)
 
@@ -108,6 +115,7 @@ def run_compare(arguments: list[str]) -> None:
     """lerl compare"""
     parser = runs_parser("compare", f"{COMPARE_HELP} {SENSITIVITY_HELP}")
     parser.add_argument("--sensitivity", action="store_true", help="evaluate the agents on other users, as said above")
+    add_where(parser)
     add_json(parser)
     add_trust(parser)
     given = parser.parse_intermixed_args(arguments)  # options may stand between runs
@@ -117,6 +125,8 @@ def run_compare(arguments: list[str]) -> None:
     groups = read_groups(given.runs)
     if given.sensitivity:
         _print_sensitivity(given, groups)
+    elif where_given(given):
+        raise UsageError("--workers and --cluster go with --sensitivity; a comparison takes no time worth sharing")
     elif given.trust:
         raise UsageError("--trust goes with --sensitivity; a comparison executes nothing that runs hold")
     elif len(groups) > 1:
@@ -163,7 +173,8 @@ def _print_sensitivity(given: argparse.Namespace, groups: Mapping[str, Sequence[
 
     runs = [run for folder in groups[""] for run in seed_runs(folder) or [folder]]
     try:
-        found = sensitivity(runs, out, given.reference, given.bootstrap, trust=given.trust)
+        where = read_beside(where_given(given), {SHIP} if given.ship else (), None)
+        found = sensitivity(runs, out, given.reference, given.bootstrap, trust=given.trust, where=where)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on") from None
     sensitivity_report.write(found, out)

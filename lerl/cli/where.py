@@ -1,5 +1,6 @@
 """Flags that say where work is done: --workers, --cluster, --cluster-tls and --ship."""
 
+import argparse
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -63,6 +64,20 @@ def read_beside(own: Mapping[str, str | None], switches: Collection[str], config
 
     usual = 1 if config is None else worth(config, cores())
     return Where(usual) if usual > 1 else None
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Give the flags to a parser of a command that takes no recipe."""
+    parser.add_argument("--workers", metavar="N", help="with --sensitivity: worlds side by side, in processes")
+    parser.add_argument("--cluster", metavar="ADDRESS", help="the same on a Dask cluster, such as tcp://host:8786")
+    parser.add_argument("--cluster-tls", metavar="FOLDER", help="its certificates: ca.pem, cert.pem, key.pem")
+    parser.add_argument("--ship", action="store_true", help="send files to a cluster that does not see this disk")
+
+
+def where_given(given: argparse.Namespace) -> dict[str, str | None]:
+    """Those of the flags with a value that were given."""
+    values = {"workers": given.workers, "cluster": given.cluster, "cluster-tls": given.cluster_tls}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def cores() -> int:

@@ -26,15 +26,18 @@ from lerl.report.intervals import Interval
 from lerl.report.load import Results, check_reference, load_runs
 from lerl.run.artifacts import ArtifactStore
 from lerl.run.evaluate import TRAINED, episodes, evaluated, judged, write_table
+from lerl.run.executors import Where, executor
 from lerl.run.fitter import Fitter
-from lerl.run.folder import check_run, check_same
+from lerl.run.folder import check_run, check_same, files_of
 from lerl.run.learned_axis import settled
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
 from lerl.run.rollout import Episodes, Evaluator
+from lerl.run.side_by_side import results
 from lerl.run.specs import AgentSpec
 from lerl.run.task import Task, population_of
 from lerl.run.trust import read_config
+from lerl.run.work import Work
 
 TOPICS: tuple[Topics, ...] = ("hidden", "categories")
 ENDS = ("low", "high")
@@ -128,6 +131,7 @@ def sensitivity(
     bootstrap: int = 2000,
     seed: int = 0,
     trust: bool = False,
+    where: Where | None = None,
 ) -> Sensitivity:
     """Play the agents of trained runs in every world, and compare their rankings with the one as judged.
 
@@ -140,6 +144,7 @@ def sensitivity(
         out: folder of what is played, where an interrupted analysis goes on.
         reference: the agent that the best other one is compared with; the recipe's first where None.
         bootstrap, seed: see `lerl.report.bootstrap.summarize`. trust: see `lerl.run.trust.read_config`.
+        where: where worlds are played side by side; one after another, here, where None.
 
     Raises:
         RunError: runs that cannot be compared or were not trained to their end, or on users without a log.
@@ -162,8 +167,7 @@ def sensitivity(
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         kept = out / f"worlds-{_digest(runs, fitted)}"
-        with Progress() as progress:
-            _play(runs, worlds, fitted, kept, progress)
+        _play(runs, worlds, fitted, kept, where)
         rankings = []
         for world in worlds:
             parts = [read_table(_table(kept, world, run), "give the command again") for run in runs]
@@ -188,9 +192,9 @@ class _Run:
         RunError: it cannot be used here.
     """
 
-    def __init__(self, path: Path, trust: bool = False) -> None:
+    def __init__(self, path: Path, trust: bool = False, config: Config | None = None) -> None:
         about = check_run(path)
-        self.path, self.config = path, read_config(path, trust, query_model=False)
+        self.path, self.config = path, config or read_config(path, trust, query_model=False)
         if self.config.data.path is None:
             raise RunError(
                 f"{path} is on made-up users, to which nothing was fitted; --sensitivity needs runs on a prepared log "
@@ -277,24 +281,56 @@ def _play(
     worlds: Sequence[World],
     fitted: Mapping[Topics, FittedDynamics],
     kept: Path,
-    progress: Progress,
+    where: Where | None,
 ) -> None:
     """Play what is not kept yet."""
     missing = [(run, world) for run in runs for world in worlds if not _table(kept, world, run).is_file()]
-    done, total = len(runs) * len(worlds) - len(missing), len(runs) * len(worlds)
-    for run in runs:
-        mine = [world for owner, world in missing if owner is run]
-        if not mine:
-            continue
-        prepared, fitter = population_of(run.config), run.fitter()
-        for world in mine:
-            progress.report("worlds", done, total, f"{world.name}, seed {run.seed}")
-            write_table(
-                play_agents(run, fitter, _evaluator(world, fitted[world.topics], prepared, run)),
-                _table(kept, world, run),
-            )
-            done += 1
-    progress.report("worlds", done, total, "")
+    if where is None:
+        _play_here(runs, missing, fitted, kept, len(runs) * len(worlds))
+        return
+    works = [
+        Work(
+            f"{world.name}, seed {run.seed}",
+            _play_one,
+            (run.path, run.config, world, fitted[world.topics]),
+            reads=(run.path, *files_of(run.config)),
+        )
+        for run, world in missing
+    ]
+    with executor(where, "give the same command again") as pool:
+        for at, table in results(works, pool):
+            run, world = missing[at]
+            write_table(table, _table(kept, world, run))
+
+
+def _play_one(path: Path, config: Config, world: World, fitted: FittedDynamics) -> pl.DataFrame:
+    run = _Run(path, config=config)
+    return play_agents(run, run.fitter(), _evaluator(world, fitted, population_of(config), run))
+
+
+def _play_here(
+    runs: Sequence[_Run],
+    missing: Sequence[tuple[_Run, World]],
+    fitted: Mapping[Topics, FittedDynamics],
+    kept: Path,
+    total: int,
+) -> None:
+    """Play worlds one after another, those of a run with agents that are made once."""
+    done = total - len(missing)
+    with Progress() as progress:
+        for run in runs:
+            mine = [world for owner, world in missing if owner is run]
+            if not mine:
+                continue
+            prepared, fitter = population_of(run.config), run.fitter()
+            for world in mine:
+                progress.report("worlds", done, total, f"{world.name}, seed {run.seed}")
+                write_table(
+                    play_agents(run, fitter, _evaluator(world, fitted[world.topics], prepared, run)),
+                    _table(kept, world, run),
+                )
+                done += 1
+        progress.report("worlds", done, total, "")
 
 
 def _evaluator(world: World, fitted: FittedDynamics, prepared: Population, run: _Run) -> Evaluator:

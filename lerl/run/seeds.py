@@ -23,13 +23,13 @@ from lerl.run.workers import ended
 Say = Callable[[str], object]
 
 
-def train_seeds(config: Config, seeds: Sequence[int], out: Path, where: Where, say: Say) -> list[Path]:
+def train_seeds(config: Config, seeds: Sequence[int], out: Path, where: Where | int, say: Say) -> list[Path]:
     """Train a recipe once for each seed, and judge its agents.
 
     Args:
         config: the recipe; its own seed is not used. seeds: at least one, each once. out: the folder of all; a run's
-            own is out/seedN, as `lerl.run.train.train` leaves it, with log.txt. where: where they are trained; the
-            numbers do not depend on it. say: called with a line for each that is done.
+            own is out/seedN, as `lerl.run.train.train` leaves it, with log.txt. where: where they are trained, or
+            how many processes here; the numbers do not depend on it. say: called with a line for each that is done.
 
     Returns:
         The runs' folders, by seed.
@@ -56,7 +56,7 @@ def train_seeds(config: Config, seeds: Sequence[int], out: Path, where: Where, s
         return _go_on({out / f"seed{one.seed}": one for one in (first, *others)}, out, where, say)
 
 
-def resume_seeds(out: Path, where: Where, trust: bool, say: Say) -> list[Path]:
+def resume_seeds(out: Path, where: Where | int, trust: bool, say: Say) -> list[Path]:
     """Go on with the seeds that were interrupted or that failed; those that have ended stay as they are.
 
     Args:
@@ -84,8 +84,9 @@ def _check_vacant(out: Path) -> None:
         raise FileExistsError(f"{out} is taken; remove it, or give another folder with --out")
 
 
-def _go_on(configs: Mapping[Path, Config], out: Path, where: Where, say: Say) -> list[Path]:
+def _go_on(configs: Mapping[Path, Config], out: Path, where: Where | int, say: Say) -> list[Path]:
     runs, failed, begun = list(configs), list[str](), time.monotonic()
+    where = Where(where) if isinstance(where, int) else where
     where = where._replace(workers=min(where.workers, len(runs)))
     side_by_side = "on the cluster" if where.cluster else f"{where.workers} side by side"
     say(f"{len(runs)} seeds, {side_by_side}; how far each is: {quote(str(out))}/seed*/{LOG}")
