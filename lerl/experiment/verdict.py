@@ -9,7 +9,7 @@ corrected for their number (Bonferroni).
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,8 @@ class Verdict:
             those it has to beat.
         room: R_cum of the ceiling over that of the best flat learner, on the same users. level: of the intervals of
             ratios and room, in per cent. below: learners that are worse than random, by their 95 % interval.
-        missing: agents without results, or with other seeds than the rest.
+        missing: agents without results, or with other seeds than the rest. processors: of more than one kind on which
+            its trials ran; empty where there was one.
     """
 
     condition: str
@@ -101,6 +102,7 @@ class Verdict:
     level: float
     below: list[str]
     missing: list[str]
+    processors: list[str] = field(default_factory=list)
 
     @property
     def seen(self) -> str:
@@ -245,7 +247,9 @@ def _judged(
     ratios, room = _ratios(contenders, draws, 100.0 - tail)
     below = _below(results, of["R_cum"])
     best = contenders[0].agent if contenders else ""
-    return Verdict(condition, seeds, users, order, best, ratios, room, 100 - tail, below, results.missing)
+    kinds = sorted({str(about["processor"]) for abouts in results.about for about in abouts if "processor" in about})
+    kinds = kinds if len(kinds) > 1 else []
+    return Verdict(condition, seeds, users, order, best, ratios, room, 100 - tail, below, results.missing, kinds)
 
 
 def _quartile_means(values: Floats, weights: Weights) -> Floats:
