@@ -19,9 +19,10 @@ from rich.table import Table
 from lerl.config.parse import load, overlay
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
+from lerl.experiment.search.scoring import differing
 from lerl.experiment.spec import AGAIN, AGENT_KEYS, TUNED, Experiment, Trial, read_tuned
 from lerl.experiment.trial import ROWS, do, done, finished, keep_for, kept, populations, work
-from lerl.experiment.tune import SEARCH, differing, tune
+from lerl.experiment.tune import SEARCH, tune
 from lerl.run.checks import check_agents
 from lerl.run.folder import holds_other
 from lerl.run.locks import locked

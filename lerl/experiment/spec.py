@@ -20,7 +20,7 @@ from lerl.config.parse import overlay
 from lerl.config.recipes import recipes
 from lerl.config.schema import AUTO, Config, ExperimentConfig, TuneConfig
 from lerl.envs.checks import did_you_mean
-from lerl.experiment.tune import RANKING, check_found, search_space
+from lerl.experiment.search.space import RANKING, check_found, search_space
 from lerl.files import reading
 from lerl.planners.llm.planner import MODELS
 from lerl.run import train
@@ -271,9 +271,10 @@ class Experiment:
 
 def _search_text(how: TuneConfig) -> str:
     """What of a search is hashed: the text that lerl 0.1.0 hashed, so that its searches are still recognised."""
+    later = f", batch={how.batch!r}, prune={how.prune!r}" if how.batch > 1 or how.prune else ""
     return (
         f"TuneConfig(row={how.agent!r}, trials={how.trials!r}, metric={how.metric!r}, users={how.users!r}, "
-        f"replicates={how.replicates!r}, space={how.space!r})"
+        f"replicates={how.replicates!r}, space={how.space!r}{later})"
     )
 
 

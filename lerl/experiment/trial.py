@@ -22,8 +22,8 @@ from lerl.config.parse import dump, overlay
 from lerl.config.schema import AUTO
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
+from lerl.experiment.search.scoring import reuse
 from lerl.experiment.spec import AGAIN, Experiment, Trial
-from lerl.experiment.tune import reuse
 from lerl.files import reading
 from lerl.planners.llm.distilled import recorded, save, train_network
 from lerl.planners.llm.planner import MODELS
