@@ -44,7 +44,7 @@ ALL_FLAGS = ("--out", "--print-config", "--help", "--help-all")
 OWN_FLAGS = {
     "train": ("--resume", "--track", "--trust", "--seeds", "--jobs"),
     "experiment": ("--plan", "--quick", "--resume"),
-    "tune": (),
+    "tune": ("--workers",),
 }
 OWN_WORDS = {"data": ("import", "get", "prepare", "describe"), "completion": tuple(SHELLS)}
 

@@ -1,20 +1,28 @@
 """lerl tune and experiment: many runs of one recipe."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from shlex import quote
 
+from lerl.cli.parser import UsageError
 from lerl.cli.recipe import HELP_FLAGS, print_help, read_request
 
 TUNE_HELP = """\
-usage: lerl tune RECIPE [--KEY VALUE ...] [--out FOLDER] [--print-config]
+usage: lerl tune RECIPE [--KEY VALUE ...] [--out FOLDER] [--workers N]
+                 [--print-config]
 
 Search better settings for one agent. Each trial trains it with other settings,
 taken from tune.space in the recipe, and evaluates it on sessions of training
-users, the same for all trials. Give the same command again to continue. FOLDER
-(runs/RECIPE-tune-seedN) holds the search, and in the end best.yaml, a recipe.
+users, the same for all trials. Give the same command again to continue, or at
+the same time, also on other machines that share the disk, to share the work.
+FOLDER (runs/RECIPE-tune-seedN) holds the search, and in the end best.yaml, a
+recipe. The trials and the result do not depend on how many processes work.
 {recipes}
 
+  --workers N             processes that do trials side by side
+  --tune.batch N          trials proposed at once, so that N can work side by side
+  --tune.prune true       end trials early that are clearly worse than the best
   --tune.agent AGENT      the agent to tune, such as planner+ppo
   --tune.trials N         how many settings to try
   --tune.metric METRIC    what to maximize: R_cum, T_int or R_sin
@@ -55,6 +63,7 @@ Example: lerl experiment whole_session --quick
 All keys: lerl experiment --help-all, or RECIPE --help-all
 """
 
+MOST_WORKERS = 1_024
 SWITCHES = ("plan", "quick", "resume")
 
 
@@ -63,21 +72,35 @@ def run_tune(arguments: list[str]) -> None:
     if HELP_FLAGS & set(arguments):
         print_help("tune", TUNE_HELP, arguments)
         return
-    recipe, out, config, *_ = read_request("tune", arguments)
+    recipe, out, config, *_, own = read_request("tune", arguments, own=("workers",))
+    count = _workers(own)
     folder = out or Path(f"runs/{recipe.stem}-tune-seed{config.seed}")
 
-    from lerl.experiment.tune import table, tune
+    from lerl.experiment.tune import note_on_workers, table, tune
     from lerl.llm import usage
     from lerl.report.tables import show
+    from lerl.run.workers import workers
 
+    if note := note_on_workers(config, count):
+        print(f"lerl: note: {note}", file=sys.stderr)
+    again = "give the same command again"
     try:
-        trials = tune(config, folder)
+        with workers(count, again, "--workers") if count > 1 else nullcontext() as pool:
+            trials = tune(config, folder, pool)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on with the search") from None
     show(table(trials, config))
     for line in usage.searched(folder, config.planner):
         print(line)
     print(f"the best as a recipe: lerl train {quote(str(folder / 'best.yaml'))}")
+
+
+def _workers(flags: dict[str, str | None]) -> int:
+    """How many processes do trials: this one where no flag says it."""
+    given = flags.get("workers", "1") or ""
+    if not given.isdecimal() or not 1 <= int(given) <= MOST_WORKERS:
+        raise UsageError(f"--workers must be a whole number from 1 to {MOST_WORKERS:,}, given {given!r}")
+    return int(given)
 
 
 def run_experiment(arguments: list[str]) -> None:

@@ -9,9 +9,10 @@ import time
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ from lerl.run.workers import busy
 
 Floats = NDArray[np.float64]
 
-SEARCH = "search.yaml"
+SEARCH, LOG = "search.yaml", "log.txt"
 NO_EFFECT = "No gain: all trials score the same for every user, so none of these settings had an effect on the agent."
 SHOWN = 10  # trials in the table
 LOOK = 0.5  # seconds between two looks at what other processes do
@@ -59,7 +60,7 @@ class SearchTrial:
             ended early.
         refused: why it could not be fitted, otherwise empty.
         own: whether these are the recipe's own settings.
-        pruned: why it was ended early, otherwise empty.
+        pruned: why it was ended early, otherwise empty. steps: after how many user-steps that was.
     """
 
     number: int
@@ -68,6 +69,7 @@ class SearchTrial:
     refused: str
     own: bool
     pruned: str = ""
+    steps: int = 0
 
     @property
     def mean(self) -> float:
@@ -86,8 +88,8 @@ def tune(config: Config, out: Path, executor: Executor | None = None) -> list[Se
         out: the folder: search.yaml (the configuration), study.journal (Optuna), trials/NUMBER/ with what each trial
             fitted and sessions.parquet, running/ with a sign of life of each process, and at the end best.yaml, a
             recipe with the best settings.
-        executor: whose processes do the trials, any of `concurrent.futures`; this process where None. The caller
-            closes it.
+        executor: whose processes do the trials, any of `concurrent.futures`; this process where None. Each does one
+            trial at a time: learners draw from random numbers that a process has once. The caller closes it.
 
     Returns:
         All trials, best first.
@@ -162,12 +164,12 @@ class _Search:
             for future in waiting:
                 future.cancel()
 
-    def do_one(self, report: Report, command: str = "", logged: bool = False) -> str | None:
+    def do_one(self, report: Report | None, command: str = "") -> str | None:
         """Take up a trial that can be begun now and do it.
 
         Args:
-            report: called as work goes on. command: a name of the command that asked for it. logged: whether messages
-                go to log.txt in the trial's folder.
+            report: called as work goes on; log.txt in the trial's folder says it where None. command: a name of the
+                command that asked for it.
 
         Returns:
             How it ended, in words; None where there is no such trial.
@@ -176,7 +178,7 @@ class _Search:
         if claim is None:
             return None
         try:
-            scored = self._score(claim, report, logged)
+            scored = self._score(claim, report)
         except _Taken:
             self.journal.give_up(claim)
             return f"trial {claim.number}: taken over by another process"
@@ -206,17 +208,18 @@ class _Search:
             board = self.journal.board()
         return None
 
-    def _score(self, claim: Claim, report: Report, logged: bool) -> Scored:
+    def _score(self, claim: Claim, report: Report | None) -> Scored:
         most = len(self.plan.numbers(self.journal.board()))
-
-        def checked(phase: str, done: int, total: int, point: dict[str, Any] | str | None) -> None:
-            if claim.sign.lost:
-                raise _Taken
-            report(f"trial {claim.number + 1}/{most} {phase}", done, total, point)
-
         folder = trial_folder(self.out, claim.number)
         watch = self._watch(claim, folder) if self.config.tune.prune else None
-        return score(self.config, claim.values, folder, checked, watch, logged)
+        with closing(_Log(folder / LOG)) as log:
+
+            def checked(phase: str, done: int, total: int, point: dict[str, Any] | str | None) -> None:
+                if claim.sign.lost:
+                    raise _Taken
+                (report or log.report)(f"trial {claim.number + 1}/{most} {phase}", done, total, point)
+
+            return score(self.config, claim.values, folder, checked, watch)
 
     def _watch(self, claim: Claim, folder: Path) -> Watch:
         tried = overlay(self.config, claim.values)
@@ -231,13 +234,28 @@ class _Taken(Exception):
     """Another process took this one for dead, since it was suspended, and has taken over its trial."""
 
 
+class _Log:
+    """How far a trial is, in a file that is made when there is something to say: its folder is there by then."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def report(self, phase: str, done: int, total: int, point: dict[str, Any] | str | None) -> None:
+        if self._file is None:
+            self._file = self._path.open("a", encoding="utf-8", buffering=1)
+            self._progress = Progress(self._file)
+        self._progress.report(phase, done, total, point)
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
 def do_one(config: Config, out: Path, command: str) -> str | None:
     """Do one trial of a search that has begun, in a process of its own; see `_Search.do_one`."""
     with busy():
-        return _Search(config, out).do_one(_silent, command, logged=True)
-
-
-def _silent(*_: object) -> None: ...
+        return _Search(config, out).do_one(None, command)
 
 
 # the folder
@@ -276,7 +294,8 @@ def _trials(board: Board, config: Config, out: Path) -> list[SearchTrial]:
             sessions = read_table(path, f"remove {out / JOURNAL} and {AGAIN}", SESSIONS)
             scores = by_user(sessions, config.tune.metric)
         own = bool(kept.user_attrs.get("own"))
-        trials.append(SearchTrial(number, dict(kept.params), scores, refused, own, pruned))
+        steps = max(kept.intermediate_values, default=0)
+        trials.append(SearchTrial(number, dict(kept.params), scores, refused, own, pruned, steps))
     return sorted(trials, key=lambda trial: -trial.mean)
 
 
@@ -299,6 +318,21 @@ def without_effect(trials: Sequence[SearchTrial]) -> bool:
     return len(scored) > 1 and all(np.array_equal(scores, scored[0]) for scores in scored)
 
 
+def note_on_workers(config: Config, workers: int) -> str:
+    """A line that says how many trials can be done at once where more workers were asked for; empty otherwise."""
+    space = search_space(config, parse_agent(config.tune.agent, config.planner.name))
+    (first, later), most = Plan(config, space).side_by_side(), config.tune.trials
+    if workers <= later or first == most:
+        return ""
+    at_once = f"at most {later} of {workers} workers can work at a time"
+    if first > later:
+        at_once = f"from trial {first} on {at_once}"
+    return (
+        f"{at_once}, since a trial waits for all trials before its batch; --tune.batch {min(workers, most)} lets all "
+        "of them work, and is a search of its own"
+    )
+
+
 def table(trials: list[SearchTrial], config: Config) -> Table:
     """The best trials for a terminal, with 95 % intervals over users, paired where they are of a difference."""
     own = next((trial for trial in trials if trial.own and len(trial.scores)), None)
@@ -315,6 +349,9 @@ def table(trials: list[SearchTrial], config: Config) -> Table:
         if own is not None:
             cells.append("" if trial is own else estimate_text(mean_interval(trial.scores - own.scores, draws), 2, "+"))
         made.add_row(*cells, *(_shown(trial.values[str(name)]) for name in names))
+    for trial in [trial for trial in trials if trial.pruned][:SHOWN]:
+        cells = [f"{trial.number} (ended early)", f"ended after {trial.steps:,} steps", *([""] if own else [])]
+        made.add_row(*cells, *(_shown(trial.values[str(name)]) for name in names))
     return made
 
 
@@ -328,6 +365,7 @@ def _caption(trials: list[SearchTrial], metric: str, whole: bool) -> str:
         lines = [NO_EFFECT]
     if whole:
         lines.append(f"These {len(trials)} are all settings of the space.")
+    lines += [f"Trial {trial.number} ended early: {trial.pruned}" for trial in trials if trial.pruned][:SHOWN]
     if refused:
         lines.append(f"{len(refused)} trials could not be fitted; trial {refused[0].number}: {refused[0].refused}")
     return "\n".join(lines)

@@ -119,18 +119,3 @@ def _proposed(known: Sequence[FrozenTrial], space: Space, seed: int) -> dict[str
         ]
     )
     return study.ask(space).params
-
-
-def note_on_workers(config: Config, space: Space, workers: int) -> str:
-    """A line that says how many trials can be done at once where more workers were asked for; empty otherwise."""
-    first, later = Plan(config, space).side_by_side()
-    if workers <= min(first, later):
-        return ""
-    alone = "one trial at a time" if later == 1 else f"{later} trials at a time"
-    if first > later and workers > later:
-        alone = f"{min(first, workers)} of the first trials at a time, and of the later ones {later}"
-    why = "a trial waits for all trials before its batch"
-    return (
-        f"{workers} workers can do {alone}, as {why}; --tune.batch {workers} lets all of them work, and is a search of "
-        "its own"
-    )

@@ -1,8 +1,8 @@
 """A trial of a search: one agent, fitted with other settings and scored on training users."""
 
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext, redirect_stderr
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 
 UNLIMITED = ("tune.trials", "agents", "evaluation.bootstrap")  # may change while a search goes on
 SESSIONS = {"user": pl.Int64, "replicate": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
-PLAYED, LOG = "sessions.parquet", "log.txt"
+PLAYED = "sessions.parquet"
 NOT_FITTED = (SettingsError, ClusterError, PluginError, DivergedError)
 
 
@@ -61,20 +61,18 @@ def score(
     folder: Path,
     report: Report,
     watch: Watch | None = None,
-    logged: bool = False,
 ) -> Scored:
     """Fit and score the agent of a search with other settings; what is done already is not done again.
 
     Args:
         config: the recipe. values: the settings, by dotted key. folder: the trial's. report: called as work goes on.
-        watch: ends the trial where it is hopeless. logged: whether messages go to log.txt in the folder.
+        watch: ends the trial where it is hopeless.
     """
     try:
         tried = overlay(config, values)
         if (played := _taken(folder, tried)) is not None:
             return Scored(by_user(played, config.tune.metric))
-        with _logged(folder) if logged else nullcontext():
-            played = _fit_and_play(tried, folder, report, watch)
+        played = _fit_and_play(tried, folder, report, watch)
     except NOT_FITTED as error:
         return Scored(np.zeros(0), refused=" ".join(str(error).split()))
     except Hopeless as error:
@@ -97,12 +95,6 @@ def _taken(folder: Path, tried: Config) -> pl.DataFrame | None:
         return read_table(folder / PLAYED, AGAIN, SESSIONS)
     except RunError:  # not there yet, or damaged
         return None
-
-
-@contextmanager
-def _logged(folder: Path) -> Iterator[None]:
-    with (folder / LOG).open("a", encoding="utf-8", buffering=1) as log, redirect_stderr(log):
-        yield
 
 
 def _fit_and_play(tried: Config, folder: Path, report: Report, watch: Watch | None) -> pl.DataFrame:

@@ -392,7 +392,9 @@ def test_damaged_files_of_a_search_are_named_and_it_goes_on_without_them(tmp_pat
     sessions = out / "trials" / "001" / "sessions.parquet"
     for content in (None, b"PAR1"):
         sessions.unlink() if content is None else sessions.write_bytes(content)
-        with pytest.raises(RunError, match=r"sessions\.parquet is (missing|damaged).* remove .*study\.journal and give"):
+        with pytest.raises(
+            RunError, match=r"sessions\.parquet is (missing|damaged).* remove .*study\.journal and give"
+        ):
             tune(config, out)
     for content in (b"no database" * 99, (out / "study.journal").read_bytes()[:9000]):
         (out / "study.journal").write_bytes(content)
