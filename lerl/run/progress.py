@@ -59,9 +59,8 @@ class Progress:
         elif now - self._shown >= EVERY or done >= total or point is not None:
             self._shown = now
             left = f"  {(total - done) / speed:,.0f} s left" if speed and done < total else ""
-            print(
-                f"{phase:<28} {done:>9,}/{total:,}{pace}{left}  {self._latest}".rstrip(), file=self._file or sys.stderr
-            )
+            line = f"{phase:<28} {done:>9,}/{total:,}{pace}{left}  {self._latest}"
+            print(line.rstrip(), file=self._file or sys.stderr)
 
 
 class Transfer:

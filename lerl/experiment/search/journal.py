@@ -60,10 +60,7 @@ class Journal:
         with reading(self.path, AGAIN):
             _cut_half_record(self.path, lock)
             self.storage = optuna.storages.JournalStorage(JournalFileBackend(str(self.path), lock))
-            study = optuna.create_study(
-                storage=self.storage, study_name=NAME, direction="maximize", load_if_exists=True
-            )
-        self.study = study._study_id
+            self.study = _study(self.storage)
 
     def board(self) -> Board:
         """How far the search is.
@@ -146,6 +143,15 @@ class Journal:
     def _fail(self, record: int) -> None:
         with suppress(UpdateFinishedTrialError):
             self.storage.set_trial_state_values(record, TrialState.FAIL)
+
+
+def _study(storage: optuna.storages.BaseStorage) -> int:
+    """The number of the search's study in the journal, made where it is not there."""
+    try:
+        return storage.get_study_id_from_name(NAME)
+    except KeyError:
+        study = optuna.create_study(storage=storage, study_name=NAME, direction="maximize", load_if_exists=True)
+        return study._study_id
 
 
 def _mine(record: int, number: int, board: Board) -> bool:

@@ -65,23 +65,20 @@ class Watch:
             return
         point = sessions_table(played).drop("replicate")
         point = point.select(pl.lit(name).alias("agent"), pl.lit(steps, pl.Int64).alias("steps"), pl.all())
-        before = _points(self.path, self.metric)
-        kept = point if before is None else pl.concat([before.filter(pl.col("steps") != steps), point])
+        before = _points(self.path, self.metric)  # with later ones, where training went on from a checkpoint
+        kept = point if before is None else pl.concat([before.filter(pl.col("steps") < steps), point])
         write_table(kept, self.path)
         theirs = _points(self.rival[1] / VALIDATED, self.metric) if self.rival else None
         if self.rival is None or theirs is None or not self.steps * FROM <= steps < self.steps:
             return
-        differences = [
-            paired(kept, theirs, one, self.metric)
-            for one in sorted(set(kept["steps"].to_list()))[-IN_A_ROW:]
-            if one <= steps
-        ]
+        newest = sorted(set(kept["steps"].to_list()))[-IN_A_ROW:]
+        differences = [paired(kept, theirs, one, self.metric) for one in newest]
         if len(differences) == IN_A_ROW and all(worse(one) for one in differences):
             said = estimate_text(mean_interval(differences[-1], DRAWS), 2, "+")
             raise Hopeless(
                 f"after {steps:,} of {self.steps:,} steps {self.metric} {said} compared with trial {self.rival[0]}",
                 steps,
-                float(point[self.metric].mean()),  # type: ignore[arg-type]
+                float(np.mean(point[self.metric].to_numpy())),
             )
 
 
@@ -103,11 +100,14 @@ def check_prunable(config: Config, spec: AgentSpec) -> None:
 
 
 def paired(mine: pl.DataFrame, theirs: pl.DataFrame, steps: int, metric: str) -> NDArray[np.float64]:
-    """The difference of each user (U,) between two trials after so many steps; empty where one was not looked at."""
-    means = [
-        one.filter(pl.col("steps") == steps).group_by("user").agg(pl.col(metric).mean()).sort("user")
-        for one in (mine, theirs)
-    ]
+    """The difference of each user (U,) between a trial after so many steps and another one after no more than these.
+
+    Where planners learn too, the points of two trials differ in their steps by those of the lessons: the other one is
+    taken at its last point before. Empty where there is none.
+    """
+    earlier = theirs.filter(pl.col("steps") <= steps)
+    points = mine.filter(pl.col("steps") == steps), earlier.filter(pl.col("steps") == pl.col("steps").max())
+    means = [point.group_by("user").agg(pl.col(metric).mean()).sort("user") for point in points]
     if not means[0]["user"].equals(means[1]["user"]):
         return np.zeros(0)
     return np.asarray((means[0][metric] - means[1][metric]).to_numpy(), np.float64)
