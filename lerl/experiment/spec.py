@@ -225,7 +225,8 @@ class Experiment:
     def search(self, label: str) -> tuple[Config, str]:
         """The search for an agent's settings, and a digest of what decides it."""
         trial = self.trial(next(iter(self.conditions)), label, self.base.seed, {})
-        how = dataclasses.replace(self.base.tune, agent=trial.config.agents[0], space=self._space(label))
+        prune = self.base.tune.prune and self.spec(label).learner is not None
+        how = dataclasses.replace(self.base.tune, agent=trial.config.agents[0], space=self._space(label), prune=prune)
         digest = hashlib.sha256(f"{trial.digest} {_search_text(how)}".encode()).hexdigest()[:16]
         return dataclasses.replace(trial.config, tune=how), digest
 

@@ -137,8 +137,9 @@ class _Search:
 
     def do(self, report: Report) -> None:
         """Do trials until all are done, by this process or by others."""
-        while not self._all_done(self._board()):
+        while not self._all_done(board := self._board()):
             if self.do_one(report) is None:
+                report("wait for other processes", len(board.done), len(self.plan.numbers(board)), None)
                 time.sleep(LOOK)
 
     def hand_out(self, executor: Executor, report: Report) -> None:
@@ -151,7 +152,7 @@ class _Search:
                 at_work = sum(trial.user_attrs.get("command") == command for trial in board.running.values())
                 idle = len(waiting) - at_work  # they take up a trial as soon as a process is free
                 for _ in range(len(self.plan.free(board)) - idle):
-                    waiting.add(executor.submit(do_one, self.config, self.out, command))
+                    waiting.add(executor.submit(do_one, self.config, self.out.absolute(), command))
                 report("trials", len(board.done), len(self.plan.numbers(board)), newest)
                 newest = None
                 if not waiting:

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.storages.journal import JournalFileBackend
 
 from lerl.agents.config import TrainConfig
 from lerl.cli.main import main
@@ -172,10 +173,8 @@ tune(pickle.loads(sys.stdin.buffer.read()), Path(sys.argv[1]))
     assert not (out / "best.yaml").exists()
     assert results(tune(SMALL, out)) == results(searched[1])
     assert (out / "best.yaml").read_text() == (searched[0] / "best.yaml").read_text()
-    storage = optuna.storages.RDBStorage(f"sqlite:///{out / 'study.db'}")
-    states = [trial.state.name for trial in optuna.load_study(study_name="lerl", storage=storage).trials]
-    storage.remove_session()
-    storage.engine.dispose()
+    journal = optuna.storages.JournalStorage(JournalFileBackend(str(out / "study.journal")))
+    states = [trial.state.name for trial in optuna.load_study(study_name="lerl", storage=journal).trials]
     assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
 
 
