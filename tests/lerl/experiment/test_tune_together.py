@@ -134,9 +134,10 @@ def begun(config: Config, out: Path, how: str, code: str = COMMAND) -> subproces
 
 def ended(processes: list[subprocess.Popen[bytes]]) -> None:
     for process in processes:
-        assert process.stderr is not None
-        said = process.stderr.read().decode()
-        assert process.wait() == 0, said
+        with process:
+            assert process.stderr is not None
+            said = process.stderr.read().decode()
+        assert process.returncode == 0, said
 
 
 @pytest.mark.slow
@@ -304,8 +305,8 @@ def test_a_command_that_is_killed_is_replaced_by_one_that_runs(tmp_path: Path) -
     killing = "import os, signal\ntune.score = lambda *given: os.kill(os.getpid(), signal.SIGKILL)\n"
     code = COMMAND.replace("tune.tune(", f"{killing}tune.tune(")
     config, out = changed(trials=5, **QUICK), tmp_path / "search"
-    process = begun(config, out, "real", code)
-    assert process.wait() == -signal.SIGKILL
+    with begun(config, out, "real", code) as process:
+        assert process.wait() == -signal.SIGKILL
     assert len(list((out / journal.SIGNS).glob("?" * 32))) == 1
     assert results(tune(config, out)) == results(tune(config, tmp_path / "alone"))
     states = [trial.state.name for trial in Journal(out, space_of(config)).storage.get_all_trials(0)]
