@@ -46,7 +46,7 @@ SIDE_BY_SIDE = tuple(f"--{name}" for name in (*WHERE, SHIP))
 OWN_FLAGS = {
     "train": ("--resume", "--track", "--trust", "--seeds", *SIDE_BY_SIDE),
     "experiment": ("--plan", "--quick", "--resume", *SIDE_BY_SIDE),
-    "tune": (),
+    "tune": SIDE_BY_SIDE,
 }
 OWN_WORDS = {"data": ("import", "get", "prepare", "describe"), "completion": tuple(SHELLS)}
 

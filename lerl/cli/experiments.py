@@ -5,17 +5,24 @@ from pathlib import Path
 from shlex import quote
 
 from lerl.cli.recipe import HELP_FLAGS, print_help, read_request
-from lerl.cli.where import SHIP, WHERE, read_where
+from lerl.cli.where import SHIP, WHERE, read_beside, read_where
 
 TUNE_HELP = """\
-usage: lerl tune RECIPE [--KEY VALUE ...] [--out FOLDER] [--print-config]
+usage: lerl tune RECIPE [--KEY VALUE ...] [--out FOLDER] [--workers N]
+                 [--print-config]
 
 Search better settings for one agent. Each trial trains it with other settings,
 taken from tune.space in the recipe, and evaluates it on sessions of training
-users, the same for all trials. Give the same command again to continue. FOLDER
-(runs/RECIPE-tune-seedN) holds the search, and in the end best.yaml, a recipe.
+users, the same for all trials. Give the same command again to continue, or at
+the same time, also on other machines that share the disk, to share the work.
+FOLDER (runs/RECIPE-tune-seedN) holds the search, and in the end best.yaml, a
+recipe. The trials and the result do not depend on how many processes work.
 {recipes}
 
+  --workers N             processes that do trials side by side
+  --cluster ADDRESS       do them on a Dask cluster, such as tcp://host:8786
+  --tune.batch N          trials proposed at once, so that N can work side by side
+  --tune.prune true       end trials early that are clearly worse than the best
   --tune.agent AGENT      the agent to tune, such as planner+ppo
   --tune.trials N         how many settings to try
   --tune.metric METRIC    what to maximize: R_cum, T_int or R_sin
@@ -64,17 +71,25 @@ SWITCHES = ("plan", "quick", "resume", SHIP)
 def run_tune(arguments: list[str]) -> None:
     """lerl tune"""
     if HELP_FLAGS & set(arguments):
-        print_help("tune", TUNE_HELP, arguments)
+        print_help("tune", TUNE_HELP, arguments, {SHIP})
         return
-    recipe, out, config, *_ = read_request("tune", arguments)
+    recipe, out, config, _, switches, _, own = read_request("tune", arguments, {SHIP}, WHERE)
+    where = read_beside(own, switches, None)
     folder = out or Path(f"runs/{recipe.stem}-tune-seed{config.seed}")
 
-    from lerl.experiment.tune import table, tune
+    from lerl.experiment.tune import note_on_workers, table, tune
     from lerl.llm import usage
     from lerl.report.tables import show
+    from lerl.run.executors import executor, size
 
     try:
-        trials = tune(config, folder)
+        if where is None:
+            trials = tune(config, folder)
+        else:
+            with executor(where, "give the same command again") as pool:
+                if note := note_on_workers(config, size(pool)):
+                    print(f"lerl: note: {note}", file=sys.stderr)
+                trials = tune(config, folder, pool)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on with the search") from None
     show(table(trials, config))

@@ -105,6 +105,10 @@ class TuneConfig:
         metric: what is maximized, on sessions of training users.
         users: how many training users, the same ones for every trial; null for all.
         replicates: sessions of each of them.
+        batch: how many trials are proposed from the same earlier ones, so that as many can be done side by side. What
+            is found depends on it, and not on how many processes work.
+        prune: end a trial early where training users clearly like its agent less than that of the best earlier trial;
+            trials of a batch then wait for all before it.
         space: what is searched, in a recipe file only: for each key of train or planner, either low and high (and
             log: true to search the logarithm) or choices.
     """
@@ -116,6 +120,8 @@ class TuneConfig:
     metric: Literal["R_cum", "T_int", "R_sin"] = "R_cum"
     users: Users | None = 500
     replicates: Replicates = 1
+    batch: Annotated[Whole, Field(ge=1, le=1_000)] = 1
+    prune: Switch = False
     space: dict[str, Any] = field(default_factory=dict)
 
 

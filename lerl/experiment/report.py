@@ -64,9 +64,8 @@ def markdown(verdicts: Sequence[Verdict]) -> list[str]:
         if verdict.missing:
             lines[-1] += f" Not there yet: {', '.join(verdict.missing)}."
         if verdict.processors:
-            lines[-1] += (
-                f" Trials ran on processors of several kinds, which differ in last digits: {', '.join(verdict.processors)}."
-            )
+            kinds = ", ".join(verdict.processors)
+            lines[-1] += f" Trials ran on processors of several kinds, which differ in last digits: {kinds}."
         names = [name for name in METRICS if name in verdict.scores[0].metrics]
         lines += ["", f"| agent | kind | {' | '.join(HEADINGS[name] for name in names)} | steps | seconds |"]
         lines += [f"|---|---|{'---:|' * (len(names) + 2)}"]

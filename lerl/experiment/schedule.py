@@ -20,10 +20,11 @@ from rich.table import Table
 from lerl.config.parse import load, overlay
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
+from lerl.experiment.search.scoring import differing
 from lerl.experiment.spec import AGAIN, AGENT_KEYS, TUNED, Experiment, Trial, read_tuned
 from lerl.experiment.trial import ROWS, do, done, finished, keep, keep_for, kept, populations, work
 from lerl.experiment.trial import ended as trial_ended
-from lerl.experiment.tune import SEARCH, differing, tune
+from lerl.experiment.tune import SEARCH, tune
 from lerl.files import RunError
 from lerl.run.checks import check_agents
 from lerl.run.executors import Where, executor

@@ -20,7 +20,7 @@ from lerl.config.parse import overlay
 from lerl.config.recipes import recipes
 from lerl.config.schema import AUTO, Config, ExperimentConfig, TuneConfig
 from lerl.envs.checks import did_you_mean
-from lerl.experiment.tune import RANKING, check_found, search_space
+from lerl.experiment.search.space import RANKING, check_found, search_space
 from lerl.files import reading
 from lerl.planners.llm.planner import MODELS
 from lerl.run import train
@@ -225,7 +225,8 @@ class Experiment:
     def search(self, label: str) -> tuple[Config, str]:
         """The search for an agent's settings, and a digest of what decides it."""
         trial = self.trial(next(iter(self.conditions)), label, self.base.seed, {})
-        how = dataclasses.replace(self.base.tune, agent=trial.config.agents[0], space=self._space(label))
+        prune = self.base.tune.prune and self.spec(label).learner is not None
+        how = dataclasses.replace(self.base.tune, agent=trial.config.agents[0], space=self._space(label), prune=prune)
         digest = hashlib.sha256(f"{trial.digest} {_search_text(how)}".encode()).hexdigest()[:16]
         return dataclasses.replace(trial.config, tune=how), digest
 
@@ -271,9 +272,10 @@ class Experiment:
 
 def _search_text(how: TuneConfig) -> str:
     """What of a search is hashed: the text that lerl 0.1.0 hashed, so that its searches are still recognised."""
+    later = f", batch={how.batch!r}, prune={how.prune!r}" if how.batch > 1 or how.prune else ""
     return (
         f"TuneConfig(row={how.agent!r}, trials={how.trials!r}, metric={how.metric!r}, users={how.users!r}, "
-        f"replicates={how.replicates!r}, space={how.space!r})"
+        f"replicates={how.replicates!r}, space={how.space!r}{later})"
     )
 
 

@@ -20,12 +20,12 @@ from typing import Any
 import polars as pl
 
 import lerl
-from lerl.config.parse import dump, overlay
+from lerl.config.parse import overlay
 from lerl.config.schema import AUTO
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
+from lerl.experiment.search.scoring import reuse
 from lerl.experiment.spec import AGAIN, Experiment, Trial
-from lerl.experiment.tune import reuse
 from lerl.files import reading
 from lerl.planners.llm.distilled import recorded, save, train_network
 from lerl.planners.llm.planner import MODELS
@@ -141,7 +141,7 @@ def work(trial: Trial, folder: Path, taught: Path | None = None) -> tuple[pl.Dat
             config, fitted = overlay(config, network), overlay(fitted, network)
         task, fit = Task.load(fitted), folder / "fit"
         keep_for(f"{_users(task)} {_prompts(trial)} {trial.teacher.digest if trial.teacher else ''}", fit)
-        reuse(fit, dump(fitted))
+        reuse(fit, fitted)
         fresh, begun = not any(fit.glob("checkpoints/*")), time.process_time()
 
         def report(phase: str, at: int, total: int, point: Any) -> None:

@@ -154,6 +154,11 @@ class _Cluster(Executor):
 
         client.subscribe_topic(topic(self._session), lambda event: live.heard(*event[1]))
 
+    @property
+    def size(self) -> int:
+        """How many workers there are."""
+        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+
     def submit(self, function: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
         if isinstance(function, Work) and not given and not named:
             work = function

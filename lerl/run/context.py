@@ -15,6 +15,8 @@ from lerl.run.task import Task
 
 Report = Callable[[str, int, int, Point | str | None], None]
 """Called with a phase, steps done, steps in all and the newest curve point, words, or None."""
+Watch = Callable[[str, int, Episodes], None]
+"""Called with the name of a learning curve, steps learned from, and the sessions behind a new point."""
 
 
 class FitContext:
@@ -25,12 +27,14 @@ class FitContext:
         traffic: file of the questions to a chat model; the store's where None.
 
     Attributes:
-        chat: the run's chat model, opened when an agent needs it.
+        chat: the run's chat model, opened when an agent needs it. watch: called at each point of a learning curve;
+            what it raises ends the fitting.
     """
 
     def __init__(self, task: Task, store: ArtifactStore, report: Report, traffic: Path | None = None) -> None:
         self.task, self.store, self.report = task, store, report
         self.chat = ChatAccount(task.config.planner, traffic or store.traffic_path)
+        self.watch: Watch | None = None
         self._evaluator: Evaluator | None = None
 
     def settle(self, task: Task) -> None:
@@ -50,6 +54,8 @@ class FitContext:
     def curve_point(self, name: str, steps: int, agent: Agent) -> Point:
         """A point of the learning curve of an agent, by its name there, that has learned from so many user-steps."""
         played = self.validate(agent)
+        if self.watch is not None:
+            self.watch(name, steps, played)
         totals = session_totals(played.rewards)
         return {
             "agent": name,

@@ -48,3 +48,8 @@ def executor(where: Where, again: str) -> Iterator[Executor]:
             yield stack.enter_context(cluster(where.cluster, where.tls, where.ship, again, live))
         else:
             yield stack.enter_context(workers(where.workers, again, live.heard))
+
+
+def size(pool: Executor) -> int:
+    """How many things an executor does at the same time."""
+    return int(getattr(pool, "size", getattr(pool, "_max_workers", 1)))

@@ -68,6 +68,7 @@ class _Pool(Executor):
 
     def __init__(self, jobs: int, process: Callable[[], ProcessPoolExecutor], again: str) -> None:
         self._process, self._again = process, again
+        self.size = jobs
         self._idle = [process()]  # now, so that a system without means for it says so at once
         self._left = jobs - 1  # processes that were not needed yet
         self._busy: set[ProcessPoolExecutor] = set()

@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.storages.journal import JournalFileBackend
 
 from lerl.agents.config import TrainConfig
 from lerl.cli.main import main
@@ -24,12 +25,13 @@ from lerl.config.recipes import find_recipe, recipes
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, SyntheticConfig, TuneConfig
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.simulator import UserSimulator
-from lerl.experiment.tune import SearchTrial, check_found, differing, search_space, table, tune, without_effect
+from lerl.experiment.search.scoring import differing
+from lerl.experiment.search.space import check_found, search_space
+from lerl.experiment.tune import SearchTrial, table, tune, without_effect
 from lerl.files import RunError
 from lerl.planners.config import PlannerConfig
 from lerl.run import fit_policy
 from lerl.run.fitter import Fitter
-from lerl.run.locks import locked
 from lerl.run.specs import parse_agent
 from lerl.run.task import Task
 from lerl.run.train import train
@@ -171,10 +173,8 @@ tune(pickle.loads(sys.stdin.buffer.read()), Path(sys.argv[1]))
     assert not (out / "best.yaml").exists()
     assert results(tune(SMALL, out)) == results(searched[1])
     assert (out / "best.yaml").read_text() == (searched[0] / "best.yaml").read_text()
-    storage = optuna.storages.RDBStorage(f"sqlite:///{out / 'study.db'}")
-    states = [trial.state.name for trial in optuna.load_study(study_name="lerl", storage=storage).trials]
-    storage.remove_session()
-    storage.engine.dispose()
+    journal = optuna.storages.JournalStorage(JournalFileBackend(str(out / "study.journal")))
+    states = [trial.state.name for trial in optuna.load_study(study_name="lerl", storage=journal).trials]
     assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
 
 
@@ -209,8 +209,6 @@ def test_a_folder_of_another_search_or_of_something_else_is_refused(tmp_path: Pa
     (tmp_path / "other" / "letter.txt").write_text("dear")
     with pytest.raises(FileExistsError, match="holds something other than a search"):
         tune(config, tmp_path / "other")
-    with locked(tmp_path / "search"), pytest.raises(RunError, match="another lerl is at work"):
-        tune(config, tmp_path / "search")
 
 
 def test_what_an_experiment_says_and_more_trials_do_not_make_another_search() -> None:
@@ -393,15 +391,16 @@ def test_damaged_files_of_a_search_are_named_and_it_goes_on_without_them(tmp_pat
     sessions = out / "trials" / "001" / "sessions.parquet"
     for content in (None, b"PAR1"):
         sessions.unlink() if content is None else sessions.write_bytes(content)
-        with pytest.raises(RunError, match=r"sessions\.parquet is (missing|damaged).* remove .*study\.db and give"):
-            tune(config, out)
-    for content in (b"no database" * 99, (out / "study.db").read_bytes()[:9000]):
-        (out / "study.db").write_bytes(content)
         with pytest.raises(
-            RunError, match=r"study\.db is damaged \(\w+\); remove it, then give the same command again"
+            RunError, match=r"sessions\.parquet is (missing|damaged).* remove .*study\.journal and give"
         ):
             tune(config, out)
-    (out / "study.db").unlink()
+    (out / "study.journal").write_bytes(b"no journal\n" * 99)
+    with pytest.raises(
+        RunError, match=r"study\.journal is damaged \(\w+\); remove it, then give the same command again"
+    ):
+        tune(config, out)
+    (out / "study.journal").unlink()
     assert results(tune(config, out)) == before
 
 
