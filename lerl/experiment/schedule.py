@@ -27,11 +27,11 @@ from lerl.experiment.trial import ended as trial_ended
 from lerl.experiment.tune import SEARCH, tune
 from lerl.files import RunError
 from lerl.run.checks import check_agents
-from lerl.run.executors import Where, executor
+from lerl.run.executors import Where, executor, work_with
 from lerl.run.folder import files_of, holds_other
 from lerl.run.locks import locked
 from lerl.run.task import Task
-from lerl.run.work import LOG, LostError, Work
+from lerl.run.work import LOG, LostError
 from lerl.run.workers import ended
 
 WORK = "work"
@@ -174,8 +174,8 @@ class _Work:
         waiting: dict[Future[Any], Trial | str] = {self._begin(trial): trial for trial in ready}
         for label in searches:
             config, folder = self.experiment.search(label)[0], self.out / WORK / TUNED / label
-            work = Work(f"tuned {label}", _search, (config, folder, self._searched_on), folder, files_of(config))
-            waiting[self.pool.submit(work)] = label
+            given = config, folder, self._searched_on
+            waiting[self.pool.submit(work_with(config, f"tuned {label}", _search, given, folder))] = label
         while waiting:
             for future in ended(waiting):
                 one = waiting.pop(future)
@@ -199,8 +199,8 @@ class _Work:
         taught = _folder(self.experiment, trial.teacher, self.out) if trial.teacher else None
         folder = _folder(self.experiment, trial, self.out)
         name = f"{trial.condition}, {trial.label}, seed {trial.config.seed}"
-        reads = dict.fromkeys((*files_of(trial.config), *files_of(trial.fitted), *((taught,) if taught else ())))
-        return self.pool.submit(Work(name, do, (trial, trial.digest, folder, taught), folder, tuple(reads)))
+        given, reads = (trial, trial.digest, folder, taught), (*files_of(trial.config), *((taught,) if taught else ()))
+        return self.pool.submit(work_with(trial.fitted, name, do, given, folder, reads=reads))
 
     def _failed(self, name: str, future: Future[Any]) -> bool:
         """Whether a trial or a search failed, and say so."""

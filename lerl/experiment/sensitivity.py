@@ -26,9 +26,9 @@ from lerl.report.intervals import Interval
 from lerl.report.load import Results, check_reference, load_runs
 from lerl.run.artifacts import ArtifactStore
 from lerl.run.evaluate import TRAINED, episodes, evaluated, judged, write_table
-from lerl.run.executors import Where, executor
+from lerl.run.executors import Where, executor, work_with
 from lerl.run.fitter import Fitter
-from lerl.run.folder import check_run, check_same, files_of
+from lerl.run.folder import check_run, check_same
 from lerl.run.learned_axis import settled
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
@@ -37,7 +37,6 @@ from lerl.run.side_by_side import results
 from lerl.run.specs import AgentSpec
 from lerl.run.task import Task, population_of
 from lerl.run.trust import read_config
-from lerl.run.work import Work
 
 TOPICS: tuple[Topics, ...] = ("hidden", "categories")
 ENDS = ("low", "high")
@@ -289,11 +288,12 @@ def _play(
         _play_here(runs, missing, fitted, kept, len(runs) * len(worlds))
         return
     works = [
-        Work(
+        work_with(
+            run.config,
             f"{world.name}, seed {run.seed}",
             _play_one,
             (run.path, run.config, world, fitted[world.topics]),
-            reads=(run.path, *files_of(run.config)),
+            reads=[run.path],
         )
         for run, world in missing
     ]

@@ -34,8 +34,8 @@ from lerl.report.tables import explained
 from lerl.run.artifacts import policy_name
 from lerl.run.checks import check_agents
 from lerl.run.context import Report
-from lerl.run.executors import size
-from lerl.run.folder import files_of, holds_other
+from lerl.run.executors import size, work_with
+from lerl.run.folder import holds_other
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
 from lerl.run.specs import parse_agent, parse_agents
@@ -169,8 +169,8 @@ class _Search:
     def _work(self, claim: Claim) -> Work:
         """A trial, for a worker."""
         folder, rival = trial_folder(self.out, claim.number), self._rival(claim) if self.config.tune.prune else None
-        reads = (*files_of(self.config), *((rival[1],) if rival else ()))
-        return Work(f"trial {claim.number}", scored, (self.config, claim.values, folder, rival), folder, reads)
+        given, reads = (self.config, claim.values, folder, rival), (rival[1],) if rival else ()
+        return work_with(self.config, f"trial {claim.number}", scored, given, folder, reads=reads)
 
     def do_one(self, report: Report) -> bool:
         """Take up a trial that can be begun now and do it; False where there is none."""

@@ -189,7 +189,7 @@ class _Cluster(Executor):
 
         try:
             parcel = self._sender.parcel(work) if self._sender else None
-            paths = {str(path): str(path.absolute()) for path in (*work.reads, work.folder) if path is not None}
+            paths = {str(path): str(path.absolute()) for path in (*work.reads, *work.code, work.folder) if path}
             only = self._only(to)
             with self._lock:
                 if self._closed:

@@ -1,12 +1,16 @@
 """The one way to do things side by side: an executor, of processes here or of a cluster's workers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from lerl.config.schema import Config
+from lerl.run.code import code_of
+from lerl.run.folder import files_of
 from lerl.run.live import Live
+from lerl.run.work import Work
 from lerl.run.workers import workers
 
 
@@ -48,6 +52,21 @@ def executor(where: Where, again: str) -> Iterator[Executor]:
             yield stack.enter_context(cluster(where.cluster, where.tls, where.ship, again, live))
         else:
             yield stack.enter_context(workers(where.workers, again, live.heard))
+
+
+def work_with(
+    config: Config,
+    name: str,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    folder: Path | None = None,
+    *,
+    reads: Iterable[Path] = (),
+    log: bool = True,
+) -> Work:
+    """Work that reads what a configuration names, and imports the user's own modules that it names; see `Work`."""
+    named = tuple(dict.fromkeys((*files_of(config), *reads)))
+    return Work(name, function, arguments, folder, named, log, code_of(config))
 
 
 def size(pool: Executor) -> int:

@@ -11,8 +11,8 @@ from lerl.config.schema import Config
 from lerl.envs.files import refuse_links
 from lerl.files import RunError, resume_command, seed_runs
 from lerl.report.compare import compare
-from lerl.run.executors import Where, executor
-from lerl.run.folder import files_of, holds_other
+from lerl.run.executors import Where, executor, work_with
+from lerl.run.folder import holds_other
 from lerl.run.locks import locked
 from lerl.run.task import Task
 from lerl.run.train import begin, checked, resume
@@ -111,7 +111,7 @@ def _go_on(configs: Mapping[Path, Config], out: Path, where: Where | int, say: S
 
 
 def _of(run: Path, config: Config) -> Work:
-    return Work(run.name, _work, (run, config), run, files_of(config))
+    return work_with(config, run.name, _work, (run, config), run)
 
 
 def _work(run: Path, config: Config) -> None:

@@ -59,10 +59,11 @@ class Sender:
         Raises:
             RunError: a file that the work reads is not there.
         """
-        for path in work.reads:
+        reads = (*work.reads, *work.code)
+        for path in reads:
             if not path.exists():
                 raise RunError(f"{path} is missing, which {work.name} needs")
-        return Parcel(tuple(map(self._files, work.reads)), self._files(work.folder) if work.folder else None)
+        return Parcel(tuple(map(self._files, reads)), self._files(work.folder) if work.folder else None)
 
     def path(self, digest: str) -> Path:
         """Where a file with that content lies."""
@@ -70,7 +71,8 @@ class Sender:
 
     def _files(self, path: Path) -> Files:
         inner = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
-        named = {"" if one == path else one.relative_to(path).as_posix(): one for one in inner if one.name != LOCK}
+        kept = [one for one in inner if one.name != LOCK and "__pycache__" not in one.parts]
+        named = {"" if one == path else one.relative_to(path).as_posix(): one for one in kept}
         return Files(str(path), tuple((name, self._digest(one)) for name, one in named.items()))
 
     def _digest(self, path: Path) -> str:

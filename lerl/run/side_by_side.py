@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from lerl.config.schema import AUTO, Config
 from lerl.planners.llm.planner import MODELS
 from lerl.run.artifacts import policy_name, taught_name
+from lerl.run.executors import work_with
 from lerl.run.fitter import Fitter
-from lerl.run.folder import files_of
 from lerl.run.machine import free_memory
 from lerl.run.rollout import Episodes, Evaluator, Kept
 from lerl.run.specs import SASREC, TOLD, AgentSpec, candidates, parse_agents
@@ -78,9 +78,9 @@ def _parts(spec: AgentSpec, config: Config) -> set[str]:
 
 def fit(specs: Sequence[AgentSpec], run: Path, config: Config, pool: Executor) -> None:
     """Fit what groups of agents lack, each group in a worker, in the run's folder."""
-    groups = independent(specs, config)
     works = [
-        Work(f"fit {group[0].label}", _fit, (run, config, group), run, files_of(config), False) for group in groups
+        work_with(config, f"fit {group[0].label}", _fit, (run, config, group), run, log=False)
+        for group in independent(specs, config)
     ]
     for _ in results(works, pool):
         pass
@@ -103,13 +103,13 @@ def played(
             int64. run, config: whose agents they are. pool: does it.
     """
     works, owners = list[Work](), list[tuple[str, int]]()
-    reads = (run, *files_of(config))
     for label, spec, deterministic in agents:
         parts = np.array_split(users, min(SHARDS, len(users))) if spec.baseline in TOLD else [users]
         keep = config.evaluation.keep_sessions
         for n, part in enumerate(parts):
             given = run, config, (label, spec, deterministic), part, keep
-            works.append(Work(f"evaluate {label} {n + 1}/{len(parts)}", _play, given, None, reads))
+            name = f"evaluate {label} {n + 1}/{len(parts)}"
+            works.append(work_with(config, name, _play, given, reads=[run]))
             owners.append((label, n))
             keep = max(0, keep - len(part) * config.evaluation.replicates)
     there: dict[str, dict[int, Episodes]] = {}

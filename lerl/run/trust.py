@@ -15,7 +15,6 @@ import stat
 import sys
 import sysconfig
 import warnings
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from shlex import quote
@@ -26,9 +25,9 @@ from lerl import agents, envs, planners
 from lerl.config.parse import load
 from lerl.config.schema import Config
 from lerl.envs.files import refuse_links, write_whole
-from lerl.envs.plugins import executed
 from lerl.files import RunError
 from lerl.planners.llm.chat import secrets as keys
+from lerl.run.code import classes, places
 from lerl.run.folder import SIGNATURE
 from lerl.startup import state_folder
 
@@ -107,7 +106,7 @@ def seal(*words: str) -> str:
 def _signed(run: Path, config: Config) -> bool:
     """Whether this user's key signed the run; a module inside of it could have come with it, and never counts."""
     folder = run.resolve()
-    if any(_inside(place, folder) for _, name in _classes(config) for place in _places(name)):
+    if any(_inside(place, folder) for _, name in classes(config) for place in places(name)):
         return False
     with suppress(OSError, ValueError):
         given = (run / SIGNATURE).read_text(encoding="ascii").strip()
@@ -118,7 +117,7 @@ def _signed(run: Path, config: Config) -> bool:
 
 def _signature(key: bytes, config: Config, content: bytes) -> str:
     """Of all that a run's config.yaml says, and of where the modules lie that it names."""
-    places = [[name, *map(str, _places(name))] for _, name in _classes(config)]
+    places = [[name, *map(str, places(name))] for _, name in classes(config)]
     signed = json.dumps(["lerl run", hashlib.sha256(content).hexdigest(), places])
     return hmac.new(key, signed.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
@@ -152,26 +151,12 @@ def _key(make: bool) -> bytes:
 def _code(run: Path, config: Config) -> list[str]:
     """Classes that are neither lerl's nor installed outside of the run and of the working directory, in words."""
     found = []
-    for key, name in _classes(config):
-        places = _places(name)
-        if not places or not all(_installed(place, run) for place in places):
-            where = f" in {places[-1]}" if places else ", and is not found from this folder"
+    for key, name in classes(config):
+        files = places(name)
+        if not files or not all(_installed(place, run) for place in files):
+            where = f" in {files[-1]}" if files else ", and is not found from this folder"
             found.append(f"{key} names code that is not installed, {name!r}{where}")
     return found
-
-
-def _classes(config: Config) -> Iterator[tuple[str, str]]:
-    """All that a configuration names as "module:Class", with its key."""
-    named = [("planner.name", config.planner.name), ("planner.fallback", config.planner.fallback)]
-    named += [("agents", name.partition("+")[0]) for name in config.agents]
-    named += [("env.response", config.env.response), ("env.leave.rule", config.env.leave.rule)]
-    named += [("tune.agent", config.tune.agent.partition("+")[0])]
-    yield from dict.fromkeys((key, name) for key, name in named if ":" in name)
-
-
-def _places(name: str) -> list[Path]:
-    """The files that an import of a class's module would execute; nothing is executed here."""
-    return executed(name.partition(":")[0], os.getcwd()) or []
 
 
 def _installed(place: Path, run: Path) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from lerl.files import RunError
+from lerl.run.code import use
 
 LOG = "log.txt"
 """How far a piece of work is, in its folder."""
@@ -34,7 +35,8 @@ class Work:
     Attributes:
         name: what people call it. function: at the top of a module. arguments: small ones, with which it is called.
         folder: where it works, with what an earlier try left there, and log.txt; None where it writes nothing.
-        reads: files and folders beside it that it reads. log: whether there is a log.
+        reads: files and folders beside it that it reads. log: whether there is a log. code: modules of the user's own
+            that it imports.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Work:
     folder: Path | None = None
     reads: tuple[Path, ...] = ()
     log: bool = True
+    code: tuple[Path, ...] = ()
 
     def at(self, paths: Mapping[str, str]) -> "Work":
         """The same, with other names of files and folders, by those that they have in it."""
@@ -50,11 +53,13 @@ class Work:
             "arguments": relocated(self.arguments, paths),
             "folder": relocated(self.folder, paths),
             "reads": relocated(self.reads, paths),
+            "code": relocated(self.code, paths),
         }
         return dataclasses.replace(self, **there)
 
     def __call__(self) -> Any:
         with busy(), _logged(self):
+            use(self.code)
             return self.function(*self.arguments)
 
 
