@@ -48,6 +48,13 @@ experiment:
 """
 
 
+COMMANDS = {
+    "experiment": ("experiment", "mini.yaml"),
+    "published": ("experiment", "whole_session", "--quick"),
+    "search": ("tune", "mini.yaml"),
+}
+
+
 def sh(*words: str, check: bool = True) -> None:
     subprocess.run(words, check=check, stdout=subprocess.DEVNULL, stderr=None if check else subprocess.DEVNULL)
 
@@ -163,13 +170,13 @@ def one_round(number: int, folder: Path, shared: Path, expected: dict[str, bytes
     begun, tries, done = time.monotonic(), 0, list[str]()
     where = ("--cluster", SCHEDULER, "--ship")
     try:
-        for name, words in (("experiment", ("experiment",)), ("search", ("tune",))):
+        for name, words in COMMANDS.items():
             code, said, out = 1, "", shared / f"{name}{number}"
             while code != 0:
                 tries += 1
                 assert tries < 30, said
-                again = ("--resume",) if name == "experiment" and tries > 1 else ()
-                code, said = lerl(*words, str(folder / "mini.yaml"), *where, "--out", str(out), *again, folder=folder)
+                again = ("--resume",) if words[0] == "experiment" and out.exists() else ()
+                code, said = lerl(*words, *where, "--out", str(out), *again, folder=folder)
                 (here / f"try{tries}.txt").write_text(said)
                 done += DONE.findall(said)
             found = {f"{name}/{path.name}": path.read_bytes() for path in tables(out)}
@@ -203,9 +210,9 @@ def main() -> None:
     shared.mkdir(parents=True)
     (folder / "mini.yaml").write_text(RECIPE.replace("DATA", str(given.data.absolute())))
     expected: dict[str, bytes] = {}
-    for name, words in (("experiment", ("experiment", "--workers", "1")), ("search", ("tune",))):
+    for name, words in COMMANDS.items():
         out = folder / f"alone-{name}"
-        code, said = lerl(*words, str(folder / "mini.yaml"), "--out", str(out), folder=folder)
+        code, said = lerl(*words, "--workers", "1", "--out", str(out), folder=folder)
         assert code == 0, said
         expected |= {f"{name}/{path.name}": path.read_bytes() for path in tables(out)}
     print("one process:", *(f"{name} {len(content)} bytes" for name, content in expected.items()), flush=True)

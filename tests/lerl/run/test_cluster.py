@@ -1,12 +1,13 @@
 """Work on a Dask cluster on loopback: the numbers of one process, whatever happens to workers and scheduler."""
 
+import datetime
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -49,18 +50,51 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-class Cluster:
-    """A scheduler and two workers."""
+def certificates(folder: Path) -> list[str]:
+    """A certificate that vouches for itself, as files and as flags for Dask."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "lerl")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    text = made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    form = serialization.PrivateFormat.PKCS8
+    secret = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    for file, content in (("ca.pem", text), ("cert.pem", text), ("key.pem", secret)):
+        (folder / file).write_bytes(content)
+    return [
+        f"--tls-{flag}={folder / file}"
+        for flag, file in (("ca-file", "ca.pem"), ("cert", "cert.pem"), ("key", "key.pem"))
+    ]
+
+
+class Cluster:
+    """A scheduler and two workers, with TLS where there are certificates."""
+
+    def __init__(self, folder: Path, tls: Sequence[str] = ()) -> None:
+        self.folder, self.tls = folder, tls
         log = folder / "scheduler.txt"
-        self.scheduler = start("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", log=log)
+        protocol = "tls" if tls else "tcp"
+        own = ("--protocol", protocol, "--host", "127.0.0.1", "--port", "0", "--no-dashboard", *tls)
+        self.scheduler = start("scheduler", *own, log=log)
         self.address = wait_for(lambda: address_in(log))
         self.workers = [self.worker(n) for n in range(2)]
 
     def worker(self, number: int) -> subprocess.Popen[bytes]:
-        own = ("--nthreads", "1", "--no-dashboard", "--no-nanny", "--local-directory", str(self.folder / "disk"))
+        own = (
+            "--nthreads",
+            "1",
+            "--no-dashboard",
+            "--no-nanny",
+            "--local-directory",
+            str(self.folder / "disk"),
+            *self.tls,
+        )
         return start("worker", self.address, *own, log=self.folder / f"worker{number}.txt")
 
     def stop(self) -> None:
@@ -70,7 +104,7 @@ class Cluster:
 
 def address_in(log: Path) -> str:
     words = log.read_text().split() if log.is_file() else []
-    return next((word for word in words if word.startswith("tcp://127.0.0.1")), "")
+    return next((word for word in words if word.startswith(("tcp://127.0.0.1", "tls://127.0.0.1"))), "")
 
 
 def wait_for(found: object) -> str:
@@ -177,8 +211,9 @@ def workers_of(cluster: Cluster) -> list[str]:
         return list(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def test_a_lost_scheduler_leaves_what_resume_ends(recipe: Path, alone: bytes, tmp_path: Path) -> None:
-    lost = Cluster(tmp_path)
+def test_a_lost_scheduler_leaves_what_resume_ends_and_tls_works(recipe: Path, alone: bytes, tmp_path: Path) -> None:
+    lost = Cluster(tmp_path, certificates(tmp_path))
+    there = Where(cluster=lost.address, tls=tmp_path)
     said: list[str] = []
 
     def say(line: str) -> None:
@@ -189,7 +224,7 @@ def test_a_lost_scheduler_leaves_what_resume_ends(recipe: Path, alone: bytes, tm
     out = tmp_path / "out"
     try:
         with pytest.raises(RunError, match=r"the scheduler .* is lost; give the same command again with --resume"):
-            run(load(recipe), out, quick=False, resume=False, say=say, where=Where(cluster=lost.address))
+            run(load(recipe), out, quick=False, resume=False, say=say, where=there)
     finally:
         lost.stop()
     before = [line.split(": ")[0].split("] ")[1] for line in said if line.startswith("[")]
