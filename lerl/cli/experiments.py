@@ -8,31 +8,26 @@ from lerl.cli.recipe import HELP_FLAGS, print_help, read_request
 from lerl.cli.where import SHIP, WHERE, read_beside, read_where
 
 TUNE_HELP = """\
-usage: lerl tune RECIPE [--KEY VALUE ...] [--out FOLDER] [--workers N]
-                 [--print-config]
+usage: lerl tune RECIPE [--KEY VALUE ...] [--out FOLDER] [--print-config]
 
 Search better settings for one agent. Each trial trains it with other settings,
 taken from tune.space in the recipe, and evaluates it on sessions of training
 users, the same for all trials. Give the same command again to continue, or at
-the same time, also on other machines that share the disk, to share the work.
-FOLDER (runs/RECIPE-tune-seedN) holds the search, and in the end best.yaml, a
-recipe. The trials and the result do not depend on how many processes work.
+the same time, to share the work. FOLDER (runs/RECIPE-tune-seedN) holds the
+search, and in the end best.yaml, a recipe.
 {recipes}
 
   --workers N             processes that do trials side by side
   --cluster ADDRESS       do them on a Dask cluster, such as tcp://host:8786
-  --tune.batch N          trials proposed at once, so that N can work side by side
-  --tune.prune true       end trials early that are clearly worse than the best
+  --tune.batch N          trials proposed at once, to be done side by side
+  --tune.prune true       end trials early that are clearly worse
   --tune.agent AGENT      the agent to tune, such as planner+ppo
   --tune.trials N         how many settings to try
   --tune.metric METRIC    what to maximize: R_cum, T_int or R_sin
   --tune.users N          how many training users to evaluate on
-  --tune.replicates N     sessions of each of these users
   --seed N                seed of all random draws
   --data.path FOLDER      simulate users of a prepared log, not made-up ones
   --train.steps N         training steps of each trial
-  --planner.name NAME     the planner in planner+ppo and planner+greedy
-  --print-config          print the whole configuration as YAML, then stop
 
 Example: lerl tune quickstart --tune.trials 20
 All keys: lerl tune --help-all, or with a recipe's values: RECIPE --help-all

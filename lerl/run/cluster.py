@@ -3,6 +3,7 @@
 import logging
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -39,7 +40,8 @@ def cluster(address: str, tls: Path | None, ship: bool, again: str, live: Live) 
 
     connect: Any = Client
 
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what there is to say, is said here
+    for name in [one for one in logging.root.manager.loggerDict if one.partition(".")[0] == "distributed"]:
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what there is to say, is said here
     try:
         client = connect(address, timeout=WAIT, security=security(tls), set_as_default=False, name="lerl")
     except (OSError, ValueError, TypeError) as error:
@@ -81,22 +83,8 @@ def _first_line(error: BaseException) -> str:
 
 def _check_workers(client: Any, address: str) -> None:
     """Refuse workers that would compute something else, and say how many there are."""
-    from lerl.run import remote
-
-    try:
-        client.wait_for_workers(1, timeout=WAIT)
-    except TimeoutError:
-        raise RunError(
-            f"the scheduler at {address} has no workers; start some with: dask worker {address} --nthreads 1"
-        ) from None
-    mine = {name: value for name, value in _about().items()}
-    try:
-        theirs: dict[str, dict[str, Any]] = client.run(remote.about)
-    except Exception as error:
-        raise RunError(
-            f"a worker of {address} cannot import lerl as it is here ({_first_line(error)}); install the same lerl on "
-            "all workers"
-        ) from error
+    theirs = _asked(client, address)
+    mine = _about()
     for worker, about in theirs.items():
         _refuse_other(worker, about, mine)
     hosts = {about["host"] for about in theirs.values()}
@@ -114,6 +102,34 @@ def _check_workers(client: Any, address: str) -> None:
             "--nworkers N to use N cores",
             file=sys.stderr,
         )
+
+
+def _asked(client: Any, address: str) -> dict[str, dict[str, Any]]:
+    """What each worker says of itself; one that comes or goes in this moment is asked when it gets work."""
+    from lerl.run import remote
+
+    ends = time.monotonic() + WAIT
+    while time.monotonic() < ends:
+        try:
+            client.wait_for_workers(1, timeout=WAIT)
+            said: dict[str, Any] = client.run(remote.about, on_error="return")
+        except TimeoutError:
+            break
+        except (OSError, RuntimeError):  # it went away while it was asked
+            time.sleep(1.0)
+            continue
+        for worker, error in said.items():
+            if isinstance(error, ImportError | AttributeError):
+                raise RunError(
+                    f"the worker {worker} cannot import lerl as it is here ({_first_line(error)}); install the same "
+                    "lerl on all workers"
+                )
+        if answers := {worker: about for worker, about in said.items() if isinstance(about, dict)}:
+            return answers
+        time.sleep(1.0)
+    raise RunError(
+        f"the scheduler at {address} has no workers; start some with: dask worker {address} --nthreads 1"
+    ) from None
 
 
 def _about() -> dict[str, Any]:
