@@ -49,7 +49,6 @@ runs/RECIPE-quick) holds each trial, report.md, .tex, .csv, .json and pictures.
   --experiment.seeds N    trials of each agent under each condition
   --workers N             trials side by side, in processes of their own
   --cluster ADDRESS       on a Dask cluster instead, such as tcp://host:8786
-  --ship                  send files to a cluster that does not see this disk
   --tune.trials N         settings to try for each learned agent
   --train.steps N         training steps per learned agent
   --evaluation.users N    how many users to evaluate on
@@ -69,7 +68,7 @@ def run_tune(arguments: list[str]) -> None:
         print_help("tune", TUNE_HELP, arguments, {SHIP})
         return
     recipe, out, config, _, switches, _, own = read_request("tune", arguments, {SHIP}, WHERE)
-    where = read_beside(own, switches, None)
+    beside = read_beside(own, switches)
     folder = out or Path(f"runs/{recipe.stem}-tune-seed{config.seed}")
 
     from lerl.experiment.tune import note_on_workers, table, tune
@@ -78,10 +77,10 @@ def run_tune(arguments: list[str]) -> None:
     from lerl.run.executors import executor, size
 
     try:
-        if where is None:
+        if not beside:
             trials = tune(config, folder)
         else:
-            with executor(where, "give the same command again") as pool:
+            with executor(beside["where"], "give the same command again") as pool:
                 if note := note_on_workers(config, size(pool)):
                     print(f"lerl: note: {note}", file=sys.stderr)
                 trials = tune(config, folder, pool)

@@ -68,16 +68,16 @@ def run_evaluate(arguments: list[str]) -> None:
         )
     run, trust = Path(line.words[0]), "trust" in line.switches
     apart = {name: line.flags.pop(name) for name in WHERE if name in line.flags}
-    where = read_beside(apart, line.switches, None)
+    beside = read_beside(apart, line.switches)
     if line.flags:
-        if where is not None:
+        if beside:
             raise UsageError("--workers and --cluster are for the run's own evaluation; leave out other settings")
         _evaluate_otherwise(run, trust, line.flags)
         return
 
     from lerl.run.evaluate import evaluate
 
-    config = evaluate(run, trust, where)
+    config = evaluate(run, trust, **beside)
     print_comparison([run], out=run, bootstrap=config.evaluation.bootstrap)
     print_calls(run)
 
@@ -173,8 +173,8 @@ def _print_sensitivity(given: argparse.Namespace, groups: Mapping[str, Sequence[
 
     runs = [run for folder in groups[""] for run in seed_runs(folder) or [folder]]
     try:
-        where = read_beside(where_given(given), {SHIP} if given.ship else (), None)
-        found = sensitivity(runs, out, given.reference, given.bootstrap, trust=given.trust, where=where)
+        beside = read_beside(where_given(given), {SHIP} if given.ship else ())
+        found = sensitivity(runs, out, given.reference, given.bootstrap, trust=given.trust, where=beside.get("where"))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on") from None
     sensitivity_report.write(found, out)

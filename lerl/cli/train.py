@@ -64,14 +64,14 @@ def run_train(arguments: list[str]) -> None:
         return
     if "jobs" in request.own:
         raise UsageError("--jobs goes with --seeds: one run is one process")
-    where = read_beside(request.own, request.switches, request.config)
+    beside = read_beside(request.own, request.switches, request.config)
     folder = request.out or Path(f"runs/{request.recipe.stem}-seed{request.config.seed}")
 
     from lerl.run.track import open_tracker
     from lerl.run.train import train
 
     with open_tracker(request.track) as tracked, _resumable(folder, request.track):
-        train(request.config, folder, tracked, where)
+        train(request.config, folder, tracked, **beside)
         tracked.end(_print_results([folder], folder, request.config.evaluation.bootstrap), folder)
 
 
@@ -138,13 +138,13 @@ def _resume(words: list[str], flags: dict[str, str | None], switches: set[str]) 
         return
     if "jobs" in flags:
         raise UsageError(f"--jobs is for a folder of seeds, and {folder} is none; leave it out")
-    where = read_beside(flags, switches, None)
+    beside = read_beside(flags, switches)
 
     from lerl.run.track import open_tracker
     from lerl.run.train import resume
 
     with open_tracker(track) as tracked, _resumable(folder, track):
-        config = resume(folder, trust, tracked, where)
+        config = resume(folder, trust, tracked, beside.get("where"))
         tracked.end(_print_results([folder], folder, config.evaluation.bootstrap), folder)
 
 

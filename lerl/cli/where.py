@@ -48,22 +48,24 @@ def read_where(own: Mapping[str, str | None], switches: Collection[str], usual: 
     return Where(workers, cluster or "", Path(tls) if tls else None, SHIP in switches)
 
 
-def read_beside(own: Mapping[str, str | None], switches: Collection[str], config: "Config | None") -> "Where | None":
-    """Where the agents of one run are fitted and judged side by side; None for one after another, in this process.
+def read_beside(
+    own: Mapping[str, str | None], switches: Collection[str], config: "Config | None" = None
+) -> "dict[str, Where]":
+    """Where something may be done side by side, under the key "where"; nothing for one after another, here.
 
     Args:
-        own, switches: as in `read_where`. config: the run's; where no flag says it, it decides whether that is worth
-            the time that processes need to start. None to let only flags decide.
+        own, switches: as in `read_where`. config: of a run whose length decides, where no flag does, whether that is
+            worth the time that processes need to start. None to let only flags decide.
     """
     if own.keys() & set(WHERE) or SHIP in switches:
         where = read_where(own, switches, 1)
-        return where if where.workers > 1 or where.cluster else None
+        return {"where": where} if where.workers > 1 or where.cluster else {}
 
     from lerl.run.executors import Where
     from lerl.run.side_by_side import worth
 
     usual = 1 if config is None else worth(config, cores())
-    return Where(usual) if usual > 1 else None
+    return {"where": Where(usual)} if usual > 1 else {}
 
 
 def add_where(parser: argparse.ArgumentParser) -> None:

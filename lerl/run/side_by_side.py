@@ -47,7 +47,8 @@ def independent(specs: Sequence[AgentSpec], config: Config) -> list[list[AgentSp
 
 def worth(config: Config, cores: int) -> int:
     """How many workers a run is worth on this machine: one where training is short, or memory is."""
-    groups = [group for group in independent(parse_agents(config), config) if any(map(_learns, group))]
+    specs = _before_choice(parse_agents(config), config)
+    groups = [group for group in independent(specs, config) if any(map(_learns, group))]
     steps = config.train.steps * sum(_learns(spec) for group in groups for spec in group)
     if steps < LONG:
         return 1
@@ -77,13 +78,20 @@ def _parts(spec: AgentSpec, config: Config) -> set[str]:
 
 
 def fit(specs: Sequence[AgentSpec], run: Path, config: Config, pool: Executor) -> None:
-    """Fit what groups of agents lack, each group in a worker, in the run's folder."""
-    works = [
-        work_with(config, f"fit {group[0].label}", _fit, (run, config, group), run, log=False)
-        for group in independent(specs, config)
-    ]
-    for _ in results(works, pool):
-        pass
+    """Fit what groups of agents lack, each group in a worker, in the run's folder; `auto` once its candidates are."""
+    choosing = [spec for spec in specs if spec.baseline == AUTO and not asks_model(spec, config)]
+    for wave in (independent(_before_choice(specs, config), config), [choosing] if choosing else []):
+        works = [
+            work_with(config, f"fit {group[0].label}", _fit, (run, config, group), run, log=False) for group in wave
+        ]
+        for _ in results(works, pool):
+            pass
+
+
+def _before_choice(specs: Sequence[AgentSpec], config: Config) -> list[AgentSpec]:
+    """Agents, and instead of `auto` those that it chooses from."""
+    chosen_from = candidates(config) if any(spec.baseline == AUTO for spec in specs) else []
+    return list(dict.fromkeys([*(spec for spec in specs if spec.baseline != AUTO), *chosen_from]))
 
 
 def _fit(run: Path, config: Config, specs: Sequence[AgentSpec]) -> None:

@@ -117,8 +117,8 @@ def _signed(run: Path, config: Config) -> bool:
 
 def _signature(key: bytes, config: Config, content: bytes) -> str:
     """Of all that a run's config.yaml says, and of where the modules lie that it names."""
-    places = [[name, *map(str, places(name))] for _, name in classes(config)]
-    signed = json.dumps(["lerl run", hashlib.sha256(content).hexdigest(), places])
+    named = [[name, *map(str, places(name))] for _, name in classes(config)]
+    signed = json.dumps(["lerl run", hashlib.sha256(content).hexdigest(), named])
     return hmac.new(key, signed.encode("utf-8", "surrogateescape"), hashlib.sha256).hexdigest()
 
 

@@ -38,7 +38,7 @@ def trained(
     """What the command gave to lerl.run.train; each call leaves a made-up run in the working folder, tmp_path."""
     calls: list[tuple[Config, Path]] = []
 
-    def train(config: Config, out: Path, tracked: object) -> None:
+    def train(config: Config, out: Path, tracked: object, **where: object) -> None:
         check_vacant(out)
         calls.append((config, out))
         make_run(seed=config.seed, name=str(out), agents=AGENTS)
@@ -206,7 +206,7 @@ def test_what_goes_wrong_while_training_is_one_line_and_an_exit_code(
     code: int,
     line: str,
 ) -> None:
-    def train(config: Config, out: Path, tracked: object) -> None:
+    def train(config: Config, out: Path, tracked: object, **where: object) -> None:
         raise error
 
     _replace(monkeypatch, "lerl.run.train", train=train)

@@ -350,7 +350,8 @@ def test_resume_takes_no_other_settings(capsys: pytest.CaptureFixture[str]) -> N
     assert cli.main(["train", "--resume", "x", "--seed", "3"]) == 2
     assert cli.main(["train", "quickstart", "--resume"]) == 2
     said = (
-        "--resume takes a run, or a folder of seeds, and nothing else but --track, --trust, --jobs, such as lerl train"
+        "--resume takes a run, or a folder of seeds, and nothing else but --track, --trust, --workers and --cluster, "
+        "such as lerl train"
     )
     assert said in capsys.readouterr().err
 
