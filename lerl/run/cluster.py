@@ -156,7 +156,7 @@ class _Cluster(Executor):
     """Gives work to the scheduler, sends files that workers ask for, and takes in what they wrote."""
 
     def __init__(self, client: Any, ship: bool, again: str, live: Live) -> None:
-        self._client, self._again, self._live = client, again, live
+        self._client, self._again, self._address = client, again, client.scheduler.address
         self._sender = Sender() if ship else None
         self._session = uuid.uuid4().hex
         self._code = _about()["lerl"]
@@ -215,7 +215,10 @@ class _Cluster(Executor):
                 self._inner[future] = inner
             inner.add_done_callback(lambda done: self._hands.submit(self._ended, done, work, future, parcel))
         except Exception as error:
-            future.set_exception(error)
+            future.set_exception(error if self._client.status == "running" else self._lost())
+
+    def _lost(self) -> LostError:
+        return LostError(f"the scheduler {self._address} is lost; {self._again}")
 
     def _only(self, to: str) -> dict[str, Any]:
         """Which workers may do it.
@@ -240,7 +243,7 @@ class _Cluster(Executor):
             return
         try:
             if inner.status == "cancelled":
-                raise LostError(f"the scheduler {self._client.scheduler.address} is lost; {self._again}")
+                raise self._lost()
             if inner.status == "error":
                 error = inner.exception()
                 if isinstance(error, KilledWorker):

@@ -59,14 +59,17 @@ def run(work: Work, session: str, code: str, parcel: Parcel | None, paths: dict[
             store = Store.of(worker)
             if lacking := store.lacking(parcel):
                 return Lacks(worker.address, lacking)
-            local = store.unpacked(parcel, work)
+            local = store.unpacked(parcel, work, session)
         else:
             local = work.at(paths)
         tell_through(lambda name, line: worker.log_event(topic(session), [name, line]))
         result, error = _done(local, session)
         if error is not None and _disk_full(error):
             return Unfit(worker.address, f"its disk is full ({error})")
-        return Ended(result, error, store.written(local, parcel) if parcel is not None else {})
+        files = store.written(local, parcel) if parcel is not None else {}
+        if parcel is not None and error is None:
+            store.clear(local)
+        return Ended(result, error, files)
     except OSError as full:
         if full.errno not in FULL:
             raise

@@ -118,15 +118,19 @@ class Store(NamedTuple):
             self._file(digest).parent.mkdir(parents=True, exist_ok=True)
             os.replace(partial, self._file(digest))
 
-    def unpacked(self, parcel: Parcel, work: Work) -> Work:
+    def unpacked(self, parcel: Parcel, work: Work, session: str) -> Work:
         """The work on this machine's paths, once its files lie there.
+
+        Args:
+            parcel, work: see above. session: whose work it is: what another one left of a folder is not gone on with.
 
         Raises:
             OSError: the disk is full.
         """
         paths = {part.path: str(self._made(part)) for part in parcel.reads}
         if parcel.folder is not None:
-            folder = self.folder / "work" / hashlib.blake2b(parcel.folder.path.encode(), digest_size=8).hexdigest()
+            named = repr((session, parcel.folder.path, work.name)).encode()
+            folder = self.folder / "work" / hashlib.blake2b(named, digest_size=16).hexdigest()
             for name, digest in parcel.folder.digests:
                 if not (folder / _within(name)).is_file():  # else it is newer: of a try that was killed here
                     write_whole(folder / _within(name), self._file(digest).read_bytes())
@@ -145,6 +149,11 @@ class Store(NamedTuple):
             if back and before.get(name) != hashlib.blake2b(content, digest_size=16).hexdigest():
                 found[name] = content
         return found
+
+    def clear(self, work: Work) -> None:
+        """Remove the folder of work that has ended."""
+        if work.folder is not None and work.folder.parent == self.folder / "work":
+            shutil.rmtree(work.folder, ignore_errors=True)
 
     def _file(self, digest: str) -> Path:
         return self.folder / "files" / digest
