@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.envs import draws
+from lerl.envs import draws, threads
 from lerl.envs.plugins import PluginError, blamed, load_plugin
 from lerl.planners.base import PlanContexts, Planner, Plans, Sessions, with_defaults
 from lerl.planners.satiation import Satiation, Tiredness, fit_satiation
@@ -15,10 +15,13 @@ from lerl.planners.satiation import Satiation, Tiredness, fit_satiation
 
 def _top(scores: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
     """The `size` best scored categories of each session, (B, C) bool; ties go to the lower number."""
-    return _best(np.ascontiguousarray(scores, np.float64), min(size, scores.shape[1]))
+    wide, count = np.ascontiguousarray(scores, np.float64), min(size, scores.shape[1])
+    least = threads.least(0.1 + count * scores.shape[1] / 500)
+    (best,) = threads.joined(lambda block: (_best(wide[block], count),), len(wide), least)
+    return best
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _best(scores, size):  # type: ignore[no-untyped-def]
     allowed = np.zeros(scores.shape, np.bool_)
     for b in range(len(scores)):
