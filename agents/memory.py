@@ -74,12 +74,16 @@ class Memory:
         """Look up the best items for whoever is in these slots, and remember them for when they come again."""
         if len(self._met) * self._best[0].size > MET:
             self._met.clear()
-        tastes = [self.tastes[row].tobytes() for row in rows.tolist()]
-        new = [n for n, taste in enumerate(tastes) if taste not in self._met]
-        found = self.index.best(self.tastes[rows[new]], KNOWN)
-        self._met.update(zip((tastes[n] for n in new), zip(*found, strict=True), strict=True))
-        for row, taste in zip(rows.tolist(), tastes, strict=True):
-            self._best[row], self._scores[row] = self._met[taste]
+        new = []
+        for row in rows.tolist():
+            met = self._met.get(self.tastes[row].tobytes())
+            if met is None:
+                new.append(row)
+            else:
+                self._best[row], self._scores[row] = met
+        found = self.index.best(self.tastes[new], KNOWN)
+        self._best[new], self._scores[new] = found
+        self._met.update(zip((taste.tobytes() for taste in self.tastes[new]), zip(*found, strict=True), strict=True))
 
     def see(self, observation: Observation) -> None:
         """Take in the newest slate of every slot whose session has moved on."""

@@ -289,7 +289,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         rows = np.flatnonzero(mask)
         users = self._session.chosen(options, rows)
         with self._threads:
-            seen = self._begin(rows, self._new_seeds(seed), users)
+            seen = self._begin(rows, self._new_seeds(seed, rows), users)
             return seen, self._infos((mask, self._session.info()))
 
     def _reset_mask(self, options: dict[str, Any] | None) -> NDArray[np.bool_]:
@@ -305,15 +305,15 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
             raise ResetNeeded("the first reset must be of every slot; leave out options['reset_mask']")
         return mask
 
-    def _new_seeds(self, seed: int | Sequence[int | None] | None) -> dict[int, int]:
-        """Seeds by slot, for the slots that get one, in their order."""
+    def _new_seeds(self, seed: int | Sequence[int | None] | None, rows: NDArray[np.int64]) -> dict[int, int]:
+        """Seeds by slot, for those of these slots that get one, in their order."""
         if seed is not None and (isinstance(seed, str) or not isinstance(seed, Iterable)):
             check_type("seed", seed, int)
             seed = [int(seed) + slot for slot in range(self.num_envs)]
         given = [None] * self.num_envs if seed is None else list(seed)
         if len(given) != self.num_envs:
             raise ValueError(f"a list of seeds needs one entry per slot ({self.num_envs}), given {len(given)}")
-        seeds = {slot: value for slot, value in enumerate(given) if value is not None}
+        seeds = {slot: given[slot] for slot in rows.tolist() if given[slot] is not None}
         for value in seeds.values():
             if type(value) is not int:  # looked at here, as it is quicker
                 check_type("a seed", value, int)
@@ -327,8 +327,8 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
     def _begin(self, rows: NDArray[np.int64], seeds: dict[int, int], users: NDArray[np.int64] | None) -> Observation:
         """Begin the next sessions in these slots, or the first of a new seed; what is then seen of all slots."""
         self._numbers[rows] += 1
-        new = [slot for slot in rows.tolist() if slot in seeds] if seeds else []
-        self._seeds[new], self._numbers[new] = np.array([seeds[slot] % 2**64 for slot in new], np.uint64), 0
+        new = list(seeds)
+        self._seeds[new], self._numbers[new] = np.array([int(seed) % 2**64 for seed in seeds.values()], np.uint64), 0
         return self._session.begin_and_observe(rows, self._seeds[rows], self._numbers[rows], users)
 
     def step(

@@ -173,7 +173,7 @@ def _begin_sessions(
 
 def session_seeds(seed: int, users: NDArray[np.int64], replicates: NDArray[np.int64]) -> list[int]:
     """The seeds that `Evaluator.play` resets the environment with: of each of (N,) users, in its so manieth session."""
-    return [seed_from(seed, int(u), int(r)) for u, r in zip(users, replicates, strict=True)]
+    return [seed_from(seed, user, number) for user, number in zip(users.tolist(), replicates.tolist(), strict=True)]
 
 
 def _step(env: SessionVectorEnv, agent: Agent, observation: Any) -> tuple[Any, Any]:
