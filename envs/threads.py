@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar, Token
+from multiprocessing import parent_process
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,7 +46,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def use(threads: int | None) -> None:
-    """How many threads this process uses, None for all its cores; `LERL_THREADS` in its environment goes before.
+    """How many threads this process uses, None for as many as `count` says; `LERL_THREADS` goes before.
 
     Raises:
         ValueError: it is not in [1, 1024].
@@ -74,7 +75,9 @@ class limit:
 
 
 def count() -> int:
-    """How many threads are used here: as `limit`, `LERL_THREADS` or `use` says, else all cores of the process.
+    """How many threads are used here: as `limit`, `LERL_THREADS` or `use` says, else as many as there are cores.
+
+    A process that `multiprocessing` started has others beside it, as a rule as many as there are cores: it uses one.
 
     Raises:
         ValueError: `LERL_THREADS` is no whole number in [1, 1024].
@@ -88,16 +91,18 @@ def count() -> int:
     return _cores() if _Process.count is None else _Process.count
 
 
+def _cores() -> int:
+    """The cores that this process may use; 1 for one of several that `multiprocessing` started."""
+    if parent_process() is not None:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def checked(name: str, threads: Any) -> int:
     """A number of threads, or an error that says what is allowed."""
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MOST:
         raise ValueError(f"{name} must be a whole number in [1, {MOST}], given {threads!r}")
     return threads
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def least(micros: float) -> int:

@@ -193,6 +193,13 @@ def test_a_forked_process_has_threads_of_its_own():
     assert _squares(30) == expected
 
 
+def test_a_process_among_others_uses_one_thread_unless_told(monkeypatch: pytest.MonkeyPatch):
+    for told, expected in (("", 1), ("3", 3)):
+        monkeypatch.setenv(threads.VARIABLE, told)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            assert pool.apply_async(threads.count).get(timeout=120) == expected
+
+
 def test_idle_threads_do_not_keep_python_from_ending():
     code = "from lerl.envs import threads\nwith threads.limit(4): print(len(threads.each(lambda block: 0, 100, 2)))"
     done = subprocess.run(
