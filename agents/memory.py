@@ -140,9 +140,7 @@ class Memory:
         """What a planner may know of the sessions in these slots."""
         task = self.task
         slots = history * task.slate_size
-        recent, feedback, estimates = self._newest(rows, slots)
-        counts = self.counts[rows]
-        liked = np.where(counts > 0, self.liked[rows] / np.maximum(counts, 1), np.float32(-1))
+        recent, feedback, estimates, counts, liked = self._history(rows, slots)
         return PlanContexts(
             axis=task.axis,
             slate_size=task.slate_size,
@@ -157,17 +155,20 @@ class Memory:
             **self.expected(rows),
         )
 
-    def _newest(self, rows: NDArray[np.int64], slots: int) -> tuple[NDArray[Any], ...]:
-        """Items, feedback and estimates (n, slots) of the last slots of some rows."""
-        shape, ends = (len(rows), slots), self.steps * self.task.slate_size
-        found = np.empty(shape, np.int32), np.empty(shape, np.float32), np.empty(shape, np.float32)
-        kept = self.shown, self.feedback, self.estimates
-        threads.each(
-            lambda block: _newest(rows[block], ends, *kept, *threads.cut(found, block)),
-            len(rows),
-            threads.least(0.1 + slots / 500),
-        )
-        return found
+    def _history(self, rows: NDArray[np.int64], slots: int) -> tuple[NDArray[Any], ...]:
+        """Of some rows: items, feedback and estimates (n, slots) of the last slots; counts and mean feedback (n, C)."""
+        wide, narrow, ends = (len(rows), slots), (len(rows), self.counts.shape[1]), self.steps * self.task.slate_size
+        newest = np.empty(wide, np.int32), np.empty(wide, np.float32), np.empty(wide, np.float32)
+        counts, means = np.empty(narrow, np.float32), np.empty(narrow, np.float32)
+
+        def look(block: slice) -> None:
+            own = rows[block]
+            _newest(own, ends, self.shown, self.feedback, self.estimates, *threads.cut(newest, block))
+            counts[block] = count = self.counts[own]
+            means[block] = np.where(count > 0, self.liked[own] / np.maximum(count, 1), np.float32(-1))
+
+        threads.each(look, len(rows), threads.least(0.3 + slots / 500))
+        return *newest, counts, means
 
     def expected(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
         """What contexts say of categories beyond what happened: by name, (n, C) each."""

@@ -164,11 +164,13 @@ class _Blocks:
             pass
         try:
             self.take()
-        finally:  # Ctrl-C too: nothing goes on behind the back of whoever called
+        finally:  # Ctrl-C too, again while waiting: nothing goes on behind the back of whoever called
             self.left.clear()
-            for one in helping:
-                if not one.cancel():
-                    one.exception()  # waits
+            running = [one for one in helping if not one.cancel()]
+            try:
+                _wait(running)
+            finally:
+                _wait(running)
         if self.errors:
             raise self.errors[min(self.errors)]
         return self.found
@@ -189,6 +191,11 @@ class _Blocks:
                     self.left.clear()  # all that come before it were taken before
         finally:
             _here.reset(token)
+
+
+def _wait(running: list[Future[None]]) -> None:
+    for one in running:
+        one.exception()
 
 
 def _helpers() -> ThreadPoolExecutor:
