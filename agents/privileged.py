@@ -26,7 +26,7 @@ CLUSTERS = 50  # of items that are alike, where likeness costs clicks
 EACH = 12  # candidates of each set of topics or cluster, or more: so that there are SPARE times as many as are shown
 SPARE = 3
 MOST_CANDIDATES, MOST_ALIKE = 600, 300  # the second where likeness costs clicks, as then all of them are compared
-LOOK = 100.0  # microseconds that a policy is followed for, about
+LOOK = 30.0  # microseconds that a policy is followed for, about
 LOOK_AHEAD = np.uint64(0x7072697669)  # what is looked ahead on has other draws than the real session
 
 
