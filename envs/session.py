@@ -256,7 +256,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, given {num_envs}")
         self.num_envs = num_envs
-        self._threads = limit(threads)
+        self._threads = limit(threads).threads
         check_render_mode(render_mode)
         self.render_mode = render_mode
         self.plans: Sequence[object] = (None,) * num_envs
@@ -288,7 +288,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         mask = self._reset_mask(options)
         rows = np.flatnonzero(mask)
         users = self._session.chosen(options, rows)
-        with self._threads:
+        with limit(self._threads):
             seen = self._begin(rows, self._new_seeds(seed, rows), users)
             return seen, self._infos((mask, self._session.info()))
 
@@ -335,7 +335,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         self, actions: Any
     ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Show every user an item or a slate, (B,) or (B, k)."""
-        with self._threads:
+        with limit(self._threads):
             return self._step(actions)
 
     def _step(

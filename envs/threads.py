@@ -63,15 +63,15 @@ class limit:
 
     def __init__(self, threads: int | None) -> None:
         self.threads = None if threads is None else checked("threads", threads)
-        self._before: list[Token[int | None]] = []
+        self._before: Token[int | None] | None = None
 
     def __enter__(self) -> None:
         if self.threads is not None:
-            self._before.append(_here.set(self.threads))
+            self._before = _here.set(self.threads)
 
     def __exit__(self, *_: object) -> None:
-        if self.threads is not None:
-            _here.reset(self._before.pop())
+        if self._before is not None:
+            _here.reset(self._before)
 
 
 def count() -> int:

@@ -101,7 +101,7 @@ class Evaluator:
         *,
         threads: int | None = None,
     ) -> None:
-        self._threads = limit(threads)
+        self._threads = limit(threads).threads
         self.env = SessionVectorEnv(
             population, count, split=split, config=config, axis=axis, autoreset_mode=AutoresetMode.DISABLED
         )
@@ -132,7 +132,7 @@ class Evaluator:
         user = np.repeat(users, replicates)
         replicate = _occurrence(user)
         seeds = session_seeds(seed, user, replicate)
-        with self._threads:
+        with limit(self._threads):
             return _Rollout(self.env, agent, user, replicate, seeds, progress, keep=keep, tape=tape).run()
 
     def follow(self, agent: Agent, user: int, seed: int, steps: int) -> tuple[int, Any]:

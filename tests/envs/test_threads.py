@@ -385,6 +385,6 @@ def test_code_of_somebodys_own_stays_in_one_thread(small: Population, everything
 
 def test_gymnasium_passes_the_number_of_threads_on():
     env: Any = gymnasium.make_vec("lerl/Synthetic-v0", num_envs=2, threads=3, users=40, items=60, categories=6, dim=4)
-    assert env.unwrapped._threads.threads == 3
+    assert env.unwrapped._threads == 3
     with pytest.raises(ValueError, match="threads must be a whole number"):
         gymnasium.make_vec("lerl/Synthetic-v0", num_envs=2, threads=0, users=40, items=60, categories=6, dim=4)
