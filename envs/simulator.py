@@ -308,7 +308,7 @@ class UserSimulator:
             ValueError: an item outside the catalog, another slate size, or a user already at the step cap.
         """
         users = slates.shape[0]
-        if users < 2 * self._least or self._refuses(state, slates):
+        if users < 2 * self._least or threads.parts(users, self._least) == 1 or self._refuses(state, slates):
             return self._step(state, slates)
         outcome = Outcome.room(*slates.shape)
         threads.each(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 Found = TypeVar("Found")
 
 VARIABLE = "LERL_THREADS"
-LEAST = 300.0  # microseconds that a block takes at least, several times what handing it over costs
+LEAST = 500.0  # microseconds that a block takes at least: handing it over takes 50, and longer where cores are busy
 LEAST_ROWS = 2  # of a block: NumPy may sum a single row in another order
 ROUNDS = 2  # blocks for each thread: where one of two cores is slower, the other takes more of them
 MOST = 1024  # threads
