@@ -12,7 +12,7 @@ from lerl.agents.informed import InformedAgent
 from lerl.agents.memory import Memory
 from lerl.agents.privileged import PrivilegedAgent
 from lerl.agents.retrieval import ItemIndex
-from lerl.envs import draws
+from lerl.envs import draws, threads
 
 
 class _Remembering(Agent):
@@ -45,12 +45,17 @@ class RandomAgent(_Remembering):
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k), drawn from each session's own stream."""
         self.memory.see(observation)
-        memory, items = self.memory, len(self.task.catalog)
-        drawn = _draw_items(memory.keys, memory.steps, memory.excluded, items, self.task.slate_size)
+        memory, items, k = self.memory, len(self.task.catalog), self.task.slate_size
+        excluded = memory.excluded
+
+        def draw(at: slice) -> tuple[NDArray[np.int32]]:
+            return (_draw_items(memory.keys[at], memory.steps[at], excluded[at], items, k),)
+
+        (drawn,) = threads.joined(draw, len(excluded), threads.least(1 + items / 500))
         return np.maximum(drawn, 0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _draw_items(keys, steps, shown, items, k):  # type: ignore[no-untyped-def]
     slates = np.full((len(keys), k), -1, np.int32)
     free = np.empty(items, np.int32)

@@ -10,6 +10,7 @@ from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.memory import Memory
 from lerl.agents.mmr import diverse_items
 from lerl.agents.retrieval import eligible_items
+from lerl.envs import threads
 from lerl.envs.topics import unit_rows
 from lerl.planners.base import PlanContexts, PlanInWords, Planner, check_plans
 
@@ -154,19 +155,28 @@ class Hierarchy:
 
         When no item is left, item 0 stands in: it was shown before, so its slot stays empty.
         """
-        live = slice(None) if self.live.all() else np.flatnonzero(self.live)
-        k, shown, queries = self.task.slate_size, self.memory.excluded[live], queries[live]
-        slates = np.zeros((len(self.live), k), np.int32)
-        if self.diversity > 0:
-            vectors = self.task.knowledge.item_vectors
-            eligible, widened = (None, 0) if self.planner is None else self.eligible(np.arange(len(self.live))[live])
-            found = diverse_items(queries, vectors, self._units, shown, k, self.diversity, eligible)
-        else:
-            ends = self.memory.ends[live]
-            found, widened = self.memory.index.top(queries, self.allowed[live], self.avoid[live], shown, k, ends)
-        self.widened[live] += widened
-        slates[live] = np.maximum(found, 0)
+        slates, excluded = np.zeros((len(self.live), self.task.slate_size), np.int32), self.memory.excluded
+        ends, everybody, live = self.memory.ends, self.live.all(), np.flatnonzero(self.live)
+
+        def fill(block: slice) -> None:
+            rows: Any = block if everybody else live[block]
+            found, widened = self._found(rows, queries[rows], excluded[rows], ends[rows])
+            self.widened[rows] += widened
+            slates[rows] = np.maximum(found, 0)
+
+        threads.each(fill, len(live), self.memory.index.least)
         return slates
+
+    def _found(
+        self, rows: Any, queries: NDArray[np.float32], shown: NDArray[np.int32], ends: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.bool_] | int]:
+        """Slates (n, k) of some slots, -1 where no item is left, and whether their plans were widened (n,)."""
+        k = self.task.slate_size
+        if self.diversity == 0:
+            return self.memory.index.top(queries, self.allowed[rows], self.avoid[rows], shown, k, ends)
+        eligible, widened = (None, 0) if self.planner is None else self.eligible(np.arange(len(self.live))[rows])
+        vectors = self.task.knowledge.item_vectors
+        return diverse_items(queries, vectors, self._units, shown, k, self.diversity, eligible), widened
 
     def eligible(self, rows: NDArray[np.int64] | None = None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """The items (n, I) that slates of all or some slots may hold as planned; whether a plan was widened (n,)."""

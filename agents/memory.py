@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Observation, TaskSpec
 from lerl.agents.retrieval import Best, ItemIndex, best_unseen, mark
+from lerl.envs import threads
 from lerl.envs.draws import seed_from
 from lerl.planners.base import PlanContexts
 
@@ -73,12 +74,16 @@ class Memory:
         """Look up the best items for whoever is in these slots, and remember them for when they come again."""
         if len(self._met) * self._best[0].size > MET:
             self._met.clear()
-        tastes = [self.tastes[row].tobytes() for row in rows.tolist()]
-        new = [n for n, taste in enumerate(tastes) if taste not in self._met]
-        found = self.index.best(self.tastes[rows[new]], KNOWN)
-        self._met.update(zip((tastes[n] for n in new), zip(*found, strict=True), strict=True))
-        for row, taste in zip(rows.tolist(), tastes, strict=True):
-            self._best[row], self._scores[row] = self._met[taste]
+        new = []
+        for row in rows.tolist():
+            met = self._met.get(self.tastes[row].tobytes())
+            if met is None:
+                new.append(row)
+            else:
+                self._best[row], self._scores[row] = met
+        found = self.index.best(self.tastes[new], KNOWN)
+        self._best[new], self._scores[new] = found
+        self._met.update(zip((taste.tobytes() for taste in self.tastes[new]), zip(*found, strict=True), strict=True))
 
     def see(self, observation: Observation) -> None:
         """Take in the newest slate of every slot whose session has moved on."""
@@ -87,7 +92,11 @@ class Memory:
         moved = np.flatnonzero(steps == self.steps + 1)
         items, feedback = observation["recent_items"], observation["recent_feedback"]
         vectors, k = task.knowledge.item_vectors, task.slate_size
-        _take_in(moved, items, feedback, self._slots, vectors, self.groups, k, task.repeats)
+        threads.each(
+            lambda block: _take_in(moved[block], items, feedback, self._slots, vectors, self.groups, k, task.repeats),
+            len(moved),
+            threads.least(0.1 + 0.1 * k),
+        )
 
     def snapshot(self) -> dict[str, Any]:
         """A copy of all that is remembered, as arrays; `restore` takes it back."""
@@ -131,11 +140,7 @@ class Memory:
         """What a planner may know of the sessions in these slots."""
         task = self.task
         slots = history * task.slate_size
-        recent, feedback, estimates = _newest(
-            rows, self.steps * task.slate_size, slots, self.shown, self.feedback, self.estimates
-        )
-        counts = self.counts[rows]
-        liked = np.where(counts > 0, self.liked[rows] / np.maximum(counts, 1), np.float32(-1))
+        recent, feedback, estimates, counts, liked = self._history(rows, slots)
         return PlanContexts(
             axis=task.axis,
             slate_size=task.slate_size,
@@ -150,13 +155,33 @@ class Memory:
             **self.expected(rows),
         )
 
+    def _history(self, rows: NDArray[np.int64], slots: int) -> tuple[NDArray[Any], ...]:
+        """Of some rows: items, feedback and estimates (n, slots) of the last slots; counts and mean feedback (n, C)."""
+        wide, narrow, ends = (len(rows), slots), (len(rows), self.counts.shape[1]), self.steps * self.task.slate_size
+        newest = np.empty(wide, np.int32), np.empty(wide, np.float32), np.empty(wide, np.float32)
+        counts, means = np.empty(narrow, np.float32), np.empty(narrow, np.float32)
+
+        def look(block: slice) -> None:
+            own = rows[block]
+            _newest(own, ends, self.shown, self.feedback, self.estimates, *threads.cut(newest, block))
+            counts[block] = count = self.counts[own]
+            means[block] = np.where(count > 0, self.liked[own] / np.maximum(count, 1), np.float32(-1))
+
+        threads.each(look, len(rows), threads.least(0.3 + slots / 500))
+        return *newest, counts, means
+
     def expected(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
         """What contexts say of categories beyond what happened: by name, (n, C) each."""
         return {"predicted_ctr": self.predicted_ctr(rows)}
 
     def predicted_ctr(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Estimated chance of a click on the best items left in each category, (n, C), 0 where none is left."""
-        _predict(rows, self._slots, self.index.tiles, self.excluded)
+        tiles, excluded = self.index.tiles, self.excluded
+        threads.each(
+            lambda block: _predict(rows[block], self._slots, tiles, excluded),
+            len(rows),
+            threads.least(0.5 + tiles.vectors.size / 50_000),  # few of the lists are made anew
+        )
         return self._predicted_ctr[rows]
 
 
@@ -184,7 +209,7 @@ class _Slots(NamedTuple):
     predicted_ctr: NDArray[np.float32]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _take_in(rows, items, answers, slots, vectors, groups, k, repeats):  # type: ignore[no-untyped-def]
     """slots <- the newest slate of these rows, the last k of items and answers (B, H)."""
     steps, shown, feedback, estimates = slots.steps, slots.shown, slots.feedback, slots.estimates
@@ -221,21 +246,21 @@ def _strike(item, names):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True)
-def _newest(rows, ends, slots, shown, feedback, estimates):  # type: ignore[no-untyped-def]
-    items = np.full((len(rows), slots), -1, np.int32)
-    answers = np.full((len(rows), slots), -1.0, np.float32)
-    predicted = np.zeros((len(rows), slots), np.float32)
+@njit(cache=True, nogil=True)
+def _newest(rows, ends, shown, feedback, estimates, items, answers, predicted):  # type: ignore[no-untyped-def]
+    slots = items.shape[1]
     for n in range(len(rows)):
         b = rows[n]
-        for slot in range(min(slots, ends[b])):
+        there = min(slots, ends[b])
+        for slot in range(slots - there):
+            items[n, slot], answers[n, slot], predicted[n, slot] = -1, -1.0, 0.0
+        for slot in range(there):
             items[n, slots - 1 - slot] = shown[b, ends[b] - 1 - slot]
             answers[n, slots - 1 - slot] = feedback[b, ends[b] - 1 - slot]
             predicted[n, slots - 1 - slot] = estimates[b, ends[b] - 1 - slot]
-    return items, answers, predicted
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _predict(rows, slots, tiles, shown):  # type: ignore[no-untyped-def]
     """predicted_ctr of slots <- the mean chance of a click on the BEST best items left, where it is stale.
 

@@ -5,6 +5,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.agents.retrieval import score_items
+from lerl.envs import threads
 
 
 def diverse_items(
@@ -27,10 +28,16 @@ def diverse_items(
     """
     columns, similar = np.ascontiguousarray(vectors.T), np.ascontiguousarray(units.T)
     mask = np.ones((0, 0), bool) if eligible is None else eligible
-    return _diverse_items(queries, columns, units, similar, shown, mask, k, weight)
+
+    def pick(block: slice) -> tuple[NDArray[np.int32]]:
+        own = queries[block], columns, units, similar, shown[block], mask[block]
+        return (_diverse_items(*own, k, weight),)
+
+    (slates,) = threads.joined(pick, len(queries), threads.least(k * len(vectors) / 100))
+    return slates
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _diverse_items(queries, columns, units, similar, shown, eligible, k, weight):  # type: ignore[no-untyped-def]
     users, items = len(queries), columns.shape[1]
     slates = np.full((users, k), -1, np.int32)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.retrieval import mark
+from lerl.envs import threads
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import UserSimulator
@@ -25,6 +26,7 @@ CLUSTERS = 50  # of items that are alike, where likeness costs clicks
 EACH = 12  # candidates of each set of topics or cluster, or more: so that there are SPARE times as many as are shown
 SPARE = 3
 MOST_CANDIDATES, MOST_ALIKE = 600, 300  # the second where likeness costs clicks, as then all of them are compared
+LOOK = 30.0  # microseconds that a policy is followed for, about
 LOOK_AHEAD = np.uint64(0x7072697669)  # what is looked ahead on has other draws than the real session
 
 
@@ -144,8 +146,17 @@ class PrivilegedAgent(Agent):
             raise ValueError("the privileged agent must watch an environment before it acts; call watch(env)")
         slates = np.zeros((len(self._live), self.task.slate_size), np.int32)
         live = np.flatnonzero(self._live)
-        if len(live):
-            slates[live] = self._look_ahead(self.env.simulator, self.env.state.take(live))
+        simulator, state = self.env.simulator, self.env.state
+
+        def look(block: slice) -> None:
+            slates[live[block]] = self._look_ahead(simulator, state.take(live[block]))
+
+        if not len(live):
+            return slates
+        if simulator.own_code:
+            look(slice(None))
+        else:
+            threads.each(look, len(live), threads.least(LOOK * len(self._policies)))
         return slates
 
     def _look_ahead(self, simulator: UserSimulator, state: State) -> NDArray[np.int32]:
@@ -261,7 +272,7 @@ def _follow(
     return value + there * rates[later].mean(axis=0) * np.maximum(rest, 0), first
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _hide_shown(logits, shown, repeats):  # type: ignore[no-untyped-def]
     if not repeats:
         for b in range(len(shown)):
@@ -270,7 +281,7 @@ def _hide_shown(logits, shown, repeats):  # type: ignore[no-untyped-def]
                     logits[b, shown[b, slot]] = -np.inf
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _best_of_each(logits, cluster, each, most):  # type: ignore[no-untyped-def]
     """(B, most) items: the `each` best of every cluster (I,), the best of those overall, -1 where there are fewer."""
     users, items = logits.shape
@@ -303,7 +314,7 @@ def _best_of_each(logits, cluster, each, most):  # type: ignore[no-untyped-def]
     return chosen
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def chains(candidates, kind):  # type: ignore[no-untyped-def]
     """Of candidates (B, N) in order: the firsts of each kind (I,), and the next of its own after each, both (B, N)."""
     heads, after = np.full(candidates.shape, -1, np.int64), np.full(candidates.shape, -1, np.int64)
@@ -341,7 +352,7 @@ class _Slate(NamedTuple):
     places: NDArray[np.int64]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def fill_by_price(candidates, owners, now, items, repetition, costs, k, repeats):  # type: ignore[no-untyped-def]
     """Slates (n, k) from the candidates of owners (n,), slot by slot the one of highest value; -1 where none is left.
 

@@ -1,10 +1,12 @@
 """From virtual items to slates: exact top k by inner product among the items that a plan allows."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
+
+from lerl.envs import threads
 
 TILE = 32  # items scored at once, a whole number of vector registers
 LANES = 16  # groups of scored items whose best say what the best of all are at least
@@ -93,7 +95,12 @@ class ItemIndex:
             leaves -1.
         """
         ends = np.full(len(shown), shown.shape[1]) if ends is None else np.minimum(ends, shown.shape[1])
-        return _top_items(queries, self.tiles, allowed, avoid, shown, ends, k)
+
+        def top(at: slice) -> tuple[NDArray[Any], ...]:
+            return _top_items(queries[at], self.tiles, allowed[at], avoid[at], shown[at], ends[at], k)
+
+        slates, widened = threads.joined(top, len(queries), self.least)
+        return slates, widened
 
     def best(self, queries: NDArray[np.float32], count: int) -> Best:
         """The `count` best items of each category for each query, whatever was shown, with their inner products.
@@ -101,7 +108,14 @@ class ItemIndex:
         Returns:
             (B, C, count) int32, best first, -1 where a category has fewer; (B, C, count) float32.
         """
-        return _best_items(queries, self.tiles, count)
+        least = threads.least(2 + self.tiles.vectors.size / 5_000)
+        best, scores = threads.joined(lambda block: _best_items(queries[block], self.tiles, count), len(queries), least)
+        return best, scores
+
+    @property
+    def least(self) -> int:
+        """How many queries a block of `top` has at least, see `lerl.envs.threads`."""
+        return threads.least(2 + self.tiles.vectors.size / 20_000)
 
 
 @njit(cache=True)
@@ -167,7 +181,7 @@ def mark(seen, items, value):  # type: ignore[no-untyped-def]
             seen[items[slot]] = value
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _top_items(queries, tiles, allowed, avoid, shown, ends, k):  # type: ignore[no-untyped-def]
     users, vectors, starts = len(queries), tiles.vectors, tiles.starts
     slates, widened = np.full((users, k), -1, np.int32), np.zeros(users, np.bool_)
@@ -341,7 +355,7 @@ def best_unseen(queries, b, tiles, category, seen, names, tops):  # type: ignore
                 tops[place], names[place] = scores[n], items[t, n]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _best_items(queries, tiles, count):  # type: ignore[no-untyped-def]
     categories = len(tiles.starts) - 2  # without those of no category
     best = np.empty((len(queries), categories, count), np.int32)
@@ -353,8 +367,13 @@ def _best_items(queries, tiles, count):  # type: ignore[no-untyped-def]
     return best, tops
 
 
-@njit(cache=True)
-def eligible_items(groups, allowed, avoid, shown, least):  # type: ignore[no-untyped-def]
+def eligible_items(
+    groups: NDArray[np.int32],
+    allowed: NDArray[np.bool_],
+    avoid: NDArray[np.bool_],
+    shown: NDArray[np.int32],
+    least: int,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """The items that may be shown next, and whether the plan was widened for want of them.
 
     A plan that leaves too few is widened as in `ItemIndex.top`: `avoid` is lifted first, then `allowed`, and what was
@@ -368,8 +387,17 @@ def eligible_items(groups, allowed, avoid, shown, least):  # type: ignore[no-unt
     Returns:
         (B, I) bool, at least one True per row, and (B,) bool.
     """
-    mask = np.zeros((len(shown), len(groups)), np.bool_)
-    widened = np.zeros(len(shown), np.bool_)
+    mask, widened = np.empty((len(shown), len(groups)), np.bool_), np.empty(len(shown), np.bool_)
+
+    def find(at: slice) -> None:
+        _find_eligible(groups, allowed[at], avoid[at], shown[at], mask[at], widened[at], least)
+
+    threads.each(find, len(shown), threads.least(1 + len(groups) / 500))
+    return mask, widened
+
+
+@njit(cache=True, nogil=True)
+def _find_eligible(groups, allowed, avoid, shown, mask, widened, least):  # type: ignore[no-untyped-def]
     said = np.zeros(allowed.shape[1] + 1, np.uint8)  # of each category, 1 for allowed and 2 for avoided; last, of none
     for b in range(len(shown)):
         for level in range(3):
@@ -387,4 +415,3 @@ def eligible_items(groups, allowed, avoid, shown, least):  # type: ignore[no-unt
                 break
         if count == 0:
             mask[b, 0] = True
-    return mask, widened

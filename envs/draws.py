@@ -168,5 +168,5 @@ def seed_from(*parts: int | str) -> int:
 
     Phases of one run, and the same phase of two runs, then have different sessions.
     """
-    text = "\x1f".join(str(part) for part in parts)
+    text = "\x1f".join(map(str, parts))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

@@ -246,13 +246,13 @@ def rise(fatigue, share):  # type: ignore[no-untyped-def]
         fatigue[b] += (np.float32(1.0) - fatigue[b]) * np.float32(share)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sway(mood, streams, draw, keep, spread):  # type: ignore[no-untyped-def]
     for b in range(len(mood)):
         mood[b] = keep * mood[b] + spread * draws.normal(streams[b], draw)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def resemble(chance, slates, item_units, weight):  # type: ignore[no-untyped-def]
     for b in range(slates.shape[0]):
         shown = 0
@@ -274,7 +274,7 @@ def follow(satisfaction, felt, rate):  # type: ignore[no-untyped-def]
         satisfaction[b] += np.float32(rate) * (np.float32(felt[b]) - satisfaction[b])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _patience(seeds, sessions, spread):  # type: ignore[no-untyped-def]
     drawn = np.empty(len(seeds), np.float32)
     for b in range(len(seeds)):

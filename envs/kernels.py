@@ -82,7 +82,7 @@ for _none in NO_KINDS:
     _none.setflags(write=False)  # compiled code takes read-only arrays for another type
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def draw_users(seeds, sessions, count):  # type: ignore[no-untyped-def]
     drawn = np.empty(len(seeds), np.int64)
     for b in range(len(seeds)):
@@ -90,7 +90,7 @@ def draw_users(seeds, sessions, count):  # type: ignore[no-untyped-def]
     return drawn
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def clear(rows, seeds, sessions, users, state, slate_size, satisfaction):  # type: ignore[no-untyped-def]
     """Fresh sessions in rows (n,) of the arrays of a state, a plain tuple; beyond its steps a row is fresh already."""
     state = Sessions(*state)
@@ -104,7 +104,7 @@ def clear(rows, seeds, sessions, users, state, slate_size, satisfaction):  # typ
         state.steps[b] = 0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def streams(seeds, sessions, steps):  # type: ignore[no-untyped-def]
     keys = np.empty((len(seeds), draws.PURPOSES), np.uint64)
     for b in range(len(seeds)):
@@ -122,7 +122,7 @@ def _uniforms(keys):  # type: ignore[no-untyped-def]
     return drawn
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def begin_step(given, seeds, sessions, steps, shown, items, max_steps, repeats):  # type: ignore[no-untyped-def]
     """Slates as they are shown, the keys of the step's streams, and NO_ITEM or NO_STEP where slates are refused."""
     slates, wrong = np.empty(given.shape, np.int32), 0
@@ -163,7 +163,7 @@ def _rates(given):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def live(slates, chance, keys, taste, users, shared, rating, rates):  # type: ignore[no-untyped-def]
     """What slates do to users: feedback (B, k) float32 and reward (B,).
 
@@ -248,7 +248,7 @@ def _rewards(feedback):  # type: ignore[no-untyped-def]
     return rewards
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def leave(keys, chance, steps, active, max_steps):  # type: ignore[no-untyped-def]
     """Who leaves and who is cut, (B,) bool each; active follows."""
     terminated, truncated = np.empty(len(chance), np.bool_), np.empty(len(chance), np.bool_)
@@ -276,7 +276,7 @@ def _blank_copies(slates, shown, steps, repeats):  # type: ignore[no-untyped-def
                 slates[b, s] = -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def apply_boredom(chance, slates, topics, boredom, fatigue, mood, rates, fatigue_weight):  # type: ignore[no-untyped-def]
     """chance (B, k) <- with boredom (B, K) by `dynamics.BoredomRates`, fatigue and mood (B,), 0 for an empty slot."""
     left = dynamics.fading(slates.shape[1], rates)
@@ -352,7 +352,7 @@ def _add_kinds(feedback, slates, chance, keys, kinds):  # type: ignore[no-untype
                 feedback[b, s] = felt / total  # summed in the same order: 1 is exactly 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def expected(slates, chance, kinds):  # type: ignore[no-untyped-def]
     weights, slopes, offsets = kinds
     reward = np.zeros(slates.shape, np.float64)

@@ -105,7 +105,7 @@ def build_rule(leave: Leave) -> LeaveRule:
     return own
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _hazard(satisfaction, patience, highest, threshold, width):  # type: ignore[no-untyped-def]
     chance = np.empty(len(satisfaction), np.float64)
     for b in range(len(satisfaction)):
@@ -114,7 +114,7 @@ def _hazard(satisfaction, patience, highest, threshold, width):  # type: ignore[
     return chance
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _repeated(shown, ends, topics, window, most):  # type: ignore[no-untyped-def]
     leaves = np.zeros(len(ends), np.float64)
     counts = np.zeros(topics.max() + 1, np.int64)
@@ -141,7 +141,7 @@ def _share_topic(first, second, topics):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _repeats(shown, steps, k, topics, same_slot):  # type: ignore[no-untyped-def]
     repeats = np.zeros(len(steps), np.float32)
     for b in range(len(steps)):

@@ -23,13 +23,14 @@ from lerl.envs.observation import (
 from lerl.envs.population import Population
 from lerl.envs.render import FPS, MODES, check_render_mode
 from lerl.envs.state import Outcome, State
+from lerl.envs.threads import limit
 
 KEYWORDS = (
     *("split", "config", "axis", "reveal_hidden", "render_mode", "max_episode_steps"),
     *(field.name for field in dataclasses.fields(SimulatorConfig)),
 )
 """Keyword arguments of both environments."""
-VECTOR_KEYWORDS = ("num_envs", "autoreset_mode")
+VECTOR_KEYWORDS = ("num_envs", "autoreset_mode", "threads")
 
 
 def check_keywords(given: Iterable[str], known: Sequence[str], view: type) -> None:
@@ -225,6 +226,8 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         render_mode: None, "ansi" or "rgb_array"; `render()` then gives one text or picture for each slot.
         autoreset_mode: NEXT_STEP (Gymnasium's default), SAME_STEP, or DISABLED, where finished slots must be reset with
             `reset(options={"reset_mask": (B,) bool})` before the next step.
+        threads: how many threads step the users, in the same bits; as `lerl.envs.threads` says when None, which is all
+            cores unless the environment variable `LERL_THREADS` says otherwise. A few hundred users stay in one.
         settings: fields of `SimulatorConfig` to set by name, as in `SessionEnv`; `max_episode_steps`, which
             `gymnasium.make_vec` hands on, is `max_steps` by another name.
 
@@ -245,6 +248,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         reveal_hidden: bool = False,
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        threads: int | None = None,
         **settings: Any,
     ) -> None:
         check_keywords(settings, (*VECTOR_KEYWORDS, *KEYWORDS), type(self))
@@ -252,6 +256,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, given {num_envs}")
         self.num_envs = num_envs
+        self._threads = limit(threads).threads
         check_render_mode(render_mode)
         self.render_mode = render_mode
         self.plans: Sequence[object] = (None,) * num_envs
@@ -283,8 +288,9 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         mask = self._reset_mask(options)
         rows = np.flatnonzero(mask)
         users = self._session.chosen(options, rows)
-        self._begin(rows, self._new_seeds(seed), users)
-        return self._session.observe(), self._infos((mask, self._session.info()))
+        with limit(self._threads):
+            seen = self._begin(rows, self._new_seeds(seed, rows), users)
+            return seen, self._infos((mask, self._session.info()))
 
     def _reset_mask(self, options: dict[str, Any] | None) -> NDArray[np.bool_]:
         if not options or "reset_mask" not in options:
@@ -299,17 +305,18 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
             raise ResetNeeded("the first reset must be of every slot; leave out options['reset_mask']")
         return mask
 
-    def _new_seeds(self, seed: int | Sequence[int | None] | None) -> dict[int, int]:
-        """Seeds by slot, for the slots that get one."""
+    def _new_seeds(self, seed: int | Sequence[int | None] | None, rows: NDArray[np.int64]) -> dict[int, int]:
+        """Seeds by slot, for those of these slots that get one, in their order."""
         if seed is not None and (isinstance(seed, str) or not isinstance(seed, Iterable)):
             check_type("seed", seed, int)
             seed = [int(seed) + slot for slot in range(self.num_envs)]
         given = [None] * self.num_envs if seed is None else list(seed)
         if len(given) != self.num_envs:
             raise ValueError(f"a list of seeds needs one entry per slot ({self.num_envs}), given {len(given)}")
-        seeds = {slot: value for slot, value in enumerate(given) if value is not None}
+        seeds = {slot: given[slot] for slot in rows.tolist() if given[slot] is not None}
         for value in seeds.values():
-            check_type("a seed", value, int)
+            if type(value) is not int:  # looked at here, as it is quicker
+                check_type("a seed", value, int)
         if min(seeds.values(), default=0) < 0:
             raise ValueError(f"seeds must be at least 0, given {min(seeds.values())}")
         if self._session.state is None:
@@ -317,18 +324,23 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
             seeds = {slot: base + slot for slot in range(self.num_envs)} | seeds
         return seeds
 
-    def _begin(self, rows: NDArray[np.int64], seeds: dict[int, int], users: NDArray[np.int64] | None) -> None:
+    def _begin(self, rows: NDArray[np.int64], seeds: dict[int, int], users: NDArray[np.int64] | None) -> Observation:
+        """Begin the next sessions in these slots, or the first of a new seed; what is then seen of all slots."""
         self._numbers[rows] += 1
-        for slot in rows.tolist() if seeds else ():
-            if slot in seeds:
-                self._seeds[slot] = np.uint64(seeds[slot] % 2**64)
-                self._numbers[slot] = 0
-        self._session.begin(rows, self._seeds[rows], self._numbers[rows], users)
+        new = list(seeds)
+        self._seeds[new], self._numbers[new] = np.array([int(seed) % 2**64 for seed in seeds.values()], np.uint64), 0
+        return self._session.begin_and_observe(rows, self._seeds[rows], self._numbers[rows], users)
 
     def step(
         self, actions: Any
     ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Show every user an item or a slate, (B,) or (B, k)."""
+        with limit(self._threads):
+            return self._step(actions)
+
+    def _step(
+        self, actions: Any
+    ) -> tuple[Observation, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         slates = self._session.checked(actions, "SessionVectorEnv")
         going = self.state.active.copy()
         if not going.all() and self.autoreset_mode != AutoresetMode.NEXT_STEP:
@@ -342,10 +354,9 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
         if self.autoreset_mode == AutoresetMode.SAME_STEP and not self.state.active.all():
             again = ~self.state.active
             final = self._final(again, info)
-        if again.any():
-            self._begin(np.flatnonzero(again), {}, None)
+        seen = self._begin(np.flatnonzero(again), {}, None) if again.any() else self._session.observe()
         infos = final | self._infos((~again, info), (again, self._session.info()))
-        return self._session.observe(), outcome.reward, outcome.terminated, outcome.truncated, infos
+        return seen, outcome.reward, outcome.terminated, outcome.truncated, infos
 
     def render(self) -> tuple[str | NDArray[np.uint8], ...] | None:
         """Each slot's newest slate as text or as a picture, as `render_mode` says; see `SessionEnv`."""

@@ -1,13 +1,14 @@
 """The simulated population: B users at once, and the only place where their dynamics are computed."""
 
 import copy
+import math
 from collections.abc import Iterable
 from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.envs import draws, dynamics
+from lerl.envs import draws, dynamics, threads
 from lerl.envs.catalog import Axis
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.kernels import (
@@ -41,8 +42,15 @@ from lerl.envs.topics import item_topics, unit_rows
 _moved, _begun = attrgetter(*Users._fields), attrgetter(*Sessions._fields)
 
 
+STEP, SLOT, SESSION = 0.4, 0.1, 0.8  # microseconds that a step, each slot of it, and a new session take, about
+READ, PAST = 8.0, 20  # more for each event that a sequence model reads; how many it reads of a new user, at a guess
+
+
 class UserSimulator:
     """Steps B users at once; the state is a value of its own, so that it can be copied for look-ahead.
+
+    Many users are stepped in threads, see `lerl.envs.threads`, but not where the response model or the leave rule is
+    one of somebody's own, which may not be made for that.
 
     Args:
         population: catalog and users.
@@ -76,6 +84,7 @@ class UserSimulator:
         self.topic_count = int(self.topics.max()) + 1
         self.model = self._build_response()
         self.rule = build_rule(config.leave)
+        self._least, self._least_new = self._least_rows()
         self._rates = plain_tuples(dynamics.rates(config))
         self.item_units = unit_rows(population.truth.item_vectors)
         directions = dynamics.Directions(
@@ -114,6 +123,19 @@ class UserSimulator:
             own: ResponseModel = made(self.population)
         return own
 
+    @property
+    def own_code(self) -> bool:
+        """Whether the response model or the leave rule is one of somebody's own: it stays in one thread."""
+        return self.config.response not in RESPONSES or ":" in self.config.leave.rule
+
+    def _least_rows(self) -> tuple[float, float]:
+        """How many users a block has at least, of those that are stepped and of those that begin."""
+        if self.own_code:
+            return math.inf, math.inf
+        reads = READ if self.config.response == "sequence" else 0.0
+        k = self.config.slate_size
+        return threads.least(STEP + (SLOT + reads) * k), threads.least(SESSION + reads * PAST)
+
     def changed(self, population: Population, config: SimulatorConfig) -> "UserSimulator":
         """The same items, topics and split with other users' tastes or other strengths.
 
@@ -136,7 +158,7 @@ class UserSimulator:
             users = self.users[draw_users(seeds, sessions, len(self.users))]
         count, config = len(seeds), self.config
         slots, groups = config.max_steps * config.slate_size, len(self.axis.names)
-        response = self._checked_response(self.model.init(users), "init", count)
+        response = self._init(users)
         if config.drift.enabled:
             self._check_taste(response, count)
         state = State(
@@ -158,8 +180,21 @@ class UserSimulator:
             exposure=np.zeros((count, groups), np.int32),
             liked=np.zeros((count, groups), np.float32),
         )
-        self._begin(state, np.arange(count), seeds, sessions, users, response)
+        rows = np.arange(count)
+
+        def begin(block: slice) -> None:
+            own = {key: array[block] for key, array in response.items()}
+            self._begin(state, rows[block], seeds[block], sessions[block], users[block], own)
+
+        threads.each(begin, count, self._least_new)
         return state
+
+    def _init(self, users: NDArray[np.int64]) -> Arrays:
+        """The response model's state of users (B,), each array with a row for each."""
+        found = threads.each(lambda block: self.model.init(users[block]), len(users), self._least_new)
+        if len(found) == 1:
+            return self._checked_response(found[0], "init", len(users))
+        return {key: np.concatenate([part[key] for part in found]) for key in found[0]}
 
     def restart(
         self,
@@ -169,9 +204,26 @@ class UserSimulator:
         sessions: NDArray[np.int64],
         users: NDArray[np.int64] | None = None,
     ) -> None:
-        """Fresh sessions in the given rows (n,) of a state, in place; otherwise as `start`."""
+        """Fresh sessions in the given rows (n,) of a state, no row twice, in place; otherwise as `start`."""
         if users is None:
             users = self.users[draw_users(seeds, sessions, len(self.users))]
+        if len(rows) < 2 * self._least_new:
+            self._restart(state, rows, seeds, sessions, users)
+            return
+        threads.each(
+            lambda block: self._restart(state, *threads.cut((rows, seeds, sessions, users), block)),
+            len(rows),
+            self._least_new,
+        )
+
+    def _restart(
+        self,
+        state: State,
+        rows: NDArray[np.int64],
+        seeds: NDArray[np.uint64],
+        sessions: NDArray[np.int64],
+        users: NDArray[np.int64],
+    ) -> None:
         fresh = self._checked_response(self.model.init(users), "init", len(rows), state.response)
         for key, array in state.response.items():
             array[rows] = fresh[key]
@@ -255,6 +307,22 @@ class UserSimulator:
         Raises:
             ValueError: an item outside the catalog, another slate size, or a user already at the step cap.
         """
+        users = slates.shape[0]
+        if users < 2 * self._least or threads.parts(users, self._least) == 1 or self._refuses(state, slates):
+            return self._step(state, slates)
+        outcome = Outcome.room(*slates.shape)
+        threads.each(
+            lambda block: outcome.fill(block, self._step(state.view(block), slates[block])), users, self._least
+        )
+        return outcome
+
+    def _refuses(self, state: State, given: NDArray[np.integer]) -> bool:
+        """Whether `_checked` will refuse slates, of all users before any has moved."""
+        shape, items = (len(state), self.config.slate_size), len(self.population.catalog)
+        outside = given.shape != shape or given.min() < -1 or given.max() >= items
+        return outside or bool(state.steps.max() >= self.config.max_steps)
+
+    def _step(self, state: State, slates: NDArray[np.integer]) -> Outcome:
         config = self.config
         slates, keys = self._checked(state, slates)
         chance = self.scores(state, slates)

@@ -48,7 +48,13 @@ class State:
 
     def take(self, rows: NDArray[np.int64]) -> "State":
         """A copy of the given rows, in that order; a row may be taken more than once."""
+        return self._pick(rows)
 
+    def view(self, block: slice) -> "State":
+        """The rows of a block, not copied: what moves there moves here."""
+        return self._pick(block)
+
+    def _pick(self, rows: Any) -> "State":
         def pick(value: Any) -> Any:
             return {key: array[rows] for key, array in value.items()} if isinstance(value, dict) else value[rows]
 
@@ -75,3 +81,22 @@ class Outcome:
     leave_chance: NDArray[np.float64]
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
+
+    @staticmethod
+    def room(users: int, slate_size: int) -> "Outcome":
+        """For so many users, nothing in it yet."""
+        shape = (users, slate_size)
+        return Outcome(
+            np.empty(shape, np.int32),
+            np.empty(shape, np.float32),
+            np.empty(shape, np.float64),
+            np.empty(users, np.float64),
+            np.empty(users, np.float64),
+            np.empty(users, np.bool_),
+            np.empty(users, np.bool_),
+        )
+
+    def fill(self, block: slice, found: "Outcome") -> None:
+        """Put in what a step brought for a block of the users."""
+        for entry in dataclasses.fields(self):
+            getattr(self, entry.name)[block] = getattr(found, entry.name)

@@ -9,8 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lerl.envs import threads
 from lerl.envs.catalog import Axis
 from lerl.envs.plugins import PluginError, blamed
+
+COPY = 0.5  # microseconds that copying the context of a session takes, about
 
 
 # Compiled kernels that Numba keeps name this class: whoever renames it touches satiation.py and encoders.py.
@@ -88,14 +91,27 @@ class PlanContexts:
 
     def take(self, rows: NDArray[np.int64]) -> "PlanContexts":
         """The contexts of some sessions only, a copy."""
-        some: list[Any] = [part if part is None else part[rows] for part in self._parts]
-        return PlanContexts(self.axis, self.slate_size, *some)
+        rows = np.arange(len(self))[rows]
+        there = {name: part for name, part in zip(_PER_SESSION, self._parts, strict=True) if part is not None}
+        found = {name: np.empty((len(rows), *part.shape[1:]), part.dtype) for name, part in there.items()}
+
+        def take(block: slice) -> None:
+            for name, part in there.items():
+                found[name][block] = part[rows[block]]
+
+        threads.each(take, len(rows), threads.least(COPY))
+        return PlanContexts(self.axis, self.slate_size, **found)
 
     def replaced(self, rows: NDArray[np.int64], fresh: "PlanContexts") -> "PlanContexts":
         """These contexts with those of some sessions overwritten, in place."""
-        for part, new in zip(self._parts, fresh._parts, strict=True):
-            if part is not None and new is not None:
-                part[rows] = new
+        pairs = list(zip(self._parts, fresh._parts, strict=True))
+
+        def put(block: slice) -> None:
+            for part, new in pairs:
+                if part is not None and new is not None:
+                    part[rows[block]] = new[block]
+
+        threads.each(put, len(rows), threads.least(COPY))
         return self
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.envs import draws
+from lerl.envs import draws, threads
 from lerl.envs.plugins import PluginError, blamed, load_plugin
 from lerl.planners.base import PlanContexts, Planner, Plans, Sessions, with_defaults
 from lerl.planners.satiation import Satiation, Tiredness, fit_satiation
@@ -15,10 +15,13 @@ from lerl.planners.satiation import Satiation, Tiredness, fit_satiation
 
 def _top(scores: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
     """The `size` best scored categories of each session, (B, C) bool; ties go to the lower number."""
-    return _best(np.ascontiguousarray(scores, np.float64), min(size, scores.shape[1]))
+    wide, count = np.ascontiguousarray(scores, np.float64), min(size, scores.shape[1])
+    least = threads.least(0.1 + count * scores.shape[1] / 500)
+    (best,) = threads.joined(lambda block: (_best(wide[block], count),), len(wide), least)
+    return best
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _best(scores, size):  # type: ignore[no-untyped-def]
     allowed = np.zeros(scores.shape, np.bool_)
     for b in range(len(scores)):
@@ -29,6 +32,12 @@ def _best(scores, size):  # type: ignore[no-untyped-def]
                     best = c
             allowed[b, best] = True
     return allowed
+
+
+def _log_odds(contexts: PlanContexts, block: slice) -> NDArray[np.float32]:
+    """Of the predicted chances (n, C) of a block of sessions."""
+    predicted_ctr = np.clip(contexts.predicted_ctr[block], 1e-3, 1 - 1e-3)
+    return np.asarray(np.log(predicted_ctr / (1 - predicted_ctr)))
 
 
 class RandomPlanner(Planner):
@@ -120,21 +129,35 @@ class BoredomAwarePlanner(Planner):
 
     def _best(self, contexts: PlanContexts, excluded: NDArray[np.bool_]) -> Plans:
         """The plans when some categories (B, C) come last whatever their score, avoided unless they are needed."""
-        value, tired = self._valued(contexts)
-        value[(contexts.predicted_ctr <= 0) | excluded] = -1e9
-        allowed = _top(value - self.price * tired, self.size)
-        rested = np.where(allowed, tired, 0.0).sum(axis=1, keepdims=True) / allowed.sum(axis=1, keepdims=True)
-        return Plans(allowed, ~allowed & (excluded | (tired > rested + self.margin)))
+        believed = contexts.tiredness is not None and contexts.uncertainty is not None
+        found = () if believed else self._tiredness.of(contexts, self._satiation(contexts))
 
-    def _valued(self, contexts: PlanContexts) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(B, C) log-odds of categories before boredom, with the bonus; (B, C) tiredness of them."""
-        predicted_ctr = np.clip(contexts.predicted_ctr, 1e-3, 1 - 1e-3)
-        log_odds = np.log(predicted_ctr / (1 - predicted_ctr))
-        if contexts.tiredness is not None and contexts.uncertainty is not None:
-            return (log_odds + self.bonus * contexts.uncertainty).astype(np.float64), contexts.tiredness.astype(float)
-        satiation = self.satiation or Satiation.assumed(len(contexts.names))
-        tired, surplus, spread = self._tiredness.of(contexts, satiation)
-        return satiation.intercept + satiation.slope * log_odds + surplus + self.bonus * spread, tired
+        def best(at: slice) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+            value, tired = self._valued(contexts, found, at)
+            value[(contexts.predicted_ctr[at] <= 0) | excluded[at]] = -1e9
+            allowed = _top(value - self.price * tired, self.size)
+            rested = np.where(allowed, tired, 0.0).sum(axis=1, keepdims=True) / allowed.sum(axis=1, keepdims=True)
+            return allowed, ~allowed & (excluded[at] | (tired > rested + self.margin))
+
+        allowed, avoid = threads.joined(best, len(contexts), threads.least(0.5 + excluded.shape[1] / 20))
+        return Plans(allowed, avoid)
+
+    def _valued(
+        self, contexts: PlanContexts, found: tuple[NDArray[np.float64], ...], at: slice
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of a block of sessions: log-odds of categories (n, C) before boredom, with the bonus; tiredness (n, C).
+
+        found: of all sessions, see `Tiredness`; nothing where a belief says it.
+        """
+        log_odds, uncertainty = _log_odds(contexts, at), contexts.uncertainty
+        if contexts.tiredness is not None and uncertainty is not None:
+            return (log_odds + self.bonus * uncertainty[at]).astype(np.float64), contexts.tiredness[at].astype(float)
+        satiation, (tired, surplus, spread) = self._satiation(contexts), found
+        recalibrated = satiation.intercept + satiation.slope * log_odds
+        return recalibrated + surplus[at] + self.bonus * spread[at], tired[at]
+
+    def _satiation(self, contexts: PlanContexts) -> Satiation:
+        return self.satiation or Satiation.assumed(len(contexts.names))
 
 
 class RotationPlanner(BoredomAwarePlanner):

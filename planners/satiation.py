@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from lerl.envs import threads
 from lerl.envs.catalog import Axis
 from lerl.planners.base import PlanContexts, Sessions
 
@@ -74,17 +75,26 @@ class Tiredness:
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """As `tiredness`."""
         count, slots = contexts.recent_items.shape
-        self._fit(count, contexts.axis, satiation, contexts.slate_size, slots)
+        kept = self._fit(count, contexts.axis, satiation, contexts.slate_size, slots)
         model = _Model(satiation.intercept, satiation.slope, satiation.weights, satiation.keep)
         groups, k = contexts.axis.groups, contexts.slate_size
-        return _tiredness(contexts.session_key, contexts.recent, groups, k, model, self._kept)
+        now = kept.used.max() + 1
+        found = np.empty((3, count, len(satiation.weights)))
+        number = threads.parts(count, threads.least(1 + slots / 100))
 
-    def _fit(self, count: int, axis: Axis, satiation: Satiation, slate_size: int, slots: int) -> None:
+        def tire(block: slice) -> None:
+            for part in range(block.start, block.stop):
+                _tiredness(contexts.session_key, contexts.recent, groups, k, model, kept, now, (part, number), found)
+
+        threads.each(tire, number, 1)
+        return found[0], found[1], found[2]
+
+    def _fit(self, count: int, axis: Axis, satiation: Satiation, slate_size: int, slots: int) -> "_Kept":
         """Have twice as many places as sessions; nothing is kept of another model, catalog or window."""
         model, kept = self._model, self._kept
         same = model is not None and model[0] is axis and model[1] is satiation and model[2:] == (slate_size, slots)
         if same and kept is not None and len(kept.keys) >= 2 * count:
-            return
+            return kept
         self._model, places = (axis, satiation, slate_size, slots), -(-2 * max(count, 1) // WAYS) * WAYS
         self._kept = _Kept(
             np.zeros(places, np.uint64),
@@ -96,6 +106,7 @@ class Tiredness:
             np.empty((places, slots), np.float64),
             np.zeros((places, 4, len(satiation.weights)), np.float64),
         )
+        return self._kept
 
 
 class _Model(NamedTuple):
@@ -173,9 +184,15 @@ def _go_on(items, feedback, log_odds, groups, k, columns, keep, sums):  # type: 
 
 
 @njit(cache=True)
+def _first(key, keys):  # type: ignore[no-untyped-def]
+    """The first of the WAYS places that a session may have."""
+    return np.int64(key % np.uint64(len(keys) // WAYS)) * WAYS
+
+
+@njit(cache=True)
 def _place(key, keys, used):  # type: ignore[no-untyped-def]
     """The place that a session has, or of those that it may have the one unused for longest."""
-    first = np.int64(key % np.uint64(len(keys) // WAYS)) * WAYS
+    first = _first(key, keys)
     found = first
     for way in range(WAYS):
         place = first + way
@@ -201,19 +218,24 @@ def _copy(source, target):  # type: ignore[no-untyped-def]
         target[slot] = source[slot]
 
 
-@njit(cache=True, error_model="numpy")
-def _tiredness(session, recent, groups, k, model, kept):  # type: ignore[no-untyped-def]
-    """Tiredness, surplus and its spread (B, C); `kept` goes on to the newest slates."""
+@njit(cache=True, nogil=True, error_model="numpy")
+def _tiredness(session, recent, groups, k, model, kept, now, share, found):  # type: ignore[no-untyped-def]
+    """found (3, B, C) <- tiredness, surplus and its spread; `kept` goes on to the newest slates, used `now`.
+
+    share: the number of a part of the sessions, and how many parts there are: those that may have the same places are
+    in the same part, in their order.
+    """
     items, feedback, estimates = recent.items, recent.feedback, recent.estimates
     keys, used, lengths, log_odds, sums = kept.keys, kept.used, kept.lengths, kept.log_odds, kept.sums
     past_items, past_feedback, past_estimates = kept.items, kept.feedback, kept.estimates
     intercept, slope, weights, keep = model.intercept, model.slope, model.weights, model.keep
     users, slots = items.shape
-    tired = np.empty((users, len(weights)), np.float64)
-    surplus, spread = np.empty_like(tired), np.empty_like(tired)
+    tired, surplus, spread = found[0], found[1], found[2]
     columns = np.ascontiguousarray(weights.T)
-    now = used.max() + 1
+    part, parts = share
     for b in range(users):
+        if _first(session[b], keys) // WAYS % parts != part:
+            continue
         begun = 0
         while begun < slots and items[b, begun] < 0:
             begun += 1  # what lies before the first item is padding: nothing adds up, nothing fades
@@ -252,7 +274,6 @@ def _tiredness(session, recent, groups, k, model, kept):  # type: ignore[no-unty
             tired[b, c] = sums[place, 1, c]
             surplus[b, c] = sums[place, 2, c] / information
             spread[b, c] = 1.0 / np.sqrt(information)
-    return tired, surplus, spread
 
 
 def fit_satiation(sessions: Sessions) -> Satiation:

@@ -1,5 +1,6 @@
 """An agent that shows what its belief says is most likely to be clicked."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.belief.filter import begin_all, learn_all, new_belief
 from lerl.agents.belief.model import UserModel
 from lerl.agents.belief.slates import Standing, columns, count_repetitions, fill_slates
-from lerl.envs import draws
+from lerl.envs import draws, threads
 
 NAME = "belief+greedy"
 """What it is called in `agents` of a recipe and in tables."""
@@ -50,7 +51,9 @@ class BeliefAgent(Agent):
 
     def start(self, rows: NDArray[np.int64], known: NDArray[np.float64], keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots (n,), of people of whom taste and level (n, d + 1) are known."""
-        begin_all(self.model, self.belief, rows, known)
+        threads.each(
+            lambda block: begin_all(self.model, self.belief, rows[block], known[block]), len(rows), self._least(0.3)
+        )
         if self.explore:
             guesses = np.empty((len(rows), len(self.model.doubts)))
             _draw(keys, np.full(len(rows), -1), guesses)
@@ -67,9 +70,18 @@ class BeliefAgent(Agent):
 
     def slates(self, shut: NDArray[np.int32]) -> NDArray[np.int32]:
         """Slates (B, k) as believed now, without the items `shut` (B, S), -1 as padding; item 0 where none is left."""
+        return self.slates_of(lambda block: shut[block])
+
+    def slates_of(self, shut: Callable[[slice], NDArray[np.int32]]) -> NDArray[np.int32]:
+        """As `slates`; `shut` gives the items (n, S) that may not be shown in a block of slots."""
         slates = np.full((len(self.live), self.task.slate_size), -1, np.int32)
         standing = Standing(self._tastes(), self.belief.exposure, self.shown, self.steps, self.repeated, self.guesses)
-        fill_slates(self._columns, self.model, standing, shut, self.live, PRICE, slates)
+
+        def fill(block: slice) -> None:
+            own = Standing(*threads.cut(standing, block))
+            fill_slates(self._columns, self.model, own, shut(block), self.live[block], PRICE, slates[block])
+
+        threads.each(fill, len(slates), threads.least(len(self.model.offsets) / 50))
         return np.maximum(slates, 0)
 
     def slots(self) -> dict[str, NDArray[Any]]:
@@ -89,10 +101,19 @@ class BeliefAgent(Agent):
         items, feedback = (
             np.ascontiguousarray(observation[name][:, -k:]) for name in ("recent_items", "recent_feedback")
         )
-        learn_all(self.model, self.belief, moved, items, feedback)
-        self.shown[moved[:, None], self.steps[moved, None] * k + np.arange(k)] = items[moved]
-        self.steps[moved] += 1
-        count_repetitions(self.model, self.shown, self.steps, moved, k, self.repeated)
+
+        def learn(block: slice) -> None:
+            rows = moved[block]
+            learn_all(self.model, self.belief, rows, items, feedback)
+            self.shown[rows[:, None], self.steps[rows, None] * k + np.arange(k)] = items[rows]
+            self.steps[rows] += 1
+            count_repetitions(self.model, self.shown, self.steps, rows, k, self.repeated)
+
+        threads.each(learn, len(moved), self._least(k + 1.0))
+
+    def _least(self, passes: float) -> int:
+        """How many slots a block has at least where the covariance of each is gone over so many times."""
+        return threads.least(0.5 + passes * self.belief.cov[:1].size / 1_000)
 
     def _tastes(self) -> NDArray[np.float64]:
         """(B, d + 1), the belief's means, or draws from it."""

@@ -89,7 +89,7 @@ def begin(model, belief, b, home):  # type: ignore[no-untyped-def]
     belief.fatigue[b] = 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def begin_all(model, belief, rows, homes):  # type: ignore[no-untyped-def]
     for n in range(len(rows)):
         begin(model, belief, rows[n], homes[n])
@@ -176,7 +176,7 @@ def drift(model, belief, b):  # type: ignore[no-untyped-def]
     belief.fatigue[b] += (1.0 - belief.fatigue[b]) * model.rise
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def learn_all(model, belief, rows, items, feedback):  # type: ignore[no-untyped-def]
     """Take in the newest slates (B, k) of these slots, and the step after them."""
     logits = np.empty(items.shape[1])

@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Observation, TaskSpec
 from lerl.agents.belief.agent import BeliefAgent
+from lerl.agents.belief.filter import Belief
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.agents.memory import BEST, Memory
 from lerl.agents.retrieval import ItemIndex, best_unseen, mark
+from lerl.envs import threads
 
 NAME = "belief"
 """What it is called below a planner: PLANNER+belief."""
@@ -39,7 +41,12 @@ class BeliefMemory(Memory):
     def see(self, observation: Observation) -> None:
         """Take in the newest slate of every slot whose session has moved on, and what was predicted of it."""
         k, before = self.task.slate_size, self.steps.copy()
-        rested = _rested(self.agent.model, self.agent.belief, np.ascontiguousarray(observation["recent_items"][:, -k:]))
+        newest, agent = np.ascontiguousarray(observation["recent_items"][:, -k:]), self.agent
+        (rested,) = threads.joined(
+            lambda block: (_rested(agent.model, Belief(*threads.cut(agent.belief, block)), newest[block]),),
+            len(newest),
+            threads.least(0.1 + k / 20),
+        )
         super().see(observation)
         self.agent.see(observation)
         moved = np.flatnonzero(self.steps > before)
@@ -48,7 +55,12 @@ class BeliefMemory(Memory):
     def expected(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
         """Chance of a click, tiredness and uncertainty by belief, of the best items left in each category."""
         found = _Expected(*(np.zeros((len(rows), self.counts.shape[1]), np.float32) for _ in _Expected._fields))
-        _look(rows, self.agent.model, self.agent.belief, self._learned.tiles, self.excluded, found)
+        model, belief, tiles, excluded = self.agent.model, self.agent.belief, self._learned.tiles, self.excluded
+        threads.each(
+            lambda block: _look(rows[block], model, belief, tiles, excluded, _Expected(*threads.cut(found, block))),
+            len(rows),
+            threads.least(2 + tiles.vectors.size / 5_000),
+        )
         return found._asdict()
 
     def slots(self) -> dict[str, NDArray[Any]]:
@@ -88,12 +100,16 @@ class PlannedBeliefAgent(HierarchicalAgent):
         """Slates (B, k): by belief among the items that the plan allows, widened where it leaves fewer than k."""
         hierarchy = self.hierarchy
         hierarchy.see(observation)
-        live = np.flatnonzero(hierarchy.live)
-        eligible, widened = hierarchy.eligible(live)
-        hierarchy.widened[live] += widened
-        shut = np.full((len(hierarchy.live), eligible.shape[1]), -1, np.int32)
-        shut[live] = np.where(eligible, np.int32(-1), np.arange(eligible.shape[1], dtype=np.int32))
-        return self.belief.slates(shut)
+
+        def shut(block: slice) -> NDArray[np.int32]:
+            items = np.full((block.stop - block.start, len(hierarchy.memory.groups)), -1, np.int32)
+            live = np.flatnonzero(hierarchy.live[block])
+            eligible, widened = hierarchy.eligible(block.start + live)
+            hierarchy.widened[block.start + live] += widened
+            items[live] = np.where(eligible, np.int32(-1), np.arange(items.shape[1], dtype=np.int32))
+            return items
+
+        return self.belief.slates_of(shut)
 
 
 class _Expected(NamedTuple):
@@ -104,7 +120,7 @@ class _Expected(NamedTuple):
     uncertainty: NDArray[np.float32]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _rested(model, belief, items):  # type: ignore[no-untyped-def]
     """Chances of a click on items (B, k) before boredom, as believed now; 0.5 for no item."""
     found, dim = np.full(items.shape, 0.5, np.float32), model.vectors.shape[1]
@@ -118,7 +134,7 @@ def _rested(model, belief, items):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _look(rows, model, belief, tiles, shown, found):  # type: ignore[no-untyped-def]
     """found (n, C) <- of the BEST best items of each category that were not shown (B, S), by belief before boredom."""
     dim, categories = model.vectors.shape[1], len(tiles.starts) - 2

@@ -62,7 +62,7 @@ class _Costs(NamedTuple):
     past: NDArray[np.int32]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def fill_slates(columns, model, standing, shut, live, price, slates):  # type: ignore[no-untyped-def]
     """slates (B, k) <- the best of what may be shown, -1 where nothing is left.
 
@@ -100,7 +100,7 @@ def fill_slates(columns, model, standing, shut, live, price, slates):  # type: i
         mark(seen, slates[b], False)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def count_repetitions(model, shown, steps, rows, k, repeated):  # type: ignore[no-untyped-def]
     """repeated (B,) grows in these rows by the chance that the newest slate, of k items, repeats a group.
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from lerl.agents.base import TaskSpec
 from lerl.agents.hierarchical import Hierarchy
+from lerl.envs import threads
 
 FAST, SLOW = math.exp(-1 / 3.0), math.exp(-1 / 10.0)
 PER_CATEGORY = 5
@@ -54,7 +55,11 @@ class CategoryEncoder:
         items = _Items(memory.groups, self.task.knowledge.item_vectors, self.scale)
         steps, most, k = contexts.steps, self.task.max_steps, self.task.slate_size
         own = features[:, categories : self._width - self.planned * (2 * categories + 1)]
-        _summarise(rows, contexts.recent, items, memory.tastes, steps, most, k, own)
+        threads.each(
+            lambda block: _summarise(rows[block], contexts.recent, items, memory.tastes, steps, most, k, own[block]),
+            len(rows),
+            threads.least(1 + contexts.recent_items.shape[1] / 100),
+        )
         if self.planned:
             planned = features[:, -2 * categories - 1 :]
             planned[:, :categories], planned[:, categories:-1] = hierarchy.allowed[rows], hierarchy.avoid[rows]
@@ -89,7 +94,7 @@ class HistoryEncoder(CategoryEncoder):
         )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _last_items(items, feedback, history):  # type: ignore[no-untyped-def]
     """(B, 2 H) float32: the last H items that are there, oldest first, -1 behind them; then the feedback on each."""
     last = np.full((len(items), 2 * history), -1, np.float32)
@@ -114,7 +119,7 @@ class _Items(NamedTuple):
     scale: NDArray[np.float32]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def _summarise(rows, recent, catalog, tastes, steps, max_steps, k, features):  # type: ignore[no-untyped-def]
     """features (n, 4 C + 2 D + 3) <- what is neither predicted nor planned; see `CategoryEncoder`."""
     items, feedback, estimates = recent.items, recent.feedback, recent.estimates

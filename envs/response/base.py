@@ -26,7 +26,7 @@ class ResponseModel(Protocol):
         """State after feedback (B, k) in [0, 1] on items (B, k), -1 for an empty slot; the one given may be changed."""
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def click_chances(taste, offset, items, item_vectors, item_offsets):  # type: ignore[no-untyped-def]
     """(B, k) float64, sigmoid(taste . item + item offset + offset) for items (B, k); 0 for an empty slot, -1."""
     chance = np.zeros(items.shape, np.float64)

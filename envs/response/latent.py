@@ -72,7 +72,7 @@ class LookupResponse:
         return state
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _look_up(row, taste, start, offset, items, dense, item_vectors, item_offsets):  # type: ignore[no-untyped-def]
     chance = np.zeros(items.shape, np.float64)
     for b in range(items.shape[0]):

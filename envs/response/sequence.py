@@ -162,7 +162,7 @@ class SequenceResponse:
         return state
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def start_states(users, pasts, states, weights):  # type: ignore[no-untyped-def]
     """Fill the states (B,) of users (B,) with what the network makes of their pasts."""
     longest = 0
@@ -190,7 +190,7 @@ def start_states(users, pasts, states, weights):  # type: ignore[no-untyped-def]
         read_tokens(tokens[:count], b, states, weights)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def advance_states(items, feedback, states, weights):  # type: ignore[no-untyped-def]
     """Change states (B,) in place by feedback (B, k) on items (B, k), -1 for an empty slot."""
     tokens = np.empty((items.shape[1], weights.start.shape[0]), np.float32)

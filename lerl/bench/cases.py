@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from lerl.bench.sardine import ONE_THREAD, SardineError, SardineProcess, install
 from lerl.bench.timing import REPEATS, Burst, Spread, Timing, duel, machine
+from lerl.envs import threads
 from lerl.startup import cache_folder
 
 MECHANISMS = "drift, shifts, boredom, fatigue, satisfaction, patience and leaving on, moods off"
@@ -29,10 +30,14 @@ class Bench:
 
     Args:
         folder: where SARDINE is, or is installed. repeats: of both sides. report: called with a line before each case.
+
+    Attributes:
+        threads: how many there are; all rows but those of threads use one.
     """
 
     def __init__(self, folder: Path | None, repeats: int, report: Callable[[str], None]) -> None:
         self.folder, self.repeats, self.report = folder or cache_folder() / "peers", repeats, report
+        self.threads = threads.count()
         self.missing = ""
 
     @cached_property
@@ -378,6 +383,15 @@ def _compiling(bench: Bench) -> Iterator[Timing]:
             )  # fmt: skip
 
 
+def _threads(bench: Bench) -> Iterator[Timing]:
+    from lerl.bench.threads import rows
+
+    if bench.threads > 1:
+        yield from rows(bench.threads, bench.repeats, bench.report, stepping, RetrievalCase)
+    else:
+        yield Timing("threads", "all threads", "one thread", "user-steps/s", note="only one thread is allowed here")
+
+
 def _gpu(bench: Bench) -> Iterator[Timing]:
     import torch
 
@@ -475,6 +489,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Timing]]] = {
     "memory": _memory,
     "start": _startup,
     "compile": _compiling,
+    "threads": _threads,
     "gpu": _gpu,
     "growth": _growth,
 }
@@ -505,6 +520,6 @@ def measure(
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, given {repeats}")
     bench = Bench(folder, repeats, report)
-    with threadpool_limits(1):
+    with threadpool_limits(1), threads.limit(1):
         rows = [row for name in names for row in CASES[name](bench)]
     return {"machine": machine(), "repeats": repeats, "rows": [asdict(row) | {"met": row.met} for row in rows]}

@@ -10,7 +10,7 @@ from typing import Any
 
 SARDINE = "sardine-rec==1.0.8"  # Deffayet et al. 2024; its simulator needs Gymnasium and NumPy, not its PyTorch
 READY = "installed.txt"
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LERL_THREADS"), "1")
 
 # A line on standard input is a number of steps to do; the answer is the CPU seconds that they took. Actions are drawn
 # beforehand, and the environment is taken out of Gymnasium's wrappers where it is not to be timed with them.

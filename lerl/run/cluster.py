@@ -98,8 +98,8 @@ def _check_workers(client: Any, address: str) -> None:
         )
     if any(about["threads"] > 1 for about in theirs.values()):
         print(
-            "lerl: note: a worker does one thing at a time, whatever its threads; start workers with --nthreads 1 "
-            "--nworkers N to use N cores",
+            "lerl: note: a worker does one thing at a time, in as many threads as it has; several workers with "
+            "--nthreads 1 are quicker",
             file=sys.stderr,
         )
 

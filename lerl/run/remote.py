@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from distributed import get_worker
 
 import lerl
+from lerl.envs import threads
 from lerl.envs.files import FULL
 from lerl.run.folder import packages
 from lerl.run.machine import processor, python
@@ -52,6 +53,7 @@ def run(work: Work, session: str, code: str, parcel: Parcel | None, paths: dict[
             files that it needs, None where they are here too. paths: then, how they are called wherever one is.
     """
     worker: Any = get_worker()
+    threads.use(worker.state.nthreads)
     if code != code_digest():
         return Unfit(worker.address, "its lerl is other code")
     try:

@@ -16,6 +16,7 @@ from lerl.envs.plugins import PluginError, blamed
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.state import State
+from lerl.envs.threads import each, least, limit
 from lerl.planners.base import PlanInWords, Sessions
 from lerl.run.tape import Tape
 
@@ -38,12 +39,12 @@ class Kept:
 
     def take_in(self, agent: Agent, state: State, slots: NDArray[np.int64], sessions: NDArray[np.int64]) -> None:
         """The slate that these slots (n,) have just shown to these sessions (n,); later sessions are left out."""
-        for slot, session in zip(slots.tolist(), sessions.tolist(), strict=True):
-            if session < len(self.plans):
-                plans = self.plans[session]
-                self.boredom[session, len(plans)] = state.boredom[slot]
-                with blamed(f"{type(agent).__name__}.plan_of"):
-                    plans.append(agent.plan_of(slot))
+        kept = sessions < len(self.plans)
+        for slot, session in zip(slots[kept].tolist(), sessions[kept].tolist(), strict=True):
+            plans = self.plans[session]
+            self.boredom[session, len(plans)] = state.boredom[slot]
+            with blamed(f"{type(agent).__name__}.plan_of"):
+                plans.append(agent.plan_of(slot))
 
 
 @dataclass(frozen=True)
@@ -87,9 +88,20 @@ class Evaluator:
     Args:
         population, config, axis: the task. split: whose users may be played.
         count: B; networks always see this many rows, whatever is left to play.
+        threads: how many step the users and choose for them, in the same bits; as `lerl.envs.threads` says when None.
     """
 
-    def __init__(self, population: Population, config: SimulatorConfig, axis: Axis, split: str, count: int) -> None:
+    def __init__(
+        self,
+        population: Population,
+        config: SimulatorConfig,
+        axis: Axis,
+        split: str,
+        count: int,
+        *,
+        threads: int | None = None,
+    ) -> None:
+        self._threads = limit(threads).threads
         self.env = SessionVectorEnv(
             population, count, split=split, config=config, axis=axis, autoreset_mode=AutoresetMode.DISABLED
         )
@@ -120,7 +132,8 @@ class Evaluator:
         user = np.repeat(users, replicates)
         replicate = _occurrence(user)
         seeds = session_seeds(seed, user, replicate)
-        return _Rollout(self.env, agent, user, replicate, seeds, progress, keep=keep, tape=tape).run()
+        with limit(self._threads):
+            return _Rollout(self.env, agent, user, replicate, seeds, progress, keep=keep, tape=tape).run()
 
     def follow(self, agent: Agent, user: int, seed: int, steps: int) -> tuple[int, Any]:
         """The first slates of one user's first session under that seed, as `play` gives it; for one slot.
@@ -160,7 +173,7 @@ def _begin_sessions(
 
 def session_seeds(seed: int, users: NDArray[np.int64], replicates: NDArray[np.int64]) -> list[int]:
     """The seeds that `Evaluator.play` resets the environment with: of each of (N,) users, in its so manieth session."""
-    return [seed_from(seed, int(u), int(r)) for u, r in zip(users, replicates, strict=True)]
+    return [seed_from(seed, user, number) for user, number in zip(users.tolist(), replicates.tolist(), strict=True)]
 
 
 def _step(env: SessionVectorEnv, agent: Agent, observation: Any) -> tuple[Any, Any]:
@@ -251,8 +264,8 @@ class _Rollout:
         begun = slots[:take] if self.agent.attends and not ended.all() else slots
         idle = np.maximum(self.session, 0)  # an idle slot repeats a session that nobody counts
         seeds: list[int | None] = [None] * len(idle)
-        for slot in slots.tolist():
-            seeds[slot] = self.seeds[idle[slot]]
+        for slot, session in zip(slots.tolist(), idle[slots].tolist(), strict=True):
+            seeds[slot] = self.seeds[session]
         observation, _ = self.env.reset(seed=seeds, options={"reset_mask": ended, "users": self.users[idle]})
         if len(begun):
             _begin_sessions(self.env, self.agent, begun, observation, self.keys[idle[begun]])
@@ -268,13 +281,18 @@ class _Rollout:
         slots = np.flatnonzero(self.session >= 0)
         session, step = self.session[slots], steps[slots]
         state, k = self.env.state, self.slates.shape[2]
-        newest = (slots[:, None], step[:, None] * k + np.arange(k))
-        self.slates[session, step] = state.shown[newest]
-        self.feedback[session, step] = state.feedback[newest]
-        self.rewards[session, step] = rewards[slots]
-        self.satisfaction[session, step] = state.satisfaction[slots]
-        self.lengths[session] = step + 1
-        self.left[session] = terminated[slots]
+
+        def record(block: slice) -> None:
+            slot, number, at = slots[block], session[block], step[block]
+            newest = (slot[:, None], at[:, None] * k + np.arange(k))
+            self.slates[number, at] = state.shown[newest]
+            self.feedback[number, at] = state.feedback[newest]
+            self.rewards[number, at] = rewards[slot]
+            self.satisfaction[number, at] = state.satisfaction[slot]
+            self.lengths[number] = at + 1
+            self.left[number] = terminated[slot]
+
+        each(record, len(slots), least(0.1 + k / 50))
         self.kept.take_in(self.agent, state, slots, session)
         with blamed(f"{type(self.agent).__name__}.widened"):
             if self.agent.widened is not None:

@@ -14,10 +14,12 @@ import pytest
 
 from lerl.bench import cases as bench
 from lerl.bench import sardine
+from lerl.bench import threads as threads_bench
 from lerl.bench.cases import RetrievalCase
 from lerl.bench.sardine import READY, SARDINE, SardineError, SardineProcess
 from lerl.bench.timing import Spread, Timing, as_json, duel, lines
 from lerl.cli.main import main
+from lerl.envs import threads
 
 FIELDS = {
     "name", "what", "against", "unit", "ours", "peer", "ratio", "target", "at_most", "cpu_seconds", "note", "met",
@@ -170,3 +172,39 @@ def test_the_environments_are_stepped_as_often_as_said(monkeypatch: pytest.Monke
     assert bench.stepping(env, 5)() == 20.0
     assert env.state.session.max() >= 0
     assert as_json({"rows": []}) == '{\n "rows": []\n}'
+
+
+def test_threads_and_one_thread_do_the_same_work_by_turns() -> None:
+    counts: list[int] = []
+
+    def work() -> float:
+        counts.append(threads.count())
+        return 6.0
+
+    row = threads_bench._row("name", "users", "user-steps/s", work, 3, 2, 1.8)
+    assert counts == [3, 1] * 3  # the first turn warms up
+    assert row.what == "users, 3 threads, by the clock"
+    assert (row.against, row.unit, row.target) == ("one thread", "user-steps/s", 1.8)
+    assert row.ratio is not None
+    assert "the cores gave 3 threads" in row.note
+
+
+def test_all_rows_but_those_of_threads_use_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def look(one: bench.Bench) -> Iterator[Timing]:
+        seen.extend((threads.count(), one.threads))
+        yield from bench._threads(one)
+
+    monkeypatch.setenv(threads.VARIABLE, "4")
+    monkeypatch.setattr(bench, "CASES", {"look": look})
+    monkeypatch.setattr(threads_bench, "rows", lambda count, *_: iter([Timing(f"{count}", "", "", "")]))
+    assert [row["name"] for row in bench.measure()["rows"]] == ["4"]
+    assert seen == [1, 4]
+    monkeypatch.setenv(threads.VARIABLE, "1")
+    (alone,) = bench.measure()["rows"]
+    assert alone["note"] == "only one thread is allowed here"
+
+
+def test_judging_plays_a_session_in_every_slot() -> None:
+    assert threads_bench.judging("random", 4)() >= 4
