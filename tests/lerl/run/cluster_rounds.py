@@ -35,23 +35,25 @@ env: {slate_size: 3, max_steps: 20}
 train: {steps: 2048, users: 32, rollout: 16, evaluations: 2, validation: 16}
 planner: {sessions: 40}
 evaluation: {users: 20, replicates: 1, bootstrap: 200}
+experiment:
+  seeds: 2
+  agents: {random: {kind: floor}, popularity: {kind: floor}, flat+ppo: {}, boredom+ppo: {}, privileged: {kind: ceiling}}
+  conditions: {plain: {}, longer: {env.max_steps: 30}}
+"""
+
+
+SEARCH = """
 tune:
   agent: flat+ppo
   trials: 16
   batch: 4
   users: 30
   space: {train.learning_rate: {low: 0.0001, high: 0.01, log: true}}
-experiment:
-  seeds: 3
-  agents: {random: {kind: floor}, popularity: {kind: floor}, flat+ppo: {}, boredom+ppo: {}, privileged: {kind: ceiling}}
-  conditions: {plain: {}, longer: {env.max_steps: 30}}
 """
-
-
 COMMANDS = {
     "experiment": ("experiment", "mini.yaml"),
     "published": ("experiment", "whole_session", "--quick"),
-    "search": ("tune", "mini.yaml"),
+    "search": ("tune", "search.yaml"),
 }
 
 
@@ -208,7 +210,9 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     shared = folder / "shared"
     shared.mkdir(parents=True)
-    (folder / "mini.yaml").write_text(RECIPE.replace("DATA", str(given.data.absolute())))
+    recipe = RECIPE.replace("DATA", str(given.data.absolute()))
+    (folder / "mini.yaml").write_text(recipe)
+    (folder / "search.yaml").write_text(recipe.partition("experiment:")[0] + SEARCH)
     expected: dict[str, bytes] = {}
     for name, words in COMMANDS.items():
         out = folder / f"alone-{name}"
