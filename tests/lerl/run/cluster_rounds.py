@@ -7,7 +7,8 @@ Not part of the tests, since it needs to be root on Linux, with `ip` and `nft`:
 A scheduler and four workers are in network namespaces of their own, so that each has an address. One worker does not
 see the folder that the others share, one has a disk that is soon full, and of all packets one in a hundred is lost.
 Rounds take turns: an experiment, the published one in its quick form, a search. Workers are killed at random all the
-time, and once a round the scheduler. The command is given again with --resume until it ends; its table must be that of one process, byte for byte, and no trial may be done twice.
+time, and once a round the scheduler. The command is given again with --resume until it ends; its table must be that of
+one process, byte for byte, and no trial may be done twice.
 """
 
 import argparse
