@@ -125,7 +125,7 @@ def run_compare(arguments: list[str]) -> None:
     groups = read_groups(given.runs)
     if given.sensitivity:
         _print_sensitivity(given, groups)
-    elif where_given(given):
+    elif where_given(given) or given.ship:
         raise UsageError("--workers and --cluster go with --sensitivity; a comparison takes no time worth sharing")
     elif given.trust:
         raise UsageError("--trust goes with --sensitivity; a comparison executes nothing that runs hold")

@@ -20,7 +20,7 @@ from rich.table import Table
 from lerl.config.parse import load, overlay
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
-from lerl.experiment.search.scoring import differing
+from lerl.experiment.search.scoring import differing, placed
 from lerl.experiment.spec import AGAIN, AGENT_KEYS, TUNED, Experiment, Trial, read_tuned
 from lerl.experiment.trial import ROWS, do, done, finished, keep, keep_for, kept, populations, work
 from lerl.experiment.trial import ended as trial_ended
@@ -199,7 +199,8 @@ class _Work:
         taught = _folder(self.experiment, trial.teacher, self.out) if trial.teacher else None
         folder = _folder(self.experiment, trial, self.out)
         name = f"{trial.condition}, {trial.label}, seed {trial.config.seed}"
-        given, reads = (trial, trial.digest, folder, taught), (*files_of(trial.config), *((taught,) if taught else ()))
+        given = trial, trial.digest, self.users[trial.condition], folder, taught
+        reads = (*files_of(trial.config), *((taught,) if taught else ()))
         return self.pool.submit(work_with(trial.fitted, name, do, given, folder, reads=reads))
 
     def _failed(self, name: str, future: Future[Any]) -> bool:
@@ -228,7 +229,7 @@ class _Work:
         name = f"[{self.number}/{self.left}] {trial.condition}, {trial.label}, seed {trial.config.seed}"
         if self._failed(name, future):
             return
-        done_here = trial_ended(trial, _folder(self.experiment, trial, self.out))
+        done_here = trial_ended(trial, self.users[trial.condition], _folder(self.experiment, trial, self.out))
         if done_here is None:  # its folder is not the one that its worker wrote to
             raise RunError(
                 f"{_folder(self.experiment, trial, self.out)} does not hold what a worker wrote there: the workers see "
@@ -245,7 +246,7 @@ class _Work:
 def _search(config: Config, folder: Path, users: str) -> dict[str, Any]:
     search = folder / "search"
     keep_for(users, search)
-    if (search / SEARCH).is_file() and differing(config, load(search / SEARCH)):
+    if (search / SEARCH).is_file() and differing(config, placed(load(search / SEARCH), config)):
         shutil.rmtree(search)
     begun = time.process_time()
     best = tune(config, search)[0]

@@ -135,36 +135,40 @@ def work(trial: Trial, folder: Path, taught: Path | None = None) -> tuple[pl.Dat
     """
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder, wait=True):
-        config, fitted, spec = trial.config, trial.fitted, trial.spec
-        if trial.teacher is not None and taught is not None:
-            network = {"planner.distilled": str(_distill(trial.teacher, taught, folder))}
-            config, fitted = overlay(config, network), overlay(fitted, network)
-        task, fit = Task.load(fitted), folder / "fit"
-        keep_for(f"{_users(task)} {_prompts(trial)} {trial.teacher.digest if trial.teacher else ''}", fit)
-        reuse(fit, fitted)
-        fresh, begun = not any(fit.glob("checkpoints/*")), time.process_time()
+        return _work(trial, folder, taught)
 
-        def report(phase: str, at: int, total: int, point: Any) -> None:
-            print(f"{phase} {at:,}/{total:,} {point or ''}", file=sys.stderr, flush=True)
 
-        with closing(Fitter(task, fit, report)) as fitter:
-            anew = fitter.lacks(spec)
-            fitter.fit(spec)
-            fitting = time.process_time() - begun if fresh and anew else None
-        if config != fitted:
-            task = Task.load(config)
-        with closing(Fitter(task, fit, report)) as fitter:
-            task = fitter.context.task
-            evaluator = Evaluator(
-                task.population, task.config.env, task.axis, "evaluation", task.config.evaluation.batch_size
-            )
-            begun, users = time.process_time(), judged(evaluator.users, task.config)
-            how = task.config.evaluation
-            played = evaluator.play(fitter.agent(spec), users, how.replicates, task.seed("evaluation"))
-            sessions = episodes(trial.label, played, task).select(KEPT)
-            judging = time.process_time() - begun
-            curve, steps = [point["steps"] for point in fitter.curves([spec])], fitter.steps(spec)
-            chosen = {"chosen": fitter.chosen(spec).label} if spec.baseline == AUTO else {}
+def _work(trial: Trial, folder: Path, taught: Path | None) -> tuple[pl.DataFrame, dict[str, Any]]:
+    config, fitted, spec = trial.config, trial.fitted, trial.spec
+    if trial.teacher is not None and taught is not None:
+        network = {"planner.distilled": str(_distill(trial.teacher, taught, folder))}
+        config, fitted = overlay(config, network), overlay(fitted, network)
+    task, fit = Task.load(fitted), folder / "fit"
+    keep_for(f"{_users(task)} {_prompts(trial)} {trial.teacher.digest if trial.teacher else ''}", fit)
+    reuse(fit, fitted)
+    fresh, begun = not any(fit.glob("checkpoints/*")), time.process_time()
+
+    def report(phase: str, at: int, total: int, point: Any) -> None:
+        print(f"{phase} {at:,}/{total:,} {point or ''}", file=sys.stderr, flush=True)
+
+    with closing(Fitter(task, fit, report)) as fitter:
+        anew = fitter.lacks(spec)
+        fitter.fit(spec)
+        fitting = time.process_time() - begun if fresh and anew else None
+    if config != fitted:
+        task = Task.load(config)
+    with closing(Fitter(task, fit, report)) as fitter:
+        task = fitter.context.task
+        evaluator = Evaluator(
+            task.population, task.config.env, task.axis, "evaluation", task.config.evaluation.batch_size
+        )
+        begun, users = time.process_time(), judged(evaluator.users, task.config)
+        how = task.config.evaluation
+        played = evaluator.play(fitter.agent(spec), users, how.replicates, task.seed("evaluation"))
+        sessions = episodes(trial.label, played, task).select(KEPT)
+        judging = time.process_time() - begun
+        curve, steps = [point["steps"] for point in fitter.curves([spec])], fitter.steps(spec)
+        chosen = {"chosen": fitter.chosen(spec).label} if spec.baseline == AUTO else {}
     train = fitted.train
     return sessions, {
         "digest": trial.digest,
@@ -198,22 +202,26 @@ def keep_for(users: str, folder: Path) -> None:
     write_whole(marker, users)
 
 
-def do(trial: Trial, digest: str, folder: Path, taught: Path | None) -> None:
-    """Fit and judge a trial, and leave its sessions in its folder, for `ended` to find; nothing is done twice.
+def do(trial: Trial, digest: str, users: str, folder: Path, taught: Path | None) -> None:
+    """Fit and judge a trial, and leave its sessions in its folder, for `ended` to find.
 
     Args:
-        trial, folder, taught: see `work`. digest: of the trial, where its files lie as it was read.
+        trial, folder, taught: see `work`. digest: of the trial, where its files lie as it was read. users: digest of
+            the condition's users.
     """
-    if ended(trial, folder, digest) is None:
-        sessions, about = work(trial, folder, taught)
-        _write(sessions, {str(trial.config.seed): {**about, "digest": digest}}, _ended_path(trial, folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, wait=True):
+        if ended(trial, users, folder, digest) is None:
+            sessions, about = _work(trial, folder, taught)
+            _write(sessions, {str(trial.config.seed): {**about, "digest": digest}}, _ended_path(trial, folder))
 
 
-def ended(trial: Trial, folder: Path, digest: str = "") -> Done | None:
-    """What a trial left in its folder; None where it has not ended, or was made otherwise."""
+def ended(trial: Trial, users: str, folder: Path, digest: str = "") -> Done | None:
+    """What a trial left in its folder; None where it has not ended, or was made otherwise, or of other users."""
     found = done(_ended_path(trial, folder))
     about = found.about.get(str(trial.config.seed))
-    return found if about is not None and _made_so(trial, about, digest) else None
+    same = about is not None and about["population"] == users and _made_so(trial, about, digest)
+    return found if same else None
 
 
 def _ended_path(trial: Trial, folder: Path) -> Path:

@@ -239,8 +239,7 @@ def scored(config: Config, values: dict[str, Any], folder: Path, rival: tuple[in
         config: the recipe. values: what the trial tries. folder: its own. rival: see `Watch`.
     """
     watch = _watch(config, values, folder, rival) if config.tune.prune else None
-    with locked(folder, wait=True):  # a command that was killed may have left a worker at it
-        return score(config, values, folder, Progress().report, watch)
+    return score(config, values, folder, Progress().report, watch)
 
 
 class _Taken(Exception):

@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +15,7 @@ from lerl.files import RunError
 from lerl.run.live import Live
 from lerl.run.ship import CHUNK, Parcel, Sender, take_in
 from lerl.run.work import LostError, Work
+from lerl.run.workers import TRIES
 from lerl.startup import require
 
 WAIT = 60.0
@@ -133,11 +134,10 @@ def _asked(client: Any, address: str) -> dict[str, dict[str, Any]]:
 
 
 def _about() -> dict[str, Any]:
-    from lerl.run.folder import packages
-    from lerl.run.machine import python
+    from lerl.run.machine import compared, python
     from lerl.run.remote import code_digest
 
-    return {"lerl": code_digest(), "python": python(), "packages": packages()}
+    return {"lerl": code_digest(), "python": python(), "packages": compared()}
 
 
 def _refuse_other(worker: str, theirs: dict[str, Any], mine: dict[str, Any]) -> None:
@@ -199,21 +199,29 @@ class _Cluster(Executor):
                 self._client.run(remote.stop, self._session, on_error="ignore")
         self._hands.shutdown(wait=wait, cancel_futures=cancel_futures)
 
-    def _give(self, work: Work, future: Future[Any], to: str = "") -> None:
-        """Hand work to the scheduler, for one worker if it has been sent what it needs."""
+    def _give(self, work: Work, future: Future[Any], parcel: Parcel | None = None, sent: Sequence[str] = ()) -> None:
+        """Hand work to the scheduler.
+
+        Args:
+            work, future: which. parcel: its files, once they were looked at. sent: the workers that they were sent to,
+                the newest last, which shall do it.
+        """
         from lerl.run import remote
 
         try:
-            parcel = self._sender.parcel(work) if self._sender else None
+            if parcel is None and self._sender is not None:
+                parcel = self._sender.parcel(work)
+            if sent and sent.count(sent[-1]) >= TRIES:
+                self._leave_out(sent[-1], "files that were sent to it are not there")
             paths = {str(path): str(path.absolute()) for path in (*work.reads, *work.code, work.folder) if path}
-            only = self._only(to)
+            only = self._only(sent[-1] if sent else "")
             with self._lock:
                 if self._closed:
                     return
                 given = work, self._session, self._code, parcel, paths
                 inner = self._client.submit(remote.run, *given, pure=False, key=f"lerl-{uuid.uuid4().hex}", **only)
                 self._inner[future] = inner
-            inner.add_done_callback(lambda done: self._hands.submit(self._ended, done, work, future, parcel))
+            inner.add_done_callback(lambda done: self._hands.submit(self._ended, done, work, future, parcel, sent))
         except Exception as error:
             future.set_exception(error if self._client.status == "running" else self._lost())
 
@@ -234,7 +242,7 @@ class _Cluster(Executor):
             return {}
         return {"workers": [to] if to in fit else sorted(fit), "allow_other_workers": True}  # others: if all are gone
 
-    def _ended(self, inner: Any, work: Work, future: Future[Any], parcel: Parcel | None) -> None:
+    def _ended(self, inner: Any, work: Work, future: Future[Any], parcel: Parcel | None, sent: Sequence[str]) -> None:
         from distributed.scheduler import KilledWorker
 
         from lerl.run import remote
@@ -255,13 +263,13 @@ class _Cluster(Executor):
             found = inner.result()
             if isinstance(found, remote.Lacks) and parcel is not None:
                 self._send(found.worker, parcel)
-                self._give(work, future, found.worker)
+                self._give(work, future, parcel, (*sent, found.worker))
             elif isinstance(found, remote.Unfit):
                 self._leave_out(found.worker, found.why)
-                self._give(work, future)
+                self._give(work, future, parcel)
             else:
                 if work.folder is not None:
-                    take_in(work.folder, found.files)
+                    take_in(work.folder, found.files, found.gone)
                 self._forget(future)
                 future.set_result(found.result) if found.error is None else future.set_exception(found.error)
         except BaseException as error:
@@ -279,25 +287,38 @@ class _Cluster(Executor):
             print(f"lerl: note: {worker} is left out, since {why}", file=sys.stderr)
 
     def _send(self, worker: str, parcel: Parcel) -> None:
-        """Send a worker the files of a parcel that it has not, piece by piece."""
+        """Send a worker the files of a parcel that it has not, piece by piece; nothing more once it is gone."""
         from lerl.run import remote
 
         assert self._sender is not None
         with self._lock:
             one_at_a_time = self._sending.setdefault(worker, threading.Lock())
-        with one_at_a_time, suppress(OSError):  # a worker that dies meanwhile: another one does it
-            missing = self._client.run(remote.lacking, parcel, workers=[worker]).get(worker, ())
-            for digest in missing:
-                path = self._sender.path(digest)
-                size, position = path.stat().st_size, 0
-                with path.open("rb") as stream:
-                    while position == 0 or position < size:
-                        chunk = stream.read(CHUNK)
-                        last = position + len(chunk) >= size
-                        said = self._client.run(remote.put, digest, position, chunk, last, workers=[worker]).get(worker)
-                        if said:
-                            self._leave_out(worker, said)
-                            return
-                        position += len(chunk)
-                        if last:
-                            break
+        with one_at_a_time:
+            for digest in self._ask(worker, remote.lacking, parcel) or ():
+                for position, chunk, last in _pieces(self._sender.path(digest)):
+                    said = self._ask(worker, remote.put, digest, position, chunk, last, self._session)
+                    if said is None:
+                        return
+                    if said:
+                        self._leave_out(worker, str(said))
+                        return
+
+    def _ask(self, worker: str, function: Callable[..., Any], *given: Any) -> Any:
+        """What a worker answers at once, beside its work; None where it is gone."""
+        try:
+            return self._client.run(function, *given, workers=[worker], on_error="return").get(worker)
+        except (OSError, RuntimeError, KeyError):
+            return None
+
+
+def _pieces(path: Path) -> Iterator[tuple[int, bytes, bool]]:
+    """A file's parts: where each begins, its bytes, and whether it is the last."""
+    size, position = path.stat().st_size, 0
+    with path.open("rb") as stream:
+        while True:
+            chunk = stream.read(CHUNK)
+            last = position + len(chunk) >= size or not chunk
+            yield position, chunk, last
+            if last:
+                return
+            position += len(chunk)

@@ -82,7 +82,7 @@ def judge_side_by_side(task: Task, run: Path, config: Config, pool: Executor) ->
 
 
 def _names(config: Config) -> tuple[str, ...]:
-    """Of the tables of an agent."""
+    """Names of an agent's tables."""
     return (*TABLES, SESSIONS, HIDDEN) if config.evaluation.keep_sessions else TABLES
 
 

@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 
-from rich.live import Live as Screened
+import rich.live
 from rich.table import Table
 
 from lerl.report.screen import Screen
@@ -23,7 +23,9 @@ class Live:
         self._at: dict[str, str] = {}
         self._lock = threading.Lock()
         self._said = time.monotonic()
-        self._view = Screened(console=self._console, get_renderable=self._table, transient=True, refresh_per_second=2)
+        self._view = rich.live.Live(
+            console=self._console, get_renderable=self._table, transient=True, refresh_per_second=2
+        )
 
     def __enter__(self) -> "Live":
         if self._console.is_terminal:

@@ -2,7 +2,10 @@
 
 import platform
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from lerl.run.folder import packages
 
 
 @cache
@@ -25,3 +28,11 @@ def free_memory() -> int:
     lines = about.read_text(encoding="ascii").splitlines() if about.is_file() else []
     free = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), "0")
     return int(free) * 1024
+
+
+def compared() -> dict[str, str | None]:
+    """Versions of the packages that results depend on, those that searches do among them."""
+    try:
+        return {**packages(), "optuna": version("optuna")}
+    except PackageNotFoundError:
+        return {**packages(), "optuna": None}

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Any, TextIO
+from typing import Any
 
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bars
@@ -13,15 +13,10 @@ EVERY = 5.0  # seconds between plain lines
 
 
 class Progress:
-    """Shows phase, steps, speed, time left and the newest T_int, R_cum, R_sin.
+    """Shows phase, steps, speed, time left and the newest T_int, R_cum, R_sin."""
 
-    Args:
-        file: where to; standard error where None.
-    """
-
-    def __init__(self, file: TextIO | None = None) -> None:
-        self._file = file
-        self._console = Screen(file or sys.stderr)
+    def __init__(self) -> None:
+        self._console = Screen(sys.stderr)
         self._live = self._console.is_terminal
         columns = (TextColumn("{task.description:<28}"), BarColumn(), TextColumn("{task.fields[speed]}"))
         self._bars = Bars(*columns, TimeRemainingColumn(), TextColumn("{task.fields[latest]}"), console=self._console)
@@ -60,7 +55,7 @@ class Progress:
             self._shown = now
             left = f"  {(total - done) / speed:,.0f} s left" if speed and done < total else ""
             line = f"{phase:<28} {done:>9,}/{total:,}{pace}{left}  {self._latest}"
-            print(line.rstrip(), file=self._file or sys.stderr)
+            print(line.rstrip(), file=sys.stderr)
 
 
 class Transfer:

@@ -1,7 +1,6 @@
 """What a worker of a cluster does: it runs work, asks for files that it lacks, and stops when it is told."""
 
 import ctypes
-import errno
 import hashlib
 import threading
 import time
@@ -14,10 +13,9 @@ from distributed import get_worker
 import lerl
 from lerl.envs import threads
 from lerl.envs.files import FULL
-from lerl.run.folder import packages
-from lerl.run.machine import processor, python
+from lerl.run.machine import compared, processor, python
 from lerl.run.ship import Parcel, Store
-from lerl.run.work import State, Work, tell_through
+from lerl.run.work import State, Work, one_at_a_time, tell_through
 
 PATIENCE = 10.0
 """Seconds in which work that is told to stop may write its checkpoint."""
@@ -38,46 +36,53 @@ class Unfit(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """Work has ended: its result or its error, and what it wrote, by path within its folder."""
+    """Work has ended: its result or its error, what it wrote, by path within its folder, and what it removed there."""
 
     result: Any
     error: BaseException | None
     files: dict[str, bytes]
+    gone: tuple[str, ...]
 
 
 def run(work: Work, session: str, code: str, parcel: Parcel | None, paths: dict[str, str]) -> Lacks | Unfit | Ended:
     """Do work for a session.
 
     Args:
-        work: it. session: whom it is done for. code: the digest of the code that it must be done with. parcel: the
-            files that it needs, None where they are here too. paths: then, how they are called wherever one is.
+        work: what is done. session: the command that it is done for. code: the digest of the code that it must be done
+            with. parcel: the files that it needs; None where they are not sent. paths: then, the absolute path of each
+            of them, by its name in `work`.
     """
     worker: Any = get_worker()
-    threads.use(worker.state.nthreads)
     if code != code_digest():
         return Unfit(worker.address, "its lerl is other code")
-    try:
-        if parcel is not None:
-            store = Store.of(worker)
-            if lacking := store.lacking(parcel):
-                return Lacks(worker.address, lacking)
-            local = store.unpacked(parcel, work, session)
-        else:
-            local = work.at(paths)
+    with one_at_a_time:
+        threads.use(worker.state.nthreads)
         tell_through(lambda name, line: worker.log_event(topic(session), [name, line]))
-        result, error = _done(local, session)
-        if error is not None and _disk_full(error):
+        try:
+            return _run(work, session, parcel, paths, worker)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
             return Unfit(worker.address, f"its disk is full ({error})")
-        files = store.written(local, parcel) if parcel is not None else {}
-        if parcel is not None and error is None:
-            store.clear(local)
-        return Ended(result, error, files)
-    except OSError as full:
-        if full.errno not in FULL:
-            raise
-        return Unfit(worker.address, f"its disk is full ({full})")
-    finally:
-        tell_through(None)
+        finally:
+            tell_through(None)
+
+
+def _run(work: Work, session: str, parcel: Parcel | None, paths: dict[str, str], worker: Any) -> Lacks | Unfit | Ended:
+    store, local = Store.of(worker), work.at(paths)
+    if parcel is not None:
+        if lacking := store.lacking(parcel):
+            return Lacks(worker.address, lacking)
+        local = store.unpacked(parcel, work, session)
+    result, error = _done(local, session)
+    if error is not None and _disk_full(error):
+        return Unfit(worker.address, f"its disk is full ({error})")
+    if parcel is None:
+        return Ended(result, error, {}, ())
+    files, gone = store.written(local, parcel)
+    if error is None:
+        store.clear(local)
+    return Ended(result, error, files, gone)
 
 
 def topic(session: str) -> str:
@@ -128,12 +133,12 @@ def _disk_full(error: BaseException) -> bool:
     return False
 
 
-def put(digest: str, position: int, chunk: bytes, last: bool, dask_worker: Any) -> str:
+def put(digest: str, position: int, chunk: bytes, last: bool, session: str, dask_worker: Any) -> str:
     """Write a part of a file into the worker's store; why it cannot, empty where it can."""
     try:
-        Store.of(dask_worker).put(digest, position, chunk, last)
+        Store.of(dask_worker).put(digest, position, chunk, last, session)
     except OSError as error:
-        return f"its disk is full ({error})" if error.errno in FULL else f"{errno.errorcode.get(error.errno or 0)}"
+        return f"its disk is full ({error})" if error.errno in FULL else str(error)
     return ""
 
 
@@ -147,7 +152,7 @@ def about(dask_worker: Any) -> dict[str, Any]:
     return {
         "lerl": code_digest(),
         "python": python(),
-        "packages": packages(),
+        "packages": compared(),
         "processor": processor(),
         "threads": dask_worker.state.nthreads,
         "host": dask_worker.ip,
@@ -156,7 +161,7 @@ def about(dask_worker: Any) -> dict[str, Any]:
 
 @cache
 def code_digest() -> str:
-    """Of all modules of lerl, as they are on this machine."""
+    """Digest of all modules of lerl, as they are on this machine."""
     found, top = hashlib.blake2b(digest_size=8), Path(lerl.__file__).parent
     folders = [top, *{Path(place) for name in ("agents", "envs", "planners") for place in _places(name)}]
     files = {path.relative_to(folder.parent).as_posix(): path for folder in folders for path in folder.rglob("*.py")}

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from lerl.run.work import Work
 
 HELD_BACK = ("checkpoints", LOCK)
 """What does not come back of a folder of work: it serves only to go on with it."""
+NOT_READ = ("checkpoints", "evaluated", "logs", "__pycache__", LOCK)
+"""What is not sent of a folder that is only read."""
 CHUNK = 4 << 20
 """Bytes that are sent at a time."""
 
@@ -30,7 +33,7 @@ class Files(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Of all of it."""
+        """Digest of the whole."""
         return hashlib.blake2b(repr(self.digests).encode(), digest_size=16).hexdigest()
 
 
@@ -41,7 +44,7 @@ class Parcel(NamedTuple):
     folder: Files | None
 
     def digests(self) -> set[str]:
-        """Of all its files."""
+        """Digests of all its files."""
         parts = (*self.reads, *((self.folder,) if self.folder else ()))
         return {digest for part in parts for _, digest in part.digests}
 
@@ -63,24 +66,30 @@ class Sender:
         for path in reads:
             if not path.exists():
                 raise RunError(f"{path} is missing, which {work.name} needs")
-        return Parcel(tuple(map(self._files, reads)), self._files(work.folder) if work.folder else None)
+        own = self._files(work.folder, (LOCK,)) if work.folder else None
+        return Parcel(tuple(self._files(path, NOT_READ) for path in reads), own)
 
     def path(self, digest: str) -> Path:
         """Where a file with that content lies."""
         return self._paths[digest]
 
-    def _files(self, path: Path) -> Files:
-        inner = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
-        kept = [one for one in inner if one.name != LOCK and "__pycache__" not in one.parts]
-        named = {"" if one == path else one.relative_to(path).as_posix(): one for one in kept}
-        return Files(str(path), tuple((name, self._digest(one)) for name, one in named.items()))
+    def _files(self, path: Path, without: tuple[str, ...]) -> Files:
+        if path.is_file():
+            return Files(str(path), (("", self._digest(path)),))
+        found = list[tuple[str, str]]()
+        for one in sorted(path.rglob("*")):
+            name = one.relative_to(path)
+            if not one.is_file() or set(name.parts) & set(without) or one.name.endswith(".partial"):
+                continue
+            with suppress(FileNotFoundError):  # removed in this moment
+                found.append((name.as_posix(), self._digest(one)))
+        return Files(str(path), tuple(found))
 
     def _digest(self, path: Path) -> str:
         about = path.stat()
         key = (str(path), about.st_size, about.st_mtime_ns)
         if key not in self._known:
-            with path.open("rb") as stream:
-                self._known[key] = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+            self._known[key] = _digest_of(path)
         self._paths[self._known[key]] = path
         return self._known[key]
 
@@ -92,31 +101,40 @@ class Store(NamedTuple):
 
     @staticmethod
     def of(worker: Any) -> "Store":
-        """That of a Dask worker, beside its own folder, shared with others on its machine."""
-        return Store(Path(worker.local_directory).parent / "lerl-shipped")
+        """That of a Dask worker, beside its own folder, shared with others on its machine.
+
+        Raises:
+            RunError: the folder belongs to somebody else, who could have put code there.
+        """
+        folder = Path(worker.local_directory).parent / "lerl-shipped"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if hasattr(os, "getuid") and folder.stat().st_uid != os.getuid():
+            raise RunError(f"{folder} belongs to another user; start the worker with another --local-directory")
+        return Store(folder)
 
     def lacking(self, parcel: Parcel) -> tuple[str, ...]:
         """The digests of files that are not here."""
         return tuple(sorted(digest for digest in parcel.digests() if not self._file(digest).is_file()))
 
-    def put(self, digest: str, position: int, chunk: bytes, last: bool) -> None:
-        """Write a part of a file; it is there once the last part is.
+    def put(self, digest: str, position: int, chunk: bytes, last: bool, session: str) -> None:
+        """Write a part of a file; it is there once the last part is, if it has this digest.
 
         Raises:
-            OSError: the disk is full.
+            OSError: the disk is full, or the file has changed since its digest was taken.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{digest}.{os.getpid()}.partial"
+        partial = self.folder / f".{digest}.{session}.{os.getpid()}.partial"
         try:
             with partial.open("r+b" if position else "wb") as stream:
                 stream.seek(position)
                 stream.write(chunk)
+            if last:
+                if _digest_of(partial) != digest:
+                    raise OSError("a file changed while it was sent")
+                self._file(digest).parent.mkdir(exist_ok=True)
+                os.replace(partial, self._file(digest))
         except OSError:
             partial.unlink(missing_ok=True)
             raise
-        if last:
-            self._file(digest).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(partial, self._file(digest))
 
     def unpacked(self, parcel: Parcel, work: Work, session: str) -> Work:
         """The work on this machine's paths, once its files lie there.
@@ -131,24 +149,29 @@ class Store(NamedTuple):
         if parcel.folder is not None:
             named = repr((session, parcel.folder.path, work.name)).encode()
             folder = self.folder / "work" / hashlib.blake2b(named, digest_size=16).hexdigest()
-            for name, digest in parcel.folder.digests:
-                if not (folder / _within(name)).is_file():  # else it is newer: of a try that was killed here
-                    write_whole(folder / _within(name), self._file(digest).read_bytes())
+            if not folder.exists():  # else it is newer: of a try that was killed here
+                partial = folder.with_name(f"{folder.name}.partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+                for name, digest in parcel.folder.digests:
+                    write_whole(partial / _within(name), self._file(digest).read_bytes())
+                partial.rename(folder)
             paths[parcel.folder.path] = str(folder)
         return work.at(paths)
 
-    def written(self, work: Work, parcel: Parcel) -> dict[str, bytes]:
-        """What the work's folder holds that its parcel had not."""
+    def written(self, work: Work, parcel: Parcel) -> tuple[dict[str, bytes], tuple[str, ...]]:
+        """What the work's folder holds that its parcel had not, and the names of what it holds no more."""
         if work.folder is None or parcel.folder is None:
-            return {}
+            return {}, ()
         before = dict(parcel.folder.digests)
-        found: dict[str, bytes] = {}
+        found, there = dict[str, bytes](), set[str]()
         for path in sorted(one for one in work.folder.rglob("*") if one.is_file()):
-            name, content = path.relative_to(work.folder).as_posix(), path.read_bytes()
+            name = path.relative_to(work.folder).as_posix()
+            there.add(name)
             back = not set(PurePosixPath(name).parts) & set(HELD_BACK) and not name.endswith(".partial")
-            if back and before.get(name) != hashlib.blake2b(content, digest_size=16).hexdigest():
-                found[name] = content
-        return found
+            if back and before.get(name) != _digest_of(path):
+                found[name] = path.read_bytes()
+        return found, tuple(sorted(set(before) - there))
 
     def clear(self, work: Work) -> None:
         """Remove the folder of work that has ended."""
@@ -159,7 +182,7 @@ class Store(NamedTuple):
         return self.folder / "files" / digest
 
     def _made(self, part: Files) -> Path:
-        """A file, or a folder of links to files."""
+        """A file or a folder with those contents."""
         target = self.folder / "made" / part.digest / (Path(part.path).name or "files")
         if target.exists():
             return target
@@ -179,15 +202,22 @@ class Store(NamedTuple):
         return target
 
 
-def take_in(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write what came back of a piece of work.
+def take_in(folder: Path, files: Mapping[str, bytes], gone: Iterable[str]) -> None:
+    """Write what came back of a piece of work, and remove what it removed.
 
     Raises:
         RunError: a path leads out of the folder.
         OSError: the disk is full.
     """
+    for name in gone:
+        (folder / _within(name)).unlink(missing_ok=True)
     for name, content in files.items():
         write_whole(folder / _within(name), content)
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _within(name: str) -> PurePosixPath:

@@ -1,5 +1,6 @@
 """The agents of one run, fitted and judged side by side, with the numbers of one after another."""
 
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -16,6 +17,7 @@ from lerl.planners.llm.planner import MODELS
 from lerl.run.artifacts import policy_name, taught_name
 from lerl.run.executors import work_with
 from lerl.run.fitter import Fitter
+from lerl.run.locks import locked
 from lerl.run.machine import free_memory
 from lerl.run.rollout import Episodes, Evaluator, Kept
 from lerl.run.specs import SASREC, TOLD, AgentSpec, candidates, parse_agents
@@ -86,6 +88,7 @@ def fit(specs: Sequence[AgentSpec], run: Path, config: Config, pool: Executor) -
         ]
         for _ in results(works, pool):
             pass
+    shutil.rmtree(run / "fitting", ignore_errors=True)
 
 
 def _before_choice(specs: Sequence[AgentSpec], config: Config) -> list[AgentSpec]:
@@ -95,7 +98,10 @@ def _before_choice(specs: Sequence[AgentSpec], config: Config) -> list[AgentSpec
 
 
 def _fit(run: Path, config: Config, specs: Sequence[AgentSpec]) -> None:
-    with closing(Fitter(Task.load(config), run, _report)) as fitter:
+    own = run / "fitting" / specs[0].label
+    own.mkdir(parents=True, exist_ok=True)
+    # Of the run itself the command holds the lock; another one that was killed may have left a worker at this.
+    with locked(own, wait=True), closing(Fitter(Task.load(config), run, _report)) as fitter:
         for spec in specs:
             if fitter.lacks(spec):
                 fitter.fit(spec)
@@ -162,7 +168,7 @@ def results(works: Sequence[Work], pool: Executor) -> Iterator[tuple[int, Any]]:
     """What pieces of work give, with their number, as they end.
 
     Raises:
-        Exception: what the first of them raised that failed; those under way are left to end.
+        Exception: what the first of them raised that failed; closing the executor interrupts those under way.
     """
     waiting: dict[Future[Any], int] = {pool.submit(work): n for n, work in enumerate(works)}
     while waiting:

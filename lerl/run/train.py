@@ -121,13 +121,14 @@ def resume(
 
     Args:
         run: its folder. trust: whether what it wants is allowed, see `lerl.run.trust.read_config`.
-        tracked, where: as in `train`. config: the run's, where it was read and allowed already.
+        tracked, where: as in `train`. config: the run's, where it was read and allowed already, in a worker: it waits
+            for one that a command which was killed may have left at the run.
 
     Raises:
         RunError: there is no run, another process is at work on it, or it cannot go on here.
     """
     about = check_run(run)
-    with locked(run):
+    with locked(run, wait=config is not None):
         config = config or read_config(run, trust)
         specs = parse_agents(config)
         task = Task.load(config)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pickle
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +35,7 @@ class Work:
 
     Attributes:
         name: what people call it. function: at the top of a module. arguments: small ones, with which it is called.
-        folder: where it works, with what an earlier try left there, and log.txt; None where it writes nothing.
+        folder: where it works, and log.txt is; None where it writes nothing. It may hold what an earlier try wrote.
         reads: files and folders beside it that it reads. log: whether there is a log. code: modules of the user's own
             that it imports.
     """
@@ -60,17 +61,29 @@ class Work:
     def __call__(self) -> Any:
         with busy(), _logged(self):
             use(self.code)
-            return self.function(*self.arguments)
+            try:
+                return self.function(*self.arguments)
+            except Exception as error:
+                raise _sendable(error) from error
 
 
-_one_at_a_time = threading.Lock()
+def _sendable(error: Exception) -> Exception:
+    """An error that reaches another process: itself where it can be pickled and read back."""
+    try:
+        pickle.loads(pickle.dumps(error))  # of this process's own making
+    except Exception:
+        return RunError(f"{type(error).__name__}: {error}")
+    return error
+
+
+one_at_a_time = threading.RLock()
 """Work redirects streams and is interrupted, which is the whole process's."""
 
 
 @contextmanager
 def busy() -> Iterator[None]:
     """At work, so that an interruption reaches it."""
-    with _one_at_a_time:
+    with one_at_a_time:
         State.busy = True
         try:
             if State.stopped:
@@ -127,10 +140,14 @@ class _Told:
         return getattr(self._log, name)
 
 
+PATH_KEYS = ("path", "replay", "cache", "pool", "prompts", "distilled")
+"""Last words of the keys of a configuration that name files or folders, see `lerl.run.folder.files_of`."""
+
+
 def relocated(value: Any, paths: Mapping[str, str]) -> Any:
-    """A value in which paths are those of another machine: itself, or in tuples, lists, dicts and dataclasses."""
-    if isinstance(value, str | Path):
-        return _relocated_path(value, paths)
+    """A value in which paths are those of another machine: a path, or in tuples, lists, dicts and dataclasses."""
+    if isinstance(value, Path):
+        return Path(_moved(str(value), paths))
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(relocated(one, paths) for one in value))
     if isinstance(value, tuple | list):
@@ -139,14 +156,17 @@ def relocated(value: Any, paths: Mapping[str, str]) -> Any:
         return {key: relocated(one, paths) for key, one in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         now = {one.name: getattr(value, one.name) for one in dataclasses.fields(value) if one.init}
-        then = {name: relocated(one, paths) for name, one in now.items()}
-        return value if all(then[name] is now[name] for name in now) else dataclasses.replace(value, **then)
+        then = {
+            name: _moved(one, paths) if isinstance(one, str) and name in PATH_KEYS else relocated(one, paths)
+            for name, one in now.items()
+        }
+        return value if then == now else dataclasses.replace(value, **then)
     return value
 
 
-def _relocated_path(value: Any, paths: Mapping[str, str]) -> Any:
-    text = str(value)
+def _moved(text: str, paths: Mapping[str, str]) -> str:
+    plain = os.path.normpath(text)
     for here, there in paths.items():
-        if text == here or text.startswith(f"{here}{os.sep}"):
-            return type(value)(there + text[len(here) :]) if isinstance(value, str) else Path(there + text[len(here) :])
-    return value
+        if plain == here or plain.startswith(f"{here}{os.sep}"):
+            return there + plain[len(here) :]
+    return text

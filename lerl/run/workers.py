@@ -1,5 +1,6 @@
 """Worker processes on this machine, which end with this process; interrupted, they first write their checkpoints."""
 
+import _thread
 import os
 import signal
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as readable
@@ -78,7 +80,7 @@ class _Pool(Executor):
 
     def submit(self, function: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        self._waiting.append((future, _Call(function, given, named), 1))
+        self._waiting.append((future, partial(function, *given, **named), 1))
         self._fill()
         return future
 
@@ -94,19 +96,24 @@ class _Pool(Executor):
             pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def _fill(self) -> None:
+        """Give work to processes that have none."""
         with self._lock:
             while self._waiting and not self._closed:
-                if not self._idle and self._left:
-                    self._left -= 1
-                    self._idle.append(self._process())
-                if not self._idle:
+                if not self._idle and not self._left:
                     return
                 future, call, tries = self._waiting.popleft()
-                if tries == 1 and not future.set_running_or_notify_cancel():
+                if tries == 1 and not future.running() and not future.set_running_or_notify_cancel():
                     continue
-                pool = self._idle.pop()
-                self._busy.add(pool)
-                self._give(pool, future, call, tries)
+                try:
+                    if not self._idle:
+                        self._idle.append(self._process())
+                        self._left -= 1
+                    self._give(self._idle.pop(), future, call, tries)
+                except BrokenProcessPool:  # it was killed while it had no work
+                    self._left += 1
+                    self._waiting.appendleft((future, call, tries))
+                except Exception as error:
+                    future.set_exception(error)
 
     def _give(self, pool: ProcessPoolExecutor, future: Future[Any], call: Callable[[], Any], tries: int) -> None:
         def ended(inner: Future[Any]) -> None:
@@ -114,8 +121,7 @@ class _Pool(Executor):
             again = killed and tries < TRIES and not self._closed
             with self._lock:
                 self._busy.discard(pool)
-                if killed:
-                    pool.shutdown(wait=False)
+                if killed:  # its pool has shut itself down, and may hold its lock in this moment
                     self._left += 1
                 else:
                     self._idle.append(pool)
@@ -132,17 +138,9 @@ class _Pool(Executor):
                 _pass_on(inner, future)
             self._fill()
 
-        pool.submit(call).add_done_callback(ended)
-
-
-class _Call:
-    """A function with its arguments, as a worker is sent it."""
-
-    def __init__(self, function: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]) -> None:
-        self._function, self._given, self._named = function, given, named
-
-    def __call__(self) -> Any:
-        return self._function(*self._given, **self._named)
+        given = pool.submit(call)
+        self._busy.add(pool)
+        given.add_done_callback(ended)
 
 
 def _pass_on(inner: Future[Any], outer: Future[Any]) -> None:
@@ -219,6 +217,6 @@ def _watch(alive: Connection, parent: Any) -> None:
     alive.poll(None)  # until the other end is closed, by whatever ended the work
     State.stopped = True
     if State.busy:
-        os.kill(os.getpid(), signal.SIGINT)
+        _thread.interrupt_main(signal.SIGINT)
     parent.join()
     os._exit(1)

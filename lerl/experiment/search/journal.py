@@ -5,6 +5,7 @@ that of several claims of a number the first one counts; the others are given up
 has failed, and its number is free again. Optuna's own numbers count claims, so a trial's number is a note of the claim.
 """
 
+import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -59,7 +60,7 @@ class Journal:
         lock = JournalFileOpenLock(str(self.path))  # not the one of symbolic links, which lerl refuses in its folders
         with reading(self.path, AGAIN):
             _cut_half_record(self.path, lock)
-            self.storage = optuna.storages.JournalStorage(JournalFileBackend(str(self.path), lock))
+            self.storage = optuna.storages.JournalStorage(_Backend(str(self.path), lock))
             self.study = _study(self.storage)
 
     def board(self) -> Board:
@@ -160,16 +161,26 @@ def _mine(record: int, number: int, board: Board) -> bool:
     return number not in board.done and first is not None and first._trial_id == record
 
 
-def _cut_half_record(path: Path, lock: JournalFileOpenLock) -> None:
+class _Backend(JournalFileBackend):
+    """Optuna's, which cuts off what another process left of its last record before it appends its own."""
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        _cut_half_record(Path(self._file_path), self._lock)
+        super().append_logs(logs)
+
+
+def _cut_half_record(path: Path, lock: Any) -> None:
     """Cut off what a process that was killed, or a full disk, left of its last record: nobody has acted on it."""
     if not path.is_file():
         return
     lock.acquire()
     try:
         with path.open("rb+") as file:
-            kept = file.read()
-            if kept and not kept.endswith(b"\n"):
-                file.truncate(kept.rfind(b"\n") + 1)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            if size and file.read(1) != b"\n":
+                file.seek(0)
+                file.truncate(file.read().rfind(b"\n") + 1)
     finally:
         lock.release()
 

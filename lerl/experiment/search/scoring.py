@@ -24,7 +24,7 @@ from lerl.run.context import Report
 from lerl.run.evaluate import write_table
 from lerl.run.fit_policy import DivergedError
 from lerl.run.fitter import Fitter
-from lerl.run.locks import LOCK
+from lerl.run.locks import LOCK, locked
 from lerl.run.rollout import Episodes
 from lerl.run.specs import AgentSpec, parse_agent
 from lerl.run.task import Task
@@ -70,6 +70,12 @@ def score(
         config: the recipe. values: the settings, by dotted key. folder: the trial's. report: called as work goes on.
         watch: ends the trial where it is hopeless.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder, wait=True):  # a command that was killed may have left a worker at it
+        return _score(config, values, folder, report, watch)
+
+
+def _score(config: Config, values: Mapping[str, Any], folder: Path, report: Report, watch: Watch | None) -> Scored:
     try:
         tried = overlay(config, values)
         if (played := _taken(folder, tried)) is not None:
@@ -87,7 +93,7 @@ def _taken(folder: Path, tried: Config) -> pl.DataFrame | None:
     """The sessions of a trial that was done already; otherwise None, and the folder keeps what it can go on from."""
     kept = folder / "config.yaml"
     try:
-        same = kept.is_file() and not differing(tried, _placed(load(kept), tried))
+        same = kept.is_file() and not differing(tried, placed(load(kept), tried))
     except (SettingsError, OSError):
         same = False
     if not same:
@@ -125,7 +131,7 @@ def reuse(folder: Path, tried: Config) -> None:
     """
     kept = folder / "config.yaml"
     try:
-        same = kept.is_file() and dump(_placed(load(kept), tried)) == dump(tried)
+        same = kept.is_file() and dump(placed(load(kept), tried)) == dump(tried)
     except (SettingsError, OSError):
         same = False
     if same:
@@ -138,7 +144,7 @@ def reuse(folder: Path, tried: Config) -> None:
     write_whole(kept, dump(tried))
 
 
-def _placed(kept: Config, tried: Config) -> Config:
+def placed(kept: Config, tried: Config) -> Config:
     """Settings whose data lie where those of others do: they may have been made on another machine."""
     return overlay(kept, {"data.path": tried.data.path})
 
