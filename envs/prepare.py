@@ -212,7 +212,6 @@ def prepare(  # a parameter for each flag of `lerl data prepare`
     chosen = {**({"dense": True} if dense else {}), **({"feedback": dict(feedback)} if feedback else {})}
     settings = {"format": format, "dim": dim, "seed": seed, **chosen}
     if users is not None:
-        _refuse_one_kind(data)
         data, settings = sampled(data, users), {**settings, "users": users}
     return _write(data, out, settings, dim, seed, overwrite)
 
@@ -279,7 +278,7 @@ def _write(
     log = data.log if sample is None else of_users(data.log, sample.users)
     _refuse_one_kind(data)
     if sample is not None:
-        _refuse_one_kind(data, log)
+        _refuse_one_kind_sampled(data.name, log)
     log = with_half(log)
     if data.known is None:
         fitted = fit_population(
@@ -320,15 +319,11 @@ def _read_kinds(format: str, folder: Path, feedback: Mapping[str, float]) -> Dat
     return read_kuairand(folder, feedback)
 
 
-def _refuse_one_kind(data: DataSet, sampled: pl.DataFrame | None = None) -> None:
-    """Refuse a log in which all interactions are clicks, or none; or such a sample of it."""
-    log = data.log if sampled is None else sampled
-    clicks, rows = int(log["click"].sum()), len(log)
-    if sampled is not None and clicks in (0, rows):
-        raise DataError(
-            f"of the {rows:,} interactions of the {log['user'].n_unique():,} sampled users of {data.name} {clicks:,} "
-            f"are clicks, and both clicks and others are needed; give a larger --users"
-        )
+def _refuse_one_kind(data: DataSet) -> None:
+    """Refuse a log in which all interactions are clicks, or none."""
+    clicks, rows = int(data.log["click"].sum()), len(data.log)
+    if data.sample is not None:
+        clicks, rows = int(data.sample.count("clicks").sum()), data.sample.interactions
     if clicks == rows:
         raise DataError(
             f"all {rows:,} interactions of {data.name} are clicks; what people were shown and did not click is "
@@ -339,6 +334,16 @@ def _refuse_one_kind(data: DataSet, sampled: pl.DataFrame | None = None) -> None
         raise DataError(
             f"none of the {rows:,} interactions of {data.name} is a click, and tastes are estimated from clicks: take "
             f"another column with --click, or give a lower --click-from"
+        )
+
+
+def _refuse_one_kind_sampled(name: str, log: pl.DataFrame) -> None:
+    """Refuse a sample of users whose interactions are all clicks, or none."""
+    clicks, rows = int(log["click"].sum()), len(log)
+    if clicks in (0, rows):
+        raise DataError(
+            f"of the {rows:,} interactions of the {log['user'].n_unique():,} sampled users of {name} {clicks:,} are "
+            f"clicks, and both clicks and others are needed; give a larger --users"
         )
 
 

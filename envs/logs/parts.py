@@ -111,21 +111,23 @@ def read_sample(
     return read, sample, sum(part.left_out for part in tallies)
 
 
-def cut(checked: Checked, folder: Path, parts: int = PARTS) -> list[Path]:
-    """Write the rows of a file into folders of Parquet files, all rows of a user into one folder.
+def cut(checked: Checked, folder: Path) -> list[Path]:
+    """Write the rows of a file into PARTS folders of Parquet files, all rows of a user into one folder.
 
     Args:
         checked: the file.
         folder: where to write.
-        parts: how many folders.
+
+    Returns:
+        The folders that have rows.
 
     Raises:
         DataError: the file is damaged.
         OSError: the disk is full.
     """
     whole = folder / "rows.parquet"
-    checked.scan.write(checked.frame.with_columns((pl.col("user").hash() % parts).cast(pl.UInt32).alias(PART)), whole)
-    paths = [folder / f"{number:04}" for number in range(parts)]
+    checked.scan.write(checked.frame.with_columns((pl.col("user").hash() % PARTS).cast(pl.UInt32).alias(PART)), whole)
+    paths = [folder / f"{number:04}" for number in range(PARTS)]
     for path in paths:
         path.mkdir()
     for start in range(0, checked.rows, ROWS_AT_ONCE):
