@@ -400,7 +400,10 @@ def format_of(about: Mapping[str, Any], wanted: str) -> str:
     flags = [" --dense"] if dense else []
     if isinstance(feedback, dict):
         flags.append(" --feedback " + shlex.quote(",".join(f"{name}={weight}" for name, weight in feedback.items())))
-    return str(settings.get("format", wanted)) + "".join(flags)
+    format, users = str(settings.get("format", wanted)), settings.get("users")
+    if users and format != OWN_LOGS:  # whose command names files that are not known
+        flags.append(f" --users {users}")
+    return format + "".join(flags)
 
 
 def unusable(folder: Path, why: str, format: str) -> Exception:

@@ -153,13 +153,13 @@ def tally(part: Path, known: Numbers | None, least: int) -> Tally:
     rows = _rows(part)
     untimed, unknown = unreadable(rows, known)
     bad = bool(len(untimed) or len(unknown))
-    log = one_row_per_pair(_numbered(rows.clear() if bad else rows))
-    counts = log.group_by("user").len().sort("user")
+    pairs = _numbered(rows.clear() if bad else rows).group_by("user", "item").agg(pl.col("click").any())
+    counts = pairs.group_by("user").len().sort("user")
     enough = counts.filter(pl.col("len") >= least)
-    kept = log if least == 1 else of_users(log, enough["user"].to_numpy())
+    kept = pairs if least == 1 else of_users(pairs, enough["user"].to_numpy())
     return Tally(
         len(rows),
-        len(rows) - len(log),
+        len(rows) - len(pairs),
         *dated(rows),
         untimed=rows_of(untimed),
         unknown=rows_of(unknown),
