@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ from lerl.envs.logs.goodbooks import read_goodbooks
 from lerl.envs.logs.kuairand import read_kuairand
 from lerl.envs.logs.kuairec import read_kuairec, read_kuairec_dense
 from lerl.envs.logs.movielens import read_movielens
-from lerl.envs.logs.sample import of_users, sampled
+from lerl.envs.logs.parts import Asked
+from lerl.envs.logs.sample import Sample, choose, count_items, of_users
 from lerl.envs.population import Population
-from lerl.envs.schema import DataError, with_half
+from lerl.envs.schema import SCHEMA, DataError, with_half
 from lerl.envs.store import (
     INTERACTIONS_FILE,
     OWN_LOGS,
@@ -212,7 +213,7 @@ def prepare(  # a parameter for each flag of `lerl data prepare`
     chosen = {**({"dense": True} if dense else {}), **({"feedback": dict(feedback)} if feedback else {})}
     settings = {"format": format, "dim": dim, "seed": seed, **chosen}
     if users is not None:
-        data, settings = sampled(data, users), {**settings, "users": users}
+        data, settings = _sampled(data, users), {**settings, "users": users}
     return _write(data, out, settings, dim, seed, overwrite)
 
 
@@ -247,19 +248,31 @@ def import_logs(
     check_destination(out, overwrite=overwrite)
     choices = choices or Choices()
     if users is None:
-        data, asked = read_own_logs(interactions, items, choices, note=note), {}
+        data, more = read_own_logs(interactions, items, choices, note=note), {}
     else:
         with scratch_folder(out) as scratch, disk_errors(Path(out).resolve()):
-            data = read_own_logs(interactions, items, choices, users=users, scratch=scratch, executor=executor)
-        asked = {"users": users}
+            data = read_own_logs(interactions, items, choices, asked=Asked(users, scratch, executor))
+        more = {"users": users}
     _noted(data, note)
-    settings = {"format": OWN_LOGS, "dim": dim, "seed": seed, "choices": asdict(choices), "notes": data.notes, **asked}
+    settings = {"format": OWN_LOGS, "dim": dim, "seed": seed, "choices": asdict(choices), "notes": data.notes, **more}
     return _write(data, out, settings, dim, seed, overwrite)
 
 
 def _check_users(users: int | None) -> None:
     if users is not None and users < 1:
         raise ValueError(f"--users, how many users to simulate, must be 1 or more, given {users}; leave it out for all")
+
+
+def _sampled(data: DataSet, asked: int) -> DataSet:
+    """A data set that was read whole, with a sample of its users."""
+    counts = data.log.group_by("user").len().sort("user")
+    users, interactions = counts["user"].to_numpy(), counts["len"].to_numpy().astype(np.int64)
+    simulated, fitted = choose(users, interactions, asked)
+    if data.known is not None:  # a dense matrix is the truth of its own users: no other user is fitted
+        fitted = simulated
+    items, rows = count_items(data.log.select(*SCHEMA)), len(data.log) + data.merged
+    sample = Sample(asked, simulated, len(fitted), len(users), rows, items)
+    return replace(data, log=of_users(data.log, fitted), sample=sample)
 
 
 def _noted(data: DataSet, note: Callable[[str], object] | None) -> DataSet:

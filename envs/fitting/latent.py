@@ -176,28 +176,18 @@ def fit_population(
     ids = log["user"].to_numpy(), log["item"].to_numpy()
     in_truth, kept = truth_half(*ids), held_out(*ids)
     known = rows.where(~in_truth)
-    counts = {half: None if sample is None else _counts(sample, half) for half in ("truth", "knowledge")}
-    truth, truth_fit = fit_taste(
-        rows.where(in_truth), kept[in_truth], training, len(catalog), dim=dim, seed=seed, counts=counts["truth"]
-    )
-    guess, guess_fit = fit_taste(
-        known, kept[~in_truth], training, len(catalog), dim=dim, seed=seed, counts=counts["knowledge"]
-    )
-    kinds, kind_fits = _fit_kinds(weights or {}, log.filter(in_truth), truth, rows.where(in_truth), training)
+    of_truth, of_known = (None, None) if sample is None else (_counts(sample, "truth"), _counts(sample, "knowledge"))
+    in_half = rows.where(in_truth), kept[in_truth]
+    truth, truth_fit = fit_taste(*in_half, training, len(catalog), dim=dim, seed=seed, counts=of_truth)
+    guess, guess_fit = fit_taste(known, kept[~in_truth], training, len(catalog), dim=dim, seed=seed, counts=of_known)
+    kinds, kind_fits = _fit_kinds(weights or {}, log.filter(in_truth), truth, in_half[0], training)
     popular = _popular(known, training, len(catalog)) if sample is None else sample.count("popular")
     history = _history(known, log.filter(~in_truth))
     if sample is not None:
         chosen = np.searchsorted(user_ids, sample.users)
         truth, guess, training, history = truth.of(chosen), guess.of(chosen), training[chosen], _of(history, chosen)
-    population = Population(
-        name=name,
-        catalog=catalog,
-        truth=truth.truth(),
-        knowledge=_knowledge(guess, _shares(popular)),
-        training=training,
-        history=history,
-        kinds=kinds,
-    )
+    knowledge = _knowledge(guess, _shares(popular))
+    population = Population(name, catalog, truth.truth(), knowledge, training, history, kinds=kinds)
     compared = np.flatnonzero(~training)[: None if sample is None else COMPARED]
     correlation = agreement(truth, guess, compared)
     return FittedPopulation(population, truth_fit, guess_fit, correlation, kind_fits)

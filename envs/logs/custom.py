@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from lerl.envs.catalog import Axis, Catalog, number_of
 from lerl.envs.logs.categories import split_categories, unescaped
 from lerl.envs.logs.dataset import CLICK_STARS, OTHER, DataSet, catalog_of, or_id, or_other
 from lerl.envs.logs.interactions import MISSING, Columns, Read, flag_of, float_of, ids_of, read_interactions
-from lerl.envs.logs.parts import read_sample
+from lerl.envs.logs.parts import Asked, read_sample
 from lerl.envs.logs.scan import ROW, Scan, scan
 from lerl.envs.logs.table import Table, refuse_twice, refused_type
 from lerl.envs.logs.times import UNITS
@@ -105,9 +104,7 @@ def read_own_logs(
     items: Path | None = None,
     choices: Choices | None = None,
     *,
-    users: int | None = None,
-    scratch: Path | None = None,
-    executor: Executor | None = None,
+    asked: Asked | None = None,
     note: Callable[[str], object] | None = None,
 ) -> DataSet:
     """A log and a catalog from a CSV or Parquet file each.
@@ -118,26 +115,23 @@ def read_own_logs(
         interactions: who met what.
         items: titles and categories; None if there is no such file.
         choices: which column is what; guessed from the columns' names where None.
-        users: how many to simulate, 1 or more; memory then goes by them, see `lerl.envs.logs.sample`. None for all.
-        scratch: with `users`, an empty folder that the rows are written to meanwhile, about 40 bytes each.
-        executor: with `users`, does parts of the log in other processes; None to do all in this one.
+        asked: how many users to simulate, where memory is to go by them, see `lerl.envs.logs.sample`; None for all.
         note: called with a line where the file is so large that memory may not do.
 
     Raises:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
-        OSError: with `users`, the disk is full.
+        OSError: with `asked`, the disk is full.
     """
     choices = choices or Choices()
     events = scan(interactions, choices.delimiter)
     columns = _columns(events, choices)
     listed, seen = (None, []) if items is None else _items(scan(items, choices.delimiter), choices)
     known, least, sample = None if listed is None else listed["item"].to_numpy(), choices.min_interactions, None
-    if users is None:
+    if asked is None:
         read = read_interactions(events, columns, known, note)
         log, left_out = _enough(read.log, least)
     else:
-        assert scratch is not None
-        read, sample, left_out = read_sample(events, columns, users, scratch, known, least=least, executor=executor)
+        read, sample, left_out = read_sample(events, columns, asked, known, least)
         log = read.log
     numbers = log["item"].unique().sort() if sample is None else sample.items["item"]
     if listed is None:

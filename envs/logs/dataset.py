@@ -3,16 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from lerl.envs.catalog import Axis, Catalog
+from lerl.envs.logs.sample import Sample
 from lerl.envs.schema import DataError
-
-if TYPE_CHECKING:
-    from lerl.envs.logs.sample import Sample
 
 CLICK_STARS = 4.0
 """Of ratings up to five stars, this or more counts as a click."""
@@ -48,7 +45,7 @@ class DataSet:
     notes: tuple[str, ...] = ()
     known: pl.DataFrame | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
-    sample: "Sample | None" = None
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True)

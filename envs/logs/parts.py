@@ -40,6 +40,21 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A sample of users that is asked for.
+
+    Attributes:
+        users: how many to simulate, 1 or more.
+        folder: an empty one for the parts, about 40 bytes a row; they stay there.
+        executor: that the parts are submitted to; None to do one after another in this process.
+    """
+
+    users: int
+    folder: Path
+    executor: Executor | None = None
+
+
+@dataclass(frozen=True)
 class Tally:
     """What is counted in a part.
 
@@ -64,25 +79,16 @@ class Tally:
 
 
 def read_sample(
-    scan: Scan,
-    columns: Columns,
-    asked: int,
-    folder: Path,
-    known: Numbers | None = None,
-    *,
-    least: int = 1,
-    executor: Executor | None = None,
+    scan: Scan, columns: Columns, asked: Asked, known: Numbers | None = None, least: int = 1
 ) -> tuple[Read, Sample, int]:
-    """A log of some users of a file, see `lerl.envs.logs.sample`, from parts that are written into a folder.
+    """A log of some users of a file, see `lerl.envs.logs.sample`, in memory that goes by them.
 
     Args:
         scan: the file.
         columns: which of its columns is what.
-        asked: how many users to simulate, 1 or more.
-        folder: an empty one for the parts; they stay there.
+        asked: how many users.
         known: numbers of the items that may occur; None for any.
         least: users who met fewer items are left out.
-        executor: that the parts are submitted to; None to do one after another here.
 
     Returns:
         The log as `lerl.envs.logs.interactions.read_interactions` would have these users' rows, the sample, and how
@@ -93,18 +99,18 @@ def read_sample(
         OSError: the disk is full.
     """
     checked = check_cells(scan, columns, text_users=True)
-    parts = cut(checked, folder)
+    parts = cut(checked, asked.folder)
     tallies, items = [], count_items(EMPTY)
-    for part in each(partial(tally, known=known, least=least), parts, executor):
+    for part in each(partial(tally, known=known, least=least), parts, asked.executor):
         items = add_up([items, part.items])
         tallies.append(replace(part, items=items.clear()))
     checked.refuse(*(first_of([getattr(part, name) for part in tallies]) for name in ("untimed", "unknown")))
     users = np.concatenate([part.users for part in tallies])
     if not len(users):
         raise DataError(f"no user met {least} items or more; give a lower --min-interactions")
-    simulated, fitted = choose(users, np.concatenate([part.interactions for part in tallies]), asked)
-    sample = Sample(asked, simulated, len(fitted), len(users), checked.rows, items)
-    log = pl.concat(each(partial(log_of, users=fitted), parts, executor)).sort("user", "item")
+    simulated, fitted = choose(users, np.concatenate([part.interactions for part in tallies]), asked.users)
+    sample = Sample(asked.users, simulated, len(fitted), len(users), checked.rows, items)
+    log = pl.concat(each(partial(log_of, users=fitted), parts, asked.executor)).sort("user", "item")
     rows, zoned, days = (sum(getattr(part, name) for part in tallies) for name in ("rows", "zoned", "days"))
     time = "" if checked.form is None else checked.form.note(rows, zoned, days)
     read = Read(log, sum(part.merged for part in tallies), checked.item_ids, time, checked.notes)

@@ -6,14 +6,13 @@ is counted over all users. So memory goes by the sample and by FITTED_ROWS, howe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from lerl.envs.logs.dataset import DataSet
-from lerl.envs.schema import SCHEMA, DataError, held_out, sample_order, training_users, truth_half
+from lerl.envs.schema import DataError, held_out, sample_order, training_users, truth_half
 
 FITTED_ROWS = 10_000_000
 """Interactions that factor models are fitted to, unless those of the simulated users are more."""
@@ -100,21 +99,6 @@ def choose(users: Numbers, interactions: Numbers, asked: int) -> tuple[Numbers, 
             f"{len(simulated) - to_train:,} for evaluation, and both are needed; give a larger --users"
         )
     return simulated, np.sort(users[order[: max(asked, enough)]])
-
-
-def sampled(data: DataSet, asked: int) -> DataSet:
-    """A data set that was read whole, with a sample of its users.
-
-    Raises:
-        DataError: see `choose`.
-    """
-    counts = data.log.group_by("user").len().sort("user")
-    simulated, fitted = choose(counts["user"].to_numpy(), counts["len"].to_numpy().astype(np.int64), asked)
-    if data.known is not None:  # a dense matrix is the truth of its own users: no other user is fitted
-        fitted = simulated
-    items, rows = count_items(data.log.select(*SCHEMA)), len(data.log) + data.merged
-    sample = Sample(asked, simulated, len(fitted), len(counts), rows, items)
-    return replace(data, log=of_users(data.log, fitted), sample=sample)
 
 
 def of_users(log: pl.DataFrame, users: Numbers) -> pl.DataFrame:

@@ -1,7 +1,6 @@
 """The commands of `lerl data`: import, get, prepare and describe."""
 
 import argparse
-import resource
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -203,6 +202,8 @@ def _used(report: "PrepareReport", begun: float) -> list[tuple[str, str]]:
     """Time since `begun` and the most memory of this process, where a sample of users was taken."""
     if report.sample is None:
         return []
+    import resource  # which Windows lacks
+
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
     return [("time, most memory", f"{perf_counter() - begun:,.0f} s, {most:.1f} GB")]
 
