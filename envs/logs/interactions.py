@@ -21,6 +21,7 @@ from lerl.envs.logs.times import DAYS, MEND, SECOND, TIME, UNITS, ZONED, Form, f
 from lerl.envs.schema import SCHEMA
 
 USER, ITEM, TEXT = "\x00user", "\x00item", "\x00text"
+USER_TEXT, ITEM_TEXT = "\x00user text", "\x00item text"
 """Columns beside those of the file: no header can hold this character."""
 
 CLICKED, NOT_CLICKED = ("1", "true", "1.0"), ("0", "false", "0.0")
@@ -194,6 +195,8 @@ def check_cells(scan: Scan, columns: Columns, *, text_users: bool = False) -> Ch
         users, items = users.as_plain(scan), items.as_plain(scan)
         scan.refuse(_value_checks(scan, columns))
     else:
+        scan = replace(scan, frame=scan.frame.with_columns(users.text.alias(USER_TEXT), items.text.alias(ITEM_TEXT)))
+        users, items = users.by(USER_TEXT, scan), items.by(ITEM_TEXT, scan)
         checks = [users.check, items.check, *_value_checks(scan, columns)]
         found = scan.refuse(checks, **users.facts("user"), **items.facts("item"))
         users, items = users.settled(scan, found, "user"), items.settled(scan, found, "item")
@@ -263,10 +266,17 @@ class Ids:
 
     def as_plain(self, scan: Scan) -> "Ids":
         """These ids where all of them in the file are plain."""
-        if scan.schema[self.column].is_numeric():
+        if not _is_text(scan.schema[self.column]):
             return self
         text = pl.col(self.column).cast(pl.String)
         return replace(self, text=text, number=text.cast(pl.Int64))
+
+    def by(self, name: str, scan: Scan) -> "Ids":
+        """These ids where a column of the file holds their texts already, which takes time to make."""
+        text = pl.col(name)
+        return replace(
+            self, text=text, number=_whole_number(text) if _is_text(scan.schema[self.column]) else self.number
+        )
 
     def settled(self, scan: Scan, found: Mapping[str, Any], role: str) -> "Ids":
         """These ids given the whole column: they are numbers where all are whole numbers, with or without `.0`.
@@ -303,13 +313,17 @@ def ids_of(scan: Scan, column: str) -> Ids:
         exact = (pl.col(column).floor() == pl.col(column)) & (pl.col(column).abs() <= most)
         number = pl.when(exact).then(pl.col(column).cast(pl.Int64, strict=False)).otherwise(None)
         return Ids(column, number.cast(pl.String), number, number.is_not_null())
-    if not (given == pl.String or given == pl.Categorical or given == pl.Enum):
+    if not _is_text(given):
         raise refused_type(scan.path, column, given, "text and whole numbers")
     text = pl.col(column).cast(pl.String).str.strip_chars()
     missing = text.str.len_bytes() <= LONGEST_MISSING
     bad = (missing & text.str.to_lowercase().is_in(MISSING)) | text.str.contains(ROUNDED)
     text = pl.when(~bad).then(text).otherwise(None)
     return Ids(column, text, _whole_number(text), pl.col(column).cast(pl.String).str.contains(PLAIN))
+
+
+def _is_text(given: pl.DataType) -> bool:
+    return given == pl.String or given == pl.Categorical or given == pl.Enum
 
 
 def _whole_number(text: pl.Expr) -> pl.Expr:
