@@ -62,5 +62,18 @@ def refuse_links(folder: Path) -> None:
                 )
 
 
+def full_disk(error: BaseException | None) -> int | None:
+    """The system's number for a full disk, where this error, or one that it came from, is one."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error.errno
+        # Polars' errors have no number, only the text of the system's error.
+        named = [number for number in FULL if f"os error {number})" in str(error) or os.strerror(number) in str(error)]
+        if named:
+            return named[0]
+        error = error.__cause__ or error.__context__
+    return None
+
+
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Numbers of the errors that say that the disk is full."""

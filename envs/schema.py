@@ -73,6 +73,20 @@ def training_users(users: Ids) -> Mask:
     return _share("user split", users) < TRAINING_SHARE
 
 
+def sample_order(users: Ids) -> NDArray[np.int64]:
+    """The order in which users join a sample: the first N are the sample of N users, the same in every log.
+
+    A user's place among others depends on both ids only, so that a user of a sample is in every larger one.
+
+    Args:
+        users: (U,) user ids, all different.
+
+    Returns:
+        (U,) int64, positions among `users`.
+    """
+    return np.lexsort((users, _share("user sample", users)))
+
+
 def with_half(log: pl.DataFrame) -> pl.DataFrame:
     """The log with two more columns: `half`, "truth" or "knowledge", and `position` where it has none yet.
 

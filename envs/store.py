@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis, Catalog
-from lerl.envs.files import FULL
+from lerl.envs.files import full_disk
 from lerl.envs.population import (
     ARRAYS,
     MORE_ARRAYS,
@@ -214,17 +214,25 @@ def new_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
         OSError: the disk is full.
     """
     check_destination(folder, overwrite=overwrite)
+    with scratch_folder(folder) as holder:
+        partial = holder / "new"
+        partial.mkdir()
+        with disk_errors(Path(folder).resolve()):
+            yield partial
+        check_destination(folder, overwrite=overwrite)  # another process may have taken the place since
+        _replace(Path(folder).resolve(), partial, holder / OLD)
+
+
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """A new folder beside a folder, and so on its disk, that is removed at the end of the block; `recover` removes it
+    where the process was killed."""
     place = Path(folder).resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     holder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=place.parent))
     try:
         with _locked(holder):
-            partial = holder / "new"
-            partial.mkdir()
-            with disk_errors(place):
-                yield partial
-            check_destination(folder, overwrite=overwrite)  # another process may have taken the place since
-            _replace(place, partial, holder / OLD)
+            yield holder
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 
@@ -270,26 +278,13 @@ def disk_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        number = _full(error)
+        number = full_disk(error)
         if number is None:
             raise
         reason = os.strerror(number)
         full = OSError(f"no room on the disk to write {place} ({reason}); nothing was left behind: make room")
         full.errno = number  # given to the constructor it would begin the message
         raise full from error
-
-
-def _full(error: BaseException | None) -> int | None:
-    """The system's number for a full disk, where this error, or one that it came from, is one."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in FULL:
-            return error.errno
-        # Polars' errors have no number, only the text of the system's error.
-        named = [number for number in FULL if f"os error {number})" in str(error) or os.strerror(number) in str(error)]
-        if named:
-            return named[0]
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def check_destination(folder: Path, *, overwrite: bool = False) -> None:
@@ -405,7 +400,10 @@ def format_of(about: Mapping[str, Any], wanted: str) -> str:
     flags = [" --dense"] if dense else []
     if isinstance(feedback, dict):
         flags.append(" --feedback " + shlex.quote(",".join(f"{name}={weight}" for name, weight in feedback.items())))
-    return str(settings.get("format", wanted)) + "".join(flags)
+    format, users = str(settings.get("format", wanted)), settings.get("users")
+    if users and format != OWN_LOGS:  # whose command names files that are not known
+        flags.append(f" --users {users}")
+    return format + "".join(flags)
 
 
 def unusable(folder: Path, why: str, format: str) -> Exception:

@@ -21,6 +21,7 @@ from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped, unused
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.envs.catalog import Catalog
+from lerl.envs.logs.sample import Sample
 from lerl.envs.population import Kinds, Knowledge, Population, Truth
 from lerl.envs.schema import KIND_PREFIX, DataError, check_log, held_out, positions, training_users, truth_half
 
@@ -36,7 +37,11 @@ USERS_AT_ONCE, SCORES_AT_ONCE = 512, 1 << 25
 CONSTANT = 1e-9
 """A row of log-odds with a standard deviation times sqrt(I) below this is constant but for rounding."""
 
+COMPARED = 2_000
+"""Evaluation users of a sample by whom truth and knowledge are compared, at most."""
+
 Array = NDArray[np.float64]
+Counts = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,10 @@ class TasteModel:
     def log_odds(self, users: NDArray[np.int64], items: NDArray[np.int64]) -> Array:
         """Log-odds of a click: pairs of users and items, (N,) each, to (N,) float64."""
         return self.score(users, items) + self.item_offsets[items] + self.user_offsets[users]
+
+    def of(self, users: NDArray[np.int64]) -> "TasteModel":
+        """The model with only some users, (N,) int64 positions, in their order."""
+        return replace(self, user_vectors=self.user_vectors[users], user_offsets=self.user_offsets[users])
 
     def truth(self) -> Truth:
         """The model as a population's truth, which makes its arrays read-only."""
@@ -137,6 +146,7 @@ def fit_population(
     weights: Mapping[str, float] | None = None,
     dim: int = 8,
     seed: int = 0,
+    sample: Sample | None = None,
 ) -> FittedPopulation:
     """Fit truth and knowledge on the two hashed halves of a log.
 
@@ -149,6 +159,8 @@ def fit_population(
         weights: of several kinds of feedback, the click's first; the log has a column `feedback.NAME` for the others.
         dim: length of the vectors, 1 or more.
         seed: for the start of the least squares, 0 or more.
+        sample: which of the log's users the population has, where these are not all; and how often each item of the
+            catalog was met and clicked by all users, of whom the log may have only some.
 
     Raises:
         DataError: the frame is not a log, has an item that is not in the catalog, or too few interactions to fit and
@@ -164,19 +176,20 @@ def fit_population(
     ids = log["user"].to_numpy(), log["item"].to_numpy()
     in_truth, kept = truth_half(*ids), held_out(*ids)
     known = rows.where(~in_truth)
-    truth, truth_fit = fit_taste(rows.where(in_truth), kept[in_truth], training, len(catalog), dim=dim, seed=seed)
-    guess, guess_fit = fit_taste(known, kept[~in_truth], training, len(catalog), dim=dim, seed=seed)
-    population = Population(
-        name=name,
-        catalog=catalog,
-        truth=truth.truth(),
-        knowledge=_knowledge(guess, _popularity(known, training, len(catalog))),
-        training=training,
-        history=_history(known, log.filter(~in_truth)),
-    )
-    kinds, kind_fits = _fit_kinds(weights or {}, log.filter(in_truth), truth, rows.where(in_truth), training)
-    population = replace(population, kinds=kinds)
-    correlation = agreement(truth, guess, np.flatnonzero(~training))
+    of_truth, of_known = (None, None) if sample is None else (_counts(sample, "truth"), _counts(sample, "knowledge"))
+    in_half = rows.where(in_truth), kept[in_truth]
+    truth, truth_fit = fit_taste(*in_half, training, len(catalog), dim=dim, seed=seed, counts=of_truth)
+    guess, guess_fit = fit_taste(known, kept[~in_truth], training, len(catalog), dim=dim, seed=seed, counts=of_known)
+    kinds, kind_fits = _fit_kinds(weights or {}, log.filter(in_truth), truth, in_half[0], training)
+    popular = _popular(known, training, len(catalog)) if sample is None else sample.count("popular")
+    history = _history(known, log.filter(~in_truth))
+    if sample is not None:
+        chosen = np.searchsorted(user_ids, sample.users)
+        truth, guess, training, history = truth.of(chosen), guess.of(chosen), training[chosen], _of(history, chosen)
+    knowledge = _knowledge(guess, _shares(popular))
+    population = Population(name, catalog, truth.truth(), knowledge, training, history, kinds=kinds)
+    compared = np.flatnonzero(~training)[: None if sample is None else COMPARED]
+    correlation = agreement(truth, guess, compared)
     return FittedPopulation(population, truth_fit, guess_fit, correlation, kind_fits)
 
 
@@ -283,7 +296,7 @@ def _fit_known(
     rows, training = _rows(every_item, every_user, known), training_users(every_user)
     model, fit = fit_taste(rows, _held_out(known), training, len(every_item), dim=dim, seed=seed)
     users, items = np.searchsorted(every_user, user_ids), positions(every_item, numbers)
-    popularity = _popularity(rows, training, len(every_item))[items]
+    popularity = _shares(_popular(rows, training, len(every_item)))[items]
     kept = TasteModel(
         model.item_vectors[items], model.item_offsets[items], model.user_vectors[users], model.user_offsets[users]
     )
@@ -291,7 +304,14 @@ def _fit_known(
 
 
 def fit_taste(
-    rows: Interactions, kept: NDArray[np.bool_], training: NDArray[np.bool_], items: int, *, dim: int, seed: int
+    rows: Interactions,
+    kept: NDArray[np.bool_],
+    training: NDArray[np.bool_],
+    items: int,
+    *,
+    dim: int,
+    seed: int,
+    counts: Counts | None = None,
 ) -> tuple[TasteModel, Fit]:
     """Fit, calibrate and judge one model.
 
@@ -303,6 +323,7 @@ def fit_taste(
         items: how many items there are.
         dim: length of the vectors.
         seed: for the start of the least squares.
+        counts: see `fit_raw`.
 
     Raises:
         DataError: too few interactions to fit, calibrate and judge.
@@ -312,7 +333,7 @@ def fit_taste(
     _check_enough(calibrate, "training")
     _check_enough(judge, "evaluation")
     with threadpool_limits(limits=1):
-        raw = fit_raw(rows.where(~kept), training, items, dim=dim, seed=seed)
+        raw = fit_raw(rows.where(~kept), training, items, dim=dim, seed=seed, counts=counts)
         model = calibrated(raw, calibration(raw, calibrate))
         return model, judged(model, judge)
 
@@ -435,6 +456,7 @@ def fit_raw(
     dim: int,
     seed: int,
     taste_rows: Interactions | None = None,
+    counts: Counts | None = None,
 ) -> TasteModel:
     """Vectors and smoothed log-odds before calibration.
 
@@ -445,6 +467,8 @@ def fit_raw(
         dim: length of the vectors.
         seed: for the start of the least squares.
         taste_rows: the interactions that the users' vectors and offsets are fitted to; `rows` where None.
+        counts: how often training users met and clicked each item, (I,) each, where `rows` has only some of them; the
+            item offsets and the base rate are fitted to that.
 
     Raises:
         DataError: no training user has an interaction.
@@ -453,7 +477,8 @@ def fit_raw(
     seen = rows.where(training[rows.users])
     if not len(seen):
         raise DataError("no training user has an interaction to fit; use a larger log")
-    base = (seen.clicks.sum() + 1) / (len(seen) + 2)
+    met, clicked = counts or _item_counts(seen, items)
+    base = (clicked.sum() + 1) / (met.sum() + 2)
     with threadpool_limits(limits=1):  # the same bits on any number of cores
         als = AlternatingLeastSquares(
             factors=dim,
@@ -467,7 +492,7 @@ def fit_raw(
         user_vectors = als.recalculate_user(np.arange(len(training)), _signed(taste_rows, len(training), items))
     return TasteModel(
         item_vectors=als.item_factors,
-        item_offsets=_offsets(seen.items, seen.clicks, items, ITEM_PRIOR, base),
+        item_offsets=_smoothed(met, clicked, ITEM_PRIOR, base),
         user_vectors=user_vectors,
         user_offsets=_offsets(taste_rows.users, taste_rows.clicks, len(training), USER_PRIOR, base),
     )
@@ -483,10 +508,21 @@ def _offsets(
     index: NDArray[np.int64], clicks: NDArray[np.bool_], size: int, prior: float, base: float
 ) -> NDArray[np.float32]:
     """(size,) log-odds of a click per item or per user, as if each had `prior` more interactions at the base rate."""
-    clicked = np.bincount(index[clicks], minlength=size)
-    seen = np.bincount(index, minlength=size)
-    smoothed = (clicked + prior * base) / (seen + prior)
-    return np.asarray(logit(smoothed), dtype=np.float32)
+    return _smoothed(np.bincount(index, minlength=size), np.bincount(index[clicks], minlength=size), prior, base)
+
+
+def _item_counts(rows: Interactions, items: int) -> Counts:
+    return np.bincount(rows.items, minlength=items), np.bincount(rows.items[rows.clicks], minlength=items)
+
+
+def _smoothed(met: NDArray[np.int64], clicked: NDArray[np.int64], prior: float, base: float) -> NDArray[np.float32]:
+    """The same from how often each was met and clicked, (size,) each."""
+    return np.asarray(logit((clicked + prior * base) / (met + prior)), dtype=np.float32)
+
+
+def _counts(sample: Sample, half: str) -> Counts:
+    """How often all training users met and clicked each item in the fitted interactions of a half, (I,) each."""
+    return sample.count(f"{half}_seen"), sample.count(f"{half}_clicked")
 
 
 def calibration(raw: TasteModel, rows: Interactions) -> Array:
@@ -519,7 +555,19 @@ def _knowledge(model: TasteModel, popularity: NDArray[np.float32]) -> Knowledge:
     )
 
 
-def _popularity(rows: Interactions, training: NDArray[np.bool_], items: int) -> NDArray[np.float32]:
-    """(I,) share of training users' clicks, each item counted once more than it was clicked."""
-    counts = np.bincount(rows.items[rows.clicks & training[rows.users]], minlength=items) + 1.0
+def _popular(rows: Interactions, training: NDArray[np.bool_], items: int) -> NDArray[np.int64]:
+    """(I,) training users' clicks of each item."""
+    return np.bincount(rows.items[rows.clicks & training[rows.users]], minlength=items)
+
+
+def _shares(clicks: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(I,) share of clicks, each item counted once more than it was clicked."""
+    counts = clicks + 1.0
     return np.asarray(counts / counts.sum(), dtype=np.float32)
+
+
+def _of(history: NDArray[np.int32], users: NDArray[np.int64]) -> NDArray[np.int32]:
+    """The rows (user, item, click) of some users, in order, who are numbered anew in that order."""
+    places = np.searchsorted(users, history[:, 0]).clip(max=len(users) - 1)
+    kept = users[places] == history[:, 0]
+    return np.column_stack([places[kept], history[kept, 1:]]).astype(np.int32)

@@ -1,7 +1,7 @@
 """Logs of your own: which column is what, where it is not given, and the catalog from a file of items."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from lerl.envs.catalog import Axis, Catalog, number_of
 from lerl.envs.logs.categories import split_categories, unescaped
 from lerl.envs.logs.dataset import CLICK_STARS, OTHER, DataSet, catalog_of, or_id, or_other
 from lerl.envs.logs.interactions import MISSING, Columns, Read, flag_of, float_of, ids_of, read_interactions
+from lerl.envs.logs.parts import Asked, read_sample
 from lerl.envs.logs.scan import ROW, Scan, scan
 from lerl.envs.logs.table import Table, refuse_twice, refused_type
 from lerl.envs.logs.times import UNITS
@@ -98,7 +99,14 @@ class Choices:
             raise ValueError(f"--min-interactions must be at most {2**31:,}, given a larger number")
 
 
-def read_own_logs(interactions: Path, items: Path | None = None, choices: Choices | None = None) -> DataSet:
+def read_own_logs(
+    interactions: Path,
+    items: Path | None = None,
+    choices: Choices | None = None,
+    *,
+    asked: Asked | None = None,
+    note: Callable[[str], object] | None = None,
+) -> DataSet:
     """A log and a catalog from a CSV or Parquet file each.
 
     Without a file of items every item of the log is in the catalog, its id is its title, and its category "other".
@@ -107,23 +115,30 @@ def read_own_logs(interactions: Path, items: Path | None = None, choices: Choice
         interactions: who met what.
         items: titles and categories; None if there is no such file.
         choices: which column is what; guessed from the columns' names where None.
+        asked: how many users to simulate, where memory is to go by them, see `lerl.envs.logs.sample`; None for all.
+        note: called with a line where the file is so large that memory may not do.
 
     Raises:
         DataError: the data cannot be used as they are; the message names file, row, column and mend.
+        OSError: with `asked`, the disk is full.
     """
     choices = choices or Choices()
     events = scan(interactions, choices.delimiter)
     columns = _columns(events, choices)
-    if items is None:
-        read = read_interactions(events, columns)
-        log, left_out = _enough(read.log, choices.min_interactions)
-        catalog = _bare_catalog(log, read)
-        dropped, seen = 0, [f"no items file: titles are ids, and the only category is {OTHER!r}"]
+    listed, seen = (None, []) if items is None else _items(scan(items, choices.delimiter), choices)
+    known, least, sample = None if listed is None else listed["item"].to_numpy(), choices.min_interactions, None
+    if asked is None:
+        read = read_interactions(events, columns, known, note)
+        log, left_out = _enough(read.log, least)
     else:
-        listed, seen = _items(scan(items, choices.delimiter), choices)
-        read = read_interactions(events, columns, listed["item"].to_numpy())
-        log, left_out = _enough(read.log, choices.min_interactions)
-        met = listed.filter(pl.col("item").is_in(log["item"].unique().implode())).sort("item")
+        read, sample, left_out = read_sample(events, columns, asked, known, least)
+        log = read.log
+    numbers = log["item"].unique().sort() if sample is None else sample.items["item"]
+    if listed is None:
+        catalog, dropped = _bare_catalog(numbers, read.item_ids), 0
+        seen = [f"no items file: titles are ids, and the only category is {OTHER!r}"]
+    else:
+        met = listed.filter(pl.col("item").is_in(numbers.implode())).sort("item")
         catalog, dropped = catalog_of(met), len(listed) - len(met)
     notes = [_columns_note(events, columns, read), *read.notes, *seen]
     if read.merged:
@@ -131,7 +146,7 @@ def read_own_logs(interactions: Path, items: Path | None = None, choices: Choice
         notes.append(f"{read.merged:,} rows repeat a user and an item: kept was one each, a click first{last}")
     if left_out:
         notes.append(f"{left_out:,} users left out, with fewer than {choices.min_interactions} items")
-    return DataSet(Path(interactions).stem, catalog, log, dropped, read.merged, tuple(notes))
+    return DataSet(Path(interactions).stem, catalog, log, dropped, read.merged, tuple(notes), sample=sample)
 
 
 def _columns(events: Scan, choices: Choices) -> Columns:
@@ -230,9 +245,9 @@ def _enough(log: pl.DataFrame, least: int) -> tuple[pl.DataFrame, int]:
     return kept, log["user"].n_unique() - kept["user"].n_unique()
 
 
-def _bare_catalog(log: pl.DataFrame, read: Read) -> Catalog:
-    """A catalog of the log's items, whose titles are their ids."""
-    ids = tuple(read.item_ids.get(number, str(number)) for number in log["item"].unique().sort().to_list())
+def _bare_catalog(numbers: pl.Series, texts: Mapping[int, str]) -> Catalog:
+    """A catalog of items by their numbers, whose titles are their ids."""
+    ids = tuple(texts.get(number, str(number)) for number in numbers.to_list())
     return Catalog(ids, tuple(f"item {name}" for name in ids), Axis((OTHER,), np.ones((len(ids), 1), bool)))
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from lerl.envs.catalog import Axis, Catalog
+from lerl.envs.logs.sample import Sample
 from lerl.envs.schema import DataError
 
 CLICK_STARS = 4.0
@@ -32,6 +33,8 @@ class DataSet:
             which nearly every user met every item; None where the halves of `log` make truth and knowledge.
         weights: of several kinds of feedback, the click's first; `log` then has a Boolean column `feedback.NAME` for
             each of the others. Empty where there are only clicks.
+        sample: where only a sample of users was kept; `log` then has those whom factor models are fitted to, the
+            simulated ones among them.
     """
 
     name: str
@@ -42,6 +45,7 @@ class DataSet:
     notes: tuple[str, ...] = ()
     known: pl.DataFrame | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
+from lerl.envs.files import full_disk
 from lerl.envs.logs.table import Table, refusal, refuse_empty, refuse_missing
 from lerl.envs.schema import DataError
 
@@ -79,16 +80,33 @@ class Scan:
         except FAILURES as error:
             raise self._damaged(error) from error
 
+    def write(self, frame: pl.LazyFrame, path: Path) -> None:
+        """Write the rows of a query over the scan to a Parquet file, in a stream and in any order.
+
+        Raises:
+            DataError: the file is damaged.
+            PolarsError, OSError: the disk is full.
+        """
+        try:
+            frame.sink_parquet(path, compression="lz4", statistics=False, maintain_order=False)
+        except FAILURES as error:
+            if full_disk(error) is not None:
+                raise
+            raise self._damaged(error) from error
+
     def refuse(self, checks: Sequence[Check], **also: pl.Expr) -> dict[str, Any]:
         """Raise a DataError for the first check that a row fails, and for its first such row, in one pass.
 
         Returns:
             The values of further aggregates, by name.
         """
-        bad = [check.bad.fill_null(True) for check in checks]
-        counts = [each.sum().alias(f"count {n}") for n, each in enumerate(bad)]
-        firsts = [pl.col(ROW).filter(each).min().alias(f"first {n}") for n, each in enumerate(bad)]
-        found = self.collect(self.frame.select(pl.len().alias("rows"), *counts, *firsts, **also)).row(0, named=True)
+        bad = [f"\x00bad {n}" for n in range(len(checks))]
+        frame = self.frame.with_columns(
+            **{name: check.bad.fill_null(True) for name, check in zip(bad, checks, strict=True)}
+        )
+        counts = [pl.col(each).sum().alias(f"count {n}") for n, each in enumerate(bad)]
+        firsts = [pl.col(ROW).filter(pl.col(each)).min().alias(f"first {n}") for n, each in enumerate(bad)]
+        found = self.collect(frame.select(pl.len().alias("rows"), *counts, *firsts, **also)).row(0, named=True)
         if not found["rows"]:
             raise DataError(f"{self.path} is empty; it needs at least one row: fetch or write the file again")
         for n, check in enumerate(checks):

@@ -95,12 +95,15 @@ class Form:
         )
         return read if self.parts is None else read.drop(PARTS)
 
-    def note(self, read: pl.DataFrame) -> str:
-        """What form the times in a frame that `read` made have, and what it leaves open, to print."""
-        zoned, days = int(read[ZONED].sum()), int(read[DAYS].sum())
-        zone = "" if self.zoned is None or days == len(read) else ", in UTC, since they name no zone"
+    def note(self, rows: int, zoned: int, days: int) -> str:
+        """What form times have, and what it leaves open, to print.
+
+        Args:
+            rows: how many `read` made. zoned, days: how many of them name a zone, and give only the day.
+        """
+        zone = "" if self.zoned is None or days == rows else ", in UTC, since they name no zone"
         if zoned:
-            bare = len(read) - zoned
+            bare = rows - zoned
             zone = ", in the zones they name" + (f", {bare:,} that name none in UTC" if bare else "")
         order = f", {days:,} only to the day, within which the order is the file's" if days else ""
         return f"{self.name}{zone}{order}"

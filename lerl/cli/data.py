@@ -2,9 +2,11 @@
 
 import argparse
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from lerl.cli.parser import Parser
@@ -105,6 +107,7 @@ def _add_output(add: Any) -> None:
     add("--out", metavar="FOLDER", required=True, type=Path, help="where to write")
     add("--dim", metavar="N", type=_dim, default=8, help=f"length of the item vectors, up to {LONGEST_VECTOR} (8)")
     add("--seed", metavar="N", type=int, default=0, help="seed of the random initial values of the fit (0)")
+    add("--users", metavar="N", type=int, help="simulate a sample of N users; memory then goes by them, not by the log")
     add("--overwrite", action="store_true", help="replace a data set prepared before")
 
 
@@ -134,10 +137,11 @@ def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> 
     from lerl.envs.logs.custom import Choices
     from lerl.envs.prepare import import_logs
 
-    options = {name: given.pop(name) for name in ("dim", "seed", "overwrite")}
+    begun = perf_counter()
+    options = {name: given.pop(name) for name in ("dim", "seed", "overwrite", "users")}
     with _locked_where_replaced(out, options["overwrite"]):
         report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, **options)
-    print_rows(report.rows())
+    print_rows([*report.rows(), *_used(report, begun)])
     _say_next(out, report, LOGS)
 
 
@@ -157,9 +161,10 @@ def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
     from lerl.config.recipes import recipes
     from lerl.envs.prepare import prepare
 
+    begun = perf_counter()
     with _locked_where_replaced(out, options["overwrite"]):
         report = prepare(format, folder, out, note=_note, **options)
-    print_rows(report.rows())
+    print_rows([*report.rows(), *_used(report, begun)])
     _say_next(out, report, format if format in recipes() else LOGS, dense=options.get("dense", False))
 
 
@@ -191,6 +196,16 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
     width = max(len(label) for label, _ in rows)
     for label, value in rows:
         print(f"{label:<{width}}  {one_line(value)}")
+
+
+def _used(report: "PrepareReport", begun: float) -> list[tuple[str, str]]:
+    """Time since `begun` and the most memory of this process, where a sample of users was taken."""
+    if report.sample is None:
+        return []
+    import resource  # which Windows lacks
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return [("time, most memory", f"{perf_counter() - begun:,.0f} s, {most:.1f} GB")]
 
 
 def _say_next(out: Path, report: "PrepareReport", recipe: str, dense: bool = False) -> None:

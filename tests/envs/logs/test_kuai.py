@@ -14,7 +14,7 @@ from lerl.cli.main import main
 from lerl.envs.config import Leave
 from lerl.envs.population import Population
 from lerl.envs.prepare import prepare, read
-from lerl.envs.schema import DataError
+from lerl.envs.schema import DataError, sample_order
 from lerl.envs.store import format_of, load_population, read_about
 
 KUAIRAND = Path(os.environ.get("LERL_DATA", Path(__file__).parents[3] / "../shared/data")) / "kuairand_pure"
@@ -399,6 +399,15 @@ def test_the_command_makes_users_of_the_matrix(tmp_path: Path, capsys: pytest.Ca
         load_population(out)
 
 
+def test_a_sample_of_the_dense_matrix_has_its_users_rows(tmp_path: Path):
+    raw = matrices(tmp_path / "raw")
+    every = dense(raw, tmp_path / "out")
+    report = prepare("kuairec", raw, tmp_path / "some", dim=2, dense=True, users=20)
+    assert (report.users, report.interactions) == (20, int((load_population(tmp_path / "some").dense >= 0).sum()))
+    places = np.sort(sample_order(np.arange(60))[:20])
+    assert np.array_equal(load_population(tmp_path / "some").dense, every.dense[places])
+
+
 # kinds of feedback
 
 
@@ -452,6 +461,11 @@ def test_kinds_are_fitted_as_they_were_made(tmp_path: Path):
     env.reset(seed=0)
     rewards = {round(env.step(item)[1], 3) for item in range(8)}
     assert rewards <= {0.0, 0.333, 0.667, 1.0}
+    prepare("kuairand", raw, tmp_path / "some", dim=2, feedback=weights, users=100)
+    few = load_population(tmp_path / "some")
+    assert few.kinds is not None
+    assert np.array_equal(few.kinds.item_offsets, people.kinds.item_offsets)
+    assert len(few.training) == 100
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,3 +97,19 @@ def test_times_of_years_that_no_log_has_are_counted_and_not_drawn(tmp_path: Path
     assert (len(found.times), found.strange_times) == (len(log) - 1, 1)
     assert dict(found.rows())["time span"].endswith(", and 1 of years that no log has")
     assert draw(found, tmp_path / "page")
+
+
+def test_the_import_prints_the_sample_and_a_wrong_number_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _prepared(tmp_path)
+    capsys.readouterr()
+    again = ["data", "import", "--interactions", str(tmp_path / "log.csv"), "--out", str(tmp_path / "some")]
+    assert main([*again, "--dim", "2", "--users", "20"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^of them simulated  +20 of 20 asked for \(\d+ to train on, \d+ for evaluation\)$", printed, re.M)
+    assert re.search(r"^time, most memory  +\d+ s, \d\.\d GB$", printed, re.M)
+    assert describe(tmp_path / "some").users == 20
+    assert main([*again, "--overwrite", "--users", "0"]) == 2
+    said = "lerl: error: --users, how many users to simulate, must be 1 or more, given 0; leave it out for all\n"
+    assert capsys.readouterr().err == said
