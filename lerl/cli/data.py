@@ -9,12 +9,16 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from lerl.cli.parser import Parser
+from lerl.cli.parser import Parser, UsageError
+from lerl.cli.where import add_where, read_beside, take_where
 from lerl.envs.text import one_line
 from lerl.users.next_command import LOGS, train_command
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from lerl.envs.prepare import PrepareReport
+    from lerl.run.executors import Where
 
 FORMATS = "movielens, goodbooks, kuairand, kuairec"
 SETS = (
@@ -57,7 +61,8 @@ def _add(commands: Any, name: str, command: Callable[..., None], help: str, desc
 
 
 def _add_import(commands: Any, name: str) -> None:
-    add = _add(commands, name, _import, "a log of your own to a folder that lerl train can use", IMPORT).add_argument
+    added = _add(commands, name, _import, "a log of your own to a folder that lerl train can use", IMPORT)
+    add = added.add_argument
     add("--interactions", metavar="FILE", required=True, type=Path, help="CSV or Parquet: user, item, click or rating")
     add("--items", metavar="FILE", type=Path, help="CSV or Parquet: titles and categories of items")
     add("--user", metavar="COLUMN", help="the column of users")
@@ -77,6 +82,7 @@ def _add_import(commands: Any, name: str) -> None:
     add("--delimiter", metavar="CHARACTER", help=help)
     add("--min-interactions", metavar="N", type=int, default=1, help="leave out users who met fewer items (1)")
     _add_output(add)
+    add_where(added, "--users", "parts of the log")
 
 
 def _add_get(commands: Any, name: str) -> None:
@@ -139,10 +145,26 @@ def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> 
 
     begun = perf_counter()
     options = {name: given.pop(name) for name in ("dim", "seed", "overwrite", "users")}
-    with _locked_where_replaced(out, options["overwrite"]):
-        report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, **options)
+    beside = read_beside(*take_where(given))
+    if beside and options["users"] is None:
+        raise UsageError("--workers and --cluster go with --users: without it the log is read whole, in one process")
+    with _locked_where_replaced(out, options["overwrite"]), _workers(beside) as pool:
+        choices = Choices(**given)
+        report = import_logs(interactions, items, out, choices=choices, note=_note, executor=pool, **options)
     print_rows([*report.rows(), *_used(report, begun)])
     _say_next(out, report, LOGS)
+
+
+@contextmanager
+def _workers(beside: "dict[str, Where]") -> Iterator["Executor | None"]:
+    """What parts of a log are read by; nothing where this process does it."""
+    if not beside:
+        yield None
+        return
+    from lerl.run.executors import executor
+
+    with executor(beside["where"], "give the same command again") as pool:
+        yield pool
 
 
 def _get(name: str, out: Path | None, url: str | None) -> None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from lerl.cli.parser import UsageError, add_json, add_trust, runs_parser
 from lerl.cli.planners import print_calls
 from lerl.cli.recipe import HELP_FLAGS, split
-from lerl.cli.where import SHIP, WHERE, add_where, read_beside, where_given
+from lerl.cli.where import SHIP, WHERE, add_where, read_beside, take_where
 
 if TYPE_CHECKING:
     from lerl.report.bootstrap import Summary
+    from lerl.run.executors import Where
 
 EVALUATE_HELP = """\
 usage: lerl evaluate RUN [--trust]
@@ -115,17 +116,17 @@ def run_compare(arguments: list[str]) -> None:
     """lerl compare"""
     parser = runs_parser("compare", f"{COMPARE_HELP} {SENSITIVITY_HELP}")
     parser.add_argument("--sensitivity", action="store_true", help="evaluate the agents on other users, as said above")
-    add_where(parser)
+    add_where(parser, "--sensitivity", "worlds")
     add_json(parser)
     add_trust(parser)
     given = parser.parse_intermixed_args(arguments)  # options may stand between runs
 
     from lerl.cli.groups import read_groups
 
-    groups = read_groups(given.runs)
+    groups, where = read_groups(given.runs), take_where(vars(given))
     if given.sensitivity:
-        _print_sensitivity(given, groups)
-    elif where_given(given) or given.ship:
+        _print_sensitivity(given, groups, read_beside(*where))
+    elif any(where):
         raise UsageError("--workers and --cluster go with --sensitivity; a comparison takes no time worth sharing")
     elif given.trust:
         raise UsageError("--trust goes with --sensitivity; a comparison executes nothing that runs hold")
@@ -157,7 +158,9 @@ def _print_groups(given: argparse.Namespace, groups: Mapping[str, Sequence[Path]
         show(table(found))
 
 
-def _print_sensitivity(given: argparse.Namespace, groups: Mapping[str, Sequence[Path]]) -> None:
+def _print_sensitivity(
+    given: argparse.Namespace, groups: Mapping[str, Sequence[Path]], beside: "dict[str, Where]"
+) -> None:
     if len(groups) > 1:
         raise UsageError("--sensitivity is for the runs of one group; give it for each group alone")
     if given.allow_different:
@@ -173,7 +176,6 @@ def _print_sensitivity(given: argparse.Namespace, groups: Mapping[str, Sequence[
 
     runs = [run for folder in groups[""] for run in seed_runs(folder) or [folder]]
     try:
-        beside = read_beside(where_given(given), {SHIP} if given.ship else ())
         found = sensitivity(runs, out, given.reference, given.bootstrap, trust=given.trust, where=beside.get("where"))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on") from None

@@ -4,7 +4,7 @@ import argparse
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lerl.cli.parser import UsageError
 
@@ -68,18 +68,23 @@ def read_beside(
     return {"where": Where(usual)} if usual > 1 else {}
 
 
-def add_where(parser: argparse.ArgumentParser) -> None:
-    """Give the flags to a parser of a command that takes no recipe."""
-    parser.add_argument("--workers", metavar="N", help="with --sensitivity: worlds side by side, in processes")
+def add_where(parser: argparse.ArgumentParser, flag: str, things: str) -> None:
+    """Give the flags to a parser of a command that takes no recipe.
+
+    Args:
+        parser: the command's. flag: with which alone they mean something. things: what is done side by side.
+    """
+    parser.add_argument("--workers", metavar="N", help=f"with {flag}: {things} side by side, in N processes")
     parser.add_argument("--cluster", metavar="ADDRESS", help="the same on a Dask cluster, such as tcp://host:8786")
     parser.add_argument("--cluster-tls", metavar="FOLDER", help="its certificates: ca.pem, cert.pem, key.pem")
     parser.add_argument("--ship", action="store_true", help="send files to a cluster that does not see this disk")
 
 
-def where_given(given: argparse.Namespace) -> dict[str, str | None]:
-    """Those of the flags with a value that were given."""
-    values = {"workers": given.workers, "cluster": given.cluster, "cluster-tls": given.cluster_tls}
-    return {name: value for name, value in values.items() if value is not None}
+def take_where(given: dict[str, Any]) -> tuple[dict[str, str | None], set[str]]:
+    """Those flags that were given, with a value and without, taken out of what a parser found."""
+    found = {name: given.pop(name.replace("-", "_")) for name in WHERE}
+    switches = {SHIP} if given.pop(SHIP) else set[str]()
+    return {name: value for name, value in found.items() if value is not None}, switches
 
 
 def cores() -> int:

@@ -284,9 +284,9 @@ def test_a_folder_that_workers_do_not_share_is_said(cluster: Cluster, recipe: Pa
 
     forget = schedule.trial_ended
 
-    def elsewhere(trial: object, folder: Path, digest: str = "") -> None:
+    def elsewhere(trial: object, users: str, folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        return forget(trial, folder, digest)  # type: ignore[arg-type,return-value]
+        return forget(trial, users, folder)  # type: ignore[arg-type,return-value]
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(schedule, "trial_ended", elsewhere)
