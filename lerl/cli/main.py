@@ -128,6 +128,8 @@ def _report(error: BaseException, debug: bool) -> int:
         traceback.print_exception(error)
     message = " ".join(str(error).split())
     hint = "" if debug else "; run it again with --debug to see where"
+    if isinstance(error, SystemError) and isinstance(error.__cause__, KeyboardInterrupt):
+        error, message = error.__cause__, ""  # Ctrl-C while compiled code was called
     if isinstance(error, KeyboardInterrupt):
         return _say(f"interrupted; {message}" if message else "interrupted", 130)
     if isinstance(error, ImportError) and (what_to_do := install_hint(error.name or "")):
