@@ -84,7 +84,7 @@ class Tiredness:
 
         def tire(block: slice) -> None:
             for part in range(block.start, block.stop):
-                _tiredness(contexts.session_key, contexts.recent, groups, k, model, kept, now, (part, number), found)
+                _tiredness(contexts.session_key, contexts.recent, groups, k, model, kept, (now, part, number), found)
 
         threads.each(tire, number, 1)
         return found[0], found[1], found[2]
@@ -219,11 +219,11 @@ def _copy(source, target):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _tiredness(session, recent, groups, k, model, kept, now, share, found):  # type: ignore[no-untyped-def]
-    """found (3, B, C) <- tiredness, surplus and its spread; `kept` goes on to the newest slates, used `now`.
+def _tiredness(session, recent, groups, k, model, kept, turn, found):  # type: ignore[no-untyped-def]
+    """found (3, B, C) <- tiredness, surplus and its spread; `kept` goes on to the newest slates.
 
-    share: the number of a part of the sessions, and how many parts there are: those that may have the same places are
-    in the same part, in their order.
+    turn: when the places are used, the number of a part of the sessions, and how many parts there are: those that may
+    have the same places are in the same part, in their order.
     """
     items, feedback, estimates = recent.items, recent.feedback, recent.estimates
     keys, used, lengths, log_odds, sums = kept.keys, kept.used, kept.lengths, kept.log_odds, kept.sums
@@ -232,7 +232,7 @@ def _tiredness(session, recent, groups, k, model, kept, now, share, found):  # t
     users, slots = items.shape
     tired, surplus, spread = found[0], found[1], found[2]
     columns = np.ascontiguousarray(weights.T)
-    part, parts = share
+    now, part, parts = turn
     for b in range(users):
         if _first(session[b], keys) // WAYS % parts != part:
             continue
