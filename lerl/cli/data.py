@@ -113,7 +113,8 @@ def _add_output(add: Any) -> None:
     add("--out", metavar="FOLDER", required=True, type=Path, help="where to write")
     add("--dim", metavar="N", type=_dim, default=8, help=f"length of the item vectors, up to {LONGEST_VECTOR} (8)")
     add("--seed", metavar="N", type=int, default=0, help="seed of the random initial values of the fit (0)")
-    add("--users", metavar="N", type=int, help="simulate a sample of N users; memory then goes by them, not by the log")
+    help = "simulate a sample of N users; memory then goes by them, not by the log"
+    add("--users", metavar="N", type=int, default=argparse.SUPPRESS, help=help)
     add("--overwrite", action="store_true", help="replace a data set prepared before")
 
 
@@ -144,27 +145,27 @@ def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> 
     from lerl.envs.prepare import import_logs
 
     begun = perf_counter()
-    options = {name: given.pop(name) for name in ("dim", "seed", "overwrite", "users")}
+    options: dict[str, Any] = {name: given.pop(name) for name in ("dim", "seed", "overwrite", "users") if name in given}
     beside = read_beside(*take_where(given))
-    if beside and options["users"] is None:
+    if beside and "users" not in options:
         raise UsageError("--workers and --cluster go with --users: without it the log is read whole, in one process")
     with _locked_where_replaced(out, options["overwrite"]), _workers(beside) as pool:
-        choices = Choices(**given)
-        report = import_logs(interactions, items, out, choices=choices, note=_note, executor=pool, **options)
-    print_rows([*report.rows(), *_used(report, begun)])
+        options = {**options, **pool}
+        report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, **options)
+    print_rows([*report.rows(), *(_used(begun) if "users" in options else [])])
     _say_next(out, report, LOGS)
 
 
 @contextmanager
-def _workers(beside: "dict[str, Where]") -> Iterator["Executor | None"]:
-    """What parts of a log are read by; nothing where this process does it."""
+def _workers(beside: "dict[str, Where]") -> Iterator["dict[str, Executor]"]:
+    """What parts of a log are read by, under the key "executor"; nothing where this process does it."""
     if not beside:
-        yield None
+        yield {}
         return
     from lerl.run.executors import executor
 
     with executor(beside["where"], "give the same command again") as pool:
-        yield pool
+        yield {"executor": pool}
 
 
 def _get(name: str, out: Path | None, url: str | None) -> None:
@@ -186,7 +187,7 @@ def _prepare(format: str, folder: Path, out: Path, **options: Any) -> None:
     begun = perf_counter()
     with _locked_where_replaced(out, options["overwrite"]):
         report = prepare(format, folder, out, note=_note, **options)
-    print_rows([*report.rows(), *_used(report, begun)])
+    print_rows([*report.rows(), *(_used(begun) if "users" in options else [])])
     _say_next(out, report, format if format in recipes() else LOGS, dense=options.get("dense", False))
 
 
@@ -220,12 +221,12 @@ def print_rows(rows: Sequence[tuple[str, str]]) -> None:
         print(f"{label:<{width}}  {one_line(value)}")
 
 
-def _used(report: "PrepareReport", begun: float) -> list[tuple[str, str]]:
-    """Time since `begun` and the most memory of this process, where a sample of users was taken."""
-    if report.sample is None:
-        return []
-    import resource  # which Windows lacks
-
+def _used(begun: float) -> list[tuple[str, str]]:
+    """Time since `begun` and the most memory of this process, where the system says it."""
+    try:
+        import resource
+    except ImportError:  # on Windows
+        return [("time", f"{perf_counter() - begun:,.0f} s")]
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
     return [("time, most memory", f"{perf_counter() - begun:,.0f} s, {most:.1f} GB")]
 

@@ -61,10 +61,13 @@ def read_beside(
         where = read_where(own, switches, 1)
         return {"where": where} if where.workers > 1 or where.cluster else {}
 
+    if config is None:
+        return {}
+
     from lerl.run.executors import Where
     from lerl.run.side_by_side import worth
 
-    usual = 1 if config is None else worth(config, cores())
+    usual = worth(config, cores())
     return {"where": Where(usual)} if usual > 1 else {}
 
 

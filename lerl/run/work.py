@@ -6,7 +6,7 @@ import pickle
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -104,7 +104,8 @@ def tell_through(tell: Callable[[str, str], object] | None) -> None:
 
 def _said(name: str, line: str) -> None:
     if _tell is not None:
-        _tell(name, line)
+        with suppress(OSError):  # nobody listens any more
+            _tell(name, line)
 
 
 @contextmanager

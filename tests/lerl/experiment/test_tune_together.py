@@ -102,12 +102,14 @@ def test_an_executor_finds_what_this_process_finds(
 def test_worker_processes_find_what_this_process_finds(count: int, tmp_path: Path) -> None:
     config = changed(trials=4, batch=2)
     alone = tune(config, tmp_path / "alone")
-    with workers(count, "again", "--workers") as pool:
+    with workers(count, "again") as pool:
         assert results(tune(config, tmp_path / "many", pool)) == results(alone)
     best = [(tmp_path / name / "best.yaml").read_text() for name in ("alone", "many")]
     assert best[0] == best[1]
     assert str(table(alone, config).caption) == str(table(tune(config, tmp_path / "many"), config).caption)
-    assert "trial 1/4" in (tmp_path / "many" / "trials" / "000" / "log.txt").read_text()
+        log = (tmp_path / "many" / "trials" / "000" / "log.txt").read_text()
+        assert "boredom+ppo" in log
+        assert "score" in log
 
 
 COMMAND = """
