@@ -107,9 +107,9 @@ def test_worker_processes_find_what_this_process_finds(count: int, tmp_path: Pat
     best = [(tmp_path / name / "best.yaml").read_text() for name in ("alone", "many")]
     assert best[0] == best[1]
     assert str(table(alone, config).caption) == str(table(tune(config, tmp_path / "many"), config).caption)
-        log = (tmp_path / "many" / "trials" / "000" / "log.txt").read_text()
-        assert "boredom+ppo" in log
-        assert "score" in log
+    log = (tmp_path / "many" / "trials" / "000" / "log.txt").read_text()
+    assert "boredom+ppo" in log
+    assert "score" in log
 
 
 COMMAND = """
