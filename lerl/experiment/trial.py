@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import shutil
-import sys
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -36,6 +35,7 @@ from lerl.run.evaluate import episodes, judged
 from lerl.run.fitter import Fitter
 from lerl.run.locks import locked
 from lerl.run.machine import processor
+from lerl.run.progress import log_line
 from lerl.run.rollout import Evaluator
 from lerl.run.task import Task
 
@@ -147,17 +147,13 @@ def _work(trial: Trial, folder: Path, taught: Path | None) -> tuple[pl.DataFrame
     keep_for(f"{_users(task)} {_prompts(trial)} {trial.teacher.digest if trial.teacher else ''}", fit)
     reuse(fit, fitted)
     fresh, begun = not any(fit.glob("checkpoints/*")), time.process_time()
-
-    def report(phase: str, at: int, total: int, point: Any) -> None:
-        print(f"{phase} {at:,}/{total:,} {point or ''}", file=sys.stderr, flush=True)
-
-    with closing(Fitter(task, fit, report)) as fitter:
+    with closing(Fitter(task, fit, log_line)) as fitter:
         anew = fitter.lacks(spec)
         fitter.fit(spec)
         fitting = time.process_time() - begun if fresh and anew else None
     if config != fitted:
         task = Task.load(config)
-    with closing(Fitter(task, fit, report)) as fitter:
+    with closing(Fitter(task, fit, log_line)) as fitter:
         task = fitter.context.task
         evaluator = Evaluator(
             task.population, task.config.env, task.axis, "evaluation", task.config.evaluation.batch_size

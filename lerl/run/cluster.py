@@ -40,9 +40,7 @@ def cluster(address: str, tls: Path | None, ship: bool, again: str, live: Live) 
     from distributed import Client
 
     connect: Any = Client
-
-    for name in [one for one in logging.root.manager.loggerDict if one.partition(".")[0] == "distributed"]:
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what there is to say, is said here
+    levels = _silence()
     try:
         client = connect(address, timeout=WAIT, security=security(tls), set_as_default=False, name="lerl")
     except (OSError, ValueError, TypeError) as error:
@@ -57,6 +55,17 @@ def cluster(address: str, tls: Path | None, ship: bool, again: str, live: Live) 
     finally:
         with suppress(Exception):
             client.close(timeout=5)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+def _silence() -> dict[str, int]:
+    """Silence Dask, since what there is to say is said here; the levels of its loggers before."""
+    names = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] == "distributed"]
+    levels = {name: logging.getLogger(name).level for name in names}
+    for name in names:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    return levels
 
 
 def security(tls: Path | None) -> Any:

@@ -26,7 +26,7 @@ from lerl.run.fitter import Fitter
 from lerl.run.folder import check_run, check_same
 from lerl.run.kept import HIDDEN, PEOPLE, SESSIONS, TITLES, kept_tables, people_table, titles_table
 from lerl.run.locks import locked
-from lerl.run.progress import Progress
+from lerl.run.progress import Progress, counter
 from lerl.run.rollout import Episodes, Evaluator
 from lerl.run.side_by_side import asks_model, played
 from lerl.run.specs import AgentSpec, parse_agents
@@ -179,15 +179,8 @@ def judged(users: NDArray[np.int64], config: Config) -> NDArray[np.int64]:
 def _play(
     evaluator: Evaluator, agent: Any, users: NDArray[np.int64], task: Task, label: str, progress: Progress
 ) -> Episodes:
-    total = len(users) * task.config.evaluation.replicates
-    done = 0
-
-    def count(ended: int) -> None:
-        nonlocal done
-        done += ended
-        progress.report(f"evaluate {label}", done, total, None)
-
     how = task.config.evaluation
+    count = counter(progress.report, f"evaluate {label}", len(users) * how.replicates)
     return evaluator.play(agent, users, how.replicates, task.seed("evaluation"), count, how.keep_sessions)
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -9,6 +10,8 @@ from rich.progress import Progress as Bars
 
 from lerl.report.screen import Screen
 
+Report = Callable[[str, int, int, Any], object]
+"""Called with a phase, what is done, what there is in all, and the newest point of a curve, words, or None."""
 EVERY = 5.0  # seconds between plain lines
 
 
@@ -56,6 +59,23 @@ class Progress:
             left = f"  {(total - done) / speed:,.0f} s left" if speed and done < total else ""
             line = f"{phase:<28} {done:>9,}/{total:,}{pace}{left}  {self._latest}"
             print(line.rstrip(), file=sys.stderr)
+
+
+def counter(report: Report, phase: str, total: int) -> Callable[[int], None]:
+    """What is called with how many sessions have just ended, and reports how many of all have."""
+    done = 0
+
+    def count(ended: int) -> None:
+        nonlocal done
+        done += ended
+        report(phase, done, total, None)
+
+    return count
+
+
+def log_line(phase: str, done: int, total: int, point: Mapping[str, Any] | str | None) -> None:
+    """A line of a log for each report, on standard error."""
+    print(f"{phase} {done:,}/{total:,} {point or ''}", file=sys.stderr, flush=True)
 
 
 class Transfer:

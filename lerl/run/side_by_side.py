@@ -1,8 +1,7 @@
 """The agents of one run, fitted and judged side by side, with the numbers of one after another."""
 
 import shutil
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import closing
 from dataclasses import fields
@@ -19,6 +18,7 @@ from lerl.run.executors import work_with
 from lerl.run.fitter import Fitter
 from lerl.run.locks import locked
 from lerl.run.machine import free_memory
+from lerl.run.progress import counter, log_line
 from lerl.run.rollout import Episodes, Evaluator, Kept
 from lerl.run.specs import SASREC, TOLD, AgentSpec, candidates, parse_agents
 from lerl.run.task import Task
@@ -101,7 +101,7 @@ def _fit(run: Path, config: Config, specs: Sequence[AgentSpec]) -> None:
     own = run / "fitting" / specs[0].label
     own.mkdir(parents=True, exist_ok=True)
     # Of the run itself the command holds the lock; another one that was killed may have left a worker at this.
-    with locked(own, wait=True), closing(Fitter(Task.load(config), run, _report)) as fitter:
+    with locked(own, wait=True), closing(Fitter(Task.load(config), run, log_line)) as fitter:
         for spec in specs:
             if fitter.lacks(spec):
                 fitter.fit(spec)
@@ -139,16 +139,10 @@ def _play(
     run: Path, config: Config, agent: tuple[str, AgentSpec, bool], users: NDArray[np.int64], keep: int
 ) -> Episodes:
     label, spec, deterministic = agent
-    with closing(Fitter(Task.load(config), run, _report)) as fitter:
+    with closing(Fitter(Task.load(config), run, log_line)) as fitter:
         task, how = fitter.context.task, config.evaluation
         evaluator = Evaluator(task.population, task.config.env, task.axis, "evaluation", how.batch_size)
-        total, done = len(users) * how.replicates, 0
-
-        def count(more: int) -> None:
-            nonlocal done
-            done += more
-            _report(f"evaluate {label}", done, total, None)
-
+        count = counter(log_line, f"evaluate {label}", len(users) * how.replicates)
         made = fitter.agent(spec, deterministic)
         return evaluator.play(made, users, how.replicates, task.seed("evaluation"), count, keep)
 
@@ -181,7 +175,3 @@ def results(works: Sequence[Work], pool: Executor) -> Iterator[tuple[int, Any]]:
                     error.add_note(works[n].name)
                 raise error
             yield n, future.result()
-
-
-def _report(phase: str, done: int, total: int, point: Mapping[str, Any] | str | None) -> None:
-    print(f"{phase} {done:,}/{total:,} {point or ''}", file=sys.stderr, flush=True)

@@ -15,16 +15,15 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
 
 import lerl  # noqa: F401 - registers the environments
 from lerl.envs import threads
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.population import Kinds, Population
 from lerl.envs.response.latent import LatentFactorResponse
-from lerl.envs.sequence_weights import LEARNED, learned
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import UserSimulator
+from tests.envs.made_sequences import random_sequences
 
 MANY = 23  # users that no number of threads divides
 
@@ -227,20 +226,7 @@ def kinds(small: Population) -> Population:
 
 def sequence(small: Population) -> Population:
     draw = np.random.default_rng(0)
-    sizes = {"I": 60, "d": 8, "f": 12, "L": 2, "H": 2, "3d": 24, "d+3": 11}
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, (kind, words) in LEARNED.items():
-        if not name.startswith("past"):
-            shape = [int(word) if word.isdecimal() else sizes[word] for word in words.split()]
-            arrays[name] = draw.normal(scale=0.5, size=shape).astype(kind)
-    arrays["scaling"] = np.array([5, 0.4, -0.5, 2, 0.7, 1], np.float32)
-    arrays["slopes"], arrays["window"] = np.array([0.5, 0.1], np.float32), np.array([4])
-    lengths = np.arange(40) % 7
-    arrays["past_starts"] = np.concatenate([[0], np.cumsum(lengths)])
-    arrays["past_items"] = draw.integers(60, size=lengths.sum()).astype(np.int32)
-    arrays["past_clicks"] = (draw.random(lengths.sum()) < 0.5).astype(np.float32)
-    arrays["past_before"] = np.zeros((40, 2), np.float32)
-    return replace(small, response=learned(arrays, {}))
+    return replace(small, response=random_sequences(60, [draw.integers(60, size=n % 7).tolist() for n in range(40)]))
 
 
 def as_it_is(small: Population) -> Population:

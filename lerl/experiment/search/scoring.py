@@ -25,6 +25,7 @@ from lerl.run.evaluate import write_table
 from lerl.run.fit_policy import DivergedError
 from lerl.run.fitter import Fitter
 from lerl.run.locks import LOCK, locked
+from lerl.run.progress import counter
 from lerl.run.rollout import Episodes
 from lerl.run.specs import AgentSpec, parse_agent
 from lerl.run.task import Task
@@ -155,13 +156,7 @@ def _play(fitter: Fitter, spec: AgentSpec, report: Report) -> Episodes:
     how, seed, users = task.config.tune, task.seed("tune"), evaluator.users
     if how.users is not None and how.users < len(users):
         users = np.sort(np.random.default_rng(seed).choice(users, how.users, replace=False))
-    total, done = len(users) * how.replicates, 0
-
-    def count(ended: int) -> None:
-        nonlocal done
-        done += ended
-        report("score", done, total, None)
-
+    count = counter(report, "score", len(users) * how.replicates)
     return evaluator.play(fitter.agent(spec), users, how.replicates, seed, count)
 
 

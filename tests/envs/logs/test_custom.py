@@ -492,13 +492,14 @@ def _limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
 
-def test_files_that_cannot_grow_leave_nothing(tmp_path: Path):
-    """The operating system itself refuses to write on, in the middle of a file."""
+@pytest.mark.parametrize("sampled", [(), ("--users", "20")])
+def test_files_that_cannot_grow_leave_nothing(sampled: tuple[str, ...], tmp_path: Path):
+    """The operating system itself refuses to write on, in the middle of a file, or of the parts of a log."""
     log, items = written(tmp_path / "raw", *many())
     command = [sys.executable, "-m", "lerl", "data", "import", "--interactions", str(log), "--items", str(items)]
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
     ran = subprocess.run(
-        [*command, "--out", str(tmp_path / "out")],
+        [*command, "--out", str(tmp_path / "out"), *sampled],
         cwd=ROOT, env=environment, capture_output=True, text=True, preexec_fn=_limit_files, check=False,
     )  # fmt: skip
     assert ran.returncode == 2, ran.stderr

@@ -1,9 +1,6 @@
 """A sample of a log's users: whose rows are kept, what is counted over all users, and that nothing else decides."""
 
-import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from pathlib import Path
@@ -20,11 +17,10 @@ from lerl.envs.population import Population
 from lerl.envs.prepare import PrepareReport, import_logs, prepare
 from lerl.envs.schema import DataError, sample_order, training_users
 from lerl.envs.store import load_population, read_about
-from tests.envs.logs.test_custom import BAD, _limit_files, many, written
+from tests.envs.logs.test_custom import BAD, many, written
 from tests.envs.test_prepare import many as many_movies
 from tests.envs.test_prepare import write_1m
 
-ROOT = Path(__file__).parents[3]
 USERS, ASKED = 80, 20
 
 
@@ -315,18 +311,3 @@ def test_an_interruption_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         import_logs(*raw, tmp_path / "out", users=ASKED)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path):
-    """The operating system itself refuses to write the parts on."""
-    log, items = written(tmp_path / "raw", *many())
-    command = [sys.executable, "-m", "lerl", "data", "import", "--interactions", str(log), "--items", str(items)]
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
-    ran = subprocess.run(
-        [*command, "--out", str(tmp_path / "out"), "--users", "20"],
-        cwd=ROOT, env=environment, capture_output=True, text=True, preexec_fn=_limit_files, check=False,
-    )  # fmt: skip
-    assert ran.returncode == 2, ran.stderr
-    assert ran.stderr.startswith(f"lerl: error: no room on the disk to write {tmp_path / 'out'}")
-    assert ran.stderr.count("\n") == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["raw"]

@@ -11,30 +11,10 @@ from lerl.envs.config import Drift, SimulatorConfig
 from lerl.envs.population import Population
 from lerl.envs.response import sequence
 from lerl.envs.response.sequence import SequenceResponse
-from lerl.envs.sequence_weights import LEARNED, learned
 from lerl.envs.simulator import UserSimulator
+from tests.envs.made_sequences import WINDOW, random_sequences
 
-WINDOW, REACH = 4, 7  # two layers of 4 events each see 2 * 3 + 1 events
-
-
-def response(items: int, pasts: list[list[int]], before: list[tuple[int, int]] | None = None) -> dict[str, Any]:
-    """A sequence model of random numbers, and users who clicked on every other event of their pasts."""
-    draw = np.random.default_rng(0)
-    sizes = {"I": items, "d": 8, "f": 12, "L": 2, "H": 2, "3d": 24, "d+3": 11}
-    arrays: dict[str, NDArray[Any]] = {}
-    for name, (kind, words) in LEARNED.items():
-        if not name.startswith("past"):
-            shape = [int(word) if word.isdecimal() else sizes[word] for word in words.split()]
-            arrays[name] = draw.normal(scale=0.5, size=shape).astype(kind)
-    arrays["scaling"] = np.array([5, 0.4, -0.5, 2, 0.7, 1], np.float32)
-    arrays["slopes"] = np.array([0.5, 0.1], np.float32)
-    arrays["window"] = np.array([WINDOW])
-    lengths = [len(past) for past in pasts]
-    arrays["past_starts"] = np.concatenate([[0], np.cumsum(lengths)])
-    arrays["past_items"] = np.array([item for past in pasts for item in past], np.int32)
-    arrays["past_clicks"] = np.concatenate([np.arange(n) % 2 for n in lengths] or [[]]).astype(np.float32)
-    arrays["past_before"] = np.array(before or [(0, 0)] * len(pasts), np.float32)
-    return learned(arrays, {})
+REACH = 7  # two layers of 4 events each see 2 * 3 + 1 events
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +22,7 @@ def people(small: Population) -> Population:
     """40 users whose pasts are 0 to 6 events long."""
     draw = np.random.default_rng(1)
     pasts = [draw.integers(60, size=user % 7).tolist() for user in range(40)]
-    return replace(small, response=response(60, pasts))
+    return replace(small, response=random_sequences(60, pasts))
 
 
 def session(model: SequenceResponse, users: NDArray[np.int64], slates: NDArray[np.int32]) -> NDArray[np.float64]:
@@ -66,13 +46,13 @@ def test_a_user_is_the_same_bit_for_bit_singly_and_beside_others(people: Populat
 
 def test_stepping_equals_reading_the_last_events_again(small: Population) -> None:
     past = np.random.default_rng(3).integers(0, 60, 30).tolist()
-    stepped = SequenceResponse(replace(small, response=response(60, [past[:2]] * 40)))
+    stepped = SequenceResponse(replace(small, response=random_sequences(60, [past[:2]] * 40)))
     slate = np.arange(5, dtype=np.int32)[None]
     state = stepped.init(np.array([0]))
     for n in range(2, 30):
         state = stepped.advance(state, np.array([[past[n]]], np.int32), np.array([[n % 2]], np.float32))
     begun = 30 - REACH
-    last = response(60, [past[begun:]] * 40, [(begun, begun // 2)] * 40)
+    last = random_sequences(60, [past[begun:]] * 40, [(begun, begun // 2)] * 40)
     last["past_clicks"] = np.tile(np.arange(begun, 30) % 2, 40).astype(np.float32)
     again = SequenceResponse(replace(small, response=last))
     read = again.score(again.init(np.array([0])), slate)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -266,8 +267,32 @@ def test_files_reach_a_worker_once_and_what_it_writes_comes_back(cluster: Cluste
         assert [pool.submit(work).result() for _ in range(3)] == ["one two three"] * 3
     assert (folder / "new" / "d.txt").read_text() == "one two three"
     assert not (folder / "checkpoints").exists()
-    stored = list((cluster.folder / "disk").rglob("lerl-shipped/files/*"))
-    assert len(stored) == len({path.read_bytes() for path in stored})
+
+
+def read_all(data: Path) -> list[str]:
+    return [path.read_text() for path in sorted(data.rglob("*.txt"))]
+
+
+def test_a_file_is_sent_to_a_machine_once(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lerl.run import cluster as clusters
+
+    sent: list[str] = []
+    ask = clusters._Cluster._ask
+
+    def counted(self: Any, worker: str, function: Any, *given: Any) -> Any:
+        sent.extend([given[0]] if function.__name__ == "put" else [])
+        return ask(self, worker, function, *given)
+
+    monkeypatch.setattr(clusters._Cluster, "_ask", counted)
+    for name in "abc":
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / f"{name}.txt").write_text(f"{name} of {tmp_path}")
+    work = Work("read", read_all, (tmp_path / "data",), reads=(tmp_path / "data",))
+    for _ in range(2):  # two commands, each of which gives it three times, one after another
+        with executor(Where(cluster=cluster.address, ship=True), AGAIN) as pool:
+            for _ in range(3):
+                assert pool.submit(work).result() == [f"{name} of {tmp_path}" for name in "abc"]
+    assert len(sent) == 3
 
 
 def read_and_write(data: Path, folder: Path) -> str:
