@@ -35,7 +35,7 @@ from lerl.run.evaluate import episodes, judged
 from lerl.run.fitter import Fitter
 from lerl.run.locks import locked
 from lerl.run.machine import processor
-from lerl.run.progress import log_line
+from lerl.run.progress import Progress
 from lerl.run.rollout import Evaluator
 from lerl.run.task import Task
 
@@ -147,13 +147,14 @@ def _work(trial: Trial, folder: Path, taught: Path | None) -> tuple[pl.DataFrame
     keep_for(f"{_users(task)} {_prompts(trial)} {trial.teacher.digest if trial.teacher else ''}", fit)
     reuse(fit, fitted)
     fresh, begun = not any(fit.glob("checkpoints/*")), time.process_time()
-    with closing(Fitter(task, fit, log_line)) as fitter:
+    report = Progress().report
+    with closing(Fitter(task, fit, report)) as fitter:
         anew = fitter.lacks(spec)
         fitter.fit(spec)
         fitting = time.process_time() - begun if fresh and anew else None
     if config != fitted:
         task = Task.load(config)
-    with closing(Fitter(task, fit, log_line)) as fitter:
+    with closing(Fitter(task, fit, report)) as fitter:
         task = fitter.context.task
         evaluator = Evaluator(
             task.population, task.config.env, task.axis, "evaluation", task.config.evaluation.batch_size

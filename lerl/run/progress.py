@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -71,11 +71,6 @@ def counter(report: Report, phase: str, total: int) -> Callable[[int], None]:
         report(phase, done, total, None)
 
     return count
-
-
-def log_line(phase: str, done: int, total: int, point: Mapping[str, Any] | str | None) -> None:
-    """A line of a log for each report, on standard error."""
-    print(f"{phase} {done:,}/{total:,} {point or ''}", file=sys.stderr, flush=True)
 
 
 class Transfer:

@@ -18,7 +18,7 @@ from lerl.run.executors import work_with
 from lerl.run.fitter import Fitter
 from lerl.run.locks import locked
 from lerl.run.machine import free_memory
-from lerl.run.progress import counter, log_line
+from lerl.run.progress import Progress, counter
 from lerl.run.rollout import Episodes, Evaluator, Kept
 from lerl.run.specs import SASREC, TOLD, AgentSpec, candidates, parse_agents
 from lerl.run.task import Task
@@ -101,7 +101,7 @@ def _fit(run: Path, config: Config, specs: Sequence[AgentSpec]) -> None:
     own = run / "fitting" / specs[0].label
     own.mkdir(parents=True, exist_ok=True)
     # Of the run itself the command holds the lock; another one that was killed may have left a worker at this.
-    with locked(own, wait=True), closing(Fitter(Task.load(config), run, log_line)) as fitter:
+    with locked(own, wait=True), closing(Fitter(Task.load(config), run, Progress().report)) as fitter:
         for spec in specs:
             if fitter.lacks(spec):
                 fitter.fit(spec)
@@ -139,10 +139,10 @@ def _play(
     run: Path, config: Config, agent: tuple[str, AgentSpec, bool], users: NDArray[np.int64], keep: int
 ) -> Episodes:
     label, spec, deterministic = agent
-    with closing(Fitter(Task.load(config), run, log_line)) as fitter:
+    with closing(Fitter(Task.load(config), run, Progress().report)) as fitter:
         task, how = fitter.context.task, config.evaluation
         evaluator = Evaluator(task.population, task.config.env, task.axis, "evaluation", how.batch_size)
-        count = counter(log_line, f"evaluate {label}", len(users) * how.replicates)
+        count = counter(Progress().report, f"evaluate {label}", len(users) * how.replicates)
         made = fitter.agent(spec, deterministic)
         return evaluator.play(made, users, how.replicates, task.seed("evaluation"), count, keep)
 

@@ -459,6 +459,17 @@ def test_the_verdict_compares_the_best_planner_with_what_it_has_to_beat(recipe: 
     assert found.scores[0].metrics["iqm"]["mean"] == pytest.approx(1)
 
 
+def test_several_kinds_of_processors_are_named(recipe: Path, tmp_path: Path):
+    whole = planted(recipe, tmp_path / "out", REWARDS, processor="one kind")
+    assert "processors" not in "\n".join(markdown(judge(whole, tmp_path / "out")))
+    trial = whole.trial("plain", "random", 0, {})
+    before = done(sessions_path(tmp_path / "out", trial))
+    sessions = before.sessions.filter(pl.col("seed") == 0)
+    keep(trial, sessions, before.about["0"] | {"processor": "another"}, tmp_path / "out")
+    said = "\n".join(markdown(judge(whole, tmp_path / "out")))
+    assert "Trials ran on processors of several kinds, which differ in last digits: another, one kind." in said
+
+
 def test_what_two_seeds_show_is_not_much(recipe: Path, tmp_path: Path):
     whole, out = planted(recipe, tmp_path / "out", REWARDS), tmp_path / "out"
     trial = whole.trial("plain", "boredom+ppo", 0, {})
