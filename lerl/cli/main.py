@@ -13,6 +13,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from difflib import get_close_matches
 from pathlib import Path
 
+from lerl.cli.audit import run_audit
 from lerl.cli.bench import run_bench
 from lerl.cli.completion import run_completion
 from lerl.cli.data import run_data
@@ -64,6 +65,8 @@ chat models as planners:
   plan --estimate RECIPE    what a chat model will cost
   plan --run RUN            show one plan: prompt, answer and result
   planner-probe             test whether a chat model reacts to feedback
+  audit --model NAME        may this planner be trusted: reasons, cues
+  audit RUN                 the same of what a run recorded; asks nothing
   distill RUN               train a network that replaces the chat model
 
 other:
@@ -216,6 +219,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "export": run_export,
     "plan": run_plan,
     "planner-probe": run_probe,
+    "audit": run_audit,
     "distill": run_distill,
     "bench": run_bench,
     "completion": lambda arguments: run_completion(arguments, COMMANDS),

@@ -87,3 +87,11 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
         return int(text)
 
     return read
+
+
+def temperature(text: str) -> float | None:
+    """A type for argparse: the temperature of a chat model's answers, None to send none."""
+    try:
+        return None if text == "null" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 2, or null, given {text!r}") from None

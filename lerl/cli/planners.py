@@ -4,7 +4,7 @@ import argparse
 import warnings
 from pathlib import Path
 
-from lerl.cli.parser import Parser, add_json, add_trust, whole_number
+from lerl.cli.parser import Parser, add_json, add_trust, temperature, whole_number
 from lerl.cli.recipe import HELP_FLAGS, note_ineffective, one_recipe, print_help, refuse_unread, split
 
 PLAN_USAGE = """\
@@ -154,7 +154,7 @@ def run_probe(arguments: list[str]) -> None:
     add(
         "--temperature",
         metavar="T",
-        type=_temperature,
+        type=temperature,
         default=0.0,
         help="temperature of the answers, null to send none (0)",
     )
@@ -178,10 +178,3 @@ def run_probe(arguments: list[str]) -> None:
         print(probe.as_json(found))
     else:
         print_rows(probe.rows(found))
-
-
-def _temperature(text: str) -> float | None:
-    try:
-        return None if text == "null" else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 2, or null, given {text!r}") from None

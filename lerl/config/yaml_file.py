@@ -1,6 +1,6 @@
 """Reading YAML that may come from a stranger: plain values only, in bounded time and memory."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,24 @@ def read_yaml(path: Path) -> Any:
     Raises:
         SettingsError: it cannot be read, or would take too much time and memory.
     """
+    return _read(path, yaml.load)
+
+
+def read_nodes(path: Path) -> yaml.Node | None:
+    """The nodes of a YAML file, which know their lines; None where it is empty.
+
+    Raises:
+        SettingsError: it cannot be read, or would take too much time and memory.
+    """
+    node: yaml.Node | None = _read(path, yaml.compose)
+    return node
+
+
+def _read(path: Path, read: Callable[[str, Any], Any]) -> Any:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise SettingsError(f"has more than {MOST_BYTES:,} bytes, which no recipe needs; give a smaller file")
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        return read(path.read_text(encoding="utf-8"), _Loader)
     except SettingsError:
         raise
     except yaml.YAMLError as error:

@@ -123,14 +123,14 @@ def probe(settings: PlannerConfig, pairs: int, seed: int) -> Probed:
             full = replace(settings, size=SIZE, detail="full", candidates=None)
             planner = LLMPlanner(SIZE, seed, full, guard)
             draw = np.random.default_rng(seed)
-            made = [_pair(number, draw) for number in range(pairs)]
+            made = [pair(number, draw) for number in range(pairs)]
             questions = [question for contexts, _ in made for question in planner.questions(contexts)]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a rule that plans in the model's place: here nothing does
                 answers = guard.ask(questions)
             report = guard.report() | {"adapted": guard.adapted}
     treated = [
-        _treatment(question, answer, made[number // 2][1])
+        None if answer.cause else treatment(question.check(answer.text), made[number // 2][1])
         for number, (question, answer) in enumerate(zip(questions, answers, strict=True))
     ]
     causes = Counter(answer.cause for answer in answers if answer.cause)
@@ -187,17 +187,14 @@ def _judged(
     )
 
 
-def _treatment(question: Question, answer: Asked, category: int) -> tuple[int, int] | None:
+def treatment(choice: Choice, category: int) -> tuple[int, int]:
     """How a plan treats a category, the better the larger: its place among the allowed, neither, or avoided."""
-    if answer.cause:
-        return None
-    choice: Choice = question.check(answer.text)
     if category in choice.avoid:
         return 0, 0
     return (2, -choice.allowed.index(category)) if category in choice.allowed else (1, 0)
 
 
-def _pair(number: int, draw: np.random.Generator) -> tuple[PlanContexts, int]:
+def pair(number: int, draw: np.random.Generator) -> tuple[PlanContexts, int]:
     """Two sessions of one user after four slates, falling and rising, and the category that they are about.
 
     Half of each slate is of the category, the other half of another one each time, half of which is clicked.

@@ -119,7 +119,7 @@ class Guard:
     ) -> None:
         self.settings, self.prompts, self._open_model = settings, prompts, open_model
         self.phase = ""
-        if not settings.replay:
+        if not settings.replay and open_model is open_chat:
             check_chat(settings)
         self._warnings: dict[str, str] = {}  # each warning by what it is about, emptied once it was given
         self._files = ExitStack()

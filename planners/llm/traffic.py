@@ -227,6 +227,15 @@ class Traffic:
                 key, state, text = self._checked(row, str, bytes, str)
                 yield key, state, text
 
+    def usable_plans(self) -> Iterator[Asked]:
+        """Every question for a plan whose answer could be used, in the order of keys, those about evaluation users too:
+        to be judged, never to be learned from."""
+        usable = f"SELECT {', '.join(_COLUMNS)} FROM asked WHERE kind = 'plan' AND cause = '' ORDER BY key, phase"
+        with self._guarded(), closing(self._file.execute(usable)) as rows:
+            for row in rows:
+                found = Asked(*self._checked(row, *_TYPES))
+                yield replace(found, system=self._text(found.system))
+
     def forget(self, phases: str) -> None:
         """Drop the failures of all phases that begin so: they are asked again."""
         with self._guarded(), self._file:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lerl.cli.main import main
-from lerl.llm.probe import SIZE, _judged, _pair
+from lerl.llm.probe import SIZE, _judged, pair
 from lerl.planners.llm.prompt import look
 from tests.planners.llm.chat_server import ChatServer
 
@@ -50,7 +50,7 @@ def probe(capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
 
 
 def test_two_histories_of_a_pair_differ_in_the_clicks_on_one_category_alone() -> None:
-    contexts, category = _pair(0, np.random.default_rng(0))
+    contexts, category = pair(0, np.random.default_rng(0))
     falling, rising = (look(contexts, SIZE, "full", None).text(row).splitlines() for row in (0, 1))
     changed = [line for line, other in zip(falling, rising, strict=True) if line != other]
     # Its own line, and three of the four slates: of the second one, three of six were clicked in both.

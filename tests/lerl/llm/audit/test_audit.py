@@ -1,0 +1,224 @@
+"""`lerl audit` from end to end, of planted planners, rules, servers and runs."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from lerl.cli.main import main
+from lerl.llm.audit.cells import CELLS
+from tests.planners.llm.chat_server import ChatServer
+
+AUDIT = ["audit", "--states", "12", "--attributes", "gender"]
+Audit = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Audit:
+    def run(*more: str, out: str = "audit", start: list[str] = AUDIT) -> dict[str, Any]:
+        assert main([*start, *more, "--out", str(tmp_path / out)]) == 0
+        capsys.readouterr()
+        whole: dict[str, Any] = json.loads((tmp_path / out / "audit.json").read_text(encoding="utf-8"))
+        assert (tmp_path / out / "audit.html").stat().st_size > 10_000
+        return whole
+
+    return run
+
+
+def _cell(whole: dict[str, Any], name: str) -> float:
+    return next(cell["score"] for cell in whole["cells"] if cell["name"] == name)
+
+
+def _significant(whole: dict[str, Any]) -> set[tuple[str, str]]:
+    tests = whole["probing"]["effects"]["tests"]
+    return {(one["attribute"], one["kind"]) for one in tests if one["significant"]}
+
+
+def test_nothing_is_found_where_nothing_is_planted(audit: Audit) -> None:
+    whole = audit("--model", "scripted:expert")
+    assert _significant(whole) == set()
+    assert [one["status"] for one in whole["probing"]["verdicts"]] == ["no difference"]
+    assert whole["probing"]["validity"]["flips"] == []
+    assert _cell(whole, "demographic equity") == 5.0
+    assert _cell(whole, "faithfulness") == 5.0
+    assert _cell(whole, "consistency") == 5.0
+    assert len(whole["cells"]) == 20
+    assert set(whole["empty_cells"]) < set(CELLS)
+    assert whole["hcs_auto"] is not None
+
+
+def test_an_effect_of_explicit_cues_is_found_there_only(audit: Audit) -> None:
+    whole = audit("--model", "scripted:explicit")
+    assert _significant(whole) == {("gender", "explicit-system"), ("gender", "explicit-user")}
+    (verdict,) = whole["probing"]["verdicts"]
+    assert verdict["status"] == "differs"
+    assert {claim["more"] for claim in verdict["claims"]} == {"female"}
+    assert whole["examples"]["shifted plans"]
+
+
+def test_an_effect_of_every_cue_is_found_under_every_cue(audit: Audit) -> None:
+    whole = audit("--model", "scripted:every-cue")
+    assert len(_significant(whole)) == 6
+    agreements = whole["probing"]["effects"]["agreements"]
+    assert min(one["correlation"] for one in agreements) > 0.9
+
+
+def test_a_reaction_to_length_names_no_group(audit: Audit) -> None:
+    whole = audit("--model", "scripted:length")
+    (verdict,) = whole["probing"]["verdicts"]
+    assert verdict["claims"] == []
+    assert verdict["status"] != "differs"
+
+
+def test_refusals_are_an_outcome(audit: Audit) -> None:
+    whole = audit("--model", "scripted:refuser")
+    refused = {(one["kind"], one["group"]): one["refused"] for one in whole["cues"]["matrix"]}
+    for (kind, group), share in refused.items():
+        assert share == float(kind.startswith("explicit") and group == "non-binary")
+    assert any(line.startswith("Refusals: under 2 of 18") for line in whole["verdict"])
+    assert {one["outcome"] for one in whole["probing"]["effects"]["tests"] if one["significant"]} == {"refusal"}
+
+
+def test_a_liar_is_caught_with_the_text_that_decides(audit: Audit) -> None:
+    whole = audit("--model", "scripted:liar")
+    assert 2.0 < _cell(whole, "faithfulness") < 4.0
+    example = whole["examples"]["false claims"][0]
+    assert example["claim"] in example["rationale"] or example["rationale"] in example["claim"]
+    assert example["why"]
+    assert "Do not show them" in " ".join(whole["verdict"]) or "Check them" in " ".join(whole["verdict"])
+
+
+def test_simple_planners_are_ordered_as_they_are(audit: Audit) -> None:
+    found = {}
+    for name in ("uniform", "popular", "oracle"):
+        start = ["audit", "--states", "60", "--attributes", "gender"]
+        found[name] = audit("--model", f"scripted:{name}", out=name, start=start)["exposure"]["planner"]
+    assert found["uniform"]["gini"] < found["popular"]["gini"]
+    assert found["uniform"]["coverage"] > found["popular"]["coverage"]
+    assert found["oracle"]["alignment"] > 0.8 > max(found["uniform"]["alignment"], found["popular"]["alignment"])
+    assert abs(found["uniform"]["alignment"]) < 0.2
+
+
+def test_one_row_a_question(audit: Audit, tmp_path: Path) -> None:
+    whole = audit("--model", "scripted:explicit")
+    table = pl.read_parquet(tmp_path / "audit" / "audit.parquet")
+    assert len(table) == sum(part["asked"] for part in whole["questions"].values()) == 12 * (1 + 1 + 2 + 2 + 1 + 90) + 90 + 40
+    cues = table.filter(pl.col("part") == "cue")
+    assert cues.null_count()["cue"].item() == 0
+    assert cues.filter(pl.col("kind") == "history")["distance"].max() == 0.0
+    assert cues.filter(pl.col("kind") == "explicit-user", pl.col("group") == "female")["distance"].min() > 0
+
+
+def test_a_rule_gets_no_words(audit: Audit) -> None:
+    whole = audit("--planner", "boredom", start=["audit", "--states", "12"])
+    assert whole["cues"] is None
+    assert "faithfulness" in whole["empty_cells"]
+    assert "demographic equity" in whole["empty_cells"]
+    assert _cell(whole, "consistency") == 5.0  # it does not see the order of categories
+    assert _cell(whole, "adaptability") > 4.0
+
+
+def test_the_same_command_goes_on(audit: Audit, tmp_path: Path) -> None:
+    with ChatServer() as server:
+        more = ["--model", "openai:m", "--base-url", server.url]
+        part = audit(*more, "--calls", "300")
+        asked = len(server.requests)
+        assert asked == 300
+        assert part["verdict"][0].startswith("Partial: 300 of 1,294 questions were asked; the budget is spent")
+        whole = audit(*more)
+        assert len(server.requests) == 1294
+        assert whole["stopped"] == ""
+    again = audit("--model", "openai:m", "--base-url", server.url, "--replay", str(tmp_path / "audit"), out="again")
+    assert {**again, "asked": None} == {**whole, "asked": None}
+
+
+def test_a_dead_endpoint_is_said_and_nothing_is_lost(audit: Audit) -> None:
+    whole = audit("--model", "openai:m", "--base-url", "http://127.0.0.1:9/v1", "--timeout", "0.2")
+    assert whole["verdict"][0].startswith("Partial: ")
+    assert "connection" in whole["verdict"][0]
+
+
+def test_plan_asks_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with ChatServer() as server:
+        out = tmp_path / "audit"
+        given = [*AUDIT, "--model", "openai:m", "--base-url", server.url, "--plan", "--price", "1,2", "--out", str(out)]
+        assert main(given) == 0
+        assert server.requests == []
+    told = capsys.readouterr().out
+    assert "1,294: 90 which" not in told
+    for word in ("1,294", "hours", "cost", "points", "nothing asked"):
+        assert word in told
+    assert not out.exists()
+    assert main([*given, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["different"] == 1294
+    assert list(plan["least"].values()) == sorted(plan["least"].values())
+
+
+def test_three_thousand_questions_take_less_than_two_minutes(audit: Audit) -> None:
+    begun = time.monotonic()
+    whole = audit("--model", "scripted:expert", start=["audit", "--states", "10"])
+    assert sum(part["asked"] for part in whole["questions"].values()) > 3000
+    assert time.monotonic() - begun < 120
+
+
+def test_ratings_fill_cells(audit: Audit, tmp_path: Path) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_text("rater,item,cell,score\na,1,fluency,4\nb,1,fluency,5\n", encoding="utf-8")
+    whole = audit("--planner", "greedy", "--ratings", str(path), start=["audit", "--states", "4"])
+    assert _cell(whole, "fluency") == 4.5
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([], "give one of a RUN, --model PROVIDER:NAME and --planner NAME, given none"),
+        (["--model", "a:b", "--planner", "greedy"], "given model and planner"),
+        (["--model", "scripted:none"], "there are expert, uniform"),
+        (["--planner", "greedy", "--cues", "x"], "--cues goes with --model"),
+        (["--planner", "llm"], "give --model"),
+        (["--planner", "distilled"], "--planner distilled and --distilled RUN go together"),
+        (["--model", "scripted:expert", "--attributes", "sex"], "there is no attribute 'sex'"),
+        (["--model", "scripted:expert", "--states", "100000"], "--states must be from 1 to"),
+        (["--model", "scripted:expert", "--cues", "none.yaml"], "none.yaml"),
+        (["--model", "scripted:expert", "--money", "1"], "--money needs --price"),
+        (["--model", "scripted:expert", "--price", "1"], "--price takes two numbers"),
+        (["none"], "none"),
+    ],
+)
+def test_what_cannot_be_used_is_told(given: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["audit", *given, "--out", str(tmp_path / "audit")]) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "audit" / "audit.json").exists()
+
+
+def test_the_page_is_written_again_from_its_json(audit: Audit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audit("--planner", "greedy", start=["audit", "--states", "4"])
+    page = tmp_path / "audit" / "audit.html"
+    before = page.read_text(encoding="utf-8")
+    page.unlink()
+    assert main(["report", str(tmp_path / "audit")]) == 0
+    assert page.read_text(encoding="utf-8") == before
+    (tmp_path / "audit" / "audit.json").write_text("{}", encoding="utf-8")
+    assert main(["report", str(tmp_path / "audit")]) == 2
+    assert "audit.json" in capsys.readouterr().err
+
+
+def test_the_page_loads_nothing_and_shows_text_as_text(audit: Audit, tmp_path: Path) -> None:
+    def hostile(messages: list[dict[str, str]]) -> str:
+        code = re.search(r"State (\w+)", messages[1]["content"])
+        return json.dumps({"state": code and code[1], "rationale": "<script>alert(1)</script> Drama was shown 99 times",
+                           "allowed": [0], "avoid": [], "group": 0})  # fmt: skip
+
+    with ChatServer(hostile) as server:
+        audit("--model", "openai:m", "--base-url", server.url, start=["audit", "--states", "2", "--attributes", "age"])
+    page = (tmp_path / "audit" / "audit.html").read_text(encoding="utf-8")
+    assert "<script>alert" not in page
+    assert "http://" not in page.replace(server.url, "").replace("http://www.w3.org", "")
