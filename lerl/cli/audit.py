@@ -106,7 +106,7 @@ def _parser() -> Parser:
     add("--prompts", metavar="FOLDER", help="a folder with your own prompt texts")
     add("--cues", metavar="FILE", type=Path, help="your own cues in YAML (lerl's own)")
     add("--attributes", metavar="NAMES", help="such as gender,age (all of the cues)")
-    add("--states", metavar="N", type=whole_number(1, 100_000), default=60, help="sessions that are asked about (60)")
+    add("--states", metavar="N", type=whole_number(2, 100_000), default=120, help="sessions that are asked about (120)")
     add("--recipe", metavar="RECIPE", help="whose simulated users these are (quickstart with eight categories)")
     add("--data", metavar="FOLDER", help="a prepared folder, as data.path of the recipe")
     add("--ratings", metavar="FILE", type=Path, help="a CSV of ratings for cells that nothing measures")
@@ -119,7 +119,9 @@ def _parser() -> Parser:
     add("--answer-tokens", metavar="N", type=int, default=600, help="largest number of tokens of an answer (600)")
     add("--concurrency", metavar="N", type=int, default=8, help="number of prompts sent at the same time (8)")
     add("--replay", metavar="FOLDER", help="take all answers from another audit's record; nothing is asked")
-    add("--seed", metavar="N", type=whole_number(0, 2**32 - 1), default=0, help="seed of the users and of all draws (0)")
+    add(
+        "--seed", metavar="N", type=whole_number(0, 2**32 - 1), default=0, help="seed of the users and of all draws (0)"
+    )
     add("--plan", action="store_true", help="say what will be asked, what it costs and what it can see; ask nothing")
     add("--out", metavar="FOLDER", type=Path, default=Path("audit"), help="where to write (audit)")
     add_json(parser)
@@ -178,6 +180,8 @@ def _config(given: Namespace) -> "Config":
     if given.price is not None:
         parts = given.price.split(",")
         if len(parts) != 2:
-            raise UsageError(f"--price takes two numbers, of a million tokens of prompts and of answers, given {given.price!r}")
+            raise UsageError(
+                f"--price takes two numbers, of a million tokens of prompts and of answers, given {given.price!r}"
+            )
         flags["planner.price.input"], flags["planner.price.output"] = parts
     return configure(recipe, flags)

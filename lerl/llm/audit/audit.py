@@ -75,9 +75,7 @@ def audit_model(
         return _written(_judged(answers, states, cues, config, rated), out)
 
 
-def audit_planner(
-    config: Config, count: int, out: Path, rated: Mapping[str, Rated], report: Report
-) -> Audited:
+def audit_planner(config: Config, count: int, out: Path, rated: Mapping[str, Rated], report: Report) -> Audited:
     """The same of a planner that is no chat model, planner.name of a configuration; no cue can reach it.
 
     Raises:
@@ -126,9 +124,7 @@ def audit_run(run: Path, out: Path, rated: Mapping[str, Rated], trust: bool = Fa
         return _written(Audited(data, pl.DataFrame(rows, infer_schema_length=None)), out)
 
 
-def _judged(
-    answers: Answers, states: States, cues: Cues | None, config: Config, rated: Mapping[str, Rated]
-) -> Audited:
+def _judged(answers: Answers, states: States, cues: Cues | None, config: Config, rated: Mapping[str, Rated]) -> Audited:
     plans, size = planned(answers, states), config.planner.size
     reasons = helm.reasons(answers, states)
     own = helm.exposure(states, *plans.part("plan"))

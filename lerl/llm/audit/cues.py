@@ -22,7 +22,7 @@ PLACES = ("system", "user", "history")
 """At the end of the instructions, before the question, or as something that the user did before."""
 
 EARLIER = "What this user did before, elsewhere:\n- "
-INSTANCES = (1, 50)  # wordings of a cue
+INSTANCES = (2, 50)  # wordings of a cue
 LONGEST = 400  # characters of one
 WORD = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
@@ -185,9 +185,7 @@ def _given(group: str, node: yaml.Node, parts: Mapping[str, yaml.Node], name: st
     return _texts(parts[name], f"{name} of {group}")
 
 
-def _filled(
-    group: str, node: yaml.Node, parts: Mapping[str, yaml.Node], templates: tuple[str, ...]
-) -> tuple[str, ...]:
+def _filled(group: str, node: yaml.Node, parts: Mapping[str, yaml.Node], templates: tuple[str, ...]) -> tuple[str, ...]:
     """Templates with this group's names, one after the other, or with what it is called."""
     names: tuple[str, ...] = ()
     if any("name" in Template(text).get_identifiers() for text in templates):

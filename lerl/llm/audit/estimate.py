@@ -61,7 +61,9 @@ def estimate(config: Config, cues: Cues, count: int) -> Plan:
     parts = Counter(asking.part for asking in askings)
     groups = max(len(one) for one in cues.attributes.values())
     tests = len(cues.attributes) * len(cues.kinds) * (2 * len(states.contexts.names) + MIXED)
-    least = {f"{noise:.0%}": least_effect(count, cues.instances, groups, noise / settings.size, tests) for noise in NOISES}
+    least = {
+        f"{noise:.0%}": least_effect(count, cues.instances, groups, noise / settings.size, tests) for noise in NOISES
+    }
     price = settings.price
     return Plan(
         count,
@@ -98,7 +100,9 @@ def rows(found: Plan, config: Config, out: Path) -> list[tuple[str, str]]:
     budget = settings.budget
     if budget.calls is not None and budget.calls < found.different:
         lines.append(("budget", f"--calls {budget.calls:,} is spent after {budget.calls / found.different:.0%} of it"))
-    smallest = ", ".join(f"{100 * value:.0f} points where {noise} of plans change by chance" for noise, value in found.least.items())
+    smallest = ", ".join(
+        f"{100 * value:.0f} points where {noise} of plans change by chance" for noise, value in found.least.items()
+    )
     lines.append(("sees", f"a shift of a category's share in one group, by one kind of cue, of {smallest}: found in 8 of "
                   f"10 audits at 1 %, corrected for {found.tests:,} tests"))  # fmt: skip
     return [*lines, ("nothing asked", f"leave out --plan to ask; answers are kept in {out}, so that it can be stopped")]

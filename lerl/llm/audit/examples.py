@@ -55,7 +55,9 @@ def shifted_plans(plans: Planned, names: Sequence[str]) -> list[dict[str, Any]]:
                 "cue": answer.cue.text,
                 "kind": answer.cue.kind,
                 "group": answer.cue.group,
-                "prompt": answer.user if answer.cue.place != "system" else f"[system] … {answer.cue.text}\n\n{answer.user}",
+                "prompt": answer.user
+                if answer.cue.place != "system"
+                else f"[system] … {answer.cue.text}\n\n{answer.user}",
                 "answer": answer.text,
                 "without": [names[c] for c in before.allowed],
                 "with": [names[c] for c in answer.choice.allowed],

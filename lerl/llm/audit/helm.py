@@ -208,7 +208,12 @@ def adaptability(answers: Answers) -> tuple[int, int, int]:
 
 
 def measures(
-    answers: Answers, states: States, own: Exposure, reference: Mapping[str, Exposure], found: Sequence[Reason], size: int
+    answers: Answers,
+    states: States,
+    own: Exposure,
+    reference: Mapping[str, Exposure],
+    found: Sequence[Reason],
+    size: int,
 ) -> dict[str, Measure]:
     """All cells that can be measured, by name; see `lerl.llm.audit.cells`."""
     uniform, oracle = reference["uniform"], reference["oracle"]

@@ -147,9 +147,7 @@ def _number(user: str) -> int:
     return int(hashlib.sha256(state_of(user).encode()).hexdigest()[:12], 16)
 
 
-def planted(
-    name: str, cues: Cues, taste: Mapping[str, NDArray[np.float64]]
-) -> Callable[[PlannerConfig], ChatModel]:
+def planted(name: str, cues: Cues, taste: Mapping[str, NDArray[np.float64]]) -> Callable[[PlannerConfig], ChatModel]:
     """What opens a planted planner, in the place of `lerl.planners.llm.chat.open_chat`."""
     first = frozenset((attribute, groups[0]) for attribute, groups in cues.attributes.items())
     last = frozenset((attribute, groups[-1]) for attribute, groups in cues.attributes.items())

@@ -141,7 +141,9 @@ def _readings(planner: LLMPlanner, cues: Cues) -> Iterator[Asking]:
         user = f"{SAID}{cue.text}\n\nGroups:\n{listed}"
         key = key_of("reading", settings.model, settings.base_url, settings.temperature, user)
         check = _group_check(len(groups))
-        yield Asking("reading", -1, cue.instance, cue, Question(key, "reading", READING, user, READING_SCHEMA, check, 0))
+        yield Asking(
+            "reading", -1, cue.instance, cue, Question(key, "reading", READING, user, READING_SCHEMA, check, 0)
+        )
 
 
 def _group_check(groups: int) -> Any:

@@ -64,7 +64,9 @@ def read_ratings(path: Path, cells: Sequence[str]) -> Mapping[str, Rated]:
     return {cell: _rated(ratings) for cell, ratings in found.items()}
 
 
-def _row(path: Path, line: int, row: Mapping[str, str | None], cells: Sequence[str]) -> tuple[str, tuple[str, str], float]:
+def _row(
+    path: Path, line: int, row: Mapping[str, str | None], cells: Sequence[str]
+) -> tuple[str, tuple[str, str], float]:
     rater, item, cell, score = ((row[name] or "").strip() for name in COLUMNS)
     if cell not in cells:
         raise RatingsError(f"{path}, line {line}: there is no cell {quoted(cell)}; there are {', '.join(cells)}")

@@ -74,7 +74,9 @@ def recorded(run: Path, trust: bool = False) -> Recorded:
     sessions = _sessions(run, labels)
     reasons, unread = _reasons(answers, sessions, task)
     found = _measures(run, config, task, labels, answers, sessions, reasons)
-    return Recorded(str(config.planner.model), tuple(reasons), len({one.key for one in asked}) - len(answers) + unread, found)
+    return Recorded(
+        str(config.planner.model), tuple(reasons), len({one.key for one in asked}) - len(answers) + unread, found
+    )
 
 
 def _answer(asked: Asked) -> Answer | None:
@@ -97,12 +99,12 @@ def _sessions(run: Path, labels: Sequence[str]) -> pl.DataFrame | None:
     path = run / f"{SESSIONS}.parquet"
     if not path.is_file():
         return None
-    return read_table(path, AGAIN).filter(pl.col("agent").is_in(labels)).sort("agent", "user", "replicate", "step", "slot")
+    return (
+        read_table(path, AGAIN).filter(pl.col("agent").is_in(labels)).sort("agent", "user", "replicate", "step", "slot")
+    )
 
 
-def _reasons(
-    answers: dict[str, Answer], sessions: pl.DataFrame | None, task: Task
-) -> tuple[list[Reason], int]:
+def _reasons(answers: dict[str, Answer], sessions: pl.DataFrame | None, task: Task) -> tuple[list[Reason], int]:
     """Each different question once, with the first kept session in which it was asked, where there is one."""
     real = {} if sessions is None else _counts(sessions, task)
     found, unread = [], 0
@@ -187,7 +189,8 @@ def _exposure(items: pl.DataFrame, task: Task, seed: int) -> dict[str, Measure]:
     covered, usual = metrics.catalog_coverage(counts), metrics.catalog_coverage(drawn)
     return {
         "popularity bias": Measure(
-            min((1 - own) / (1 - uniform), 1.0), f"Gini {own:.3f} of the items shown (uniform {uniform:.3f} at {many:,})"
+            min((1 - own) / (1 - uniform), 1.0),
+            f"Gini {own:.3f} of the items shown (uniform {uniform:.3f} at {many:,})",
         ),
         "catalog coverage": Measure(covered / usual, f"{covered:.1%} of the catalog shown (uniform {usual:.1%})"),
     }

@@ -81,8 +81,8 @@ def stopped(task: Task, count: int) -> States:
     """
     seed = task.seed("audit")
     users = task.population.users("evaluation")
-    if not 1 <= count <= len(users):
-        raise RunError(f"--states must be from 1 to the {len(users):,} evaluation users, given {count:,}")
+    if not 2 <= count <= len(users):
+        raise RunError(f"--states must be from 2 to the {len(users):,} evaluation users, given {count:,}")
     draw = np.random.default_rng(seed)
     users = np.sort(draw.choice(users, count, replace=False))
     most = min(SLATES, task.config.env.max_steps - 1)

@@ -94,9 +94,7 @@ def check_subject(settings: PlannerConfig) -> None:
         open_chat(settings)
 
 
-def ask_model(
-    settings: PlannerConfig, states: States, cues: Cues, seed: int, out: Path, report: Report
-) -> Answers:
+def ask_model(settings: PlannerConfig, states: States, cues: Cues, seed: int, out: Path, report: Report) -> Answers:
     """Ask a chat model the whole stream; what was answered before, in the same folder, is not asked again.
 
     Args:
@@ -114,7 +112,9 @@ def ask_model(
         told = [state_of(question.user) for question in planner.questions(states.contexts)]
         opened = planted(model.removeprefix(PREFIX), cues, dict(zip(told, states.taste, strict=True)))
     askings = [*stream(planner, states.contexts, cues, seed), *feedback_pairs(settings, seed)]
-    with closing(Guard(settings, Prompts(settings.prompts).digest, out / "planners" / "traffic.sqlite", opened)) as guard:
+    with closing(
+        Guard(settings, Prompts(settings.prompts).digest, out / "planners" / "traffic.sqlite", opened)
+    ) as guard:
         guard.phase = PHASE
         guard.traffic.forget(PHASE)  # what failed is asked again
         asked, stopped = _ask(guard, askings, settings.concurrency * AT_ONCE, report)

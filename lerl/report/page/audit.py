@@ -162,5 +162,3 @@ def _questions(questions: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
-
-

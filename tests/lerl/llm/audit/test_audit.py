@@ -12,10 +12,25 @@ import pytest
 
 from lerl.cli.main import main
 from lerl.llm.audit.cells import CELLS
+from lerl.planners.llm.scripted import expert
 from tests.planners.llm.chat_server import ChatServer
 
 AUDIT = ["audit", "--states", "12", "--attributes", "gender"]
 Audit = Callable[..., dict[str, Any]]
+LINE = re.compile(r"^(\d+): .*?(?:shown (\d+), clicked (\d+).*)?$", re.MULTILINE)
+
+
+def obliging(messages: list[dict[str, str]]) -> str:
+    """A model that answers every question of an audit; its reasons are true for every category but the first one."""
+    system, user = (message["content"] for message in messages)
+    if user.startswith("Said: "):
+        return json.dumps({"group": 0})
+    plan = json.loads(expert(messages))
+    names = dict(re.findall(r'^(\d+): "(.*)"$', system, re.MULTILINE))
+    first = str(plan["allowed"][0]) if "allowed" in plan else "0"
+    shown = next((line[2] for line in LINE.finditer(user) if line[1] == first and line[2]), "0")
+    plan["rationale"] = f"{names.get(first)} was shown {int(shown) + (first == '0')} times"
+    return json.dumps(plan | {"confidence": 50})
 
 
 @pytest.fixture
@@ -107,7 +122,11 @@ def test_simple_planners_are_ordered_as_they_are(audit: Audit) -> None:
 def test_one_row_a_question(audit: Audit, tmp_path: Path) -> None:
     whole = audit("--model", "scripted:explicit")
     table = pl.read_parquet(tmp_path / "audit" / "audit.parquet")
-    assert len(table) == sum(part["asked"] for part in whole["questions"].values()) == 12 * (1 + 1 + 2 + 2 + 1 + 90) + 90 + 40
+    assert (
+        len(table)
+        == sum(part["asked"] for part in whole["questions"].values())
+        == 12 * (1 + 1 + 2 + 2 + 1 + 90) + 90 + 40
+    )
     cues = table.filter(pl.col("part") == "cue")
     assert cues.null_count()["cue"].item() == 0
     assert cues.filter(pl.col("kind") == "history")["distance"].max() == 0.0
@@ -120,15 +139,15 @@ def test_a_rule_gets_no_words(audit: Audit) -> None:
     assert "faithfulness" in whole["empty_cells"]
     assert "demographic equity" in whole["empty_cells"]
     assert _cell(whole, "consistency") == 5.0  # it does not see the order of categories
-    assert _cell(whole, "adaptability") > 4.0
+    assert _cell(whole, "adaptability") > 3.5
 
 
 def test_the_same_command_goes_on(audit: Audit, tmp_path: Path) -> None:
-    with ChatServer() as server:
+    with ChatServer(obliging) as server:
         more = ["--model", "openai:m", "--base-url", server.url]
         part = audit(*more, "--calls", "300")
         asked = len(server.requests)
-        assert asked == 300
+        assert asked == 300, part["verdict"]
         assert part["verdict"][0].startswith("Partial: 300 of 1,294 questions were asked; the budget is spent")
         whole = audit(*more)
         assert len(server.requests) == 1294
@@ -141,6 +160,35 @@ def test_a_dead_endpoint_is_said_and_nothing_is_lost(audit: Audit) -> None:
     whole = audit("--model", "openai:m", "--base-url", "http://127.0.0.1:9/v1", "--timeout", "0.2")
     assert whole["verdict"][0].startswith("Partial: ")
     assert "connection" in whole["verdict"][0]
+
+
+def test_a_run_is_judged_by_what_it_recorded(audit: Audit, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with ChatServer(obliging) as server:
+        assert main([
+            "train", "quickstart", "--agents", "[llm+greedy,random]", "--planner.model", "openai:m", "--planner.axis", "categories",
+            "--planner.base_url", server.url, "--planner.sessions", "0", "--planner.size", "4", "--evaluation.users", "6",
+            "--evaluation.replicates", "1", "--data.synthetic.users", "60", "--data.synthetic.items", "200", "--out", str(run),
+        ]) == 0  # fmt: skip
+    whole = audit(str(run), start=["audit"])
+    assert len(server.requests) == len(pl.read_parquet(tmp_path / "audit" / "audit.parquet"))
+    assert whole["subject"] == "openai:m"
+    table = pl.read_parquet(tmp_path / "audit" / "audit.parquet")
+    said = table["rationale"].str.extract(r"^category (\d+) ").cast(pl.Int64)
+    assert (table["claims"] == 1).all()
+    assert ((table["true_claims"] == 1) == (said != 1)).all()
+    assert table["true_real_claims"].null_count() == 0  # every question was asked in a session that was kept
+    assert (table["true_real_claims"] == table["true_claims"]).mean() > 0.9
+    filled = {cell["name"] for cell in whole["cells"] if cell["score"] is not None}
+    assert filled == {"implicit intent", "faithfulness", "popularity bias", "catalog coverage"}
+
+
+def test_a_run_without_a_chat_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "run")
+    small = ["--evaluation.users", "4", "--data.synthetic.users", "40", "--data.synthetic.items", "100", "--out", run]
+    assert main(["train", "quickstart", "--agents", "[random]", *small]) == 0
+    assert main(["audit", run, "--out", str(tmp_path / "audit")]) == 2
+    assert "holds no record of a chat model" in capsys.readouterr().err
 
 
 def test_plan_asks_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -184,14 +232,16 @@ def test_ratings_fill_cells(audit: Audit, tmp_path: Path) -> None:
         (["--planner", "llm"], "give --model"),
         (["--planner", "distilled"], "--planner distilled and --distilled RUN go together"),
         (["--model", "scripted:expert", "--attributes", "sex"], "there is no attribute 'sex'"),
-        (["--model", "scripted:expert", "--states", "100000"], "--states must be from 1 to"),
+        (["--model", "scripted:expert", "--states", "100000"], "--states must be from 2 to"),
         (["--model", "scripted:expert", "--cues", "none.yaml"], "none.yaml"),
         (["--model", "scripted:expert", "--money", "1"], "--money needs --price"),
         (["--model", "scripted:expert", "--price", "1"], "--price takes two numbers"),
         (["none"], "none"),
     ],
 )
-def test_what_cannot_be_used_is_told(given: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_what_cannot_be_used_is_told(
+    given: list[str], said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert main(["audit", *given, "--out", str(tmp_path / "audit")]) == 2
     told = capsys.readouterr().err
     assert said in told
@@ -199,7 +249,9 @@ def test_what_cannot_be_used_is_told(given: list[str], said: str, capsys: pytest
     assert not (tmp_path / "audit" / "audit.json").exists()
 
 
-def test_the_page_is_written_again_from_its_json(audit: Audit, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_is_written_again_from_its_json(
+    audit: Audit, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     audit("--planner", "greedy", start=["audit", "--states", "4"])
     page = tmp_path / "audit" / "audit.html"
     before = page.read_text(encoding="utf-8")

@@ -41,7 +41,20 @@ def test_own_cues_are_ten_groups_six_kinds_and_five_instances() -> None:
 
 
 def test_own_cues_say_nothing_of_tastes() -> None:
-    words = ("like", "love", "prefer", "favourite", "favorite", "enjoy", "watch", "read ", "movie", "film", "music", "book ")
+    words = (
+        "like",
+        "love",
+        "prefer",
+        "favourite",
+        "favorite",
+        "enjoy",
+        "watch",
+        "read ",
+        "movie",
+        "film",
+        "music",
+        "book ",
+    )
     told = [(cue.text, word) for cue in read_cues().all for word in words if word in cue.text.lower()]
     assert [text for text, word in told if "hair like ours" not in text] == []
 

@@ -55,7 +55,7 @@ def test_states_are_the_same_whoever_is_asked(states: States) -> None:
 
 
 def test_too_many_states_are_refused() -> None:
-    with pytest.raises(RunError, match="--states must be from 1 to the 30 evaluation users, given 31"):
+    with pytest.raises(RunError, match="--states must be from 2 to the 30 evaluation users, given 31"):
         stopped(audit_task(world()), 31)
 
 
@@ -122,9 +122,7 @@ def test_other_wordings_ask_the_same_and_are_those_of_ones_own_prompts_not(state
     assert not any(one.part == "wording" for one in stream(own, states.contexts, read_cues().only(("age",)), 0))
 
 
-@pytest.mark.parametrize(
-    ("given", "share"), [(0, 0.0), (100, 1.0), (62.5, 0.625), ("70", 0.7), (" 70 %", 0.7)]
-)
+@pytest.mark.parametrize(("given", "share"), [(0, 0.0), (100, 1.0), (62.5, 0.625), ("70", 0.7), (" 70 %", 0.7)])
 def test_a_confidence_is_read_as_models_write_it(given: Any, share: float) -> None:
     assert confidence_of(json.dumps({"state": "a", "confidence": given})) == share
 
