@@ -38,7 +38,7 @@ FOLLOWING = frozenset(
 OPENERS = frozenset(["with", "given", "despite", "after", "due", "at", "having", "for", "in"])
 """Words that begin a clause whose categories come later: "with light exposure, Drama leads"."""
 AHEAD = {
-    "noun": frozenset(words("for of to in on with goes belongs towards at is : among from makes justifies all any"))
+    "noun": frozenset(words("for of to in on with goes belongs towards at is : among from by makes justifies all any"))
 }
 AHEAD["object"] = frozenset(("more", "some", "on", "out", ":", "again", "in", "to", "with", "for", "of", "all", "any"))
 AHEAD["any"] = frozenset((":",))
@@ -302,7 +302,8 @@ def _denied(clause: list[Token], i: int, before: Said | None) -> bool:
         j -= 1
     if j >= 0 and clause[j].text in ("not", "no", "neither", "nor", "without", "rarely"):
         return True
-    if any(token.text == "neither" for token in clause[:i]):
+    last = max((k for k, token in enumerate(clause[:i]) if token.text in ("P", "neither")), default=i)
+    if clause[last].text == "neither":
         return True
     joined = i > 0 and clause[i - 1].text in ("or", "nor")
     return joined and before is not None and before.negated
@@ -358,7 +359,7 @@ def _left_open(clause: list[Token], i: int, context: _Context) -> None:
         now = replace(last, negated="not" in behind)
     elif not behind and before & verbs and before <= {*verbs, "nor", "neither", "also", "and"}:
         now = replace(last, negated=last.negated or bool(before & {"nor", "neither"}))
-    elif not behind and before == {"not"} and begin:
+    elif not behind and before == {"not"}:
         now = replace(last, negated=not last.negated)
     else:
         return

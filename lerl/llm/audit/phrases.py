@@ -198,7 +198,7 @@ RULES: list[tuple[re.Pattern[str], Maker]] = [
     _rule("it is (?=(?:best|better|time|wise|good|to) )", "it"),
     _rule("(?:by|for|with|to|from|among|in) U", "also"),
     _rule("yet to(?= is )", "not"),
-    _rule("no longer|not any longer", "not"),
+    _rule("no longer|not any longer|anything but", "not"),
     _rule("no signs? of|no trace of|free of|without|lacks|lacking|lack of|nobody|none of us|far from", "not"),
     _rule("more than (?P<n>#) promised", Said("promised", "more"), _counted("promised", "value")),
     _rule("(?:fewer|less) than (?P<n>#) promised", Said("promised", "fewer"), _counted("promised", "value")),
@@ -237,6 +237,9 @@ def _promises() -> None:
         "fulfil|live up to|in line with|deliver|delivered)(?: [a-z]+){0,2} promised(?: clicks)?",
         kept,
     )
+    rate, promised = _counted("clicked", "rate", "n", "k"), _counted("promised", "value", "m")
+    few = "(?:clicked |clicks )?(?P<n>#) (?:clicks )?(?:of|out of|/) (?P<k>#)(?: (?:clicked|shown|clicks))?"
+    _say(few + " (?:vs|versus|against|but|where|when|while|though|,|with) (?P<m>#) (?:is )?promised", rate, promised)
     clicked = _counted("clicked", "times")
     against = (
         r"(?:,|vs|versus|against|of|out of|when|where|though|while|but|with|instead of|for|\(|compared to|"
@@ -312,7 +315,7 @@ def _clicks() -> None:
     _say("{clicked} {eq}(?P<n>%)(?: of)?" + shown, percent)
     _say("(?P<n>%) (?:of )?(?P<c>M )?" + "{be}(?:clicked|clicks rate|rate|clicks)", percent, "c")
     times = _counted("clicked", "times")
-    _say("(?P<n>#) (?P<c>M) {be}(?:clicked|clicks)", times, "c")
+    _say("(?P<n>#) (?:of )?(?P<c>M) {be}(?:clicked|clicks)", times, "c")
     _say("(?P<n>#) (?P<c>M) {be}(?:shown|showings)(?P<t> T)?", _counted("shown", "times"), "c", "t")
     some = r"(?=$| [,.;)|]| and| but| while| so)"
     _say("clicked (?:on )?(?P<c>M) (?P<n>#) (?:of|/|out of) (?P<m>#)", rate, "c")
@@ -410,15 +413,17 @@ def _ranks() -> None:
     )
 
 
+def _against(measure: str, rank: int) -> Made:
+    """More of a measure, or less of it, than the categories of the group m."""
+
+    def made(_: re.Match[str], part: Part) -> Said:
+        others = part("m")
+        return Said("more", measure, rank=rank, others=others[0].value if others else (), place="left")
+
+    return made
+
+
 def _compared() -> None:
-
-    def against(measure: str, rank: int) -> Made:
-        def made(_: re.Match[str], part: Part) -> Said:
-            others = part("m")
-            return Said("more", measure, rank=rank, others=others[0].value if others else (), place="left")
-
-        return made
-
     prep = "(?:(?:for|of|to|in|on|with|U|by|those) ){0,2}"
     everyone = "(?:any|all|everything|anything|every|others|each|rest|other)(?: (?:other|others|else|of|rest)){0,2}"
     for measure, words, way in MEASURES:
@@ -430,25 +435,25 @@ def _compared() -> None:
             )
             _say(
                 f"{both}(?: [a-z]+){{0,2}}? (?:than|compared to|compared with|vs|versus) {prep}(?P<m>M)",
-                against(measure, rank),
+                _against(measure, rank),
             )
-            _say(f"{both} {prep}(?P<s>M) than {prep}(?P<m>M)", "s", against(measure, rank))
+            _say(f"{both} {prep}(?P<s>M) than {prep}(?P<m>M)", "s", _against(measure, rank))
             _say(f"{both} than {everyone}", Said("rank", measure, rank=rank, place="noun"))
             _say(both + "(?! {to} M)(?! clicks)", "nothing")
         _say(
             f"not (?:as|so|nearly as|quite as) (?:often )?(?:{words})(?: (?:much|well|often))? as (?P<m>M)",
-            against(measure, -way),
+            _against(measure, -way),
         )
         _say(
             f"(?:{words}) {prep}(?P<s>M) (?:is )?(?:exceeds|beats|surpasses|tops|above|over|outranks|ahead of|"
             f"{{up}} than) {prep}(?P<m>M)",
             "s",
-            against(measure, way),
+            _against(measure, way),
         )
         _say(
             f"(?:{words}) {prep}(?P<s>M) (?:is )?(?:trails|below|under|behind|{{down}} than) {prep}(?P<m>M)",
             "s",
-            against(measure, -way),
+            _against(measure, -way),
         )
         _say(
             f"(?:as|equally|just as|similarly|equal) (?:{words})(?: (?:much|well|often))? as (?P<m>M)|(?:{words})"
@@ -460,19 +465,22 @@ def _compared() -> None:
             f"(?:beats|beat|outranks|tops|exceeds|surpasses|outscores|leads|ahead of|above|over|trumps|outdoes)"
             f" (?P<m>M) (?:in|on|for|by|in "
             f"terms of) (?:{words})",
-            against(measure, way),
+            _against(measure, way),
         )
         _say(
             f"(?:trails|behind|below|lags|lags behind|under) (?P<m>M) (?:in|on|for|by|in terms of) (?:{words})",
-            against(measure, -way),
+            _against(measure, -way),
         )
         _say(
             f"(?:{words}) (?:is )?(?:exceeds|beats|surpasses|tops|above|over|outranks|ahead of) {prep}(?P<m>M)",
-            against(measure, way),
+            _against(measure, way),
         )
-        _say(f"(?:{words}) (?:is )?(?:trails|below|under|behind) {prep}(?P<m>M)", against(measure, -way))
-    _say("fresher than (?P<m>M)", against("exposure", -1))
-    more, less = against("liking", 1), against("liking", -1)
+        _say(f"(?:{words}) (?:is )?(?:trails|below|under|behind) {prep}(?P<m>M)", _against(measure, -way))
+
+
+def _preferred() -> None:
+    _say("fresher than (?P<m>M)", _against("exposure", -1))
+    more, less = _against("liking", 1), _against("liking", -1)
     likes = "(?:prefers|prefer|likes|like|enjoys|enjoy|loves|favours)"
     _say(f"{likes} (?P<s>M) (?:to|over|rather than|more than|above|better than) (?P<m>M)", "s", more)
     _say(f"{likes} (?P<s>M) less than (?P<m>M)", "s", less)
@@ -516,12 +524,8 @@ def _levels() -> None:
             _say(f"{noun} {{eq}}(?:(?:very|too) )?(?:{{{what}}}{extra})(?! %)", value)
             _say(f"(?:{{{what}}}{extra}) (?:enough )?{noun}", value)
         _say(f"{noun} {prep}(?P<m>M) {{eq}}(?P<w>{own})", word(kind), "m")
-        _say(
-            f"{noun} {{eq}}(?P<w>{own})|(?P<v>{own}) {noun}",
-            lambda match, _, kind=kind: Said(
-                kind, "word", word={"no": "none"}.get(match["w"] or match["v"], match["w"] or match["v"]), place="noun"
-            ),
-        )
+        _say(f"{noun} {{eq}}(?P<w>{own})", word(kind))
+        _say(f"(?P<w>{own}) {noun}", word(kind))
         number = "[%#]" if kind == "liking" else "#"
         amount = _counted(kind, "value", place="noun")
         worth = "(?: slates)?(?: worth)?"
@@ -545,6 +549,7 @@ def _more_levels() -> None:
     _say("(?:medium|fairly) exposed", Said("exposure", "word", word="medium"))
     _say("lightly (?:exposed|exposure)", Said("exposure", "word", word="light"))
     _say("not exposed|unexposed|zero exposed", Said("exposure", "word", word="none"))
+    _say("(?:much|lot of|lots of|plenty of|great deal of) exposure", Said("exposure", "high", place="noun"))
     high, low = Said("exposure", "high", place="noun"), Said("exposure", "low", place="noun")
     _say(
         "over ?exposed|over exposure|overexposure|overused|overplayed|overshown|saturated|oversaturated|saturation|"
@@ -576,6 +581,7 @@ def _tiredness() -> None:
         "m",
     )
     _say("(?:U )?not is tired (?:of|with|by|from) (?P<m>M)", "not", replace(tired, place="object"), "m")
+    _say("tired (?:of|by) (?P<m>M)", replace(tired, place="object"), "m")
     _say("{worn}(?: (?:effects?|signs?|risk))?", tired)
     _say("recovered|untired|unfatigued", replace(tired, negated=True))
 
@@ -593,7 +599,8 @@ def _plans() -> None:
     _say("(?:take|takes|taking|took) (?:{rest}) from", avoid)
     _say("(?:give|gives|giving|gave) (?P<m>M|it|they) (?:try|chance|go|turn|shot|place|spot)", allow, "m")
     _say(
-        "(?:leave|leaves|leaving|left|keep|keeps|keeping|kept|put|putting) (?P<m>M|it|they) (?:is )?(?:out|off|away|"
+        "(?:leave|leaves|leaving|left|hold|holds|holding|held|keep|keeps|keeping|kept|put|putting) (?P<m>M|it|"
+        "they) (?:is )?(?:out|off|away|"
         "aside|back|on hold|resting|avoided)",
         out,
         "m",
@@ -607,7 +614,8 @@ def _plans() -> None:
     _say(
         "(?:is )?(?:stays|stay|goes|go) in|is in(?=$| [,.;])|makes? cut|comes? first|goes first|go first|is first|"
         "first(?=$| [,.;])|"
-        "leads(?=$| [,.;])|gets in|takes lead",
+        "leads(?=$| [,.;]| because| as| since| while| but| and)|gets in|takes lead|gets (?:chance|try|turn|go|shot|"
+        "spot)",
         left[0],
     )
 
@@ -615,6 +623,7 @@ def _plans() -> None:
 def _passive_plans() -> None:
     allow, avoid, out = (Said("plan", what, place="object") for what in ("allow", "avoid", "out"))
     left = [replace(each, place="left") for each in (allow, avoid, out)]
+    _say("stop (?:showing|{allowing})", out)
     can = "(?:can|should|must|could|will|may|shall|to|would)"
     _say(can + " (?:is )?(?:rest|rested|resting)(?! M)", left[1])
     _say("(?:can|could|may|might) is shown", "nothing")
@@ -627,9 +636,12 @@ def _passive_plans() -> None:
     _say("(?:is )?(?:resting|rests)(?! M)", left[1])
     _say("(?:part of|in|on) (?:plan|slate|rotation)(?! T)", left[0])
     _say("out of (?:plan|rotation|slate)", left[2])
+    _say("(?:\u2192|>|:|=) (?:{avoid}|rest)(?! M)(?! :)", left[1])
+    _say("(?:\u2192|>|:|=) (?:{allow}|{allowed})(?! M)(?! :)", left[0])
     _say("{avoid}", avoid)
     _say("{avoided}|on avoid list|in avoid list|to is avoided", replace(avoid, place="noun"))
     _say("rest(?= (?:: )?(?:M|it|they)\\b)", avoid)
+    _say("no (?:more )?(?P<m>M)(?=$| [,.;])", replace(out, place="object"), "m")
     _say("{out}", out)
     _say("{omitted}", replace(out, place="noun"))
 
@@ -694,6 +706,7 @@ for _phrases in (
     _few_clicks,
     _ranks,
     _compared,
+    _preferred,
     _levels,
     _more_levels,
     _tiredness,

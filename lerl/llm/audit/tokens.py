@@ -51,7 +51,7 @@ THINGS = frozenset(
         "slots post posts"
     )
 )
-BEFORE_IDS = frozenset(words("category categories cat cats genre genres topic topics cluster clusters id ids")) | {"#"}
+BEFORE_IDS = frozenset(words("category categories cat cats genre genres topic topics cluster clusters id ids hash"))
 DROPPED = frozenset(
     words(
         "a an the very quite really still already also currently now just only simply clearly always somewhat "
@@ -75,7 +75,7 @@ SPELLED = {
         "rate": "ctr clickthrough",
         "gets": "get getting",
         "shown": "displayed presented recommended served appeared surfaced seen aired",
-        "showings": "impressions exposures appearances displays showing views impression",
+        "showings": "impressions exposures appearances displays views impression",
         "favourite": "favorite favourites favorites",
         "favour": "favor",
         "favouring": "favoring",
@@ -187,6 +187,8 @@ def _lexeme(found: re.Match[str]) -> list[Token]:
         return [_number(found["number"], start, end, "%" if found["percent"] else "#")]
     if found["own"] or found["other"] in ("'", '"', "\u201c", "\u201d", "`", "\u00ab", "\u00bb", "*", "_"):
         return []
+    if found["other"] in ("#", "%"):  # as texts they stand for numbers
+        return [Token({"#": "hash", "%": "percent"}[found["other"]], start, end)]
     if found["other"]:
         return [
             Token(
@@ -250,13 +252,13 @@ def _ids(found: list[Token], known: Given) -> list[Token]:
                 i, listing = i + size, True
                 continue
             if listing or before in BEFORE_IDS or _bare(found, i, out):
-                if before == "#" and out[-1].value is None:
+                if before == "hash":
                     out.pop()
                 out.append(Token("M", token.start, token.end, (category,)))
                 i, listing = i + 1, True
                 continue
         if listing and token.text not in (",", "and", "or", "&", "/", "nor"):
-            listing = token.text == "#" and token.value is None
+            listing = token.text == "hash"
         if listing and i + 1 < len(found) and (_id(found[i + 1], known) is None or not _ends(found, i + 2)):
             listing = False
         if before == "M" and token.text in "([" and _same(found, i, out[-1].value, known):
@@ -279,16 +281,17 @@ def _beside(found: list[Token], i: int, category: int) -> tuple[bool, int]:
 
 def _same(found: list[Token], i: int, category: tuple[int, ...], known: Given) -> bool:
     """Whether brackets hold nothing but the id of the category before."""
-    inside = [token for token in found[i + 1 : i + 4] if token.text != "#" or token.value is not None]
+    inside = [token for token in found[i + 1 : i + 4] if token.text != "hash"]
     closed = len(inside) > 1 and inside[1].text in ")]"
     return closed and found[i + 2].text in ")]" and inside[0].text == "#" and (_id(inside[0], known),) == category
 
 
 VERBS = frozenset(
     words(
-        "allow allows allowed allowing avoid avoids avoided avoiding rest resting rests include including "
-        "pick picking choose choosing chose exclude excluding skip skipping drop dropping keep keeping prefer "
-        "prefers likes like enjoys dislikes allow: avoid: select selecting try trying"
+        "allow allows allowed allowing avoid avoids avoided avoiding rest resting rests include "
+        "including pick picking choose choosing chose exclude excluding picked chosen selected included "
+        "dropped excluded kept skip skipping drop dropping keep keeping prefer prefers likes like enjoys "
+        "dislikes allow: avoid: select selecting try trying"
     )
 )
 AFTER = frozenset(["is", "are", "was", "were", "has", "have", "had", "isn", "hasn", "does"])
@@ -305,8 +308,16 @@ def _bare(found: list[Token], i: int, out: list[Token]) -> bool:
     """Whether a lone number can only be an id: a subject at the beginning, or the object of a verb or preposition."""
     before = [token.text for token in out[-2:]]
     last = before[-1] if before else ""
-    if last in VERBS or before in (["liking", "for"], ["tired", "of"], ["bored", "of"], ["bored", "with"]):
+    if last in VERBS or before in (
+        ["liking", "for"],
+        ["liking", "of"],
+        ["tired", "of"],
+        ["bored", "of"],
+        ["bored", "with"],
+    ):
         return _ends(found, i + 1)
+    if before in ([")", "and"], [")", ","]) and i + 1 < len(found) and found[i + 1].text == "(":
+        return True
     if last == ":" and before[0] in VERBS:
         return _ends(found, i + 1)
     if last not in ("", ".", ";", "but", "while", "so", "and", "because", "since", "as", ",", "whereas", "although",
@@ -318,7 +329,9 @@ def _bare(found: list[Token], i: int, out: list[Token]) -> bool:
     j = i + 1
     while j + 1 < len(found) and found[j].text in (",", "and", "&", "/") and found[j + 1].text in ("#", "and", "&"):
         j += 1 if found[j + 1].text != "#" else 2
-    return j < len(found) and found[j].text in AFTER
+    return j < len(found) and (
+        found[j].text in (*AFTER, "liked", "tired", "rested", "disliked") or found[i + 1].text == ":"
+    )
 
 
 def _bracketed(found: list[Token]) -> tuple[list[Token], list[Aside]]:

@@ -267,10 +267,8 @@ def true(of: Session, fact: str, about: list[int], given: list[float | str]) -> 
             return bool(worth[c] == worth[offered].max())
         case "least_liked":
             return bool(worth[c] == worth[offered].min())
-        case "most_shown":
-            return bool(shown[c] == shown[offered].max())
-        case "least_shown":
-            return bool(shown[c] == shown[offered].min())
+        case "most_shown" | "least_shown":
+            return bool(shown[c] == (shown[offered].max() if fact == "most_shown" else shown[offered].min()))
         case "most_clicked":
             return bool(of.clicked[c] == of.clicked[offered].max())
         case "liked_more":

@@ -87,6 +87,7 @@ def test_false_claims_are_found_and_faithfulness_is_estimated(
         ("Comedy is tired, so I avoid it and allow Health",
          [("Comedy", "tired", True), ("Comedy", "plan", True), ("Health", "plan", True)]),
         ("Rest Drama", [("Drama", "plan", False)]),
+        ("#1 is tired, not #5", [("Comedy", "tired", True), ("Health", "tired", True)]),
         ("the user is tired, Drama is liked", [("Drama", "liking", True)]),
     ],
 )  # fmt: skip
@@ -238,6 +239,8 @@ PIECES = [
     "3",
     "62%",
     "not",
+    "#",
+    "%",
     "and",
     ",",
     "(",
