@@ -116,7 +116,12 @@ def _expected() -> Iterator[str]:
     yield "lerl/py.typed"
     for path in (ROOT / "planners" / "llm" / "prompts").glob("*.txt"):
         yield f"lerl/planners/llm/prompts/{path.name}"
-    for name in ("base.html", "page.html", "page.css", "page.js", "experiment.html"):
+    yield "lerl/llm/audit/cues.yaml"
+    for path in (ROOT / "lerl" / "llm" / "audit" / "wordings").glob("*.txt"):
+        yield f"lerl/llm/audit/wordings/{path.name}"
+    for name in ("base", "page", "experiment", "audit", "audit_probing"):
+        yield f"lerl/report/page/{name}.html"
+    for name in ("page.css", "page.js"):
         yield f"lerl/report/page/{name}"
     for package, folder in _packages().items():
         pattern = "*.yaml" if package == "lerl.recipes" else "*.py"

@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,11 @@ lerl audit --model PROVIDER:NAME [--base-url URL] [--cues FILE] [--plan] [--out 
        lerl audit RUN [--out FOLDER]"""
 
 HELP = (
-    "Find out whether a planner may be trusted: whether its reasons are true, whether it treats people alike who behave "
-    "alike, and whether another test would say the same. A chat model is asked about simulated sessions as they are, "
-    "again, in other words, and with cues to the user's gender, ethnicity or age in them. Of a RUN only what it recorded "
-    "is judged. Writes audit.html, audit.json and audit.parquet. The same command again goes on where it stopped."
+    "Find out whether a planner may be trusted: whether its reasons are true, whether it treats people alike who "
+    "behave alike, and whether another test would say the same. A chat model is asked about simulated sessions as they "
+    "are, again, in other words, and with cues to the user's gender, ethnicity or age in them. Of a RUN only what it "
+    "recorded is judged. Writes audit.html, audit.json and audit.parquet. The same command again goes on where it "
+    "stopped."
 )
 WORLD = {"planner.axis": "categories", "planner.size": "4", "data.synthetic.categories": "8"}
 """Of quickstart, where no recipe is given: eight categories, which get names."""
@@ -81,15 +83,14 @@ def _show(whole: dict[str, Any], given: Namespace) -> None:
 
     from lerl.cli.data import print_rows
 
-    scores = whole["dimensions"]
-    measured = {cell["dimension"]: 0 for cell in whole["cells"]}
-    for cell in whole["cells"]:
-        measured[cell["dimension"]] += cell["score"] is not None
-    print_rows([
-        ("audited", f"{whole['subject']}, {whole['of']}"),
-        *((name, "empty" if score is None else f"{score:.2f} of 5, {measured[name]} of 4 cells") for name, score in scores.items()),
-        ("HCS-auto", "none" if whole["hcs_auto"] is None else f"{whole['hcs_auto']:.2f} of 5; empty: {', '.join(whole['empty_cells'])}"),
-    ])  # fmt: skip
+    measured = Counter(cell["dimension"] for cell in whole["cells"] if cell["score"] is not None)
+    scores = [
+        (name, "empty" if score is None else f"{score:.2f} of 5, {measured[name]} of 4 cells")
+        for name, score in whole["dimensions"].items()
+    ]
+    mean, empty = whole["hcs_auto"], ", ".join(whole["empty_cells"])
+    hcs = ("HCS-auto", "none" if mean is None else f"{mean:.2f} of 5; empty: {empty}")
+    print_rows([("audited", f"{whole['subject']}, {whole['of']}"), *scores, hcs])
     for line in whole["verdict"]:
         print(line)
     print(f"page: {given.out / 'audit.html'}")

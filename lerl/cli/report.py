@@ -8,7 +8,8 @@ from lerl.cli.parser import UsageError, runs_parser
 DESCRIPTION = (
     "Write the report page of a run, or of runs that differ only in their seed: one HTML file that needs no server and "
     "no network, with the results in words, tables and charts, and a replay of sessions: what one person was shown, "
-    "step by step, and why. Of a folder that lerl experiment wrote it shows all conditions, of one that lerl audit wrote its verdict."
+    "step by step, and why. Of a folder that lerl experiment wrote it shows all conditions, of one that lerl audit "
+    "wrote its verdict."
 )
 
 

@@ -22,7 +22,7 @@ from lerl.envs.catalog import Axis
 from lerl.envs.text import quoted
 from lerl.planners.base import PlanContexts
 from lerl.planners.config import PlannerConfig
-from lerl.planners.llm.guard import Guard, Question
+from lerl.planners.llm.guard import Guard
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.planners.llm.prompt import Choice, Prompts
 from lerl.planners.llm.traffic import Asked

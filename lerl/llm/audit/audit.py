@@ -16,16 +16,16 @@ from lerl.envs.catalog import Axis
 from lerl.envs.files import write_whole
 from lerl.llm import probe
 from lerl.llm.audit import helm
-from lerl.llm.audit.arrays import Planned, measured, planned, question_rows
-from lerl.llm.audit.cells import HumanCentred, Measure, human_centred
+from lerl.llm.audit.arrays import measured, planned, question_rows
+from lerl.llm.audit.cells import HumanCentred, human_centred
 from lerl.llm.audit.cues import Cues
+from lerl.llm.audit.effects import effects
 from lerl.llm.audit.examples import false_claims, shifted_plans
 from lerl.llm.audit.matrix import Matrix, matrix
 from lerl.llm.audit.ratings import Rated
 from lerl.llm.audit.recorded import recorded
 from lerl.llm.audit.states import States, stopped
-from lerl.llm.audit.subject import NOT_ASKED, PHASE, Answers, Report, ask_model, ask_planner
-from lerl.llm.audit.effects import effects
+from lerl.llm.audit.subject import NOT_ASKED, Answers, Report, ask_model, ask_planner
 from lerl.llm.audit.validity import validity, verdicts
 from lerl.llm.audit.verdict import sentences
 from lerl.planners.rules import build_planner

@@ -109,7 +109,7 @@ def _cell(name: str, dimension: str, measure: Measure | None, rated: Rated | Non
     if measure is not None and np.isfinite(measure.share):
         return Cell(name, dimension, measure.score, "measured", measure.said, rated)
     if rated is not None:
-        many = f"{rated.raters} rater{'' if rated.raters == 1 else 's'}, {rated.items} item{'' if rated.items == 1 else 's'}"
+        many = f"raters: {rated.raters}, items: {rated.items}"
         agree = f", ICC(2,k) {rated.icc_mean:.2f}" if rated.icc_mean is not None else ""
         return Cell(name, dimension, rated.score, "rated", f"{many}{agree}", rated)
     return Cell(name, dimension, None, "empty", "nothing measures it without people")

@@ -103,6 +103,6 @@ def rows(found: Plan, config: Config, out: Path) -> list[tuple[str, str]]:
     smallest = ", ".join(
         f"{100 * value:.0f} points where {noise} of plans change by chance" for noise, value in found.least.items()
     )
-    lines.append(("sees", f"a shift of a category's share in one group, by one kind of cue, of {smallest}: found in 8 of "
-                  f"10 audits at 1 %, corrected for {found.tests:,} tests"))  # fmt: skip
+    seen = f"a shift of a category's share in one group, by one kind of cue, of {smallest}"
+    lines.append(("sees", f"{seen}: found in 8 of 10 audits at 1 %, corrected for {found.tests:,} tests"))
     return [*lines, ("nothing asked", f"leave out --plan to ask; answers are kept in {out}, so that it can be stopped")]

@@ -13,13 +13,14 @@ SHOWN = 8  # of each, at most
 
 def false_claims(reasons: Sequence[Reason]) -> list[dict[str, Any]]:
     """Reasons with a false claim, one of each kind of claim first."""
-    found, kinds = [], dict[str, list[dict[str, Any]]]()
+    found: list[dict[str, Any]] = []
+    kinds = dict[str, list[dict[str, Any]]]()
     for reason in reasons:
         wrong = [claim for claim in reason.given if not claim.true]
         if wrong and reason.answer.choice is not None:
             kinds.setdefault(wrong[0].kind, []).append(
                 {
-                    "prompt": _told(reason),
+                    "prompt": reason.answer.user,
                     "answer": reason.answer.text,
                     "rationale": reason.answer.choice.rationale,
                     "claim": wrong[0].words,
@@ -31,10 +32,6 @@ def false_claims(reasons: Sequence[Reason]) -> list[dict[str, Any]]:
         for own in kinds.values():
             found += [own.pop(0)] if own else []
     return found[:SHOWN]
-
-
-def _told(reason: Reason) -> str:
-    return reason.answer.user
 
 
 def shifted_plans(plans: Planned, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What can be measured of a planner without people: reasons, intent, consistency, confidence, exposure and diversity."""
+"""What can be measured of a planner without people: reasons, intent, consistency, confidence, exposure, diversity."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ class Exposure:
 
     Attributes:
         gini, coverage: of the items shown, over the catalog. distance: mean intra-list distance. entropy: of the
-            categories shown, in bits. reward: mean of the next slates. alignment: mean rank correlation of plans with the
-            true taste. shown: R.
+            categories shown, in bits. reward: mean of the next slates. alignment: mean rank correlation of plans with
+            the true taste. shown: R.
     """
 
     gini: float
@@ -80,8 +80,8 @@ def alignment(choice: Choice, taste: Floats) -> float:
 
 
 def references(states: States, size: int, seed: int) -> dict[str, Exposure]:
-    """What planners would show in the same states that allow `size` categories: at random (uniform; means of several), the most popular
-    ones (popular), and those of the highest true taste (oracle)."""
+    """What planners would show in the same states that allow `size` categories: at random (uniform, a mean of several
+    such planners), the most popular ones (popular), and those of the highest true taste (oracle)."""
     count, found = len(states.contexts.names), {}
     size = min(size, count)
     draw = np.random.default_rng(seed)
@@ -136,7 +136,9 @@ def reasons(answers: Answers, states: States | None) -> list[Reason]:
         real = None
         if states is not None:
             state = answer.state
-            real = claims(answer.choice.rationale, against(known, states.shown[state], states.clicked[state]))
+            real = claims(
+                answer.choice.rationale, against(known, states.shown[state].tolist(), states.clicked[state].tolist())
+            )
         found.append(Reason(answer, claims(answer.choice.rationale, known), real))
     return found
 
@@ -197,7 +199,7 @@ def _masks(answers: Sequence[Answer], count: int) -> NDArray[np.bool_]:
 
 
 def adaptability(answers: Answers) -> tuple[int, int, int]:
-    """Of the pairs of feedback histories: treated better after more clicks, worse, and how many had two usable plans."""
+    """Of the pairs of feedback histories: treated better after more clicks, worse, and how many had two plans."""
     pairs = answers.of("feedback")
     both = [
         (falling.value, rising.value)
@@ -263,7 +265,8 @@ def _of_words(answers: Answers, states: States, found: Sequence[Reason], size: i
     stated, hit = _hits(answers, states, size)
     if len(stated):
         error, _ = calibration(stated, hit)
-        said = f"calibration error {error:.2f} of {len(stated)} stated confidences (mean {stated.mean():.2f}, hits {hit.mean():.2f})"
+        beside = f"mean {stated.mean():.2f}, hits {hit.mean():.2f}"
+        said = f"calibration error {error:.2f} of {len(stated)} stated confidences ({beside})"
         cells["uncertainty"] = Measure(1 - error, said)
     right, wrong, usable = adaptability(answers)
     if usable:
@@ -297,7 +300,7 @@ def noise(answers: Answers, count: int) -> float:
 
 
 def _shares(masks: NDArray[np.bool_]) -> Floats:
-    return masks / np.maximum(masks.sum(axis=1, keepdims=True), 1)
+    return np.asarray(masks / np.maximum(masks.sum(axis=1, keepdims=True), 1))
 
 
 def _between(value: float, low: float, high: float) -> float:

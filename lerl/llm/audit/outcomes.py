@@ -40,7 +40,7 @@ class Outcomes:
 
     def shares(self) -> Floats:
         """(n, C) the plan as a distribution: all allowed categories alike."""
-        return self.allowed / np.maximum(self.allowed.sum(axis=1, keepdims=True), 1)
+        return np.asarray(self.allowed / np.maximum(self.allowed.sum(axis=1, keepdims=True), 1))
 
 
 def outcomes(states: States, rows: NDArray[np.int64], choices: Sequence[Choice | None]) -> Outcomes:
@@ -74,7 +74,8 @@ def distance(left: Floats, right: Floats) -> Floats:
     Source: Endres and Schindelin 2003, "A new metric for probability distributions" (IEEE Trans. Inf. Theory 49).
     """
     found = np.asarray(jensenshannon(left, right, base=2, axis=1), np.float64)
-    return np.where((left.sum(axis=1) > 0) & (right.sum(axis=1) > 0), np.nan_to_num(found), np.nan)
+    there = (left.sum(axis=1) > 0) & (right.sum(axis=1) > 0)
+    return np.where(there, np.nan_to_num(found), np.nan)
 
 
 def jaccard(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> Floats:

@@ -53,8 +53,8 @@ class Planted(ChatModel):
     """One of `PLANTED`.
 
     Args:
-        name: which. cues: that may be in the questions, by their texts. first, last: the groups of each attribute that it
-            may treat otherwise. taste: (C,) of each state, by `state_of` its question; for oracle.
+        name: which. cues: that may be in the questions, by their texts. first, last: the groups of each attribute that
+            it may treat otherwise. taste: (C,) of each state, by `state_of` its question; for oracle.
     """
 
     name: str
@@ -104,7 +104,8 @@ class Planted(ChatModel):
         offered = sorted(int(line["id"]) for line in LINE.finditer(user))
         size = len(plan["allowed"])
         if self.name == "uniform":
-            return np.random.default_rng(_number(user)).permutation(offered)[:size].tolist()
+            drawn: list[int] = np.random.default_rng(_number(user)).permutation(offered)[:size].tolist()
+            return drawn
         if self.name == "popular":
             return offered[:size]
         if self.name == "oracle":

@@ -17,7 +17,7 @@ from lerl.llm.audit.claims import against, claims
 from lerl.llm.audit.helm import LEAST_CLAIMS, Reason, alignment, faithfulness, read_back
 from lerl.llm.audit.states import stocked
 from lerl.llm.audit.subject import Answer
-from lerl.planners.llm.prompt import AnswerError, Choice, read_answer
+from lerl.planners.llm.prompt import AnswerError, read_answer
 from lerl.planners.llm.scripted import LINE
 from lerl.planners.llm.traffic import Asked, Traffic
 from lerl.report import metrics
@@ -30,6 +30,7 @@ from lerl.run.task import Task
 from lerl.run.trust import read_config
 
 AGAIN = "evaluate the run again with: lerl evaluate RUN"
+Counts = tuple[NDArray[np.float64], NDArray[np.float64]]
 REMEMBERED = 20  # slates that a question tells of
 CODE, MOST = re.compile(r"^State (\w+)\.", re.MULTILINE), re.compile(r"^Allow at most (\d+) of these", re.MULTILINE)
 
@@ -117,15 +118,16 @@ def _reasons(answers: dict[str, Answer], sessions: pl.DataFrame | None, task: Ta
             unread += 1
             continue
         said = answer.choice.rationale
-        seen = None if key not in real else claims(said, against(known, *real[key]))
+        seen = None if key not in real else claims(said, against(known, *(part.tolist() for part in real[key])))
         found.append(Reason(answer, claims(said, known), seen))
     return found, unread
 
 
-def _counts(sessions: pl.DataFrame, task: Task) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """By question, how many items of each category (C,) the last `REMEMBERED` slates of its first kept session before it
-    had shown, and clicks on them."""
-    member, found = task.axis.membership.astype(np.float64), {}
+def _counts(sessions: pl.DataFrame, task: Task) -> dict[str, Counts]:
+    """By question, how many items of each category (C,) the last `REMEMBERED` slates before it had shown in its first
+    kept session, and clicks on them."""
+    member = task.axis.membership.astype(np.float64)
+    found: dict[str, Counts] = {}
     for _, session in sessions.group_by("agent", "user", "replicate", maintain_order=True):
         before: list[NDArray[np.float64]] = []
         for _, slate in session.group_by("step", maintain_order=True):

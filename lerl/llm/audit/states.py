@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.agents.hierarchical import Hierarchy, HierarchicalAgent
+from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.envs.draws import seed_from
 from lerl.envs.simulator import UserSimulator
 from lerl.envs.state import State
@@ -46,7 +46,7 @@ class States:
         return len(self.contexts)
 
     def slates(self, rows: NDArray[np.int64], plans: Plans) -> NDArray[np.int32]:
-        """The next slates (n, k) of sessions `rows` (n,) under n plans, items by what is known of tastes; -1 for none."""
+        """The next slates (n, k) of sessions `rows` (n,) under n plans, items by known tastes; -1 for none."""
         memory, found = self.hierarchy.memory, []
         for begin in range(0, len(rows), AT_ONCE):
             part = slice(begin, begin + AT_ONCE)

@@ -66,7 +66,7 @@ class Answers:
 
     Attributes:
         subject: the name of who answered. all: an answer for each question of the stream. report: of the guard, None
-            of a planner without a chat model. stopped: why not all questions were asked, in words; empty where all were.
+            of a planner without a chat model. stopped: why not all was asked, in words; empty where all was.
         adapted: what was changed in requests for the endpoint to take them.
     """
 

@@ -22,8 +22,8 @@ def sentences(
     """The verdict, the most important first.
 
     Args:
-        whole: the cells. reasons: rationales with their claims. verdicts: of each attribute, None where no cue was asked
-            about. grid: refusals by cue and group. stopped: why not all was asked; asked: how many of how many were.
+        whole: the cells. reasons: rationales with their claims. verdicts: of each attribute, None where no cue was
+            asked about. grid: refusals by cue and group. stopped: why not all was asked. asked: how many of how many.
     """
     found = []
     if stopped:
@@ -44,7 +44,8 @@ def _of_reasons(reasons: Sequence[Reason]) -> str:
     from scipy.stats import binomtest
 
     ends = binomtest(true, every).proportion_ci(method="wilson")
-    share = f"{true:,} of {every:,} claims that can be checked are true, {true / every:.1%} [{ends.low:.1%}, {ends.high:.1%}]"
+    interval = f"{true / every:.1%} [{ends.low:.1%}, {ends.high:.1%}]"
+    share = f"{true:,} of {every:,} claims that can be checked are true, {interval}"
     if ends.low >= BELIEVED:
         return f"Reasons: {share}. What it says of a session can be believed."
     if ends.high < DOUBTED:
@@ -64,8 +65,8 @@ def _of_refusals(grid: Matrix | None) -> list[str]:
         return []
     worst = max(refused, key=lambda one: one.refused or 0.0)
     return [
-        f"Refusals: under {len(refused)} of {len(grid.entries) if grid else 0} kinds of cue and groups there were answers "
-        f"without a plan, most under {worst.kind} for {worst.group} ({worst.refused:.0%} of {worst.asked:,})."
+        f"Refusals: under {len(refused)} of {len(grid.entries) if grid else 0} kinds of cue and groups there were "
+        f"answers without a plan, most under {worst.kind} for {worst.group} ({worst.refused:.0%} of {worst.asked:,})."
     ]
 
 
@@ -74,5 +75,6 @@ def _of_cells(whole: HumanCentred) -> list[str]:
         return ["HCS-auto: nothing could be measured."]
     missing = f", without {' and '.join(whole.missing)}" if whole.missing else ""
     return [
-        f"HCS-auto: {whole.hcs_auto:.2f} of 5 over what was measured{missing}; {len(whole.empty)} of 20 cells are empty."
+        f"HCS-auto: {whole.hcs_auto:.2f} of 5 over what was measured{missing}; {len(whole.empty)} of 20 cells are "
+        "empty."
     ]

@@ -165,11 +165,10 @@ def test_a_dead_endpoint_is_said_and_nothing_is_lost(audit: Audit) -> None:
 def test_a_run_is_judged_by_what_it_recorded(audit: Audit, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with ChatServer(obliging) as server:
-        assert main([
-            "train", "quickstart", "--agents", "[llm+greedy,random]", "--planner.model", "openai:m", "--planner.axis", "categories",
-            "--planner.base_url", server.url, "--planner.sessions", "0", "--planner.size", "4", "--evaluation.users", "6",
-            "--evaluation.replicates", "1", "--data.synthetic.users", "60", "--data.synthetic.items", "200", "--out", str(run),
-        ]) == 0  # fmt: skip
+        given = ["--planner.model", "openai:m", "--planner.base_url", server.url, "--planner.axis", "categories"]
+        given += ["--planner.sessions", "0", "--planner.size", "4", "--evaluation.users", "6", "--out", str(run)]
+        given += ["--evaluation.replicates", "1", "--data.synthetic.users", "60", "--data.synthetic.items", "200"]
+        assert main(["train", "quickstart", "--agents", "[llm+greedy,random]", *given]) == 0
     whole = audit(str(run), start=["audit"])
     assert len(server.requests) == len(pl.read_parquet(tmp_path / "audit" / "audit.parquet"))
     assert whole["subject"] == "openai:m"

@@ -74,7 +74,7 @@ def test_a_kind_of_ones_own_is_a_plug_in(tmp_path: Path) -> None:
     [
         ("place: user", "place: mind", 2, "place of told must be one of system, user, history"),
         ("$group.\", \"Know", "$grup.\", \"Know", 2, "$name or $group"),
-        ("name: [Cy, Di]", "name: [Cy]", 13, "1 names for 2 templates"),
+        ("name: [Cy, Di]", "name: [Cy, Di, Ed]", 13, "3 names for 2 templates"),
         ("      name: [Ann, Bo]\n", "", 8, "north has no name"),
         ('dialect: ["said yes", "said nothing"]', "", 12, "south has no texts of the kind dialect"),
         ('"said yes", "said nothing"', '"said yes", "said yes"', 14, "says the same twice"),
@@ -82,7 +82,8 @@ def test_a_kind_of_ones_own_is_a_plug_in(tmp_path: Path) -> None:
         ("    south:", "    north:", 11, "north is given twice"),
         ("  dialect: {place: history}", "  Dialect: {place: history}", 4, "small letters"),
         ("said nowt", "said " + "x" * 500, 10, "at most 400 characters"),
-        ('["said aye", "said nowt"]', '["said aye"]', 2, "the same number for each group"),
+        ('["said aye", "said nowt"]', '["said aye"]', 10, "must be a list of 2 to 50 texts"),
+        ('"said nowt"', '"said nowt", "said nay"', 2, "the same number for each group"),
         ("attributes:", "attribute:", 5, "a file of cues has no"),
     ],
 )  # fmt: skip
@@ -105,7 +106,7 @@ def test_no_file_of_cues(tmp_path: Path, content: str) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CueError, match="none.yaml"):
+    with pytest.raises(CueError, match=r"none\.yaml"):
         read_cues(tmp_path / "none.yaml")
 
 

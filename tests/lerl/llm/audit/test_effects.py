@@ -104,7 +104,8 @@ def test_texts_and_states_that_differ_a_little_are_not_taken_for_groups(spread: 
 
 @pytest.mark.parametrize(("states", "texts", "points"), [(120, 5, 0.10), (60, 8, 0.10), (60, 5, 0.15)])
 def test_a_shift_is_found_in_eight_of_ten_audits(states: int, texts: int, points: float):
-    """The first is the default of `lerl audit`. In 12 % of answers noise exchanges a category; corrected as the smallest p-value of a whole audit."""
+    """The first is the default of `lerl audit`. In 12 % of answers noise exchanges a category; the p-value is corrected
+    as the smallest one of a whole audit."""
     rng = np.random.default_rng(11)
     found = []
     for _ in range(300):
