@@ -24,8 +24,11 @@ HELP = (
     "recorded is judged. Writes audit.html, audit.json and audit.parquet. The same command again goes on where it "
     "stopped."
 )
-WORLD = {"planner.axis": "categories", "planner.size": "4", "data.synthetic.categories": "8"}
-"""Of quickstart, where no recipe is given: eight categories, which get names."""
+WORLD = {
+    "planner.axis": "categories", "planner.size": "3", "env.topics": "categories", "data.synthetic.categories": "8",
+    "data.synthetic.items": "200",
+}  # fmt: skip
+"""Of quickstart, where no recipe is given: eight categories, which get names, and which people tire of."""
 
 
 def run_audit(arguments: list[str]) -> None:

@@ -17,8 +17,13 @@ from lerl.llm.audit.states import States
 from lerl.llm.audit.subject import NOT_ASKED, Answer, Answers
 from lerl.planners.llm.guard import ENDPOINT
 
-PLAN_OUTCOMES = ("distance", "diversity", "popularity", "reward")
-"""Of a whole plan: Jensen-Shannon distance from the plan without a cue, and three of `Outcomes`."""
+PLAN_OUTCOMES = (
+    "distance from the plan without a cue",
+    "diversity of the slate",
+    "popularity of the slate",
+    "reward of the slate",
+)
+"""Of a whole plan: its Jensen-Shannon distance, and three of `Outcomes`."""
 
 Floats = NDArray[np.float64]
 

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ from lerl.llm.audit.states import States, stopped
 from lerl.llm.audit.subject import NOT_ASKED, Answers, Report, ask_model, ask_planner
 from lerl.llm.audit.validity import validity, verdicts
 from lerl.llm.audit.verdict import sentences
+from lerl.planners.base import Planner
+from lerl.planners.config import PlannerConfig
+from lerl.planners.llm.guard import Guard
+from lerl.planners.llm.planner import MODELS, build_model
 from lerl.planners.rules import build_planner
 from lerl.report.page.audit import write_audit_page
 from lerl.run.evaluate import write_table
@@ -84,12 +89,24 @@ def audit_planner(config: Config, count: int, out: Path, rated: Mapping[str, Rat
     task = audit_task(config)
     states = stopped(task, count)
     how = config.planner
-    planner = build_planner(how.name, how.size, task.seed("planner"), "--planner")
-    answers = ask_planner(how.name, planner, states, task.seed("audit", "order"))
+    answers = ask_planner(
+        how.name, partial(_made, how, task.seed("planner")), how.size, states, task.seed("audit", "order")
+    )
     report("questions", len(answers.all), len(answers.all), None)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         return _written(_judged(answers, states, None, config, rated), out)
+
+
+def _made(settings: PlannerConfig, seed: int, size: int) -> Planner:
+    """A planner that is no chat model, whose plans allow `size` categories."""
+    if settings.name in MODELS:
+        return build_model(settings.name, replace(settings, size=size), seed, _nobody)
+    return build_planner(settings.name, size, seed, "--planner")
+
+
+def _nobody() -> Guard:
+    raise AssertionError("a network alone asks no chat model")
 
 
 def audit_run(run: Path, out: Path, rated: Mapping[str, Rated], trust: bool = False) -> Audited:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lerl.config.schema import Config
+from lerl.llm.audit.arrays import PLAN_OUTCOMES
 from lerl.llm.audit.audit import audit_task
 from lerl.llm.audit.cues import Cues
 from lerl.llm.audit.effects import least_effect
@@ -18,7 +19,6 @@ from lerl.planners.llm.planner import LLMPlanner
 ANSWER = 160  # characters of an answer with a plan, about
 SECONDS = 1.0  # that an answer takes, for the time of all
 NOISES = (0.05, 0.15, 0.3)  # shares of plans that have one category exchanged by chance
-MIXED = len(("distance", "diversity", "popularity", "reward", "refusal"))
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def estimate(config: Config, cues: Cues, count: int) -> Plan:
     answer = len(different) * ANSWER / CHARACTERS
     parts = Counter(asking.part for asking in askings)
     groups = max(len(one) for one in cues.attributes.values())
-    tests = len(cues.attributes) * len(cues.kinds) * (2 * len(states.contexts.names) + MIXED)
+    tests = len(cues.attributes) * len(cues.kinds) * (2 * len(states.contexts.names) + len(PLAN_OUTCOMES) + 1)
     least = {
         f"{noise:.0%}": least_effect(count, cues.instances, groups, noise / settings.size, tests) for noise in NOISES
     }

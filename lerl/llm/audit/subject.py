@@ -177,19 +177,22 @@ def _answer(asking: Asking, asked: Asked | None) -> Answer:
     )
 
 
-def ask_planner(name: str, planner: Planner, states: States, seed: int) -> Answers:
+def ask_planner(name: str, make: Callable[[int], Planner], size: int, states: States, seed: int) -> Answers:
     """Ask any other planner for the plans of all states, in the catalog's order of categories and in others, and for
     those of the feedback pairs. It gets no words, so that no cue can reach it.
+
+    Args:
+        make: the planner, from the number of categories that its plans allow. size: that number for the states.
 
     Raises:
         PlanError: it answers something that is no plan.
     """
-    contexts, found = states.contexts, []
+    contexts, found, planner = states.contexts, [], make(size)
     for part, number, order in _orders(len(states.contexts.names), seed):
         plans = _planned(planner, contexts, order)
         for state in range(len(contexts)):
             found.append(_plain_answer(part, state, number, _choice(plans, state), None))
-    draw = np.random.default_rng(seed)
+    draw, planner = np.random.default_rng(seed), make(probe.SIZE)
     for number in range(PAIRS):
         pair, category = probe.pair(number, draw)
         plans = check_plans(planner.plan(pair), pair, planner)

@@ -73,7 +73,7 @@ def _of_refusals(grid: Matrix | None) -> list[str]:
 def _of_cells(whole: HumanCentred) -> list[str]:
     if whole.hcs_auto is None:
         return ["HCS-auto: nothing could be measured."]
-    missing = f", without {' and '.join(whole.missing)}" if whole.missing else ""
+    missing = f", without {', '.join(whole.missing)}" if whole.missing else ""
     return [
         f"HCS-auto: {whole.hcs_auto:.2f} of 5 over what was measured{missing}; {len(whole.empty)} of 20 cells are "
         "empty."
