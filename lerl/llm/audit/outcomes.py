@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import jensenshannon
+from scipy.special import rel_entr
 from scipy.stats import rankdata
 
 from lerl.llm.audit.states import States
@@ -73,9 +73,10 @@ def distance(left: Floats, right: Floats) -> Floats:
 
     Source: Endres and Schindelin 2003, "A new metric for probability distributions" (IEEE Trans. Inf. Theory 49).
     """
-    found = np.asarray(jensenshannon(left, right, base=2, axis=1), np.float64)
+    middle = (left + right) / 2
+    divergence = (rel_entr(left, middle) + rel_entr(right, middle)).sum(axis=1) / (2 * np.log(2))
     there = (left.sum(axis=1) > 0) & (right.sum(axis=1) > 0)
-    return np.where(there, np.nan_to_num(found), np.nan)
+    return np.where(there, np.sqrt(np.clip(divergence, 0.0, 1.0)), np.nan)
 
 
 def jaccard(left: NDArray[np.bool_], right: NDArray[np.bool_]) -> Floats:
