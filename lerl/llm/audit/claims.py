@@ -31,7 +31,7 @@ FOLLOWING = frozenset(
         "P T M and or nor not for of with by in on at to as than from over despite due after before again now "
         "first next when most more enough well much alone only vs against out is has gets does do did yet "
         "without under per among until all any every that means makes clicks justifies promised list scores "
-        "rating here gave produced drew"
+        "rating here gave produced drew option choice alternative candidate pick"
     )
 )
 """What may stand behind something that is said of a category; another word there is what it is said of."""
@@ -95,11 +95,12 @@ class _Told:
 
 @dataclass
 class _Context:
-    """What words of a clause may refer to: the last categories, those of this sentence, and what was said last."""
+    """What words of a clause may refer to: the last categories, those of this sentence and the last, what was said."""
 
     last: tuple[int, ...] = ()
     subject: tuple[int, ...] = ()
     said: Said | None = None
+    compared: tuple[int, ...] = ()
     told: list[_Told] = field(default_factory=list)
 
 
@@ -107,7 +108,9 @@ def _told(main: list[Token], asides: list[Aside]) -> list[_Told]:
     """Everything said, each with its categories."""
     context = _Context()
     for sentence in _split(_colons(said(main)), STOPS):
-        context.subject = ()
+        context.compared = context.subject
+        if not {token.text for token in sentence} <= {"P", "T", ",", "and"}:  # "Drama is liked; never shown"
+            context.subject = ()
         for clause in _split(sentence, TURNS):
             for part in _listed(clause, bool(context.subject)):
                 _clause(_referred(part, context), context)
@@ -166,10 +169,13 @@ def _listed(clause: list[Token], begun: bool) -> list[list[Token]]:
 def _referred(clause: list[Token], context: _Context) -> list[Token]:
     """Pronouns made mentions of what they refer to; the user made a mention of no category."""
     out: list[Token] = []
-    last = context.last
+    last: tuple[int, ...] = context.last
+    before: tuple[int, ...] = ()
     for token in clause:
         if token.text == "M":
-            last = token.value or last
+            last, before = token.value or last, last if token.value else before
+        if token.text == "both" and last:
+            token = Token("M", token.start, token.end, last if len(last) > 1 else (*before[-1:], *last))
         if token.text in ("it", "they", "them", "these", "those") and last:
             token = Token("M", token.start, token.end, last)
         elif token.text == "U":
@@ -200,6 +206,8 @@ def _clause(clause: list[Token], context: _Context) -> None:
             context.said = now
             if targets[i]:
                 context.told.append(_Told(now, targets[i], *_span(clause, i, targets[i])))
+        elif token.text == "nothing" and token.value is not None:
+            _completed(clause, i, context)
         elif token.text == "M" and token.value:
             _left_open(clause, i, context)
     mentioned = [token.value for token in clause if token.text == "M" and token.value]
@@ -230,13 +238,16 @@ def _target(clause: list[Token], i: int, targets: dict[int, tuple[int, ...]], co
     left: tuple[int, ...] | None = next((token.value for token in reversed(clause[:i]) if token.text == "M"), None)
     right = _right(clause, i, place)
     tied = _tied(clause, i)
-    if not tied and right is None and place != "left" and clause[i + 1 :] and _describes(clause[i + 1].text):
+    bare = not tied and right is None and place != "left" and clause[i].value.amount is None
+    if bare and clause[i + 1 :] and _describes(clause[i + 1].text):
         return ()
     if place == "left":
         return left if left is not None else context.subject or (_first(clause, i) if i == 0 else ())
     if place == "object":
         if right is not None:
             return right
+        if i == len(clause) - 1 and clause[i].value.what in ("avoid", "out"):  # "Drama is tired, skip"
+            return left or context.subject
         return _chained(clause, i, targets, bool(context.subject)) or ()
     if tied and left is not None:
         return left or right or ()
@@ -322,6 +333,18 @@ def _window(clause: list[Token], i: int, start: int) -> int | None:
     return int(before[-1]) if before else None
 
 
+def _completed(clause: list[Token], i: int, context: _Context) -> None:
+    """A comparison that does not say with what: "liked more than Rock and less shown", "; Rock is less liked"."""
+    named = next((token.value for token in reversed(clause[:i]) if token.text == "M"), ())
+    others = context.said.others if context.said is not None else ()
+    if not others and named and _tied(clause, i):
+        others = context.compared
+    about = named or context.subject
+    if about and others and not set(about) & set(others):
+        now = replace(clause[i].value, others=others, negated=_denied(clause, i, None))
+        context.told.append(_Told(now, about, *_span(clause, i, about)))
+
+
 def _left_open(clause: list[Token], i: int, context: _Context) -> None:
     """What was said last is said again: "Drama is liked, Comedy is not", "..., nor is Comedy", "so is Comedy"."""
     last = context.said
@@ -346,6 +369,10 @@ def _left_open(clause: list[Token], i: int, context: _Context) -> None:
         context.told.append(_Told(now, clause[i].value, clause[i - 2].start, clause[i].end))
         return
     if last is None or last.amount is not None or last.others:
+        return
+    alone = all(token.text in ("M", ",") for token in clause)
+    if last.kind == "plan" and (alone or (clause[i - 1].text == "," and texts[:1] == ["for"])):  # ", then Rock"
+        context.told.append(_Told(last, clause[i].value, clause[i].start, clause[i].end))
         return
     if last.kind == "rank" and texts[:1] and texts[0] in (*MOST, *LEAST) and texts[1:] in ([], [","], ["and"]):
         now = replace(last, rank=1 if texts[0] in MOST else -1)

@@ -80,16 +80,14 @@ def given(system: str, user: str, allowed: Sequence[int], avoid: Sequence[int]) 
     Raises:
         ValueError: the texts are not those of lerl's own prompts.
     """
-    names: list[str] = []
-    for line in system.splitlines():
-        found = NAME.fullmatch(line)
-        if found and int(found[1]) == len(names):
-            names.append(_name(found[2]))
+    listed = sorted((int(found[1]), _name(found[2])) for line in system.splitlines() if (found := NAME.fullmatch(line)))
+    names = [name for _, name in listed]
     lines = user.splitlines()
     facts = {int(found["id"]): _facts(found) for line in lines if (found := LINE.fullmatch(line))}
     coarse = all(fact.shown is None for fact in facts.values())
     history = [line for line in lines if SLATE.match(line)]
-    if not names or not facts or max(facts) >= len(names) or not re.search(r"^Allow at most \d+", user, re.MULTILINE):
+    whole = [number for number, _ in listed] == list(range(len(names)))  # the lines may stand in any order
+    if not whole or not facts or max(facts) >= len(names) or not re.search(r"^Allow at most \d+", user, re.MULTILINE):
         raise ValueError(
             "claims are judged by questions of no prompts but lerl's own, and this one has other words; "
             "take a run without planner.prompts"
@@ -272,7 +270,10 @@ def _exposure(said: Said, fact: Facts) -> bool | None:
     if exposure is None:
         return None
     if said.what == "value" and said.amount is not None:
-        return None if isinstance(exposure, str) else _fits(said.amount, exposure, "slates")
+        if isinstance(exposure, str):  # a number was not told, but the prompt says what the words stand for
+            told = {word: float(slates) for word, slates in zip(EXPOSURE_WORDS, EXPOSURES, strict=True)}
+            return told[exposure] == said.amount.value if said.amount.value in told.values() else None
+        return _fits(said.amount, exposure, "slates")
     if said.what == "word":
         faint = isinstance(exposure, float) and exposure > 0 and said.word == "light"
         return EXPOSURE_WORDS[_level(exposure)] == said.word or (faint and _level(exposure) == 0)

@@ -22,12 +22,13 @@ WORDS = {
     "much": "often|much|great deal|lot|lots|heavily|many|several|excessively|constantly|too often|too much|extensively",
     "little": "little|rarely|few|lightly|less|sparse|minimally|not much|not often|slightly",
     "high": "high|strong|great|solid|big|clear|decent|substantial|well|highly|strongly|very high|large|real|genuine",
-    "low": "low|weak|little|limited|bad|small|lacking|minimal|lowest-tier|no|not much|scant|meagre",
+    "low": "low|weak|little|limited|bad|small|lacking|minimal|not much|scant|meagre|modest",
     "most": "most|best|highest|top|strongest|greatest|biggest|largest|heaviest|maximum|peak",
     "least": "least|lowest|weakest|worst|smallest|fewest|lightest|poorest|minimum",
     "up": "more|better|higher|stronger|greater|heavier|larger|bigger",
     "down": "less|worse|lower|weaker|fewer|lighter|smaller|poorer",
-    "liked": "liked|liking|favourite|favoured|preferred|loved|popular|enjoyed|appealing|promising|likeable",
+    "liked": "liked|liking|favourite|favoured|preferred|loved|beloved|adored|popular|enjoyed|appealing|promising|"
+    "likeable",
     "shown": "shown|showings|showing",
     "exposed": "exposed|exposure|used",
     "clicked": "clicked|clicks rate|clicks through rate|clicks|rate",
@@ -38,7 +39,9 @@ WORDS = {
     "allow": "allow|include|pick|choose|select|keep|prioritise|add|promote|retain|emphasise|explore|mix|mix in|"
     "focus on|"
     "lead with|return to|go with|stick with|switch to|start with|turn to|lean on|rotate to|rotate in|rotate into|"
-    "rotate towards|rotate toward|bring back|bring in|favour|serve|give|go for|stay with|open with|move to|shift to|"
+    "rotate towards|rotate toward|pivot to|pivot towards|pivot toward|exploit|recommend|suggest|opt for|rely on|push|"
+    "leverage|introduce|test|showcase|highlight|inject|continue with|weave in|switch in|bring back|"
+    "bring in|favour|serve|give|go for|stay with|open with|move to|shift to|"
     "use|offer|feature",
     "allows": "allows|includes|picks|chooses|selects|keeps|prioritises|adds|promotes|retains|emphasises|explores|mixes|"
     "focuses on|leads with|returns to|goes with|switches to|favours",
@@ -53,7 +56,9 @@ WORDS = {
     "leave out|leaves out|leaving out|hold back|holding back|holds back|set aside|setting aside|sets aside|bench|"
     "benching|"
     "cut|cutting|sideline|sidelining|hold off on|holding off on|stay away from|staying away from|leave aside|park|"
-    "parking|"
+    "parking|ease up on|easing up on|go easy on|going easy on|cut back on|cutting back on|cut down on|dial back|"
+    "cool down|cooling down|cool off|phase out|phasing out|suppress|suppressing|retire|retiring|shelve|shelving|"
+    "refrain from|rotate out|rotating out|pivot away from|pivoting away from|shift away from|shifting away from|"
     "instead of|rotate away from|rotating away from|rotates away from|move away from|moving away from|"
     "steer clear of|ease off|back off",
     "omitted": "skipped|dropped(?! to)(?! from)|omitted|paused|removed|left out|held back|set aside|benched|"
@@ -66,6 +71,9 @@ WORDS = {
     "surpassed|better|topped|top",
     "gap": r"(?: [a-z]+){0,4}",
     "worn": "tired|fatigue|worn|worn out|worn thin|wearing thin|fed up|burnt out|burned out|tires|tire|overdone",
+    "chance": "chance|likelihood|probability|odds",
+    "clicking": "clicks {chance}|{chance} of (?:clicks|clicked)",
+    "choice": "options?|choices?|alternatives?|candidates?|areas?|themes?|contenders?",
     "rest": "rest|break|pause|breather|time off|rotation",
 }
 MEASURES = (
@@ -92,7 +100,8 @@ def said(found: list[Token]) -> list[Token]:
 
 
 def _p(value: Said) -> Token:
-    return Token("P", -1, -1, value)
+    """Something said; a comparison that leaves out with what is a word of its own, for it may be none of categories."""
+    return Token("nothing" if value.kind == "more" and not value.others else "P", -1, -1, value)
 
 
 def _rule(text: str, *made: Made) -> tuple[re.Pattern[str], Maker]:
@@ -109,7 +118,7 @@ def _rule(text: str, *made: Made) -> tuple[re.Pattern[str], Maker]:
         return out
 
     whole = text
-    for _ in range(2):
+    for _ in range(3):
         for name, words in WORDS.items():
             whole = whole.replace(f"{{{name}}}", words if name in ("be", "eq", "gap") else f"(?:{words})")
     return phrase(whole), make
@@ -181,7 +190,28 @@ TIMES: list[tuple[re.Pattern[str], Maker]] = [
 ]
 RULES: list[tuple[re.Pattern[str], Maker]] = [
     *TIMES,
-    _rule("not only|not just", "also"),
+    _rule(r"(?:if|unless|until|whether)(?: [^\s,.;!?|]+)*(?= [,.;!?|]|$)"),  # what may be is no claim
+    _rule(
+        "(?:prevent|reduce|limit|avoid|relieve|minimi[sz]e|mitigate|counter|combat|delay|manage|offset|ease|fight|"
+        "preventing|reducing|limiting|avoiding|relieving|minimi[sz]ing|mitigating|countering|combating|delaying|"
+        "managing|against|risking|risk of|risk|before)(?: (?:U|more|further|any|growing|potential|possible))?"
+        " (?:fatigue|tired|overexposure|over exposure|saturation|{worn})(?! (?:of|with|from|for|on) M)",
+        "also",
+    ),
+    _rule(
+        "(?:show|shows|suggest|suggests|indicate|indicates|mean|means|showing|suggesting)(?: that)?"
+        "(?= M (?:is|has|gets|does|do) )",
+        "also",
+    ),
+    _rule(
+        "(?:liking|exposure) (?:(?:to|vs|and|versus|/|over) )?(?:liking|exposure) (?:ratio|balance|tradeoff|trade|mix|"
+        "combination)",
+        "also",
+    ),
+    _rule("(?:ratio|balance|tradeoff|mix|combination|blend) (?:of|between) [a-z]+ and [a-z]+", "also"),
+    _rule("shown(?= (?:[a-z]+ )?exposure)", "has"),
+    _rule("not only|not just|best shown by", "also"),
+    _rule("# (?:liked|fresh|rested|tired) (?:,|and|, and) # (?:liked|fresh|rested|tired)", "also"),  # one of them each
     _rule("(?:unlike|compared to|compared with|besides|apart from|other than) M(?= [,.;]|$)", "also"),
     _rule(
         r"(?:{fewer}) clicks \( (?P<n>#) \) than promised \( (?P<m>#) \)",
@@ -195,7 +225,7 @@ RULES: list[tuple[re.Pattern[str], Maker]] = [
         _counted("clicked", "times"),
         _counted("promised", "value", "m"),
     ),
-    _rule("it is (?=(?:best|better|time|wise|good|to) )", "it"),
+    _rule("it is(?= (?:best|better|time|wise|good|to) )", "it"),
     _rule("(?:by|for|with|to|from|among|in) U", "also"),
     _rule("yet to(?= is )", "not"),
     _rule("no longer|not any longer|anything but", "not"),
@@ -212,14 +242,34 @@ RULES: list[tuple[re.Pattern[str], Maker]] = [
         Said("promised", "more"),
         _counted("promised", "value"),
     ),
-    _rule(r"(?P<w>liking) \( (?P<n>%) \)", _counted("liking", "value", place="left"), "w"),
-    _rule(r"(?P<w>exposure) \( (?P<n>#) \)", _counted("exposure", "value", place="left"), "w"),
+    _rule(r"(?P<w>liking) \( (?P<n>%) \)", "w", _counted("liking", "value", place="left")),
+    _rule(r"(?P<w>exposure) \( (?P<n>#) \)", "w", _counted("exposure", "value", place="left")),
+    _rule(
+        "(?:good|decent|fair) {clicking}",
+        "high",
+        "liking",
+    ),
+    _rule("{clicking}", "liking"),
+    _rule("none of (?P<m>they|them|these|those|M)|neither of (?P<o>they|them|these|those)", "m", "o", "not"),
+    _rule("de (?:prioritise|prioritising|prioritised)|deprioriti[sz](?:e|es|ed|ing)", "skip"),
+    _rule(
+        "(?:keep|keeps|kept|keeping|continue|continues|continued|continuing)(?: to)?"
+        "(?= (?:gets|has|is|clicks|performing|drawing|earning) )"
+    ),
+    _rule("{choice}(?= (?:to )?M)"),
+    _rule("recent(?= (?:exposure|shown|showings|liking|clicks))"),
+    _rule("(?P<k># )?{choice}(?= : M)", "k"),
     *(_signed(sign) for sign in SIGNS),
 ]
 
 
 def _promises() -> None:
     fewer, more = Said("promised", "fewer"), Said("promised", "more")
+    clicked = _counted("clicked", "times")
+    against = (
+        r"(?:,|vs|versus|against|of|out of|when|where|though|while|but|and|with|instead of|for|\(|compared to|"
+        r"compared with|/|not)"
+    )
     value = _counted("promised", "value", place="any")
     for text, what in (("fewer", fewer), ("more", more)):
         start = (
@@ -228,8 +278,21 @@ def _promises() -> None:
         )
         _say(f"{start}{{{text}}}{{gap}} promised (?:clicks )?(?:of )?(?P<n>#)", what, value)
         _say(f"{start}{{{text}}} (?:[a-z]+ ){{0,5}}?promised(?: clicks)?", what)
-    _say(r"underperform(?:s|ed|ing)?|underdeliver(?:s|ed|ing)?|disappoint(?:s|ed|ing)|missed promised", fewer)
-    _say(r"(?:out|over)perform(?:s|ed|ing)?|overdeliver(?:s|ed|ing)?", more)
+    _say(
+        "promised (?P<m>#) clicks (?:on|for|from) (?P<c>M) (?:, )?(?:(?:but|and|only|saw|gets|has|drew) ){1,3}(?P<n>#)",
+        _counted("promised", "value", "m", place="object"),
+        "c",
+        clicked,
+    )
+    _say("(?:fell|falls|fall|falling|comes|came|coming) short(?! of)", fewer)
+    _say(
+        rf"promised (?:clicks )?(?P<m>#) (?:clicks )?{against} (?:(?:only|has|gets|is|clicks|clicked|saw|drew|"
+        r"delivered|it|they|but) ){0,3}(?P<n>#)(?: clicks| clicked)?(?! %)",
+        _counted("promised", "value", "m"),
+        clicked,
+    )
+    _say(r"under ?(?:perform|deliver)(?:s|ed|ing)?|disappoint(?:s|ed|ing)|missed promised", fewer)
+    _say(r"(?:out|over) ?(?:perform|deliver)(?:s|ed|ing)?", more)
     _say("promised (?:more|higher)(?: clicks)? than (?:was |were )?(?:clicked|delivered|got|has)", fewer)
     kept = Said("promised", "kept")
     _say(
@@ -240,11 +303,6 @@ def _promises() -> None:
     rate, promised = _counted("clicked", "rate", "n", "k"), _counted("promised", "value", "m")
     few = "(?:clicked |clicks )?(?P<n>#) (?:clicks )?(?:of|out of|/) (?P<k>#)(?: (?:clicked|shown|clicks))?"
     _say(few + " (?:vs|versus|against|but|where|when|while|though|,|with) (?P<m>#) (?:is )?promised", rate, promised)
-    clicked = _counted("clicked", "times")
-    against = (
-        r"(?:,|vs|versus|against|of|out of|when|where|though|while|but|with|instead of|for|\(|compared to|"
-        r"compared with|/|not)"
-    )
     _say(
         rf"(?:clicked |clicks )?(?P<n>#) (?:clicked |clicks )?{against} (?:[a-z]+ ){{0,2}}?(?P<m>#) (?:clicks )?"
         r"(?:is )?promised",
@@ -265,6 +323,7 @@ def _counts() -> None:
     shown = "(?: {be}(?:shown|showings))?"
     _say("shown in (?P<n>#) (?:of )?(?:T|slates)", _counted("shown", "slates"))
     _say("(?:clicked|clicks) (?:on |is |: |of )?(?P<n>#) (?:of|out of|/|from) (?:all )?(?P<m>#)" + shown, rate)
+    _say("of (?P<m>#) shown , (?P<n>#) (?P<c>M) {be}clicked", rate, "c")
     _say("of (?P<m>#) (?P<c>M )?" + "{be}(?:shown |showings )?(?:, )?{be}(?P<n>#) {be}(?:clicked|clicks)", rate, "c")
     _say(
         "(?P<n>#) (?:clicks )?(?:of|out of|/|from) (?:all )?(?P<m>#)"
@@ -317,7 +376,7 @@ def _clicks() -> None:
     times = _counted("clicked", "times")
     _say("(?P<n>#) (?:of )?(?P<c>M) {be}(?:clicked|clicks)", times, "c")
     _say("(?P<n>#) (?P<c>M) {be}(?:shown|showings)(?P<t> T)?", _counted("shown", "times"), "c", "t")
-    some = r"(?=$| [,.;)|]| and| but| while| so)"
+    some = r"(?=$| [,.;)|]| and| but| while| so| T)"
     _say("clicked (?:on )?(?P<c>M) (?P<n>#) (?:of|/|out of) (?P<m>#)", rate, "c")
     _say(f"clicked (?:on )?(?P<c>M) (?P<n>#){some}", times, "c")
     _say(f"(?:showed|shown) (?P<c>M) (?P<n>#){some}", _counted("shown", "times"), "c")
@@ -396,12 +455,19 @@ def _ranks() -> None:
                 f" score)?",
                 made,
             )
-            _say(prefix + f"(?:{words})(?: of all)? (?:is )?{{{side}}}(?: often| heavily)?", made)
+            _say(prefix + f"(?:{words})(?: of all)?(?P<v> P)? (?:is )?{{{side}}}(?: often| heavily)?", "v", made)
     _say(
         "(?:ranks|rank|is|comes|placed) first (?:in|on|for|by) liking|is top(?=$| [,.;])",
         Said("rank", "liking", rank=1),
     )
     listed = _counted("rank", "liking", rank=1, place="noun")
+    _say("top(?= (?:: )?M)", Said("rank", "liking", rank=1, place="noun"))
+    _say("top (?P<n>#) (?:[,:] )?(?P<m>M)", _counted("rank", "liking", rank=1, place="object"), "m")
+    _say(
+        "(?:likes|enjoys|loves|prefers|like|enjoy|love|prefer) (?P<m>M) (?:most|best)",
+        "m",
+        Said("rank", "liking", rank=1, place="left"),
+    )
     _say("tops (?:list|in liking|liking|for liking)|top of list", Said("rank", "liking", rank=1))
     _say("top (?P<n>#)(?: (?:by|in|on|for))? (?:liking|liked|list)", listed)
     _say("is top (?P<n>#)(?=$| [,.;:])", listed)
@@ -439,7 +505,7 @@ def _compared() -> None:
             )
             _say(f"{both} {prep}(?P<s>M) than {prep}(?P<m>M)", "s", _against(measure, rank))
             _say(f"{both} than {everyone}", Said("rank", measure, rank=rank, place="noun"))
-            _say(both + "(?! {to} M)(?! clicks)", "nothing")
+            _say(both + "(?! {to} M)(?! clicks)", Said("more", measure, rank=rank, place="left"))
         _say(
             f"not (?:as|so|nearly as|quite as) (?:often )?(?:{words})(?: (?:much|well|often))? as (?P<m>M)",
             _against(measure, -way),
@@ -472,7 +538,8 @@ def _compared() -> None:
             _against(measure, -way),
         )
         _say(
-            f"(?:{words}) (?:is )?(?:exceeds|beats|surpasses|tops|above|over|outranks|ahead of) {prep}(?P<m>M)",
+            f"(?<!# )(?<!% )(?:{words}) (?:is )?(?:exceeds|beats|surpasses|tops|above|over|outranks|ahead of) "
+            f"{prep}(?P<m>M)",
             _against(measure, way),
         )
         _say(f"(?:{words}) (?:is )?(?:trails|below|under|behind) {prep}(?P<m>M)", _against(measure, -way))
@@ -497,7 +564,7 @@ def _levels() -> None:
 
     def word(kind: str) -> Made:
         def made(match: re.Match[str], part: Part) -> Said:
-            level = {"no": "none", "zero": "none"}.get(match["w"], match["w"])
+            level = {"no": "none"}.get(match["w"], match["w"])
             return Said(kind, "word", word=level, place="noun")
 
         return made
@@ -517,15 +584,17 @@ def _levels() -> None:
         kind = text
         own = "best|good|fair|poor" if kind == "liking" else "none|no|light|medium|heavy"
         noun = "(?:liking|liked)" if kind == "liking" else "(?:exposure|exposed)"
+        if kind == "exposure":
+            _say(f"no {noun}", Said(kind, "word", word="none", place="noun"))
         for what in ("high", "low"):
             value = Said(kind, what, place="noun")
             extra = "|little|negligible" if what == "low" else "|significant"
             _say(f"{noun} {prep}(?P<m>M) {{eq}}(?:(?:very|too) )?(?:{{{what}}}{extra})", value, "m")
             _say(f"{noun} {{eq}}(?:(?:very|too) )?(?:{{{what}}}{extra})(?! %)", value)
-            _say(f"(?:{{{what}}}{extra}) (?:enough )?{noun}", value)
+            _say(f"(?:{{{what}}}{extra}) (?:enough )?(?:in |on )?{noun}", value)
         _say(f"{noun} {prep}(?P<m>M) {{eq}}(?P<w>{own})", word(kind), "m")
         _say(f"{noun} {{eq}}(?P<w>{own})", word(kind))
-        _say(f"(?P<w>{own}) {noun}", word(kind))
+        _say(f"(?P<w>{own}) (?:in |on )?{noun}", word(kind))
         number = "[%#]" if kind == "liking" else "#"
         amount = _counted(kind, "value", place="noun")
         worth = "(?: slates)?(?: worth)?"
@@ -551,11 +620,12 @@ def _more_levels() -> None:
     _say("not exposed|unexposed|zero exposed", Said("exposure", "word", word="none"))
     _say("(?:much|lot of|lots of|plenty of|great deal of) exposure", Said("exposure", "high", place="noun"))
     high, low = Said("exposure", "high", place="noun"), Said("exposure", "low", place="noun")
+    _say("shown {little} of (?P<m>M)", replace(low, place="object"), "m")
     _say(
         "over ?exposed|over exposure|overexposure|overused|overplayed|overshown|saturated|oversaturated|saturation|"
         "overserved|over shown"
         "|over used|(?:shown|used)(?: T)? {much}(?: T)?|{much} (?:T )?(?:shown|used|showings)|too many showings|"
-        "overloaded",
+        "overloaded|dominat(?:es?|ed|ing|ant)(?: T)?",
         high,
     )
     _say(
@@ -620,20 +690,39 @@ def _plans() -> None:
     )
 
 
+def _swaps() -> None:
+    allow, out = Said("plan", "allow", place="object"), Said("plan", "out", place="left")
+    swap = "(?:replace|replaces|replacing|swap|swaps|swapping|substitute|substituting)"
+    _say(f"{swap} (?P<m>M|it|they) (?:with|for|by)(?= M)", "m", out, allow)
+    _say("(?P<m>M) in(?=$| [,.;])", "m", replace(allow, place="left"))
+    _say("(?P<m>M) (?:out|goes)(?=$| [,.;])", "m", out)
+    _say("[a-z]+ away from (?P<m>M) (?:into|to|towards|toward)(?= M)", replace(out, place="object"), "m", allow)
+    _say("(?:replaced|swapped|substituted) (?:with|for|by)(?= M)", out, allow)
+    _say(
+        "(?:pair|pairs|paired|pairing|mix|mixing|combine|combining|blend|blending|balance|balancing) (?P<m>M|it|they)"
+        " with(?= M)",
+        allow,
+        "m",
+        allow,
+    )
+    _say("(?:substitute|substituting|replace|replacing) with(?= M)|instead(?= M)|(?<!U )(?<!they )prefer(?= M)", allow)
+
+
 def _passive_plans() -> None:
     allow, avoid, out = (Said("plan", what, place="object") for what in ("allow", "avoid", "out"))
     left = [replace(each, place="left") for each in (allow, avoid, out)]
     _say("stop (?:showing|{allowing})", out)
+    _say("(?:room|way|calls?|calling) for(?= M)|back (?P<m>M|it|they) up with(?= M)", allow)
     can = "(?:can|should|must|could|will|may|shall|to|would)"
     _say(can + " (?:is )?(?:rest|rested|resting)(?! M)", left[1])
     _say("(?:can|could|may|might) is shown", "nothing")
     _say(can + " is (?:shown|{allowed})", left[0])
     _say(can + " is {avoided}", left[1])
-    _say("{allow}(?= (?:: )?(?:[a-z]+ ){0,2}(?:M|it|they)\\b)|{allows}|{allowing}", allow)
+    _say("(?:{allow}|{allows}|{allowing})(?= (?:: )?(?:[a-z]+ ){0,2}(?:M|it|they)\\b)", allow)
     _say("(?:show|showing|try|tries|trying)(?= (?:more |some |out |again )?(?:M|it|they)\\b)", allow)
     _say("(?<=not ){allow}", allow)
     _say("{allowed}", replace(allow, place="noun"))
-    _say("(?:is )?(?:resting|rests)(?! M)", left[1])
+    _say("(?:is )?(?:resting|rests)(?! (?:P )?M)", left[1])
     _say("(?:part of|in|on) (?:plan|slate|rotation)(?! T)", left[0])
     _say("out of (?:plan|rotation|slate)", left[2])
     _say("(?:\u2192|>|:|=) (?:{avoid}|rest)(?! M)(?! :)", left[1])
@@ -661,14 +750,19 @@ def _plain() -> None:
     _say("(?:while|long|ages) since (?P<m>M) {be}shown", away, "m")
     _say("is not (?P<t>T)(?=$| [,.;])", lambda _, part: replace(away, window=part("t")[0].value))
     _say("is (?P<t>T)(?=$| [,.;])", lambda _, part: replace(away, negated=False, window=part("t")[0].value))
-    _say("(?:unseen|unshown|undisplayed|unserved)(?P<t> T)?", Said("shown", "yes", negated=True), "t")
+    _say("no (?P<m>M) (?P<t>T)", replace(away, place="object"), "m", "t")
+    _say(
+        "(?:unseen|unshown|undisplayed|unserved|unexplored|untouched|untapped|untested|untried|unused)(?P<t> T)?",
+        Said("shown", "yes", negated=True),
+        "t",
+    )
     _say("shown not(?=$| [,.;])", Said("shown", "yes", negated=True))
     _say("(?P<t>T) shown", Said("shown", "yes"), "t")
     _say("showed(?P<t> T)?", Said("shown", "yes", place="object"), "t")
     _say("shown(?P<t> T)?", Said("shown", "yes"), "t")
     _say(
         "clicked(?: on)?(?P<t> T)?|(?:gets|has|earns|draws|drew|earned|attracts|"
-        "attracted) clicks(?! rate)(?P<u> T)?|clicks on",
+        "attracted) clicks(?! rate)(?P<u> T)?|clicks on(?= M(?:$| [,.;)]| and| but| while| T))",
         Said("clicked", "yes", place="noun"),
         "t",
         "u",
@@ -679,12 +773,14 @@ def _plain() -> None:
     )
     _say(
         "(?:well |much |highly |strongly |clearly )?(?:liked|loved|enjoyed|favoured|preferred|popular|appealing|"
+        "beloved|adored|"
         "favourite|appreciated)(?: (?:much|lot|well))?",
         Said("liking", "high"),
     )
     _say("well received|highly rated|rated highly", Said("liking", "high"))
     _say(
-        "(?:likes|like|enjoys|enjoy|loves|love|prefers|prefer|adores|fond of|keen on|fan of|into|cares for|care for|"
+        "(?:likes|like|enjoys|enjoy|loves|love|prefers|prefer|adores|fond of|keen on|fan of|into|"
+        "(?:cares|care) (?:much )?for|"
         "interested in)(?= (?:[a-z]+ ){0,1}(?:M|it|they)\\b)",
         Said("liking", "high", place="object"),
     )
@@ -692,6 +788,19 @@ def _plain() -> None:
         "(?:dislikes|dislike|hates|hate|disliking)(?= (?:[a-z]+ ){0,1}(?:M|it|they)\\b)",
         Said("liking", "low", place="object"),
     )
+
+
+def _bare_words() -> None:
+    """The words of the question alone: "Drama best, Rock heavy"."""
+    ends = r"(?=$| [,.;:)|>\u2192]| P| and| or| but| with)"
+    begins = "(?P<b>M|is|still|=|:|,|and|P) "
+    for text in ("heavy", "medium", "light", "none"):
+        _say(f"{begins}{text}{ends}", "b", Said("exposure", "word", word=text, place="left"))
+        _say(f"^{text}(?=$| [,;])", Said("exposure", "word", word=text, place="left"))
+        _say(f"{text}(?= : M)", Said("exposure", "word", word=text, place="noun"))
+    for text in ("best", "good", "fair", "poor"):
+        _say(f"(?P<b>M|=|still) {text}{ends}", "b", Said("liking", "word", word=text, place="left"))
+        _say(f"{text}(?= : M)|^{text}(?= ,)", Said("liking", "word", word=text, place="noun"))
     for word in ("best", "good", "fair", "poor"):
         _say(
             f"(?:rated |rates |judged |marked |is |: )+{word}(?=$| [,.;:)|]| and| but)".replace(")+", ")"),
@@ -710,8 +819,10 @@ for _phrases in (
     _levels,
     _more_levels,
     _tiredness,
+    _swaps,
     _plans,
     _passive_plans,
     _plain,
+    _bare_words,
 ):
     _phrases()

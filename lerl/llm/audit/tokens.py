@@ -69,12 +69,14 @@ USERS = frozenset(
 SPELLED = {
     word: canonical
     for canonical, words in {
-        "liking": "interest affinity appeal preference taste rating score enthusiasm ratings scores preferences",
+        "liking": "interest affinity appeal preference taste rating score enthusiasm ratings scores preferences "
+        "potential",
+        "exposure": "exp",
         "promised": "promise promises expected expectation expectations predicted forecast expectancy anticipated",
         "clicks": "click clicking",
         "rate": "ctr clickthrough",
         "gets": "get getting",
-        "shown": "displayed presented recommended served appeared surfaced seen aired",
+        "shown": "displayed presented recommended served appeared surfaced seen aired tried",
         "showings": "impressions exposures appearances displays views impression",
         "favourite": "favorite favourites favorites",
         "favour": "favor",
@@ -206,6 +208,8 @@ def _lexeme(found: re.Match[str]) -> list[Token]:
         return [Token(stem, start, end), Token("is", start, end)]
     if ending == "s" and stem in USERS:
         return []  # "the user's favourite"
+    if word == "its":
+        return [Token("it", start, end), Token("has", start, end)]
     if stem in NUMBERS:
         return [_number(str(NUMBERS.index(stem)), start, end, "#")]
     if stem in ("once", "twice"):
@@ -251,8 +255,8 @@ def _ids(found: list[Token], known: Given) -> list[Token]:
                 out.append(Token("M", token.start, found[i + size - 1].end, (category,)))
                 i, listing = i + size, True
                 continue
-            if listing or before in BEFORE_IDS or _bare(found, i, out):
-                if before == "hash":
+            if (listing and before != "M") or before in BEFORE_IDS or _bare(found, i, out):
+                if before in BEFORE_IDS:  # so that "category 3 and category 5" is a list
                     out.pop()
                 out.append(Token("M", token.start, token.end, (category,)))
                 i, listing = i + 1, True
@@ -338,18 +342,41 @@ def _bracketed(found: list[Token]) -> tuple[list[Token], list[Aside]]:
     main: list[Token] = []
     asides: list[Aside] = []
     i = 0
+    before: tuple[int, ...] = ()  # the mention before the last
+    last: tuple[int, ...] = ()
     while i < len(found):
-        if found[i].text in ("(", "[") and main and main[-1].text == "M":
+        if found[i].text in ("(", "[") and before and _versus(found, i):  # "beats Drama (62% vs 45%)"
+            asides += [Aside(before, found[i + 1 : i + 2]), Aside(last, found[i + 3 : i + 4])]
+            i += 5
+        elif found[i].text in ("(", "[") and main and main[-1].text == "M":
             end = next((j for j in range(i + 1, len(found)) if found[j].text in (")", "]")), len(found))
             asides.append(Aside(main[-1].value, found[i + 1 : end]))
             i = end + 1
+        elif found[i].text == "at" and main and main[-1].text == "M" and _percent(found, i + 1):
+            asides.append(Aside(main[-1].value, found[i + 1 : i + 2]))
+            i += 2
         else:
+            before, last = (last, found[i].value) if found[i].text == "M" else (before, last)
             main.append(found[i])
             i += 1
     return main, asides
 
 
-JOINING = ("and", "&", "/", "or", "nor", "plus", "+")
+def _versus(found: list[Token], i: int) -> bool:
+    """Whether brackets that open here hold two percentages and nothing else."""
+    texts = [token.text for token in found[i + 1 : i + 5]]
+    return (
+        texts[:1] == ["%"] and texts[1:2] in (["vs"], ["versus"], ["against"]) and texts[2:] in (["%", ")"], ["%", "]"])
+    )
+
+
+def _percent(found: list[Token], i: int) -> bool:
+    """Whether a percentage stands here alone: "beats Drama at 62%", but not "at 62% and 70%" or "at 62% clicked"."""
+    behind = [token.text for token in found[i + 1 : i + 3]]
+    return i < len(found) and found[i].text == "%" and (not behind or behind[0] in ".;,)]") and "%" not in behind
+
+
+JOINING = ("and", "&", "/", "or", "nor", "plus", "+", "alongside")
 
 
 def _grouped(found: list[Token]) -> list[Token]:
@@ -404,6 +431,7 @@ def _joining(found: list[Token], i: int) -> int:
     texts = [token.text for token in found[i : i + 4]]
     comma = 1 if texts and texts[0] == "," else 0
     words = 1 if texts[comma : comma + 1] and texts[comma] in JOINING else 0
+    words = 2 if texts[comma : comma + 2] in (["along", "with"], ["together", "with"]) else words
     words = 3 if texts[comma : comma + 3] == ["as", "well", "as"] else words
     size = comma + words
     return size if size and i + size < len(found) and found[i + size].text == "M" else 0
@@ -426,6 +454,10 @@ def _plain(found: list[Token]) -> list[Token]:
             out.append(Token("U", token.start, token.end))
         elif token.text == "appears" or token.text == "appear":
             out.append(Token("is", token.start, token.end))
+        elif word == "which":  # of what stands right before it
+            out += [token, Token("it", token.start, token.end)]
+        elif word == "both" and behind != "M" and (not out or out[-1].text in (*".;:,", "as", "because", "since")):
+            out.append(token)
         elif (word not in DROPPED or (word == "yet" and behind == "to")) and word not in THINGS and word != "-":
             out.append(Token(word, token.start, token.end))
     return out

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lerl.llm.audit.claims import Claim, Facts, Given, against, claims, given
 from lerl.planners.llm.prompt import Prompts
+from tests.lerl.llm.audit.made_blind_reasons import FIRST, SECOND, THIRD, Made, blind_reasons
 from tests.lerl.llm.audit.made_reasons import HELD_OUT, PHRASES, reasons
 
 NAMES = ("Drama", "Comedy", "Action", "Folk Rock", "Rock", "Health", "Other", "Sci-Fi")
@@ -63,6 +64,40 @@ def test_false_claims_are_found_and_faithfulness_is_estimated(
     assert abs(told_true / told - true / said) <= 0.02
 
 
+def matched(made: list[Made], found: list[Claim]) -> tuple[list[Made], list[Claim]]:
+    """Made claims found with their category, one of their kinds and their truth, each once; and the claims left."""
+    left, hit = list(found), []
+    for one in made:
+        for claim in left:
+            if (claim.category, claim.true) == (one.category, one.true) and claim.kind in one.kinds:
+                left.remove(claim)
+                hit.append(one)
+                break
+    return hit, left
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.4, 0.5])
+@pytest.mark.parametrize(
+    ("lines", "count"), [(FIRST + SECOND + THIRD, 500), (SECOND + THIRD, 200)], ids=["all", "later"]
+)
+def test_false_claims_are_found_in_reasons_written_blind(lines: str, count: int, share: float) -> None:
+    hits = flagged = planted = 0
+    true = said = told_true = told = 0
+    for session, text, made, maybe in blind_reasons(count, share, round(100 * share), lines):
+        found = list(claims(text, given(session.system, session.user, session.allowed, session.avoid)))
+        hit, left = matched(made, found)
+        more, _ = matched(maybe, left)
+        hits += sum(not one.true for one in hit)
+        flagged, planted = flagged + sum(not one.true for one in found), planted + sum(not one.true for one in made)
+        true, said = true + sum(one.true for one in made), said + len(made)
+        told_true, told = told_true + sum(one.true for one in found) - len(more), told + len(found) - len(more)
+    assert planted > 20
+    assert abs(planted / said - share) <= 0.01
+    assert hits / flagged >= 0.95
+    assert hits / planted >= 0.95
+    assert abs(told_true / told - true / said) <= 0.02
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -89,6 +124,19 @@ def test_false_claims_are_found_and_faithfulness_is_estimated(
         ("Rest Drama", [("Drama", "plan", False)]),
         ("#1 is tired, not #5", [("Comedy", "tired", True), ("Health", "tired", True)]),
         ("the user is tired, Drama is liked", [("Drama", "liking", True)]),
+        ("category 5 and category 0 are liked", [("Health", "liking", True), ("Drama", "liking", True)]),
+        ("category 3 0/3 clicked", [("Folk Rock", "clicked", False)]),
+        ("Comedy is liked more than Rock and less shown", [("Comedy", "more", True), ("Comedy", "more", False)]),
+        ("Drama, Health: none of them shown lately", [("Drama", "shown", False), ("Health", "shown", True)]),
+        ("Comedy beats Drama (70% vs 60%)", [("Comedy", "more", True), ("Comedy", "liking", True),
+         ("Drama", "liking", False)]),
+        ("Start with Health, then Comedy", [("Health", "plan", True), ("Comedy", "plan", False)]),
+        ("Comedy: clicked 5 of 24; underperforming", [("Comedy", "clicked", True), ("Comedy", "promised", True)]),
+        ("Comedy is clicked rarely, skip", [("Comedy", "clicked", True), ("Comedy", "plan", True)]),
+        ("If Drama tires, rest it", []),
+        ("Rock keeps getting clicks", [("Rock", "clicked", True)]),
+        ("allow Health to prevent fatigue", [("Health", "plan", True)]),
+        ("Drama has no exposure", [("Drama", "exposure", False)]),
     ],
 )  # fmt: skip
 def test_a_reason_says(text: str, told: list[tuple[str, str, bool]]) -> None:
@@ -205,6 +253,18 @@ def test_a_question_is_read_back(believed: bool) -> None:
             given(system, other, [0], [])
 
 
+def test_names_may_stand_in_any_order() -> None:
+    user = "State 0a1b2c.\n2: liking 7%, exposure 0.0\nAllow at most 2 of these."
+    lines = Prompts().plan(("A", "B", "C"), 6, 2, ()).splitlines()
+    first = lines.index('0: "A"')
+    for order in itertools.permutations(lines[first : first + 3]):
+        system = "\n".join([*lines[:first], *order, *lines[first + 3 :]])
+        assert given(system, user, [2], []).names == ("A", "B", "C")
+    for wrong in (['0: "A"', '2: "C"'], ['0: "A"', '1: "B"', '1: "C"', '2: "C"']):  # one missing, one twice
+        with pytest.raises(ValueError, match="no prompts but lerl's own"):
+            given("\n".join([*lines[:first], *wrong]), user, [2], [])
+
+
 def test_tiredness_is_what_a_belief_says_where_there_is_one() -> None:
     facts = {0: replace(FACTS[0], tired=60.0), 1: replace(FACTS[1], tired=20.0)}
     assert judged("Drama and Comedy are tired", replace(KNOWN, facts=facts)) == [
@@ -283,6 +343,9 @@ def test_any_text_is_read(text: str) -> None:
         "Folk ",
         "the most ",
         "62% and ",
+        "if Drama ",
+        "(62% vs ",
+        "its liking, both ",
     ],
 )
 def test_hostile_text_takes_no_longer(piece: str) -> None:
