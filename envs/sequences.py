@@ -57,7 +57,7 @@ class Lists:
         return Lists(self.values[places], ends)
 
     def newest(self, length: int) -> NDArray[np.int64]:
-        """(U, T) int64, the last `length` at most of each list, -1 behind them; T is the longest of these, 1 or more."""
+        """(U, T) int64, the last `length` at most of each list, -1 behind them; T is the most of these, 1 or more."""
         counts = np.minimum(self.lengths, length)
         places = np.arange(max(1, int(counts.max(initial=0))))
         there = places < counts[:, None]  # (U, T)
@@ -88,7 +88,7 @@ class Choices:
 
     Attributes:
         users: ids, length U. items: ids, length I. lists: of each user, rows of `items`.
-        times: (n,) int64 nanoseconds since 1970 of `lists.values`, which ascend in each list; None where there are none.
+        times: (n,) int64 nanoseconds since 1970, of `lists.values`, ascending in each list; None where unknown.
         texts: what the data say of items, by column, such as "title": I texts each, empty where there is none.
         notes: what people should know of how they were read, one line each.
     """
@@ -153,7 +153,8 @@ def by_time(choices: Choices) -> Split:
     validation, test = _after(lists, known, later), _after(lists, later, lists.lengths)
     if not len(validation) or not len(test):
         raise ValueError("--split time leaves nobody to judge: all choices have nearly the same time; leave it out")
-    note = f"{len(lists) - len(test):,} of {len(lists):,} users are not judged: nothing before, or nothing after, the split"
+    left = len(lists) - len(test)
+    note = f"{left:,} of {len(lists):,} users are not judged: nothing before, or nothing after, the split"
     return Split(len(choices.items), lists.first(known), validation, test, (note,))
 
 

@@ -82,6 +82,13 @@ class NextItem(ABC):
     def scores(self, histories: Lists) -> NDArray[np.float32]:
         """(B, I) float32, higher for items that are likelier to come next after each of B histories."""
 
+    def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
+        """How many parameters it has, and how many seconds an epoch takes, measured on a few steps; 0 without epochs.
+
+        What was fitted before is lost.
+        """
+        return 0, 0.0
+
     def about(self) -> dict[str, Any]:
         """Its settings, as JSON can hold them."""
         return asdict(self.settings)

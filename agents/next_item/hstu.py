@@ -2,8 +2,8 @@
 
 Zhai et al., "Actions speak louder than words: trillion-parameter sequential transducers for generative
 recommendations", ICML 2024, equations 1 to 3, without times: attention weights are SiLU of the products in place of a
-softmax, so that how often something was chosen is not lost, and what is found is gated item by item. Places are known by
-a learned number for each distance and head.
+softmax, so that how often something was chosen is not lost, and what is found is gated item by item. Places are known
+by a learned number for each distance and head.
 """
 
 import torch

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -25,10 +26,21 @@ from lerl.envs.draws import seed_from
 from lerl.envs.sequences import Cases, Lists
 
 GROUP = 16
-"""Steps whose lists are sorted by length together, so that those of one step are about as long, and little is padded."""
+"""Steps whose lists are sorted by length together, so that those of one step are about as long: little is padded."""
+
+TRIED, ASKED = 12, 1000
+"""Steps, and validation users about, by which it is measured how long an epoch takes."""
 
 CHOSEN_BY = 10
 """Validation chooses by NDCG at so many places."""
+
+
+BOUNDS = {
+    "width": (1, 4096), "layers": (1, 64), "heads": (1, 64), "dropout": (0, 0.95), "rate": (0, 1), "decay": (0, 10),
+    "batch": (1, 1 << 20), "length": (1, 4096), "smoothing": (0, 0.9), "temperature": (0, 10), "epochs": (1, 10_000),
+    "patience": (1, 10_000),
+}  # fmt: skip
+"""What a setting may be, ends included."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,9 @@ class NeuralSettings:
         batch: predicted items a step, about. length: items that are looked back on; longer lists are cut.
         smoothing: of labels. temperature: scores are cosines / temperature; 0 for dot products.
         epochs: at most. patience: epochs without a better validation before training ends.
+
+    Raises:
+        ValueError: a value is outside `BOUNDS`, or heads do not divide the width.
     """
 
     width: int = 64
@@ -55,6 +70,14 @@ class NeuralSettings:
     temperature: float = 0.0
     epochs: int = 100
     patience: int = 8
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in BOUNDS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be from {low:g} to {high:g}, given {value:g}")
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide width {self.width}, given {self.heads}")
 
 
 class Encoder(nn.Module):
@@ -154,6 +177,24 @@ class NeuralNextItem(NextItem):
         (loss / len(states)).backward()
         optimiser.step()
         return float(loss.detach())
+
+    def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
+        pieces, network = _pieces(train, self.settings.length + 1), self.encoder().to(device())
+        self.network, optimiser = network, _optimiser(network, self.settings)
+        steps = list(_steps(pieces.lengths - 1, self.settings.batch, np.random.default_rng(0)))
+        for rows in steps[:1]:  # what is done only once is not counted
+            self._step(optimiser, pieces.take(rows))
+        begun = perf_counter()
+        for rows in steps[1 : 1 + TRIED]:
+            self._step(optimiser, pieces.take(rows))
+        training = (perf_counter() - begun) / max(1, len(steps[1 : 1 + TRIED])) * len(steps)
+        some = np.arange(len(validation))[:: max(1, len(validation) // ASKED)]
+        cases = Cases(validation.users[some], validation.histories.take(some), validation.targets[some])
+        self.validate(cases)
+        begun = perf_counter()
+        self.validate(cases)
+        judging = (perf_counter() - begun) / max(1, len(some)) * len(validation)
+        return sum(weights.numel() for weights in network.parameters()), training + judging
 
     def validate(self, cases: Cases) -> float:
         """NDCG@10 of full ranking."""

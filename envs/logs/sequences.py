@@ -1,7 +1,7 @@
 """What users chose one after another, from a prepared folder or from files that hold nothing but that.
 
-A simulator needs to know what was shown and not chosen, and so `lerl data import` refuses a log of choices alone. To rank
-the next item such a log is enough: users, items, and an order.
+A simulator needs to know what was shown and not chosen, and so `lerl data import` refuses a log of choices alone. To
+rank the next item such a log is enough: users, items, and an order.
 """
 
 from pathlib import Path
@@ -85,13 +85,9 @@ def _prepared(folder: Path, seed: int) -> Choices:
         why = "holds no clicks" if log.is_empty() else "knows no times of its clicks, so that their order is not known"
         raise DataError(f"{folder} {why}; import a log that has them, or give a file of sequences")
     ids = pl.DataFrame({"item": catalog.numbers, "id": catalog.item_ids})
-    rows = log.join(ids, on="item").select(
-        user=pl.col("user").cast(pl.String), item="id", key=pl.col("time") * SECOND
-    )
+    rows = log.join(ids, on="item").select(user=pl.col("user").cast(pl.String), item="id", key=pl.col("time") * SECOND)
     choices, tied = _choices(rows, True, seed)
-    members = [
-        ", ".join(np.array(catalog.categories.names)[row].tolist()) for row in catalog.categories.membership
-    ]
+    members = [", ".join(np.array(catalog.categories.names)[row].tolist()) for row in catalog.categories.membership]
     about = {"title": dict(zip(catalog.item_ids, catalog.titles, strict=True))}
     about["categories"] = dict(zip(catalog.item_ids, members, strict=True))
     texts = {name: tuple(of[item] for item in choices.items) for name, of in about.items()}
@@ -131,7 +127,9 @@ def _rows(events: Scan, named: Named) -> tuple[pl.DataFrame, bool, str]:
 def _choices(rows: pl.DataFrame, timed: bool, seed: int) -> tuple[Choices, int]:
     """Lists from rows of user, item and key, and how many rows share user and key with another."""
     ids = {name: _sorted_ids(rows[name]) for name in ("user", "item")}
-    places = [pl.col(name).replace_strict(ids[name], list(range(len(ids[name]))), return_dtype=pl.Int64) for name in ids]
+    places = [
+        pl.col(name).replace_strict(ids[name], list(range(len(ids[name]))), return_dtype=pl.Int64) for name in ids
+    ]
     rows = rows.select(*places, "key").sort("user", "key", "item")  # whatever the order in the file
     drawn = np.random.default_rng(seed_from(seed, "order of ties")).permutation(len(rows))
     rows = rows.with_columns(drawn=drawn).sort("user", "key", "drawn")
@@ -157,9 +155,15 @@ def _texts(listed: Scan, items: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     column = str(chosen_column(listed, "item", None, needed="a name such as item_id", also=["id"]))
     ids = ids_of(listed, column)
     others = [name for name, kind in listed.schema.items() if name != column and kind != pl.Null]
-    readable = [name for name in others if listed.schema[name] in (pl.String, pl.Categorical) or listed.schema[name].is_numeric()]
+    readable = [
+        name
+        for name in others
+        if listed.schema[name] in (pl.String, pl.Categorical) or listed.schema[name].is_numeric()
+    ]
     cells = [pl.col(name).cast(pl.String).fill_null("").str.strip_chars().alias(name) for name in readable]
-    frame = listed.collect(listed.frame.select(id=ids.text, *cells)).unique("id", keep="first", maintain_order=True)
+    frame = listed.collect(listed.frame.select(ids.text.alias("id"), *cells)).unique(
+        "id", keep="first", maintain_order=True
+    )
     wanted = pl.DataFrame({"id": items}).join(frame, on="id", how="left", maintain_order="left")
     return {TYPED.sub("", name): tuple(wanted[name].fill_null("")) for name in readable}
 
@@ -169,8 +173,8 @@ def _notes(rows: pl.DataFrame, tied: int, timed: bool) -> list[str]:
     notes, word = [], "time" if timed else "place"
     if tied:
         notes.append(
-            f"{tied:,} of {len(rows):,} rows share their {word} with another row of their user: their order is drawn by "
-            f"the seed, since that of a file may tell what comes next"
+            f"{tied:,} of {len(rows):,} rows share their {word} with another row of their user: their order is drawn "
+            f"by the seed, since that of a file may tell what comes next"
         )
     if repeats := len(rows) - rows.select("user", "item").n_unique():
         notes.append(f"{repeats:,} rows repeat a user and an item: kept")
