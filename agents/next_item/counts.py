@@ -12,23 +12,34 @@ from lerl.agents.next_item.base import EpochReport, Fitted, NextItem
 from lerl.envs.sequences import Cases, Lists
 
 
+TINY = 1e-6
+"""The most that popularity adds to a score: less than any pair does."""
+
+
 @dataclass(frozen=True)
 class CountsSettings:
     """Settings of `counts`.
 
     Attributes:
         window: places apart that two items may be, and how many of the newest items are looked at.
+
+    Raises:
+        ValueError: the window is not from 1 to 1,000.
     """
 
     window: int = 5
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.window <= 1000:
+            raise ValueError(f"window must be from 1 to 1,000, given {self.window}")
+
 
 class Counts(NextItem):
-    """How often an item came after another within a window of places, weighed by 1 / distance, summed over the newest.
+    """How often an item came after another within a window of places, summed over the newest items of a history.
 
-    The score of item j after a history is the sum over its last items i, the newest first at distance 1, of
-    C[i, j] / distance; C[i, j] sums 1 / distance over all pairs in training lists in which j came after i.
-    Items that nothing led to follow in the order of their popularity.
+    C[i, j] sums 1 / distance over all pairs in training lists in which j came after i. The score of j is the sum of
+    C[i, j] / distance ** 2 over the last items i of the history, the newest at distance 1; the square was chosen on
+    validation users of Amazon Beauty. Items that nothing led to follow in the order of their popularity.
     """
 
     Settings = CountsSettings
@@ -53,7 +64,7 @@ class Counts(NextItem):
         self.followed = csr_array(pairs, shape=(self.items, self.items))
         self.followed.sum_duplicates()
         counts = np.bincount(train.values, minlength=self.items)
-        self.popularity = (1e-6 * counts / max(1, counts.max())).astype(np.float32)  # below any count of pairs
+        self.popularity = (TINY * counts / max(1, counts.max())).astype(np.float32)
         return Fitted(self.followed.nnz)
 
     def scores(self, histories: Lists) -> NDArray[np.float32]:
@@ -61,6 +72,6 @@ class Counts(NextItem):
         last = histories.ranges(histories.starts[1:] - newest, newest)
         distance = np.repeat(last.starts[1:], newest) - np.arange(len(last.values))
         known = csr_array(
-            ((1.0 / distance).astype(np.float32), last.values, last.starts), shape=(len(histories), self.items)
+            ((1.0 / distance**2).astype(np.float32), last.values, last.starts), shape=(len(histories), self.items)
         )
         return np.asarray((known @ self.followed).todense(), np.float32) + self.popularity
