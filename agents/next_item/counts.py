@@ -11,7 +11,6 @@ from scipy.sparse import csr_array
 from lerl.agents.next_item.base import EpochReport, Fitted, NextItem
 from lerl.envs.sequences import Cases, Lists
 
-
 TINY = 1e-6
 """The most that popularity adds to a score: less than any pair does."""
 

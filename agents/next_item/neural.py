@@ -49,7 +49,8 @@ class NeuralSettings:
 
     Attributes:
         width: of item vectors and states. layers: of the encoder. heads: they divide the width.
-        dropout: share left out in training. rate: of learning, by AdamW. decay: of weights.
+        dropout: share left out in training. rate: of learning, by AdamW, falling by the same amount after each of
+            `epochs`, to 0. decay: of weights.
         batch: predicted items a step, about. length: items that are looked back on; longer lists are cut.
         smoothing: of labels. temperature: scores are cosines / temperature; 0 for dot products.
         epochs: at most. patience: epochs without a better validation before training ends.
@@ -136,6 +137,8 @@ class NeuralNextItem(NextItem):
             training.load(checkpoint, key)  # the negative of NDCG stands where other trainings keep their loss
             while not training.finished(settings.epochs, settings.patience):
                 epoch = len(training.log_loss)
+                for group in training.optimiser.param_groups:
+                    group["lr"] = settings.rate * (1 - epoch / settings.epochs)
                 torch.manual_seed(seed_from(seed, name, "epoch", epoch))
                 loss = self._epoch(training, pieces, np.random.default_rng(seed_from(seed, name, "order", epoch)))
                 training.keep(-self.validate(validation))

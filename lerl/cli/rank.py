@@ -51,8 +51,9 @@ def run_rank(arguments: list[str]) -> None:
     beside = read_beside({name: flags[name] for name in WHERE if name in flags}, switches)
     out = Path(flags.get("out") or f"runs/{path.stem}-rank")
 
-    from lerl.experiment.rank.command import estimate, rank
-    from lerl.experiment.rank.report import plan_lines, table
+    from lerl.experiment.rank.command import rank
+    from lerl.experiment.rank.plan import estimate, plan_lines
+    from lerl.experiment.rank.report import table
     from lerl.report.tables import show
     from lerl.run.executors import executor
 

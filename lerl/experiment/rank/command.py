@@ -5,16 +5,13 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-
-from lerl.agents.next_item.registry import row_class
 from lerl.envs.files import refuse_links
 from lerl.experiment.rank import report as reports
 from lerl.experiment.rank.judge import judge
 from lerl.experiment.rank.request import Request, Trial, digest
-from lerl.experiment.rank.trial import UNFINISHED, Judged, check_same, do, path_of, read, run
+from lerl.experiment.rank.trial import UNFINISHED, Judged, do, is_done, path_of, read, run
 from lerl.run.folder import holds_other
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
@@ -23,26 +20,6 @@ from lerl.run.work import Work
 
 Say = Callable[[str], object]
 OWN = ("trials", UNFINISHED, "log.txt", *reports.FILES)
-
-
-class Cost(NamedTuple):
-    """What a row costs.
-
-    Attributes:
-        row: its name. trials: how many are left. parameters: that are learned, 0 where that is not known before.
-        seconds: of an epoch, 0 for rows without epochs. epochs: at most.
-    """
-
-    row: str
-    trials: int
-    parameters: int
-    seconds: float
-    epochs: int
-
-    @property
-    def hours(self) -> float:
-        """At most."""
-        return self.trials * self.seconds * self.epochs / 3600
 
 
 def rank(asked: Request, out: Path, say: Say, pool: Executor | None = None) -> dict[str, Any]:
@@ -69,7 +46,7 @@ def rank(asked: Request, out: Path, say: Say, pool: Executor | None = None) -> d
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         name = digest(choices, split, asked.data)
-        left = [trial for trial in asked.trials() if not _done(asked, trial, out, name)]
+        left = [trial for trial in asked.trials() if not is_done(asked, trial, out, name)]
         _fit(asked, left, out, say, pool)
         shutil.rmtree(out / UNFINISHED, ignore_errors=True)
         found: dict[str, list[Judged]] = {}
@@ -103,15 +80,6 @@ def _check_folder(out: Path) -> None:
         raise FileExistsError(f"{out} holds something other than rows that were ranked; give another folder with --out")
 
 
-def _done(asked: Request, trial: Trial, out: Path, data: str) -> bool:
-    """Whether a trial's file is there; one of other data or settings is refused."""
-    path = path_of(out, trial)
-    if not path.is_file():
-        return False
-    check_same(path, read(path), trial, asked.rows[trial.row], data)
-    return True
-
-
 def _fit(asked: Request, left: list[Trial], out: Path, say: Say, pool: Executor | None) -> None:
     """Do what is left; of two that are of one row and one seed, none is done twice."""
 
@@ -132,21 +100,3 @@ def _fit(asked: Request, left: list[Trial], out: Path, say: Say, pool: Executor 
     works = [Work(one.name, do, (asked.data, one, asked.rows[one.row], out), out, reads) for one in left]
     for number, (place, _) in enumerate(results(works, pool), 1):
         done(number, left[place])
-
-
-def estimate(asked: Request, out: Path) -> list[Cost]:
-    """What is left to do, measured on a few steps of each row; nothing is written.
-
-    Raises:
-        DataError: the data cannot be used as they are.
-    """
-    choices, split = asked.data.read()
-    name = digest(choices, split, asked.data)
-    left = [trial.row for trial in asked.trials() if not _done(asked, trial, out, name)]
-    costs = []
-    for row, settings in asked.rows.items():
-        made = row_class(row)(split.items, settings)
-        with np.errstate(all="ignore"):
-            parameters, seconds = made.measure(split.train, split.validation) if row in left else (0, 0.0)
-        costs.append(Cost(row, left.count(row), parameters, seconds, getattr(settings, "epochs", 0)))
-    return costs

@@ -4,7 +4,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,9 +16,6 @@ from lerl.experiment.rank.judge import MAIN, METRICS, ratios_to
 from lerl.experiment.rank.trial import Judged
 from lerl.report.intervals import bracket, estimate_text, interval_note
 from lerl.report.tables import markdown_table, notes_below, rich_table
-
-if TYPE_CHECKING:
-    from lerl.experiment.rank.command import Cost
 
 FILES = ("ranks.parquet", "summary.json", "report.md")
 REFERENCES = ("counts", "sasrec")
@@ -151,15 +148,3 @@ def write(summary: Mapping[str, Any], found: Mapping[str, Sequence[Judged]], use
     write_whole(out / FILES[2], markdown(summary))
     text = json.dumps({**summary, "ratios_to": {name: of for name, of in references.items() if of}}, indent=1)
     write_whole(out / FILES[1], text + "\n")
-
-
-def plan_lines(costs: Sequence["Cost"]) -> list[str]:
-    """What is left, in a table of plain text."""
-    lines = [f"{'row':<12} {'trials':>6} {'parameters':>12} {'s an epoch':>10} {'epochs':>6} {'hours at most':>13}"]
-    for cost in costs:
-        lines.append(
-            f"{cost.row:<12} {cost.trials:>6} {cost.parameters:>12,} {cost.seconds:>10.1f} {cost.epochs:>6} "
-            f"{cost.hours:>13.2f}"
-        )
-    total = sum(cost.hours for cost in costs)
-    return [*lines, f"{sum(cost.trials for cost in costs)} trials, at most {total:.2f} hours one after another"]

@@ -15,7 +15,7 @@ from lerl.agents.next_item.base import DivergedError, Fitted
 from lerl.agents.next_item.ranking import Places, ranked
 from lerl.agents.next_item.registry import row_class
 from lerl.envs.files import write_whole
-from lerl.experiment.rank.request import Data, Trial, digest
+from lerl.experiment.rank.request import Data, Request, Trial, digest
 from lerl.files import RunError, reading
 from lerl.run.progress import Progress, Report, counter
 
@@ -98,24 +98,28 @@ def read(path: Path) -> Judged:
     Raises:
         RunError: the file is missing or damaged.
     """
-    with reading(path, AGAIN), np.load(path, allow_pickle=False) as kept:
+    with reading(path, AGAIN), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
         about = json.loads(str(kept["about"]))
         Fitted(**{name: about[name] for name in ("parameters", "epochs", "best", "validation")})
         return Judged(Places(kept["rank"], kept["tied"], kept["shown"]), about)
 
 
-def check_same(path: Path, judged: Judged, trial: Trial, settings: Any, data: str) -> None:
-    """Refuse a trial of other data, or with other settings, than are asked for now.
+def is_done(asked: Request, trial: Trial, out: Path, data: str) -> bool:
+    """Whether a trial's file is there.
+
+    Args:
+        asked: the request. trial: one of it. out: the folder. data: see `lerl.experiment.rank.request.digest`.
 
     Raises:
-        RunError: the message says what differs.
+        RunError: it is of other data, or of other settings, than are asked for; the message says what differs.
     """
-    how = "give another folder with --out"
-    if judged.about["data"] != data:
+    path, how = path_of(out, trial), "give another folder with --out"
+    if not path.is_file():
+        return False
+    then, now = read(path).about, asdict(asked.rows[trial.row])
+    if then["data"] != data:
         raise RunError(f"{path} is of other data, another --split or another --exclude-history; {how}")
-    now = asdict(settings)
-    differing = [name for name in now if judged.about["settings"].get(name) != now[name]]
-    if differing:
-        name = differing[0]
-        then = judged.about["settings"].get(name)
-        raise RunError(f"{path}: --{trial.row}.{name} was {then} and is now {now[name]}; {how}")
+    for name, value in now.items():
+        if (was := then["settings"].get(name)) != value:
+            raise RunError(f"{path}: --{trial.row}.{name} was {was} and is now {value}; {how}")
+    return True

@@ -144,7 +144,9 @@ def test_a_loss_that_is_no_number_is_one_clear_error(data: Split):
     encoder = row.encoder()
     torch.nn.init.constant_(encoder.item.weight, torch.nan)
     row.encoder = lambda: encoder  # type: ignore[method-assign]
-    with pytest.raises(DivergedError, match=r"loss of SASRec is no number any more; lower its learning rate, given 0\.01"):
+    with pytest.raises(
+        DivergedError, match=r"loss of SASRec is no number any more; lower its learning rate, given 0\.01"
+    ):
         row.fit(data.train, data.validation, seed=0)
 
 
