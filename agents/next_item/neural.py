@@ -177,7 +177,7 @@ class NeuralNextItem(NextItem):
                 f"{self.settings.rate:g}"
             )
         optimiser.zero_grad()
-        (loss / len(states)).backward()
+        (loss / len(states)).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         return float(loss.detach())
 
