@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,8 @@ from lerl.report.metrics import catalog_coverage, gini
 Floats = NDArray[np.float64]
 KS = (5, 10, 20)
 METRICS: dict[str, Callable[[Places], Floats]] = {
-    **{f"NDCG@{k}": (lambda places, k=k: ndcg(places, k)) for k in KS},
-    **{f"Recall@{k}": (lambda places, k=k: recall(places, k)) for k in KS},
+    **{f"NDCG@{k}": partial(ndcg, k=k) for k in KS},
+    **{f"Recall@{k}": partial(recall, k=k) for k in KS},
     "MRR": reciprocal,
 }
 """What is judged of each user, by the name in summary.json; higher is better."""
