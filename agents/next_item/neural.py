@@ -182,22 +182,24 @@ class NeuralNextItem(NextItem):
         return float(loss.detach())
 
     def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
-        pieces, network = _pieces(train, self.settings.length + 1), self.encoder().to(device())
-        self.network, optimiser = network, _optimiser(network, self.settings)
-        steps = list(_steps(pieces.lengths - 1, self.settings.batch, np.random.default_rng(0)))
-        for rows in steps[:1]:  # what is done only once is not counted
-            self._step(optimiser, pieces.take(rows))
-        begun = perf_counter()
-        for rows in steps[1 : 1 + TRIED]:
-            self._step(optimiser, pieces.take(rows))
-        training = (perf_counter() - begun) / max(1, len(steps[1 : 1 + TRIED])) * len(steps)
-        some = np.arange(len(validation))[:: max(1, len(validation) // ASKED)]
-        cases = Cases(validation.users[some], validation.histories.take(some), validation.targets[some])
-        self.validate(cases)
-        begun = perf_counter()
-        self.validate(cases)
-        judging = (perf_counter() - begun) / max(1, len(some)) * len(validation)
-        return sum(weights.numel() for weights in network.parameters()), training + judging
+        with deterministic(0):
+            pieces, self.network = _pieces(train, self.settings.length + 1), self.encoder().to(device())
+            optimiser = _optimiser(self.network, self.settings)
+            steps = list(_steps(pieces.lengths - 1, self.settings.batch, np.random.default_rng(0)))
+            tried = steps[1 : 1 + TRIED]
+            for rows in steps[:1]:  # what is done only once is not counted
+                self._step(optimiser, pieces.take(rows))
+            begun = perf_counter()
+            for rows in tried:
+                self._step(optimiser, pieces.take(rows))
+            training = (perf_counter() - begun) / max(1, len(tried)) * len(steps)
+            some = np.arange(len(validation))[:: max(1, len(validation) // ASKED)]
+            cases = Cases(validation.users[some], validation.histories.take(some), validation.targets[some])
+            self.validate(cases)
+            begun = perf_counter()
+            self.validate(cases)
+            judging = (perf_counter() - begun) / max(1, len(some)) * len(validation)
+        return sum(weights.numel() for weights in self.network.parameters()), training + judging
 
     def validate(self, cases: Cases) -> float:
         """NDCG@10 of full ranking."""

@@ -1,7 +1,8 @@
 """Row `sasrec`: Kang and McAuley, "Self-attentive sequential recommendation", ICDM 2018.
 
-With cross-entropy over all items in place of one sampled negative, which raises its NDCG by half or more (Klenitskiy and
-Vasilev, "Turning dross into gold loss", RecSys 2023), and with places known by distance, see `lerl.agents.transformer`.
+With cross-entropy over all items in place of one sampled negative, which raises its NDCG by half or more (Klenitskiy
+and Vasilev, "Turning dross into gold loss", RecSys 2023), and with places known by distance, see
+`lerl.agents.transformer`.
 """
 
 import math
