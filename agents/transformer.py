@@ -66,7 +66,7 @@ def distance_bias(slopes: Tensor, length: int, window: int) -> Tensor:
     Args:
         slopes: (H,), see `distance_slopes`. length: T. window: tokens that one sees, itself included.
     """
-    places = torch.arange(length)
+    places = torch.arange(length, device=slopes.device)
     distance = places[:, None] - places[None, :]
     seen = (distance >= 0) & (distance < window)
     return torch.where(seen, -slopes[:, None, None] * distance, -torch.inf)

@@ -28,6 +28,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("timestamp", "unixtimestamp", "timestampms", "timems", "unixtime", "unixreviewtime", "ts", "eventtime"),
         *("datetime", "time", "createdat", "ratedat", "date", "reviewtime"),
     ),
+    "order": ("position", "order", "place", "sequence", "step", "itemposition", "rank"),
     "title": ("title", "name", "itemtitle", "itemname", "movietitle", "originaltitle"),
     "categories": ("categories", "category", "genres", "genre", "tags", "tag", "topics", "topic", "class"),
 }
@@ -151,11 +152,11 @@ def read_own_logs(
 
 def _columns(events: Scan, choices: Choices) -> Columns:
     """Which column is what."""
-    user = _chosen(events, "user", choices.user, needed="--user")
-    item = _chosen(events, "item", choices.item, needed="--item")
-    rating = _chosen(events, "rating", choices.rating)
-    time = _chosen(events, "time", choices.time)
-    click = None if choices.click_from is not None else _chosen(events, "click", choices.click)
+    user = chosen_column(events, "user", choices.user, needed="--user")
+    item = chosen_column(events, "item", choices.item, needed="--item")
+    rating = chosen_column(events, "rating", choices.rating)
+    time = chosen_column(events, "time", choices.time)
+    click = None if choices.click_from is not None else chosen_column(events, "click", choices.click)
     click_from = None if click else _click_from(events, rating, choices.click_from)
     return Columns(_name(user), _name(item), click, rating, click_from, time, choices.time_unit)
 
@@ -172,7 +173,7 @@ def _name(column: str | None) -> str:
     return column or ""
 
 
-def _chosen(of: Scan, role: str, given: str | None, needed: str = "", also: Sequence[str] = ()) -> str | None:
+def chosen_column(of: Scan, role: str, given: str | None, needed: str = "", also: Sequence[str] = ()) -> str | None:
     """The column of a role: the one given, else the first whose name is one of the role's names or `also`."""
     untyped = {TYPED.sub("", column): column for column in reversed(of.columns)}
     if given:
@@ -253,9 +254,9 @@ def _bare_catalog(numbers: pl.Series, texts: Mapping[int, str]) -> Catalog:
 
 def _items(listed: Scan, choices: Choices) -> tuple[pl.DataFrame, list[str]]:
     """Columns item (the number), id, title and categories, and notes on how columns were read."""
-    id_column = _name(_chosen(listed, "item", choices.item_id, needed="--item-id", also=["id"]))
-    title = _chosen(listed, "title", choices.title)
-    category = _chosen(listed, "categories", choices.categories)
+    id_column = _name(chosen_column(listed, "item", choices.item_id, needed="--item-id", also=["id"]))
+    title = chosen_column(listed, "title", choices.title)
+    category = chosen_column(listed, "categories", choices.categories)
     flags, empty = ({}, 0) if category or choices.categories == "" else _flags(listed, id_column, title)
     ids = ids_of(listed, id_column)
     ids = ids.settled(listed, listed.refuse([ids.check], **ids.facts("item")), "item")

@@ -21,6 +21,7 @@ from lerl.cli.experiments import run_experiment, run_tune
 from lerl.cli.export import run_export
 from lerl.cli.parser import HelpShown, Parser, UsageError
 from lerl.cli.planners import run_distill, run_plan, run_probe
+from lerl.cli.rank import run_rank
 from lerl.cli.report import run_report
 from lerl.cli.runs import run_compare, run_evaluate, run_plot
 from lerl.cli.serve import run_serve
@@ -52,6 +53,9 @@ many runs:
   plot RUN...               pictures of them
   tune RECIPE               search better settings for one agent
   experiment RECIPE         agents x conditions x seeds, with a verdict
+
+without simulated users:
+  rank FOLDER               next-item recommenders, judged by full ranking
 
 your own data:
   data import               make a log of your own ready to train on
@@ -212,6 +216,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "report": run_report,
     "tune": run_tune,
     "experiment": run_experiment,
+    "rank": run_rank,
     "data": run_data,
     "fit": run_fit,
     "fidelity": run_fidelity,

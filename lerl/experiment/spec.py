@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from lerl.agents.baselines import BASELINES
+from lerl.agents.next_item.agents import IN_SESSIONS
 from lerl.config.errors import SettingsError
 from lerl.config.keys import known_keys, unknown_key
 from lerl.config.parse import overlay
 from lerl.config.recipes import recipes
 from lerl.config.schema import AUTO, Config, ExperimentConfig, TuneConfig
 from lerl.envs.checks import did_you_mean
-from lerl.experiment.search.space import RANKING, check_found, search_space
+from lerl.experiment.search.space import check_found, search_space
 from lerl.files import reading
 from lerl.planners.llm.planner import MODELS
 from lerl.run import train
-from lerl.run.specs import BELIEF, PLANNED, SASREC, AgentSpec, candidates, parse_agent
+from lerl.run.specs import BELIEF, PLANNED, AgentSpec, candidates, parse_agent
 
 TUNED = "tuned"
 NO_NUMBER = (*train.ASIDE, "data.path", "planner.base_url", "train.checkpoint")
@@ -40,7 +41,7 @@ OF_BASELINES = {
     "popularity": "floor",
     "informed": "ceiling",
     "privileged": "ceiling",
-    SASREC: "practitioner",
+    **dict.fromkeys(IN_SESSIONS, "practitioner"),
     BELIEF: "hierarchical",
 }
 AGENT_KEYS = ("agent", "kind", "tuned", "distills", "when")
@@ -218,8 +219,8 @@ class Experiment:
     def _space(self, label: str) -> dict[str, Any]:
         """What of `tune.space` means something to an agent."""
         spec, space = self.spec(label), self.base.tune.space
-        if spec.baseline == SASREC:
-            return {name: given for name, given in space.items() if name in RANKING}
+        if spec.next_item:
+            return {name: given for name, given in space.items() if name in IN_SESSIONS[spec.next_item].reads}
         return space if spec.learner else {}
 
     def search(self, label: str) -> tuple[Config, str]:

@@ -15,14 +15,14 @@ from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
 from lerl.agents.config import TrainConfig
 from lerl.agents.learners.encoders import CategoryEncoder
 from lerl.agents.learners.registry import load_policy, save_policy
-from lerl.agents.sasrec import load_sasrec
+from lerl.agents.next_item.agents import IN_SESSIONS
 from lerl.config.schema import AUTO
 from lerl.envs.files import write_whole
 from lerl.files import reading, resume_command
 from lerl.planners.base import Planner, check_state
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.run.folder import Checkpoint
-from lerl.run.specs import BELIEF, SASREC, AgentSpec
+from lerl.run.specs import BELIEF, AgentSpec
 
 CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}
 """What a point of a learning curve holds."""
@@ -80,10 +80,9 @@ class ArtifactStore:
         """The file of a re-ranked agent's weight."""
         return self.folder / "rows" / f"{spec.label}.json"  # as lerl 0.1.0 named it
 
-    @property
-    def next_item_path(self) -> Path:
-        """The file of the network that ranks the next item."""
-        return self.folder / "policies" / f"{SASREC}.pt"
+    def next_item_path(self, name: str) -> Path:
+        """The file of a network that ranks the next item, by the recommender's name."""
+        return self.folder / "policies" / f"{name}.pt"
 
     @property
     def belief_path(self) -> Path:
@@ -129,7 +128,7 @@ class ArtifactStore:
             spec: the agent. planner_kept: whether its planner keeps what it learned in a file.
         """
         needed = [self.policy_path(spec), self.curve_path(spec)] if spec.learner else []
-        needed += [self.next_item_path] if spec.baseline == SASREC else []
+        needed += [self.next_item_path(spec.next_item)] if spec.next_item else []
         needed += [self.diversity_path(spec)] if spec.diverse else []
         needed += [self.planner_path(spec.planner, spec.believes)] if spec.planner is not None and planner_kept else []
         return not all(path.is_file() for path in needed)
@@ -255,18 +254,18 @@ class ArtifactStore:
             kept = json.loads(self.choice_path.read_text(encoding="utf-8"))
             return {spec.label: spec for spec in specs}[kept["chosen"]], int(kept["steps"])
 
-    def save_next_item(self, network: torch.nn.Module) -> None:
-        """Keep the network that ranks the next item."""
-        save_policy(network, self.next_item_path)
+    def save_next_item(self, name: str, network: torch.nn.Module) -> None:
+        """Keep a network that ranks the next item, by the recommender's name."""
+        save_policy(network, self.next_item_path(name))
 
-    def load_next_item(self, items: int, hidden: int) -> Any:
+    def load_next_item(self, name: str, items: int, hidden: int) -> Any:
         """That network, for a catalog of so many items.
 
         Raises:
             RunError: it is missing or damaged.
         """
-        with reading(self.next_item_path, self.how):
-            return load_sasrec(self.next_item_path, items, hidden)
+        with reading(self.next_item_path(name), self.how):
+            return IN_SESSIONS[name].load(self.next_item_path(name), items, hidden)
 
     def checkpoint(self, name: str, every: float) -> Checkpoint:
         """What the training of something goes on from, written every so many seconds."""

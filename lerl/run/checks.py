@@ -11,7 +11,7 @@ from lerl.planners.rules import build_planner
 from lerl.run.agent_factory import belief_agent, build_agent, hierarchical_agent
 from lerl.run.fit_belief import start_model
 from lerl.run.rollout import Evaluator
-from lerl.run.specs import SASREC, AgentSpec, needed_agents
+from lerl.run.specs import AgentSpec, needed_agents
 from lerl.run.task import Task
 
 
@@ -32,7 +32,7 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
     few = dataclasses.replace(task, config=dataclasses.replace(task.config, evaluation=evaluation))
     evaluator = Evaluator(task.population, task.config.env, task.axis, "train", evaluation.batch_size)
     for spec in {(spec.planner, spec.baseline, spec.believes): spec for spec in specs}.values():
-        if spec.baseline == SASREC:
+        if spec.next_item:
             _check_known(spec, task)
         elif spec.baseline == AUTO:
             continue

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lerl.agents.base import Agent
-from lerl.agents.sasrec import clicked, fit_sasrec
+from lerl.agents.next_item.agents import IN_SESSIONS
+from lerl.agents.sasrec import clicked
 from lerl.config.schema import AUTO
 from lerl.report.metrics import session_totals
 from lerl.run.agent_factory import AgentFactory
@@ -15,7 +16,7 @@ from lerl.run.fit_belief import fit_belief
 from lerl.run.fit_planner import FittedPlanners
 from lerl.run.fit_policy import fit_policy
 from lerl.run.learned_axis import settled
-from lerl.run.specs import SASREC, AgentSpec, candidates
+from lerl.run.specs import AgentSpec, candidates
 from lerl.run.task import Task
 
 MMR_WEIGHTS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -51,8 +52,8 @@ class Fitter:
         fitted = self.planners.get(spec.planner, spec.believes)
         if spec.learner and not store.has_policy(spec):
             fit_policy(spec, fitted, self.context)
-        if spec.baseline == SASREC and not store.next_item_path.is_file():
-            fit_next_item(self.context)
+        if spec.next_item and not store.next_item_path(spec.next_item).is_file():
+            fit_next_item(spec.next_item, self.context)
         if spec.diverse and not store.diversity_path(spec).is_file():
             self._fit_diversity(spec)
 
@@ -135,18 +136,18 @@ class Fitter:
         self.context.store.save_diversity(spec, max(tried, key=lambda weight: tried[weight]), tried)
 
 
-def fit_next_item(context: FitContext) -> None:
-    """Learn to rank the next item from what training users are known to have clicked; nothing is simulated for it."""
+def fit_next_item(name: str, context: FitContext) -> None:
+    """Have a recommender learn what comes next from training users' known clicks, without simulation."""
     task, train, store = context.task, context.task.config.train, context.store
-    checkpoint = store.checkpoint(SASREC, train.checkpoint)
-    network = fit_sasrec(
+    checkpoint = store.checkpoint(name, train.checkpoint)
+    network = IN_SESSIONS[name].fit(
         clicked(task.population.known(task.population.users("train"))),
         len(task.population.catalog),
         train.hidden,
         train.learning_rate,
-        seed=task.seed(SASREC),
+        seed=task.seed(name),
         checkpoint=checkpoint.path,
-        report=lambda done, total, newest: context.report(SASREC, done, total, newest),
+        report=lambda done, total, newest: context.report(name, done, total, newest),
     )
-    store.save_next_item(network)
+    store.save_next_item(name, network)
     checkpoint.remove()

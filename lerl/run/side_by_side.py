@@ -20,7 +20,7 @@ from lerl.run.locks import locked
 from lerl.run.machine import free_memory
 from lerl.run.progress import Progress, counter
 from lerl.run.rollout import Episodes, Evaluator, Kept
-from lerl.run.specs import SASREC, TOLD, AgentSpec, candidates, parse_agents
+from lerl.run.specs import TOLD, AgentSpec, candidates, parse_agents
 from lerl.run.task import Task
 from lerl.run.work import LostError, Work
 from lerl.run.workers import ended
@@ -73,7 +73,7 @@ def _parts(spec: AgentSpec, config: Config) -> set[str]:
     found = {"policy " + policy_name(spec)} if spec.learner else set()
     found |= {"planner " + taught_name(spec.planner, spec.believes)} if spec.planner else set()
     found |= {"belief"} if spec.believes or config.planner.axis == "learned" else set()
-    found |= {"next item"} if spec.baseline == SASREC else set()
+    found |= {f"next item {spec.next_item}"} if spec.next_item else set()
     found |= {"row " + spec.label} if spec.diverse else set()
     found |= {CHAT} if spec.planner in MODELS else set()
     return found

@@ -8,6 +8,7 @@ from lerl.agents.baselines import BASELINES
 from lerl.agents.belief.agent import NAME
 from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
 from lerl.agents.learners.registry import LEARNERS
+from lerl.agents.next_item.agents import IN_SESSIONS
 from lerl.config.schema import AUTO, Config
 from lerl.envs.checks import did_you_mean
 from lerl.envs.plugins import PluginError, load_plugin
@@ -16,7 +17,6 @@ from lerl.planners.rules import RULES
 
 PLANNERS = (*RULES, *MODELS)
 SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr", ABOVE_BELIEF)
-SASREC = "sasrec"
 BELIEF = NAME
 FLOORS, TOLD = ("random", "popularity"), ("informed", "privileged")
 """Baselines that know too little, and such as are told what nobody knows."""
@@ -34,8 +34,8 @@ FITTED_PARTS = ("boredom", "fatigue", "mood", "drift")
 """Of env, what is fitted to a log."""
 UNFITTED = (*(f"env.{part}.enabled" for part in FITTED_PARTS), "env.boredom.within_slate")
 """Of these parts, what is not."""
-RANKED = (SASREC, "sasrec+mmr")
-"""Agents that rank the next item by what is known of training users; see `lerl.agents.sasrec`."""
+RANKED = tuple(label for name in IN_SESSIONS for label in (name, f"{name}+mmr"))
+"""Agents that rank the next item by what is known of training users; see `lerl.agents.next_item.agents`."""
 
 ALONE = (AUTO, BELIEF, *RANKED, *BASELINES)
 """Agents by their whole name."""
@@ -63,6 +63,11 @@ class AgentSpec:
     believes: bool = False
 
     @property
+    def next_item(self) -> str | None:
+        """The recommender of the next item that it shows; None for others."""
+        return self.baseline if self.baseline in IN_SESSIONS else None
+
+    @property
     def samples(self) -> bool:
         """Whether its policy is sampled when it is evaluated."""
         return self.learner is not None and LEARNERS[self.learner].samples
@@ -81,7 +86,7 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
     if name == AUTO:
         return AgentSpec(name, baseline=AUTO)
     if name in RANKED:
-        return AgentSpec(name, baseline=SASREC, diverse=name.endswith("+mmr"))
+        return AgentSpec(name, baseline=name.removesuffix("+mmr"), diverse=name.endswith("+mmr"))
     if why := _refusal(name, main_planner):
         raise PluginError(f"agents names {name!r}, {why}")
     head, plus, scorer = name.partition("+")
@@ -153,7 +158,7 @@ def parse_agents(config: Config) -> list[AgentSpec]:
     specs = list(dict.fromkeys(parse_agent(name, config.planner.name) for name in config.agents))
     if not specs:
         raise PluginError("agents is empty; name at least one, such as [planner+ppo, flat+ppo, random]")
-    owner: dict[str, str] = {name: name for name in (*PLANNERS, *BASELINES, SASREC, AUTO, "flat")}
+    owner: dict[str, str] = {name: name for name in (*PLANNERS, *BASELINES, *IN_SESSIONS, AUTO, "flat")}
     chosen_from = candidates(config) if any(spec.baseline == AUTO for spec in specs) else []
     for spec in [*specs, *chosen_from]:
         plugin = spec.planner or spec.baseline

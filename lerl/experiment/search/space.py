@@ -8,13 +8,14 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from lerl.agents.next_item.agents import IN_SESSIONS
 from lerl.config.errors import SettingsError, brief
 from lerl.config.keys import Key, known_keys, unknown_key
 from lerl.config.parse import overlay
 from lerl.config.schema import AUTO, Config
 from lerl.envs.checks import did_you_mean
 from lerl.files import RunError
-from lerl.run.specs import PLANNED, SASREC, AgentSpec
+from lerl.run.specs import PLANNED, AgentSpec
 
 Space = dict[str, BaseDistribution]
 
@@ -24,9 +25,6 @@ UNSEARCHED = {
     "train.checkpoint": "it changes nothing that is learned",
     "train.validation": "it changes what is shown of the training, not what is learned",
 }
-RANKING = ("train.hidden", "train.learning_rate")
-"""What sasrec reads of train."""
-
 SPACE_EXAMPLE = "such as train.gamma: {low: 0.8, high: 0.99} or planner.size: {choices: [4, 6, 8]}"
 
 
@@ -38,7 +36,7 @@ def search_space(config: Config, spec: AgentSpec) -> Space:
     """
     if not config.tune.space:
         raise SettingsError(f"tune.space is empty; the recipe says there what to search, {SPACE_EXAMPLE}")
-    if spec.baseline not in (None, SASREC, AUTO):
+    if spec.baseline not in (None, AUTO) and spec.next_item is None:
         raise SettingsError(f"tune.agent is {spec.label}, which has nothing to tune; give an agent such as planner+ppo")
     known = known_keys(config)
     return {str(name): _range(str(name), given, config, spec, known) for name, given in config.tune.space.items()}
@@ -64,7 +62,8 @@ def _check_searchable(name: str, config: Config, spec: AgentSpec, known: Mapping
         raise SettingsError(f"tune.space: {name} cannot be searched, only how agents learn: keys of train and planner")
     if name in UNSEARCHED:
         raise SettingsError(f"tune.space: {name} cannot be searched, {UNSEARCHED[name]}")
-    idle = section == "train" and spec.learner is None and not (spec.baseline == SASREC and name in RANKING)
+    reads = IN_SESSIONS[spec.next_item].reads if spec.next_item else ()
+    idle = section == "train" and spec.learner is None and name not in reads
     idle |= spec.planner is None and name in ("planner.name", *PLANNED)
     idle |= name == "planner.name" and not config.tune.agent.startswith("planner+")
     if idle and spec.baseline != AUTO:  # whose candidates may have all of it

@@ -1,0 +1,94 @@
+"""What every recommender of the next item is: it learns from lists of items, and scores all items after a list."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lerl.envs.sequences import Cases, Lists
+
+EpochReport = Callable[[int, int, str], object]
+"""Called with epochs done, epochs at most, and words on the newest."""
+
+
+class DivergedError(ValueError):
+    """Scores or losses that are no numbers any more; the message says what to try."""
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Of a row that has nothing to set."""
+
+
+@dataclass
+class Fitted:
+    """What a fit found, beside the recommender itself.
+
+    Attributes:
+        parameters: numbers that were learned. epochs: tried. best: the epoch that was kept, from 1; 0 without epochs.
+        validation: NDCG@10 on validation users after each epoch.
+    """
+
+    parameters: int
+    epochs: int = 0
+    best: int = 0
+    validation: tuple[float, ...] = ()
+
+
+class NextItem(ABC):
+    """A row of `lerl rank`; a subclass is listed in `lerl.agents.next_item.registry`.
+
+    Args:
+        items: I, how many there are. settings: of the class `Settings`; its defaults where None.
+
+    Attributes:
+        Settings: a frozen dataclass; each field is a flag --ROW.FIELD of `lerl rank`.
+        learns: whether it has epochs, and so takes time and differs between seeds.
+    """
+
+    Settings: ClassVar[type] = NoSettings
+    learns: ClassVar[bool] = False
+
+    def __init__(self, items: int, settings: Any = None) -> None:
+        self.items = items
+        self.settings = self.Settings() if settings is None else settings
+
+    @abstractmethod
+    def fit(
+        self,
+        train: Lists,
+        validation: Cases,
+        *,
+        seed: int,
+        checkpoint: Path | None = None,
+        report: EpochReport | None = None,
+    ) -> Fitted:
+        """Learn from training lists; validation users choose among epochs and nothing else.
+
+        Args:
+            train: of each user, perhaps empty. validation: what came next. seed: of all draws.
+            checkpoint: written after each epoch, gone on from if it is of the same training.
+            report: how far it is.
+
+        Raises:
+            DivergedError: what was learned is no numbers any more.
+        """
+
+    @abstractmethod
+    def scores(self, histories: Lists) -> NDArray[np.float32]:
+        """(B, I) float32, higher for items that are likelier to come next after each of B histories."""
+
+    def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
+        """How many parameters it has, and how many seconds an epoch takes, measured on a few steps; 0 without epochs.
+
+        What was fitted before is lost.
+        """
+        return 0, 0.0
+
+    def about(self) -> dict[str, Any]:
+        """Its settings, as JSON can hold them."""
+        return asdict(self.settings)

@@ -1,0 +1,150 @@
+"""The report of ranked rows: tables for a terminal and in Markdown, every user's ranks, all figures for programs."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from rich.console import Group
+
+from lerl.agents.next_item.ranking import TOP
+from lerl.envs.files import write_whole
+from lerl.experiment.rank.judge import MAIN, METRICS, ratios_to
+from lerl.experiment.rank.trial import Judged
+from lerl.report.intervals import bracket, estimate_text, interval_note
+from lerl.report.tables import markdown_table, notes_below, rich_table
+
+FILES = ("ranks.parquet", "summary.json", "report.md")
+REFERENCES = ("counts", "sasrec")
+"""Rows that others are divided by."""
+
+FIRST = (MAIN, "Recall@10", "MRR")
+OTHERS = tuple(metric for metric in METRICS if metric not in FIRST)
+COVERAGE, GINI = f"coverage@{TOP}", f"gini@{TOP}"
+MEANINGS = (
+    f"Every item is ranked for every user. NDCG@k: 1 / log2(place + 1) of the item that was chosen, 0 behind place k; "
+    f"Recall@k: whether it is among the first k; MRR: 1 / place; {COVERAGE}: share of items that somebody's first "
+    f"{TOP} hold; {GINI}: how unequally they are recommended (0 all alike). Of equal scores every order counts alike."
+)
+
+
+def table(summary: Mapping[str, Any]) -> Group:
+    """All rows for a terminal, best first, and what they are worth beside the references."""
+    notes = [interval_note(summary["seeds"]), MEANINGS, *seen(summary)]
+    blocks: list[Any] = []
+    for headings, cells in _tables(summary):
+        blocks += [rich_table("", headings[0], headings[1:], cells, None), ""]
+    return Group(*blocks, notes_below(notes))
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    """The same as Markdown, with the data, their notes and the settings."""
+    data = summary["data"]
+    lines = [f"# Next item: {Path(data['path']).name}", ""]
+    rule = "behind all others" if data["exclude_history"] else "ranked like all others"
+    lines += [
+        f"{data['users']:,} users, {data['items']:,} items, {data['choices']:,} choices; {data['judged']:,} users are "
+        f"judged. Split: {data['split']}. Items of the history are {rule}.",
+        "",
+        *(f"- {note}" for note in data["notes"]),
+    ]
+    for headings, cells in _tables(summary):
+        lines += ["", *markdown_table(headings[0], headings[1:], cells)]
+    lines += ["", interval_note(summary["seeds"]), "", MEANINGS, "", *(f"- {line}" for line in seen(summary))]
+    lines += ["", "## Settings", ""]
+    for row, settings in summary["settings"].items():
+        said = ", ".join(f"{name} {value}" for name, value in settings.items()) or "none"
+        lines.append(f"- {row}: {said}")
+    return "\n".join(lines) + "\n"
+
+
+def seen(summary: Mapping[str, Any]) -> list[str]:
+    """A sentence for each row that learns: whether it is above `counts`, by the interval of their ratio."""
+    found = ratios_to(summary, REFERENCES[0])
+    lines = []
+    for row in _by_main(summary):
+        if row not in found or not summary["rows"][row]["epochs"][0]:
+            continue
+        ratio = found[row]
+        low, high = ratio["low"], ratio["high"]
+        if low is None or high is None:
+            verdict = "cannot be compared with counts"
+        elif low > 1:
+            verdict = "is above counts"
+        else:
+            verdict = "is below counts" if high < 1 else "is not distinguished from counts"
+        lines.append(f"{row} {verdict}: {MAIN} of {row} / of counts is {estimate_text(ratio, 3)}")
+    return lines
+
+
+def _by_main(summary: Mapping[str, Any]) -> list[str]:
+    return sorted(summary["rows"], key=lambda row: -(summary["rows"][row][MAIN]["mean"] or 0.0))
+
+
+def _tables(summary: Mapping[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
+    """Headings and rows: the main figures; the others; and ratios to the references."""
+    rows, order = summary["rows"], _by_main(summary)
+    main = [
+        [row, *(estimate_text(rows[row][name], 4) for name in FIRST), _millions(rows[row]), _epochs(rows[row])]
+        for row in order
+    ]
+    others = [
+        [
+            row,
+            *(f"{rows[row][name]['mean']:.4f}" for name in OTHERS),
+            f"{rows[row][COVERAGE]:.3f}",
+            f"{rows[row][GINI]:.3f}",
+        ]
+        for row in order
+    ]
+    tables = [
+        (["row", *FIRST, "parameters", "epochs"], main),
+        (["row", *OTHERS, COVERAGE, GINI], others),
+    ]
+    for reference in REFERENCES:
+        found = ratios_to(summary, reference)
+        cells = [[row, f"{found[row]['mean'] or 0:.3f}", bracket(found[row], 3)] for row in order if row in found]
+        if cells:
+            tables.append(([f"{MAIN} / that of {reference}", "ratio", "95 % interval"], cells))
+    return tables
+
+
+def _millions(row: Mapping[str, Any]) -> str:
+    return f"{row['parameters']:,}"
+
+
+def _epochs(row: Mapping[str, Any]) -> str:
+    """Which epochs were kept, of how many tried, by seed."""
+    if not row["epochs"][0]:
+        return "-"
+    return ", ".join(f"{best} of {tried}" for best, tried in zip(row["best"], row["epochs"], strict=True))
+
+
+def write(summary: Mapping[str, Any], found: Mapping[str, Sequence[Judged]], users: Sequence[str], out: Path) -> None:
+    """Write ranks.parquet, report.md and, last, summary.json.
+
+    Args:
+        summary: all figures. found: the trials of each row. users: ids of those judged (N,). out: the folder.
+    """
+    frames = [
+        pl.DataFrame({"user": users, "rank": trial.places.rank, "tied": trial.places.tied.astype(np.int32)}).select(
+            pl.lit(row).alias("row"),
+            pl.lit(trial.about["seed"], pl.Int64).alias("seed"),
+            "user",
+            "rank",
+            "tied",
+            pl.lit(None, pl.Float64).alias("rank_by_code"),
+        )
+        for row, trials in found.items()
+        for trial in trials
+    ]
+    stream = io.BytesIO()
+    pl.concat(frames).write_parquet(stream)
+    write_whole(out / FILES[0], stream.getvalue())
+    references = {reference: ratios_to(summary, reference) for reference in REFERENCES}
+    write_whole(out / FILES[2], markdown(summary))
+    text = json.dumps({**summary, "ratios_to": {name: of for name, of in references.items() if of}}, indent=1)
+    write_whole(out / FILES[1], text + "\n")

@@ -1,0 +1,126 @@
+"""What is to be ranked: the data, how they are split, the rows with their settings, and the seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lerl.agents.next_item.registry import ALWAYS, row_class, row_settings
+from lerl.envs.logs.sequences import Named, read_sequences
+from lerl.envs.sequences import Choices, Split, by_time, leave_one_out
+
+ANY = Named()
+LAST, TIME = "last", "time"
+SPLITS = {LAST: leave_one_out, TIME: by_time}
+"""How data may be split, by the name that --split takes."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where choices are, and how they are split.
+
+    Attributes:
+        path: a folder or a file, see `lerl.envs.logs.sequences.read_sequences`. items: a file of items, None for the
+            one beside it. named: which column is what. split: one of SPLITS.
+        exclude: whether items of a user's history are ranked behind all others.
+        seed: of the order of what has the same time; the same for all rows and seeds.
+    """
+
+    path: Path
+    items: Path | None = None
+    named: Named = ANY
+    split: str = LAST
+    exclude: bool = False
+    seed: int = 0
+
+    def read(self) -> tuple[Choices, Split]:
+        """All choices, and their split.
+
+        Raises:
+            DataError: the data cannot be used as they are.
+            ValueError: they cannot be split so, or nobody is left to judge.
+        """
+        choices = read_sequences(self.path, self.items, self.named, seed=self.seed)
+        split = SPLITS[self.split](choices)
+        if not len(split.test):
+            raise ValueError(f"{self.path}: nobody can be judged; {'; '.join(split.notes)}: give longer lists")
+        return choices, split
+
+
+class Trial(NamedTuple):
+    """A row that is fitted with a seed, and judged."""
+
+    row: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """What people and files call it."""
+        return f"{self.row}-seed{self.seed}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `lerl rank` is asked for.
+
+    Attributes:
+        data: what is ranked. rows: settings by row, in the order of tables. seeds: at least one, each once.
+    """
+
+    data: Data
+    rows: Mapping[str, Any]
+    seeds: tuple[int, ...]
+
+    def trials(self) -> list[Trial]:
+        """All that is to be fitted; a row that learns nothing by chance is fitted once."""
+        return [
+            Trial(row, seed) for row in self.rows for seed in (self.seeds if row_class(row).learns else self.seeds[:1])
+        ]
+
+
+def request(
+    data: Data,
+    names: Sequence[str],
+    seeds: Sequence[int],
+    given: Mapping[str, Mapping[str, str]],
+    epochs: int | None = None,
+) -> Request:
+    """A request; `popularity` and `counts` are among its rows whether asked for or not.
+
+    Args:
+        data: what is ranked. names: of rows. seeds: of their training.
+        given: settings as text, by row and field. epochs: at most so many, for rows that have epochs.
+
+    Raises:
+        ValueError: there is no such row or setting, or a value is not allowed.
+    """
+    wanted = list(dict.fromkeys((*ALWAYS, *names)))
+    for name in wanted:
+        row_class(name)
+    for name in given:
+        if name not in wanted:
+            raise ValueError(f"--{name}.{next(iter(given[name]))} is of a row that is not among --rows {wanted}")
+    rows = {name: row_settings(name, given.get(name, {})) for name in wanted}
+    if epochs is not None:
+        rows = {name: _capped(settings, epochs) for name, settings in rows.items()}
+    return Request(data, rows, tuple(seeds))
+
+
+def _capped(settings: Any, epochs: int) -> Any:
+    """The settings with at most so many epochs, where there are any."""
+    if "epochs" not in {one.name for one in fields(settings)}:
+        return settings
+    return replace(settings, epochs=min(epochs, settings.epochs))
+
+
+def digest(choices: Choices, split: Split, data: Data) -> str:
+    """A name for what is judged: the same lists, split and rule have the same."""
+    parts = [repr((choices.users, choices.items, data.split, data.exclude)).encode()]
+    parts += [one.tobytes() for one in (choices.lists.values, choices.lists.starts, split.test.users)]
+    return blake2b(b"".join(parts), digest_size=16).hexdigest()
+
+
+def settings_of(asked: Request) -> dict[str, dict[str, Any]]:
+    """The settings of every row, as JSON can hold them."""
+    return {row: asdict(settings) for row, settings in asked.rows.items()}
