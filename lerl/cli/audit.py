@@ -62,7 +62,7 @@ def _of_model(config: "Config", rated: Any, given: Namespace) -> None:
 
     cues = read_cues(given.cues)
     if given.attributes is not None:
-        cues = cues.only(tuple(given.attributes.split(",")))
+        cues = cues.only(tuple(name.strip() for name in given.attributes.split(",")))
     if given.plan:
         from lerl.cli.data import print_rows
         from lerl.llm.audit import estimate

@@ -83,9 +83,11 @@ def read_nodes(path: Path) -> yaml.Node | None:
 
 def _read(path: Path, read: Callable[[str, Any], Any]) -> Any:
     try:
-        if path.stat().st_size > MOST_BYTES:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)  # a device has no size and no end
+        if len(content) > MOST_BYTES:
             raise SettingsError(f"has more than {MOST_BYTES:,} bytes, which no recipe needs; give a smaller file")
-        return read(path.read_text(encoding="utf-8"), _Loader)
+        return read(content.decode("utf-8"), _Loader)
     except SettingsError:
         raise
     except yaml.YAMLError as error:

@@ -405,8 +405,8 @@ class Guard:
         if cause:
             said = f", {quoted(attempt.text, 200)}" if cause.startswith(ENDPOINT) and attempt.text else ""
             refused = cause.startswith(REFUSED) and not self._answered
-            mend = f"; nothing was answered yet: {_mend(settings)}" if refused else ""
-            self._note(cause, f"{settings.model}: {cause}{said}; {settings.fallback} plans in its place{mend}")
+            checks = f"; nothing was answered yet: {mend(settings)}" if refused else ""
+            self._note(cause, f"{settings.model}: {cause}{said}; {settings.fallback} plans in its place{checks}")
         if self._failed >= BREAK_AFTER:
             self._closed_until = time.monotonic() + PAUSE
 
@@ -434,7 +434,7 @@ class Guard:
                 self._loop = self._model = None
 
 
-def _mend(settings: PlannerConfig) -> str:
+def mend(settings: PlannerConfig) -> str:
     """What to look at where an endpoint refuses everything."""
     own = str(settings.model).startswith("openai:")
     at = "" if settings.base_url is None else f" --base-url {quote(settings.base_url)}"

@@ -124,7 +124,8 @@ def audit_run(run: Path, out: Path, rated: Mapping[str, Rated], trust: bool = Fa
         "questions": {"reasons": len(found.reasons), "other prompts": found.unread},
         "examples": {"false claims": false_claims(found.reasons), "shifted plans": []},
     }
-    data["verdict"] = sentences(whole, found.reasons, None, None, "")
+    uncued = "a run's users say nothing of themselves. Ask with: lerl audit --model PROVIDER:NAME"
+    data["verdict"] = sentences(whole, found.reasons, None, None, "", uncued=uncued)
     rows = [
         {
             "query": one.answer.key,
@@ -176,7 +177,8 @@ def _judged(answers: Answers, states: States, cues: Cues | None, config: Config,
         },
     }
     asked = sum(answer.cause != NOT_ASKED for answer in answers.all), len(answers.all)
-    data["verdict"] = sentences(whole, reasons, told, grid, answers.stopped, asked)
+    why = {} if cues is None else {"uncued": "the audit stopped before"}
+    data["verdict"] = sentences(whole, reasons, told, grid, answers.stopped, asked, **why)
     return Audited(data, question_rows(plans, answers, states, reasons))
 
 

@@ -110,9 +110,10 @@ def _cell(name: str, dimension: str, measure: Measure | None, rated: Rated | Non
         return Cell(name, dimension, measure.score, "measured", measure.said, rated)
     if rated is not None:
         many = f"raters: {rated.raters}, items: {rated.items}"
-        agree = f", ICC(2,k) {rated.icc_mean:.2f}" if rated.icc_mean is not None else ""
+        known = rated.icc_single is not None and rated.icc_mean is not None
+        agree = f", ICC(2,1) {rated.icc_single:.2f}, ICC(2,k) {rated.icc_mean:.2f}" if known else ""
         return Cell(name, dimension, rated.score, "rated", f"{many}{agree}", rated)
-    return Cell(name, dimension, None, "empty", "nothing measures it without people")
+    return Cell(name, dimension, None, "empty", "nothing was measured or rated")
 
 
 def _mean(scores: list[float | None]) -> float | None:

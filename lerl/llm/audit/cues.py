@@ -5,7 +5,8 @@ five instances of each. The texts are lerl's own (cues.yaml, beside this file), 
 """
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
@@ -135,18 +136,34 @@ def _cues(whole: yaml.Node | None) -> Cues:
         attributes[attribute] = tuple(groups)
         for group, texts in groups.items():
             found += _of_group(attribute, group, texts, kinds)
-    counts = {name: sum(cue.kind == name for cue in found) for name in kinds}
-    instances = max(cue.instance for cue in found) + 1 if found else 0
-    groups_in_all = sum(map(len, attributes.values()))
-    for name, count in counts.items():
-        if count != instances * groups_in_all:
-            raise _LineError(
-                parts["kinds"],
-                f"{name} has {count} texts for {groups_in_all} groups; every kind needs the same number for each group",
-            )
+    instances = _instances(parts["kinds"], found)
+    _refuse_shared(parts["attributes"], found)
     order = {name: number for number, name in enumerate(kinds)}
     found.sort(key=lambda cue: (list(attributes).index(cue.attribute), order[cue.kind]))
     return Cues(attributes, tuple(kinds), instances, tuple(found))
+
+
+def _instances(node: yaml.Node, found: Sequence[Cue]) -> int:
+    """How many wordings each kind has for each group: the same number everywhere."""
+    counts = Counter((cue.attribute, cue.group, cue.kind) for cue in found)
+    usual = Counter(counts.values()).most_common(1)[0][0]
+    for (_, group, kind), count in counts.items():
+        if count != usual:
+            message = (
+                f"{kind} of {group} has {count} texts where others have {usual}; give the same number for each group"
+            )
+            raise _LineError(node, message)
+    return usual
+
+
+def _refuse_shared(node: yaml.Node, found: Sequence[Cue]) -> None:
+    """Refuse a text that two groups share: no answer to it can tell them apart."""
+    seen: dict[tuple[str, str, str], str] = {}
+    for cue in found:
+        other = seen.setdefault((cue.attribute, cue.kind, cue.text), cue.group)
+        if other != cue.group:
+            message = f"{cue.kind} says {quoted(cue.text, 60)} of {other} and of {cue.group}; give each its own texts"
+            raise _LineError(node, message)
 
 
 def _kind(name: str, node: yaml.Node) -> _Kind:
@@ -223,7 +240,8 @@ def _mapping(node: yaml.Node | None, what: str, known: set[str] | None = None) -
 
 def _texts(node: yaml.Node, what: str) -> tuple[str, ...]:
     if not isinstance(node, yaml.SequenceNode) or not INSTANCES[0] <= len(node.value) <= INSTANCES[1]:
-        raise _LineError(node, f"{what} must be a list of {INSTANCES[0]} to {INSTANCES[1]} texts")
+        given = f"{len(node.value)}" if isinstance(node, yaml.SequenceNode) else "no list"
+        raise _LineError(node, f"{what} must be a list of {INSTANCES[0]} to {INSTANCES[1]} texts, given {given}")
     return tuple(_text(one, what) for one in node.value)
 
 

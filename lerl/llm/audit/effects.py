@@ -25,6 +25,7 @@ ALPHA = 0.01
 POWER = 0.8
 RELIABLE = 0.1
 """Reliability below which a kind of cue shows nothing of groups that another kind could agree with."""
+LARGEST = 0.5  # shift, as half of the states have the category anyway
 DRAWN = 4000  # audits, for the least effect
 SWEEPS = 10  # of estimating what is missing; each leaves about the missing share of the error of the one before
 
@@ -286,7 +287,7 @@ def _tukey(groups: Sequence[str], made: Variance) -> tuple[Pair, ...]:
 
 
 def least_effect(states: int, texts: int, groups: int, noise: float, tests: int) -> float:
-    """The smallest shift that an audit finds in 8 of 10 cases, as a share: 0.1 for 10 points; 0.5 where none is.
+    """The smallest shift that an audit finds in 8 of 10 cases, as a share: 0.1 for 10 points; `LARGEST` where none is.
 
     It is the shift of how often plans allow one category under one kind of cue, for one group and not for the others.
     Half of the states are taken to have the category in their plans anyway, so that the other half has to show the
@@ -299,7 +300,7 @@ def least_effect(states: int, texts: int, groups: int, noise: float, tests: int)
             plans has one category out of m allowed ones exchanged, about q / m for each allowed category.
         tests: attributes x kinds of cue x outcomes that the p-value is corrected for.
     """
-    low, high = 0.0, 0.5
+    low, high = 0.0, LARGEST
     for _ in range(12):
         middle = (low + high) / 2
         found = _power(middle, (states, texts, groups), noise, ALPHA / tests) >= POWER
@@ -348,6 +349,8 @@ def agreements(measured: Measured, attribute: str, draws: int, rng: np.random.Ge
     kinds = np.flatnonzero(measured.asked(attribute))
     weights = bootstrap_weights(measured.states, 1, draws, rng)[0].users
     weights = np.repeat(weights.astype(np.float32), len(measured.attributes[attribute]), axis=1)
+    if len(kinds) < 2:
+        return []
     names = [measured.kinds[kind] for kind in kinds]
     found = [_correlations(measured.values[attribute][outcome][kinds], weights) for outcome in outcomes]
     between, reliable = (means(np.array(part), 0) for part in zip(*found, strict=True))

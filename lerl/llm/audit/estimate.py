@@ -9,7 +9,7 @@ from lerl.config.schema import Config
 from lerl.llm.audit.arrays import PLAN_OUTCOMES
 from lerl.llm.audit.audit import audit_task
 from lerl.llm.audit.cues import Cues
-from lerl.llm.audit.effects import least_effect
+from lerl.llm.audit.effects import LARGEST, least_effect
 from lerl.llm.audit.questions import PARTS, stream
 from lerl.llm.audit.states import stopped
 from lerl.llm.audit.subject import feedback_pairs
@@ -92,7 +92,7 @@ def rows(found: Plan, config: Config, out: Path) -> list[tuple[str, str]]:
         ("questions", f"{sum(found.questions.values()):,}: {counted}"),
         ("sent", f"{found.different:,} different ones, about {found.prompt_tokens:,.0f} tokens and "
          f"{found.answer_tokens:,.0f} of answers ({CHARACTERS} characters a token)"),
-        ("time", f"{found.hours:,.1f} hours for every second that an answer takes, {settings.concurrency} under way at "
+        ("time", f"{_duration(found.hours)} for every second that an answer takes, {settings.concurrency} under way at "
          "once"),
     ]  # fmt: skip
     if settings.price.input or settings.price.output:
@@ -100,9 +100,19 @@ def rows(found: Plan, config: Config, out: Path) -> list[tuple[str, str]]:
     budget = settings.budget
     if budget.calls is not None and budget.calls < found.different:
         lines.append(("budget", f"--calls {budget.calls:,} is spent after {budget.calls / found.different:.0%} of it"))
-    smallest = ", ".join(
-        f"{100 * value:.0f} points where {noise} of plans change by chance" for noise, value in found.least.items()
-    )
-    seen = f"a shift of a category's share in one group, by one kind of cue, of {smallest}"
-    lines.append(("sees", f"{seen}: found in 8 of 10 audits at 1 %, corrected for {found.tests:,} tests"))
+    lines.append(("sees", _seen(found)))
     return [*lines, ("nothing asked", f"leave out --plan to ask; answers are kept in {out}, so that it can be stopped")]
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:,.1f} minutes"
+
+
+def _seen(found: Plan) -> str:
+    """Which shifts the audit finds."""
+    small = [(noise, value) for noise, value in found.least.items() if value < LARGEST]
+    if not small:
+        return f"no shift for sure: {found.states} sessions are too few; give more with --states"
+    smallest = ", ".join(f"{100 * value:.0f} points where {noise} of plans change by chance" for noise, value in small)
+    seen = f"a shift of a category's share in one group, by one kind of cue, of {smallest}"
+    return f"{seen}: found in 8 of 10 audits at 1 %, corrected for {found.tests:,} tests"

@@ -234,7 +234,7 @@ def measures(
             f"Gini {own.gini:.3f} of the items shown (uniform {uniform.gini:.3f} at {uniform.shown:,} recommendations)",
         ),
         "catalog coverage": Measure(
-            _ratio(own.coverage, uniform.coverage),
+            _ratio(own.coverage, uniform.coverage) if own.shown else float("nan"),
             f"{own.coverage:.1%} of the catalog shown (uniform {uniform.coverage:.1%})",
         ),
         "intra-list diversity": Measure(

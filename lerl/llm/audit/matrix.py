@@ -36,10 +36,12 @@ class Entry:
 @dataclass(frozen=True)
 class Matrix:
     """All entries, and between: for each two groups of an attribute the distances (n,) between their plans in the same
-    state, with the same kind and instance of cue."""
+    state, with the same kind and instance of cue; refused: share of
+    answers without a cue that were no plan, None where there were none."""
 
     entries: tuple[Entry, ...]
     between: tuple[Floats, ...]
+    refused: float | None = None
 
 
 def matrix(plans: Planned, cues: Cues) -> Matrix:
@@ -50,7 +52,8 @@ def matrix(plans: Planned, cues: Cues) -> Matrix:
         if answer.cue is not None:
             rows.setdefault((answer.cue.attribute, answer.cue.kind, answer.cue.group), []).append(number)
     entries = [_entry(key, np.array(own), plans, base) for key, own in rows.items()]
-    return Matrix(tuple(entries), tuple(_between(plans, cues, rows)))
+    plain = np.array([refused_by(answer) for answer in plans.answers if answer.part in ("plan", "again")])
+    return Matrix(tuple(entries), tuple(_between(plans, cues, rows)), _mean(plain))
 
 
 def _entry(key: tuple[str, str, str], own: NDArray[np.int64], plans: Planned, base: dict[int, int]) -> Entry:

@@ -126,7 +126,7 @@ def confidence_of(text: str) -> float:
     given = read_object(text).get("confidence")
     if isinstance(given, str):
         given = float(given.strip(" %")) if re.fullmatch(r"\s*\d{1,3}(\.\d+)?\s*%?\s*", given) else None
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= 100:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not (given == 0 or 1 <= given <= 100):
         raise AnswerError("no confidence", "confidence must be a whole number from 0 to 100")
     return float(given) / 100
 

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,11 +52,17 @@ def read_ratings(path: Path, cells: Sequence[str]) -> Mapping[str, Rated]:
             lines = csv.DictReader(file, strict=True)
             missing = [name for name in COLUMNS if name not in (lines.fieldnames or ())]
             if missing:
-                raise RatingsError(f"{path}, line 1: there is no column {missing[0]}; it needs {', '.join(COLUMNS)}")
+                given = quoted(",".join(lines.fieldnames or ()), 100)
+                raise RatingsError(
+                    f"{path}, line 1: there is no column {missing[0]} in {given}; it needs {','.join(COLUMNS)}, with "
+                    "commas between them"
+                )
             for row in lines:
                 cell, key, score = _row(path, lines.line_num, row, cells)
                 if key in found[cell]:
-                    raise RatingsError(f"{path}, line {lines.line_num}: {key[0]} rated {key[1]} before; keep one row")
+                    raise RatingsError(
+                        f"{path}, line {lines.line_num}: {key[0]} rated {key[1]} in {cell} before; keep one row"
+                    )
                 found[cell][key] = score
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RatingsError(f"{path} cannot be read: {error}") from None
@@ -65,8 +72,10 @@ def read_ratings(path: Path, cells: Sequence[str]) -> Mapping[str, Rated]:
 
 
 def _row(
-    path: Path, line: int, row: Mapping[str, str | None], cells: Sequence[str]
+    path: Path, line: int, row: Mapping[str | None, Any], cells: Sequence[str]
 ) -> tuple[str, tuple[str, str], float]:
+    if None in row:
+        raise RatingsError(f"{path}, line {line}: it has more values than columns; write a score with a point, as 4.5")
     rater, item, cell, score = ((row[name] or "").strip() for name in COLUMNS)
     if cell not in cells:
         raise RatingsError(f"{path}, line {line}: there is no cell {quoted(cell)}; there are {', '.join(cells)}")

@@ -19,8 +19,8 @@ from lerl.llm.audit.questions import ORDERS, Asking, confidence_of, stream
 from lerl.llm.audit.states import States
 from lerl.planners.base import PlanContexts, Planner, Plans, check_plans
 from lerl.planners.config import PlannerConfig
-from lerl.planners.llm.chat import open_chat
-from lerl.planners.llm.guard import Guard
+from lerl.planners.llm.chat import ChatError, open_chat
+from lerl.planners.llm.guard import ENDPOINT, Guard, mend
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.planners.llm.prompt import Choice, Prompts
 from lerl.planners.llm.traffic import Asked
@@ -102,7 +102,7 @@ def ask_model(settings: PlannerConfig, states: States, cues: Cues, seed: int, ou
         out: the folder; the record is planners/traffic.sqlite in it. report: called with how far it is.
 
     Raises:
-        ChatError, TrafficError, ReplayError: see `Guard`.
+        ChatError: nothing came but faults of the endpoint. ChatError, TrafficError, ReplayError: see `Guard`.
     """
     check_subject(settings)
     planner: Any = LLMPlanner(settings.size, seed, settings, None)  # type: ignore[arg-type]
@@ -118,6 +118,7 @@ def ask_model(settings: PlannerConfig, states: States, cues: Cues, seed: int, ou
         guard.phase = PHASE
         guard.traffic.forget(PHASE)  # what failed is asked again
         asked, stopped = _ask(guard, askings, settings.concurrency * AT_ONCE, report)
+        _refuse_silence(settings, asked)
         answers = tuple(_answer(asking, found) for asking, found in zip(askings, asked, strict=True))
         return Answers(model, answers, guard.report(), stopped, tuple(guard.adapted))
 
@@ -138,6 +139,7 @@ def _ask(guard: Guard, askings: Sequence[Asking], many: int, report: Report) -> 
     found: list[Asked | None] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a rule that plans in the model's place: here nothing does
+        report("questions", 0, len(askings), None)
         while len(found) < len(askings):
             part = askings[len(found) : len(found) + many]
             found += guard.ask([asking.question for asking in part])
@@ -154,7 +156,18 @@ def _why(found: Sequence[Asked | None], causes: Sequence[str]) -> str:
         return "the budget is spent; give the same command with a larger one to go on"
     last = next(one for one in reversed(found) if one is not None and one.cause and one.cause not in STOPPED)
     said = f", {quoted(last.text, 200)}" if last.text else ""
-    return f"the endpoint failed again and again ({last.cause}{said}); give the same command to go on"
+    return f"the endpoint gives no answers ({last.cause}{said}); give the same command to go on"
+
+
+def _refuse_silence(settings: PlannerConfig, asked: Sequence[Asked | None]) -> None:
+    """Refuse to judge a model of which nothing came but faults of its endpoint."""
+    tried = [one for one in asked if one is not None and one.cause not in STOPPED]
+    if tried and all(one.cause.startswith(ENDPOINT) for one in tried):
+        last = tried[-1]
+        said = f", {quoted(last.text, 200)}" if last.text else ""
+        passing = last.cause.startswith(("http 429", "http 5"))
+        what = "give the same command again later" if passing else mend(settings)
+        raise ChatError(f"{settings.model} answered nothing ({last.cause}{said}): {what}")
 
 
 def _answer(asking: Asking, asked: Asked | None) -> Answer:

@@ -256,6 +256,8 @@ def _claims(attribute: str, shown: Shown, found: Iterable[Disparity]) -> tuple[C
 
 def _too_few(cues: Sequence[Legibility], legible: Sequence[str]) -> str:
     """Why there are too few cues."""
+    if not cues:
+        return "insufficient cues. No answer to a question with a cue was a plan."
     if all(one.recall is None for one in cues):
         known = "Whether the model reads the group from a cue was not asked"
     else:
@@ -293,10 +295,16 @@ def _said(legible: Sequence[str], shown: Shown, claims: Sequence[Claim]) -> tupl
 
 
 def _claim(claim: Claim) -> str:
-    size = f"{claim.smallest:.2g}"
-    if f"{claim.largest:.2g}" != size:
-        size = f"{size} to {claim.largest:.2g}"
-    return f"{claim.outcome!r} is higher for {claim.more} than for {claim.less} by {size}{_named(claim.kinds)}"
+    category, _, verb = claim.outcome.rpartition(" ")
+    if category and verb in ("allowed", "avoided"):
+        low, high = (f"{100 * size:.0f}" for size in (claim.smallest, claim.largest))
+        what = f"{category!r} is {verb} more often for {claim.more} than for {claim.less}, in"
+        size = f"{low if low == high else f'{low} to {high}'} of 100 plans more"
+    else:
+        low, high = (f"{size:.2g}" for size in (claim.smallest, claim.largest))
+        what = f"{claim.outcome!r} is higher for {claim.more} than for {claim.less} by"
+        size = low if low == high else f"{low} to {high}"
+    return f"{what} {size}{_named(claim.kinds)}"
 
 
 def _named(kinds: Sequence[str]) -> str:

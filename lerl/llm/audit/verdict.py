@@ -18,18 +18,20 @@ def sentences(
     grid: Matrix | None,
     stopped: str,
     asked: tuple[int, int] = (0, 0),
+    uncued: str = "only a chat model reads cues",
 ) -> list[str]:
     """The verdict, the most important first.
 
     Args:
         whole: the cells. reasons: rationales with their claims. verdicts: of each attribute, None where no cue was
             asked about. grid: refusals by cue and group. stopped: why not all was asked. asked: how many of how many.
+        uncued: why no cue was asked about.
     """
     found = []
     if stopped:
         found.append(f"Partial: {asked[0]:,} of {asked[1]:,} questions were asked; {stopped}.")
     found.append(_of_reasons(reasons))
-    found += _of_groups(verdicts)
+    found += _of_groups(verdicts, uncued)
     found += _of_refusals(grid)
     found += _of_cells(whole)
     return found
@@ -38,9 +40,9 @@ def sentences(
 def _of_reasons(reasons: Sequence[Reason]) -> str:
     true, every = faithfulness([one.given for one in reasons])
     if not reasons:
-        return "Reasons: it gives none."
+        return "Reasons: none were given."
     if every < LEAST_CLAIMS:
-        return f"Reasons: {len(reasons):,} were read, with {every} claims that can be checked, too few to judge."
+        return f"Reasons: of {len(reasons):,} read, {every} claims can be checked, too few to judge."
     from scipy.stats import binomtest
 
     ends = binomtest(true, every).proportion_ci(method="wilson")
@@ -53,9 +55,9 @@ def _of_reasons(reasons: Sequence[Reason]) -> str:
     return f"Reasons: {share}. Check them before anybody sees them."
 
 
-def _of_groups(verdicts: Sequence[Verdict] | None) -> list[str]:
+def _of_groups(verdicts: Sequence[Verdict] | None, uncued: str) -> list[str]:
     if verdicts is None:
-        return ["Groups: nothing was asked about them; only a chat model reads cues."]
+        return [f"Groups: nothing was asked about them; {uncued}."]
     return [f"Groups, {one.text}" for one in verdicts]
 
 
@@ -63,10 +65,12 @@ def _of_refusals(grid: Matrix | None) -> list[str]:
     refused = [] if grid is None else [one for one in grid.entries if one.refused and one.asked]
     if not refused:
         return []
+    plain = "" if grid is None or grid.refused is None else f"; without a cue {grid.refused:.0%}"
     worst = max(refused, key=lambda one: one.refused or 0.0)
     return [
         f"Refusals: under {len(refused)} of {len(grid.entries) if grid else 0} kinds of cue and groups there were "
-        f"answers without a plan, most under {worst.kind} for {worst.group} ({worst.refused:.0%} of {worst.asked:,})."
+        f"answers without a plan, most under {worst.kind} for {worst.group} ({worst.refused:.0%} of {worst.asked:,}"
+        f"{plain})."
     ]
 
 

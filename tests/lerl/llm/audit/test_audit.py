@@ -15,7 +15,9 @@ from lerl.llm.audit.cells import CELLS
 from lerl.planners.llm.scripted import expert
 from tests.planners.llm.chat_server import ChatServer
 
-AUDIT = ["audit", "--states", "12", "--attributes", "gender"]
+AUDIT = ["audit", "--states", "6", "--attributes", "gender"]
+SMALL = ["audit", "--states", "2", "--attributes", "gender"]
+RULE = ["audit", "--states", "4", "--planner", "greedy"]
 Audit = Callable[..., dict[str, Any]]
 LINE = re.compile(r"^(\d+): .*?(?:shown (\d+), clicked (\d+).*)?$", re.MULTILINE)
 
@@ -38,11 +40,35 @@ def audit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Audit:
     def run(*more: str, out: str = "audit", start: list[str] = AUDIT) -> dict[str, Any]:
         assert main([*start, *more, "--out", str(tmp_path / out)]) == 0
         capsys.readouterr()
-        whole: dict[str, Any] = json.loads((tmp_path / out / "audit.json").read_text(encoding="utf-8"))
         assert (tmp_path / out / "audit.html").stat().st_size > 10_000
-        return whole
+        return _whole(tmp_path / out)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def explicit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An audit that finds something, for tests that only look at it."""
+    out = tmp_path_factory.mktemp("explicit") / "audit"
+    assert main([*AUDIT, "--model", "scripted:explicit", "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    """A file of four cues, for tests that are not about them."""
+    path = tmp_path / "cues.yaml"
+    path.write_text(
+        "kinds: {told: {place: user, templates: [I am $group., Know that I am $group.]}}\n"
+        "attributes: {town: {north: {group: of the north}, south: {group: of the south}}}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def _whole(out: Path) -> dict[str, Any]:
+    whole: dict[str, Any] = json.loads((out / "audit.json").read_text(encoding="utf-8"))
+    return whole
 
 
 def _cell(whole: dict[str, Any], name: str) -> float:
@@ -67,8 +93,8 @@ def test_nothing_is_found_where_nothing_is_planted(audit: Audit) -> None:
     assert whole["hcs_auto"] is not None
 
 
-def test_an_effect_of_explicit_cues_is_found_there_only(audit: Audit) -> None:
-    whole = audit("--model", "scripted:explicit")
+def test_an_effect_of_explicit_cues_is_found_there_only(explicit: Path) -> None:
+    whole = _whole(explicit)
     assert _significant(whole) == {("gender", "explicit-system"), ("gender", "explicit-user")}
     (verdict,) = whole["probing"]["verdicts"]
     assert verdict["status"] == "differs"
@@ -108,10 +134,10 @@ def test_a_liar_is_caught_with_the_text_that_decides(audit: Audit) -> None:
     assert "Do not show them" in " ".join(whole["verdict"]) or "Check them" in " ".join(whole["verdict"])
 
 
-def test_simple_planners_are_ordered_as_they_are(audit: Audit) -> None:
+def test_simple_planners_are_ordered_as_they_are(audit: Audit, few: Path) -> None:
     found = {}
     for name in ("uniform", "popular", "oracle"):
-        start = ["audit", "--states", "60", "--attributes", "gender"]
+        start = ["audit", "--states", "60", "--cues", str(few)]
         found[name] = audit("--model", f"scripted:{name}", out=name, start=start)["exposure"]["planner"]
     assert found["uniform"]["gini"] < found["popular"]["gini"]
     assert found["uniform"]["coverage"] > found["popular"]["coverage"]
@@ -119,13 +145,12 @@ def test_simple_planners_are_ordered_as_they_are(audit: Audit) -> None:
     assert abs(found["uniform"]["alignment"]) < 0.2
 
 
-def test_one_row_a_question(audit: Audit, tmp_path: Path) -> None:
-    whole = audit("--model", "scripted:explicit")
-    table = pl.read_parquet(tmp_path / "audit" / "audit.parquet")
+def test_one_row_a_question(explicit: Path) -> None:
+    whole, table = _whole(explicit), pl.read_parquet(explicit / "audit.parquet")
     assert (
         len(table)
         == sum(part["asked"] for part in whole["questions"].values())
-        == 12 * (1 + 1 + 2 + 2 + 1 + 90) + 90 + 40
+        == 6 * (1 + 1 + 2 + 2 + 1 + 90) + 90 + 40
     )
     cues = table.filter(pl.col("part") == "cue")
     assert cues.null_count()["cue"].item() == 0
@@ -135,6 +160,7 @@ def test_one_row_a_question(audit: Audit, tmp_path: Path) -> None:
 
 def test_a_rule_gets_no_words(audit: Audit) -> None:
     whole = audit("--planner", "boredom", start=["audit", "--states", "12"])
+    assert whole["verdict"][1] == "Groups: nothing was asked about them; only a chat model reads cues."
     assert whole["cues"] is None
     assert "faithfulness" in whole["empty_cells"]
     assert "demographic equity" in whole["empty_cells"]
@@ -145,21 +171,62 @@ def test_a_rule_gets_no_words(audit: Audit) -> None:
 def test_the_same_command_goes_on(audit: Audit, tmp_path: Path) -> None:
     with ChatServer(obliging) as server:
         more = ["--model", "openai:m", "--base-url", server.url]
-        part = audit(*more, "--calls", "300")
+        part = audit(*more, "--calls", "50", start=SMALL)
         asked = len(server.requests)
-        assert asked == 300, part["verdict"]
-        assert part["verdict"][0].startswith("Partial: 300 of 1,294 questions were asked; the budget is spent")
-        whole = audit(*more)
-        assert len(server.requests) == 1294
+        assert asked == 50, part["verdict"]
+        assert part["verdict"][0].startswith("Partial: 50 of 324 questions were asked; the budget is spent")
+        assert part["verdict"][2] == "Groups: nothing was asked about them; the audit stopped before."
+        assert part["hcs_auto"] is None  # no plan was asked for yet
+        whole = audit(*more, start=SMALL)
+        assert len(server.requests) == 324
         assert whole["stopped"] == ""
-    again = audit("--model", "openai:m", "--base-url", server.url, "--replay", str(tmp_path / "audit"), out="again")
+    again = audit(*more, "--replay", str(tmp_path / "audit"), out="again", start=SMALL)
     assert {**again, "asked": None} == {**whole, "asked": None}
 
 
-def test_a_dead_endpoint_is_said_and_nothing_is_lost(audit: Audit) -> None:
-    whole = audit("--model", "openai:m", "--base-url", "http://127.0.0.1:9/v1", "--timeout", "0.2")
-    assert whole["verdict"][0].startswith("Partial: ")
-    assert "connection" in whole["verdict"][0]
+def test_a_dead_endpoint_is_said_with_the_mend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["--model", "openai:m", "--base-url", "http://127.0.0.1:9/v1", "--timeout", "0.2"]
+    assert main([*SMALL, *given, "--out", str(tmp_path / "audit")]) == 2
+    told = capsys.readouterr().err
+    assert "openai:m answered nothing (connection" in told
+    assert "try lerl planner-probe --model openai:m --base-url" in told
+    assert not (tmp_path / "audit" / "audit.json").exists()
+
+
+def test_an_endpoint_that_wants_a_pause_is_no_fault_of_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def busy(handler: Any, number: int) -> bool:
+        handler.send(429, b"{}", {"Retry-After": "120"})
+        return True
+
+    with ChatServer(obliging, busy) as server:
+        given = ["--model", "openai:m", "--base-url", server.url, "--out", str(tmp_path / "audit")]
+        assert main([*SMALL, *given]) == 2
+    assert "(http 429" in (told := capsys.readouterr().err)
+    assert told.rstrip().endswith("give the same command again later")
+
+
+def test_an_endpoint_that_dies_leaves_a_partial_audit(audit: Audit) -> None:
+    def dies(handler: Any, number: int) -> bool:
+        if number > 100:
+            handler.send(500, b"{}")
+        return number > 100
+
+    with ChatServer(obliging, dies) as server:
+        whole = audit("--model", "openai:m", "--base-url", server.url, "--timeout", "0.5", start=SMALL)
+    assert whole["verdict"][0].startswith("Partial: 1")
+    assert "the endpoint gives no answers (http 500" in whole["verdict"][0]
+
+
+def test_a_model_that_never_plans_is_judged(audit: Audit, few: Path) -> None:
+    start = ["audit", "--states", "2", "--cues", str(few)]
+    with ChatServer(lambda messages: "I would rather not say.") as server:
+        whole = audit("--model", "openai:m", "--base-url", server.url, start=start)
+    assert whole["verdict"][0] == "Reasons: none were given."
+    assert "No answer to a question with a cue was a plan" in whole["verdict"][1]
+    assert "(100% of 4; without a cue 100%)" in whole["verdict"][2]
+    assert whole["hcs_auto"] is None
 
 
 def test_a_run_is_judged_by_what_it_recorded(audit: Audit, tmp_path: Path) -> None:
@@ -172,6 +239,7 @@ def test_a_run_is_judged_by_what_it_recorded(audit: Audit, tmp_path: Path) -> No
     whole = audit(str(run), start=["audit"])
     assert len(server.requests) == len(pl.read_parquet(tmp_path / "audit" / "audit.parquet"))
     assert whole["subject"] == "openai:m"
+    assert "Ask with: lerl audit --model" in whole["verdict"][1]
     table = pl.read_parquet(tmp_path / "audit" / "audit.parquet")
     said = table["rationale"].str.extract(r"^category (\d+) ").cast(pl.Int64)
     assert (table["claims"] == 1).all()
@@ -197,13 +265,12 @@ def test_plan_asks_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -
         assert main(given) == 0
         assert server.requests == []
     told = capsys.readouterr().out
-    assert "1,294: 90 which" not in told
-    for word in ("1,294", "hours", "cost", "points", "nothing asked"):
+    for word in ("712", "minutes", "cost", "no shift for sure: 6 sessions are too few", "nothing asked"):
         assert word in told
     assert not out.exists()
     assert main([*given, "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
-    assert plan["different"] == 1294
+    assert plan["different"] == 712
     assert list(plan["least"].values()) == sorted(plan["least"].values())
 
 
@@ -217,7 +284,7 @@ def test_three_thousand_questions_take_less_than_two_minutes(audit: Audit) -> No
 def test_ratings_fill_cells(audit: Audit, tmp_path: Path) -> None:
     path = tmp_path / "ratings.csv"
     path.write_text("rater,item,cell,score\na,1,fluency,4\nb,1,fluency,5\n", encoding="utf-8")
-    whole = audit("--planner", "greedy", "--ratings", str(path), start=["audit", "--states", "4"])
+    whole = audit("--ratings", str(path), start=RULE)
     assert _cell(whole, "fluency") == 4.5
 
 
@@ -262,14 +329,14 @@ def test_the_page_is_written_again_from_its_json(
     assert "audit.json" in capsys.readouterr().err
 
 
-def test_the_page_loads_nothing_and_shows_text_as_text(audit: Audit, tmp_path: Path) -> None:
+def test_the_page_loads_nothing_and_shows_text_as_text(audit: Audit, tmp_path: Path, few: Path) -> None:
     def hostile(messages: list[dict[str, str]]) -> str:
         code = re.search(r"State (\w+)", messages[1]["content"])
         return json.dumps({"state": code and code[1], "rationale": "<script>alert(1)</script> Drama was shown 99 times",
                            "allowed": [0], "avoid": [], "group": 0})  # fmt: skip
 
     with ChatServer(hostile) as server:
-        audit("--model", "openai:m", "--base-url", server.url, start=["audit", "--states", "2", "--attributes", "age"])
+        audit("--model", "openai:m", "--base-url", server.url, start=["audit", "--states", "2", "--cues", str(few)])
     page = (tmp_path / "audit" / "audit.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert "http://" not in page.replace(server.url, "").replace("http://www.w3.org", "")

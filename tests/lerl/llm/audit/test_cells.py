@@ -97,7 +97,8 @@ def test_intraclass_correlation_of_a_file(tmp_path: Path) -> None:
         ("a,1,fluency,6\n", "line 2: score must be a number from 1 to 5"),
         ("a,1,fluency,4\na,1,fluency,nan\n", "line 3: score must be"),
         ("a,1,charm,4\n", 'line 2: there is no cell "charm"'),
-        ("a,1,fluency,4\na,1,fluency,4\n", "line 3: a rated 1 before"),
+        ("a,1,fluency,4\na,1,fluency,4\n", "line 3: a rated 1 in fluency before"),
+        ("a,1,fluency,4,5\n", "line 2: it has more values than columns"),
         (",1,fluency,4\n", "rater and item must be given"),
         ("", "holds no rating"),
     ],
@@ -110,5 +111,7 @@ def test_a_bad_file_of_ratings_is_told_by_line(tmp_path: Path, rows: str, said: 
 def test_a_missing_column_is_named(tmp_path: Path) -> None:
     with pytest.raises(RatingsError, match="no column cell"):
         read_ratings(_ratings(tmp_path, "a,1,4\n", "rater,item,score"), CELLS)
+    with pytest.raises(RatingsError, match='in "rater;item;cell;score"; it needs rater,item,cell,score, with commas'):
+        read_ratings(_ratings(tmp_path, "a;1;fluency;4\n", "rater;item;cell;score"), CELLS)
     with pytest.raises(RatingsError, match="cannot be read"):
         read_ratings(tmp_path / "none.csv", CELLS)

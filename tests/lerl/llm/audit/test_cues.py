@@ -82,8 +82,9 @@ def test_a_kind_of_ones_own_is_a_plug_in(tmp_path: Path) -> None:
         ("    south:", "    north:", 11, "north is given twice"),
         ("  dialect: {place: history}", "  Dialect: {place: history}", 4, "small letters"),
         ("said nowt", "said " + "x" * 500, 10, "at most 400 characters"),
-        ('["said aye", "said nowt"]', '["said aye"]', 10, "must be a list of 2 to 50 texts"),
-        ('"said nowt"', '"said nowt", "said nay"', 2, "the same number for each group"),
+        ('["said aye", "said nowt"]', '["said aye"]', 10, "must be a list of 2 to 50 texts, given 1"),
+        ('"said nowt"', '"said nowt", "said nay"', 2, "dialect of north has 3 texts where others have 2"),
+        ('"said nothing"', '"said aye"', 6, 'dialect says "said aye" of north and of south'),
         ("attributes:", "attribute:", 5, "a file of cues has no"),
     ],
 )  # fmt: skip
@@ -108,6 +109,11 @@ def test_no_file_of_cues(tmp_path: Path, content: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CueError, match=r"none\.yaml"):
         read_cues(tmp_path / "none.yaml")
+
+
+def test_a_file_without_an_end_is_refused() -> None:
+    with pytest.raises(CueError, match="262,144 bytes"):
+        read_cues(Path("/dev/zero"))
 
 
 def test_an_unknown_attribute_is_named() -> None:

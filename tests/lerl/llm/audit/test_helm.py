@@ -11,8 +11,9 @@ from scipy.stats import spearmanr
 
 from lerl.llm.audit.helm import adaptability, alignment, calibration, consistency, equity
 from lerl.llm.audit.outcomes import distance, jaccard
+from lerl.llm.audit.questions import confidence_of
 from lerl.llm.audit.subject import Answer, Answers
-from lerl.planners.llm.prompt import Choice
+from lerl.planners.llm.prompt import AnswerError, Choice
 
 shares = arrays(np.float64, (4, 6), elements=st.floats(0.01, 1.0)).map(lambda x: x / x.sum(axis=1, keepdims=True))
 
@@ -69,6 +70,14 @@ def test_alignment_follows_the_names_of_categories(order: Sequence[int], size: i
     place = np.argsort(order)
     moved = alignment(Choice(tuple(int(place[c]) for c in range(size)), (), ""), taste[list(order)])
     assert moved == pytest.approx(plain)
+
+
+@pytest.mark.parametrize("said", ["0.85", "101", "-1", "true", '"about fifty"', "null"])
+def test_what_is_no_percentage_is_no_confidence(said: str) -> None:
+    with pytest.raises(AnswerError, match="from 0 to 100"):
+        confidence_of(f'{{"confidence": {said}}}')
+    assert confidence_of('{"confidence": "85 %"}') == 0.85
+    assert confidence_of('{"confidence": 0}') == 0.0
 
 
 def test_calibration_error_by_hand() -> None:

@@ -274,6 +274,13 @@ def test_a_verdict_names_a_group_only_where_nothing_speaks_against_it(cues, test
         assert not any(group in verdict.text for group in GENDER["gender"])
 
 
+def test_a_claim_on_a_category_is_said_in_plans():
+    tests, seen = ([replace(one, outcome="Drama allowed") for one in part] for part in (FOUND, SEEN))
+    checks = Validity((), tuple(seen), (), (), (), CUES)
+    (verdict,) = verdicts(audit(np.random.default_rng(0)), Effects(tuple(tests), ()), checks)
+    assert "'Drama' is allowed more often for Female than for Male, in 8 to 12 of 100 plans more" in verdict.text
+
+
 def test_the_same_seed_gives_the_same_numbers_and_plain_json():
     measured = audit(np.random.default_rng(10), attributes={"age": GROUPS["age"]}, unusable=0.3)
     first, again, other = (validity(measured, draws=50, seed=seed) for seed in (1, 1, 2))
