@@ -113,6 +113,7 @@ def _parser() -> Parser:
     add("--states", metavar="N", type=whole_number(2, 100_000), default=120, help="sessions that are asked about (120)")
     add("--recipe", metavar="RECIPE", help="whose simulated users these are (quickstart with eight categories)")
     add("--data", metavar="FOLDER", help="a prepared folder, as data.path of the recipe")
+    add("--users", choices=("fitted", "assumed"), help="how its users get bored and tired, as data.users of the recipe")
     add("--ratings", metavar="FILE", type=Path, help="a CSV of ratings for cells that nothing measures")
     add("--calls", metavar="N", type=whole_number(0, 10**9), help="requests that may be sent at most")
     add("--tokens", metavar="N", type=whole_number(0, 10**12), help="tokens that may be used at most")
@@ -155,8 +156,8 @@ def _refuse(given: Namespace) -> None:
         raise UsageError("--planner distilled and --distilled RUN go together")
     if given.planner == "llm":
         raise UsageError("--planner llm is a chat model: give --model PROVIDER:NAME")
-    if subjects == ["run"] and (given.recipe or given.data):
-        raise UsageError("a RUN has its own recipe and data; leave out --recipe and --data")
+    if subjects == ["run"] and (given.recipe or given.data or given.users):
+        raise UsageError("a RUN has its own recipe and data; leave out --recipe, --data and --users")
     if given.money is not None and given.price is None:
         raise UsageError("--money needs --price IN,OUT, per million tokens")
 
@@ -174,7 +175,8 @@ def _config(given: Namespace) -> "Config":
     flags["seed"] = str(given.seed)
     flags["planner.reflections"] = "0"
     names = {
-        "data": "data.path", "model": "planner.model", "base_url": "planner.base_url", "prompts": "planner.prompts",
+        "data": "data.path", "users": "data.users", "model": "planner.model", "base_url": "planner.base_url",
+        "prompts": "planner.prompts",
         "calls": "planner.budget.calls", "tokens": "planner.budget.tokens", "money": "planner.budget.money",
         "timeout": "planner.timeout", "answer_tokens": "planner.answer_tokens", "concurrency": "planner.concurrency",
         "replay": "planner.replay", "distilled": "planner.distilled",
