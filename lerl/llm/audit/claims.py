@@ -5,7 +5,8 @@ LLM-powered recommenders", arXiv 2601.19197. The words are a closed vocabulary, 
 would say for it; a sentence that says nothing checkable of a category is no claim. Reading takes no model, no draws,
 and time in proportion to the text.
 
-The words are in phrases.py, what decides whether they are true is in facts.py.
+The words are in phrases.py, what must stand around them is in understood.py, and what decides whether they are true is
+in facts.py.
 """
 
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from lerl.llm.audit.facts import Facts, Given, Said, against, given, verdict
 from lerl.llm.audit.phrases import said
 from lerl.llm.audit.tokens import Aside, Token, tokens, words
+from lerl.llm.audit.understood import understood
 
 __all__ = ["Claim", "Facts", "Given", "against", "claims", "given"]
 
@@ -113,14 +115,14 @@ def _told(main: list[Token], asides: list[Aside]) -> list[_Told]:
             context.subject = ()
         for clause in _split(sentence, TURNS):
             for part in _listed(clause, bool(context.subject)):
-                _clause(_referred(part, context), context)
+                _clause(_referred(understood(part), context), context)
     for aside in asides:
         inner = said(aside.inner)
         single = any(token.text == "P" and token.value.amount is not None for token in inner)
         about = aside.owner[-1:] if single else aside.owner
         inside = _Context(about, about, told=context.told)
         for clause in _split(inner, STOPS | TURNS):
-            _clause(_referred(clause, inside), inside)
+            _clause(_referred(understood(clause), inside), inside)
     return sorted(context.told, key=lambda part: (part.start, part.end))
 
 
@@ -204,7 +206,7 @@ def _clause(clause: list[Token], context: _Context) -> None:
                 now = replace(now, window=window)
             before = now if now.negated else None
             context.said = now
-            if targets[i]:
+            if targets[i] and not _twice(clause, i, targets):
                 context.told.append(_Told(now, targets[i], *_span(clause, i, targets[i])))
         elif token.text == "nothing" and token.value is not None:
             _completed(clause, i, context)
@@ -214,6 +216,12 @@ def _clause(clause: list[Token], context: _Context) -> None:
     about = next((target for _, target in sorted(targets.items()) if target), ())
     context.last = mentioned[-1] if mentioned else context.last
     context.subject = about or (mentioned[-1] if mentioned else context.subject)
+
+
+def _twice(clause: list[Token], i: int, targets: dict[int, tuple[int, ...]]) -> bool:
+    """Whether the clause has said it of the same before: "keep Drama in rotation"."""
+    now = replace(clause[i].value, place="any")
+    return any(replace(clause[j].value, place="any") == now and targets[j] == targets[i] for j in targets if j < i)
 
 
 def _shared_out(clause: list[Token], targets: dict[int, tuple[int, ...]]) -> None:
@@ -386,7 +394,7 @@ def _left_open(clause: list[Token], i: int, context: _Context) -> None:
         now = replace(last, negated="not" in behind)
     elif not behind and before & verbs and before <= {*verbs, "nor", "neither", "also", "and"}:
         now = replace(last, negated=last.negated or bool(before & {"nor", "neither"}))
-    elif not behind and before == {"not"}:
+    elif not behind and before - {"of"} == {"not"}:
         now = replace(last, negated=not last.negated)
     else:
         return

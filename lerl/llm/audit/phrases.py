@@ -70,7 +70,7 @@ WORDS = {
     "more": "more|higher|above|over|exceed|exceeds|exceeded|exceeding|beyond|beats|beat|ahead of|surpass|surpasses|"
     "surpassed|better|topped|top",
     "gap": r"(?: [a-z]+){0,4}",
-    "worn": "tired|fatigue|worn|worn out|worn thin|wearing thin|fed up|burnt out|burned out|tires|tire|overdone",
+    "worn": "tired|fatigue|worn out|worn thin|worn|wearing thin|fed up|burnt out|burned out|tires|tire|overdone",
     "chance": "chance|likelihood|probability|odds",
     "clicking": "clicks {chance}|{chance} of (?:clicks|clicked)",
     "choice": "options?|choices?|alternatives?|candidates?|areas?|themes?|contenders?",
@@ -209,7 +209,7 @@ RULES: list[tuple[re.Pattern[str], Maker]] = [
         "also",
     ),
     _rule("(?:ratio|balance|tradeoff|mix|combination|blend) (?:of|between) [a-z]+ and [a-z]+", "also"),
-    _rule("shown(?= (?:[a-z]+ )?exposure)", "has"),
+    _rule("shown(?= (?:[a-z]+ )?exposure| # clicks)", "has"),
     _rule("not only|not just|best shown by", "also"),
     _rule("# (?:liked|fresh|rested|tired) (?:,|and|, and) # (?:liked|fresh|rested|tired)", "also"),  # one of them each
     _rule("(?:unlike|compared to|compared with|besides|apart from|other than) M(?= [,.;]|$)", "also"),
@@ -226,6 +226,9 @@ RULES: list[tuple[re.Pattern[str], Maker]] = [
         _counted("promised", "value", "m"),
     ),
     _rule("it is(?= (?:best|better|time|wise|good|to) )", "it"),
+    _rule("(?:keep|keeps|keeping|kept|leaves|leaving)(?= (?:it|they|M) (?:fresh|rested|tired))", "has"),
+    _rule("(?:clicks|clicked) with U", "unknown"),
+    _rule("(?P<n>%) (?:U )?like(?P<m> M)", _counted("liking", "value", place="object"), "m"),
     _rule("(?:by|for|with|to|from|among|in) U", "also"),
     _rule("yet to(?= is )", "not"),
     _rule("no longer|not any longer|anything but", "not"),
@@ -677,7 +680,7 @@ def _plans() -> None:
     )
     _say("(?:gets|takes|take|taking|given|to have|will have|should have|is on|on) (?:{rest})", left[1])
     _say(
-        "(?:is )?(?:stays|stay|sits|sit|left|leaves|goes|go|kept|stand|stands) out|is out(?! of)|sidelined|"
+        "(?:should )?(?:is )?(?:stays|stay|sits|sit|left|leaves|goes|go|kept|stand|stands) out|is out(?! of)|sidelined|"
         "stays off|sits this # out",
         left[2],
     )
@@ -712,12 +715,13 @@ def _passive_plans() -> None:
     allow, avoid, out = (Said("plan", what, place="object") for what in ("allow", "avoid", "out"))
     left = [replace(each, place="left") for each in (allow, avoid, out)]
     _say("stop (?:showing|{allowing})", out)
-    _say("(?:room|way|calls?|calling) for(?= M)|back (?P<m>M|it|they) up with(?= M)", allow)
+    _say("(?:room|time|way|calls?|calling) for(?= M)|back (?P<m>M|it|they) up with(?= M)", allow)
     can = "(?:can|should|must|could|will|may|shall|to|would)"
     _say(can + " (?:is )?(?:rest|rested|resting)(?! M)", left[1])
     _say("(?:can|could|may|might) is shown", "nothing")
     _say(can + " is (?:shown|{allowed})", left[0])
     _say(can + " is {avoided}", left[1])
+    _say(can + " is {omitted}", left[2])
     _say("(?:{allow}|{allows}|{allowing})(?= (?:: )?(?:[a-z]+ ){0,2}(?:M|it|they)\\b)", allow)
     _say("(?:show|showing|try|tries|trying)(?= (?:more |some |out |again )?(?:M|it|they)\\b)", allow)
     _say("(?<=not ){allow}", allow)
@@ -752,7 +756,8 @@ def _plain() -> None:
     _say("is (?P<t>T)(?=$| [,.;])", lambda _, part: replace(away, negated=False, window=part("t")[0].value))
     _say("no (?P<m>M) (?P<t>T)", replace(away, place="object"), "m", "t")
     _say(
-        "(?:unseen|unshown|undisplayed|unserved|unexplored|untouched|untapped|untested|untried|unused)(?P<t> T)?",
+        "(?:unseen|unshown|undisplayed|unserved|unexplored|untouched|untapped(?! liking)|untested|untried|unused)"
+        "(?P<t> T)?",
         Said("shown", "yes", negated=True),
         "t",
     )

@@ -448,7 +448,7 @@ def _plain(found: list[Token]) -> list[Token]:
             out.append(token)
         elif word in ("the", "their", "his", "her", "user", "its") and behind.startswith("favo") and "rit" in behind:
             out.append(Token("most", token.start, token.end))
-        elif word in USERS or (
+        elif (word in USERS and not (word in ("i", "we") and behind in ("like", "love", "enjoy"))) or (
             word == "they" and behind in ("like", "enjoy", "love", "click", "clicked", "do", "dislike")
         ):
             out.append(Token("U", token.start, token.end))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lerl.llm.audit.claims import Claim, Facts, Given, against, claims, given
 from lerl.planners.llm.prompt import Prompts
 from tests.lerl.llm.audit.made_blind_reasons import FIRST, SECOND, THIRD, Made, blind_reasons
+from tests.lerl.llm.audit.made_fresh_reasons import CHATTY, TERSE
 from tests.lerl.llm.audit.made_reasons import HELD_OUT, PHRASES, reasons
 
 NAMES = ("Drama", "Comedy", "Action", "Folk Rock", "Rock", "Health", "Other", "Sci-Fi")
@@ -76,11 +77,8 @@ def matched(made: list[Made], found: list[Claim]) -> tuple[list[Made], list[Clai
     return hit, left
 
 
-@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.4, 0.5])
-@pytest.mark.parametrize(
-    ("lines", "count"), [(FIRST + SECOND + THIRD, 500), (SECOND + THIRD, 200)], ids=["all", "later"]
-)
-def test_false_claims_are_found_in_reasons_written_blind(lines: str, count: int, share: float) -> None:
+def measured(lines: str, count: int, share: float) -> tuple[float, float, float]:
+    """Precision and recall of false claims in a set of made reasons, and how far off faithfulness is."""
     hits = flagged = planted = 0
     true = said = told_true = told = 0
     for session, text, made, maybe in blind_reasons(count, share, round(100 * share), lines):
@@ -93,9 +91,53 @@ def test_false_claims_are_found_in_reasons_written_blind(lines: str, count: int,
         told_true, told = told_true + sum(one.true for one in found) - len(more), told + len(found) - len(more)
     assert planted > 20
     assert abs(planted / said - share) <= 0.01
-    assert hits / flagged >= 0.95
-    assert hits / planted >= 0.95
-    assert abs(told_true / told - true / said) <= 0.02
+    return hits / flagged, hits / planted, abs(told_true / told - true / said)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.4, 0.5])
+@pytest.mark.parametrize(
+    ("lines", "count"),
+    [(FIRST + SECOND + THIRD, 500), (SECOND + THIRD, 200), (TERSE, 300)],
+    ids=["all", "later", "terse"],
+)
+def test_false_claims_are_found_in_reasons_written_blind(lines: str, count: int, share: float) -> None:
+    precision, recall, off = measured(lines, count, share)
+    assert precision >= 0.95
+    assert recall >= 0.95
+    assert off <= 0.02
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5])
+def test_what_is_not_understood_is_not_called_false(share: float) -> None:
+    precision, recall, _ = measured(CHATTY, 500, share)
+    assert precision >= 0.9
+    assert recall >= 0.3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "they skip Comedy almost every time it turns up",
+        "to avoid fatigue with Rock, variety matters",
+        "rather than lean on Rock, something new",
+        "out of everything offered, Rock soaked up most of the screen",
+        "Rock might be tired and Drama could be liked",
+        "Rock was supposed to bring 9 clicks",
+        "Rock will not be bored of",
+        "Health hasn't clicked with the user",
+        "I like Rock",
+        "Rock is liked 20% more than before",
+    ],
+)
+def test_what_is_not_understood_is_no_claim(text: str) -> None:
+    assert judged(text) == []
+
+
+def test_a_count_and_what_stands_before_a_purpose_are_understood() -> None:
+    assert judged("nobody would have dreamt of it, yet Comedy charmed them with 5 clicks") == [
+        ("Comedy", "clicked", True)
+    ]
+    assert judged("avoid Comedy to keep the mood sunny") == [("Comedy", "plan", True)]
 
 
 @pytest.mark.parametrize(
