@@ -42,12 +42,13 @@ def _of_reasons(reasons: Sequence[Reason]) -> str:
     if not reasons:
         return "Reasons: none were given."
     if every < LEAST_CLAIMS:
-        return f"Reasons: of {len(reasons):,} read, {every} claims can be checked, too few to judge."
+        return f"Reasons: in {len(reasons):,} there are {every} claims that can be checked, too few to judge."
     from scipy.stats import binomtest
 
     ends = binomtest(true, every).proportion_ci(method="wilson")
     interval = f"{true / every:.1%} [{ends.low:.1%}, {ends.high:.1%}]"
-    share = f"{true:,} of {every:,} claims that can be checked are true, {interval}"
+    some = sum(bool(one.given) for one in reasons)
+    share = f"{true:,} of {every:,} claims, in {some:,} of {len(reasons):,} reasons, are true, {interval}"
     if ends.low >= BELIEVED:
         return f"Reasons: {share}. What it says of a session can be believed."
     if ends.high < DOUBTED:
