@@ -133,7 +133,7 @@ def test_the_epoch_that_is_best_on_validation_is_kept_and_patience_ends_training
     fitted = row.fit(data.train, data.validation, seed=0)
     assert (fitted.epochs, fitted.best) == (4, 2)
     assert fitted.validation == (0.2, 0.5, 0.4, 0.3)
-    short, found = made("sasrec", epochs=2), iter([0.2, 0.5])
+    short, found = made("sasrec", epochs=20, patience=1), iter([0.2, 0.5, 0.4])
     short.fit(data.train, data.validation, seed=0)
     histories = data.test.histories
     assert row.scores(histories).tobytes() == short.scores(histories).tobytes()

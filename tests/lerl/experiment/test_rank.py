@@ -137,7 +137,7 @@ def test_a_folder_of_other_data_is_refused(
 def test_a_folder_of_other_settings_is_refused(log: Path, done: tuple[Path, dict[str, Any]]) -> None:
     other = asked(log)
     other = replace(other, rows={**other.rows, "sasrec": replace(other.rows["sasrec"], dropout=0.25)})
-    with pytest.raises(RunError, match=r"sasrec-seed0\.npz: --sasrec\.dropout was 0\.5 and is now 0\.25; give another"):
+    with pytest.raises(RunError, match=r"sasrec-seed0\.npz: --sasrec\.dropout was 0\.3 and is now 0\.25; give another"):
         rank(other, done[0], lambda line: None)
 
 
