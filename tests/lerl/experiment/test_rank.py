@@ -233,7 +233,7 @@ def test_the_command_prints_a_table_and_goes_on(log: Path, tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--rows", "[sasrek]"], "no row 'sasrek'; there are popularity, counts, sasrec, hstu. Did you mean sasrec?"),
+        (["--rows", "[sasrek]"], "no row 'sasrek'; there are popularity, counts, sasrec, hstu, tiger. Did you mean sasrec?"),
         (["--seeds", "0"], "--seeds must be a whole number from 1 to 100, given '0'"),
         (["--split", "half"], "--split must be one of last, time, given 'half'"),
         (["--sasrec.depth", "2"], "--sasrec.depth is no setting; of sasrec there are: --sasrec.width"),
