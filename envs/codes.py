@@ -23,6 +23,8 @@ from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
 
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Ints = NDArray[np.int64]
 Digits = NDArray[np.int16]
 
 SAME = 256
@@ -192,6 +194,25 @@ def shuffled(codes: Codes, seed: int) -> Codes:
     return Codes(codes.digits[order], codes.sizes, 1.0, (*codes.notes, "codes are dealt to items by chance"))
 
 
+def code_groups(codes: Codes, vectors: Floats, count: int) -> list[NDArray[np.int64]]:
+    """Groups of alike codes: k-means of what codes stand for, the mean of what earlier digits leave of their items.
+
+    Args:
+        codes: of I items. vectors: (I, d) float32, of the items. count: groups of each digit, at most.
+
+    Returns:
+        For each digit but the last (K,) int64, the group of each of its codes, from 0.
+    """
+    rest, groups = vectors.astype(np.float64), []
+    for digit, size in zip(codes.bare.T, codes.sizes, strict=False):
+        counts, sums = np.bincount(digit, minlength=size), np.zeros((size, rest.shape[1]))
+        np.add.at(sums, digit, rest)
+        means = sums / np.maximum(counts, 1)[:, None]
+        groups.append(_clusters(means, count, 0, 0.0)[0])
+        rest = rest - means[digit]
+    return groups
+
+
 def _checked(vectors: Floats, levels: int, size: int) -> None:
     if not 1 <= levels <= 8:
         raise ValueError(f"levels must be from 1 to 8, given {levels}")
@@ -204,7 +225,7 @@ def _checked(vectors: Floats, levels: int, size: int) -> None:
         )
 
 
-def _clusters(vectors, size, seed, balance):  # type: ignore[no-untyped-def]
+def _clusters(vectors: Doubles, size: int, seed: int, balance: float) -> tuple[Ints, Doubles]:
     """The cluster of each of vectors (I, d), (I,) int64, and the centres (K, d), K at most `size`."""
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -218,7 +239,7 @@ def _clusters(vectors, size, seed, balance):  # type: ignore[no-untyped-def]
         return _balanced(vectors, digit, centres, balance) if balance else (digit, centres)
 
 
-def _balanced(vectors, digit, centres, balance):  # type: ignore[no-untyped-def]
+def _balanced(vectors: Doubles, digit: Ints, centres: Doubles, balance: float) -> tuple[Ints, Doubles]:
     """The same after rounds in which codes used less than the mean are nearer, by a bounded part of the mean distance.
 
     As the load balance of Guo et al., "S2GR", KDD 2026: squared distances are shifted by past use.
@@ -236,7 +257,7 @@ def _balanced(vectors, digit, centres, balance):  # type: ignore[no-untyped-def]
     return digit, centres
 
 
-def _dealt(vectors, digits):  # type: ignore[no-untyped-def]
+def _dealt(vectors: Doubles, digits: int) -> tuple[Doubles, list[list[int]]]:
     """Vectors (I, d) less their mean, along their principal axes, and which of these each digit has."""
     from threadpoolctl import threadpool_limits
 
@@ -254,13 +275,13 @@ def _dealt(vectors, digits):  # type: ignore[no-untyped-def]
     return rotated, dealt
 
 
-def _left(vectors, rest):  # type: ignore[no-untyped-def]
+def _left(vectors: Floats, rest: Doubles) -> float:
     """Share of the variance that is left."""
     whole = float(((vectors - vectors.mean(axis=0)) ** 2).sum())
     return float((rest**2).sum()) / whole if whole else 0.0
 
 
-def _told_apart(digits, sizes, left, notes):  # type: ignore[no-untyped-def]
+def _told_apart(digits: Ints, sizes: list[int], left: float, notes: list[str]) -> Codes:
     """Codes with a last digit that counts items with the same digits, in the order of items."""
     group = np.unique(digits, axis=0, return_inverse=True)[1].reshape(-1)
     counts = np.bincount(group)

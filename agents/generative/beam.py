@@ -36,8 +36,8 @@ def search(
             else:
                 before, tokens = place[row, parent[row, slot]], decoder.token(depth - 1, digit[row, slot])
                 past = [(keys[before], values[before]) for keys, values in past]
-            states, past = decoder.step(tokens[:, None], past, history, Who(row, slot, nodes.shape[1]))
-            candidates[row, slot] = scores[row, slot, None] + decoder.chances(depth, states[:, 0], nodes[row, slot])
+            states, past = decoder.next_state(tokens, past, history, Who(row, slot, nodes.shape[1]), depth)
+            candidates[row, slot] = scores[row, slot, None] + decoder.chances(depth, states, nodes[row, slot])
             place = torch.full_like(nodes, -1)
             place[row, slot] = torch.arange(len(row), device=row.device)
         row, slot = (alive & ~many).nonzero(as_tuple=True)

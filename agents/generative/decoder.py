@@ -141,25 +141,47 @@ class Decoder(nn.Module):
         logits = (states @ vectors.T).masked_fill(~self.prefixes.possible(depth, prefixes), -torch.inf)
         return logits.log_softmax(-1)
 
-    def log_chances(self, newest: Tensor, history: History, who: Who, items: Tensor, smoothing: float = 0.0) -> Tensor:
-        """(N,) exact log-chances of items (N,) int64, all digits at once.
+    def next_state(
+        self, tokens: Tensor, past: list[Pair] | None, history: History, who: Who, depth: int
+    ) -> tuple[Tensor, list[Pair]]:
+        """Tokens (N, d) before a digit -> states (N, d), by which it is chosen, and the past with them."""
+        states, past = self.step(tokens[:, None], past, history, who)
+        return states[:, 0], past
+
+    def forced(self, newest: Tensor, history: History, who: Who, items: Tensor) -> Tensor:
+        """(N, L, d) states by which each digit of items (N,) int64 is chosen after those before it, all at once.
 
         Args:
-            newest: (N, d) states. history, who: what each query reads. smoothing: share of each digit's chance that is
-                asked for at all possible digits alike, for a loss.
+            newest: (N, d) states. history, who: what each query reads. items: whose digits are said.
         """
-        digits, path = self.prefixes.digits[items], self.prefixes.path[items]
-        last = digits.shape[1] - 1
-        tokens = [self.first(newest), *(self.token(depth, digits[:, depth]) for depth in range(last))]
-        states, _ = self.step(torch.stack(tokens, dim=1), None, history, who)
-        total = newest.new_zeros(len(items))
-        for depth in range(last + 1):
-            rows = torch.nonzero(self.prefixes.items(depth, path[:, depth]) > 1)[:, 0]  # the others have no choice
-            found = self.chances(depth, states[rows, depth], path[rows, depth])
-            value = found.gather(1, digits[rows, depth, None])[:, 0]
+        return self.step(torch.stack(self._said(newest, items), dim=1), None, history, who)[0]
+
+    def _said(self, newest: Tensor, items: Tensor) -> list[Tensor]:
+        """L tokens (N, d): that before the first digit, and all digits of items (N,) but the last."""
+        digits = self.prefixes.digits[items]
+        return [self.first(newest), *(self.token(depth, digits[:, depth]) for depth in range(digits.shape[1] - 1))]
+
+    def log_chances(self, states: Tensor, items: Tensor, smoothing: float = 0.0) -> Tensor:
+        """(N,) exact log-chances of items (N,), by states (N, L, d) as of `forced`.
+
+        Args:
+            states: of each digit. items: int64. smoothing: share of each digit's chance that is asked for at all
+                possible digits alike, for a loss.
+        """
+        total = states.new_zeros(len(items))
+        for depth in range(states.shape[1]):
+            rows, found, wanted = self.choices(depth, states, items)
+            value = found.gather(1, wanted[:, None])[:, 0]
             if smoothing:
                 there = found > -torch.inf
                 mean = found.masked_fill(~there, 0.0).sum(1) / there.sum(1)
                 value = (1 - smoothing) * value + smoothing * mean
             total = total.index_add(0, rows, value)
         return total
+
+    def choices(self, depth: int, states: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is left to choose at a depth: (M,) for which of N items, (M, size) log-chances, (M,) its digit."""
+        before = self.prefixes.path[items, depth]
+        rows = torch.nonzero(self.prefixes.items(depth, before) > 1)[:, 0]
+        found = self.chances(depth, states[rows, depth], before[rows])
+        return rows, found, self.prefixes.digits[items[rows], depth]

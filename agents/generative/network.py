@@ -36,26 +36,27 @@ class SemanticNetwork(nn.Module):
     """From lists of items to chances of the next one, digit by digit.
 
     Args:
-        codes: of I items. settings: of the encoder, its width, heads, dropout and temperature of the decoder too.
-        layers: of the decoder.
+        codes: of I items. settings: of the encoder. decoder: of the same codes and width.
     """
 
     slopes: Tensor
 
-    def __init__(self, codes: Codes, settings: NeuralSettings, layers: int) -> None:
+    def __init__(self, codes: Codes, settings: NeuralSettings, decoder: Decoder) -> None:
         super().__init__()
-        self.encoder = CodedEncoder(codes, settings)
-        self.decoder = Decoder(codes, settings.width, settings.heads, layers, settings.dropout, settings.temperature)
+        self.encoder, self.decoder = CodedEncoder(codes, settings), decoder
         self.register_buffer("slopes", distance_slopes(settings.heads), persistent=False)
 
-    def log_chances(self, lists: Tensor, smoothing: float = 0.0) -> Tensor:
-        """(N,) log-chances of all N items of lists (B, T), -1 behind the last, but the first of each; row by row."""
+    def forced(self, lists: Tensor) -> tuple[Tensor, Tensor]:
+        """All N items of lists (B, T) but the first of each, list by list, and what tells them; -1 behind the last.
+
+        Returns:
+            (N, L, d) states by which their digits are chosen, and (N,) the items.
+        """
         states, wanted = self.encoder(lists[:, :-1]), lists[:, 1:]
         row, place = torch.nonzero(wanted >= 0, as_tuple=True)
-        length = wanted.shape[1]
+        length, items = wanted.shape[1], wanted[row, place]
         history = self.decoder.read(states, distance_bias(self.slopes, length, length)[None])
-        who = Who(row, place, length)
-        return self.decoder.log_chances(states[row, place], history, who, wanted[row, place], smoothing)
+        return self.decoder.forced(states[row, place], history, Who(row, place, length), items), items
 
     def read(self, lists: Tensor) -> tuple[Tensor, History]:
         """The newest states (B, d) of lists (B, T), and what queries read of each."""
@@ -68,9 +69,17 @@ class SemanticNetwork(nn.Module):
         """(B, C) exact log-chances that items (B, C) come next after lists (B, T)."""
         newest, history = self.read(lists)
         row, slot = torch.nonzero(torch.ones_like(items), as_tuple=True)
-        found = self.decoder.log_chances(newest[row], history, Who(row, slot, items.shape[1]), items.flatten())
-        return found.view(items.shape)
+        states = self.decoder.forced(newest[row], history, Who(row, slot, items.shape[1]), items.flatten())
+        return self.decoder.log_chances(states, items.flatten()).view(items.shape)
 
     def recommend(self, lists: Tensor, beams: int, allowed: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The likeliest items after lists (B, T) and their log-chances; see `lerl.agents.generative.beam.search`."""
         return search(self.decoder, *self.read(lists), beams, allowed)
+
+    def first_states(self, lists: Tensor) -> Tensor:
+        """(B, d) states by which the first digit is chosen after lists (B, T)."""
+        newest, history = self.read(lists)
+        rows = torch.arange(len(lists))
+        return self.decoder.next_state(
+            self.decoder.first(newest), None, history, Who(rows, torch.zeros_like(rows), 1), 0
+        )[0]

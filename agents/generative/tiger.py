@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lerl.agents.generative.decoder import Decoder
 from lerl.agents.generative.network import SemanticNetwork
 from lerl.agents.next_item.base import EpochReport, Fitted
 from lerl.agents.next_item.neural import NeuralNextItem, NeuralSettings, device
@@ -77,6 +78,7 @@ class Tiger(NeuralNextItem):
     Settings = TigerSettings
     settings: TigerSettings
     reads_texts = True
+    drawn_as = "Tiger"
 
     def fit(
         self,
@@ -110,11 +112,16 @@ class Tiger(NeuralNextItem):
         return self.codes.groups
 
     def encoder(self) -> nn.Module:
-        return SemanticNetwork(self.codes, self.settings, self.settings.decoder)
+        return SemanticNetwork(self.codes, self.settings, self.decoder(Decoder))
+
+    def decoder(self, kind: type[Decoder]) -> Decoder:
+        """One of a kind, as the settings say."""
+        one = self.settings
+        return kind(self.codes, one.width, one.heads, one.decoder, one.dropout, one.temperature)
 
     def loss(self, lists: Tensor) -> tuple[Tensor, int]:
-        found = self.network.log_chances(lists, self.settings.smoothing)
-        return -found.sum(), len(found)
+        states, items = self.network.forced(lists)
+        return -self.network.decoder.log_chances(states, items, self.settings.smoothing).sum(), len(items)
 
     def checked(self, validation: Cases) -> Cases:
         return validation.take(np.arange(len(validation))[:: max(1, -(-len(validation) // CHECKED))])

@@ -119,6 +119,8 @@ class NeuralNextItem(NextItem):
     network: Any
     of = ""
     """What else a training depends on, such as codes: one of another is not gone on with."""
+    drawn_as = ""
+    """Whose draws it has: rows of one name begin with the same weights and see lists in the same order."""
 
     @abstractmethod
     def encoder(self) -> nn.Module:
@@ -133,7 +135,7 @@ class NeuralNextItem(NextItem):
         checkpoint: Path | None = None,
         report: EpochReport | None = None,
     ) -> Fitted:
-        name, settings = type(self).__name__, self.settings
+        name, settings = self.drawn_as or type(self).__name__, self.settings
         pieces = _pieces(train, settings.length + 1)
         key = f"{name} {seed} {self.items} {asdict(settings)} {_digest(train, validation)}{self.of}"
         with deterministic(seed_from(seed, name, "weights")):

@@ -91,7 +91,7 @@ def run(data: Data, trial: Trial, settings: Any, out: Path, report: Report) -> N
 def _write(path: Path, places: Places, about: Mapping[str, Any]) -> None:
     stream = io.BytesIO()
     arrays = {name: values for name, values in places._asdict().items() if values is not None}
-    np.savez_compressed(stream, **arrays, about=json.dumps(about))  # type: ignore[arg-type]
+    np.savez_compressed(stream, **arrays, about=json.dumps(about))
     write_whole(path, stream.getvalue())
 
 

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lerl.agents.generative.decoder import Who
+from lerl.agents.generative.decoder import Decoder, Who
 from lerl.agents.generative.network import SemanticNetwork
 from lerl.agents.generative.prefixes import Prefixes
+from lerl.agents.generative.thinking import ThinkingDecoder
 from lerl.agents.generative.tiger import BEHIND, Tiger, TigerSettings
 from lerl.agents.next_item.ranking import ndcg, ranked
 from lerl.envs.codes import Codes
@@ -17,7 +18,7 @@ from lerl.envs.sequences import Choices, Lists, leave_one_out
 
 ITEMS = 40
 SMALL: dict[str, Any] = {
-    "width": 16, "layers": 1, "heads": 2, "dropout": 0.0, "rate": 0.01, "batch": 128, "length": 8, "epochs": 8,
+    "width": 16, "layers": 1, "heads": 2, "dropout": 0.0, "rate": 0.01, "batch": 128, "length": 8, "epochs": 6,
     "size": 8,
 }  # fmt: skip
 
@@ -30,11 +31,12 @@ def some_codes(seed: int = 0) -> Codes:
     return Codes(np.c_[bare, last].astype(np.int16), (4, 5, max(last) + 1))
 
 
-@pytest.fixture(scope="module", params=[0.0, 0.1])
+@pytest.fixture(scope="module", params=[(Decoder, 0.0), (Decoder, 0.1), (ThinkingDecoder, 0.1)])
 def network(request: pytest.FixtureRequest) -> SemanticNetwork:
     torch.manual_seed(0)
-    settings = TigerSettings(**{**SMALL, "temperature": request.param})
-    made = SemanticNetwork(some_codes(), settings, 2).eval()
+    kind, temperature = request.param
+    codes, settings = some_codes(), TigerSettings(**SMALL)
+    made = SemanticNetwork(codes, settings, kind(codes, 16, 2, 2, 0.0, temperature)).eval()
     for weights in made.parameters():  # far from the even chances of first weights
         torch.nn.init.normal_(weights, std=0.4)
     return made
@@ -76,9 +78,9 @@ def test_chances_of_all_items_sum_to_1_and_are_products_of_those_of_digits(netwo
     rows, total, past = torch.arange(len(lists)), torch.zeros(len(lists)), None
     tokens = decoder.first(newest)
     for depth in range(3):  # one digit after another, with a past
-        states, past = decoder.step(tokens[:, None], past, history, Who(rows, torch.zeros_like(rows), 1))
+        states, past = decoder.next_state(tokens, past, history, Who(rows, torch.zeros_like(rows), 1), depth)
         path, digit = decoder.prefixes.path[item, depth].expand(len(rows)), decoder.prefixes.digits[item, depth]
-        total = total + decoder.chances(depth, states[:, 0], path)[:, digit]
+        total = total + decoder.chances(depth, states, path)[:, digit]
         tokens = decoder.token(depth, digit.expand(len(rows)))
     torch.testing.assert_close(total.detach(), found[:, item], atol=1e-5, rtol=1e-5)
 
@@ -86,7 +88,7 @@ def test_chances_of_all_items_sum_to_1_and_are_products_of_those_of_digits(netwo
 def test_what_is_learned_at_each_place_is_the_chance_that_is_asked_for_later(network: SemanticNetwork):
     whole = torch.tensor([[3, 7, 1, 20], [5, 6, -1, -1]])
     with torch.no_grad():
-        found = network.log_chances(whole).tolist()
+        found = network.decoder.log_chances(*network.forced(whole)).tolist()
     before = [[3], [3, 7], [3, 7, 1], [5]]
     asked = [
         every_item(network, torch.tensor([one]))[0, item].item()
@@ -136,18 +138,6 @@ def test_few_beams_find_different_items_with_their_exact_chances(network: Semant
         assert alone[0].tolist() == items[row].tolist()
 
 
-def walk(users: int = 300, seed: int = 0) -> Choices:
-    """Users whose next item is any of the next kind: what items are called says what comes next, their ids do not."""
-    draw, order = np.random.default_rng(seed), np.random.default_rng(1).permutation(ITEMS)
-    kinds = [(draw.integers(8) + np.arange(draw.integers(4, 8))) % 8 for _ in range(users)]
-    lists = [order[5 * kind + draw.integers(0, 5, len(kind))] for kind in kinds]
-    titles = [""] * ITEMS
-    for place, item in enumerate(order):
-        titles[item] = f"kind{place // 5} shade{place}"
-    ids = tuple(map(str, range(max(users, ITEMS))))
-    return Choices(ids[:users], ids[:ITEMS], Lists.of(lists), texts={"title": tuple(titles), "id": ids[:ITEMS]})
-
-
 def fitted(choices: Choices, **more: Any) -> Tiger:
     row, split = Tiger(ITEMS, TigerSettings(**{**SMALL, **more})), leave_one_out(choices)
     row.know(choices.texts)
@@ -155,26 +145,24 @@ def fitted(choices: Choices, **more: Any) -> Tiger:
     return row
 
 
-def test_codes_of_texts_are_above_the_same_codes_dealt_by_chance():
-    choices = walk(60)
-    test = leave_one_out(choices).test
-    text, random = (ndcg(ranked(fitted(choices, codes=kind), test), 10).mean() for kind in ("text", "random"))
+def test_codes_of_texts_are_above_the_same_codes_dealt_by_chance(walk: Choices):
+    test = leave_one_out(walk).test
+    text, random = (ndcg(ranked(fitted(walk, codes=kind), test), 10).mean() for kind in ("text", "random"))
     assert text > random + 0.05
 
 
-def test_items_that_no_beam_finds_share_one_score_behind_the_others():
-    choices = walk(60)
-    row = fitted(choices, epochs=1, beams=12)
+def test_items_that_no_beam_finds_share_one_score_behind_the_others(walk: Choices):
+    row = fitted(walk, epochs=1, beams=12)
     scores = row.scores(Lists.of([[1, 2], [3]]))
     assert ((scores > BEHIND).sum(1) == 12).all()
     assert ((scores == BEHIND).sum(1) == ITEMS - 12).all()
 
 
-def test_it_says_how_its_codes_are():
-    row = fitted(walk(60), epochs=1, codes="random")
-    assert row.notes[0] == "items by 48 words of title"
+def test_it_says_how_its_codes_are(walk: Choices):
+    row = fitted(walk, epochs=1, codes="random")
+    assert row.notes[0] == "items by 21 words of title"
     assert "codes are dealt to items by chance" in row.notes
-    assert row.notes[-1].startswith("codes 8 x 8 x ")
+    assert row.notes[-1].startswith("codes 8 x 5 x 1: used 1.00, 1.00, 1.00, perplexity 8, 5, 1, ")
     same = row.same_code()
     assert same.shape == (ITEMS,)
     assert len(np.unique(same)) == len(np.unique(row.codes.bare, axis=0))
@@ -194,13 +182,13 @@ def test_settings_that_cannot_be_used_are_refused(settings: dict[str, Any], mess
         TigerSettings(**settings)
 
 
-def test_data_that_do_not_say_what_items_are_are_refused():
-    split = leave_one_out(walk(30))
+def test_data_that_do_not_say_what_items_are_are_refused(walk: Choices):
+    split = leave_one_out(walk)
     with pytest.raises(
         ValueError, match=r"nothing says what items are: .* given none; give a file of items with --items"
     ):
         Tiger(ITEMS).fit(split.train, split.validation, seed=0)
     row = Tiger(ITEMS, TigerSettings(levels=1, size=64))
-    row.know(walk(30).texts)
+    row.know(walk.texts)
     with pytest.raises(ValueError, match=r"1 digits of 64 name 64 items, .* given 40"):
         row.fit(split.train, split.validation, seed=0)
