@@ -53,6 +53,10 @@ class Prefixes(nn.Module):
     def _keep(self, name: str, depth: int, values: np.ndarray) -> None:
         self.register_buffer(f"{name}{depth}", torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
 
+    def count(self, depth: int) -> int:
+        """How many prefixes of a depth there are."""
+        return len(getattr(self, f"items{depth}"))
+
     def items(self, depth: int, prefixes: Tensor) -> Tensor:
         """How many items are below each of these prefixes, in their shape."""
         counts: Tensor = getattr(self, f"items{depth}")
@@ -87,6 +91,5 @@ class Prefixes(nn.Module):
 
     def living(self, depth: int, allowed: Tensor) -> Tensor:
         """(B, prefixes of that depth) bool: whether an allowed item, of (B, I) bool, is below each."""
-        number = len(getattr(self, f"items{depth}"))
-        counts = torch.zeros(len(allowed), number, dtype=torch.int32, device=allowed.device)
+        counts = torch.zeros(len(allowed), self.count(depth), dtype=torch.int32, device=allowed.device)
         return counts.index_add_(1, self.path[:, depth], allowed.to(torch.int32)) > 0

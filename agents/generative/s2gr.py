@@ -64,13 +64,12 @@ class S2GR(Tiger):
         network.alignment = Alignment(groups, self.settings.width, self.settings.nearness)
         return network
 
-    def loss(self, lists: Tensor) -> tuple[Tensor, int]:
+    def told(self, lists: Tensor, states: Tensor, items: Tensor) -> Tensor:
+        loss = super().told(lists, states, items)
         if not self.settings.thinking or not self.settings.align:
-            return super().loss(lists)
-        states, items = self.network.forced(lists)
-        decoder = self.network.decoder
-        loss = -decoder.log_chances(states, items, self.settings.smoothing).sum()
-        return loss + self.settings.align * self.network.alignment(states, decoder.prefixes.digits[items]), len(items)
+            return loss
+        network = self.network
+        return loss + self.settings.align * network.alignment(states, network.decoder.prefixes.digits[items])
 
     @torch.no_grad()
     def first_groups(self, histories: Lists) -> NDArray[np.float32]:

@@ -121,7 +121,11 @@ class Tiger(NeuralNextItem):
 
     def loss(self, lists: Tensor) -> tuple[Tensor, int]:
         states, items = self.network.forced(lists)
-        return -self.network.decoder.log_chances(states, items, self.settings.smoothing).sum(), len(items)
+        return self.told(lists, states, items), len(items)
+
+    def told(self, lists: Tensor, states: Tensor, items: Tensor) -> Tensor:
+        """The sum of the losses of items (N,) by states (N, L, d), as of `SemanticNetwork.forced` of lists (B, T)."""
+        return -self.network.decoder.log_chances(states, items, self.settings.smoothing).sum()
 
     def checked(self, validation: Cases) -> Cases:
         return validation.take(np.arange(len(validation))[:: max(1, -(-len(validation) // CHECKED))])
