@@ -63,7 +63,7 @@ class SemanticNetwork(nn.Module):
         states, length = self.encoder(lists), lists.shape[1]
         last = ((lists >= 0).sum(1) - 1).clamp(min=0)
         bias = distance_bias(self.slopes, length, length)[:, last]  # (H, B, T)
-        return states[torch.arange(len(lists)), last], self.decoder.read(states, bias.transpose(0, 1)[:, :, None])
+        return states[torch.arange(len(lists), device=lists.device), last], self.decoder.read(states, bias.transpose(0, 1)[:, :, None])
 
     def item_log_chances(self, lists: Tensor, items: Tensor) -> Tensor:
         """(B, C) exact log-chances that items (B, C) come next after lists (B, T)."""
@@ -79,7 +79,7 @@ class SemanticNetwork(nn.Module):
     def first_states(self, lists: Tensor) -> Tensor:
         """(B, d) states by which the first digit is chosen after lists (B, T)."""
         newest, history = self.read(lists)
-        rows = torch.arange(len(lists))
+        rows = torch.arange(len(lists), device=lists.device)
         return self.decoder.next_state(
             self.decoder.first(newest), None, history, Who(rows, torch.zeros_like(rows), 1), 0
         )[0]

@@ -50,6 +50,6 @@ def soft_loss(decoder: Decoder, states: Tensor, items: Tensor, scores: Tensor, a
         rows, found, wanted = decoder.choices(depth, states, items)
         before = prefixes.path[items[rows], depth]
         target = alpha * digit_shares(prefixes, below[depth + 1][rows], depth, before)
-        target[torch.arange(len(rows)), wanted] += 1 - alpha
+        target[torch.arange(len(rows), device=rows.device), wanted] += 1 - alpha
         total = total - (found + target.log()).logsumexp(1).sum()
     return total

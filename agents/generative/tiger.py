@@ -18,6 +18,7 @@ from lerl.agents.generative.decoder import Decoder
 from lerl.agents.generative.network import SemanticNetwork
 from lerl.agents.next_item.base import EpochReport, Fitted
 from lerl.agents.next_item.neural import NeuralNextItem, NeuralSettings, device
+from lerl.agents.transformer import deterministic
 from lerl.envs.codes import MOST_SIZE, Codes, product_codes, residual_codes, shuffled
 from lerl.envs.sequences import Cases, Lists
 from lerl.envs.texts import text_vectors
@@ -139,7 +140,8 @@ class Tiger(NeuralNextItem):
     @torch.no_grad()
     def scores(self, histories: Lists) -> NDArray[np.float32]:
         lists = torch.from_numpy(histories.newest(self.settings.length)).to(device())
-        items, chances = (one.cpu() for one in self.network.recommend(lists, self.settings.beams))
+        with deterministic(0):  # one thread: small steps gain nothing by more, and lose much where cores are busy
+            items, chances = (one.cpu() for one in self.network.recommend(lists, self.settings.beams))
         found = torch.full((len(lists), self.items + 1), float(BEHIND))  # the last one is nobody's
         found.scatter_(1, torch.where(items < 0, self.items, items), chances)
         return np.ascontiguousarray(found[:, :-1].numpy())
