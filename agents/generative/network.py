@@ -63,7 +63,8 @@ class SemanticNetwork(nn.Module):
         states, length = self.encoder(lists), lists.shape[1]
         last = ((lists >= 0).sum(1) - 1).clamp(min=0)
         bias = distance_bias(self.slopes, length, length)[:, last]  # (H, B, T)
-        return states[torch.arange(len(lists), device=lists.device), last], self.decoder.read(states, bias.transpose(0, 1)[:, :, None])
+        newest = states[torch.arange(len(lists), device=lists.device), last]
+        return newest, self.decoder.read(states, bias.transpose(0, 1)[:, :, None])
 
     def item_log_chances(self, lists: Tensor, items: Tensor) -> Tensor:
         """(B, C) exact log-chances that items (B, C) come next after lists (B, T)."""
