@@ -40,7 +40,7 @@ CHECKED = 5000
 class TigerSettings(NeuralSettings):
     """Settings of `tiger`: those of every network, and what codes, decoder and search are.
 
-    Defaults of the rate, dropout and temperature were the best of five that were tried for one epoch on Amazon Beauty.
+    Rate, dropout and temperature did best in one epoch on Amazon Beauty, of those in docs/results/next-item.md.
 
     Attributes:
         codes: text for residual codes of titles, categories and brands; product for codes of them whose digits are of
