@@ -81,6 +81,10 @@ class Cases:
     def __len__(self) -> int:
         return len(self.users)
 
+    def take(self, rows: NDArray[np.integer]) -> "Cases":
+        """The cases of these rows, in their order."""
+        return Cases(self.users[rows], self.histories.take(rows), self.targets[rows])
+
 
 @dataclass(frozen=True)
 class Choices:

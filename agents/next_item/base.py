@@ -1,9 +1,10 @@
 """What every recommender of the next item is: it learns from lists of items, and scores all items after a list."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,14 +49,24 @@ class NextItem(ABC):
     Attributes:
         Settings: a frozen dataclass; each field is a flag --ROW.FIELD of `lerl rank`.
         learns: whether it has epochs, and so takes time and differs between seeds.
+        reads_texts: whether it reads what data say of items.
+        texts: what data say of items, I texts by column.
+        notes: what people should know of how it was fitted, one line each.
     """
 
     Settings: ClassVar[type] = NoSettings
     learns: ClassVar[bool] = False
+    reads_texts: ClassVar[bool] = False
+    texts: Mapping[str, Sequence[str]] = MappingProxyType({})
+    notes: tuple[str, ...] = ()
 
     def __init__(self, items: int, settings: Any = None) -> None:
         self.items = items
         self.settings = self.Settings() if settings is None else settings
+
+    def know(self, texts: Mapping[str, Sequence[str]]) -> None:
+        """Told before a fit what data say of items: I texts by column, as `lerl.envs.sequences.Choices.texts`."""
+        self.texts = texts
 
     @abstractmethod
     def fit(
@@ -81,6 +92,10 @@ class NextItem(ABC):
     @abstractmethod
     def scores(self, histories: Lists) -> NDArray[np.float32]:
         """(B, I) float32, higher for items that are likelier to come next after each of B histories."""
+
+    def same_code(self) -> NDArray[np.int64] | None:
+        """(I,) int64 from 0, the same for items whose codes are the same; None for rows without codes."""
+        return None
 
     def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
         """How many parameters it has, and how many seconds an epoch takes, measured on a few steps; 0 without epochs.

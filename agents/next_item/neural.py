@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,8 +116,14 @@ class NeuralNextItem(NextItem):
     learns = True
     settings: NeuralSettings
 
+    network: Any
+    of = ""
+    """What else a training depends on, such as codes: one of another is not gone on with."""
+    drawn_as = ""
+    """Whose draws it has: rows of one name begin with the same weights and see lists in the same order."""
+
     @abstractmethod
-    def encoder(self) -> Encoder:
+    def encoder(self) -> nn.Module:
         """A new one, with first weights."""
 
     def fit(
@@ -128,9 +135,9 @@ class NeuralNextItem(NextItem):
         checkpoint: Path | None = None,
         report: EpochReport | None = None,
     ) -> Fitted:
-        name, settings = type(self).__name__, self.settings
+        name, settings = self.drawn_as or type(self).__name__, self.settings
         pieces = _pieces(train, settings.length + 1)
-        key = f"{name} {seed} {self.items} {asdict(settings)} {_digest(train, validation)}"
+        key = f"{name} {seed} {self.items} {asdict(settings)} {_digest(train, validation)}{self.of}"
         with deterministic(seed_from(seed, name, "weights")):
             self.network = self.encoder().to(device())
             training = Training(self.network, _optimiser(self.network, settings))
@@ -141,7 +148,7 @@ class NeuralNextItem(NextItem):
                     group["lr"] = settings.rate * (1 - epoch / settings.epochs)
                 torch.manual_seed(seed_from(seed, name, "epoch", epoch))
                 loss = self._epoch(training, pieces, np.random.default_rng(seed_from(seed, name, "order", epoch)))
-                training.keep(-self.validate(validation))
+                training.keep(-self.validate(self.checked(validation)))
                 training.save(checkpoint, key)
                 if report is not None:
                     said = f"loss {loss:.3f}  validation NDCG@{CHOSEN_BY} {-training.log_loss[-1]:.4f}"
@@ -164,22 +171,24 @@ class NeuralNextItem(NextItem):
 
     def _step(self, optimiser: torch.optim.Optimizer, pieces: Lists) -> float:
         """One step down on the mean loss of pieces; the sum of their losses."""
-        lists = torch.from_numpy(pieces.newest(self.settings.length + 1)).to(device())
-        wanted = lists[:, 1:]
-        there = wanted >= 0
-        states = self.network(lists[:, :-1])[there]
-        loss = full_softmax(
-            self.network.asked(states), self.network.item_vectors(), wanted[there], self.settings.smoothing
-        )
+        loss, predicted = self.loss(torch.from_numpy(pieces.newest(self.settings.length + 1)).to(device()))
         if not bool(loss.isfinite()):
             raise DivergedError(
                 f"the loss of {type(self).__name__} is no number any more; lower its learning rate, given "
                 f"{self.settings.rate:g}"
             )
         optimiser.zero_grad()
-        (loss / len(states)).backward()  # type: ignore[no-untyped-call]
+        (loss / predicted).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         return float(loss.detach())
+
+    def loss(self, lists: Tensor) -> tuple[Tensor, int]:
+        """The sum of the losses of all items of lists (B, T), -1 behind the last, but the first; and of how many."""
+        wanted = lists[:, 1:]
+        there = wanted >= 0
+        states = self.network(lists[:, :-1])[there]
+        asked, vectors = self.network.asked(states), self.network.item_vectors()
+        return full_softmax(asked, vectors, wanted[there], self.settings.smoothing), len(states)
 
     def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
         with deterministic(0):
@@ -193,13 +202,17 @@ class NeuralNextItem(NextItem):
             for rows in tried:
                 self._step(optimiser, pieces.take(rows))
             training = (perf_counter() - begun) / max(1, len(tried)) * len(steps)
-            some = np.arange(len(validation))[:: max(1, len(validation) // ASKED)]
-            cases = Cases(validation.users[some], validation.histories.take(some), validation.targets[some])
+            judged = self.checked(validation)
+            cases = judged.take(np.arange(len(judged))[:: max(1, len(judged) // ASKED)])
             self.validate(cases)
             begun = perf_counter()
             self.validate(cases)
-            judging = (perf_counter() - begun) / max(1, len(some)) * len(validation)
+            judging = (perf_counter() - begun) / max(1, len(cases)) * len(judged)
         return sum(weights.numel() for weights in self.network.parameters()), training + judging
+
+    def checked(self, validation: Cases) -> Cases:
+        """Those by whom epochs are judged: all of them, or a part, always the same, where that takes too long."""
+        return validation
 
     def validate(self, cases: Cases) -> float:
         """NDCG@10 of full ranking."""

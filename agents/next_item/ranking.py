@@ -33,11 +33,14 @@ class Places(NamedTuple):
         rank: (N,) float64, the mean place of those with the same score, from 1.
         tied: (N,) int64, how many have that score, itself included: 1 without ties.
         shown: (I,) int64, in how many cases' first TOP each item is; None where it was not counted.
+        by_code: (N,) float64, the mean place of the wanted items' codes among all codes, from 1: a code has the score
+            of the best item that has it. None for rows without codes.
     """
 
     rank: Floats
     tied: NDArray[np.int64]
     shown: NDArray[np.int64] | None = None
+    by_code: Floats | None = None
 
 
 def ranked(
@@ -62,6 +65,8 @@ def ranked(
     rank, tied = np.zeros(len(cases)), np.zeros(len(cases), np.int64)
     order = None if ties is None else np.random.default_rng(seed_from(ties, "ties")).permutation(recommender.items)
     shown = None if order is None else np.zeros(recommender.items, np.int64)
+    same = recommender.same_code()
+    by_code = None if same is None else np.zeros(len(cases))
     for rows in _batches(cases, recommender.items):
         histories, targets = cases.histories.take(rows), cases.targets[rows]
         scores = recommender.scores(histories)
@@ -70,11 +75,14 @@ def ranked(
         above, tied[rows], finite = _compared(scores, targets)
         if not finite:
             raise DivergedError("scores are no numbers any more; lower the learning rate")
+        if by_code is not None and same is not None:
+            above_code, tied_code, _ = _compared(_of_codes(scores, same), same[targets])
+            by_code[rows] = above_code + (tied_code + 1) / 2
         rank[rows] = above + (tied[rows] + 1) / 2
         if shown is not None and order is not None:
             shown += np.bincount(_first(scores, order).ravel(), minlength=recommender.items)
         count(len(rows))
-    return Places(rank, tied, shown)
+    return Places(rank, tied, shown, by_code)
 
 
 def _batches(cases: Cases, items: int) -> Iterator[NDArray[np.int64]]:
@@ -97,6 +105,13 @@ def _compared(scores, targets):  # type: ignore[no-untyped-def]
         above[row], equal[row] = more, same
         finite = finite and more + same + less == scores.shape[1]
     return above, equal, finite
+
+
+def _of_codes(scores: NDArray[np.float32], same: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(B, codes): the highest of scores (B, I) of the items of each code, which `same` (I,) says."""
+    order = np.argsort(same, kind="stable")
+    starts = np.flatnonzero(np.diff(same[order], prepend=-1))
+    return np.maximum.reduceat(scores[:, order], starts, axis=1)
 
 
 def _first(scores: NDArray[np.float32], order: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -5,13 +5,20 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+from lerl.agents.generative.s2gr import S2GR
+from lerl.agents.generative.tca import TCA
+from lerl.agents.generative.tiger import Tiger
 from lerl.agents.next_item.base import NextItem
 from lerl.agents.next_item.counts import Counts
 from lerl.agents.next_item.hstu import HSTU
 from lerl.agents.next_item.popularity import Popularity
 from lerl.agents.next_item.sasrec import SASRec
 
-ROWS: dict[str, type[NextItem]] = {"popularity": Popularity, "counts": Counts, "sasrec": SASRec, "hstu": HSTU}
+ROWS: dict[str, type[NextItem]] = {
+    "popularity": Popularity, "counts": Counts, "sasrec": SASRec, "hstu": HSTU, "tiger": Tiger,
+    "s2gr": S2GR,
+    "tca": TCA,
+}  # fmt: skip
 """Every recommender, by the name that flags, files and tables give it."""
 
 ALWAYS = ("popularity", "counts")

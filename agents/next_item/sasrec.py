@@ -28,8 +28,12 @@ class SASRecEncoder(Encoder):
         self.last_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(settings.dropout)
 
+    def tokens(self, lists: Tensor) -> Tensor:
+        """(B, T, d): what stands for the items of lists (B, T)."""
+        return self.item(lists.clamp(min=0)) * math.sqrt(self.settings.width)
+
     def forward(self, lists: Tensor) -> Tensor:
-        tokens = self.dropout(self.item(lists.clamp(min=0)) * math.sqrt(self.settings.width))
+        tokens = self.dropout(self.tokens(lists))
         bias = distance_bias(self.slopes, lists.shape[1], lists.shape[1])
         for layer in self.layers:
             tokens = layer(tokens, bias)

@@ -10,7 +10,7 @@ from typing import Any
 from lerl.envs.files import refuse_links
 from lerl.experiment.rank import report as reports
 from lerl.experiment.rank.judge import judge
-from lerl.experiment.rank.request import Request, Trial, digest
+from lerl.experiment.rank.request import Request, Trial, digests
 from lerl.experiment.rank.trial import UNFINISHED, Judged, do, is_done, path_of, read, run
 from lerl.run.folder import holds_other
 from lerl.run.locks import locked
@@ -45,8 +45,8 @@ def rank(asked: Request, out: Path, say: Say, pool: Executor | None = None) -> d
     _check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
-        name = digest(choices, split, asked.data)
-        left = [trial for trial in asked.trials() if not is_done(asked, trial, out, name)]
+        names = digests(choices, split, asked)
+        left = [trial for trial in asked.trials() if not is_done(asked, trial, out, names[trial.row])]
         _fit(asked, left, out, say, pool)
         shutil.rmtree(out / UNFINISHED, ignore_errors=True)
         found: dict[str, list[Judged]] = {}
@@ -89,6 +89,8 @@ def _fit(asked: Request, left: list[Trial], out: Path, say: Say, pool: Executor 
         say(
             f"[{number}/{len(left)}] {trial.name}: {about['parameters']:,} parameters{epochs}, {about['seconds']:.0f} s"
         )
+        for note in about.get("notes", ()):
+            say(f"{trial.name}: {note}")
 
     if pool is None:
         with Progress() as progress:

@@ -24,6 +24,7 @@ METRICS: dict[str, Callable[[Places], Floats]] = {
 """What is judged of each user, by the name in summary.json; higher is better."""
 
 MAIN = "NDCG@10"
+BY_CODE = f"{MAIN} by code"
 DRAWS = 2000
 WEIGHTS = 1 << 24
 """Weights of users that are there at once in the bootstrap: 128 MiB."""
@@ -97,7 +98,19 @@ def _system(trials: Sequence[Judged]) -> dict[str, Any]:
         "best": [one["best"] for one in about],
         "validation": [one["validation"] for one in about],
         "device": about[0]["device"],
+        **_of_codes(trials),
     }
+
+
+def _of_codes(trials: Sequence[Judged]) -> dict[str, Any]:
+    """What is known of a row with codes: its mean by code, and what was said of the codes of the first seed."""
+    by_code = [trial.places.by_code for trial in trials if trial.places.by_code is not None]
+    notes = trials[0].about.get("notes", [])
+    found: dict[str, Any] = {"notes": notes} if notes else {}
+    if by_code:
+        each = [ndcg(Places(ranks, np.ones(len(ranks), np.int64)), 10).mean() for ranks in by_code]
+        found[BY_CODE] = plain(float(np.mean(each)))
+    return found
 
 
 def ratios_to(judged: Mapping[str, Any], reference: str, metric: str = MAIN) -> dict[str, Interval]:

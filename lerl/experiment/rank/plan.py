@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lerl.agents.next_item.registry import row_class
-from lerl.experiment.rank.request import Request, digest
+from lerl.experiment.rank.request import Request, digests
 from lerl.experiment.rank.trial import is_done
 
 
@@ -36,11 +36,12 @@ def estimate(asked: Request, out: Path) -> list[Cost]:
         DataError: the data cannot be used as they are.
     """
     choices, split = asked.data.read()
-    name = digest(choices, split, asked.data)
-    left = [trial.row for trial in asked.trials() if not is_done(asked, trial, out, name)]
+    names = digests(choices, split, asked)
+    left = [trial.row for trial in asked.trials() if not is_done(asked, trial, out, names[trial.row])]
     costs = []
     for row, settings in asked.rows.items():
         made = row_class(row)(split.items, settings)
+        made.know(choices.texts)
         parameters, seconds = made.measure(split.train, split.validation) if row in left else (0, 0.0)
         costs.append(Cost(row, left.count(row), parameters, seconds, getattr(settings, "epochs", 0)))
     return costs

@@ -12,7 +12,7 @@ from rich.console import Group
 
 from lerl.agents.next_item.ranking import TOP
 from lerl.envs.files import write_whole
-from lerl.experiment.rank.judge import MAIN, METRICS, ratios_to
+from lerl.experiment.rank.judge import BY_CODE, MAIN, METRICS, ratios_to
 from lerl.experiment.rank.trial import Judged
 from lerl.report.intervals import bracket, estimate_text, interval_note
 from lerl.report.tables import markdown_table, notes_below, rich_table
@@ -58,6 +58,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     for row, settings in summary["settings"].items():
         said = ", ".join(f"{name} {value}" for name, value in settings.items()) or "none"
         lines.append(f"- {row}: {said}")
+        lines += [f"    - {note}" for note in summary["rows"][row].get("notes", ())]
     return "\n".join(lines) + "\n"
 
 
@@ -77,6 +78,12 @@ def seen(summary: Mapping[str, Any]) -> list[str]:
         else:
             verdict = "is below counts" if high < 1 else "is not distinguished from counts"
         lines.append(f"{row} {verdict}: {MAIN} of {row} / of counts is {estimate_text(ratio, 3)}")
+    lines += [
+        f"{row} is judged by items; whether the code is right, which several items may share, would give {MAIN} "
+        f"{summary['rows'][row][BY_CODE]:.4f} in place of {summary['rows'][row][MAIN]['mean']:.4f}"
+        for row in _by_main(summary)
+        if BY_CODE in summary["rows"][row]
+    ]
     return lines
 
 
@@ -136,7 +143,11 @@ def write(summary: Mapping[str, Any], found: Mapping[str, Sequence[Judged]], use
             "user",
             "rank",
             "tied",
-            pl.lit(None, pl.Float64).alias("rank_by_code"),
+            pl.Series(
+                "rank_by_code",
+                [None] * len(users) if trial.places.by_code is None else trial.places.by_code,
+                pl.Float64,
+            ),
         )
         for row, trials in found.items()
         for trial in trials

@@ -114,11 +114,17 @@ def _capped(settings: Any, epochs: int) -> Any:
     return replace(settings, epochs=min(epochs, settings.epochs))
 
 
-def digest(choices: Choices, split: Split, data: Data) -> str:
-    """A name for what is judged: the same lists, split and rule have the same."""
+def digest(choices: Choices, split: Split, data: Data, texts: bool = False) -> str:
+    """A name for what is judged: the same lists, split and rule, and texts for rows that read them, have the same."""
     parts = [repr((choices.users, choices.items, data.split, data.exclude)).encode()]
     parts += [one.tobytes() for one in (choices.lists.values, choices.lists.starts, split.test.users)]
+    parts += [repr(sorted(choices.texts.items())).encode()] if texts else []
     return blake2b(b"".join(parts), digest_size=16).hexdigest()
+
+
+def digests(choices: Choices, split: Split, asked: Request) -> dict[str, str]:
+    """The name of what each row of a request reads, by row; see `digest`."""
+    return {row: digest(choices, split, asked.data, row_class(row).reads_texts) for row in asked.rows}
 
 
 def settings_of(asked: Request) -> dict[str, dict[str, Any]]:

@@ -58,6 +58,7 @@ def run(data: Data, trial: Trial, settings: Any, out: Path, report: Report) -> N
     """
     choices, split = data.read()
     row, begun = row_class(trial.row)(split.items, settings), perf_counter()
+    row.know(choices.texts)
     checkpoint = out / UNFINISHED / f"{trial.name}.pt"
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -78,7 +79,8 @@ def run(data: Data, trial: Trial, settings: Any, out: Path, report: Report) -> N
         "row": trial.row,
         "seed": trial.seed,
         "settings": row.about(),
-        "data": digest(choices, split, data),
+        "data": digest(choices, split, data, row.reads_texts),
+        "notes": list(row.notes),
         "seconds": round(fitted_in, 1),
         "device": "cuda" if torch.cuda.is_available() else "cpu",
     }
@@ -88,7 +90,8 @@ def run(data: Data, trial: Trial, settings: Any, out: Path, report: Report) -> N
 
 def _write(path: Path, places: Places, about: Mapping[str, Any]) -> None:
     stream = io.BytesIO()
-    np.savez_compressed(stream, rank=places.rank, tied=places.tied, shown=places.shown, about=json.dumps(about))  # type: ignore[arg-type]
+    arrays = {name: values for name, values in places._asdict().items() if values is not None}
+    np.savez_compressed(stream, **arrays, about=json.dumps(about))
     write_whole(path, stream.getvalue())
 
 
@@ -101,7 +104,7 @@ def read(path: Path) -> Judged:
     with reading(path, AGAIN), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
         about = json.loads(str(kept["about"]))
         Fitted(**{name: about[name] for name in ("parameters", "epochs", "best", "validation")})
-        return Judged(Places(kept["rank"], kept["tied"], kept["shown"]), about)
+        return Judged(Places(kept["rank"], kept["tied"], kept["shown"], kept.get("by_code")), about)
 
 
 def is_done(asked: Request, trial: Trial, out: Path, data: str) -> bool:

@@ -38,6 +38,17 @@ def test_places_are_counted_from_the_best_and_ties_share_their_mean():
     assert found.shown is None
 
 
+def test_a_code_has_the_score_of_its_best_item_and_is_ranked_among_codes():
+    """Codes a = items 0 and 3, b = item 1, c = items 2 and 4; their best scores are 5, 7 and 7."""
+    row = Fixed([2, 7, 7, 5, 1])
+    row.same_code = lambda: np.array([0, 1, 2, 0, 2])  # type: ignore[method-assign]
+    found = ranked(row, cases([0, 3, 4, 1]))
+    assert found.by_code is not None
+    assert found.by_code.tolist() == [3, 3, 1.5, 1.5]
+    assert found.rank.tolist() == [4, 3, 5, 1.5]
+    assert ranked(Fixed([1, 2]), cases([0])).by_code is None
+
+
 @pytest.mark.parametrize("metric", [lambda one: ndcg(one, 10), lambda one: recall(one, 10), reciprocal])
 def test_a_constant_score_is_worth_what_random_orders_are_on_average(metric: Any):
     items = 40

@@ -82,6 +82,29 @@ def test_ranks_of_every_user_are_kept_in_the_ids_of_the_data(done: tuple[Path, d
     assert (gain.mean() + gain_0.mean()) / 2 == pytest.approx(summary["rows"]["sasrec"]["NDCG@10"]["mean"], rel=1e-3)
 
 
+def test_a_row_with_codes_has_ranks_by_code_and_reads_what_items_are(log: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "items.csv"
+    titles = [f"i{item},kind{item // 6} shade{item % 6 if item % 6 else 1}" for item in range(ITEMS)]  # two the same
+    listed.write_text("\n".join(["item,title", *titles]) + "\n")
+    flags = {"tiger": {**FLAGS["sasrec"], "size": "16", "levels": "2"}}
+    asked = request(Data(log, listed), ["tiger"], [0], flags)
+    said: list[str] = []
+    summary = rank(asked, tmp_path / "out", said.append)
+    assert any(line.startswith("tiger-seed0: codes 16 x ") for line in said)
+    ranks = pl.read_parquet(tmp_path / "out" / "ranks.parquet").filter(row="tiger")
+    assert ranks["rank_by_code"].null_count() == 0
+    assert (ranks["rank_by_code"] <= ranks["rank"]).all()
+    assert summary["rows"]["tiger"]["NDCG@10 by code"] >= summary["rows"]["tiger"]["NDCG@10"]["mean"]
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "- tiger is judged by items; whether the code is right" in page
+    assert "    - codes 16 x " in page
+    listed.write_text(listed.read_text().replace("kind0", "kind1"))
+    with pytest.raises(RunError, match=r"tiger-seed0\.npz is of other data"):
+        rank(asked, tmp_path / "out", said.append)
+    with pytest.raises(ValueError, match=r"nothing says what items are: .* give a file of items with --items"):
+        rank(request(Data(log), ["tiger"], [0], flags), tmp_path / "none", said.append)
+
+
 def test_the_same_command_goes_on_where_it_was_stopped(
     log: Path, done: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,7 +256,10 @@ def test_the_command_prints_a_table_and_goes_on(log: Path, tmp_path: Path, capsy
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--rows", "[sasrek]"], "no row 'sasrek'; there are popularity, counts, sasrec, hstu. Did you mean sasrec?"),
+        (
+            ["--rows", "[sasrek]"],
+            "no row 'sasrek'; there are popularity, counts, sasrec, hstu, tiger, s2gr, tca. Did you mean sasrec?",
+        ),
         (["--seeds", "0"], "--seeds must be a whole number from 1 to 100, given '0'"),
         (["--split", "half"], "--split must be one of last, time, given 'half'"),
         (["--sasrec.depth", "2"], "--sasrec.depth is no setting; of sasrec there are: --sasrec.width"),

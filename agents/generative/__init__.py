@@ -1,0 +1,1 @@
+"""Recommenders that say the next item digit by digit, by its semantic ID."""

@@ -1,0 +1,105 @@
+"""Row `tca`: `tiger` that learns from a teacher too, see `lerl.agents.generative.soft_targets`.
+
+The teacher is `sasrec`, fitted first on the same training lists with the same seed; at each place it has read nothing
+but what came before. Only the loss differs from `tiger`: network, first weights, order of lists and search are the
+same, and with `alpha` 0 the row is `tiger`, bit for bit.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lerl.agents.generative.soft_targets import soft_loss
+from lerl.agents.generative.tiger import Tiger, TigerSettings
+from lerl.agents.next_item.base import EpochReport, Fitted
+from lerl.agents.next_item.neural import NeuralSettings, device
+from lerl.agents.next_item.sasrec import SASRec
+from lerl.envs.sequences import Cases, Lists
+
+TEACHERS = ("sasrec", "shuffled")
+"""Whose chances are learned from: the teacher's of the same list, or of another one, a control."""
+
+
+@dataclass(frozen=True)
+class TCASettings(TigerSettings):
+    """Settings of `tca`: those of `tiger`, and of its teacher.
+
+    Attributes:
+        alpha: share of the teacher in what is learned, 0 to 1. teacher: sasrec; or shuffled for what it says of
+            another list, a control. teacher_epochs: of its training, at most.
+
+    Raises:
+        ValueError: a value is not allowed, or labels are smoothed as well.
+    """
+
+    alpha: float = 0.1
+    teacher: str = "sasrec"
+    teacher_epochs: int = 30
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"alpha must be from 0 to 1, given {self.alpha:g}")
+        if self.teacher not in TEACHERS:
+            raise ValueError(f"teacher must be one of {', '.join(TEACHERS)}, given {self.teacher!r}")
+        if not 1 <= self.teacher_epochs <= 10_000:
+            raise ValueError(f"teacher_epochs must be from 1 to 10,000, given {self.teacher_epochs:,}")
+        if self.alpha and self.smoothing:
+            raise ValueError(f"smoothing must be 0 where alpha is above 0, given {self.smoothing:g}: use one of them")
+
+
+class TCA(Tiger):
+    """The next digit, softened by a teacher."""
+
+    Settings = TCASettings
+    settings: TCASettings
+
+    def fit(
+        self,
+        train: Lists,
+        validation: Cases,
+        *,
+        seed: int,
+        checkpoint: Path | None = None,
+        report: EpochReport | None = None,
+    ) -> Fitted:
+        if self.settings.alpha:
+            self.teacher = self._teacher()
+            beside = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.stem}-teacher.pt")
+            told = None if report is None else lambda done, most, said: report(done, most, f"teacher: {said}")
+            found = self.teacher.fit(train, validation, seed=seed, checkpoint=beside, report=told)
+            taught = f"teacher: sasrec, validation NDCG@10 {max(found.validation):.4f}, epoch {found.best}"
+        fitted = super().fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
+        if self.settings.alpha:
+            self.notes = (*self.notes, taught)
+        return fitted
+
+    def _teacher(self) -> SASRec:
+        own = self.settings
+        return SASRec(self.items, NeuralSettings(batch=own.batch, length=own.length, epochs=own.teacher_epochs))
+
+    def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
+        """As `NextItem.measure`; an epoch has its share of the teacher's training."""
+        teaching = 0.0
+        if self.settings.alpha:
+            self.teacher = self._teacher()
+            teaching = self.teacher.measure(train, validation)[1] * self.settings.teacher_epochs / self.settings.epochs
+        parameters, seconds = super().measure(train, validation)
+        return parameters, seconds + teaching
+
+    def told(self, lists: Tensor, states: Tensor, items: Tensor) -> Tensor:
+        if not self.settings.alpha:
+            return super().told(lists, states, items)
+        scores = self._taught(lists)
+        if self.settings.teacher == "shuffled":
+            scores = scores.roll(len(scores) // 2, 0)
+        return soft_loss(self.network.decoder, states, items, scores, self.settings.alpha)
+
+    @torch.no_grad()
+    def _taught(self, lists: Tensor) -> Tensor:
+        """(N, I) scores of the teacher at each place of lists (B, T) that something follows, list by list."""
+        network = self.teacher.network.to(device()).eval()
+        states = network(lists[:, :-1])[lists[:, 1:] >= 0]
+        return network.asked(states) @ network.item_vectors().T

@@ -1,0 +1,147 @@
+"""Row `tiger`: the next item is said digit by digit, by its semantic ID.
+
+Rajput et al., "Recommender systems with generative retrieval", NeurIPS 2023, reduced: codes by k-means of words in
+place of an RQ-VAE of sentence vectors; an item of the history is one token instead of four; the encoder is causal, so
+that every item of a list is predicted in one pass; digits are chosen among those that some item has; no tokens of
+users; two layers and one instead of four and four.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lerl.agents.generative.decoder import Decoder
+from lerl.agents.generative.network import SemanticNetwork
+from lerl.agents.next_item.base import EpochReport, Fitted
+from lerl.agents.next_item.neural import NeuralNextItem, NeuralSettings, device
+from lerl.agents.transformer import deterministic
+from lerl.envs.codes import MOST_SIZE, Codes, product_codes, residual_codes, shuffled
+from lerl.envs.sequences import Cases, Lists
+from lerl.envs.texts import text_vectors
+
+KINDS = ("text", "product", "random")
+"""What codes may be made of."""
+
+LIMITS = {"levels": (1, 8), "size": (2, MOST_SIZE), "balance": (0, 10), "decoder": (1, 64), "beams": (1, 1000)}
+"""What a setting of codes and decoder may be, ends included."""
+
+BEHIND = np.float32(-1e30)
+"""The score of all items that no beam found."""
+
+CHECKED = 5000
+"""Users by whom an epoch is judged, at most: to find items takes longer than to learn."""
+
+
+@dataclass(frozen=True)
+class TigerSettings(NeuralSettings):
+    """Settings of `tiger`: those of every network, and what codes, decoder and search are.
+
+    Rate, dropout and temperature did best in one epoch on Amazon Beauty, of those in docs/results/next-item.md.
+
+    Attributes:
+        codes: text for residual codes of titles, categories and brands; product for codes of them whose digits are of
+            equal rank; random for the residual ones, dealt to items by chance, a control.
+        levels: digits beside the last, which tells apart items that share the others. size: codes of a digit.
+        balance: how far little-used codes come nearer, see `lerl.envs.codes.residual_codes`.
+        decoder: layers of the decoder. beams: prefixes that the search keeps, and items that it finds.
+
+    Raises:
+        ValueError: a value is outside `LIMITS` or the bounds of every network.
+    """
+
+    width: int = 128
+    heads: int = 4
+    dropout: float = 0.1
+    rate: float = 1e-3
+    temperature: float = 0.0
+    epochs: int = 60
+    codes: str = "text"
+    levels: int = 3
+    size: int = 256
+    balance: float = 0.0
+    decoder: int = 1
+    beams: int = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.codes not in KINDS:
+            raise ValueError(f"codes must be one of {', '.join(KINDS)}, given {self.codes!r}")
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be from {low:,} to {high:,}, given {value:,}")
+
+
+class Tiger(NeuralNextItem):
+    """Semantic IDs, an encoder and a decoder.
+
+    Scores are log-chances of the items that a beam search finds; all others share one score behind them.
+    """
+
+    Settings = TigerSettings
+    settings: TigerSettings
+    reads_texts = True
+    drawn_as = "Tiger"
+
+    def fit(
+        self,
+        train: Lists,
+        validation: Cases,
+        *,
+        seed: int,
+        checkpoint: Path | None = None,
+        report: EpochReport | None = None,
+    ) -> Fitted:
+        self.codes = self._codes(seed)
+        self.of = f" {self.codes.digest}"
+        return super().fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
+
+    def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
+        self.codes = self._codes(0)
+        return super().measure(train, validation)
+
+    def _codes(self, seed: int) -> Codes:
+        settings, texts = self.settings, text_vectors(self.texts)
+        if settings.codes == "product":
+            codes = product_codes(texts.vectors, settings.levels, settings.size, seed=seed)
+        else:
+            codes = residual_codes(texts.vectors, settings.levels, settings.size, seed=seed, balance=settings.balance)
+        if settings.codes == "random":
+            codes = shuffled(codes, seed)
+        self.notes = (*texts.notes, *codes.notes, codes.about())
+        return codes
+
+    def same_code(self) -> NDArray[np.int64]:
+        return self.codes.groups
+
+    def encoder(self) -> nn.Module:
+        return SemanticNetwork(self.codes, self.settings, self.decoder(Decoder))
+
+    def decoder(self, kind: type[Decoder]) -> Decoder:
+        """One of a kind, as the settings say."""
+        one = self.settings
+        return kind(self.codes, one.width, one.heads, one.decoder, one.dropout, one.temperature)
+
+    def loss(self, lists: Tensor) -> tuple[Tensor, int]:
+        states, items = self.network.forced(lists)
+        return self.told(lists, states, items), len(items)
+
+    def told(self, lists: Tensor, states: Tensor, items: Tensor) -> Tensor:
+        """The sum of the losses of items (N,) by states (N, L, d), as of `SemanticNetwork.forced` of lists (B, T)."""
+        return -self.network.decoder.log_chances(states, items, self.settings.smoothing).sum()
+
+    def checked(self, validation: Cases) -> Cases:
+        return validation.take(np.arange(len(validation))[:: max(1, -(-len(validation) // CHECKED))])
+
+    @torch.no_grad()
+    def scores(self, histories: Lists) -> NDArray[np.float32]:
+        lists = torch.from_numpy(histories.newest(self.settings.length)).to(device())
+        with deterministic(0):  # one thread: small steps gain nothing by more, and lose much where cores are busy
+            items, chances = (one.cpu() for one in self.network.recommend(lists, self.settings.beams))
+        found = torch.full((len(lists), self.items + 1), float(BEHIND))  # the last one is nobody's
+        found.scatter_(1, torch.where(items < 0, self.items, items), chances)
+        return np.ascontiguousarray(found[:, :-1].numpy())

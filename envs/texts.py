@@ -1,0 +1,82 @@
+"""From what data say of items to vectors: words that items share, weighed and pressed together.
+
+TF-IDF and a truncated singular value decomposition (Deerwester et al., "Indexing by latent semantic analysis", JASIS
+1990), by scikit-learn on one thread, so that the same texts give the same bits on any machine's number of cores.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lerl.envs.logs.custom import NAMES
+from lerl.envs.topics import unit_rows
+
+SIZE = 128
+"""Numbers in a vector, at most."""
+
+READ = (*NAMES["title"], *NAMES["categories"], "brand")
+"""Columns that are read, in lower case, letters alone: what an item is called, is, and who makes it."""
+
+WORD = r"(?u)\b\w\w+\b"
+"""A word: two letters or digits, or more."""
+
+
+class Texts(NamedTuple):
+    """Items by their words.
+
+    Attributes:
+        vectors: (I, d) float32, of length 1; zeros for items without words. notes: what was read, and of how many
+            items nothing is known; one line each.
+    """
+
+    vectors: NDArray[np.float32]
+    notes: tuple[str, ...]
+
+
+def text_vectors(texts: Mapping[str, Sequence[str]], size: int = SIZE) -> Texts:
+    """Vectors of items, nearer to each other the more rare words they share.
+
+    An item without a title is known by its categories, and the other way round.
+
+    Args:
+        texts: I texts by column, such as "title" and "categories"; columns not in `READ` are not read.
+        size: numbers in a vector, at most; fewer where there are fewer items or words.
+
+    Raises:
+        ValueError: no column is read, or no item has a word.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.utils.extmath import randomized_svd
+    from threadpoolctl import threadpool_limits
+
+    read = [name for name in texts if _key(name) in READ]
+    if not read:
+        raise ValueError(
+            f"nothing says what items are: columns of titles, categories or brands are needed, given "
+            f"{', '.join(texts) or 'none'}; give a file of items with --items"
+        )
+    whole = [" ".join(parts) for parts in zip(*(texts[name] for name in read), strict=True)]
+    try:
+        weighed = TfidfVectorizer(token_pattern=WORD, sublinear_tf=True).fit_transform(whole)
+    except ValueError as error:  # an empty vocabulary
+        raise ValueError(f"no item has a word in {', '.join(read)}; give a file of items with --items") from error
+    weighed = weighed.astype(np.float64)
+    words = weighed.shape[1]
+    with threadpool_limits(1):
+        if words <= min(size, len(whole)):
+            vectors = weighed.toarray()
+        else:
+            left, strengths, _ = randomized_svd(weighed, min(size, len(whole)), random_state=0)
+            vectors = left * strengths
+    bare = int((np.diff(weighed.indptr) == 0).sum())
+    notes = [f"items by {words:,} words of {', '.join(read)}"]
+    if bare:
+        notes.append(f"{bare:,} of {len(whole):,} items have no words: their vectors are zeros")
+    return Texts(unit_rows(np.ascontiguousarray(vectors, np.float32)), tuple(notes))
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())

@@ -1,0 +1,105 @@
+"""A teacher's chances, digit by digit: they are those of a search through all items, and 0 of them is tiger."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lerl.agents.generative.decoder import Decoder
+from lerl.agents.generative.prefixes import Prefixes
+from lerl.agents.generative.soft_targets import digit_shares, masses, soft_loss
+from lerl.agents.generative.tca import TCA, TCASettings
+from lerl.agents.generative.tiger import Tiger, TigerSettings
+from lerl.envs.codes import Codes
+from lerl.envs.sequences import Choices, leave_one_out
+
+ITEMS = 40
+SMALL: dict[str, Any] = {
+    "width": 16, "layers": 1, "heads": 2, "dropout": 0.0, "rate": 0.01, "batch": 128, "length": 8, "epochs": 2,
+    "size": 8,
+}  # fmt: skip
+CODES = Codes(np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 0, 1], [1, 2, 0], [2, 1, 0]], np.int16), (3, 3, 2))
+
+
+def test_shares_are_those_of_a_search_through_all_items():
+    torch.manual_seed(0)
+    prefixes, scores = Prefixes(CODES), torch.randn(4, 6)
+    chances, below, digits = scores.softmax(1), masses(prefixes, scores), CODES.digits
+    for item in range(6):
+        for depth in range(3):
+            before = prefixes.path[item, depth].expand(4)
+            found = digit_shares(prefixes, below[depth + 1], depth, before)
+            under = (digits[:, :depth] == digits[item, :depth]).all(1)
+            wanted = np.stack(
+                [chances[:, under & (digits[:, depth] == v)].sum(1) for v in range(CODES.sizes[depth])], 1
+            )
+            assert found.sum(1).tolist() == pytest.approx([1] * 4)
+            assert found.numpy() == pytest.approx(wanted / wanted.sum(1, keepdims=True), abs=1e-6)
+
+
+def decoder() -> Decoder:
+    torch.manual_seed(1)
+    return Decoder(CODES, 8, 2, 1, 0.0).double()
+
+
+def test_without_a_share_it_is_the_chance_of_the_item_and_a_teacher_who_is_sure_is_learned_as_the_item_would_be():
+    made, items = decoder(), torch.tensor([3, 0, 5, 2])
+    states, scores = torch.randn(4, 3, 8, dtype=torch.float64), torch.randn(4, 6, dtype=torch.float64)
+    plain = -made.log_chances(states, items).sum()
+    torch.testing.assert_close(soft_loss(made, states, items, scores, 0.0), plain)
+    others = torch.tensor([2, 1, 5, 3])  # of the same first digit; 2 and 3 differ from each other in the last alone
+    sure = torch.full((4, 6), -60.0, dtype=torch.float64)
+    sure[torch.arange(4), others] = 60.0
+    taught = soft_loss(made, states[[0, 3]], items[[0, 3]], sure[[0, 3]], 1.0)
+    torch.testing.assert_close(taught, -made.log_chances(states[[0, 3]], others[[0, 3]]).sum())
+
+
+def test_its_slope_is_that_of_differences():
+    made, items = decoder(), torch.tensor([3, 1])
+    scores = torch.randn(2, 6, dtype=torch.float64)
+    states = torch.randn(2, 3, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda given: soft_loss(made, given, items, scores, 0.3), states)
+
+
+def fitted(row: Any, choices: Choices) -> Any:
+    row.know(choices.texts)
+    split = leave_one_out(choices)
+    row.fit(split.train, split.validation, seed=0)
+    return row
+
+
+def test_with_alpha_0_it_is_tiger_bit_for_bit_and_nothing_is_taught(walk: Choices):
+    histories = leave_one_out(walk).test.histories
+    tiger, off = (
+        fitted(Tiger(ITEMS, TigerSettings(**SMALL)), walk),
+        fitted(TCA(ITEMS, TCASettings(**SMALL, alpha=0)), walk),
+    )
+    assert off.scores(histories).tobytes() == tiger.scores(histories).tobytes()
+    assert not hasattr(off, "teacher")
+
+
+def test_the_more_weight_the_teacher_has_the_more_often_the_student_agrees(walk: Choices):
+    histories = leave_one_out(walk).test.histories
+    more = {**SMALL, "epochs": 20, "teacher_epochs": 20, "batch": 64}
+
+    def agreed(alpha: float) -> float:
+        row = fitted(TCA(ITEMS, TCASettings(**more, alpha=alpha)), walk)
+        assert row.notes[-1].startswith("teacher: sasrec, validation NDCG@10 0.")
+        return float((row.teacher.scores(histories).argmax(1) == row.scores(histories).argmax(1)).mean())
+
+    assert agreed(0.9) > agreed(0.01)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"alpha": 1.5}, "alpha must be from 0 to 1, given 1.5"),
+        ({"teacher": "hstu"}, "teacher must be one of sasrec, shuffled, given 'hstu'"),
+        ({"smoothing": 0.1}, "smoothing must be 0 where alpha is above 0, given 0.1"),
+        ({"teacher_epochs": 0}, "teacher_epochs must be from 1 to 10,000, given 0"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(settings: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        TCASettings(**settings)

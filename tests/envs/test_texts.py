@@ -1,0 +1,46 @@
+"""Items by their words: who is near to whom, what is said of items without words, and what is refused."""
+
+import numpy as np
+import pytest
+
+from lerl.envs.texts import SIZE, text_vectors
+
+TITLES = ("red nail polish", "blue nail polish", "hair dryer", "", "")
+CATEGORIES = ("Nails", "Nails", "Hair", "Hair", "")
+
+
+def test_items_that_share_words_are_near_and_those_without_a_title_are_known_by_their_category():
+    found = text_vectors({"Title": TITLES, "categories": CATEGORIES, "keywords": ("dryer",) * 5})
+    likeness = found.vectors @ found.vectors.T
+    assert found.vectors.dtype == np.float32
+    assert np.diag(likeness)[:4] == pytest.approx(1, abs=1e-6)
+    assert likeness[0, 1] > 0.5  # nail, polish and Nails
+    assert likeness[0, 2] == pytest.approx(0, abs=1e-6)
+    assert likeness[3, 2] > 0.3  # by its category alone
+    assert not found.vectors[4].any()
+    assert found.notes == (
+        "items by 7 words of Title, categories", "1 of 5 items have no words: their vectors are zeros",
+    )  # fmt: skip
+
+
+def test_many_words_are_pressed_to_a_size_with_the_same_bits_each_time():
+    draw = np.random.default_rng(0)
+    titles = [" ".join(f"w{n}" for n in draw.integers(0, 400, 6)) for _ in range(300)]
+    found = text_vectors({"title": titles})
+    assert found.vectors.shape == (300, SIZE)
+    assert np.linalg.norm(found.vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    assert text_vectors({"title": titles}).vectors.tobytes() == found.vectors.tobytes()
+    assert text_vectors({"title": titles[:20]}).vectors.shape == (20, 20)  # no more directions than items
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({}, "columns of titles, categories or brands are needed, given none; give a file of items with --items"),
+        ({"asin": ("B1", "B2")}, "brands are needed, given asin"),
+        ({"title": ("", "-")}, "no item has a word in title"),
+    ],
+)
+def test_items_of_which_nothing_is_known_are_refused(texts: dict[str, tuple[str, ...]], message: str):
+    with pytest.raises(ValueError, match=message):
+        text_vectors(texts)
