@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from lerl.config.schema import Config
 
 USAGE = """\
-lerl audit --model PROVIDER:NAME [--base-url URL] [--cues FILE] [--plan] [--out FOLDER]
+lerl audit --model PROVIDER:NAME [--base-url URL] [--cues FILE] [--plan]
+                  [--out FOLDER]
        lerl audit --model scripted:NAME [--out FOLDER]
        lerl audit --planner NAME [--out FOLDER]
        lerl audit RUN [--out FOLDER]"""
@@ -109,7 +110,7 @@ def _parser() -> Parser:
     add("--base-url", "--base_url", metavar="URL", help="address of the endpoint, if it is not the provider's own")
     add("--prompts", metavar="FOLDER", help="a folder with your own prompt texts")
     add("--cues", metavar="FILE", type=Path, help="your own cues in YAML (lerl's own)")
-    add("--attributes", metavar="NAMES", help="such as gender,age (all of the cues)")
+    add("--attributes", metavar="NAMES", help="only the cues of these attributes, such as gender,age (all)")
     add("--states", metavar="N", type=whole_number(2, 100_000), default=120, help="sessions that are asked about (120)")
     add("--recipe", metavar="RECIPE", help="whose simulated users these are (quickstart with eight categories)")
     add("--data", metavar="FOLDER", help="a prepared folder, as data.path of the recipe")

@@ -81,7 +81,7 @@ def _add_import(commands: Any, name: str) -> None:
     help = "what separates the cells of CSV files (a comma; a tab in .tsv and in RecBole's .inter and .item)"
     add("--delimiter", metavar="CHARACTER", help=help)
     add("--min-interactions", metavar="N", type=int, default=1, help="leave out users who met fewer items (1)")
-    _add_output(add)
+    _add_output(add, "memory then goes by them, not by the log")
     add_where(added, "--users", "parts of the log")
 
 
@@ -100,7 +100,7 @@ def _add_prepare(commands: Any, name: str) -> None:
     add("--dense", action="store_true", default=argparse.SUPPRESS, help=help)
     help = "with kuairand: kinds of feedback and their weights, the click first, as in long_view=1,is_like=0.5"
     add("--feedback", metavar="KINDS", type=_weights, default=argparse.SUPPRESS, help=help)
-    _add_output(add)
+    _add_output(add, "the files are read whole before")
 
 
 def _add_describe(commands: Any, name: str) -> None:
@@ -109,11 +109,11 @@ def _add_describe(commands: Any, name: str) -> None:
     add("--out", metavar="FOLDER", type=Path, help="where to write pictures (the folder itself)")
 
 
-def _add_output(add: Any) -> None:
+def _add_output(add: Any, sampled: str) -> None:
     add("--out", metavar="FOLDER", required=True, type=Path, help="where to write")
     add("--dim", metavar="N", type=_dim, default=8, help=f"length of the item vectors, up to {LONGEST_VECTOR} (8)")
     add("--seed", metavar="N", type=int, default=0, help="seed of the random initial values of the fit (0)")
-    help = "simulate a sample of N users; memory then goes by them, not by the log"
+    help = f"simulate a sample of N users; {sampled}"
     add("--users", metavar="N", type=int, default=argparse.SUPPRESS, help=help)
     add("--overwrite", action="store_true", help="replace a data set prepared before")
 

@@ -70,6 +70,7 @@ chat models as planners:
   plan --run RUN            show one plan: prompt, answer and result
   planner-probe             test whether a chat model reacts to feedback
   audit --model NAME        may this planner be trusted: reasons, cues
+  audit --planner NAME      the same of any other planner, such as a rule
   audit RUN                 the same of what a run recorded; asks nothing
   distill RUN               train a network that replaces the chat model
 

@@ -12,12 +12,13 @@ RANK_HELP = """\
 usage: lerl rank FOLDER|FILE [--rows LIST] [--seeds N] [--out FOLDER] [--plan]
 
 Judge recommenders of the next item: each ranks all items for every user, and
-counts by the place it gives to what the user chose next. popularity and counts
+is judged by the place of what the user chose next. popularity and counts
 (what followed what) stand in every table. FOLDER is a prepared folder, or holds
 sequences.parquet or a .inter file; FILE is Parquet, CSV or .inter: user, item,
 and time or order. Give the same command again to go on after an interruption.
 
-  --rows [sasrec,hstu]    rows beside popularity and counts
+  --rows [sasrec,hstu]    rows beside popularity and counts (sasrec): any of
+                          sasrec, hstu, tiger, s2gr, tca
   --seeds N               trainings of each row that learns (3)
   --out FOLDER            ranks, figures and report (runs/NAME-rank)
   --plan                  only print what is left to do, and hours
@@ -29,6 +30,7 @@ and time or order. Give the same command again to go on after an interruption.
   --user, --item, --time, --order COLUMN     which column is what (guessed)
   --seed N                of the first training, and of the order of ties (0)
   --workers N             trainings side by side, in processes of their own
+  --cluster ADDRESS       on a Dask cluster instead, such as tcp://host:8786
   --json                  print summary.json instead of tables
 
 Example: lerl rank data/beauty --rows '[sasrec,hstu]' --seeds 3
