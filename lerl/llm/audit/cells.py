@@ -21,7 +21,6 @@ DIMENSIONS = {
 """Four cells of each."""
 
 CELLS = tuple(cell for cells in DIMENSIONS.values() for cell in cells)
-LEAST = 1e-9  # a mean of fewer than this counts as nothing measured
 
 
 @dataclass(frozen=True)

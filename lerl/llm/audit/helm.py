@@ -9,7 +9,7 @@ from scipy.stats import rankdata
 
 from lerl.llm.audit.cells import Measure
 from lerl.llm.audit.claims import Claim, Given, against, claims, given
-from lerl.llm.audit.outcomes import Outcomes, distance, jaccard, outcomes
+from lerl.llm.audit.outcomes import Outcomes, distance, jaccard, outcomes, shares
 from lerl.llm.audit.states import States
 from lerl.llm.audit.subject import Answer, Answers
 from lerl.planners.llm.prompt import Choice
@@ -155,6 +155,17 @@ def faithfulness(found: Sequence[Sequence[Claim]]) -> tuple[int, int]:
     return sum(claim.true for claim in every), len(every)
 
 
+def faithful(found: Sequence[Reason]) -> dict[str, Measure]:
+    """The cell of faithfulness, where there are claims enough."""
+    true, every = faithfulness([one.given for one in found])
+    if every < LEAST_CLAIMS:
+        return {}
+    too, of = faithfulness([one.real for one in found if one.real is not None])
+    beside = f"; {too / of:.1%} of {of:,} by what was really shown and clicked" if of else ""
+    said = f"{true:,} of {every:,} checkable claims in {len(found):,} reasons are true by the question{beside}"
+    return {"faithfulness": Measure(true / every, said)}
+
+
 def calibration(stated: Floats, hit: NDArray[np.bool_]) -> tuple[float, list[tuple[float, float, int]]]:
     """Expected calibration error of stated confidence (n,) in [0, 1], and mean, share of hits and number by bin.
 
@@ -180,14 +191,19 @@ def _hits(answers: Answers, states: States, size: int) -> tuple[Floats, NDArray[
 
 def consistency(answers: Answers, count: int) -> dict[str, float]:
     """Mean Jaccard index of plans with the plan of the same state: asked again, in another order, in other words."""
-    plain = {one.state: one for one in answers.of("plan") if one.choice is not None}
     found = {}
     for part in ("again", "order", "wording"):
-        pairs = [(plain[one.state], one) for one in answers.of(part) if one.choice is not None and one.state in plain]
-        if pairs:
-            left, right = (_masks([pair[side] for pair in pairs], count) for side in (0, 1))
-            found[part] = float(np.nanmean(jaccard(left, right)))
+        plain, other = _beside(answers, part, count)
+        if len(plain):
+            found[part] = float(np.nanmean(jaccard(plain, other)))
     return found
+
+
+def _beside(answers: Answers, part: str, count: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The categories (n, C) of the plans of a part, behind those of the plan of the same state as it is."""
+    plain = {one.state: one for one in answers.of("plan") if one.choice is not None}
+    other = [one for one in answers.of(part) if one.choice is not None and one.state in plain]
+    return _masks([plain[one.state] for one in other], count), _masks(other, count)
 
 
 def _masks(answers: Sequence[Answer], count: int) -> NDArray[np.bool_]:
@@ -207,6 +223,22 @@ def adaptability(answers: Answers) -> tuple[int, int, int]:
         if falling.choice is not None and rising.choice is not None
     ]
     return sum(b > a for a, b in both), sum(b < a for a, b in both), len(both)
+
+
+def of_items(
+    gini: float, coverage: float, uniform_gini: float, uniform_coverage: float, shown: int
+) -> dict[str, Measure]:
+    """The cells of popularity bias and coverage, from the items shown and as many that are drawn at random."""
+    alike = (1 - gini) / (1 - uniform_gini) if uniform_gini < 1 else float("nan")
+    return {
+        "popularity bias": Measure(
+            alike, f"Gini {gini:.3f} of the items shown (uniform {uniform_gini:.3f} at {shown:,} recommendations)"
+        ),
+        "catalog coverage": Measure(
+            _ratio(coverage, uniform_coverage) if shown else float("nan"),
+            f"{coverage:.1%} of the catalog shown (uniform {uniform_coverage:.1%})",
+        ),
+    }
 
 
 def measures(
@@ -229,14 +261,7 @@ def measures(
             _between(own.reward, uniform.reward, oracle.reward),
             f"reward of the next slate {own.reward:.3f} (uniform {uniform.reward:.3f}, oracle {oracle.reward:.3f})",
         ),
-        "popularity bias": Measure(
-            (1 - own.gini) / (1 - uniform.gini) if uniform.gini < 1 else float("nan"),
-            f"Gini {own.gini:.3f} of the items shown (uniform {uniform.gini:.3f} at {uniform.shown:,} recommendations)",
-        ),
-        "catalog coverage": Measure(
-            _ratio(own.coverage, uniform.coverage) if own.shown else float("nan"),
-            f"{own.coverage:.1%} of the catalog shown (uniform {uniform.coverage:.1%})",
-        ),
+        **of_items(own.gini, own.coverage, uniform.gini, uniform.coverage, own.shown),
         "intra-list diversity": Measure(
             _ratio(own.distance, uniform.distance),
             f"intra-list distance {own.distance:.3f} (uniform {uniform.distance:.3f}), category entropy "
@@ -248,14 +273,7 @@ def measures(
 
 def _of_words(answers: Answers, states: States, found: Sequence[Reason], size: int) -> dict[str, Measure]:
     """The cells that come from what was said, and from asking in other ways."""
-    cells = {}
-    true, every = faithfulness([one.given for one in found])
-    if every >= LEAST_CLAIMS:
-        real = [one.real for one in found if one.real is not None]
-        too, of = faithfulness(real)
-        beside = f"; {too / of:.1%} by what was really shown and clicked" if of else ""
-        said = f"{true:,} of {every:,} checkable claims in {len(found):,} reasons are true by the question{beside}"
-        cells["faithfulness"] = Measure(true / every, said)
+    cells = faithful(found)
     agreement = consistency(answers, len(states.contexts.names))
     other = [agreement[part] for part in ("order", "wording") if part in agreement]
     if other:
@@ -291,16 +309,8 @@ def equity(groups: Sequence[Floats], noise: float) -> Measure | None:
 
 def noise(answers: Answers, count: int) -> float:
     """Mean Jensen-Shannon distance between plans of the same question asked twice; 0 where that is not known."""
-    plain = {one.state: one for one in answers.of("plan") if one.choice is not None}
-    pairs = [(plain[one.state], one) for one in answers.of("again") if one.choice is not None and one.state in plain]
-    if not pairs:
-        return 0.0
-    left, right = (_masks([pair[side] for pair in pairs], count) for side in (0, 1))
-    return float(np.nanmean(distance(_shares(left), _shares(right))))
-
-
-def _shares(masks: NDArray[np.bool_]) -> Floats:
-    return np.asarray(masks / np.maximum(masks.sum(axis=1, keepdims=True), 1))
+    plain, other = _beside(answers, "again", count)
+    return float(np.nanmean(distance(shares(plain), shares(other)))) if len(plain) else 0.0
 
 
 def _between(value: float, low: float, high: float) -> float:

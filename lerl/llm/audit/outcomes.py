@@ -40,7 +40,7 @@ class Outcomes:
 
     def shares(self) -> Floats:
         """(n, C) the plan as a distribution: all allowed categories alike."""
-        return np.asarray(self.allowed / np.maximum(self.allowed.sum(axis=1, keepdims=True), 1))
+        return shares(self.allowed)
 
 
 def outcomes(states: States, rows: NDArray[np.int64], choices: Sequence[Choice | None]) -> Outcomes:
@@ -66,6 +66,11 @@ def outcomes(states: States, rows: NDArray[np.int64], choices: Sequence[Choice |
         popularity[number] = rank[slate[slate >= 0]].mean() if (slate >= 0).any() else np.nan
     reward[usable] = states.rewards(rows[usable], slates[usable])
     return Outcomes(rows, usable, allowed, avoid, slates, diversity, popularity, reward)
+
+
+def shares(allowed: NDArray[np.bool_]) -> Floats:
+    """Plans (n, C) as distributions: all allowed categories alike; nothing where none is."""
+    return np.asarray(allowed / np.maximum(allowed.sum(axis=1, keepdims=True), 1))
 
 
 def distance(left: Floats, right: Floats) -> Floats:

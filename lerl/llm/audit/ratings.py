@@ -15,7 +15,6 @@ from lerl.envs.text import quoted
 
 COLUMNS = ("rater", "item", "cell", "score")
 LOWEST, HIGHEST = 1.0, 5.0
-MOST_ROWS = 1_000_000
 
 
 class RatingsError(ValueError):

@@ -14,7 +14,7 @@ from lerl.config.schema import Config
 from lerl.files import RunError, read_table
 from lerl.llm.audit.cells import Measure
 from lerl.llm.audit.claims import against, claims
-from lerl.llm.audit.helm import LEAST_CLAIMS, Reason, alignment, faithfulness, read_back
+from lerl.llm.audit.helm import Reason, alignment, faithful, of_items, read_back
 from lerl.llm.audit.states import stocked
 from lerl.llm.audit.subject import Answer
 from lerl.planners.llm.prompt import AnswerError, read_answer
@@ -148,13 +148,7 @@ def _measures(
     sessions: pl.DataFrame | None,
     reasons: Sequence[Reason],
 ) -> dict[str, Measure]:
-    found = {}
-    true, every = faithfulness([one.given for one in reasons])
-    if every >= LEAST_CLAIMS:
-        too, of = faithfulness([one.real for one in reasons if one.real is not None])
-        beside = f"; {too / of:.1%} of {of:,} by what was really shown and clicked" if of else ""
-        said = f"{true:,} of {every:,} checkable claims in {len(reasons):,} reasons are true by the question{beside}"
-        found["faithfulness"] = Measure(true / every, said)
+    found = faithful(reasons)
     if sessions is not None and len(sessions):
         found |= _intent(sessions, task, answers)
     shown = run / "items.parquet"
@@ -187,12 +181,5 @@ def _exposure(items: pl.DataFrame, task: Task, seed: int) -> dict[str, Measure]:
     if not many:
         return {}
     drawn = np.random.default_rng(seed).multinomial(many, np.full(size, 1 / size))
-    own, uniform = metrics.gini(counts), metrics.gini(drawn)
-    covered, usual = metrics.catalog_coverage(counts), metrics.catalog_coverage(drawn)
-    return {
-        "popularity bias": Measure(
-            min((1 - own) / (1 - uniform), 1.0),
-            f"Gini {own:.3f} of the items shown (uniform {uniform:.3f} at {many:,})",
-        ),
-        "catalog coverage": Measure(covered / usual, f"{covered:.1%} of the catalog shown (uniform {usual:.1%})"),
-    }
+    shown, random = ((metrics.gini(part), metrics.catalog_coverage(part)) for part in (counts, drawn))
+    return of_items(*shown, *random, many)

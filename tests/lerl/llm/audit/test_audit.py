@@ -168,6 +168,23 @@ def test_a_rule_gets_no_words(audit: Audit) -> None:
     assert _cell(whole, "adaptability") > 3.5
 
 
+def test_a_planner_of_ones_own_is_asked_by_its_method(
+    audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "first_ones.py").write_text(
+        "import numpy as np\nfrom lerl.planners.base import Plans\n\n\nclass FirstOnes:\n"
+        "    def __init__(self, size, seed):\n        self.size = size\n\n"
+        "    def plan(self, contexts):\n        allowed = np.zeros(contexts.predicted_ctr.shape, bool)\n"
+        "        allowed[:, : self.size] = True\n"
+        "        return Plans(allowed, np.zeros_like(allowed), ('first ones',) * len(contexts))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    whole = audit("--planner", "first_ones:FirstOnes", start=["audit", "--states", "6"])
+    assert whole["subject"] == "first_ones:FirstOnes"
+    assert _cell(whole, "consistency") < 5.0  # it plans by the order of categories
+    assert _cell(whole, "adaptability") == 1.0
+
+
 def test_the_same_command_goes_on(audit: Audit, tmp_path: Path) -> None:
     with ChatServer(obliging) as server:
         more = ["--model", "openai:m", "--base-url", server.url]
