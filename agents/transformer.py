@@ -122,7 +122,7 @@ class Training:
         if path is None or not path.is_file():
             return
         try:
-            kept = torch.load(path, weights_only=True)
+            kept = torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError):
             return
         if not isinstance(kept, dict) or kept.get("key") != key:
