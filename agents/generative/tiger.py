@@ -132,6 +132,10 @@ class Tiger(NeuralNextItem):
 
     def told(self, lists: Tensor, states: Tensor, items: Tensor) -> Tensor:
         """The sum of the losses of items (N,) by states (N, L, d), as of `SemanticNetwork.forced` of lists (B, T)."""
+        return self.of_digits(lists, states, items)
+
+    def of_digits(self, lists: Tensor, states: Tensor, items: Tensor) -> Tensor:
+        """The part of these losses that is of what digits are said."""
         return -self.network.decoder.log_chances(states, items, self.settings.smoothing).sum()
 
     def checked(self, validation: Cases) -> Cases:
