@@ -86,7 +86,9 @@ def _of_teacher(row: str, student: str) -> dict[str, Control]:
 
 CONTROLS: dict[str, Control] = {
     "tiger-random": Control("tiger", "tiger", {"codes": "random"}, "what digits mean"),
+    "s2gr-plain": Control("s2gr", "tiger", {}, "thoughts, over the same codes"),
     "s2gr-unaligned": Control("s2gr", "s2gr", {"align": 0.0}, "alignment with groups of codes"),
+    "s2gr-unsmoothed": Control("s2gr", "s2gr", {"smooth": 0.0}, "vectors smoothed by co-occurrence"),
     **_of_teacher("tiger+tca", "tiger"),
     **_of_teacher("s2gr+tca", "s2gr"),
     "mdgr-uniform": Control("mdgr", "mdgr", {"masks": "uniform"}, "masks that are adapted"),
@@ -97,7 +99,7 @@ CONTROLS: dict[str, Control] = {
 CONTROLS = {name: one for name, one in CONTROLS.items() if {one.of, one.row} <= set(ROWS)}
 
 BASES: dict[str, tuple[str, str]] = {
-    "s2gr": ("tiger", "thoughts"), "tiger+tca": ("tiger", "a teacher"), "s2gr+tca": ("s2gr", "a teacher"),
+    "s2gr": ("tiger", "thoughts and codes"), "tiger+tca": ("tiger", "a teacher"), "s2gr+tca": ("s2gr", "a teacher"),
 }  # fmt: skip
 """Rows that are another row with something more: the other, and what more."""
 
@@ -116,11 +118,14 @@ def row_class(name: str) -> type[NextItem]:
     return known[name]
 
 
-def controls_of(rows: Iterable[str]) -> list[str]:
-    """The rows beside which the claims of these rows are judged: controls, and what they are built on."""
-    wanted = dict.fromkeys(rows)
-    bases = [BASES[row][0] for row in wanted if row in BASES]
-    return list(dict.fromkeys([*bases, *(name for name, one in CONTROLS.items() if one.of in wanted)]))
+def controls_of(rows: Mapping[str, Any]) -> list[str]:
+    """The rows beside which the claims of rows are judged, by their settings: what they build on, and controls.
+
+    A control that would be the row itself is left out.
+    """
+    bases = [BASES[row][0] for row in rows if row in BASES]
+    found = [name for name, one in CONTROLS.items() if one.of in rows and one.settings(rows[one.of]) != rows[one.of]]
+    return list(dict.fromkeys([*bases, *found]))
 
 
 def claims_of(rows: Iterable[str]) -> list[Claim]:

@@ -110,12 +110,13 @@ def _tables(summary: Mapping[str, Any]) -> list[tuple[list[str], list[list[str]]
             *(f"{rows[row][name]['mean']:.4f}" for name in OTHERS),
             f"{rows[row][COVERAGE]:.3f}",
             f"{rows[row][GINI]:.3f}",
+            f"{rows[row]['epoch_seconds']:.1f}" if rows[row]["epoch_seconds"] else "-",
         ]
         for row in order
     ]
     tables = [
         (["row", *FIRST, "parameters", "epochs"], main),
-        (["row", *OTHERS, COVERAGE, GINI], others),
+        (["row", *OTHERS, COVERAGE, GINI, "s an epoch"], others),
     ]
     for reference in REFERENCES:
         found = ratios_to(summary, reference)

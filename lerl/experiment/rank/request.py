@@ -104,7 +104,9 @@ def request(
     """
     for name in names:
         row_class(name)
-    wanted = list(dict.fromkeys((*ALWAYS, *names, *(controls_of(names) if controls else ()))))
+    wanted = list(dict.fromkeys((*ALWAYS, *names)))
+    if controls:
+        wanted = list(dict.fromkeys((*wanted, *controls_of(all_settings(wanted, given, epochs)))))
     known = {*wanted, *(CONTROLS[name].of for name in wanted if name in CONTROLS)}
     for name in given:
         if name not in known:

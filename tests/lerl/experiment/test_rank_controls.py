@@ -37,6 +37,8 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_control_has_the_settings_of_its_row_but_for_those_that_are_fixed() -> None:
     given = {"s2gr": {"width": "32", "align": "0.5"}, "tiger+tca": {"alpha": "0.2", "batch": "64", "rate": "0.002"}}
     found = all_settings(["s2gr", "s2gr-unaligned", "tiger+tca-smoothed", "tiger+tca-teacher"], given, 7)
+    plain = all_settings(["s2gr-plain"], {"s2gr": {"width": "32", "smooth": "0.4"}}, None)["s2gr-plain"]
+    assert plain == ROWS["tiger"].Settings(width=32, smooth=0.4)
     mine, control = (asdict(found[name]) for name in ("s2gr", "s2gr-unaligned"))
     assert {name: value for name, value in mine.items() if control[name] != value} == {"align": 0.5}
     assert control["align"] == 0
@@ -56,8 +58,12 @@ def test_controls_are_of_rows_that_there_are_and_files_of_trials_are_one_rows() 
 
 
 def test_what_is_added_for_which_rows() -> None:
-    assert controls_of(["popularity", "tiger"]) == ["tiger-random"]
-    assert set(controls_of(["s2gr"])) == {"tiger", *(name for name, one in CONTROLS.items() if one.of == "s2gr")}
+    assert controls_of(all_settings(["popularity", "tiger"], {}, None)) == ["tiger-random"]
+    assert controls_of(all_settings(["s2gr"], {}, None)) == [
+        "tiger", "s2gr-plain", "s2gr-unaligned", "s2gr-unsmoothed"
+    ]  # fmt: skip
+    given = {"s2gr": {"smooth": "0", "align": "0"}}
+    assert controls_of(all_settings(["s2gr"], given, None)) == ["tiger", "s2gr-plain"]  # others would be s2gr
     added = request(Data(Path("x")), ["tiger+tca"], [0], {}, controls=True).rows
     assert list(added) == [
         "popularity", "counts", "tiger+tca", "tiger", "tiger+tca-shuffled", "tiger+tca-smoothed", "tiger+tca-teacher"
