@@ -1,7 +1,6 @@
 """The network of `tiger`: causal attention over items, each one token made of its digits, and a decoder of digits."""
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -33,20 +32,6 @@ class CodedEncoder(SASRecEncoder):
         return self.item(digits).sum(2) * math.sqrt(self.settings.width / digits.shape[2])
 
 
-class Places(NamedTuple):
-    """Places of lists that are learned from.
-
-    Attributes:
-        states: (B, T, d) of the encoder. bias: as in `History`. who: of N places, their list and place in it.
-        items: (N,) int64, what follows.
-    """
-
-    states: Tensor
-    bias: Tensor
-    who: Who
-    items: Tensor
-
-
 class SemanticNetwork(nn.Module):
     """From lists of items to chances of the next one, digit by digit.
 
@@ -61,27 +46,26 @@ class SemanticNetwork(nn.Module):
         self.encoder, self.decoder = CodedEncoder(codes, settings), decoder
         self.register_buffer("slopes", distance_slopes(settings.heads), persistent=False)
 
+    def every(self, lists: Tensor) -> tuple[Tensor, History, Who, Tensor]:
+        """All N items of lists (B, T) but the first of each, list by list, and what came before; -1 behind the last.
+
+        Returns:
+            (N, d) the states before them, the histories, which place of which is whose, and (N,) the items.
+        """
+        states, wanted = self.encoder(lists[:, :-1]), lists[:, 1:]
+        row, place = torch.nonzero(wanted >= 0, as_tuple=True)
+        length, items = wanted.shape[1], wanted[row, place]
+        history = self.decoder.read(states, distance_bias(self.slopes, length, length)[None])
+        return states[row, place], history, Who(row, place, length), items
+
     def forced(self, lists: Tensor) -> tuple[Tensor, Tensor]:
         """All N items of lists (B, T) but the first of each, list by list, and what tells them; -1 behind the last.
 
         Returns:
             (N, L, d) states by which their digits are chosen, and (N,) the items.
         """
-        asked = self.places(lists)
-        return self.forced_at(asked), asked.items
-
-    def places(self, lists: Tensor) -> Places:
-        """All places of lists (B, T) after which an item follows, -1 behind the last; as the encoder sees them."""
-        states, wanted = self.encoder(lists[:, :-1]), lists[:, 1:]
-        row, place = torch.nonzero(wanted >= 0, as_tuple=True)
-        length = wanted.shape[1]
-        bias = distance_bias(self.slopes, length, length)[None]
-        return Places(states, bias, Who(row, place, length), wanted[row, place])
-
-    def forced_at(self, asked: Places) -> Tensor:
-        """(N, L, d) states by which the digits of the items at these places are chosen."""
-        newest = asked.states[asked.who.row, asked.who.slot]
-        return self.decoder.forced(newest, self.decoder.read(asked.states, asked.bias), asked.who, asked.items)
+        newest, history, who, items = self.every(lists)
+        return self.decoder.forced(newest, history, who, items), items
 
     def read(self, lists: Tensor) -> tuple[Tensor, History]:
         """The newest states (B, d) of lists (B, T), and what queries read of each."""

@@ -103,19 +103,17 @@ class S2GR(Tiger):
         groups = code_groups(self.codes, self.vectors, own.groups)
         network.alignment = Alignment(groups, own.width, own.nearness)
         if own.global_weight:
-            network.goal = Goal(own.width, own.heads, own.dropout, own.nearness)
+            network.decoder.goal = Goal(own.width, own.heads, own.dropout, own.nearness)
         return network
 
     def loss(self, lists: Tensor) -> tuple[Tensor, int]:
         if not self.settings.thinking or not self.settings.global_weight:
             return super().loss(lists)
-        network, asked = self.network, self.network.places(lists)
-        states, items, decoder = network.forced_at(asked), asked.items, network.decoder
-        digits = decoder.prefixes.digits[items]
-        bare = range(digits.shape[1] - 1)
-        means = torch.stack([decoder.digits[depth][digits[:, depth]] for depth in bare]).mean(0)
-        said = network.goal(asked.states, asked.bias, asked.who)
-        whole = network.goal.loss(said, means, items, states[:, 0])
+        decoder = self.network.decoder
+        newest, history, who, items = self.network.every(lists)
+        states, digits = decoder.forced(newest, history, who, items), decoder.prefixes.digits[items]
+        means = torch.stack([decoder.digits[depth][digits[:, depth]] for depth in range(digits.shape[1] - 1)]).mean(0)
+        whole = decoder.goal.loss(decoder.goal(newest, history, who), means, items, states[:, 0])
         return self.told(lists, states, items) + self.settings.global_weight * whole, len(items)
 
     def told(self, lists: Tensor, states: Tensor, items: Tensor) -> Tensor:

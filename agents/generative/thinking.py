@@ -17,13 +17,22 @@ from lerl.envs.codes import Codes
 
 
 class ThinkingDecoder(Decoder):
-    """The same as `Decoder`, with a thought before each digit; takes twice as many steps, one after another."""
+    """The same as `Decoder`, with a thought before each digit; takes twice as many steps, one after another.
+
+    Attributes:
+        goal: the second decoder, or None; the last pair of each history is its own.
+    """
 
     def __init__(
         self, codes: Codes, width: int, heads: int, layers: int, dropout: float, temperature: float = 0.0
     ) -> None:
         super().__init__(codes, width, heads, layers, dropout, temperature)
         self.thought = nn.Parameter(torch.zeros(len(codes.sizes), width))
+        self.goal: Goal | None = None
+
+    def read(self, states: Tensor, bias: Tensor) -> History:
+        found = super().read(states, bias)
+        return found if self.goal is None else History([*found.pairs, self.goal.layer.read(states)], bias)
 
     def next_state(
         self, tokens: Tensor, past: list[Pair] | None, history: History, who: Who, depth: int
@@ -84,10 +93,9 @@ class Goal(nn.Module):
         self.temperature, self.start = temperature, nn.Parameter(torch.zeros(width))
         self.layer, self.last_norm = DigitLayer(width, heads, dropout), nn.LayerNorm(width)
 
-    def forward(self, states: Tensor, bias: Tensor, who: Who) -> Tensor:
-        """(N, d) for places `who` of states (B, T, d); bias as in `History`."""
-        newest = states[who.row, who.slot] + self.start
-        found, _ = self.layer(newest[:, None], None, self.layer.read(states), bias, who)
+    def forward(self, newest: Tensor, history: History, who: Who) -> Tensor:
+        """(N, d) by the newest states (N, d), for places `who` of histories."""
+        found, _ = self.layer((newest + self.start)[:, None], None, history.pairs[-1], history.bias, who)
         return self.last_norm(found[:, 0])
 
     def loss(self, said: Tensor, means: Tensor, items: Tensor, thoughts: Tensor) -> Tensor:

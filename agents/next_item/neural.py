@@ -137,21 +137,21 @@ class NeuralNextItem(NextItem):
     ) -> Fitted:
         name, settings = self.drawn_as or type(self).__name__, self.settings
         pieces = _pieces(train, settings.length + 1)
+        marks = [perf_counter()]
         key = f"{name} {seed} {self.items} {asdict(settings)} {_digest(train, validation)}{self.of}"
-        took = list[float]()
         with deterministic(seed_from(seed, name, "weights")):
             self.network = self.encoder().to(device())
             training = Training(self.network, _optimiser(self.network, settings))
             training.load(checkpoint, key)  # the negative of NDCG stands where other trainings keep their loss
             while not training.finished(settings.epochs, settings.patience):
-                epoch, begun = len(training.log_loss), perf_counter()
+                epoch = len(training.log_loss)
                 for group in training.optimiser.param_groups:
                     group["lr"] = settings.rate * (1 - epoch / settings.epochs)
                 torch.manual_seed(seed_from(seed, name, "epoch", epoch))
                 loss = self._epoch(training, pieces, np.random.default_rng(seed_from(seed, name, "order", epoch)))
                 training.keep(-self.validate(self.checked(validation)))
                 training.save(checkpoint, key)
-                took.append(perf_counter() - begun)
+                marks.append(perf_counter())
                 if report is not None:
                     said = f"loss {loss:.3f}  validation NDCG@{CHOSEN_BY} {-training.log_loss[-1]:.4f}"
                     report(epoch + 1, settings.epochs, said)
@@ -161,7 +161,8 @@ class NeuralNextItem(NextItem):
         found = tuple(-value for value in training.log_loss)
         best = int(np.argmax(found)) + 1 if found else 0
         parameters = sum(weights.numel() for weights in self.network.parameters())
-        return Fitted(parameters, len(found), best, found, float(np.median(took)) if took else 0.0)
+        took = float(np.median(np.diff(marks))) if len(marks) > 1 else 0.0
+        return Fitted(parameters, len(found), best, found, took)
 
     def _epoch(self, training: Training, pieces: Lists, rng: np.random.Generator) -> float:
         """Every piece once, in steps; the mean loss of an item."""

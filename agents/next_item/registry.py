@@ -92,7 +92,7 @@ CONTROLS: dict[str, Control] = {
     **_of_teacher("tiger+tca", "tiger"),
     **_of_teacher("s2gr+tca", "s2gr"),
     "mdgr-uniform": Control("mdgr", "mdgr", {"masks": "uniform"}, "masks that are adapted"),
-    "mdgr-serial": Control("mdgr", "tiger", {"codes": "product"}, "digits in any order", margin=-0.02),
+    "mdgr-serial": Control("mdgr", "tiger", {}, "digits in any order", margin=-0.02),
 }
 """Rows that isolate a claim, by name; only those of rows that there are."""
 
@@ -156,9 +156,10 @@ def all_settings(names: Iterable[str], given: Mapping[str, Mapping[str, str]], e
             own = control.settings(settings)
             if name in given:
                 fixed = ", ".join(f"{field} {value}" for field, value in control.fixes(settings).items())
+                but = f", but for {fixed}" if fixed else ""
                 raise ValueError(
-                    f"--{name}.{next(iter(given[name]))}: {name} is a control, fixed at {fixed}; all else is that of "
-                    f"{of}: use --{of}.SETTING"
+                    f"--{name}.{next(iter(given[name]))}: {name} is a control, its settings are those of {of}{but}; "
+                    f"use --{of}.SETTING"
                 )
             if own == settings:
                 raise ValueError(f"{name} would be {of} itself by these settings; leave out one of both")

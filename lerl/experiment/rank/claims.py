@@ -21,9 +21,9 @@ def claims(judged: Mapping[str, Any]) -> list[dict[str, Any]]:
     Returns:
         Of each claim: "row", "beside", "isolates", "margin", "least" as in `lerl.agents.next_item.registry.Claim`;
         the paired "difference" of NDCG@10 and the relative one, "relative", as intervals; "above", whether the lower
-        bound is above the margin; "shown", whether the least is reached as well; "parameters" of the row / of the
-        other; "differ", the settings that both have and that are not the same, where the other is no control; and the
-        line that says all of it, "said".
+        bound is above the margin; "reached", whether the mean is at the least; "shown", whether both are so;
+        "parameters" of the row / of the other; "differ", the settings that both have and that are not the same, where
+        the other is no control; and the line that says all of it, "said".
     """
     found = []
     for claim in claims_of(judged["rows"]):
@@ -40,6 +40,7 @@ def claims(judged: Mapping[str, Any]) -> list[dict[str, Any]]:
             "difference": difference,
             "relative": relative,
             "above": above,
+            "reached": reached,
             "shown": above and reached,
             "parameters": sizes[0] / sizes[1] if sizes[1] else None,
             "differ": _differ(judged["settings"], claim),
@@ -74,7 +75,7 @@ def _line(made: Mapping[str, Any]) -> str:
     if made["margin"]:
         shown = f"the bar is a lower bound above {100 * made['margin']:+.0f} %: {shown}"
     if made["least"]:
-        reached = "reached" if made["shown"] else "not reached"
+        reached = "reached" if made["reached"] else "not reached"
         shown = f"above: {shown}; the bar is {100 * made['least']:+.0f} % as well: {reached}"
     size = made["parameters"]
     if size is not None and abs(size - 1) > ALIKE:

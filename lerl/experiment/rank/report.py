@@ -88,7 +88,7 @@ def seen(summary: Mapping[str, Any]) -> list[str]:
         f"{row} is judged by items; whether the code is right, which several items may share, would give {MAIN} "
         f"{summary['rows'][row][BY_CODE]:.4f} in place of {summary['rows'][row][MAIN]['mean']:.4f}"
         for row in _by_main(summary)
-        if BY_CODE in summary["rows"][row]
+        if BY_CODE in summary["rows"][row] and row not in CONTROLS
     ]
     return lines
 

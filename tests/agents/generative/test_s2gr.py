@@ -100,14 +100,15 @@ def test_a_second_decoder_names_what_follows_and_first_thoughts_come_nearer_to_i
     ).newest(9))  # fmt: skip
     network = on.network
     with torch.no_grad():
-        asked = network.places(whole)
-        thoughts, said = network.forced_at(asked)[:, 0], network.goal(asked.states, asked.bias, asked.who)
+        newest, history, who, items = network.every(whole)
+        thoughts = network.decoder.forced(newest, history, who, items)[:, 0]
+        said = network.decoder.goal(newest, history, who)
         near = torch.nn.functional.cosine_similarity(thoughts, said).mean()
         far = torch.nn.functional.cosine_similarity(thoughts, said.roll(1, 0)).mean()
         digits = network.decoder.prefixes.digits
         vectors = torch.stack([network.decoder.digits[n][digits[:, n]] for n in range(digits.shape[1] - 1)]).mean(0)
         likeness = torch.nn.functional.normalize(said, dim=-1) @ torch.nn.functional.normalize(vectors, dim=-1).T
-        place = (likeness > likeness.gather(1, asked.items[:, None])).sum(1).float().mean()
+        place = (likeness > likeness.gather(1, items[:, None])).sum(1).float().mean()
     assert near > 0.5
     assert near > far + 0.05
     assert place < 0.6 * ITEMS / 2  # half of all items, if it said nothing

@@ -78,8 +78,12 @@ def test_what_is_added_for_which_rows() -> None:
     [
         (
             ["--rows", "[s2gr,s2gr-unaligned]", "--s2gr-unaligned.align", "1"],
-            "--s2gr-unaligned.align: s2gr-unaligned is a control, fixed at align 0.0; all else is that of s2gr: use "
-            "--s2gr.SETTING",
+            "--s2gr-unaligned.align: s2gr-unaligned is a control, its settings are those of s2gr, but for align 0.0; "
+            "use --s2gr.SETTING",
+        ),
+        (
+            ["--rows", "[s2gr-plain]", "--s2gr-plain.width", "8"],
+            "--s2gr-plain.width: s2gr-plain is a control, its settings are those of s2gr; use --s2gr.SETTING",
         ),
         (["--rows", "[s2gr-unaligned]", "--s2gr.align", "0"], "s2gr-unaligned would be s2gr itself by these settings"),
         (["--rows", "[tiger]", "--s2gr.align", "0"], "--s2gr.align is of a row that is not among --rows"),
