@@ -46,17 +46,26 @@ class SemanticNetwork(nn.Module):
         self.encoder, self.decoder = CodedEncoder(codes, settings), decoder
         self.register_buffer("slopes", distance_slopes(settings.heads), persistent=False)
 
+    def every(self, lists: Tensor) -> tuple[Tensor, History, Who, Tensor]:
+        """All N items of lists (B, T) but the first of each, list by list, and what came before; -1 behind the last.
+
+        Returns:
+            (N, d) the states before them, the histories, which place of which is whose, and (N,) the items.
+        """
+        states, wanted = self.encoder(lists[:, :-1]), lists[:, 1:]
+        row, place = torch.nonzero(wanted >= 0, as_tuple=True)
+        length, items = wanted.shape[1], wanted[row, place]
+        history = self.decoder.read(states, distance_bias(self.slopes, length, length)[None])
+        return states[row, place], history, Who(row, place, length), items
+
     def forced(self, lists: Tensor) -> tuple[Tensor, Tensor]:
         """All N items of lists (B, T) but the first of each, list by list, and what tells them; -1 behind the last.
 
         Returns:
             (N, L, d) states by which their digits are chosen, and (N,) the items.
         """
-        states, wanted = self.encoder(lists[:, :-1]), lists[:, 1:]
-        row, place = torch.nonzero(wanted >= 0, as_tuple=True)
-        length, items = wanted.shape[1], wanted[row, place]
-        history = self.decoder.read(states, distance_bias(self.slopes, length, length)[None])
-        return self.decoder.forced(states[row, place], history, Who(row, place, length), items), items
+        newest, history, who, items = self.every(lists)
+        return self.decoder.forced(newest, history, who, items), items
 
     def read(self, lists: Tensor) -> tuple[Tensor, History]:
         """The newest states (B, d) of lists (B, T), and what queries read of each."""

@@ -21,12 +21,16 @@ from lerl.agents.next_item.neural import NeuralNextItem, NeuralSettings, device
 from lerl.agents.transformer import deterministic
 from lerl.envs.codes import MOST_SIZE, Codes, product_codes, residual_codes, shuffled
 from lerl.envs.sequences import Cases, Lists
+from lerl.envs.smoothing import smoothed, together
 from lerl.envs.texts import text_vectors
 
 KINDS = ("text", "product", "random")
 """What codes may be made of."""
 
-LIMITS = {"levels": (1, 8), "size": (2, MOST_SIZE), "balance": (0, 10), "decoder": (1, 64), "beams": (1, 1000)}
+LIMITS = {
+    "levels": (1, 8), "size": (2, MOST_SIZE), "balance": (0, 10), "smooth": (0, 0.99), "decoder": (1, 64),
+    "beams": (1, 1000),
+}  # fmt: skip
 """What a setting of codes and decoder may be, ends included."""
 
 BEHIND = np.float32(-1e30)
@@ -47,6 +51,7 @@ class TigerSettings(NeuralSettings):
             equal rank; random for the residual ones, dealt to items by chance, a control.
         levels: digits beside the last, which tells apart items that share the others. size: codes of a digit.
         balance: how far little-used codes come nearer, see `lerl.envs.codes.residual_codes`.
+        smooth: share of neighbours in the vectors of which codes are made, see `lerl.envs.smoothing`; 0 for none.
         decoder: layers of the decoder. beams: prefixes that the search keeps, and items that it finds.
 
     Raises:
@@ -63,6 +68,7 @@ class TigerSettings(NeuralSettings):
     levels: int = 3
     size: int = 256
     balance: float = 0.0
+    smooth: float = 0.0
     decoder: int = 1
     beams: int = 20
 
@@ -96,23 +102,34 @@ class Tiger(NeuralNextItem):
         checkpoint: Path | None = None,
         report: EpochReport | None = None,
     ) -> Fitted:
+        self.train = train
         self.codes = self._codes(seed)
         self.of = f" {self.codes.digest}"
         return super().fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
 
     def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
+        self.train = train
         self.codes = self._codes(0)
         return super().measure(train, validation)
 
     def _codes(self, seed: int) -> Codes:
+        """Codes as the settings say, and notes on them; also on plain ones of the same shape, where they differ."""
         settings, texts = self.settings, text_vectors(self.texts)
+        vectors, self.notes = texts.vectors, texts.notes
+        if settings.smooth:
+            vectors = smoothed(vectors, together(self.train, self.items), settings.smooth)
+            self.notes = (*self.notes, "vectors are smoothed by what stands together in training lists")
+        self.vectors = vectors
         if settings.codes == "product":
-            codes = product_codes(texts.vectors, settings.levels, settings.size, seed=seed)
+            codes = product_codes(vectors, settings.levels, settings.size, seed=seed)
         else:
-            codes = residual_codes(texts.vectors, settings.levels, settings.size, seed=seed, balance=settings.balance)
+            codes = residual_codes(vectors, settings.levels, settings.size, seed=seed, balance=settings.balance)
         if settings.codes == "random":
             codes = shuffled(codes, seed)
-        self.notes = (*texts.notes, *codes.notes, codes.about())
+        self.notes = (*self.notes, *codes.notes, codes.about())
+        if settings.codes != "product" and (settings.smooth or settings.balance):
+            plain = residual_codes(texts.vectors, settings.levels, settings.size, seed=seed)
+            self.notes = (*self.notes, f"beside them plain residual {plain.about()}")
         return codes
 
     def same_code(self) -> NDArray[np.int64]:
@@ -132,6 +149,10 @@ class Tiger(NeuralNextItem):
 
     def told(self, lists: Tensor, states: Tensor, items: Tensor) -> Tensor:
         """The sum of the losses of items (N,) by states (N, L, d), as of `SemanticNetwork.forced` of lists (B, T)."""
+        return self.of_digits(lists, states, items)
+
+    def of_digits(self, lists: Tensor, states: Tensor, items: Tensor) -> Tensor:
+        """The part of these losses that is of what digits are said."""
         return -self.network.decoder.log_chances(states, items, self.settings.smoothing).sum()
 
     def checked(self, validation: Cases) -> Cases:

@@ -32,12 +32,15 @@ class Fitted:
     Attributes:
         parameters: numbers that were learned. epochs: tried. best: the epoch that was kept, from 1; 0 without epochs.
         validation: NDCG@10 on validation users after each epoch.
+        epoch_seconds: of an epoch and its validation, the median of those since the training was last gone on with; 0
+            without any.
     """
 
     parameters: int
     epochs: int = 0
     best: int = 0
     validation: tuple[float, ...] = ()
+    epoch_seconds: float = 0.0
 
 
 class NextItem(ABC):

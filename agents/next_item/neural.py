@@ -137,6 +137,7 @@ class NeuralNextItem(NextItem):
     ) -> Fitted:
         name, settings = self.drawn_as or type(self).__name__, self.settings
         pieces = _pieces(train, settings.length + 1)
+        marks = [perf_counter()]
         key = f"{name} {seed} {self.items} {asdict(settings)} {_digest(train, validation)}{self.of}"
         with deterministic(seed_from(seed, name, "weights")):
             self.network = self.encoder().to(device())
@@ -150,6 +151,7 @@ class NeuralNextItem(NextItem):
                 loss = self._epoch(training, pieces, np.random.default_rng(seed_from(seed, name, "order", epoch)))
                 training.keep(-self.validate(self.checked(validation)))
                 training.save(checkpoint, key)
+                marks.append(perf_counter())
                 if report is not None:
                     said = f"loss {loss:.3f}  validation NDCG@{CHOSEN_BY} {-training.log_loss[-1]:.4f}"
                     report(epoch + 1, settings.epochs, said)
@@ -158,7 +160,9 @@ class NeuralNextItem(NextItem):
         self.network.eval()
         found = tuple(-value for value in training.log_loss)
         best = int(np.argmax(found)) + 1 if found else 0
-        return Fitted(sum(weights.numel() for weights in self.network.parameters()), len(found), best, found)
+        parameters = sum(weights.numel() for weights in self.network.parameters())
+        took = float(np.median(np.diff(marks))) if len(marks) > 1 else 0.0
+        return Fitted(parameters, len(found), best, found, took)
 
     def _epoch(self, training: Training, pieces: Lists, rng: np.random.Generator) -> float:
         """Every piece once, in steps; the mean loss of an item."""

@@ -18,7 +18,10 @@ sequences.parquet or a .inter file; FILE is Parquet, CSV or .inter: user, item,
 and time or order. Give the same command again to go on after an interruption.
 
   --rows [sasrec,hstu]    rows beside popularity and counts (sasrec): any of
-                          sasrec, hstu, tiger, s2gr, tca
+                          sasrec, hstu, tiger, s2gr, tiger+tca, s2gr+tca, and
+                          controls such as tiger-random
+  --controls              add the controls of these rows: what each claim of
+                          theirs is judged beside
   --seeds N               trainings of each row that learns (3)
   --out FOLDER            ranks, figures and report (runs/NAME-rank)
   --plan                  only print what is left to do, and hours
@@ -36,7 +39,7 @@ and time or order. Give the same command again to go on after an interruption.
 Example: lerl rank data/beauty --rows '[sasrec,hstu]' --seeds 3
 """
 
-SWITCHES = ("plan", "json", "exclude-history", SHIP)
+SWITCHES = ("plan", "json", "controls", "exclude-history", SHIP)
 VALUES = ("rows", "seeds", "out", "split", "epochs", "items", "user", "item", "time", "order", "seed", *WHERE)
 MOST_SEEDS, MOST_EPOCHS = 100, 10_000
 
@@ -107,7 +110,7 @@ def _request(path: Path, flags: dict[str, str | None], switches: set[str]) -> An
     data = Data(path, items, named, how, "exclude-history" in switches, seed)
     names = [name.strip() for name in own.get("rows", "sasrec").strip("[]").split(",") if name.strip()]
     epochs = _whole(own, "epochs", 0, 1, MOST_EPOCHS) if "epochs" in own else None
-    return request(data, names, seeds, given, epochs)
+    return request(data, names, seeds, given, epochs, "controls" in switches)
 
 
 def _whole(given: dict[str, str], name: str, usual: int, least: int, most: int) -> int:

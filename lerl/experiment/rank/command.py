@@ -9,6 +9,7 @@ from typing import Any
 
 from lerl.envs.files import refuse_links
 from lerl.experiment.rank import report as reports
+from lerl.experiment.rank.claims import claims
 from lerl.experiment.rank.judge import judge
 from lerl.experiment.rank.request import Request, Trial, digests
 from lerl.experiment.rank.trial import UNFINISHED, Judged, do, is_done, path_of, read, run
@@ -68,6 +69,7 @@ def rank(asked: Request, out: Path, say: Say, pool: Executor | None = None) -> d
             "seed_of": list(asked.seeds),
             **judge(found),
         }
+        summary["claims"] = claims(summary)
         users = [choices.users[user] for user in split.test.users]
         reports.write(summary, found, users, out)
     return summary

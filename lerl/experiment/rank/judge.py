@@ -89,6 +89,7 @@ def _system(trials: Sequence[Judged]) -> dict[str, Any]:
         f"coverage@{TOP}": np.mean([catalog_coverage(one) for one in shown]),
         f"gini@{TOP}": np.mean([gini(one) for one in shown]),
         "seconds": np.mean([trial.about["seconds"] for trial in trials]),
+        "epoch_seconds": np.mean([trial.about.get("epoch_seconds", 0.0) for trial in trials]),
     }
     about = [trial.about for trial in trials]
     return {

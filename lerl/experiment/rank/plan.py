@@ -49,10 +49,11 @@ def estimate(asked: Request, out: Path) -> list[Cost]:
 
 def plan_lines(costs: Sequence[Cost]) -> list[str]:
     """What is left, in a table of plain text."""
-    lines = [f"{'row':<12} {'trials':>6} {'parameters':>12} {'s an epoch':>10} {'epochs':>6} {'hours at most':>13}"]
+    wide = max([12, *(len(cost.row) for cost in costs)])
+    lines = [f"{'row':<{wide}} {'trials':>6} {'parameters':>12} {'s an epoch':>10} {'epochs':>6} {'hours at most':>13}"]
     for cost in costs:
         lines.append(
-            f"{cost.row:<12} {cost.trials:>6} {cost.parameters:>12,} {cost.seconds:>10.1f} {cost.epochs:>6} "
+            f"{cost.row:<{wide}} {cost.trials:>6} {cost.parameters:>12,} {cost.seconds:>10.1f} {cost.epochs:>6} "
             f"{cost.hours:>13.2f}"
         )
     total = sum(cost.hours for cost in costs)

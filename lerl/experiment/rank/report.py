@@ -11,6 +11,7 @@ import polars as pl
 from rich.console import Group
 
 from lerl.agents.next_item.ranking import TOP
+from lerl.agents.next_item.registry import CONTROLS
 from lerl.envs.files import write_whole
 from lerl.experiment.rank.judge import BY_CODE, MAIN, METRICS, ratios_to
 from lerl.experiment.rank.trial import Judged
@@ -37,6 +38,8 @@ def table(summary: Mapping[str, Any]) -> Group:
     blocks: list[Any] = []
     for headings, cells in _tables(summary):
         blocks += [rich_table("", headings[0], headings[1:], cells, None), ""]
+    if summary["claims"]:
+        blocks += [notes_below([one["said"] for one in summary["claims"]]), ""]
     return Group(*blocks, notes_below(notes))
 
 
@@ -53,6 +56,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
     ]
     for headings, cells in _tables(summary):
         lines += ["", *markdown_table(headings[0], headings[1:], cells)]
+    if summary["claims"]:
+        lines += ["", "## Claims", "", *(f"- {one['said']}" for one in summary["claims"])]
+        lines += ["", "Shown: the lower bound of the paired interval is above the bar, which is 0 where none is named."]
     lines += ["", interval_note(summary["seeds"]), "", MEANINGS, "", *(f"- {line}" for line in seen(summary))]
     lines += ["", "## Settings", ""]
     for row, settings in summary["settings"].items():
@@ -67,7 +73,7 @@ def seen(summary: Mapping[str, Any]) -> list[str]:
     found = ratios_to(summary, REFERENCES[0])
     lines = []
     for row in _by_main(summary):
-        if row not in found or not summary["rows"][row]["epochs"][0]:
+        if row not in found or row in CONTROLS or not summary["rows"][row]["epochs"][0]:
             continue
         ratio = found[row]
         low, high = ratio["low"], ratio["high"]
@@ -82,7 +88,7 @@ def seen(summary: Mapping[str, Any]) -> list[str]:
         f"{row} is judged by items; whether the code is right, which several items may share, would give {MAIN} "
         f"{summary['rows'][row][BY_CODE]:.4f} in place of {summary['rows'][row][MAIN]['mean']:.4f}"
         for row in _by_main(summary)
-        if BY_CODE in summary["rows"][row]
+        if BY_CODE in summary["rows"][row] and row not in CONTROLS
     ]
     return lines
 
@@ -104,12 +110,13 @@ def _tables(summary: Mapping[str, Any]) -> list[tuple[list[str], list[list[str]]
             *(f"{rows[row][name]['mean']:.4f}" for name in OTHERS),
             f"{rows[row][COVERAGE]:.3f}",
             f"{rows[row][GINI]:.3f}",
+            f"{rows[row]['epoch_seconds']:.1f}" if rows[row]["epoch_seconds"] else "-",
         ]
         for row in order
     ]
     tables = [
         (["row", *FIRST, "parameters", "epochs"], main),
-        (["row", *OTHERS, COVERAGE, GINI], others),
+        (["row", *OTHERS, COVERAGE, GINI, "s an epoch"], others),
     ]
     for reference in REFERENCES:
         found = ratios_to(summary, reference)

@@ -1,12 +1,12 @@
 """What is to be ranked: the data, how they are split, the rows with their settings, and the seeds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lerl.agents.next_item.registry import ALWAYS, row_class, row_settings
+from lerl.agents.next_item.registry import ALWAYS, CONTROLS, all_settings, controls_of, row_class
 from lerl.envs.logs.sequences import Named, read_sequences
 from lerl.envs.sequences import Choices, Split, by_time, leave_one_out
 
@@ -59,6 +59,11 @@ class Trial(NamedTuple):
         """What people and files call it."""
         return f"{self.row}-seed{self.seed}"
 
+    @property
+    def flags(self) -> str:
+        """The row by whose flags its settings are given."""
+        return CONTROLS[self.row].of if self.row in CONTROLS else self.row
+
 
 @dataclass(frozen=True)
 class Request:
@@ -85,33 +90,28 @@ def request(
     seeds: Sequence[int],
     given: Mapping[str, Mapping[str, str]],
     epochs: int | None = None,
+    controls: bool = False,
 ) -> Request:
     """A request; `popularity` and `counts` are among its rows whether asked for or not.
 
     Args:
-        data: what is ranked. names: of rows. seeds: of their training.
-        given: settings as text, by row and field. epochs: at most so many, for rows that have epochs.
+        data: what is ranked. names: of rows and controls. seeds: of their training.
+        given: settings as text, by row and field; those of a row are those of its controls too.
+        epochs: at most so many, for rows that have epochs. controls: whether the controls of all rows are added.
 
     Raises:
         ValueError: there is no such row or setting, or a value is not allowed.
     """
-    wanted = list(dict.fromkeys((*ALWAYS, *names)))
-    for name in wanted:
+    for name in names:
         row_class(name)
+    wanted = list(dict.fromkeys((*ALWAYS, *names)))
+    if controls:
+        wanted = list(dict.fromkeys((*wanted, *controls_of(all_settings(wanted, given, epochs)))))
+    known = {*wanted, *(CONTROLS[name].of for name in wanted if name in CONTROLS)}
     for name in given:
-        if name not in wanted:
+        if name not in known:
             raise ValueError(f"--{name}.{next(iter(given[name]))} is of a row that is not among --rows {wanted}")
-    rows = {name: row_settings(name, given.get(name, {})) for name in wanted}
-    if epochs is not None:
-        rows = {name: _capped(settings, epochs) for name, settings in rows.items()}
-    return Request(data, rows, tuple(seeds))
-
-
-def _capped(settings: Any, epochs: int) -> Any:
-    """The settings with at most so many epochs, where there are any."""
-    if "epochs" not in {one.name for one in fields(settings)}:
-        return settings
-    return replace(settings, epochs=min(epochs, settings.epochs))
+    return Request(data, all_settings(wanted, given, epochs), tuple(seeds))
 
 
 def digest(choices: Choices, split: Split, data: Data, texts: bool = False) -> str:

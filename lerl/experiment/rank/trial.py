@@ -13,7 +13,7 @@ import torch
 
 from lerl.agents.next_item.base import DivergedError, Fitted
 from lerl.agents.next_item.ranking import Places, ranked
-from lerl.agents.next_item.registry import row_class
+from lerl.agents.next_item.registry import CONTROLS, row_class
 from lerl.envs.files import write_whole
 from lerl.experiment.rank.request import Data, Request, Trial, digest
 from lerl.files import RunError, reading
@@ -73,7 +73,7 @@ def run(data: Data, trial: Trial, settings: Any, out: Path, report: Report) -> N
         count = counter(report, f"judge {trial.name}", len(split.test))
         places = ranked(row, split.test, exclude=data.exclude, ties=trial.seed, count=count)
     except DivergedError as error:
-        raise DivergedError(f"{trial.name}: {error}, with a flag such as --{trial.row}.rate 0.0005") from error
+        raise DivergedError(f"{trial.name}: {error}, with a flag such as --{trial.flags}.rate 0.0005") from error
     about = {
         **asdict(fitted),
         "row": trial.row,
@@ -124,5 +124,6 @@ def is_done(asked: Request, trial: Trial, out: Path, data: str) -> bool:
         raise RunError(f"{path} is of other data, another --split or another --exclude-history; {how}")
     for name, value in now.items():
         if (was := then["settings"].get(name)) != value:
-            raise RunError(f"{path}: --{trial.row}.{name} was {was} and is now {value}; {how}")
+            flag = f"{name} of {trial.row}" if trial.row in CONTROLS else f"--{trial.row}.{name}"
+            raise RunError(f"{path}: {flag} was {was} and is now {value}; {how}")
     return True
