@@ -1,6 +1,10 @@
-"""The network of `tiger`: causal attention over items, each one token made of its digits, and a decoder of digits."""
+"""The network of `tiger`: causal attention over items, each one token made of its digits, and a decoder of digits.
+
+What it has in common with other networks that say digits is `CodedNetwork`.
+"""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +36,8 @@ class CodedEncoder(SASRecEncoder):
         return self.item(digits).sum(2) * math.sqrt(self.settings.width / digits.shape[2])
 
 
-class SemanticNetwork(nn.Module):
-    """From lists of items to chances of the next one, digit by digit.
+class CodedNetwork(nn.Module):
+    """An encoder of lists of items, and a decoder that reads its states.
 
     Args:
         codes: of I items. settings: of the encoder. decoder: of the same codes and width.
@@ -41,22 +45,22 @@ class SemanticNetwork(nn.Module):
 
     slopes: Tensor
 
-    def __init__(self, codes: Codes, settings: NeuralSettings, decoder: Decoder) -> None:
+    def __init__(self, codes: Codes, settings: NeuralSettings, decoder: Any) -> None:
         super().__init__()
         self.encoder, self.decoder = CodedEncoder(codes, settings), decoder
         self.register_buffer("slopes", distance_slopes(settings.heads), persistent=False)
 
-    def forced(self, lists: Tensor) -> tuple[Tensor, Tensor]:
-        """All N items of lists (B, T) but the first of each, list by list, and what tells them; -1 behind the last.
+    def every(self, lists: Tensor) -> tuple[Tensor, History, Who, Tensor]:
+        """All N items of lists (B, T) but the first of each, list by list, and what came before; -1 behind the last.
 
         Returns:
-            (N, L, d) states by which their digits are chosen, and (N,) the items.
+            (N, d) the states before them, the histories, which place of which is whose, and (N,) the items.
         """
         states, wanted = self.encoder(lists[:, :-1]), lists[:, 1:]
         row, place = torch.nonzero(wanted >= 0, as_tuple=True)
         length, items = wanted.shape[1], wanted[row, place]
         history = self.decoder.read(states, distance_bias(self.slopes, length, length)[None])
-        return self.decoder.forced(states[row, place], history, Who(row, place, length), items), items
+        return states[row, place], history, Who(row, place, length), items
 
     def read(self, lists: Tensor) -> tuple[Tensor, History]:
         """The newest states (B, d) of lists (B, T), and what queries read of each."""
@@ -65,6 +69,25 @@ class SemanticNetwork(nn.Module):
         bias = distance_bias(self.slopes, length, length)[:, last]  # (H, B, T)
         newest = states[torch.arange(len(lists), device=lists.device), last]
         return newest, self.decoder.read(states, bias.transpose(0, 1)[:, :, None])
+
+
+class SemanticNetwork(CodedNetwork):
+    """From lists of items to chances of the next one, digit by digit.
+
+    Args:
+        codes: of I items. settings: of the encoder. decoder: of the same codes and width.
+    """
+
+    decoder: Decoder
+
+    def forced(self, lists: Tensor) -> tuple[Tensor, Tensor]:
+        """All N items of lists (B, T) but the first of each, list by list, and what tells them; -1 behind the last.
+
+        Returns:
+            (N, L, d) states by which their digits are chosen, and (N,) the items.
+        """
+        newest, history, who, items = self.every(lists)
+        return self.decoder.forced(newest, history, who, items), items
 
     def item_log_chances(self, lists: Tensor, items: Tensor) -> Tensor:
         """(B, C) exact log-chances that items (B, C) come next after lists (B, T)."""

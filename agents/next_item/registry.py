@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+from lerl.agents.generative.mdgr import MDGR
 from lerl.agents.generative.s2gr import S2GR
 from lerl.agents.generative.tca import TCA
 from lerl.agents.generative.tiger import Tiger
@@ -18,6 +19,7 @@ ROWS: dict[str, type[NextItem]] = {
     "popularity": Popularity, "counts": Counts, "sasrec": SASRec, "hstu": HSTU, "tiger": Tiger,
     "s2gr": S2GR,
     "tca": TCA,
+    "mdgr": MDGR,
 }  # fmt: skip
 """Every recommender, by the name that flags, files and tables give it."""
 

@@ -18,7 +18,7 @@ sequences.parquet or a .inter file; FILE is Parquet, CSV or .inter: user, item,
 and time or order. Give the same command again to go on after an interruption.
 
   --rows [sasrec,hstu]    rows beside popularity and counts (sasrec): any of
-                          sasrec, hstu, tiger, s2gr, tca
+                          sasrec, hstu, tiger, s2gr, tca, mdgr
   --seeds N               trainings of each row that learns (3)
   --out FOLDER            ranks, figures and report (runs/NAME-rank)
   --plan                  only print what is left to do, and hours
