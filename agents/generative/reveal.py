@@ -103,7 +103,7 @@ def _further(
     number = key.new_full((rows, width * size + 1), kept)
     number.scatter_(1, found, torch.arange(kept, device=key.device).expand(rows, -1))
     number.masked_fill_(torch.cat([~there.flatten(1), there.new_ones(rows, 1)], dim=1), kept)
-    parent, code = found // size, found % size
+    parent, code = found // size, torch.where(scores > -torch.inf, found % size, 0)  # any digit has a code 0
     known = known.take_along_dim(parent[..., None], 1)
     known = known.scatter(2, place.gather(1, parent)[..., None], code[..., None])
     return known, scores, number.gather(1, key)
