@@ -6,6 +6,8 @@ decoder it follows: no vectors of places, a mask vector for each digit, keys and
 
 The last digit is none of these: it has no meaning but to tell apart items whose other digits are the same. It is
 always hidden and never read, and its chance is that among the items with the same other digits: 1 where there is one.
+What it means differs from code to code, so that it is asked for with the vectors of the other digits at hand. These are
+known of every item that is judged, whatever the decoder has seen, and no pass is needed for it.
 """
 
 import numpy as np
@@ -31,8 +33,9 @@ class MaskedDecoder(nn.Module):
         temperature: logits are cosines divided by it; 0 for dot products.
 
     Attributes:
-        bare: (I, L - 1) int64 digits, without the last. last: (I,) int64, it. fellows: (I,) int64, how many items
-            have the same bare digits, itself included.
+        bare: (I, L - 1) int64 digits of items, without the last. last: (I,) int64, it.
+        group: (I,) int64, which of G bare codes each item has. codes: (G, L - 1) int64, their digits.
+        fellows: (G,) int64, how many items have each of them.
 
     Raises:
         ValueError: the last digit does not count items with the same bare digits from 0.
@@ -40,6 +43,8 @@ class MaskedDecoder(nn.Module):
 
     bare: Tensor
     last: Tensor
+    group: Tensor
+    codes: Tensor
     fellows: Tensor
 
     def __init__(
@@ -51,10 +56,13 @@ class MaskedDecoder(nn.Module):
         self.masks = nn.Parameter(torch.zeros(len(codes.sizes), width))
         self.layers = nn.ModuleList(DigitLayer(width, heads, dropout, causal=False) for _ in range(layers))
         self.last_norm = nn.LayerNorm(width)
-        last, fellows = codes.digits[:, -1].astype(np.int64), np.bincount(codes.groups)[codes.groups]
-        if (last >= fellows).any():
+        bare, last = codes.bare.astype(np.int64), codes.digits[:, -1].astype(np.int64)
+        group, fellows = codes.groups, np.bincount(codes.groups)
+        if (last >= fellows[group]).any():
             raise ValueError("the last digit must count the items with the same other digits, from 0")
-        for name, values in (("bare", codes.bare.astype(np.int64)), ("last", last), ("fellows", fellows)):
+        kept = {"bare": bare, "last": last, "group": group, "codes": bare[last == 0], "fellows": fellows}
+        kept["codes"] = kept["codes"][np.argsort(group[last == 0])]
+        for name, values in kept.items():
             self.register_buffer(name, torch.from_numpy(values), persistent=False)
 
     def read(self, states: Tensor, bias: Tensor) -> History:
@@ -84,9 +92,17 @@ class MaskedDecoder(nn.Module):
         """(..., size) log-chances of a bare digit, by states (..., d)."""
         return logits(states, self.digits[place], self.temperature).log_softmax(-1)
 
-    def last_logits(self, states: Tensor) -> Tensor:
-        """(..., size) by states (..., d), whose softmax over those of the items in question says the last digit."""
-        return logits(states, self.digits[-1], self.temperature)
+    def last_chances(self, states: Tensor, groups: Tensor) -> Tensor:
+        """(..., size) log-chances of the last digit of items with bare codes (...), -inf where no item has it.
+
+        Args:
+            states: (..., d) of the last place. groups: int64, below G.
+        """
+        codes = self.codes[groups]
+        vectors = torch.stack([self.digits[place][codes[..., place]] for place in range(codes.shape[-1])]).sum(0)
+        found = logits(states * (1 + vectors * states.shape[-1] ** 0.5), self.digits[-1], self.temperature)
+        beyond = torch.arange(found.shape[-1], device=found.device) >= self.fellows[groups][..., None]
+        return found.masked_fill(beyond, -torch.inf).log_softmax(-1)
 
     def losses(self, states: Tensor, items: Tensor, hidden: Tensor, smoothing: float = 0.0) -> Tensor:
         """(N,) the mean cross-entropy of the hidden digits of items (N,), by states (N, L, d).
@@ -97,26 +113,23 @@ class MaskedDecoder(nn.Module):
             states: see `forward`. items: int64. hidden: (N, L - 1) bool, at least one in a row.
             smoothing: share of each digit's chance that is asked for at all possible digits alike.
         """
-        parts = []
-        for place in range(hidden.shape[1]):
-            found = self.chances(place, states[:, place])
-            value = found.gather(1, self.bare[items, place, None])[:, 0]
-            parts.append((1 - smoothing) * value + smoothing * found.mean(1) if smoothing else value)
-        told, share = self._last(states[:, -1], items, smoothing), self.fellows[items] > 1
-        asked = torch.cat([hidden, share[:, None]], dim=1)
-        values = torch.where(asked, torch.stack([*parts, told], dim=1), 0.0)
-        return -values.sum(1) / asked.sum(1)
+        groups, digits = self.group[items], self.bare[items]
+        values = [
+            _value(self.chances(place, states[:, place]), digits[:, place], smoothing)
+            for place in range(hidden.shape[1])
+        ]
+        values.append(_value(self.last_chances(states[:, -1], groups), self.last[items], smoothing))
+        asked = torch.cat([hidden, self.fellows[groups, None] > 1], dim=1)
+        return -torch.where(asked, torch.stack(values, dim=1), 0.0).sum(1) / asked.sum(1)
 
-    def _last(self, states: Tensor, items: Tensor, smoothing: float) -> Tensor:
-        """(N,) log-chances of the last digits of items (N,) among their fellows, by states (N, d)."""
-        found = self.last_logits(states)
-        fellows = self.fellows[items, None]
-        beyond = torch.arange(found.shape[1], device=found.device) >= fellows
-        found = found.masked_fill(beyond, -torch.inf).log_softmax(-1)
-        value = found.gather(1, self.last[items, None])[:, 0]
-        if smoothing:
-            value = (1 - smoothing) * value + smoothing * (found.masked_fill(beyond, 0.0) / fellows).sum(1)
+
+def _value(chances: Tensor, wanted: Tensor, smoothing: float) -> Tensor:
+    """(N,) log-chances (N, size) of what is wanted (N,), a share of them the mean of all that are possible."""
+    value = chances.gather(1, wanted[:, None])[:, 0]
+    if not smoothing:
         return value
+    there = chances > -torch.inf
+    return (1 - smoothing) * value + smoothing * chances.masked_fill(~there, 0.0).sum(1) / there.sum(1)
 
 
 class MaskedNetwork(CodedNetwork):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from lerl.agents.generative.masked import HIDDEN, MaskedDecoder, MaskedNetwork
 from lerl.agents.generative.masks import adapted, seen_before, uniform
@@ -58,7 +59,9 @@ def enumerated(network: MaskedNetwork, one: Tensor, warm_up: int) -> list[float]
     digits, codes = network.decoder.bare, some_codes()
     with torch.no_grad():
         newest, history = network.read(one)
-        zero = torch.zeros(1, dtype=torch.int64)
+        zero, last = torch.zeros(1, dtype=torch.int64), network.decoder.digits[3]
+        if network.decoder.temperature:
+            last = normalize(last, dim=-1)
         who = type("Who", (), {"row": zero, "slot": zero, "slots": 1})
 
         def going_on(known: list[int], left: int) -> dict[int, float]:
@@ -78,12 +81,15 @@ def enumerated(network: MaskedNetwork, one: Tensor, warm_up: int) -> list[float]
                     below = going_on([*known[:at], code, *known[at + 1 :]], left - 1)
                     chances |= {item: float(said[at][code]) / whole * one for item, one in below.items()}
                 return chances
-            last = network.decoder.last_logits(states[3]).exp()
             chances = {}
             for item in fits:
-                alike = [int(codes.digits[other, 3]) for other in range(ITEMS)
-                         if (codes.bare[other] == codes.bare[item]).all()]  # fmt: skip
-                told = float(last[codes.digits[item, 3]]) / sum(float(last[other]) for other in alike)
+                alike = [other for other in range(ITEMS) if (codes.bare[other] == codes.bare[item]).all()]
+                vectors = [network.decoder.digits[at][digits[item, at]] for at in range(3)]
+                asked = states[3] * (1 + 4 * (vectors[0] + vectors[1] + vectors[2]))  # 4 is the root of the width
+                if network.decoder.temperature:
+                    asked = normalize(asked, dim=-1) / 0.1
+                said_last = {other: float((asked @ last[codes.digits[other, 3]]).double().exp()) for other in alike}
+                told = said_last[item] / sum(said_last.values())
                 chances[item] = told * float(np.prod([float(said[at][digits[item, at]]) for at in hidden]))
             whole = sum(chances.values())
             return {item: one / whole for item, one in chances.items()}
@@ -164,7 +170,7 @@ def test_smoothing_asks_a_share_of_all_possible_codes():
     decoder = MaskedDecoder(codes, 4, 1, 1, 0.0)
     torch.manual_seed(0)
     states, hidden = torch.randn(1, 2, 4) * 50, torch.ones(1, 1, dtype=torch.bool)
-    bare, last = decoder.chances(0, states[:, 0])[0], decoder.last_logits(states[:, 1]).log_softmax(-1)[0]
+    bare, last = decoder.chances(0, states[:, 0])[0], decoder.last_chances(states[:, 1], torch.tensor([1]))[0]
     asked = [0.8 * said[1] + 0.2 * said.mean() for said in (bare, last)]
     assert decoder.losses(states, torch.tensor([2]), hidden, 0.2).item() == pytest.approx(-sum(asked).item() / 2)
     alone = -(0.8 * bare[2] + 0.2 * bare.mean())
