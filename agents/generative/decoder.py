@@ -41,16 +41,24 @@ class Who(NamedTuple):
     slots: int
 
 
+def logits(states: Tensor, vectors: Tensor, temperature: float) -> Tensor:
+    """(..., K): states (..., d) times vectors (K, d), or their cosines / temperature where that is above 0."""
+    if temperature:
+        states, vectors = normalize(states, dim=-1) / temperature, normalize(vectors, dim=-1)
+    return states @ vectors.T
+
+
 class DigitLayer(nn.Module):
     """Attention to the digits before, attention to the history, and an inner layer (Vaswani et al., NIPS 2017).
 
     Args:
         width, heads, dropout: as of `lerl.agents.transformer.CausalLayer`; the inner layer is twice as wide.
+        causal: whether a digit sees only those before it; else all see all.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, causal: bool = True) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(3))
         self.attention, self.out_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.query, self.pair, self.cross_proj = (nn.Linear(width, n * width) for n in (1, 2, 1))
@@ -66,8 +74,10 @@ class DigitLayer(nn.Module):
         """Tokens (N, t, d) behind those of `past` -> (N, t, d), and the past with them."""
         queries, *own = (self._heads(part) for part in self.attention(self.norms[0](tokens)).chunk(3, dim=-1))
         keys, values = own if past is None else (torch.cat(both, dim=2) for both in zip(past, own, strict=True))
-        before = keys.shape[2] - tokens.shape[1]
-        seen = torch.ones(tokens.shape[1], keys.shape[2], dtype=torch.bool, device=tokens.device).tril(before)
+        seen = None
+        if self.causal:
+            before = keys.shape[2] - tokens.shape[1]
+            seen = torch.ones(tokens.shape[1], keys.shape[2], dtype=torch.bool, device=tokens.device).tril(before)
         found = scaled_dot_product_attention(queries, keys, values, seen)
         tokens = tokens + self.dropout(self.out_proj(self._joined(found)))
         tokens = tokens + self.dropout(
@@ -135,11 +145,8 @@ class Decoder(nn.Module):
 
     def chances(self, depth: int, states: Tensor, prefixes: Tensor) -> Tensor:
         """(N, size) log-chances of the next digit after prefixes (N,), by states (N, d); -inf for no item's."""
-        vectors = self.digits[depth]
-        if self.temperature:
-            states, vectors = normalize(states, dim=-1) / self.temperature, normalize(vectors, dim=-1)
-        logits = (states @ vectors.T).masked_fill(~self.prefixes.possible(depth, prefixes), -torch.inf)
-        return logits.log_softmax(-1)
+        found = logits(states, self.digits[depth], self.temperature)
+        return found.masked_fill(~self.prefixes.possible(depth, prefixes), -torch.inf).log_softmax(-1)
 
     def next_state(
         self, tokens: Tensor, past: list[Pair] | None, history: History, who: Who, depth: int

@@ -1,6 +1,10 @@
-"""The network of `tiger`: causal attention over items, each one token made of its digits, and a decoder of digits."""
+"""The network of `tiger`: causal attention over items, each one token made of its digits, and a decoder of digits.
+
+What it has in common with other networks that say digits is `CodedNetwork`.
+"""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,8 +36,8 @@ class CodedEncoder(SASRecEncoder):
         return self.item(digits).sum(2) * math.sqrt(self.settings.width / digits.shape[2])
 
 
-class SemanticNetwork(nn.Module):
-    """From lists of items to chances of the next one, digit by digit.
+class CodedNetwork(nn.Module):
+    """An encoder of lists of items, and a decoder that reads its states.
 
     Args:
         codes: of I items. settings: of the encoder. decoder: of the same codes and width.
@@ -41,7 +45,7 @@ class SemanticNetwork(nn.Module):
 
     slopes: Tensor
 
-    def __init__(self, codes: Codes, settings: NeuralSettings, decoder: Decoder) -> None:
+    def __init__(self, codes: Codes, settings: NeuralSettings, decoder: Any) -> None:
         super().__init__()
         self.encoder, self.decoder = CodedEncoder(codes, settings), decoder
         self.register_buffer("slopes", distance_slopes(settings.heads), persistent=False)
@@ -58,6 +62,24 @@ class SemanticNetwork(nn.Module):
         history = self.decoder.read(states, distance_bias(self.slopes, length, length)[None])
         return states[row, place], history, Who(row, place, length), items
 
+    def read(self, lists: Tensor) -> tuple[Tensor, History]:
+        """The newest states (B, d) of lists (B, T), and what queries read of each."""
+        states, length = self.encoder(lists), lists.shape[1]
+        last = ((lists >= 0).sum(1) - 1).clamp(min=0)
+        bias = distance_bias(self.slopes, length, length)[:, last]  # (H, B, T)
+        newest = states[torch.arange(len(lists), device=lists.device), last]
+        return newest, self.decoder.read(states, bias.transpose(0, 1)[:, :, None])
+
+
+class SemanticNetwork(CodedNetwork):
+    """From lists of items to chances of the next one, digit by digit.
+
+    Args:
+        codes: of I items. settings: of the encoder. decoder: of the same codes and width.
+    """
+
+    decoder: Decoder
+
     def forced(self, lists: Tensor) -> tuple[Tensor, Tensor]:
         """All N items of lists (B, T) but the first of each, list by list, and what tells them; -1 behind the last.
 
@@ -66,14 +88,6 @@ class SemanticNetwork(nn.Module):
         """
         newest, history, who, items = self.every(lists)
         return self.decoder.forced(newest, history, who, items), items
-
-    def read(self, lists: Tensor) -> tuple[Tensor, History]:
-        """The newest states (B, d) of lists (B, T), and what queries read of each."""
-        states, length = self.encoder(lists), lists.shape[1]
-        last = ((lists >= 0).sum(1) - 1).clamp(min=0)
-        bias = distance_bias(self.slopes, length, length)[:, last]  # (H, B, T)
-        newest = states[torch.arange(len(lists), device=lists.device), last]
-        return newest, self.decoder.read(states, bias.transpose(0, 1)[:, :, None])
 
     def item_log_chances(self, lists: Tensor, items: Tensor) -> Tensor:
         """(B, C) exact log-chances that items (B, C) come next after lists (B, T)."""

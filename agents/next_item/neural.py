@@ -119,6 +119,8 @@ class NeuralNextItem(NextItem):
     network: Any
     of = ""
     """What else a training depends on, such as codes: one of another is not gone on with."""
+    progress = 1.0
+    """Share of its epochs that a training will have done after the one it is in."""
     drawn_as = ""
     """Whose draws it has: rows of one name begin with the same weights and see lists in the same order."""
 
@@ -145,6 +147,7 @@ class NeuralNextItem(NextItem):
             training.load(checkpoint, key)  # the negative of NDCG stands where other trainings keep their loss
             while not training.finished(settings.epochs, settings.patience):
                 epoch = len(training.log_loss)
+                self.progress = (epoch + 1) / settings.epochs
                 for group in training.optimiser.param_groups:
                     group["lr"] = settings.rate * (1 - epoch / settings.epochs)
                 torch.manual_seed(seed_from(seed, name, "epoch", epoch))

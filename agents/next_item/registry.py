@@ -5,6 +5,7 @@ from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from lerl.agents.generative.mdgr import MDGR
 from lerl.agents.generative.s2gr import S2GR
 from lerl.agents.generative.tca import S2GRTCA, TCA
 from lerl.agents.generative.tiger import Tiger
@@ -19,6 +20,7 @@ ROWS: dict[str, type[NextItem]] = {
     "s2gr": S2GR,
     "tiger+tca": TCA,
     "s2gr+tca": S2GRTCA,
+    "mdgr": MDGR,
 }  # fmt: skip
 """Every recommender, by the name that flags, files and tables give it."""
 
