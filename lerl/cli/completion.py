@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from lerl.cli.parser import Parser
+from lerl.cli.rank import SWITCHES, VALUES
 from lerl.cli.recipe import UNREAD
 from lerl.cli.where import SHIP, WHERE
 
@@ -58,6 +59,7 @@ def script(shell: str, commands: Iterable[str]) -> str:
 
     whole, case = SHELLS[shell]
     cases = [case.format(name=name, flags="--help", words=" ".join(words)) for name, words in OWN_WORDS.items()]
+    cases.append(case.format(name="rank", flags=" ".join(f"--{name}" for name in (*SWITCHES, *VALUES, "help")), words=""))
     for name, own in OWN_FLAGS.items():
         unread = tuple(UNREAD[name])
         keys = [f"--{key.name}" for key in known_keys().values() if not key.nested and not key.name.startswith(unread)]
