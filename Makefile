@@ -3,8 +3,9 @@ BIN := .venv/bin
 # Neighbours share what their file makes once, so that each process takes them in one piece.
 PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
-# On all cores, where pip would use one; a file of a library that this Python cannot read is never imported.
-COMPILE := $(BIN)/python -m compileall -qq -j 0 $(BIN)/../lib || true
+# On all cores, where pip would use one; a file of a library that this Python cannot read is never imported. What is here
+# too: where Python keeps no bytecode, each command that the tests start would compile it for half a second.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(BIN)/../lib lerl agents envs planners || true
 
 # The matrices here are small: one thread each is as fast and leaves the cores to processes.
 export OPENBLAS_NUM_THREADS ?= 1

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from lerl.agents.adam import Adam
 from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.learners.checkpoint import read_weights
 from lerl.agents.memory import Memory
@@ -141,7 +142,7 @@ def fit_sasrec(
     with deterministic(seed_from(seed, "sasrec weights")):
         network = SASRec(items, width)
         _begin_with_popularity(network, fitting)
-        training = Training(network, torch.optim.Adam(network.parameters(), lr=rate))
+        training = Training(network, Adam(network.parameters(), lr=rate))
         key = f"{seed} {items} {width} {rate} {_digest(fitting)} {_digest(aside)}"
         training.load(checkpoint, key)
         while not training.finished(EPOCHS, STALE_EPOCHS):

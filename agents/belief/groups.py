@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lerl.agents.adam import Adam
 from lerl.agents.belief.filter import TrainingSessions
 from lerl.agents.belief.repetition import Rule
 from lerl.agents.belief.topics import near_centres
@@ -38,7 +39,7 @@ def _climb(
 ) -> Floats:
     logits = torch.tensor(np.log(groups + 1e-3), dtype=torch.float32, requires_grad=True)
     own = torch.tensor(weights, dtype=torch.float32, requires_grad=True)
-    adam, rng = torch.optim.Adam([logits, own], RATE, betas=(0.9, 0.99)), np.random.default_rng(seed)
+    adam, rng = Adam([logits, own], RATE, betas=(0.9, 0.99)), np.random.default_rng(seed)
     count = len(sessions.homes)
     for _ in range(EPOCHS):
         before = torch.softmax(logits, dim=1).detach().double().numpy()

@@ -16,6 +16,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_mlp
 from torch import nn
 
+from lerl.agents.adam import Adam
 from lerl.agents.base import TaskSpec
 from lerl.agents.learners.encoders import Layout
 from lerl.agents.learners.masked import eligible_in, known_in, words_in
@@ -147,7 +148,7 @@ class ItemValuePolicy(BasePolicy):
         self._net_arch, self._items = net_arch, items
         self._build(log_std_init, predicted_ctr)
         learned = [value for value in self.parameters() if value.requires_grad]
-        self.optimizer = torch.optim.Adam(learned, lr=lr_schedule(1))
+        self.optimizer = Adam(learned, lr=lr_schedule(1))
 
     def _build(self, log_std_init: float, predicted_ctr: NDArray[np.float32]) -> None:
         """Make the networks."""

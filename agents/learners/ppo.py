@@ -10,7 +10,9 @@ from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch.distributions import Normal
 
-ADAM: dict[str, Any] = {"eps": 1e-5, "foreach": True}
+from lerl.agents.adam import Adam
+
+ADAM: dict[str, Any] = {"optimizer_class": Adam, "optimizer_kwargs": {"eps": 1e-5, "foreach": True}}
 """Stable-Baselines3's Adam, each of its operations on all tensors at once."""
 
 
@@ -23,7 +25,7 @@ class FasterPPO(PPO):
 
     def __init__(self, *arguments: Any, policy_kwargs: dict[str, Any] | None = None, **options: Any) -> None:
         own = {
-            "policy_kwargs": {"optimizer_kwargs": ADAM} | (policy_kwargs or {}),
+            "policy_kwargs": ADAM | (policy_kwargs or {}),
             "rollout_buffer_class": TakenRollouts,
         }
         super().__init__(*arguments, **{**options, **own})

@@ -20,6 +20,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
+from lerl.agents.adam import Adam
 from lerl.agents.base import TaskSpec
 from lerl.agents.config import TrainConfig
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
@@ -209,6 +210,8 @@ def _network(name: str, encoder: CategoryEncoder, settings: TrainConfig) -> dict
     if not LEARNERS[name].off_policy:
         options |= {"net_arch": {"pi": options["net_arch"], "vf": options["net_arch"]}}
         options |= {"log_std_init": settings.log_std}
+    elif not LEARNERS[name].slates:
+        options["optimizer_class"] = Adam
     if issubclass(LEARNERS[name].algorithm, DDPG):
         options["n_critics"] = 1
     if LEARNERS[name].slates:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from lerl.llm.audit.facts import Amount, Said
-from lerl.llm.audit.tokens import ORDINALS, Maker, Token, phrase, rewrite
+from lerl.llm.audit.tokens import ORDINALS, Maker, Token, line_of, phrase, rewrite
 
 Part = Callable[[str], list[Token]]
 Made = str | Said | Callable[[re.Match[str], Part], Said | None]
@@ -94,8 +94,11 @@ SIGNS = {
 
 def said(found: list[Token]) -> list[Token]:
     """Tokens with every phrase that says something made a P, and every time a T."""
+    line = line_of(found)
     for pattern, make in RULES:
-        found = rewrite(found, pattern, make)
+        if pattern.search(line):
+            found = rewrite(found, pattern, make)
+            line = line_of(found)
     return found
 
 

@@ -466,14 +466,19 @@ def _plain(found: list[Token]) -> list[Token]:
 Maker = Callable[[re.Match[str], Callable[[str], list[Token]]], list[Token]]
 
 
+def line_of(found: list[Token]) -> str:
+    """The texts of tokens, with one space between."""
+    return " ".join(token.text for token in found)
+
+
 def rewrite(found: list[Token], pattern: re.Pattern[str], make: Maker) -> list[Token]:
     """Tokens with each stretch that a pattern matches replaced.
 
     Args:
-        found: the tokens. pattern: for their texts, with one space between. make: the new tokens, from the match and a
-        function that gives the tokens of one of its groups.
+        found: the tokens. pattern: for their `line_of`. make: the new tokens, from the match and a function that gives
+        the tokens of one of its groups.
     """
-    line = " ".join(token.text for token in found)
+    line = line_of(found)
     out: list[Token] = []
     done = 0
     for match in pattern.finditer(line):

@@ -20,6 +20,8 @@ from lerl.files import RunError
 from lerl.run.executors import Where, executor
 from lerl.run.work import Work
 
+from .killed import grow
+
 pytest.importorskip("distributed")
 
 RECIPE = """
@@ -145,16 +147,6 @@ def test_a_cluster_gives_the_table_of_one_process(
     assert main(words) == 0
     assert (tmp_path / "out" / "report.csv").read_bytes() == alone
     assert "flat+ppo" in (tmp_path / "out" / "work" / "plain" / "flat+ppo" / "seed0" / "log.txt").read_text()
-
-
-def grow(folder: Path, times: int) -> int:
-    """Write a line; the first time, kill the process that does it."""
-    count = folder / "count.txt"
-    with count.open("a") as stream:
-        stream.write("x")
-    if len(count.read_text()) < times:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return len(count.read_text())
 
 
 def test_work_whose_process_is_killed_is_done_by_another(tmp_path: Path) -> None:

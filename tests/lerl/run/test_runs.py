@@ -118,7 +118,7 @@ ALL = dataclasses.replace(
     env=dataclasses.replace(SMALL.env, slate_size=1),
     train=dataclasses.replace(
         SMALL.train,
-        steps=320,
+        steps=160,
         encoder="gru",
         history=4,
         off_policy=OffPolicyConfig(buffer=400, learning_starts=40, gradient_steps=1),

@@ -370,7 +370,7 @@ def test_learners_share_no_policy_and_only_what_samples_is_evaluated_without_sam
         SMALL,
         agents=agents,
         env=dataclasses.replace(SMALL.env, slate_size=1),
-        train=dataclasses.replace(SMALL.train, steps=350, encoder="gru", history=4),
+        train=dataclasses.replace(SMALL.train, steps=130, encoder="gru", history=4),
     )
     train(config, tmp_path / "run")
     kept = {path.stem for path in (tmp_path / "run" / "policies").glob("*.pt")}

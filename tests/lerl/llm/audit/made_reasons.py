@@ -7,6 +7,7 @@ session, by code that shares nothing with lerl.llm.audit. `HELD_OUT` was not loo
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -181,6 +182,12 @@ class Reason:
     claims: tuple[tuple[int, bool], ...]
 
 
+@cache
+def _system(names: tuple[str, ...], size: int) -> str:
+    """What a model is told that is the same for everybody."""
+    return Prompts().plan(names, 6, size, ("Rotate categories before they tire.",))
+
+
 def session(rng: np.random.Generator, coarse: bool) -> Session:
     """A session of up to twenty slates of six items."""
     names = CATALOGS[rng.integers(len(CATALOGS))]
@@ -217,7 +224,7 @@ def session(rng: np.random.Generator, coarse: bool) -> Session:
     return Session(
         names,
         coarse,
-        Prompts().plan(names, 6, size, ("Rotate categories before they tire.",)),
+        _system(names, size),
         f"State 0a1b2c.\n{states.text(0)}",
         tuple(offered.tolist()),
         liking,

@@ -202,7 +202,7 @@ def test_the_same_command_goes_on(audit: Audit, tmp_path: Path) -> None:
 
 
 def test_a_dead_endpoint_is_said_with_the_mend(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["--model", "openai:m", "--base-url", "http://127.0.0.1:9/v1", "--timeout", "0.2"]
+    given = ["--model", "openai:m", "--base-url", "http://127.0.0.1:9/v1", "--timeout", "5"]
     assert main([*SMALL, *given, "--out", str(tmp_path / "audit")]) == 2
     told = capsys.readouterr().err
     assert "openai:m answered nothing (connection" in told
