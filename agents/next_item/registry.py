@@ -1,4 +1,4 @@
-"""The rows of `lerl rank` by name: what a new recommender of the next item is added to."""
+"""The rows of `lerl rank` by name, and as agents: what a new recommender of the next item is added to."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -21,6 +21,12 @@ ROWS: dict[str, type[NextItem]] = {
 }  # fmt: skip
 """Every recommender, by the name that flags, files and tables give it."""
 
+IN_SESSIONS: dict[str, type[NextItem]] = {name: row.session_row or row for name, row in ROWS.items() if row.learns}
+"""Those that are agents of `lerl train` too, and what each is there."""
+
+READS = ("train.hidden", "train.learning_rate")
+"""The keys of a recipe that mean something to them there."""
+
 ALWAYS = ("popularity", "counts")
 """Those that stand in every table: no figure means anything without them."""
 
@@ -36,6 +42,12 @@ def row_class(name: str) -> type[NextItem]:
         hint = f". Did you mean {close[0]}?" if close else ""
         raise ValueError(f"no row {name!r}; there are {', '.join(ROWS)}{hint}")
     return ROWS[name]
+
+
+def session_row(name: str, items: int, width: int, rate: float) -> NextItem:
+    """A new row for sessions, one of IN_SESSIONS, of `train.hidden` width and `train.learning_rate`."""
+    row = IN_SESSIONS[name]
+    return row(items, row.sized(width, rate))
 
 
 def row_settings(name: str, given: Mapping[str, str]) -> Any:
