@@ -151,4 +151,6 @@ def fit_next_item(name: str, context: FitContext) -> None:
     for note in dict.fromkeys((*(catalog_texts(task.population.catalog).notes if row.reads_texts else ()), *row.notes)):
         context.report(f"{name} learned", 1, 1, note)
     store.save_next_item(name, row)
+    for beside in checkpoint.path.parent.glob(f"{name}-*.pt"):  # of a teacher
+        beside.unlink()
     checkpoint.remove()

@@ -122,8 +122,8 @@ def _refusal(name: str, main_planner: str) -> str:
         return f"which is called {BELIEF!r}, the agent with a belief and without a planner"
     if head in IN_SESSIONS:
         return (
-            f"but {head} chooses items itself; give {head!r}, '{head}+mmr' to re-rank for diversity, or a planner above "
-            f"it such as 'boredom+{head}'"
+            f"but {head} chooses items itself; give {head!r}, '{head}+mmr' to re-rank for diversity, or a planner "
+            f"above it such as 'boredom+{head}'"
         )
     if head == ABOVE_BELIEF and scorer in RANKED:
         return (
