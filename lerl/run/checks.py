@@ -38,8 +38,8 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
     evaluation = dataclasses.replace(task.config.evaluation, batch_size=2)
     few = dataclasses.replace(task, config=dataclasses.replace(task.config, evaluation=evaluation))
     evaluator = Evaluator(task.population, task.config.env, task.axis, "train", evaluation.batch_size)
-    for note in axis_notes(task):
-        warnings.warn(note, stacklevel=2)
+    if notes := axis_notes(task):
+        warnings.warn(f"planner.axis codes: {'; '.join(notes)}", stacklevel=2)
     for spec in {spec.next_item: spec for spec in specs if spec.next_item}.values():
         _check_known(spec, task)
     for spec in {(spec.planner, spec.baseline, spec.believes): spec for spec in specs}.values():

@@ -125,14 +125,14 @@ def words_of(catalog: Catalog) -> Floats:
 
 
 def axis_notes(task: Task) -> list[str]:
-    """What people should know of an axis of codes, one line each: what items have no words."""
+    """What people should know of an axis of codes, in a few words each: what items have no titles, or no words."""
     if task.config.planner.axis != "codes":
         return []
     names, notes = task.axis.names, list(catalog_texts(task.population.catalog).notes)
     if names[-1] == WORDLESS:
         count = int(task.axis.membership[:, -1].sum())
         notes.append(f"{count:,} of {len(task.axis.membership):,} items have no words: they are a group of their own")
-    return [f"planner.axis codes: {note}" for note in notes]
+    return notes
 
 
 def population_of(config: Config) -> Population:

@@ -196,9 +196,7 @@ def test_data_that_do_not_say_what_items_are_are_refused(walk: Choices):
 
 
 @pytest.mark.parametrize("kind", [Tiger, S2GR])
-def test_log_probs_are_exact_obey_a_mask_and_have_a_gradient(
-    kind: type[Tiger], walk: Choices
-):
+def test_log_probs_are_exact_obey_a_mask_and_have_a_gradient(kind: type[Tiger], walk: Choices):
     row, split = kind(ITEMS, kind.Settings(**{**SMALL, "epochs": 2})), leave_one_out(walk)
     row.know(walk.texts)
     row.fit(split.train, split.validation, seed=0)
