@@ -164,7 +164,7 @@ def searching(recipe: Config, agent: str, key: str, values: Any) -> Config:
     return dataclasses.replace(recipe, tune=TuneConfig(agent=agent, trials=2, users=6, space=space))
 
 
-@pytest.mark.parametrize("agent", ["sasrec", "sasrec+mmr"])
+@pytest.mark.parametrize("agent", ["sasrec", "sasrec+mmr", "tiger"])
 def test_what_it_reads_can_be_searched(agent: str, recipe: Config, tmp_path: Path) -> None:
     trials = tune(searching(recipe, agent, "train.hidden", [8, 4]), tmp_path / "search")
     assert sorted(trial.values["train.hidden"] for trial in trials) == [4, 8]
