@@ -71,6 +71,7 @@ class MDGR(Tiger):
     settings: MDGRSettings
     seconds = 0.0
     asked = 0
+    of_codes: tuple[str, ...] = ()
 
     def fit(
         self,
@@ -107,16 +108,27 @@ class MDGR(Tiger):
         return adapted(seen_before(lists, bare), self.progress, settings.beta)
 
     @torch.no_grad()
-    def scores(self, histories: Lists) -> NDArray[np.float32]:
+    def _found(self, histories: Lists, beams: int, allowed: Tensor | None = None) -> NDArray[np.float32]:
         settings, begun = self.settings, perf_counter()
         lists = torch.from_numpy(histories.newest(settings.length)).to(device())
         with deterministic(0):  # one thread, as `tiger`
             newest, history = self.network.read(lists)
-            chances = item_chances(self.network.decoder, newest, history, settings.beams, settings.warm_up)
+            barred = None if allowed is None else allowed.to(device())
+            chances = item_chances(self.network.decoder, newest, history, beams, settings.warm_up, barred)
             found: NDArray[np.float32] = chances.clamp(min=float(BEHIND)).cpu().numpy()
         self.seconds, self.asked = self.seconds + perf_counter() - begun, self.asked + len(lists)
         self.notes = (*self.of_codes, self._cost())
         return found
+
+    def log_prob(
+        self, histories: Lists, items: NDArray[np.integer], allowed: NDArray[np.bool_] | None = None
+    ) -> Tensor:
+        """There is none: which digits are revealed first depends on what was revealed, so that no gradient flows.
+
+        Raises:
+            NotImplementedError: always; it names the rows that have one.
+        """
+        raise NotImplementedError("mdgr reveals digits in any order and has no exact chance of an item; use tiger")
 
     def _cost(self) -> str:
         """What it costs to rank items for a list."""

@@ -100,8 +100,11 @@ class S2GR(Tiger):
             return super().encoder()
         own = self.settings
         network = SemanticNetwork(self.codes, own, self.decoder(ThinkingDecoder))
-        groups = code_groups(self.codes, self.vectors, own.groups)
-        network.alignment = Alignment(groups, own.width, own.nearness)
+        if self.vectors is None:  # what was learned before is read, and groups with it
+            groups = [np.zeros(size, np.int64) for size in self.codes.sizes[:-1]]
+        else:
+            groups = code_groups(self.codes, self.vectors, own.groups)
+        network.alignment = Alignment(groups, own.groups, own.width, own.nearness)
         if own.global_weight:
             network.decoder.goal = Goal(own.width, own.heads, own.dropout, own.nearness)
         return network

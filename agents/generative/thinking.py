@@ -7,6 +7,7 @@ second, light decoder says where all digits together lie, and the first thought 
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -52,16 +53,16 @@ class Alignment(nn.Module):
     """How far thoughts are from the groups of the codes that follow, and near to the other groups.
 
     Args:
-        groups: of each digit but the last the group of each of its codes, (K,) int64. width: of states.
-        temperature: cosines are divided by it.
+        groups: of each digit but the last the group of each of its codes, (K,) int64; kept with the weights.
+        count: of groups, at most. width: of states. temperature: cosines are divided by it.
     """
 
-    def __init__(self, groups: Sequence[NDArray], width: int, temperature: float) -> None:  # type: ignore[type-arg]
+    def __init__(self, groups: Sequence[NDArray[np.int64]], count: int, width: int, temperature: float) -> None:
         super().__init__()
         self.temperature = temperature
-        self.centres = nn.ParameterList(torch.randn(int(one.max()) + 1, width) * 0.02 for one in groups)
+        self.centres = nn.ParameterList(torch.randn(min(count, len(one)), width) * 0.02 for one in groups)
         for depth, one in enumerate(groups):
-            self.register_buffer(f"group{depth}", torch.from_numpy(one), persistent=False)
+            self.register_buffer(f"group{depth}", torch.from_numpy(one))
 
     def logits(self, depth: int, states: Tensor) -> Tensor:
         """(N, groups) of states (N, d), whose softmax says in which group a digit will be."""

@@ -206,7 +206,7 @@ def test_a_planner_learns_from_feedback_and_from_what_was_known_alone(tmp_path: 
         ("flat+pp", r"Did you mean 'flat\+ppo'"),
         ("random+sac+mmr", "is no agent"),
         ("flat+sac+mmr", "is no agent"),
-        ("boredom+sca", r"Did you mean 'boredom\+sac'.*learners are ppo, a2c, sac, td3, ddpg, maskable_ppo, dqn"),
+        ("boredom+sacc", r"Did you mean 'boredom\+sac'.*learners are ppo, a2c, sac, td3, ddpg, maskable_ppo, dqn"),
         ("bored+ppo", "Did you mean 'boredom'"),
         ("rendom", "Did you mean 'random'"),
         ("nowhere.to_be:Found+ppo", "cannot be imported"),
