@@ -84,6 +84,18 @@ def test_every_row_that_learns_is_an_agent_and_keeps_its_name():
 
 
 @pytest.mark.parametrize("name", IN_SESSIONS)
+def test_what_was_kept_ranks_as_before(name: str, rows: dict[str, NextItem], task: TaskSpec, tmp_path: Path):
+    rows[name].save(tmp_path / "row.pt")
+    again = session_row(name, ITEMS, 8, 1e-2)
+    again.settings = rows[name].settings
+    again.know(catalog_texts(task.catalog).columns)
+    again.load(tmp_path / "row.pt")
+    asked, allowed = Lists.of([one for one in KNOWN if one]), np.arange(3 * ITEMS).reshape(3, ITEMS) % 4 > 0
+    assert np.array_equal(again.within(asked, allowed, 3), rows[name].within(asked, allowed, 3))
+    assert sorted(tmp_path.iterdir()) == sorted(IN_SESSIONS[name].files(tmp_path / "row.pt"))
+
+
+@pytest.mark.parametrize("name", IN_SESSIONS)
 @pytest.mark.parametrize("diversity", [0.0, 1.0])
 def test_a_plan_and_what_was_shown_bar_items(
     name: str, diversity: float, rows: dict[str, NextItem], meet: Any, task: TaskSpec
