@@ -206,6 +206,7 @@ class HierarchicalAgent(Agent):
     def attend(self, live: NDArray[np.bool_]) -> None:
         """Plan for these slots (B,) only: what the others show does not count, and a plan may cost a request."""
         self.hierarchy.live = live
+        self.hierarchy.memory.attend(live)
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots."""

@@ -57,6 +57,9 @@ class Memory:
             self._best, self._scores, self._stale, self._predicted_ctr,
         )  # fmt: skip
 
+    def attend(self, live: NDArray[np.bool_]) -> None:
+        """Which slots (B,) hold a session that counts; all of them are remembered."""
+
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
         """Forget these slots: new sessions start there. Keys tell sessions apart; made here unless given."""
         self.shown[rows], self.feedback[rows], self.estimates[rows] = -1, -1, 0

@@ -30,6 +30,10 @@ class BeliefMemory(Memory):
         self.agent, model = agent, agent.model
         self._learned = ItemIndex(np.column_stack([model.vectors, model.offsets]), self.groups)
 
+    def attend(self, live: NDArray[np.bool_]) -> None:
+        """Believe something of these slots (B,) only."""
+        self.agent.attend(live)
+
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
         """Forget these slots: new sessions start there."""
         super().begin(rows, observation, keys)
@@ -90,11 +94,6 @@ class PlannedBeliefAgent(HierarchicalAgent):
         if not isinstance(hierarchy.memory, BeliefMemory):
             raise TypeError(f"the hierarchy's memory must be a BeliefMemory, given {type(hierarchy.memory).__name__}")
         self.belief = hierarchy.memory.agent
-
-    def attend(self, live: NDArray[np.bool_]) -> None:
-        """Plan for and choose for these slots (B,) only."""
-        super().attend(live)
-        self.belief.attend(live)
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k): by belief among the items that the plan allows, widened where it leaves fewer than k."""

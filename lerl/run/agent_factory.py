@@ -42,7 +42,10 @@ class AgentFactory:
         """
         if spec.believes:
             model, count = load_belief(self.task, self.store, early), self.task.config.evaluation.batch_size
-            return belief_agent(self.task, spec.label, planner, model, count)
+            agent = belief_agent(self.task, spec.label, planner, model, count)
+            if spec.next_item and isinstance(agent, PlannedBeliefAgent):
+                return NextItemAgent(agent.hierarchy, self.store.load_next_item(spec.next_item, self.task))
+            return agent
         if spec.baseline is not None:
             return build_agent(spec, self.task)
         weight = self.store.load_diversity(spec) if spec.diverse else 0.0

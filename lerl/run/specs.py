@@ -18,7 +18,9 @@ from lerl.planners.rules import RULES
 PLANNERS = (*RULES, *MODELS)
 RANKED = tuple(label for name in IN_SESSIONS for label in (name, f"{name}+mmr"))
 """Agents that rank the next item by what is known of training users, alone or below a planner."""
-SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr", ABOVE_BELIEF, *RANKED)
+BY_BELIEF = {f"{ABOVE_BELIEF}+{name}": name for name in IN_SESSIONS}
+"""What is below a planner that plans by belief, where items are those of a recommender of the next item."""
+SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr", ABOVE_BELIEF, *BY_BELIEF, *RANKED)
 BELIEF = NAME
 FLOORS, TOLD = ("random", "popularity"), ("informed", "privileged")
 """Baselines that know too little, and such as are told what nobody knows."""
@@ -51,7 +53,8 @@ class AgentSpec:
         diverse: whether maximal marginal relevance re-ranks.
         baseline: "random", "popularity", "informed", "privileged", "belief+greedy", "auto" or "module:Class"; None for
             others.
-        believes: whether it plays by what was learned of people and items, which is fitted once for all who do.
+        believes: whether it plays, or its planner plans, by what was learned of people and items, which is fitted once
+            for all who do.
         next_item: the recommender of the next item whose ranking it shows, such as "tiger"; None for others.
     """
 
@@ -103,8 +106,8 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         None if head == "flat" else planner,
         learner if learner in LEARNERS else None,
         scorer.endswith("mmr"),
-        believes=scorer == ABOVE_BELIEF,
-        next_item=learner if learner in IN_SESSIONS else None,
+        believes=scorer == ABOVE_BELIEF or scorer in BY_BELIEF,
+        next_item=BY_BELIEF.get(scorer, learner if learner in IN_SESSIONS else None),
     )
 
 
@@ -118,6 +121,8 @@ def _refusal(name: str, main_planner: str) -> str:
     if name.endswith("@det"):
         row = name.removesuffix("@det")
         return f"which is {row!r} without sampling; give {row!r} and evaluation.deterministic true, for both"
+    if head == "flat" and scorer in BY_BELIEF:
+        return f"but a belief that nothing plans by changes no item; give {BY_BELIEF[scorer]!r}"
     if (head, scorer) == ("flat", ABOVE_BELIEF):
         return f"which is called {BELIEF!r}, the agent with a belief and without a planner"
     if head in IN_SESSIONS:
@@ -128,7 +133,7 @@ def _refusal(name: str, main_planner: str) -> str:
     if head == ABOVE_BELIEF and scorer in RANKED:
         return (
             f"but a belief is no planner, and chooses items itself; give {BELIEF!r}, or a planner above the "
-            f"recommender, such as 'boredom+{scorer}'"
+            f"recommender, such as 'boredom+{scorer}' or, where it plans by a belief, 'boredom+{head}+{scorer}'"
         )
     if name in known:
         return f"which is no agent, as it does not say what is planned for; give '{name}+ppo' or '{name}+greedy'"
@@ -145,7 +150,7 @@ def _refusal(name: str, main_planner: str) -> str:
     return (
         f"which is no agent.{hint} Agents are PLANNER+LEARNER, PLANNER+greedy, "
         f"PLANNER+belief, PLANNER+mmr, PLANNER+ppo+mmr, PLANNER+sasrec (or another recommender of the next item, with "
-        f"or without +mmr), flat in a planner's place, "
+        f"or without +mmr, or belief+ before it), flat in a planner's place, "
         f"{', '.join(ALONE)}; planners are {', '.join(PLANNERS)}; learners are "
         f"{', '.join(LEARNERS)}. Your own class is given with its module: 'my_module:MyPlanner+ppo', "
         "'my_module:MyAgent'."
@@ -154,8 +159,8 @@ def _refusal(name: str, main_planner: str) -> str:
 
 def _examples() -> list[str]:
     planned = [f"{planner}+{scorer}" for planner in (*PLANNERS, "planner", "flat") for scorer in SCORERS]
-    planned.remove(f"flat+{ABOVE_BELIEF}")
-    return [*planned, *ALONE]
+    refused = {f"flat+{one}" for one in (ABOVE_BELIEF, *BY_BELIEF)}
+    return [*(name for name in planned if name not in refused), *ALONE]
 
 
 def parse_agents(config: Config) -> list[AgentSpec]:

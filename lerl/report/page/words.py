@@ -45,7 +45,8 @@ PARTS = {
     "hstu": "the next item of the log, by another sequence model",
     "tiger": "the next item of the log, named digit by digit by codes made of its words",
     "s2gr": "as tiger, with a thought before each digit",
-    "tca": "as tiger, with sasrec as its teacher",
+    "tca": "learns from sasrec too",
+    "mdgr": "the next item of the log, named by codes whose digits are said in any order",
 }
 """What the parts of agents' names mean; PLANNER+POLICY."""
 

@@ -209,6 +209,19 @@ def test_rows_below_planners_get_to_the_table_and_a_kept_run_is_judged_again(pla
 
 
 @UNTITLED
+def test_a_planner_above_a_row_may_plan_by_what_is_believed(planned: Config, tmp_path: Path) -> None:
+    run, labels = tmp_path / "run", ["boredom+tiger", "boredom+belief+tiger"]
+    train(dataclasses.replace(planned, agents=labels), run)
+    table = pl.read_parquet(run / "items.parquet")
+    slates = [table.filter(pl.col("agent") == label).drop("agent") for label in labels]
+    assert all(map(len, slates))
+    assert not slates[0].equals(slates[1])
+    judged = (run / "episodes.parquet").read_bytes()
+    evaluate(run)
+    assert (run / "episodes.parquet").read_bytes() == judged
+
+
+@UNTITLED
 def test_slates_are_of_the_categories_that_are_planned(planned: Config, tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(dataclasses.replace(planned, agents=["round_robin+tiger"]), run)
@@ -325,8 +338,11 @@ def test_names_stand_for_rows_alone_and_below_planners(
     name: str, label: str, planner: str | None, diverse: bool
 ) -> None:
     spec = parse_agent(name, "rotation")
-    row = label.removesuffix("+mmr").rpartition("+")[2]
+    row = label.removesuffix("+mmr").removeprefix(f"{planner}+")
     assert spec == AgentSpec(label, planner, diverse=diverse, next_item=row)
+    assert parse_agent("boredom+belief+s2gr+tca", "rotation") == AgentSpec(
+        "boredom+belief+s2gr+tca", "boredom", believes=True, next_item="s2gr+tca"
+    )
 
 
 @pytest.mark.parametrize(
@@ -335,6 +351,7 @@ def test_names_stand_for_rows_alone_and_below_planners(
         ("tiger+ppo", r"tiger chooses items itself; give 'tiger', 'tiger\+mmr' .* 'boredom\+tiger'"),
         ("sasrec+tiger", r"sasrec chooses items itself"),
         ("belief+tiger", r"a belief is no planner, and chooses items itself; give 'belief\+greedy'.*'boredom\+tiger'"),
+        ("flat+belief+tiger", r"a belief that nothing plans by changes no item; give 'tiger'"),
         ("tigre", r"Did you mean 'tiger'\?"),
         ("boredom+tigre", r"Did you mean 'boredom\+tiger'\?"),
     ],
