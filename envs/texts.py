@@ -22,6 +22,9 @@ SIZE = 128
 READ = (*NAMES["title"], *NAMES["categories"], "brand")
 """Columns that are read, in lower case, letters alone: what an item is called, is, and who makes it."""
 
+AT_ONCE = 64
+"""Texts that a sentence model reads at once."""
+
 WORD = r"(?u)\b\w\w+\b"
 """A word: two letters or digits, or more."""
 
@@ -38,7 +41,7 @@ class Texts(NamedTuple):
     notes: tuple[str, ...]
 
 
-def text_vectors(texts: Mapping[str, Sequence[str]], size: int = SIZE) -> Texts:
+def text_vectors(texts: Mapping[str, Sequence[str]], size: int = SIZE, model: str = "") -> Texts:
     """Vectors of items, nearer to each other the more rare words they share.
 
     An item without a title is known by its categories, and the other way round.
@@ -46,9 +49,10 @@ def text_vectors(texts: Mapping[str, Sequence[str]], size: int = SIZE) -> Texts:
     Args:
         texts: I texts by column, such as "title" and "categories"; columns not in `READ` are not read.
         size: numbers in a vector, at most; fewer where there are fewer items or words.
+        model: a sentence model in place of counted words, see `sentence_vectors`; empty for none.
 
     Raises:
-        ValueError: no column is read, or no item has a word.
+        ValueError: no column is read, no item has a word, or the model cannot be read.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.utils.extmath import randomized_svd
@@ -61,6 +65,8 @@ def text_vectors(texts: Mapping[str, Sequence[str]], size: int = SIZE) -> Texts:
             f"{', '.join(texts) or 'none'}; give a file of items with --items"
         )
     whole = [" ".join(parts) for parts in zip(*(texts[name] for name in read), strict=True)]
+    if model:
+        return sentence_vectors(whole, model)
     try:
         weighed = TfidfVectorizer(token_pattern=WORD, sublinear_tf=True).fit_transform(whole)
     except ValueError as error:  # an empty vocabulary
@@ -78,6 +84,39 @@ def text_vectors(texts: Mapping[str, Sequence[str]], size: int = SIZE) -> Texts:
     if bare:
         notes.append(f"{bare:,} of {len(whole):,} items have no words: their vectors are zeros")
     return Texts(unit_rows(np.ascontiguousarray(vectors, np.float32)), tuple(notes))
+
+
+def sentence_vectors(texts: Sequence[str], model: str) -> Texts:
+    """Vectors of texts by a sentence model (Reimers and Gurevych, "Sentence-BERT", EMNLP 2019).
+
+    The library fetches a model that is not on this disk from the Hugging Face hub, and sends it no text. What the model
+    brings as code is not run.
+
+    Args:
+        texts: I of them. model: a folder, or a name on the hub such as sentence-transformers/all-MiniLM-L6-v2.
+
+    Raises:
+        ValueError: the extra `sentences` is not installed, or the model cannot be read.
+    """
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise ValueError(
+            f"text_model {model!r} needs another library: pip install 'lerl-rec[sentences]', or leave it out"
+        ) from error
+    try:
+        read = SentenceTransformer(model, device="cpu", trust_remote_code=False)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        brief = str(error).strip().partition("\n")[0]
+        raise ValueError(f"text_model {model!r} cannot be read: {brief}; give a folder or a name on the hub") from error
+    vectors = read.encode(list(texts), batch_size=AT_ONCE, show_progress_bar=False, convert_to_numpy=True)
+    bare = [place for place, text in enumerate(texts) if not text.strip()]
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    vectors[bare] = 0.0
+    notes = [f"items by the sentence model {model}, {vectors.shape[1]} numbers"]
+    if bare:
+        notes.append(f"{len(bare):,} of {len(texts):,} items have no words: their vectors are zeros")
+    return Texts(unit_rows(vectors), tuple(notes))
 
 
 class CatalogTexts(NamedTuple):

@@ -49,6 +49,7 @@ class TigerSettings(NeuralSettings):
     Attributes:
         codes: text for residual codes of titles, categories and brands; product for codes of them whose digits are of
             equal rank; random for the residual ones, dealt to items by chance, a control.
+        text_model: a sentence model that reads the texts, a folder or a name on the hub; empty for counted words.
         levels: digits beside the last, which tells apart items that share the others. size: codes of a digit.
         balance: how far little-used codes come nearer, see `lerl.envs.codes.residual_codes`.
         smooth: share of neighbours in the vectors of which codes are made, see `lerl.envs.smoothing`; 0 for none.
@@ -65,6 +66,7 @@ class TigerSettings(NeuralSettings):
     temperature: float = 0.0
     epochs: int = 60
     codes: str = "text"
+    text_model: str = ""
     levels: int = 3
     size: int = 256
     balance: float = 0.0
@@ -115,7 +117,7 @@ class Tiger(NeuralNextItem):
 
     def _codes(self, seed: int) -> Codes:
         """Codes as the settings say, and notes on them; also on plain ones of the same shape, where they differ."""
-        settings, texts = self.settings, text_vectors(self.texts)
+        settings, texts = self.settings, text_vectors(self.texts, model=self.settings.text_model)
         vectors, self.notes = texts.vectors, texts.notes
         if settings.smooth:
             vectors = smoothed(vectors, together(self.train, self.items), settings.smooth)

@@ -1,5 +1,8 @@
 """Items by their words: who is near to whom, what is said of items without words, and what is refused."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
 
@@ -63,3 +66,35 @@ def test_a_catalog_says_titles_and_categories_and_what_it_does_not_say():
     bare = catalog_texts(catalog(("7", "8", "9"), ("A", "Sci-Fi", "Drama")))
     assert bare.columns["categories"] == ("A _A", "Sci-Fi _Sci_Fi", "Drama")
     assert bare.notes == ("items have no titles: their categories are all that is read of them",)
+
+
+def test_a_sentence_model_reads_texts_and_its_code_is_not_run(monkeypatch: pytest.MonkeyPatch):
+    asked = {}
+
+    class Model:
+        def __init__(self, name: str, **settings: object) -> None:
+            asked.update(name=name, **settings)
+            if name == "nowhere":
+                raise OSError("nowhere is no folder\nand more lines")
+
+        def encode(self, texts: list[str], **_: object) -> np.ndarray:
+            return np.array([[len(text), 3.0] for text in texts])
+
+    monkeypatch.setitem(sys.modules, "sentence_transformers", types.SimpleNamespace(SentenceTransformer=Model))
+    given = {"title": ("red", "", "blue"), "brand": ("a", "", "")}
+    found = text_vectors(given, model="small")
+    assert (asked["name"], asked["trust_remote_code"]) == ("small", False)
+    assert found.vectors.dtype == np.float32
+    assert np.allclose((found.vectors**2).sum(1), [1, 0, 1])
+    assert found.notes == (
+        "items by the sentence model small, 2 numbers",
+        "1 of 3 items have no words: their vectors are zeros",
+    )
+    with pytest.raises(ValueError, match=r"^text_model 'nowhere' cannot be read: nowhere is no folder; give a folder"):
+        text_vectors(given, model="nowhere")
+
+
+def test_without_the_extra_a_sentence_model_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(ValueError, match=r"pip install 'lerl-rec\[sentences\]'"):
+        text_vectors({"title": ("red", "blue")}, model="small")
