@@ -7,7 +7,7 @@ on wholes that are held out.
 
 from dataclasses import replace
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -81,7 +81,8 @@ def fit_jima(
     stages += [terms] if terms.third or not stages else []
     best = start
     for stage in stages:
-        now, tried = _opened(best, stage, rng), []
+        now = _opened(best, stage, rng)
+        tried: list[JIMA] = []
         for ridge in ridges:
             now = _alternate(now, known, _trust(now, known) if tried else EQUAL, ridge)
             tried.append(now)
@@ -181,18 +182,19 @@ def _alternate(model: JIMA, known: Known, trust: Trust, ridge: float) -> JIMA:
 
 def _trust(model: JIMA, known: Known) -> Trust:
     """What an observation of singles, pairs and wholes weighs: 1 / mean squared error, wholes having 1."""
-    r, (singles, pairs, wholes) = model.width, known[:3]
+    r, singles, pairs, wholes = model.width, known.singles, known.pairs, known.wholes
     v, w = model.items[pairs.first], model.items[pairs.second]
     told = (
         model.rated(singles.users, singles.slots, singles.items),
         (v[:, :r] * w[:, :r]) @ model.pair[:r] + model.pair[r] + v[:, r + 2] + w[:, r + 2],
         model.felt(model.users[wholes.users], wholes.items),
     )
+    said = (singles.y, pairs.y, wholes.y)
     one, two, whole = (
-        max(float(((kind.y - own) ** 2).mean()), 1e-6) if len(own) else 1.0
-        for kind, own in zip(known[:3], told, strict=True)
+        max(float(((y - own) ** 2).mean()), 1e-6) if len(own) else 1.0 for y, own in zip(said, told, strict=True)
     )
-    return tuple(float(np.clip(whole / error, 1 / MOST_TRUST, MOST_TRUST)) for error in (one, two, whole))
+    first, second = (float(np.clip(whole / error, 1 / MOST_TRUST, MOST_TRUST)) for error in (one, two))
+    return first, second, 1.0
 
 
 def _solve_users(model: JIMA, known: Known, trust: Trust, ridge: float) -> JIMA:
@@ -275,7 +277,8 @@ def _solve_whole_heads(model: JIMA, known: Known, ridge: float) -> JIMA:
     asked = np.column_stack([part.reshape(len(part), -1) for part in used.values()] + [np.ones(len(u))])
     said = wholes.y - people[:, r] - items[:, :, r].sum(axis=1)
     gram = asked.T @ asked + ridge * np.eye(asked.shape[1])
-    solved, found, at = np.linalg.solve(gram, asked.T @ said), {}, 0
+    solved, at = np.linalg.solve(gram, asked.T @ said), 0
+    found: dict[str, Any] = {}
     for name, part in used.items():
         shape = getattr(model, name).shape
         found[name] = solved[at : at + part[0].size].reshape(shape)

@@ -7,6 +7,7 @@ from lerl.agents.base import Agent
 from lerl.agents.baselines import BASELINES
 from lerl.agents.belief.agent import NAME
 from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
+from lerl.agents.composite.agent import ROWS as COMPOSITE
 from lerl.agents.learners.registry import LEARNERS
 from lerl.agents.next_item.agents import IN_SESSIONS
 from lerl.config.schema import AUTO, Config
@@ -16,7 +17,7 @@ from lerl.planners.llm.planner import MODELS
 from lerl.planners.rules import RULES
 
 PLANNERS = (*RULES, *MODELS)
-SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr", ABOVE_BELIEF)
+SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr", ABOVE_BELIEF, *COMPOSITE)
 BELIEF = NAME
 FLOORS, TOLD = ("random", "popularity"), ("informed", "privileged")
 """Baselines that know too little, and such as are told what nobody knows."""
@@ -37,7 +38,7 @@ UNFITTED = (*(f"env.{part}.enabled" for part in FITTED_PARTS), "env.boredom.with
 RANKED = tuple(label for name in IN_SESSIONS for label in (name, f"{name}+mmr"))
 """Agents that rank the next item by what is known of training users; see `lerl.agents.next_item.agents`."""
 
-ALONE = (AUTO, BELIEF, *RANKED, *BASELINES)
+ALONE = (AUTO, BELIEF, *COMPOSITE, *RANKED, *BASELINES)
 """Agents by their whole name."""
 
 
@@ -53,6 +54,7 @@ class AgentSpec:
         baseline: "random", "popularity", "informed", "privileged", "sasrec", "belief+greedy", "auto" or "module:Class";
             None for others.
         believes: whether it plays by what was learned of people and items, which is fitted once for all who do.
+        composite: the model of wholes that fills its slates, by name; None for others.
     """
 
     label: str
@@ -61,6 +63,7 @@ class AgentSpec:
     diverse: bool = False
     baseline: str | None = None
     believes: bool = False
+    composite: str | None = None
 
     @property
     def next_item(self) -> str | None:
@@ -85,6 +88,8 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         return AgentSpec(name, baseline=BELIEF, believes=True)
     if name == AUTO:
         return AgentSpec(name, baseline=AUTO)
+    if name in COMPOSITE:
+        return AgentSpec(name, composite=name)
     if name in RANKED:
         return AgentSpec(name, baseline=name.removesuffix("+mmr"), diverse=name.endswith("+mmr"))
     if why := _refusal(name, main_planner):
@@ -106,6 +111,7 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         learner if learner in LEARNERS else None,
         scorer.endswith("mmr"),
         believes=scorer == ABOVE_BELIEF,
+        composite=scorer if scorer in COMPOSITE else None,
     )
 
 
@@ -121,9 +127,11 @@ def _refusal(name: str, main_planner: str) -> str:
         return f"which is {row!r} without sampling; give {row!r} and evaluation.deterministic true, for both"
     if (head, scorer) == ("flat", ABOVE_BELIEF):
         return f"which is called {BELIEF!r}, the agent with a belief and without a planner"
+    if head == "flat" and scorer in COMPOSITE:
+        return f"which is called {scorer!r}"
     if name in known:
         return f"which is no agent, as it does not say what is planned for; give '{name}+ppo' or '{name}+greedy'"
-    if name in SCORERS:
+    if name in SCORERS and name not in ALONE:
         return f"which is no agent, as it does not say what plans; give 'planner+{name}', or without one 'flat+{name}'"
     if own != main_planner and head == own:
         given = f"planner{name.removeprefix(head)}" if scorer else "planner+ppo"
@@ -145,6 +153,7 @@ def _refusal(name: str, main_planner: str) -> str:
 def _examples() -> list[str]:
     planned = [f"{planner}+{scorer}" for planner in (*PLANNERS, "planner", "flat") for scorer in SCORERS]
     planned.remove(f"flat+{ABOVE_BELIEF}")
+    planned = [name for name in planned if name.removeprefix("flat+") not in COMPOSITE]
     return [*planned, *ALONE]
 
 

@@ -37,7 +37,7 @@ def test_without_interactions_none_is_learned() -> None:
     model = fit_jima(*feedback)
     assert not model.terms.pairs
     assert not model.terms.third
-    assert error(model.score, data) == pytest.approx(error(COMPARED["additive"](feedback, 0), data), rel=0.02)
+    assert error(model.score, data) == pytest.approx(error(COMPARED["additive"](feedback, 0), data), rel=0.05)
 
 
 def test_outfits_whose_parts_are_liked_and_that_are_not_are_found() -> None:
