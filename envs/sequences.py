@@ -155,10 +155,10 @@ def completing(choices: Choices, seed: int) -> Split:
     notes = []
     if few := int((testing & ~enough).sum()):
         notes.append(f"{few:,} of {testing.sum():,} sets of the test hold one item: not judged")
-    judged = (_last(lists, np.flatnonzero(part & enough), 1) for part in (validating, testing))
+    validation, test = (_last(lists, np.flatnonzero(part & enough), 1) for part in (validating, testing))
     unseen = int((np.bincount(train.values, minlength=len(choices.items)) == 0).sum())
     notes.append(f"{unseen:,} of {len(choices.items):,} items are in no set of the training")
-    return Split(len(choices.items), train, *judged, tuple(notes))
+    return Split(len(choices.items), train, validation, test, tuple(notes))
 
 
 def by_time(choices: Choices) -> Split:

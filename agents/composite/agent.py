@@ -1,6 +1,6 @@
 """Agents that fill slates whose slots have roles, by a model of wholes, alone or under a planner."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,14 @@ class CompositeAgent(HierarchicalAgent):
         for row, slot in enumerate(live.tolist()):
             slates[slot] = self._filled(slot, planned[row], left[row], None if known is None else known[row])
         return slates
+
+    def slots(self) -> dict[str, NDArray[Any]]:
+        """It keeps no sessions outside the simulator, where nobody says what people answer to wholes.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError
 
     def _left(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(n, I) what may be shown, whatever is planned."""

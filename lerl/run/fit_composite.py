@@ -44,6 +44,9 @@ def fit_composite(name: str, context: FitContext) -> None:
         shown = composite_agent(task, name, None, outfits)
         curve.append(context.curve_point(name, spent, shown))
         context.report(name, spent, steps, curve[-1])
+        if shown.gaps:
+            lacks = shown.gaps / shown.filled
+            context.report(name, spent, steps, f"wholes may lack up to {lacks:.3f} standard deviations of an answer")
     if outfits is not None:
         context.store.save_composite(name, outfits, spent, curve)
 

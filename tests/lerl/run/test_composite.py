@@ -63,3 +63,23 @@ def test_what_cannot_be_is_refused_in_one_line(
 ) -> None:
     assert main(["train", *given, "--out", str(tmp_path / "run"), *(SMALL[:4] if given[0] == "composite" else [])]) != 0
     assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_where_not_all_combinations_are_tried_it_is_said_what_may_be_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    from lerl.agents.composite import fill
+
+    monkeypatch.setattr(fill, "EXACT", 10)
+    monkeypatch.setattr(fill, "OPENED", 1)
+    assert train(tmp_path / "run", "[jima]") == 0
+    said = capsys.readouterr()
+    assert "wholes may lack up to 0." in said.out + said.err
+
+
+def test_what_fills_roles_is_not_served(run: Path) -> None:
+    from lerl import Run
+    from lerl.serve.recommender import SessionError
+
+    with pytest.raises(SessionError, match="jima cannot serve people"):
+        Run(run).recommender("jima")
