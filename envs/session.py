@@ -385,7 +385,8 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to a snapshot of an environment made with the same settings."""
-        self._session.state = State(**snapshot["state"])
+        before = {"whole": np.zeros((self.num_envs, 0), np.float32)}  # snapshots of before slots had roles lack it
+        self._session.state = State(**before | snapshot["state"])
         self._seeds, self._numbers = snapshot["seeds"].copy(), snapshot["numbers"].copy()
         self.np_random.bit_generator.state = snapshot["random"]
 

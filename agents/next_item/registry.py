@@ -13,14 +13,14 @@ from lerl.agents.next_item.counts import Counts
 from lerl.agents.next_item.hstu import HSTU
 from lerl.agents.next_item.popularity import Popularity
 from lerl.agents.next_item.sasrec import SASRec
-from lerl.agents.next_item.together import Pairs, Together
+from lerl.agents.next_item.together import TextPairs, Together
 
 ROWS: dict[str, type[NextItem]] = {
     "popularity": Popularity, "counts": Counts, "sasrec": SASRec, "hstu": HSTU, "tiger": Tiger,
     "s2gr": S2GR,
     "tca": TCA,
     "together": Together,
-    "jima-pairs": Pairs,
+    "jima-pairs": TextPairs,
 }  # fmt: skip
 """Every recommender, by the name that flags, files and tables give it."""
 

@@ -48,7 +48,7 @@ class Together(NextItem):
 
 
 @dataclass(frozen=True)
-class PairsSettings:
+class TextPairsSettings:
     """Settings of `jima-pairs`.
 
     Attributes:
@@ -65,7 +65,7 @@ class PairsSettings:
             raise ValueError(f"ridge must be above 0 and at most 1,000, given {self.ridge:g}")
 
 
-class Pairs(NextItem):
+class TextPairs(NextItem):
     """The pair part of `jima` with item vectors from what data say of items: heads b of pair(i, j) = b . (v_i * v_j).
 
     Pairs of a bundle are rated 1, pairs of items drawn from all 0; heads are a ridge regression, and an item is scored
@@ -73,7 +73,7 @@ class Pairs(NextItem):
     of them.
     """
 
-    Settings = PairsSettings
+    Settings = TextPairsSettings
     reads_texts = True
 
     def fit(

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lerl.agents.next_item.together import Pairs, Together
+from lerl.agents.next_item.together import TextPairs, Together
 from lerl.cli.main import main
 from lerl.envs.logs.bundles import read_bundles
 from lerl.envs.schema import DataError
@@ -66,7 +66,7 @@ def test_together_finds_what_is_in_bundles_with_it_whatever_the_order() -> None:
 def test_pairs_are_learned_from_what_items_are_called(tmp_path: Path) -> None:
     choices = read_bundles(write(tmp_path), seed=0)
     split = completing(choices, 1)
-    row = Pairs(split.items)
+    row = TextPairs(split.items)
     row.know(choices.texts)
     row.fit(split.train, split.validation, seed=0)
     scores = row.scores(Lists.of([[choices.items.index("7")]]))[0]
