@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Axis, Catalog
+from lerl.envs.composite import Roles
 from lerl.envs.population import Knowledge
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.base import PlanInWords
@@ -28,6 +29,7 @@ class TaskSpec:
         slate_size: k, items per slate. max_steps: steps after which a session is cut.
         seed: source of the agent's own draws.
         repeats: whether an item may be shown again within a session.
+        roles: what each slot is filled from; None where slots have no roles.
     """
 
     catalog: Catalog
@@ -37,6 +39,7 @@ class TaskSpec:
     max_steps: int
     seed: int
     repeats: bool = False
+    roles: Roles | None = None
 
 
 class Agent(ABC):

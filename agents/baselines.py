@@ -12,6 +12,7 @@ from lerl.agents.informed import InformedAgent
 from lerl.agents.memory import Memory
 from lerl.agents.privileged import PrivilegedAgent
 from lerl.agents.retrieval import ItemIndex
+from lerl.agents.roles import slot_by_slot
 from lerl.envs import draws, threads
 
 
@@ -45,8 +46,15 @@ class RandomAgent(_Remembering):
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k), drawn from each session's own stream."""
         self.memory.see(observation)
-        memory, items, k = self.memory, len(self.task.catalog), self.task.slate_size
+        memory, items, k, roles = self.memory, len(self.task.catalog), self.task.slate_size, self.task.roles
         excluded = memory.excluded
+        if roles is not None:
+            filled, _ = slot_by_slot(
+                roles,
+                excluded,
+                lambda s, barred: (_draw_items(memory.keys + np.uint64(s), memory.steps, barred, items, 1), 0),
+            )
+            return np.maximum(filled, 0)
 
         def draw(at: slice) -> tuple[NDArray[np.int32]]:
             return (_draw_items(memory.keys[at], memory.steps[at], excluded[at], items, k),)
@@ -89,7 +97,14 @@ class PopularityAgent(_Remembering):
         """Slates (B, k); when no item is left, one shown before leaves its slot empty."""
         self.memory.see(observation)
         everybody, k = np.ones((len(self._all), 1), np.float32), self.task.slate_size
-        slates, _ = self._index.top(everybody, self._all, ~self._all, self.memory.excluded, k)
+        excluded, roles = self.memory.excluded, self.task.roles
+        if roles is not None:
+            top = self._index.top
+            filled, _ = slot_by_slot(
+                roles, excluded, lambda _, barred: top(everybody, self._all, ~self._all, barred, 1)
+            )
+            return np.maximum(filled, 0)
+        slates, _ = self._index.top(everybody, self._all, ~self._all, excluded, k)
         return np.maximum(slates, 0)
 
 

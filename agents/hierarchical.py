@@ -10,6 +10,7 @@ from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.agents.memory import Memory
 from lerl.agents.mmr import diverse_items
 from lerl.agents.retrieval import eligible_items
+from lerl.agents.roles import slot_by_slot
 from lerl.envs import threads
 from lerl.envs.topics import unit_rows
 from lerl.planners.base import PlanContexts, PlanInWords, Planner, check_plans
@@ -172,7 +173,10 @@ class Hierarchy:
         self, rows: Any, queries: NDArray[np.float32], shown: NDArray[np.int32], ends: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.bool_] | int]:
         """Slates (n, k) of some slots, -1 where no item is left, and whether their plans were widened (n,)."""
-        k = self.task.slate_size
+        k, roles, index = self.task.slate_size, self.task.roles, self.memory.index
+        if roles is not None:
+            plan = self.allowed[rows], self.avoid[rows]
+            return slot_by_slot(roles, shown, lambda _, barred: index.top(queries, *plan, barred, 1))
         if self.diversity == 0:
             return self.memory.index.top(queries, self.allowed[rows], self.avoid[rows], shown, k, ends)
         eligible, widened = (None, 0) if self.planner is None else self.eligible(np.arange(len(self.live))[rows])

@@ -10,6 +10,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from lerl.agents.base import Agent, Observation, TaskSpec
+from lerl.agents.composite.ceiling import best_together, together
 from lerl.agents.retrieval import mark
 from lerl.envs import threads
 from lerl.envs.config import SimulatorConfig
@@ -103,6 +104,9 @@ class PrivilegedAgent(Agent):
     an item's log-odds rise by k / (k + 1) times what they will lose until half of the rest of the session is over, as
     the taste returns to its anchor. That share is a rule of thumb: the look-ahead is too short to see what is kept.
 
+    Where slots have roles, every base policy shows the whole of highest mean true chance of a click at its price, what
+    items do to each other included, by trying all combinations, or the best 2,500 where there are more.
+
     Candidates are the best few of every topic, or, where likeness costs clicks, of every cluster of true item vectors.
     Every base policy is followed for 16 steps on a copy of the state under the true dynamics, with other random draws
     than the real session's. What is added up is the true chance of a click (with several kinds of feedback, what its
@@ -177,6 +181,9 @@ class PrivilegedAgent(Agent):
             saving = config.slate_size / (config.slate_size + 1)  # the more items a step takes, the sooner they run out
             logits += saving * (logits - _log_odds(simulator, _later(simulator, state)))
         _hide_shown(logits, state.shown, config.repeats)
+        if simulator.roles is not None:  # whole slates are tried
+            none = np.zeros((0, 0), np.int64)
+            return Candidates(np.zeros((0, 0), np.int32), logits, none, none)
         needed = SPARE * self.task.slate_size * HORIZON  # slates to look ahead on, however few clusters there are
         each = max(EACH, -(-needed // (int(self._cluster.max()) + 1)))
         most = MOST_ALIKE if config.similarity.weight else MOST_CANDIDATES
@@ -245,6 +252,7 @@ def _follow(
     alike = policies.likeness * config.similarity.weight * 8 / config.slate_size
     costs = Policies(policies.prices * config.boredom.weight, policies.shuns, alike)
     items = Items(simulator.topics, simulator.item_units)
+    roles = None if simulator.roles is None else together(simulator)
     state.seed ^= LOOK_AHEAD
     rows, begun, spent = np.arange(count), state.steps.copy(), state.spent.copy()
     for step in range(HORIZON):
@@ -255,7 +263,12 @@ def _follow(
             break
         now = Situation(state.boredom, state.shown, begun[rows], state.steps)
         own = Policies(*(part[rows] for part in costs))
-        slates = fill_by_price(candidates, owners[rows], now, items, repetition, own, config.slate_size, config.repeats)
+        if roles is None:
+            slates = fill_by_price(
+                candidates, owners[rows], now, items, repetition, own, config.slate_size, config.repeats
+            )
+        else:
+            slates = best_together(roles, candidates.logits, owners[rows], state, own.prices, simulator)
         if step == 0:
             first[rows] = slates
         outcome = simulator.step(state, slates)

@@ -144,6 +144,28 @@ class Similarity:
 
 
 @settings(frozen=True)
+class Complement:
+    """Items of one slate suit each other or do not, in general and for this user.
+
+    With v the true item vectors, u the user's true taste at first, * element by element, and signs s and t drawn from
+    what makes the population:
+
+        an item's log-odds of a click rise by the mean over the slate's other items of
+        pair * (s . (v_i * v_j)) / sd + user_pair * (t . (u * v_i * v_j)) / sd
+
+    Each sum is divided by its standard deviation over pairs of items, and over users and pairs. Such terms are those of
+    the simulation studies of JIMA (Bi, Wang, Adomavicius and Curley, arXiv 2601.19005).
+
+    Args:
+        pair: log-odds by which a pair one standard deviation better than others is better, in [0, 20]; 0 for no effect.
+        user_pair: the same of what suits this user, in [0, 20].
+    """
+
+    pair: Annotated[Real, Field(ge=0, le=20)] = 0.0
+    user_pair: Annotated[Real, Field(ge=0, le=20)] = 0.0
+
+
+@settings(frozen=True)
 class Satisfaction:
     """A moving average of what users feel: the mean chance of a click over the slate, where empty slots count 0.
 
@@ -256,6 +278,8 @@ class SimulatorConfig:
     Args:
         slate_size: items shown per step, at least 1, at most as many as there are.
         max_steps: steps after which a session is cut (truncated), at least 1.
+        roles: of composite slates, a role for each slot, at least two: the category that fills it, or
+            `name=category|category`. An item in a slot of another role leaves it empty; the whole is answered too.
         repeats: whether an item may be shown again in a session; otherwise its copy is an empty slot.
         feedback: "click" (0 or 1), "rating" (1 to 5 stars, seen as 0, 0.25, 0.5, 0.75, 1; a click is 4 or more), or
             "weighted" (the mean of the kinds of feedback that a population was prepared with by --feedback).
@@ -269,6 +293,7 @@ class SimulatorConfig:
         fatigue: how users get tired.
         mood: how moods change.
         similarity: how similar items in a slate take clicks from each other.
+        complement: how items of a slate suit each other.
         satisfaction: how satisfaction follows the slates.
         patience: how users differ in how long they stay.
         leave: when users leave.
@@ -278,6 +303,7 @@ class SimulatorConfig:
 
     slate_size: Annotated[Whole, Field(ge=1, le=1_000)] = 1
     max_steps: Annotated[Whole, Field(ge=1, le=10_000)] = 100
+    roles: list[Text] = field(default_factory=list)
     repeats: Switch = False
     feedback: Literal["click", "rating", "weighted"] = "click"
     topics: Topics = "hidden"
@@ -288,6 +314,7 @@ class SimulatorConfig:
     fatigue: Fatigue = field(default_factory=Fatigue)
     mood: Mood = field(default_factory=Mood)
     similarity: Similarity = field(default_factory=Similarity)
+    complement: Complement = field(default_factory=Complement)
     satisfaction: Satisfaction = field(default_factory=Satisfaction)
     patience: Patience = field(default_factory=Patience)
     leave: Leave = field(default_factory=Leave)

@@ -69,8 +69,10 @@ class Session:
         categories = len(self.simulator.axis.names)
         tastes, offsets = self.population.knowledge.tastes, self.population.knowledge.user_offsets
         reach, offset_reach = float(np.abs(tastes).max()) or 1.0, float(np.abs(offsets).max()) or 1.0
+        whole = {} if self.simulator.roles is None else {"recent_whole": Box(-1, 1, (HISTORY,), np.float32)}
         return Dict(
-            {
+            whole
+            | {
                 "recent_items": Box(-1, len(self.population.catalog) - 1, (slots,), np.int32),
                 "recent_categories": Box(-1, categories - 1, (slots,), np.int32),
                 "recent_feedback": Box(-1, 1, (slots,), np.float32),
@@ -181,7 +183,16 @@ class Session:
             _see(history, self._known, config.slate_size, config.max_steps, arrays)
         else:
             threads.each(see, users, self._least)
+        if self.simulator.roles is not None:
+            seen["recent_whole"] = self._wholes()
         return seen
+
+    def _wholes(self) -> NDArray[np.float32]:
+        """(B, 20) clicks on the last whole slates, oldest first."""
+        state = self._state()
+        at = state.steps[:, None] - HISTORY + np.arange(HISTORY)
+        found: NDArray[np.float32] = np.take_along_axis(state.whole, np.maximum(at, 0), axis=1)
+        return np.where(at >= 0, found, np.float32(-1))
 
     def _state(self) -> State:
         if self.state is None:
@@ -207,6 +218,14 @@ class Session:
             if outcome is not None:
                 info["chance"] = outcome.chance
         return info
+
+    def slate_mask(self) -> NDArray[np.bool_]:
+        """(B, k * I), for each slot after the other which items may be shown there."""
+        one, roles = self.action_mask().astype(bool), self.simulator.roles
+        if roles is None:
+            return np.tile(one, self.config.slate_size)
+        fits = roles.slot_of == np.arange(self.config.slate_size)[:, None]  # (k, I)
+        return (one[:, None, :] & fits).reshape(len(one), -1)
 
     def action_mask(self) -> NDArray[np.int8]:
         """(B, I), 1 for items that may still be shown, 0 for those that would leave their slot empty."""

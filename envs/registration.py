@@ -21,6 +21,14 @@ from lerl.envs.synthetic import synthetic_population
 View = TypeVar("View", bound=SessionEnv | SessionVectorEnv)
 SIZES = ("users", "items", "categories", "dim")
 """Of a synthetic population."""
+COMPOSITE: dict[str, Any] = {
+    "items": 100,
+    "categories": 10,
+    "roles": ["top", "bottom"],
+    "repeats": True,
+    "complement": {"pair": 1.0, "user_pair": 1.0},
+}
+"""What `lerl/Composite-v0` has where nothing else is given; slates have one slot for each role."""
 
 
 @dataclass(frozen=True)
@@ -42,26 +50,32 @@ class Maker(Generic[View]):
         """The environment with `SessionEnv`'s settings, and those of its population.
 
         Args:
-            data: "synthetic", or the format of the prepared folder that `path` names.
+            data: "synthetic", "composite", which is that with roles, or the format of the prepared folder that `path`
+                names.
             settings: those of `SessionEnv` or `SessionVectorEnv`; sizes for a synthetic population, else `path`.
         """
-        own = (*SIZES, "population_seed") if data == "synthetic" else ("path",)
+        made_up = data in ("synthetic", "composite")
+        own = (*SIZES, "population_seed") if made_up else ("path",)
         more = VECTOR_KEYWORDS if self.view is SessionVectorEnv else ()
         check_keywords(settings, (*own, *more, *KEYWORDS), self.view)
-        population = _synthetic(settings) if data == "synthetic" else _prepared(settings, data)
+        if data == "composite":
+            settings = COMPOSITE | settings
+            settings.setdefault("slate_size", len(settings["roles"]))
+        population = _synthetic(settings, data == "composite") if made_up else _prepared(settings, data)
         return self.view(population, **settings)
 
 
 make, make_vec = Maker(SessionEnv), Maker(SessionVectorEnv)
 
 
-def _synthetic(settings: dict[str, Any]) -> Population:
+def _synthetic(settings: dict[str, Any], composite: bool) -> Population:
     sizes = {name: settings.pop(name) for name in SIZES if name in settings}
     seed = settings.pop("population_seed", 0)
     check_type("population_seed", seed, int)
     if seed < 0:
         raise ValueError(f"population_seed must be at least 0, given {seed}")
-    return synthetic_population(**sizes, seed=seed)
+    roles = [role for role in settings["roles"] if "=" not in role] if composite else ()
+    return synthetic_population(**sizes, seed=seed, roles=roles)
 
 
 def _prepared(settings: dict[str, Any], format: str) -> Population:

@@ -146,6 +146,27 @@ def _last(lists: Lists, users: NDArray[np.int64], back: int) -> Cases:
     return Cases(users, histories, lists.values[lists.starts[users] + counts])
 
 
+def completing(choices: Choices, seed: int) -> Split:
+    """Sets of items, a tenth of them for validation and a tenth for the test: of each its last item is to be found by
+    all others. The other sets are for training.
+
+    Args:
+        choices: sets, each in an order that was drawn. seed: of which sets are judged.
+    """
+    lists, count = choices.lists, len(choices.lists)
+    place = np.random.default_rng([seed, 0x5E]).permutation(count)
+    validating, testing = place < count // 10, (place >= count // 10) & (place < 2 * (count // 10))
+    train = lists.first(np.where(validating | testing, 0, lists.lengths))
+    enough = lists.lengths >= 2
+    notes = []
+    if few := int((testing & ~enough).sum()):
+        notes.append(f"{few:,} of {testing.sum():,} sets of the test hold one item: not judged")
+    validation, test = (_last(lists, np.flatnonzero(part & enough), 1) for part in (validating, testing))
+    unseen = int((np.bincount(train.values, minlength=len(choices.items)) == 0).sum())
+    notes.append(f"{unseen:,} of {len(choices.items):,} items are in no set of the training")
+    return Split(len(choices.items), train, validation, test, tuple(notes))
+
+
 def by_time(choices: Choices) -> Split:
     """All that lies before one time is for training; of what lies after, each user's first item is judged.
 

@@ -64,8 +64,9 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
 
     ## Action space
     `Discrete(I)`, the item to show; with `slate_size` k above 1 `MultiDiscrete([I] * k)`, the slate from top to bottom.
-    An item that is in the slate twice, or was shown before in the session (unless `repeats=True`), leaves its slot
-    empty; empty slots are counted in `info["empty_slots"]`.
+    With `roles` a slot takes items of its role only. An item of another role, one that is in the slate twice, and one
+    that was shown before in the session (unless `repeats=True`) leave their slot empty; empty slots are counted in
+    `info["empty_slots"]`.
 
     ## Observation space
     A `Dict` of one-dimensional boxes; k is the slate size, C the number of categories (or of the given axis' groups), D
@@ -80,6 +81,7 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
     | category_feedback | C | -1 to 1 | mean feedback in each, -1 where nothing was shown |
     | last_categories | C | 0 to 1 | share of the last slate's slots in each |
     | time_left | 1 | 0 to 1 | share of the step cap that is left |
+    | recent_whole | 20 | -1 to 1 | with `roles` alone: clicks on the last whole slates |
     | taste | D | finite | estimated from the user's known history, in the space of the agents' item vectors |
     | taste_offset | 1 | finite | log-odds to add to taste . item |
 
@@ -193,10 +195,10 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         """Which actions may be chosen now, as MaskablePPO of sb3-contrib calls for it.
 
         (I,) bool with slates of one: False for items that were shown in this session, unless `repeats=True`. Slates of
-        k have (k * I,), the same for each slot, one slot after another: a mask cannot say that slots must differ, and
-        the lower of two equal slots stays empty.
+        k have (k * I,), one slot after another, the same for each slot unless slots have roles: a mask cannot say that
+        slots must differ, and the lower of two equal slots stays empty.
         """
-        return np.tile(self._session.action_mask()[0].astype(bool), self._session.config.slate_size)
+        return self._session.slate_mask()[0]
 
     def _info(self, outcome: Outcome | None = None) -> dict[str, Any]:
         info = self._first(self._session.info(outcome))
@@ -369,7 +371,7 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Which actions each slot may choose now, (B, I) bool, or (B, k * I); see `SessionEnv`."""
-        return np.tile(self._session.action_mask().astype(bool), self._session.config.slate_size)
+        return self._session.slate_mask()
 
     def snapshot(self) -> dict[str, Any]:
         """A copy of all that coming steps depend on, as nested dictionaries of arrays; `restore` takes it back."""
@@ -383,7 +385,8 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to a snapshot of an environment made with the same settings."""
-        self._session.state = State(**snapshot["state"])
+        before = {"whole": np.zeros((self.num_envs, 0), np.float32)}  # snapshots of before slots had roles lack it
+        self._session.state = State(**before | snapshot["state"])
         self._seeds, self._numbers = snapshot["seeds"].copy(), snapshot["numbers"].copy()
         self.np_random.bit_generator.state = snapshot["random"]
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lerl.envs import draws, dynamics, threads
 from lerl.envs.catalog import Axis
+from lerl.envs.composite import complement, complements, read_roles, whole_clicks
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.kernels import (
     NO_ITEM,
@@ -77,6 +78,12 @@ class UserSimulator:
                 f"the axis must group the {len(population.catalog)} items, given {len(axis.membership)} rows"
             )
         self.kinds = self._weighted_kinds()
+        self.roles = read_roles(config.roles, population.catalog, config.slate_size)
+        if self.roles is None and (config.complement.pair or config.complement.user_pair):
+            raise ValueError(
+                "env.complement is of slates whose slots have roles; name them in env.roles, or set it to 0"
+            )
+        self.complements = complements(population, config.complement)
         self.axis = axis or population.catalog.categories
         self.groups = self.axis.groups
         self.topics = item_topics(population, config.topics, config.topic_count)
@@ -147,6 +154,7 @@ class UserSimulator:
         other.population, other.config = population, config
         other.model = other._build_response()
         other._rates = plain_tuples(dynamics.rates(config))
+        other.complements = complements(population, config.complement)
         return other
 
     def start(
@@ -179,6 +187,7 @@ class UserSimulator:
             feedback=np.full((count, slots), -1, np.float32),
             exposure=np.zeros((count, groups), np.int32),
             liked=np.zeros((count, groups), np.float32),
+            whole=np.full((count, config.max_steps if self.roles else 0), -1, np.float32),
         )
         rows = np.arange(count)
 
@@ -242,6 +251,7 @@ class UserSimulator:
         config = self.config
         if "taste" in response:
             state.anchor[rows] = response["taste"]
+        state.whole[rows] = -1
         first = streams(seeds, sessions, np.zeros(len(rows), np.int32))
         state.mood[rows] = dynamics.draw_moods(config.mood, first[:, draws.MOOD])
         state.patience[rows] = dynamics.draw_patience(config.patience, seeds, sessions)
@@ -281,9 +291,17 @@ class UserSimulator:
             return chance
         return checked_chances(chance, slates.shape, f"{self.config.response}.score", "slot", slates >= 0)
 
+    def _together(
+        self, chance: NDArray[np.float64], slates: NDArray[np.int32], users: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Chances of clicks with what the items of slates (B, k) do to each other for users (B,), in place."""
+        if self.complements is not None:
+            complement(chance, slates, users, tuple(self.complements))
+        return chance
+
     def chances(self, state: State, slates: NDArray[np.int32]) -> NDArray[np.float64]:
         """The true chance of a click on each of slates (B, k) if shown now, all that moves it included."""
-        chance = self.scores(state, slates)
+        chance = self._together(self.scores(state, slates), slates, state.user)
         rates = dynamics.rates(self.config)
         apply_boredom(
             chance, slates, self.topics, state.boredom, state.fatigue, state.mood, rates.boredom, rates.fatigue.weight
@@ -325,10 +343,12 @@ class UserSimulator:
     def _step(self, state: State, slates: NDArray[np.integer]) -> Outcome:
         config = self.config
         slates, keys = self._checked(state, slates)
-        chance = self.scores(state, slates)
+        chance = self._together(self.scores(state, slates), slates, state.user)
         taste = state.response["taste"] if config.drift.enabled else state.anchor
         rating = config.feedback == "rating"
         feedback, reward = live(slates, chance, keys, taste, _moved(state), self._shared, rating, self._rates)
+        if self.roles is not None:
+            state.whole[np.arange(len(state)), state.steps - 1] = whole_clicks(keys[:, draws.CLICK], chance)
         response = self.model.advance(state.response, slates, feedback)
         state.response = self._checked_response(response, "advance", len(state), state.response)
         leave_chance = self.leave_chance(state)
@@ -338,7 +358,8 @@ class UserSimulator:
     @property
     def steps_at_once(self) -> bool:
         """Whether `live_through` may be used: latent factors, and users who never leave."""
-        return self.config.response == "latent" and self.config.leave.rule == "never"
+        alone = self.roles is None and self.complements is None
+        return alone and self.config.response == "latent" and self.config.leave.rule == "never"
 
     def live_through(
         self, state: State, slates: NDArray[np.int32], rested: NDArray[np.bool_]
@@ -377,6 +398,8 @@ class UserSimulator:
         if given.shape != shape:
             raise ValueError(f"slates must have shape {shape}, given {given.shape}")
         numbers, config = np.ascontiguousarray(given, np.int64), self.config
+        if self.roles is not None and numbers.size and -1 <= numbers.min() <= numbers.max() < items:
+            numbers = np.where(self.roles.fits(numbers), numbers, -1)
         slates, keys, wrong = begin_step(
             numbers, state.seed, state.session, state.steps, state.shown, items, config.max_steps, config.repeats
         )

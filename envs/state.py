@@ -22,6 +22,7 @@ class State:
         fatigue, satisfaction: (B,) float32 in [0, 1]. patience: (B,) float32.
         spent: (B,) float32, used up of a step budget.
         shown: (B, T * k) int32, items slot after slot, -1 where nothing was. feedback: (B, T * k) float32, -1 likewise.
+        whole: (B, T) float32, clicks on whole slates where slots have roles, -1 where nothing was; else (B, 0).
         exposure: (B, C) int32, slots shown per category. liked: (B, C) float32, feedback summed per category.
     """
 
@@ -42,6 +43,7 @@ class State:
     feedback: NDArray[np.float32]
     exposure: NDArray[np.int32]
     liked: NDArray[np.float32]
+    whole: NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.seed)

@@ -1,5 +1,7 @@
 """A synthetic population, made from a seed: no download is needed, and the truth is known."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lerl.envs.catalog import Axis, Catalog
@@ -10,7 +12,12 @@ KNOWN_EXPOSURES = 40
 
 
 def synthetic_population(
-    users: int = 1000, items: int = 1000, categories: int = 20, dim: int = 16, seed: int = 0
+    users: int = 1000,
+    items: int = 1000,
+    categories: int = 20,
+    dim: int = 16,
+    seed: int = 0,
+    roles: Sequence[str] = (),
 ) -> Population:
     """Users who like a few regions of item space, and a catalog whose categories nearly follow those regions.
 
@@ -25,6 +32,8 @@ def synthetic_population(
         categories: how many.
         dim: length of the true vectors, at least 2.
         seed: of all draws.
+        roles: further categories, such as "top" and "bottom", of which each item has one, as often as another; all else
+            is as without.
 
     Raises:
         TypeError: a size is not a whole number.
@@ -50,6 +59,8 @@ def synthetic_population(
     )
     catalog = _catalog(region, categories, rng)
     knowledge, history = _knowledge(truth, rng)
+    if roles:
+        catalog = _with_roles(catalog, roles, np.random.default_rng([seed, 0xC0]))
     training = np.ones(users, bool)
     training[rng.permutation(users)[: users // 4]] = False
     return Population("synthetic", catalog, truth, knowledge, training, history)
@@ -64,6 +75,18 @@ def _catalog(region: np.ndarray, categories: int, rng: np.random.Generator) -> C
     names = tuple(f"category {number + 1}" for number in range(categories))
     identifiers = tuple(str(number) for number in range(items))
     return Catalog(identifiers, tuple(f"item {number}" for number in identifiers), Axis(names, membership))
+
+
+def _with_roles(catalog: Catalog, roles: Sequence[str], rng: np.random.Generator) -> Catalog:
+    axis, count = catalog.categories, len(roles)
+    if len(set(roles) | set(axis.names)) < count + len(axis.names):
+        raise ValueError(f"data.synthetic.roles must differ from each other and from categories, given {list(roles)}")
+    if count > len(catalog):
+        raise ValueError(f"data.synthetic.roles names {count} roles for {len(catalog)} items; give more items")
+    own = (rng.permutation(len(catalog)) % count)[:, None] == np.arange(count)
+    return Catalog(
+        catalog.item_ids, catalog.titles, Axis((*axis.names, *roles), np.column_stack([axis.membership, own]))
+    )
 
 
 def _knowledge(truth: Truth, rng: np.random.Generator) -> tuple[Knowledge, np.ndarray]:

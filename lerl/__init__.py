@@ -20,6 +20,7 @@ except PackageNotFoundError:  # a checkout that was not installed
 
 ENVIRONMENTS = {
     "Synthetic": "synthetic",
+    "Composite": "composite",
     "MovieLens": "movielens",
     "Goodbooks": "goodbooks",
     "KuaiRand": "kuairand",

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 EXPECTED = {
+    "composite_study": r"\| 1 % \| 1 \| 0\.",
     "cleanrl_ppo": r"update 12 of 12: 0\.\d+",
     "own_agent": r"EpsilonGreedy +\d",
     "own_leave_rule": r"TwoBadSlates: random slates keep people for \d",
@@ -39,7 +40,7 @@ def test_every_example_is_here() -> None:
 
 
 def marked(name: str) -> Any:
-    return pytest.param(name, marks=pytest.mark.slow) if name == "own_log" else name
+    return pytest.param(name, marks=pytest.mark.slow) if name in ("own_log", "composite_study") else name
 
 
 @pytest.mark.parametrize("name", [marked(name) for name in EXPECTED])

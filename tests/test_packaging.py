@@ -136,6 +136,9 @@ def test_a_bare_import_is_refused_with_the_right_name(name: str) -> None:
     assert f"ImportError: import this package as lerl.{name}, not as {name}" in ran.stderr
 
 
+KNOWN = ("Composite", "Goodbooks", "KuaiRand", "KuaiRec", "Logs", "MovieLens", "Synthetic")
+
+
 def test_importing_lerl_registers_environments_without_torch_or_langchain() -> None:
     heavy = {"torch", "stable_baselines3", "langchain", "langchain_core", "openai", "numba", "matplotlib"}
     ran = _python(
@@ -143,7 +146,7 @@ def test_importing_lerl_registers_environments_without_torch_or_langchain() -> N
         "print(sorted(name for name in gymnasium.registry if name.startswith('lerl/'))); "
         f"print(sorted({heavy!r} & set(sys.modules)))"
     )
-    names = [f"lerl/{name}-v0" for name in ("Goodbooks", "KuaiRand", "KuaiRec", "Logs", "MovieLens", "Synthetic")]
+    names = [f"lerl/{name}-v0" for name in KNOWN]
     assert ran.stdout.splitlines() == [repr(names), "[]"], ran.stderr
 
 

@@ -182,12 +182,14 @@ class Layout:
         features: how many features. history: H, 0 without.
         vectors: (I, D) float32, the agents' item vectors.
         reward_scale: factor on rewards that the learner sees.
+        slots: (I,) int8, the only slot that an item may fill, -1 for none; None where slots have no roles.
     """
 
     features: int
     history: int
     vectors: NDArray[np.float32]
     reward_scale: float = 1.0
+    slots: NDArray[np.int8] | None = None
 
 
 class SessionFeatures(BaseFeaturesExtractor):
@@ -287,6 +289,6 @@ def build_encoder(name: str, task: TaskSpec, planned: bool, history: int) -> Cat
 
 def layout_of(encoder: CategoryEncoder, reward_scale: float = 1.0) -> Layout:
     """What lies where in the observations of an encoder."""
-    history = getattr(encoder, "history", 0)
+    history, roles = getattr(encoder, "history", 0), encoder.task.roles
     vectors = encoder.task.knowledge.item_vectors.copy()  # torch shares memory with writable arrays only
-    return Layout(encoder.size - 2 * history, history, vectors, reward_scale)
+    return Layout(encoder.size - 2 * history, history, vectors, reward_scale, roles.slot_of if roles else None)

@@ -20,7 +20,7 @@ from lerl.agents.adam import Adam
 from lerl.agents.base import TaskSpec
 from lerl.agents.learners.encoders import Layout
 from lerl.agents.learners.masked import eligible_in, known_in, words_in
-from lerl.agents.learners.masks import best_eligible, put_where_excluded
+from lerl.agents.learners.masks import best_eligible, of_role, put_where_excluded
 
 RANK = 16  # length of phi and psi
 BLOCK = 32  # sessions whose items are valued at once: their values stay in the processor's cache
@@ -171,11 +171,26 @@ class ItemValuePolicy(BasePolicy):
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The k best eligible items of observations (B, n), best first, and their scores; -inf where none is left."""
         scores = scores or self.scores(observations)
+        if self.layout.slots is not None:
+            return self._best_of_roles(observations, scores)
         words = np.ascontiguousarray(words_in(observations, self.layout).cpu().numpy())
         names, tops = np.empty((len(words), k), np.int32), np.empty((len(words), k), np.float32)
         for rows in chunks(len(words)):
             best_eligible(scores(rows).cpu().numpy(), words[rows], names[rows], tops[rows])
         return names, tops
+
+    def _best_of_roles(
+        self, observations: torch.Tensor, scores: Scores
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The best eligible item of each slot's role, -1 at -inf where none is left, and their scores."""
+        slots, eligible, found = self.layout.slots, words_in(observations, self.layout).cpu().numpy(), []
+        for slot in range(int(slots.max()) + 1):
+            words = of_role(eligible, slots, slot)
+            names, tops = np.empty((len(words), 1), np.int32), np.empty((len(words), 1), np.float32)
+            for rows in chunks(len(words)):
+                best_eligible(scores(rows).cpu().numpy(), np.ascontiguousarray(words[rows]), names[rows], tops[rows])
+            found.append((names, tops))
+        return np.concatenate([names for names, _ in found], axis=1), np.concatenate([t for _, t in found], axis=1)
 
     @torch.no_grad()
     def every(self, observations: torch.Tensor) -> torch.Tensor:

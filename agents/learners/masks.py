@@ -5,6 +5,7 @@ A replay buffer that holds observations so holds the masks of the very steps, at
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 BITS = 24  # whole numbers below 2**24 are exact in float32
 
@@ -21,6 +22,12 @@ def packed(eligible):  # type: ignore[no-untyped-def]
                 word |= eligible[b, item] << (w * BITS + BITS - 1 - item)
             words[b, w] = word
     return words
+
+
+def of_role(words: NDArray[np.float32], slots: NDArray[np.int8], slot: int) -> NDArray[np.float32]:
+    """The same bits (B, W) where items may fill a slot, by the only slot (I,) of each; others are not eligible."""
+    own = packed(slots[None] == slot).astype(np.int64)
+    return np.asarray(words.astype(np.int64) & own, np.float32)
 
 
 @njit(cache=True)

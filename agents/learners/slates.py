@@ -22,7 +22,7 @@ from lerl.agents.learners.item_values import (
     values_by,
 )
 from lerl.agents.learners.masked import words_in
-from lerl.agents.learners.masks import drawn, explored
+from lerl.agents.learners.masks import drawn, explored, of_role
 
 MOST_GRADIENT = 10.0  # norm at which gradients are cut off, as DQN's are
 
@@ -105,7 +105,12 @@ class SlateLearner(OffPolicyAlgorithm):
         share = 1.0 if self.num_timesteps < learning_starts else self.epsilon
         words = words_in(observations, self.policy.layout).cpu().numpy()
         coins = draw.random(shape) < share
-        slates = explored(slates, words, coins, draw.random(shape), len(self.policy.layout.vectors))
+        places, items, slots = draw.random(shape), len(self.policy.layout.vectors), self.policy.layout.slots
+        if slots is None:
+            slates = explored(slates, words, coins, places, items)
+        for slot in range(0 if slots is None else shape[1]):
+            own, only = of_role(words, slots, slot), slice(slot, slot + 1)
+            slates[:, only] = explored(slates[:, only], own, coins[:, only], places[:, only], items)
         return slates, slates
 
     def _discounted(self, batch: ReplayBufferSamples, values: torch.Tensor) -> torch.Tensor:

@@ -14,6 +14,7 @@ from lerl.agents.next_item.counts import Counts
 from lerl.agents.next_item.hstu import HSTU
 from lerl.agents.next_item.popularity import Popularity
 from lerl.agents.next_item.sasrec import SASRec
+from lerl.agents.next_item.together import TextPairs, Together
 
 ROWS: dict[str, type[NextItem]] = {
     "popularity": Popularity, "counts": Counts, "sasrec": SASRec, "hstu": HSTU, "tiger": Tiger,
@@ -21,6 +22,8 @@ ROWS: dict[str, type[NextItem]] = {
     "tiger+tca": TCA,
     "s2gr+tca": S2GRTCA,
     "mdgr": MDGR,
+    "together": Together,
+    "jima-pairs": TextPairs,
 }  # fmt: skip
 """Every recommender, by the name that flags, files and tables give it."""
 

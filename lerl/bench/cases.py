@@ -430,7 +430,9 @@ def _growth(bench: Bench) -> Iterator[Timing]:
         for size in sizes:
             bench.report(f"growth, {size:,} {axis}")
             many = size if axis == "users" else 256
-            sized = {"items": 10_000 if axis == "categories" else 1_000} | ({} if axis == "users" else {axis: size})
+            sized: dict[str, Any] = {"items": 10_000 if axis == "categories" else 1_000} | (
+                {} if axis == "users" else {axis: size}
+            )
             topics = "categories" if axis == "categories" else "hidden"
             env = SessionVectorEnv(synthetic_population(users=1000, **sized), many, topics=topics)
             work = stepping(env, max(2, 20_000 // many))

@@ -26,6 +26,7 @@ class SyntheticConfig:
         categories: how many categories.
         dim: length of the true item vectors.
         seed: seed of all draws of the population; the seed of the run changes none of them.
+        roles: further categories of which each item has one, for `env.roles`.
     """
 
     SECTION: ClassVar[str] = "data.synthetic"
@@ -35,6 +36,7 @@ class SyntheticConfig:
     categories: Annotated[Whole, Field(ge=1, le=1_000)] = 20
     dim: Annotated[Whole, Field(ge=2, le=512)] = 16
     seed: Annotated[Whole, Field(ge=0, le=2**63 - 1)] = 0
+    roles: list[Text] = field(default_factory=list)
 
 
 @settings(frozen=True)

@@ -5,6 +5,7 @@ from lerl.agents.baselines import BASELINES
 from lerl.agents.belief.agent import BeliefAgent
 from lerl.agents.belief.model import UserModel
 from lerl.agents.belief.planned import BeliefMemory, PlannedBeliefAgent
+from lerl.agents.composite.agent import CompositeAgent, Outfits
 from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.agents.learners.encoders import build_encoder
 from lerl.agents.learners.registry import Scorer, new_agent, new_scorer
@@ -46,6 +47,8 @@ class AgentFactory:
             if spec.next_item and isinstance(agent, PlannedBeliefAgent):
                 return NextItemAgent(agent.hierarchy, self.store.load_next_item(spec.next_item, self.task))
             return agent
+        if spec.composite:
+            return composite_agent(self.task, spec.label, planner, self.store.load_composite(spec.composite))
         if spec.baseline is not None:
             return build_agent(spec, self.task)
         weight = self.store.load_diversity(spec) if spec.diverse else 0.0
@@ -65,6 +68,11 @@ class AgentFactory:
         train = self.task.config.train
         encoder = build_encoder(train.encoder, self.task.task_spec(spec.label), spec.planner is not None, train.history)
         return new_scorer(self.store.load_policy(spec, encoder, train), encoder, train.start, deterministic)
+
+
+def composite_agent(task: Task, label: str, planner: Planner | None, outfits: Outfits | None) -> CompositeAgent:
+    """An agent that fills slates by a model of wholes, alone or under a planner; at random without a model."""
+    return CompositeAgent(task.hierarchy(label, task.config.evaluation.batch_size, planner), outfits)
 
 
 def hierarchical_agent(

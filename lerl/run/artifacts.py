@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ from stable_baselines3.common.policies import BasePolicy
 
 from lerl.agents.belief.model import UserModel, check_model
 from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
+from lerl.agents.composite.agent import ROWS as COMPOSITE
+from lerl.agents.composite.agent import Outfits
+from lerl.agents.composite.model import JIMA, Terms
+from lerl.agents.composite.person import Prior
 from lerl.agents.config import TrainConfig
 from lerl.agents.learners.encoders import CategoryEncoder
 from lerl.agents.learners.registry import load_policy, save_policy
@@ -55,6 +60,7 @@ class ArtifactStore:
     belief/model.npz: what was learned of people and items, and the user-steps that took; belief/early.npz: the same
     before the last round of sessions, for those who need steps of their own after it; belief/predictions.md: how well
     it predicted sessions before it learned from them; belief/curve.json: its learning curve.
+    composite/MODEL.npz and MODEL.json: a model of whole slates, and its learning curve.
     planners/PLANNER.npz: what a planner learned, and the user-steps that took; PLANNER+belief.npz: above a belief.
     rows/AGENT.json: the weight of maximal marginal relevance that was chosen for an agent; rows/auto.json: what `auto`
     chose.
@@ -95,6 +101,10 @@ class ArtifactStore:
     def has_next_item(self, name: str) -> bool:
         """Whether all of that is there."""
         return all(path.is_file() for path in self.next_item_files(name))
+
+    def composite_path(self, name: str) -> Path:
+        """The file of a model of wholes, by its name."""
+        return self.folder / "composite" / f"{name}.npz"
 
     @property
     def belief_path(self) -> Path:
@@ -141,6 +151,7 @@ class ArtifactStore:
         """
         needed = [self.policy_path(spec), self.curve_path(spec)] if spec.learner else []
         needed += self.next_item_files(spec.next_item) if spec.next_item else []
+        needed += [self.composite_path(spec.composite)] if spec.composite else []
         needed += [self.diversity_path(spec)] if spec.diverse else []
         needed += [self.planner_path(spec.planner, spec.believes)] if spec.planner is not None and planner_kept else []
         return not all(path.is_file() for path in needed)
@@ -168,6 +179,7 @@ class ArtifactStore:
         paths = dict.fromkeys(self.curve_path(spec) for spec in specs if spec.learner)
         belief = self.belief_curve_path  # which runs of lerl 0.1.0 have not
         own = [belief] if belief.is_file() and any(spec.baseline == BELIEF for spec in specs) else []
+        own += [self.composite_path(spec.label).with_suffix(".json") for spec in specs if spec.label in COMPOSITE]
         points = [point for path in (*paths, *own) for point in self._curve(path)]
         return list({(point["agent"], point["steps"]): point for point in points}.values())
 
@@ -233,6 +245,38 @@ class ArtifactStore:
             RunError: what was learned is missing or damaged.
         """
         with reading(self.belief_path, self.how), np.load(self.belief_path, allow_pickle=False) as kept:
+            return int(kept["steps"])
+
+    def save_composite(self, name: str, outfits: Outfits, steps: int, curve: Sequence[Point]) -> None:
+        """Keep a model of wholes, what taste says of people, the user-steps that took, and its learning curve."""
+        model, stream = asdict(outfits.model), io.BytesIO()
+        terms = np.array(list(model.pop("terms").values()))
+        prior = {f"prior_{key}": value for key, value in outfits.prior._asdict().items()}
+        np.savez(stream, steps=steps, terms=terms, **model, **prior)
+        write_whole(self.composite_path(name).with_suffix(".json"), json.dumps(list(curve)))
+        write_whole(self.composite_path(name), stream.getvalue())
+
+    def load_composite(self, name: str) -> Outfits:
+        """A model of wholes, and what taste says of people.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        path = self.composite_path(name)
+        with reading(path, self.how), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
+            parts: dict[str, Any] = {one.name: kept[one.name] for one in fields(JIMA)}
+            parts |= {"terms": Terms(*kept["terms"].tolist()), "base": float(parts["base"])}
+            prior = Prior(kept["prior_map"], kept["prior_precision"], float(kept["prior_noise"]))
+            return Outfits(JIMA(**parts | {"error": float(parts["error"])}), prior)
+
+    def composite_steps(self, name: str) -> int:
+        """User-steps that a model of wholes was learned from.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        path = self.composite_path(name)
+        with reading(path, self.how), np.load(path, allow_pickle=False) as kept:
             return int(kept["steps"])
 
     def save_diversity(self, spec: AgentSpec, weight: float, tried: dict[float, float]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lerl.agents.composite.agent import ROWS as COMPOSITE
 from lerl.agents.learners.registry import check_device, check_learner
 from lerl.agents.next_item.agent import clicked
 from lerl.agents.next_item.registry import IN_SESSIONS
@@ -15,7 +16,7 @@ from lerl.envs.codes import SAME
 from lerl.envs.texts import catalog_texts
 from lerl.planners.llm.planner import MODELS, check_model
 from lerl.planners.rules import build_planner
-from lerl.run.agent_factory import belief_agent, build_agent, hierarchical_agent
+from lerl.run.agent_factory import belief_agent, build_agent, composite_agent, hierarchical_agent
 from lerl.run.fit_belief import start_model
 from lerl.run.rollout import Evaluator
 from lerl.run.specs import AgentSpec, needed_agents
@@ -38,11 +39,18 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
     evaluation = dataclasses.replace(task.config.evaluation, batch_size=2)
     few = dataclasses.replace(task, config=dataclasses.replace(task.config, evaluation=evaluation))
     evaluator = Evaluator(task.population, task.config.env, task.axis, "train", evaluation.batch_size)
+    _check_roles(task, specs)
     if notes := axis_notes(task):
         warnings.warn(f"planner.axis codes: {'; '.join(notes)}", stacklevel=2)
     for spec in {spec.next_item: spec for spec in specs if spec.next_item}.values():
         _check_known(spec, task)
-    for spec in {(spec.planner, spec.baseline, spec.believes): spec for spec in specs}.values():
+    for spec in {(spec.planner, spec.baseline, spec.believes, spec.composite): spec for spec in specs}.values():
+        if spec.composite:
+            planner = (
+                build_planner(spec.planner, task.config.planner.size, task.seed("planner")) if spec.planner else None
+            )
+            evaluator.rehearse(composite_agent(few, spec.label, planner, None))
+            continue
         if spec.baseline == AUTO or (spec.next_item and spec.planner is None):
             continue
         if spec.baseline is not None and not spec.believes:
@@ -56,6 +64,25 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
                 evaluator.rehearse(belief_agent(few, spec.label, planner, start_model(few), evaluation.batch_size))
             else:
                 evaluator.rehearse(hierarchical_agent(few, spec.label, planner))
+
+
+def _check_roles(task: Task, specs: Sequence[AgentSpec]) -> None:
+    """Refuse agents that fill slots by roles where slots have none, and such as know of no roles where they have."""
+    roles, knowing = task.config.env.roles, ("random", "popularity", "privileged")
+    for spec in specs:
+        if spec.composite and not roles:
+            raise ValueError(
+                f"{spec.label} fills slates whose slots have roles, but env.roles is empty; train the recipe "
+                "composite, or name a category for each slot, such as --env.roles '[top, bottom]'"
+            )
+        plain = spec.baseline is None and not spec.believes and spec.next_item is None
+        known = spec.composite or spec.baseline in (*knowing, AUTO) or plain
+        own = spec.baseline is not None and ":" in spec.baseline
+        if roles and (spec.diverse or not (known or own)):
+            raise ValueError(
+                f"{spec.label} knows nothing of roles, so most of its slots would stay empty; with env.roles there are "
+                f"{', '.join((*COMPOSITE, *knowing))}, PLANNER+jima, PLANNER+greedy and learners such as flat+slateq"
+            )
 
 
 def _check_known(spec: AgentSpec, task: Task) -> None:

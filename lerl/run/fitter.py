@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lerl.agents.base import Agent
+from lerl.agents.composite.agent import ROWS as COMPOSITE
 from lerl.agents.next_item.agent import clicked
 from lerl.config.schema import AUTO
 from lerl.envs.sequences import Lists
@@ -14,6 +15,7 @@ from lerl.run.artifacts import ArtifactStore, Point
 from lerl.run.choose import choose
 from lerl.run.context import FitContext, Report
 from lerl.run.fit_belief import fit_belief
+from lerl.run.fit_composite import fit_composite
 from lerl.run.fit_planner import FittedPlanners
 from lerl.run.fit_policy import fit_policy
 from lerl.run.learned_axis import settled
@@ -53,6 +55,8 @@ class Fitter:
         fitted = self.planners.get(spec.planner, spec.believes)
         if spec.learner and not store.has_policy(spec):
             fit_policy(spec, fitted, self.context)
+        if spec.composite and not store.composite_path(spec.composite).is_file():
+            fit_composite(spec.composite, self.context)
         if spec.next_item and not store.has_next_item(spec.next_item):
             fit_next_item(spec.next_item, self.context)
         if spec.diverse and not store.diversity_path(spec).is_file():
@@ -77,9 +81,11 @@ class Fitter:
         if spec.baseline == AUTO:
             specs = candidates(self.context.task.config)
             found = store.load_choice(specs)[1]
+        found += sum(store.composite_steps(name) for name in sorted({one.composite for one in specs if one.composite}))
         if any(one.believes for one in specs):
             found += store.belief_steps()
-        last: dict[str, int] = {point["agent"]: point["steps"] for point in self.curves(specs)}
+        points = [point for point in self.curves(specs) if point["agent"] not in COMPOSITE]
+        last: dict[str, int] = {point["agent"]: point["steps"] for point in points}
         return found + sum(last.values())
 
     def chosen(self, spec: AgentSpec) -> AgentSpec:

@@ -27,15 +27,20 @@ class Kept:
 
     Attributes:
         plans: by session and step, None without a plan. boredom: (n, T, K) float32 after each slate; hidden.
+        whole: (n, T) float32, clicks on whole slates where slots have roles, else -1.
     """
 
     plans: list[list[PlanInWords | None]]
     boredom: NDArray[np.float32]
+    whole: NDArray[np.float32]
 
     @staticmethod
     def room(sessions: int, steps: int, topics: int) -> "Kept":
         """For so many sessions, nothing kept yet."""
-        return Kept([[] for _ in range(sessions)], np.zeros((sessions, steps, topics), np.float32))
+        shape = (sessions, steps)
+        return Kept(
+            [[] for _ in range(sessions)], np.zeros((*shape, topics), np.float32), np.full(shape, -1, np.float32)
+        )
 
     def take_in(self, agent: Agent, state: State, slots: NDArray[np.int64], sessions: NDArray[np.int64]) -> None:
         """The slate that these slots (n,) have just shown to these sessions (n,); later sessions are left out."""
@@ -43,6 +48,8 @@ class Kept:
         for slot, session in zip(slots[kept].tolist(), sessions[kept].tolist(), strict=True):
             plans = self.plans[session]
             self.boredom[session, len(plans)] = state.boredom[slot]
+            if state.whole.shape[1]:
+                self.whole[session, len(plans)] = state.whole[slot, len(plans)]
             with blamed(f"{type(agent).__name__}.plan_of"):
                 plans.append(agent.plan_of(slot))
 

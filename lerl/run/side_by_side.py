@@ -58,7 +58,7 @@ def worth(config: Config, cores: int) -> int:
 
 
 def _learns(spec: AgentSpec) -> bool:
-    return spec.learner is not None or spec.believes
+    return spec.learner is not None or spec.believes or spec.composite is not None
 
 
 def asks_model(spec: AgentSpec, config: Config) -> bool:
@@ -73,6 +73,7 @@ def _parts(spec: AgentSpec, config: Config) -> set[str]:
     found = {"policy " + policy_name(spec)} if spec.learner else set()
     found |= {"planner " + taught_name(spec.planner, spec.believes)} if spec.planner else set()
     found |= {"belief"} if spec.believes or config.planner.axis == "learned" else set()
+    found |= {f"composite {spec.composite}"} if spec.composite else set()
     found |= {f"next item {spec.next_item}"} if spec.next_item else set()
     found |= {"row " + spec.label} if spec.diverse else set()
     found |= {CHAT} if spec.planner in MODELS else set()
@@ -155,7 +156,8 @@ def joined(parts: Sequence[Episodes]) -> Episodes:
         if one.name != "kept"
     }
     plans = [plan for part in parts for plan in part.kept.plans]
-    return Episodes(**arrays, kept=Kept(plans, np.concatenate([part.kept.boredom for part in parts])))
+    kept = (np.concatenate([getattr(part.kept, name) for part in parts]) for name in ("boredom", "whole"))
+    return Episodes(**arrays, kept=Kept(plans, *kept))
 
 
 def results(works: Sequence[Work], pool: Executor) -> Iterator[tuple[int, Any]]:

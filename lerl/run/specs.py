@@ -7,6 +7,7 @@ from lerl.agents.base import Agent
 from lerl.agents.baselines import BASELINES
 from lerl.agents.belief.agent import NAME
 from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
+from lerl.agents.composite.agent import ROWS as COMPOSITE
 from lerl.agents.learners.registry import LEARNERS
 from lerl.agents.next_item.registry import IN_SESSIONS
 from lerl.config.schema import AUTO, Config
@@ -20,7 +21,7 @@ RANKED = tuple(label for name in IN_SESSIONS for label in (name, f"{name}+mmr"))
 """Agents that rank the next item by what is known of training users, alone or below a planner."""
 BY_BELIEF = {f"{ABOVE_BELIEF}+{name}": name for name in IN_SESSIONS}
 """What is below a planner that plans by belief, where items are those of a recommender of the next item."""
-SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr", ABOVE_BELIEF, *BY_BELIEF, *RANKED)
+SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr", ABOVE_BELIEF, *BY_BELIEF, *COMPOSITE, *RANKED)
 BELIEF = NAME
 FLOORS, TOLD = ("random", "popularity"), ("informed", "privileged")
 """Baselines that know too little, and such as are told what nobody knows."""
@@ -38,7 +39,7 @@ FITTED_PARTS = ("boredom", "fatigue", "mood", "drift")
 """Of env, what is fitted to a log."""
 UNFITTED = (*(f"env.{part}.enabled" for part in FITTED_PARTS), "env.boredom.within_slate")
 """Of these parts, what is not."""
-ALONE = (AUTO, BELIEF, *RANKED, *BASELINES)
+ALONE = (AUTO, BELIEF, *COMPOSITE, *RANKED, *BASELINES)
 """Agents by their whole name."""
 
 
@@ -56,6 +57,7 @@ class AgentSpec:
         believes: whether it plays, or its planner plans, by what was learned of people and items, which is fitted once
             for all who do.
         next_item: the recommender of the next item whose ranking it shows, such as "tiger"; None for others.
+        composite: the model of wholes that fills its slates, by name; None for others.
     """
 
     label: str
@@ -65,6 +67,7 @@ class AgentSpec:
     baseline: str | None = None
     believes: bool = False
     next_item: str | None = None
+    composite: str | None = None
 
     @property
     def samples(self) -> bool:
@@ -84,6 +87,8 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         return AgentSpec(name, baseline=BELIEF, believes=True)
     if name == AUTO:
         return AgentSpec(name, baseline=AUTO)
+    if name in COMPOSITE:
+        return AgentSpec(name, composite=name)
     if name in RANKED:
         return AgentSpec(name, diverse=name.endswith("+mmr"), next_item=name.removesuffix("+mmr"))
     if why := _refusal(name, main_planner):
@@ -108,6 +113,7 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         scorer.endswith("mmr"),
         believes=scorer == ABOVE_BELIEF or scorer in BY_BELIEF,
         next_item=BY_BELIEF.get(scorer, learner if learner in IN_SESSIONS else None),
+        composite=scorer if scorer in COMPOSITE else None,
     )
 
 
@@ -135,9 +141,11 @@ def _refusal(name: str, main_planner: str) -> str:
             f"but a belief is no planner, and chooses items itself; give {BELIEF!r}, or a planner above the "
             f"recommender, such as 'boredom+{scorer}' or, where it plans by a belief, 'boredom+{head}+{scorer}'"
         )
+    if head == "flat" and scorer in COMPOSITE:
+        return f"which is called {scorer!r}"
     if name in known:
         return f"which is no agent, as it does not say what is planned for; give '{name}+ppo' or '{name}+greedy'"
-    if name in SCORERS:
+    if name in SCORERS and name not in ALONE:
         return f"which is no agent, as it does not say what plans; give 'planner+{name}', or without one 'flat+{name}'"
     if own != main_planner and head == own:
         given = f"planner{name.removeprefix(head)}" if scorer else "planner+ppo"
@@ -159,7 +167,7 @@ def _refusal(name: str, main_planner: str) -> str:
 
 def _examples() -> list[str]:
     planned = [f"{planner}+{scorer}" for planner in (*PLANNERS, "planner", "flat") for scorer in SCORERS]
-    refused = {f"flat+{one}" for one in (ABOVE_BELIEF, *BY_BELIEF)}
+    refused = {f"flat+{one}" for one in (ABOVE_BELIEF, *BY_BELIEF, *COMPOSITE)}
     return [*(name for name in planned if name not in refused), *ALONE]
 
 

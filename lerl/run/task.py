@@ -9,6 +9,7 @@ from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.memory import Memory
 from lerl.config.schema import Config
 from lerl.envs.catalog import Axis, Catalog
+from lerl.envs.composite import read_roles
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.draws import seed_from
 from lerl.envs.population import Floats, Population
@@ -48,6 +49,9 @@ class Task:
             config = replace(config, env=env)
         known, planner = population.knowledge, config.planner
         axis, titles = population.catalog.categories, population.catalog.titles
+        roles = read_roles(config.env.roles, population.catalog, config.env.slate_size)
+        if roles is not None:
+            axis = roles.styles(axis)
         if planner.axis != "categories":
             named = known.popularity, titles, planner.clusters, config.seed, "planner.clusters"
             if planner.axis == "codes":
@@ -67,6 +71,7 @@ class Task:
             config.env.max_steps,
             seed_from(config.seed, "agent", label),
             config.env.repeats,
+            read_roles(config.env.roles, self.population.catalog, config.env.slate_size),
         )
 
     def hierarchy(
@@ -149,4 +154,4 @@ def population_of(config: Config) -> Population:
             "by lerl data prepare --format FORMAT DOWNLOADED --out FOLDER"
         )
     sizes = data.synthetic
-    return synthetic_population(sizes.users, sizes.items, sizes.categories, sizes.dim, sizes.seed)
+    return synthetic_population(sizes.users, sizes.items, sizes.categories, sizes.dim, sizes.seed, sizes.roles)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lerl.agents.next_item.registry import ALWAYS, CONTROLS, all_settings, controls_of, row_class
+from lerl.envs.logs.bundles import is_bundles, read_bundles
 from lerl.envs.logs.sequences import Named, read_sequences
-from lerl.envs.sequences import Choices, Split, by_time, leave_one_out
+from lerl.envs.sequences import Choices, Split, by_time, completing, leave_one_out
 
 ANY = Named()
 LAST, TIME = "last", "time"
@@ -41,6 +42,9 @@ class Data:
             DataError: the data cannot be used as they are.
             ValueError: they cannot be split so, or nobody is left to judge.
         """
+        if is_bundles(self.path):
+            choices = read_bundles(self.path, self.seed)
+            return choices, completing(choices, self.seed)
         choices = read_sequences(self.path, self.items, self.named, seed=self.seed)
         split = SPLITS[self.split](choices)
         if not len(split.test):

@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_recipes_are_these() -> None:
-    assert set(recipes()) == {"quickstart", "whole_session", "whole_session_movielens", *ON_LOGS}
+    assert set(recipes()) == {"quickstart", "composite", "whole_session", "whole_session_movielens", *ON_LOGS}
 
 
 def test_the_published_experiment_has_its_agents_and_its_protocol() -> None:
