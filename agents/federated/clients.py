@@ -171,6 +171,13 @@ def answer(clients: Clients, client: int, shared: Shared) -> Upload:
     return Upload(books.astype(np.float32), counts.astype(np.float32))
 
 
+def sum_answers(clients: Clients, shared: Shared) -> tuple[Doubles, Doubles]:
+    """(R, W) and (R,): the sums over clients, in their order, of what `answer` gives; the same bits, but faster."""
+    books, counts = np.zeros((len(shared.sums), shared.vectors.shape[1])), np.zeros(len(shared.sums))
+    _sum_answers(clients.items, clients.clicked, clients.starts, *_parts(shared), books, counts)
+    return books, counts
+
+
 def answer_sparse(clients: Clients, client: int, shared: Shared, draw: np.random.Generator) -> Upload:
     """The baseline that sends rows of items: of those met, and of SAMPLED times as many drawn from the others.
 
@@ -280,6 +287,21 @@ def _answer(items, clicked, vectors, rows, gram, sums, books, counts):  # type: 
                 books[row, a] += error * own[a]
             books[row, d] += offset
             counts[row] += 1.0
+
+
+@njit(cache=True)
+def _sum_answers(items, clicked, starts, vectors, rows, gram, sums, books, counts):  # type: ignore[no-untyped-def]
+    """Add to books (R, W) and counts (R,) what all clients send, each rounded to float32 as it would travel."""
+    one, few = np.zeros(books.shape), np.zeros(len(counts))
+    for client in range(len(starts) - 1):
+        first, last = starts[client], starts[client + 1]
+        one[:, -1] = 0.0
+        few[:] = 0.0
+        _answer(items[first:last], clicked[first:last], vectors, rows, gram, sums, one, few)
+        for row in range(len(books)):
+            counts[row] += np.float32(few[row])
+            for a in range(books.shape[1]):
+                books[row, a] += np.float64(np.float32(one[row, a]))
 
 
 @njit(cache=True)

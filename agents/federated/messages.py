@@ -36,7 +36,9 @@ class Upload:
             raise MessageError("codebooks and counts must be float32")
         if self.codebooks.ndim != 2 or self.counts.shape != self.codebooks.shape[:1]:
             raise MessageError(f"codebooks {self.codebooks.shape} and counts {self.counts.shape} do not fit")
-        if not np.isfinite(self.codebooks.sum(dtype=np.float64) + self.counts.sum(dtype=np.float64)):
+        with np.errstate(all="ignore"):
+            total = self.codebooks.sum() + self.counts.sum()
+        if not np.isfinite(total):
             raise MessageError("a number is not finite")
 
     def to_bytes(self) -> bytes:

@@ -192,6 +192,9 @@ def _run_knowledge(given: Any) -> None:
     plan = Plan(
         given.rounds, levels, size, seed=given.seed, robust=given.robust, clip=given.clip, noise=given.noise
     )  # fmt: skip
+    if given.compare:
+        _print_comparison(given, plan)
+        return
     with Progress() as progress:
         found = fit_knowledge(given.folder, plan, processes=given.processes, report=progress.report)
     if given.json:
@@ -200,3 +203,18 @@ def _run_knowledge(given: Any) -> None:
     for line in found.notes:
         print(line)
     print(f"written: {found.file}")
+
+
+def _print_comparison(given: Any, plan: Any) -> None:
+    from lerl.users.federated_compare import as_json, compare, compare_new, lines
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    seeds = given.seeds or 3
+    rows = compare(given.folder, plan, seeds, noisy=given.noisy or 0.0, say=say)
+    new = [] if given.noisy else compare_new(given.folder, plan, seeds, say=say)
+    if given.json:
+        print(json.dumps(as_json([*rows, *new]), indent=2))
+        return
+    print("\n".join([*lines(rows), *(lines(new) if new else [])]))
