@@ -13,7 +13,7 @@ from lerl.agents.federated.knowledge import clients_of, learned
 from lerl.agents.federated.privacy import epsilon
 from lerl.envs.population import Population
 from lerl.envs.prepare import directions
-from lerl.envs.store import KNOWLEDGE_FILE, OWN_LOGS, load_population, read_about
+from lerl.envs.store import DYNAMICS_FILE, KNOWLEDGE_FILE, OWN_LOGS, load_population, read_about
 from lerl.envs.texts import text_vectors
 from lerl.run.locks import locked
 from lerl.users.next_command import train_command
@@ -75,7 +75,8 @@ def fit_knowledge(folder: Path, plan: Plan, *, processes: int = 0, report: Repor
         about = _about(plan, found, len(clients), len(population.catalog))
         learned(found, population, about).save(folder / KNOWLEDGE_FILE)
     train = train_command(folder, len(population.catalog), directions(population))
-    more = (*notes, *found.notes, *_lines(about), f"train on it with: {train} --data.knowledge federated")
+    users = "" if (folder / DYNAMICS_FILE).is_file() else " --data.users assumed"
+    more = (*notes, *found.notes, *_lines(about), f"train on it with: {train} --data.knowledge federated{users}")
     return FederatedFit(more, folder / KNOWLEDGE_FILE, about)
 
 

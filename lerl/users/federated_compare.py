@@ -66,7 +66,8 @@ def compare(
     clients = clients_of(population)
     splits = [_noisy(leave_one_out(clients, plan.seed + n), noisy, plan.seed + n) for n in range(seeds)]
     rows = [_popularity(splits), _central(splits, plan.seed)]
-    half = replace(plan, size=max(2, plan.size // 2), schedule="blend")
+    size = plan.size // 2 if (plan.size // 2) ** plan.levels >= 2 * clients.catalog else plan.size
+    half = replace(plan, size=size, schedule="blend")  # as many bytes as in turns, where so few codes will do
     wanted: dict[str, tuple[Plan, bool]] = {
         "dense": (replace(plan, mode="dense"), False),
         "sparse": (replace(plan, mode="sparse"), False),
