@@ -197,6 +197,7 @@ class Rounds:
         table, now, plan = self._tables[self._now], self._now, self.plan
         rate = RATES[plan.mode] if plan.rate is None else plan.rate
         adam = self._adams.setdefault(now, Adam(rate, done.shape))
+        adam.rate = rate * (1 - self.round / plan.rounds)
         part: Doubles | float = 1.0
         if now == BOTH:
             first, share = self._tables[TEXT].height, self.share()

@@ -181,7 +181,7 @@ def _best_rate(split: Split, text: Any, plan: Plan) -> float:
 def _popularity(splits: list[Split]) -> Row:
     found = []
     for split in splits:
-        clicks = np.bincount(split.clients.items, split.clients.clicked, split.clients.catalog)
+        clicks = np.bincount(split.clients.items, split.clients.clicked, split.clients.catalog).astype(np.float64)
         found.append(by_scores(split, np.ones((len(split.judged), 1)), clicks[:, None]))
     return Row("popularity", np.nan, tuple(found), np.nan)
 
