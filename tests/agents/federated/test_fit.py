@@ -231,3 +231,16 @@ def test_clicks_are_kept_from_clients_and_ranked_among_all_items() -> None:
     left = ITEMS - 14
     expected = 1 / np.log2((left - 1) / 2 + 2) if (left - 1) / 2 < 10 else 0.0
     assert ndcg(split, none).mean() == pytest.approx(expected)
+
+
+def test_counts_of_several_tables_of_codes_give_a_client_away() -> None:
+    """What the page warns of: no message names an item, and a server that keeps a client's messages finds them out."""
+    found = np.ones(ITEMS, bool)
+    met = people().items[: people().starts[1]]
+    for seed in range(40):
+        draw = np.random.default_rng(seed).integers(13, size=(ITEMS, 2))
+        rows = draw + np.array([0, 13])
+        counts = answer(people(), 0, Shared.of(first_vectors(ITEMS, 4, 0), rows, 26)).counts
+        found &= (counts[rows] > 0).all(axis=1)
+        assert found[met].all()
+    assert set(np.flatnonzero(found)) == set(met)
