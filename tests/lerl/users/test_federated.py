@@ -16,6 +16,7 @@ from lerl.cli.main import main
 from lerl.envs.prepare import prepare
 from lerl.envs.schema import DataError
 from lerl.envs.store import KNOWLEDGE_FILE, MissingDataError, load_population
+from lerl.report.groups import compare_groups
 from lerl.users.federated import fit_knowledge
 
 PLAN = Plan(rounds=40, levels=2, size=16, width=4)
@@ -88,6 +89,9 @@ def test_a_run_trains_on_it_and_says_what_is_missing(learned: Path, tmp_path: Pa
     assert not central.equals(federated)
     chance = [one.filter(pl.col("agent") == "random")["R_cum"].to_list() for one in (central, federated)]
     assert chance[0] == chance[1]  # the same users
+    found = compare_groups({"central": [runs[0].path], "federated": [runs[1].path]}, bootstrap=200)
+    assert found["world"] == []
+    assert list(found["settings"]) == ["data.knowledge"]
     with pytest.raises(ValueError, match=r"learned from a log: give --data\.path"):
         lerl.train("quickstart", tmp_path / "none", data={"knowledge": "federated"})
 
