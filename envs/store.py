@@ -56,6 +56,10 @@ FIDELITY = "fidelity"
 RESPONSE_FILE = "response.npz"
 
 
+KNOWLEDGE_FILE = "knowledge-federated.npz"
+"""What `lerl fit --knowledge federated` writes there."""
+
+
 CHECKPOINT_FILE = "response-unfinished.pt"
 """The checkpoint that an interrupted `lerl fit` continues from."""
 
@@ -73,7 +77,16 @@ CALIBRATIONS = ("calibration-latent", "calibration-sequence")
 
 
 FILES = frozenset(
-    {CATALOG_FILE, ARRAYS_FILE, ABOUT_FILE, INTERACTIONS_FILE, RESPONSE_FILE, CHECKPOINT_FILE, DYNAMICS_FILE}
+    {
+        CATALOG_FILE,
+        ARRAYS_FILE,
+        ABOUT_FILE,
+        INTERACTIONS_FILE,
+        RESPONSE_FILE,
+        CHECKPOINT_FILE,
+        DYNAMICS_FILE,
+        KNOWLEDGE_FILE,
+    }
     | {f"{name}.{ending}" for name in (PICTURE, FIDELITY, *CALIBRATIONS) for ending in ("png", "svg")}
     | {f"{FIDELITY}.json", ".lock"}
 )

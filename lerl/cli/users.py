@@ -1,9 +1,12 @@
 """lerl fit and fidelity: how real the simulated users are."""
 
+import argparse
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
-from lerl.cli.parser import Parser, add_json, whole_number
+from lerl.cli.parser import Parser, UsageError, add_json, whole_number
 
 FIDELITY_HELP = (
     "Find out how well simulated sessions agree with the real ones of a log. What was shown and how users react is "
@@ -18,7 +21,9 @@ FIT_HELP = (
     "baseline (mean of the user so far and mean of the item) and gradient boosting. Model sequence is a causal "
     "Transformer over items and feedback, written to FOLDER/response.npz for --env.response sequence; model latent is "
     "the latent-factor model that FOLDER was prepared with. The log must have times. After an interruption, the same "
-    "command goes on."
+    "command goes on. --knowledge federated instead learns what agents know of items from users that keep their logs, "
+    "in rounds in which only codes and counts travel, and writes FOLDER/knowledge-federated.npz for "
+    "--data.knowledge federated."
 )
 
 
@@ -63,13 +68,20 @@ def run_fit(arguments: list[str]) -> None:
     parser = Parser("lerl fit", description=FIT_HELP, allow_abbrev=False)
     add = parser.add_argument
     add("folder", metavar="FOLDER", type=Path, help="a folder that lerl data import or prepare wrote")
-    add("--model", required=True, choices=("latent", "sequence"), help="what to fit")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", choices=("latent", "sequence"), help="what to fit")
+    what.add_argument("--knowledge", choices=("federated",), help="learn what agents know in a federation of users")
     add("--seed", metavar="N", type=whole_number(0, 2**32 - 1), default=0, help="seed of the training (0)")
     add("--epochs", metavar="N", type=whole_number(1, 1000), help="at most N passes over the log")
     dynamics = "also fit boredom, fatigue, moods and drift, for --data.users fitted; takes minutes"
     add("--dynamics", action="store_true", help=dynamics)
+    _add_federation(parser)
     add_json(parser)
     given = parser.parse_args(arguments)
+    _check_fit(given)
+    if given.knowledge:
+        _run_knowledge(given)
+        return
 
     from lerl.report.tables import show
     from lerl.run.progress import Progress
@@ -95,3 +107,114 @@ def run_fit(arguments: list[str]) -> None:
     for line in found.notes:
         print(line)
     print(f"written: {', '.join(map(str, found.files))}")
+
+
+FEDERATION: dict[str, Any] = {
+    "codes": "3x256",
+    "rounds": 100,
+    "robust": "mean",
+    "clip": 0.0,
+    "noise": 0.0,
+    "processes": 0,
+}
+"""Flags that only a federation has, with what they are where they are not given."""
+
+
+def _add_federation(parser: Parser) -> None:
+    """The flags of a federation; None where they are not given, so that --model can refuse them."""
+    group = parser.add_argument_group("with --knowledge federated")
+    add = group.add_argument
+    add("--codes", metavar="LxK", type=_codes, help="L digits with K codes each for every item (3x256)")
+    add("--rounds", metavar="N", type=whole_number(1, 100_000), help="rounds of all clients (100)")
+    robust = "how uploads are put together: mean, or against bad clients clip, trimmed or median (mean)"
+    add("--robust", choices=("mean", "clip", "trimmed", "median"), help=robust)
+    add("--clip", metavar="X", type=_number, help="cut each upload to this length (not)")
+    add("--noise", metavar="X", type=_number, help="noise in a round's sum, in units of --clip; prints epsilon (none)")
+    processes = (
+        "be a real federation: N client processes and a server on this machine, by gRPC; needs lerl-rec[federated]"
+    )
+    add("--processes", metavar="N", type=whole_number(1, 256), help=processes)
+    add(
+        "--compare", action="store_true", help="only print a table: popularity, central, dense, sparse, codes, controls"
+    )
+    add("--seeds", metavar="N", type=whole_number(1, 100), help="seeds of each row of --compare (3)")
+    add("--noisy", metavar="X", type=_share, help="share of clients of --compare whose clicks are chance (0)")
+
+
+def _codes(text: str) -> tuple[int, int]:
+    levels, by, size = text.partition("x")
+    if not (by and levels.isdecimal() and size.isdecimal()):
+        raise argparse.ArgumentTypeError(f"must be LxK such as 3x256, given {text!r}")
+    if not (1 <= int(levels) <= 8 and 2 <= int(size) <= 16_384):
+        raise argparse.ArgumentTypeError(f"must be from 1x2 to 8x16384, given {text!r}")
+    return int(levels), int(size)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, given {text!r}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, given {text!r}")
+    return value
+
+
+def _check_fit(given: Any) -> None:
+    """Refuse flags of one kind of fit with the other."""
+    own = [name for name in (*FEDERATION, "compare", "seeds", "noisy") if getattr(given, name)]
+    if given.model and own:
+        raise UsageError(f"--{own[0]} is for --knowledge federated; leave it out with --model")
+    if given.knowledge and (given.epochs or given.dynamics):
+        raise UsageError(f"--{'epochs' if given.epochs else 'dynamics'} is for --model; leave it out with --knowledge")
+    if (given.seeds or given.noisy) and not given.compare:
+        raise UsageError(f"--{'seeds' if given.seeds else 'noisy'} is for --compare; give that too")
+    if given.noise and not given.clip:
+        raise UsageError("--noise is in units of --clip; give --clip too")
+
+
+def _run_knowledge(given: Any) -> None:
+    from lerl.agents.federated.fit import Plan
+    from lerl.run.progress import Progress
+    from lerl.users.federated import fit_knowledge
+
+    for name, usual in FEDERATION.items():
+        if getattr(given, name) is None:
+            setattr(given, name, _codes(usual) if name == "codes" else usual)
+    levels, size = given.codes
+    plan = Plan(
+        given.rounds, levels, size, seed=given.seed, robust=given.robust, clip=given.clip, noise=given.noise
+    )  # fmt: skip
+    if given.compare:
+        _print_comparison(given, plan)
+        return
+    with Progress() as progress:
+        found = fit_knowledge(given.folder, plan, processes=given.processes, report=progress.report)
+    if given.json:
+        print(json.dumps({**found.about, "notes": list(found.notes), "file": str(found.file)}, indent=2))
+        return
+    for line in found.notes:
+        print(line)
+    print(f"written: {found.file}")
+
+
+def _print_comparison(given: Any, plan: Any) -> None:
+    from lerl.users.federated_compare import as_json, compare, compare_new, lines
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    seeds = given.seeds or 3
+    rows = compare(given.folder, plan, seeds, noisy=given.noisy or 0.0, say=say)
+    new = [] if given.noisy else compare_new(given.folder, plan, seeds, say=say)
+    if given.json:
+        print(json.dumps(as_json([*rows, *new]), indent=2))
+        return
+    print("\n".join([*lines(rows), *(lines(new) if new else [])]))

@@ -48,6 +48,8 @@ class DataConfig:
         needed: whether the recipe requires such a folder, and data.path must be given.
         users: "assumed", or "fitted": boredom, fatigue, moods, drift and how people differ are what `lerl fit` found
             in the folder's log, instead of env.boredom and so on.
+        knowledge: what agents know of items: "central", as the folder was prepared, or "federated", what
+            `lerl fit FOLDER --knowledge federated` learned without collecting logs.
         synthetic: sizes of the synthetic population.
     """
 
@@ -56,6 +58,7 @@ class DataConfig:
     path: Text | None = None
     needed: Switch = False
     users: Literal["assumed", "fitted"] = "assumed"
+    knowledge: Literal["central", "federated"] = "central"
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
 

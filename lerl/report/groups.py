@@ -18,6 +18,9 @@ from lerl.report.load import Results, different_settings, load_runs
 WORLD = ("env.", "data.")
 """What settings of the simulated users begin with."""
 
+KNOWN = "data.knowledge"
+"""The one among them that changes agents alone."""
+
 
 class GroupDifference(Paired):
     """An agent in two groups: mean in `group` - mean in `reference`, and mean in `group` / mean in `reference`."""
@@ -74,7 +77,7 @@ def compare_groups(
         "seeds": seeds,
         "reference": base,
         "settings": {key: dict(zip(groups, values, strict=True)) for key, values in differing.items()},
-        "world": [key for key in differing if key.startswith(WORLD)],
+        "world": [key for key in differing if key.startswith(WORLD) and key != KNOWN],
         "groups": {name: summary_of(found, draws[name]) for name, found in results.items()},
         "differences": [
             _difference(agent, name, base, metric, results, draws, (users, seeds))
@@ -137,4 +140,5 @@ def _refuse_different_users(groups: Mapping[str, Sequence[str | Path]], results:
 def _populations(paths: Sequence[str | Path]) -> set[str]:
     """The digests of the users of runs; none where a run does not say it."""
     runs = [run for path in map(Path, paths) for run in seed_runs(path) or [path]]
-    return {str(about["population_digest"]) for about in map(read_about, runs) if "population_digest" in about}
+    found = (about.get("users_digest", about.get("population_digest")) for about in map(read_about, runs))
+    return {str(digest) for digest in found if digest is not None}

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lerl.agents.base import TaskSpec
+from lerl.agents.federated.knowledge import with_federated
 from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.memory import Memory
 from lerl.config.schema import Config
@@ -143,8 +144,14 @@ def axis_notes(task: Task) -> list[str]:
 def population_of(config: Config) -> Population:
     """The users as they were prepared or made up, before anything that was fitted to their log."""
     data = config.data
+    if data.knowledge == "federated" and data.path is None:
+        raise ValueError(
+            "data.knowledge is federated, which is learned from a log: give --data.path FOLDER, or set it to central"
+        )
     if data.path is not None:
         population = load_population(Path(data.path))
+        if data.knowledge == "federated":
+            population = with_federated(population, Path(data.path))
         if config.env.response in ("latent", "lookup"):  # what they do not use shall not make a run's users others
             return replace(population, response=None)
         return population

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lerl.config.keys import known_keys
 from lerl.config.parse import dump, load
 from lerl.config.schema import Config
 from lerl.envs.files import write_whole
+from lerl.envs.store import load_population
 from lerl.files import resume_command
 from lerl.planners.llm.guard import ReplayError
 from lerl.planners.llm.planner import MODELS
@@ -215,11 +217,22 @@ def made_with(task: Task) -> dict[str, Any]:
         "n_items": len(task.population.catalog),
         "population": task.population.name,
         "population_digest": task.population.digest(),
+        **_users_digest(task),
         "axis": None if task.config.planner.axis == "learned" else list(task.axis.names),
         "prompts": Prompts(task.config.planner.prompts).digest,
         "network_batch_size": task.config.evaluation.batch_size,
         "seeds": {phase: task.seed(phase) for phase in phases},
     }
+
+
+def _users_digest(task: Task) -> dict[str, Any]:
+    """Where agents know something else than the folder holds: the digest of a run with central knowledge, so that the
+    two can be compared."""
+    data = task.config.data
+    if data.knowledge == "central" or data.path is None:
+        return {}
+    central = load_population(Path(data.path)).knowledge
+    return {"users_digest": replace(task.population, knowledge=central).digest()}
 
 
 def _git_state() -> dict[str, Any] | None:
