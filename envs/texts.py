@@ -90,7 +90,7 @@ def sentence_vectors(texts: Sequence[str], model: str) -> Texts:
     """Vectors of texts by a sentence model (Reimers and Gurevych, "Sentence-BERT", EMNLP 2019).
 
     The library fetches a model that is not on this disk from the Hugging Face hub, and sends it no text. What the model
-    brings as code is not run.
+    brings as code is not run, and only safetensors are read.
 
     Args:
         texts: I of them. model: a folder, or a name on the hub such as sentence-transformers/all-MiniLM-L6-v2.
@@ -105,7 +105,7 @@ def sentence_vectors(texts: Sequence[str], model: str) -> Texts:
             f"text_model {model!r} needs another library: pip install 'lerl-rec[sentences]', or leave it out"
         ) from error
     try:
-        read = SentenceTransformer(model, device="cpu", trust_remote_code=False)
+        read = SentenceTransformer(model, device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True})
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         brief = str(error).strip().partition("\n")[0]
         raise ValueError(f"text_model {model!r} cannot be read: {brief}; give a folder or a name on the hub") from error
@@ -132,7 +132,7 @@ class CatalogTexts(NamedTuple):
 
 
 def catalog_texts(catalog: Catalog) -> CatalogTexts:
-    """Titles and categories of a items; a title that is only the item's id is none, and "other" is no category.
+    """Titles and categories of all items; a title that is only the item's id is none, and "other" is no category.
 
     A category is its words and, as one more word, its whole name, so that "type 1" and "type 2" are told apart.
     """

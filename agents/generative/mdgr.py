@@ -86,8 +86,8 @@ class MDGR(Tiger):
         self.seconds, self.asked = 0.0, 0
         return fitted
 
-    def _codes(self, seed: int) -> Codes:
-        codes = super()._codes(seed)
+    def _codes(self, train: Lists, seed: int) -> Codes:
+        codes = super()._codes(train, seed)
         self.of_codes = self.notes
         return codes
 

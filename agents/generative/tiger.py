@@ -106,21 +106,19 @@ class Tiger(NeuralNextItem):
         checkpoint: Path | None = None,
         report: EpochReport | None = None,
     ) -> Fitted:
-        self.train = train
-        self._coded(self._codes(seed))
+        self._coded(self._codes(train, seed))
         return super().fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
 
     def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
-        self.train = train
-        self.codes = self._codes(0)
+        self._coded(self._codes(train, 0))
         return super().measure(train, validation)
 
-    def _codes(self, seed: int) -> Codes:
+    def _codes(self, train: Lists, seed: int) -> Codes:
         """Codes as the settings say, and notes on them; also on plain ones of the same shape, where they differ."""
         settings, texts = self.settings, text_vectors(self.texts, model=self.settings.text_model)
         vectors, self.notes = texts.vectors, texts.notes
         if settings.smooth:
-            vectors = smoothed(vectors, together(self.train, self.items), settings.smooth)
+            vectors = smoothed(vectors, together(train, self.items), settings.smooth)
             self.notes = (*self.notes, "vectors are smoothed by what stands together in training lists")
         self.vectors = vectors
         if settings.codes == "product":

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields, replace
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from lerl.agents.generative.mdgr import MDGR
@@ -15,6 +14,7 @@ from lerl.agents.next_item.hstu import HSTU
 from lerl.agents.next_item.popularity import Popularity
 from lerl.agents.next_item.sasrec import SASRec
 from lerl.agents.next_item.together import TextPairs, Together
+from lerl.envs.checks import did_you_mean
 
 ROWS: dict[str, type[NextItem]] = {
     "popularity": Popularity, "counts": Counts, "sasrec": SASRec, "hstu": HSTU, "tiger": Tiger,
@@ -105,9 +105,7 @@ CONTROLS: dict[str, Control] = {
     "mdgr-uniform": Control("mdgr", "mdgr", {"masks": "uniform"}, "masks that are adapted"),
     "mdgr-serial": Control("mdgr", "tiger", {}, "digits in any order", margin=-0.02),
 }
-"""Rows that isolate a claim, by name; only those of rows that there are."""
-
-CONTROLS = {name: one for name, one in CONTROLS.items() if {one.of, one.row} <= set(ROWS)}
+"""Rows that isolate a claim, by name."""
 
 BASES: dict[str, tuple[str, str]] = {
     "s2gr": ("tiger", "thoughts and codes"), "tiger+tca": ("tiger", "a teacher"), "s2gr+tca": ("s2gr", "a teacher"),
@@ -123,9 +121,10 @@ def row_class(name: str) -> type[NextItem]:
     """
     known = {**ROWS, **{control: ROWS[one.row] for control, one in CONTROLS.items()}}
     if name not in known:
-        close = get_close_matches(name, known, 1)
-        hint = f". Did you mean {close[0]}?" if close else ""
-        raise ValueError(f"no row {name!r}; there are {', '.join(ROWS)}, and controls {', '.join(CONTROLS)}{hint}")
+        raise ValueError(
+            f"no row {name!r}; there are {', '.join(ROWS)}, and controls {', '.join(CONTROLS)}."
+            f"{did_you_mean(name, known)}"
+        )
     return known[name]
 
 
