@@ -46,7 +46,8 @@ class TrainConfig:
         gamma: discount per step, in [0, 1).
         gae_lambda: lambda of generalized advantage estimation.
         clip_range: clip range of PPO's probability ratio, above 0.
-        hidden: width of the two hidden layers of actor and critic, of the encoders gru and transformer, and of sasrec.
+        hidden: width of the two hidden layers of actor and critic, of the encoders gru and transformer, and of
+            recommenders of the next item such as sasrec and tiger.
         encoder: what policies see: "categories", features of categories and session; "gru" or "transformer", beside
             them a network over the last items with the feedback on each.
         history: how many last items gru and transformer read.

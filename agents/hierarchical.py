@@ -33,6 +33,7 @@ class Hierarchy:
 
     Attributes:
         widened: (B,) int, slates of the running session whose plan left fewer than k items and was widened.
+        units: (I, d) float32 directions of items, by which slates are diverse.
         live: (B,) bool, slots that are planned for; the others keep whatever plan they had, and show item 0.
     """
 
@@ -62,7 +63,7 @@ class Hierarchy:
         self.rationales, self._said = np.full(count, "", f"<U{RATIONALE}"), False  # whether there is any
         self._queries = np.full(count, "", object)
         self.live = np.ones(count, bool)
-        self._units = unit_rows(task.knowledge.item_vectors[:, :-1])
+        self.units = unit_rows(task.knowledge.item_vectors[:, :-1])
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
         """New sessions in these slots, planned at once."""
@@ -176,7 +177,7 @@ class Hierarchy:
             return self.memory.index.top(queries, self.allowed[rows], self.avoid[rows], shown, k, ends)
         eligible, widened = (None, 0) if self.planner is None else self.eligible(np.arange(len(self.live))[rows])
         vectors = self.task.knowledge.item_vectors
-        return diverse_items(queries, vectors, self._units, shown, k, self.diversity, eligible), widened
+        return diverse_items(queries, vectors, self.units, shown, k, self.diversity, eligible), widened
 
     def eligible(self, rows: NDArray[np.int64] | None = None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """The items (n, I) that slates of all or some slots may hold as planned; whether a plan was widened (n,)."""

@@ -128,6 +128,23 @@ def score_items(queries, b, columns, first, scores):  # type: ignore[no-untyped-
             scores[n] += weight * columns[j, first + n]
 
 
+def scored(queries: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(B, I) inner products of queries (B, D) with columns (D, I), in the bits by which `ItemIndex` ranks items."""
+    scores = np.empty((len(queries), columns.shape[1]), np.float32)
+
+    def score(block: slice) -> None:
+        _score_all(queries[block], columns, scores[block])
+
+    threads.each(score, len(queries), threads.least(2 + columns.size / 5_000))
+    return scores
+
+
+@njit(cache=True, nogil=True)
+def _score_all(queries, columns, scores):  # type: ignore[no-untyped-def]
+    for b in range(len(queries)):
+        score_items(queries, b, columns, 0, scores[b])
+
+
 @njit(cache=True, forceinline=True)
 def _score_tile(queries, b, tile, scores):  # type: ignore[no-untyped-def]
     """scores (TILE,) <- inner products of row b of queries (B, D) with a tile (D, TILE), summed in the order of D.

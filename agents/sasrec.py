@@ -1,4 +1,4 @@
-"""Next-item ranking by SASRec, learned from what is known of training users, and the agent that shows its ranking.
+"""Next-item ranking by SASRec in sessions, learned from what is known of training users.
 
 Kang and McAuley, "Self-attentive sequential recommendation", ICDM 2018, with a softmax over all items in place of one
 sampled negative (as Klenitskiy and Vasilev, "Turning dross into gold loss", RecSys 2023). A sequence holds the items
@@ -9,26 +9,24 @@ popularity's logarithm.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lerl.agents.base import Agent, Observation, TaskSpec
-from lerl.agents.learners.checkpoint import read_weights
-from lerl.agents.memory import Memory
-from lerl.agents.mmr import diverse_items
-from lerl.agents.retrieval import ItemIndex
+from lerl.agents.learners.checkpoint import read_weights, write_weights
+from lerl.agents.next_item.base import EpochReport, Fitted, NextItem
+from lerl.agents.retrieval import scored
 from lerl.agents.transformer import CausalLayer, Training, deterministic, distance_bias, distance_slopes
 from lerl.envs.draws import seed_from
-from lerl.envs.topics import unit_rows
+from lerl.envs.sequences import Cases, Lists
 
 LENGTH = 50
 """Items that are looked back on; longer histories are learned from in pieces."""
@@ -44,11 +42,6 @@ LOGITS = 1 << 23
 
 SMALL = 0.02
 """Standard deviation of item vectors at first, so that training begins near popularity."""
-
-CLICKED = 0.5
-"""Feedback in [0, 1] from which on an item counts as clicked."""
-
-EpochReport = Callable[[int, int, str], None]
 
 
 class SASRec(nn.Module):
@@ -101,11 +94,6 @@ class SASRec(nn.Module):
         states = self(torch.from_numpy(sequences))
         newest = states[torch.arange(len(sequences)), torch.from_numpy((sequences >= 0).sum(axis=1))]
         return torch.cat([newest, torch.ones(len(newest), 1)], dim=1).numpy()
-
-
-def clicked(known: Sequence[NDArray[np.int32]]) -> list[NDArray[np.int64]]:
-    """The items that users clicked, in order, from their known interactions (n, 2), items and clicks."""
-    return [rows[rows[:, 1] == 1, 0].astype(np.int64) for rows in known]
 
 
 def fit_sasrec(
@@ -211,74 +199,68 @@ def load_sasrec(path: Path, items: int, width: int) -> SASRec:
     return network.eval()
 
 
-class SASRecAgent(Agent):
-    """Shows the items that SASRec ranks highest after what the user is known to have clicked and clicked since.
+@dataclass(frozen=True)
+class SessionSettings:
+    """Settings of `sasrec` in sessions.
 
-    Args:
-        task: the task. count: B. network: as it was learned.
-        diversity: weight of maximal marginal relevance, on the scale of the scores; 0 for plain top k. Items are alike
-            as the agents' item vectors say, as for other agents.
+    Attributes:
+        width: of the network. rate: of learning.
     """
 
-    def __init__(self, task: TaskSpec, count: int, network: SASRec, diversity: float = 0.0) -> None:
-        torch.set_num_threads(1)  # more threads sum in another order
-        self.task, self.network, self.diversity = task, network, diversity
-        self.memory = Memory(task, count)
-        self.known = np.full((count, LENGTH), -1, np.int64)  # the newest last
-        self._vectors = network.vectors()
-        self._index = ItemIndex(self._vectors, self.memory.groups)
-        self._units = unit_rows(task.knowledge.item_vectors[:, :-1])
-        self._all = np.ones((count, len(task.axis.names)), bool)
-
-    def recall(self, rows: NDArray[np.int64], known: Sequence[NDArray[np.int32]]) -> None:
-        """What is known of the users whose sessions begin in these slots."""
-        self.known[rows] = -1
-        for row, items in zip(rows.tolist(), clicked(known), strict=True):
-            if len(items):
-                self.known[row, -len(items) :] = items[-LENGTH:]
-
-    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
-        """New sessions in these slots."""
-        self.memory.begin(rows, observation, keys)
-
-    def slots(self) -> dict[str, NDArray[Any]]:
-        """See `Agent.slots`."""
-        return self.memory.slots() | {"known": self.known}
-
-    def taken_over(self, rows: NDArray[np.int64]) -> None:
-        """See `Agent.taken_over`."""
-        self.memory.taken_over(rows)
-
-    def withhold(self, items: NDArray[np.int32]) -> None:
-        """Leave these items (n,) out of slates until the next call."""
-        self.memory.withhold(items)
-
-    def act(self, observation: Observation) -> NDArray[np.int32]:
-        """Slates (B, k); when no item is left, one shown before leaves its slot empty."""
-        self.memory.see(observation)
-        excluded, k = self.memory.excluded, self.task.slate_size
-        queries = self.network.queries(_newest_clicked(self.known, self.memory.shown, self.memory.feedback))
-        if self.diversity > 0:
-            slates = diverse_items(queries, self._vectors, self._units, excluded, k, self.diversity)
-        else:
-            slates, _ = self._index.top(queries, self._all, ~self._all, excluded, k)
-        return np.maximum(slates, 0)
+    width: int = 64
+    rate: float = 1e-3
 
 
-@njit(cache=True)
-def _newest_clicked(known, shown, feedback):  # type: ignore[no-untyped-def]
-    """(B, LENGTH): the newest of known items (B, LENGTH) and then of clicks in the session, -1 behind them."""
-    users, length = known.shape
-    newest = np.full((users, length), -1, np.int64)
-    for b in range(users):
-        count = 0
-        for slot in range(shown.shape[1] - 1, -1, -1):
-            if count < length and shown[b, slot] >= 0 and feedback[b, slot] >= CLICKED:
-                newest[b, count] = shown[b, slot]
-                count += 1
-        for slot in range(length - 1, -1, -1):
-            if count < length and known[b, slot] >= 0:
-                newest[b, count] = known[b, slot]
-                count += 1
-        newest[b, :count] = newest[b, :count][::-1].copy()
-    return newest
+class SessionSASRec(NextItem):
+    """What `sasrec` is in sessions: the network above, as it was before `lerl rank` had a row of that name.
+
+    It sets users aside instead of last clicks, and scores after an empty list too.
+    """
+
+    Settings = SessionSettings
+    learns, least, starts = True, 1, True
+    settings: SessionSettings
+    network: SASRec
+
+    @classmethod
+    def sized(cls, width: int, rate: float) -> SessionSettings:
+        return SessionSettings(width, rate)
+
+    def learn(
+        self, clicks: Lists, *, seed: int, checkpoint: Path | None = None, report: EpochReport | None = None
+    ) -> Fitted:
+        nobody = Cases(np.zeros(0, np.int64), Lists.of([]), np.zeros(0, np.int32))
+        return self.fit(clicks, nobody, seed=seed, checkpoint=checkpoint, report=report)
+
+    def fit(
+        self,
+        train: Lists,
+        validation: Cases,
+        *,
+        seed: int,
+        checkpoint: Path | None = None,
+        report: EpochReport | None = None,
+    ) -> Fitted:
+        """As `fit_sasrec`; validation is not read."""
+        size, users = self.settings, [train[row].astype(np.int64) for row in range(len(train))]
+        self.network = fit_sasrec(
+            users, self.items, size.width, size.rate, seed=seed, checkpoint=checkpoint, report=report
+        )
+        self._keep_vectors()
+        return Fitted(sum(weights.numel() for weights in self.network.parameters()))
+
+    def scores(self, histories: Lists) -> NDArray[np.float32]:
+        newest = histories.newest(LENGTH)
+        padded = np.full((len(newest), LENGTH), -1, np.int64)  # always so wide: other widths sum in another order
+        padded[:, : newest.shape[1]] = newest
+        return scored(self.network.queries(padded), self._columns)
+
+    def save(self, path: Path) -> None:
+        write_weights(self.network, path)
+
+    def load(self, path: Path) -> None:
+        self.network = load_sasrec(path, self.items, self.settings.width)
+        self._keep_vectors()
+
+    def _keep_vectors(self) -> None:
+        self._columns = np.ascontiguousarray(self.network.vectors().T)

@@ -133,6 +133,12 @@ def leave_one_out(choices: Choices) -> Split:
     return Split(len(choices.items), train, _last(lists, judged, 2), _last(lists, judged, 1), tuple(notes))
 
 
+def last_aside(lists: Lists) -> tuple[Lists, Cases]:
+    """Lists without the last item of those that have two or more, and these users' last items as cases."""
+    users = np.flatnonzero(lists.lengths >= 2)
+    return lists.first(np.where(lists.lengths >= 2, lists.lengths - 1, lists.lengths)), _last(lists, users, 1)
+
+
 def _last(lists: Lists, users: NDArray[np.int64], back: int) -> Cases:
     """The users' items so many from the end, and what came before."""
     counts = lists.lengths[users] - back

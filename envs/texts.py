@@ -11,7 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lerl.envs.catalog import Catalog
 from lerl.envs.logs.custom import NAMES
+from lerl.envs.logs.dataset import OTHER
 from lerl.envs.topics import unit_rows
 
 SIZE = 128
@@ -76,6 +78,44 @@ def text_vectors(texts: Mapping[str, Sequence[str]], size: int = SIZE) -> Texts:
     if bare:
         notes.append(f"{bare:,} of {len(whole):,} items have no words: their vectors are zeros")
     return Texts(unit_rows(np.ascontiguousarray(vectors, np.float32)), tuple(notes))
+
+
+class CatalogTexts(NamedTuple):
+    """What a catalog says of its items.
+
+    Attributes:
+        columns: I texts by column, as `text_vectors` reads them; empty where nothing is said.
+        notes: how many items have no title, or nothing at all; one line each.
+    """
+
+    columns: dict[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+
+
+def catalog_texts(catalog: Catalog) -> CatalogTexts:
+    """Titles and categories of a items; a title that is only the item's id is none, and "other" is no category.
+
+    A category is its words and, as one more word, its whole name, so that "type 1" and "type 2" are told apart.
+    """
+    pairs = zip(catalog.item_ids, catalog.titles, strict=True)
+    titles = tuple("" if title in (name, f"item {name}") else title for name, title in pairs)
+    tags = ["" if name == OTHER else _tagged(name) for name in catalog.categories.names]
+    kinds = tuple(" ".join(tags[c] for c in np.flatnonzero(row)) for row in catalog.categories.membership)
+    bare = sum(not title for title in titles)
+    notes = []
+    if bare == len(titles):
+        notes.append("items have no titles: their categories are all that is read of them")
+    elif bare:
+        notes.append(f"{bare:,} of {len(titles):,} items have no title: they are known by their categories")
+    empty = sum(not f"{title}{kind}".strip() for title, kind in zip(titles, kinds, strict=True))
+    if empty:
+        notes.append(f"{empty:,} of {len(titles):,} items have neither title nor category")
+    return CatalogTexts({"title": titles, "categories": kinds}, tuple(notes))
+
+
+def _tagged(name: str) -> str:
+    tag = re.sub(r"\W+", "_", name)
+    return name if tag == name and len(name) > 1 else f"{name} _{tag}"
 
 
 def _key(name: str) -> str:

@@ -82,6 +82,34 @@ def cluster_axis(vectors: Floats, popularity: Floats, titles: tuple[str, ...], c
     return Axis(tuple(names), labels[:, None] == np.arange(count))
 
 
+WORDLESS = "without words"
+"""The group of items of which nothing is said, where the axis is that of codes."""
+
+
+def codes_axis(vectors: Floats, popularity: Floats, titles: tuple[str, ...], count: int, seed: int, key: str) -> Axis:
+    """Groups of items by their words, as the first digit of residual codes is (`lerl.envs.codes`): k-means of vectors.
+
+    There are so many codes as clusters, and they are named as those are. Items without words, whose vectors are zeros,
+    are a group of their own, beside the others.
+
+    Args:
+        vectors: (I, d) float32, of words, as `lerl.envs.texts.text_vectors` gives them. The rest as `cluster_axis`.
+
+    Raises:
+        ClusterError: as `cluster_items` does.
+    """
+    worded = np.flatnonzero(vectors.any(axis=1))
+    some = cluster_axis(
+        vectors[worded], popularity[worded], tuple(titles[item] for item in worded.tolist()), count, seed, key
+    )
+    if len(worded) == len(vectors):
+        return some
+    membership = np.zeros((len(vectors), count + 1), bool)
+    membership[worded, :count] = some.membership
+    membership[:, count] = ~membership.any(axis=1)
+    return Axis((*some.names, WORDLESS), membership)
+
+
 def shares_axis(shares: Floats, popularity: Floats, titles: tuple[str, ...], least: float) -> Axis:
     """Soft topics as an axis to plan on, named as clusters are; topics that no item is in are left out.
 

@@ -52,9 +52,12 @@ class PlannerConfig:
     Args:
         name: the planner of the agents "planner+ppo" and "planner+greedy": random, round_robin, greedy, boredom,
             rotation, blind, llm, distilled, or your own as "my_package.my_module:MyPlanner".
-        axis: what is planned: "categories" of the catalog, "clusters" of the agents' item vectors, or "learned", the
-            topics that training sessions show to bore (what belief+greedy learns; fitted once, before any agent).
-        clusters: how many clusters; the first of those sessions are planned on them under axis learned.
+        axis: what is planned: "categories" of the catalog, "clusters" of the agents' item vectors, "codes", groups of
+            items whose titles and categories are alike (the first digits of tiger's codes, fewer of them), or
+            "learned", the topics that training sessions show to bore (what belief+greedy learns; fitted once, before
+            any agent).
+        clusters: how many clusters, or groups of axis codes; the first of those sessions are planned on them under
+            axis learned.
         size: how many categories a plan allows.
         replan_every: steps a plan is kept.
         replan_below: a plan is replaced before that when the last slate got less than this share of the clicks that
@@ -89,7 +92,7 @@ class PlannerConfig:
     SECTION: ClassVar[str] = "planner"
 
     name: Text = "boredom"
-    axis: Literal["categories", "clusters", "learned"] = "categories"
+    axis: Literal["categories", "clusters", "codes", "learned"] = "categories"
     clusters: UpTo10000 = 40
     size: UpTo10000 = 6
     replan_every: UpTo10000 = 1

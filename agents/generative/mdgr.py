@@ -67,6 +67,7 @@ class MDGR(Tiger):
     Scores are log-chances of all items that fit what the search keeps; all others share one score behind them.
     """
 
+    plays = False  # its search knows of no plan
     Settings = MDGRSettings
     settings: MDGRSettings
     seconds = 0.0

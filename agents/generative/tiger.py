@@ -103,8 +103,7 @@ class Tiger(NeuralNextItem):
         report: EpochReport | None = None,
     ) -> Fitted:
         self.train = train
-        self.codes = self._codes(seed)
-        self.of = f" {self.codes.digest}"
+        self._coded(self._codes(seed))
         return super().fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
 
     def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
@@ -158,11 +157,71 @@ class Tiger(NeuralNextItem):
     def checked(self, validation: Cases) -> Cases:
         return validation.take(np.arange(len(validation))[:: max(1, -(-len(validation) // CHECKED))])
 
-    @torch.no_grad()
     def scores(self, histories: Lists) -> NDArray[np.float32]:
+        return self._found(histories, self.settings.beams)
+
+    def within(self, histories: Lists, allowed: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
+        found = self._found(histories, max(count, self.settings.beams), torch.from_numpy(allowed))
+        return np.where(allowed, found, np.float32(-np.inf))
+
+    @torch.no_grad()
+    def _found(self, histories: Lists, beams: int, allowed: Tensor | None = None) -> NDArray[np.float32]:
+        """(B, I) log-chances of what a search finds, BEHIND for all else."""
         lists = torch.from_numpy(histories.newest(self.settings.length)).to(device())
         with deterministic(0):  # one thread: small steps gain nothing by more, and lose much where cores are busy
-            items, chances = (one.cpu() for one in self.network.recommend(lists, self.settings.beams))
+            barred = None if allowed is None else allowed.to(device())
+            items, chances = (one.cpu() for one in self.network.recommend(lists, beams, barred))
         found = torch.full((len(lists), self.items + 1), float(BEHIND))  # the last one is nobody's
         found.scatter_(1, torch.where(items < 0, self.items, items), chances)
         return np.ascontiguousarray(found[:, :-1].numpy())
+
+    def log_prob(
+        self, histories: Lists, items: NDArray[np.integer], allowed: NDArray[np.bool_] | None = None
+    ) -> Tensor:
+        """Exact log-chances that items come next, through which a gradient flows: what policy gradients need.
+
+        Over all items, or all that are allowed, the chances of a list sum to 1. With `allowed` all items are
+        enumerated, which takes time and memory for B x I of them; without it only those asked for.
+
+        Args:
+            histories: B lists of one item or more. items: (B, C) whole numbers. allowed: (B, I) bool, what may come
+                next at all; None for everything.
+
+        Returns:
+            (B, C) float32 on the network's device; -inf for items that are not allowed.
+
+        Raises:
+            ValueError: a list is empty, or nothing is allowed after it.
+        """
+        if not histories.lengths.all():
+            raise ValueError("a history is empty, and chances are those of what follows an item; leave it out")
+        lists = torch.from_numpy(histories.newest(self.settings.length)).to(device())
+        asked = torch.from_numpy(np.asarray(items, np.int64)).to(device())
+        if allowed is None:
+            return self.network.item_log_chances(lists, asked)
+        if not allowed.any(axis=1).all():
+            raise ValueError("after some history no item is allowed; allow one, or leave it out")
+        every = self.network.item_log_chances(
+            lists, torch.arange(self.items, device=lists.device).repeat(len(lists), 1)
+        )
+        left = every.masked_fill(~torch.from_numpy(allowed).to(device()), -torch.inf)
+        return left.log_softmax(1).gather(1, asked)
+
+    @classmethod
+    def files(cls, path: Path) -> tuple[Path, ...]:
+        return (path, path.with_suffix(".codes.npz"))
+
+    def save(self, path: Path) -> None:
+        """As `NextItem.save`, and the codes beside it: WEIGHTS.codes.npz."""
+        self.codes.save(self.files(path)[1])
+        super().save(path)
+
+    def load(self, path: Path) -> None:
+        """As `NextItem.load`; codes that are not those of the training are refused by their digest."""
+        self._coded(Codes.load(self.files(path)[1]))
+        if len(self.codes.digits) != self.items:
+            raise ValueError(f"its codes are of {len(self.codes.digits):,} items, and there are {self.items:,}")
+        super().load(path)
+
+    def _coded(self, codes: Codes) -> None:
+        self.codes, self.of = codes, f" {codes.digest}"

@@ -91,6 +91,13 @@ def read_weights(network: torch.nn.Module, path: Path) -> None:
         raise ValueError("it holds weights that are no finite numbers")
 
 
+def write_weights(network: torch.nn.Module, path: Path) -> None:
+    """Keep a network's weights as tensors, nothing else; written whole or not at all."""
+    stream = io.BytesIO()
+    torch.save(network.state_dict(), stream)
+    write_whole(path, stream.getvalue())
+
+
 def _packed(value: Any) -> Any:
     """Arrays become tensors, marked as arrays."""
     if isinstance(value, dict):

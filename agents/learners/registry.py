@@ -1,6 +1,5 @@
 """Learners by name: which Stable-Baselines3 algorithm, how it is built, kept, loaded and made to act."""
 
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from stable_baselines3.td3.policies import TD3Policy
 from lerl.agents.base import TaskSpec
 from lerl.agents.config import TrainConfig
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
-from lerl.agents.learners.checkpoint import read_weights
+from lerl.agents.learners.checkpoint import read_weights, write_weights
 from lerl.agents.learners.discrete import DiscreteAgent, DiscreteItemEnv, ItemChooser, check_discrete, discrete_spaces
 from lerl.agents.learners.encoders import EXTRACTORS, CategoryEncoder, layout_of
 from lerl.agents.learners.hac import HAC, HyperActionEnv, HyperPolicy
@@ -35,7 +34,6 @@ from lerl.agents.learners.slates import SAC4IR, DNaIR, SlateQ, dnair_bonus, sac4
 from lerl.agents.learners.td3 import BoundedPolicy
 from lerl.agents.learners.vec_env import SessionsView
 from lerl.agents.learners.virtual_items import NEAR, REACH, PolicyScorer, VirtualItemEnv, virtual_spaces
-from lerl.envs.files import write_whole
 from lerl.envs.session import SessionVectorEnv
 
 TARGET_SPEED = 0.005  # share of the way that target networks go per gradient step, as in the papers of SAC and TD3
@@ -258,9 +256,7 @@ def set_spread(model: BaseAlgorithm, log_std: float) -> None:
 
 def save_policy(policy: torch.nn.Module, path: Path) -> None:
     """Weights as tensors, nothing else; written whole or not at all."""
-    stream = io.BytesIO()
-    torch.save(policy.state_dict(), stream)
-    write_whole(path, stream.getvalue())
+    write_weights(policy, path)
 
 
 def load_policy(path: Path, name: str, encoder: CategoryEncoder, settings: TrainConfig) -> BasePolicy:

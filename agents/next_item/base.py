@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.envs.sequences import Cases, Lists
+from lerl.envs.sequences import Cases, Lists, last_aside
 
 EpochReport = Callable[[int, int, str], object]
 """Called with epochs done, epochs at most, and words on the newest."""
@@ -52,14 +52,22 @@ class NextItem(ABC):
     Attributes:
         Settings: a frozen dataclass; each field is a flag --ROW.FIELD of `lerl rank`.
         learns: whether it has epochs, and so takes time and differs between seeds.
+        plays: whether it is an agent of sessions too, where it learns.
         reads_texts: whether it reads what data say of items.
+        session_row: what is fitted in its place for sessions, where that is another class.
+        least: clicks that somebody needs to be learned from in sessions: one to know, one to learn, one to choose by.
+        starts: whether it scores after an empty list too; in sessions popularity ranks there where it does not.
         texts: what data say of items, I texts by column.
         notes: what people should know of how it was fitted, one line each.
     """
 
     Settings: ClassVar[type] = NoSettings
     learns: ClassVar[bool] = False
+    plays: ClassVar[bool] = True
     reads_texts: ClassVar[bool] = False
+    session_row: ClassVar["type[NextItem] | None"] = None
+    least: ClassVar[int] = 3
+    starts: ClassVar[bool] = False
     texts: Mapping[str, Sequence[str]] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
@@ -95,6 +103,48 @@ class NextItem(ABC):
     @abstractmethod
     def scores(self, histories: Lists) -> NDArray[np.float32]:
         """(B, I) float32, higher for items that are likelier to come next after each of B histories."""
+
+    @classmethod
+    def sized(cls, width: int, rate: float) -> Any:
+        """Its settings in sessions, where `train.hidden` is the width and `train.learning_rate` the rate."""
+        return cls.Settings()
+
+    def learn(
+        self, clicks: Lists, *, seed: int, checkpoint: Path | None = None, report: EpochReport | None = None
+    ) -> Fitted:
+        """Learn, for sessions, from what training users clicked; each user's last click only chooses among epochs."""
+        train, validation = last_aside(clicks)
+        return self.fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
+
+    def within(self, histories: Lists, allowed: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
+        """(B, I) float32 scores as of `scores`, -inf for items that are not allowed (B, I).
+
+        Args:
+            histories: B lists. allowed: what may be shown. count: how many of the best have to be right; of the others
+                a search may say only that they are allowed.
+        """
+        return np.where(allowed, self.scores(histories), np.float32(-np.inf))
+
+    @classmethod
+    def files(cls, path: Path) -> tuple[Path, ...]:
+        """What `save` writes for such a path."""
+        return (path,)
+
+    def save(self, path: Path) -> None:
+        """Keep what was learned in a file, and in others beside it, as `files` says.
+
+        Raises:
+            NotImplementedError: it cannot be kept, and so is no agent in sessions.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no save(path) and load(path), which sessions need")
+
+    def load(self, path: Path) -> None:
+        """Take back what `save` kept; nothing in the files is executed.
+
+        Raises:
+            Exception: of many kinds, where the files are damaged, missing or of something else.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no save(path) and load(path), which sessions need")
 
     def same_code(self) -> NDArray[np.int64] | None:
         """(I,) int64 from 0, the same for items whose codes are the same; None for rows without codes."""

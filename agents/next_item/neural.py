@@ -5,10 +5,12 @@ of full ranking on validation users; the epoch that is best by it is kept, and t
 no better.
 """
 
+import io
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
+from math import gcd
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,6 +26,7 @@ from lerl.agents.next_item.ranking import ndcg, ranked
 from lerl.agents.next_item.softmax import full_softmax
 from lerl.agents.transformer import Training, deterministic
 from lerl.envs.draws import seed_from
+from lerl.envs.files import write_whole
 from lerl.envs.sequences import Cases, Lists
 
 GROUP = 16
@@ -233,6 +236,27 @@ class NeuralNextItem(NextItem):
         states = self.network(lists)[torch.arange(len(lists)), last]
         found: NDArray[np.float32] = (self.network.asked(states) @ self.network.item_vectors().T).cpu().numpy()
         return found
+
+    @classmethod
+    def sized(cls, width: int, rate: float) -> Any:
+        usual = cls.Settings()
+        return replace(usual, width=width, rate=rate, heads=gcd(width, usual.heads))
+
+    def save(self, path: Path) -> None:
+        stream = io.BytesIO()
+        torch.save({"network": self.network.state_dict(), "of": self.of}, stream)
+        write_whole(path, stream.getvalue())
+
+    def load(self, path: Path) -> None:
+        kept = torch.load(path, map_location="cpu", weights_only=True)
+        if kept["of"] != self.of:
+            raise ValueError(f"it was trained with others than lie beside it: {kept['of']!r}, not {self.of!r}")
+        with deterministic(0):
+            self.network = self.encoder()
+        self.network.load_state_dict(kept["network"])
+        if not all(bool(weights.isfinite().all()) for weights in self.network.state_dict().values()):
+            raise ValueError("it holds weights that are no finite numbers")
+        self.network.to(device()).eval()
 
 
 def device() -> torch.device:

@@ -1,4 +1,4 @@
-"""The rows of `lerl rank` by name, and their controls: what a new recommender of the next item is added to."""
+"""The rows of `lerl rank` by name, their controls, and rows as agents: what a new recommender is added to."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields, replace
@@ -23,6 +23,14 @@ ROWS: dict[str, type[NextItem]] = {
     "mdgr": MDGR,
 }  # fmt: skip
 """Every recommender, by the name that flags, files and tables give it."""
+
+IN_SESSIONS: dict[str, type[NextItem]] = {
+    name: row.session_row or row for name, row in ROWS.items() if row.learns and row.plays
+}
+"""Those that are agents of `lerl train` too, and what each is there."""
+
+READS = ("train.hidden", "train.learning_rate")
+"""The keys of a recipe that mean something to them there."""
 
 ALWAYS = ("popularity", "counts")
 """Those that stand in every table: no figure means anything without them."""
@@ -176,6 +184,12 @@ def _capped(settings: Any, epochs: int | None) -> Any:
         return settings
     names = [one.name for one in fields(settings) if one.name in ("epochs", "teacher_epochs")]
     return replace(settings, **{name: min(epochs, getattr(settings, name)) for name in names})
+
+
+def session_row(name: str, items: int, width: int, rate: float) -> NextItem:
+    """A new row for sessions, one of IN_SESSIONS, of `train.hidden` width and `train.learning_rate`."""
+    row = IN_SESSIONS[name]
+    return row(items, row.sized(width, rate))
 
 
 def row_settings(name: str, given: Mapping[str, str]) -> Any:

@@ -10,6 +10,7 @@ import math
 from torch import Tensor, nn
 
 from lerl.agents.next_item.neural import Encoder, NeuralNextItem, NeuralSettings
+from lerl.agents.sasrec import SessionSASRec
 from lerl.agents.transformer import CausalLayer, distance_bias, distance_slopes
 
 
@@ -42,6 +43,8 @@ class SASRecEncoder(Encoder):
 
 class SASRec(NeuralNextItem):
     """Self-attention with full softmax."""
+
+    session_row = SessionSASRec
 
     def encoder(self) -> Encoder:
         return SASRecEncoder(self.items, self.settings)

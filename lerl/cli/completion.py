@@ -59,7 +59,9 @@ def script(shell: str, commands: Iterable[str]) -> str:
 
     whole, case = SHELLS[shell]
     cases = [case.format(name=name, flags="--help", words=" ".join(words)) for name, words in OWN_WORDS.items()]
-    cases.append(case.format(name="rank", flags=" ".join(f"--{name}" for name in (*SWITCHES, *VALUES, "help")), words=""))
+    cases.append(
+        case.format(name="rank", flags=" ".join(f"--{name}" for name in (*SWITCHES, *VALUES, "help")), words="")
+    )
     for name, own in OWN_FLAGS.items():
         unread = tuple(UNREAD[name])
         keys = [f"--{key.name}" for key in known_keys().values() if not key.nested and not key.name.startswith(unread)]

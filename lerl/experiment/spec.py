@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lerl.agents.baselines import BASELINES
-from lerl.agents.next_item.agents import IN_SESSIONS
+from lerl.agents.next_item.registry import READS
 from lerl.config.errors import SettingsError
 from lerl.config.keys import known_keys, unknown_key
 from lerl.config.parse import overlay
@@ -41,7 +41,6 @@ OF_BASELINES = {
     "popularity": "floor",
     "informed": "ceiling",
     "privileged": "ceiling",
-    **dict.fromkeys(IN_SESSIONS, "practitioner"),
     BELIEF: "hierarchical",
 }
 AGENT_KEYS = ("agent", "kind", "tuned", "distills", "when")
@@ -220,7 +219,8 @@ class Experiment:
         """What of `tune.space` means something to an agent."""
         spec, space = self.spec(label), self.base.tune.space
         if spec.next_item:
-            return {name: given for name, given in space.items() if name in IN_SESSIONS[spec.next_item].reads}
+            planned = ("planner.",) if spec.planner else ()
+            return {name: given for name, given in space.items() if name in READS or name.startswith(planned)}
         return space if spec.learner else {}
 
     def search(self, label: str) -> tuple[Config, str]:

@@ -304,10 +304,15 @@ def _notes(runs: Sequence[_Run], agents: Sequence[str]) -> list[str]:
         how = f"by {least:,} sessions of training users each, {steps:,} user-steps in all" if least else "as the first"
         notes = [f"{AUTO} is {chosen_by_seed([one['chosen'] for one in choices])}, chosen {how}"]
     none = any((run.config.get("train") or {}).get("steps") == 0 for run in runs)
-    planned = any("+" in agent and not agent.startswith(("flat+", "sasrec+")) for agent in agents)
-    if none and planned:
+    if none and any(map(_planned, agents)):
         notes.append("train.steps is 0: planners that learn had no training sessions either")
     return notes
+
+
+def _planned(agent: str) -> bool:
+    from lerl.agents.next_item.registry import IN_SESSIONS  # PyTorch, which few tables need
+
+    return "+" in agent and agent.partition("+")[0] not in ("flat", *IN_SESSIONS)
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from lerl.agents.belief.planned import BeliefMemory, PlannedBeliefAgent
 from lerl.agents.hierarchical import HierarchicalAgent
 from lerl.agents.learners.encoders import build_encoder
 from lerl.agents.learners.registry import Scorer, new_agent, new_scorer
-from lerl.agents.next_item.agents import IN_SESSIONS
+from lerl.agents.next_item.agent import NextItemAgent
 from lerl.envs.plugins import blamed, load_plugin
 from lerl.planners.base import Planner, with_defaults
 from lerl.run.artifacts import ArtifactStore
@@ -43,7 +43,7 @@ class AgentFactory:
         if spec.believes:
             model, count = load_belief(self.task, self.store, early), self.task.config.evaluation.batch_size
             return belief_agent(self.task, spec.label, planner, model, count)
-        if spec.baseline is not None and spec.next_item is None:
+        if spec.baseline is not None:
             return build_agent(spec, self.task)
         weight = self.store.load_diversity(spec) if spec.diverse else 0.0
         return self.reranked(spec, planner, weight, deterministic)
@@ -51,10 +51,8 @@ class AgentFactory:
     def reranked(self, spec: AgentSpec, planner: Planner | None, weight: float, deterministic: bool = False) -> Agent:
         """The same with this weight of maximal marginal relevance in the place of the one in the store."""
         if spec.next_item:
-            config = self.task.config
-            network = self.store.load_next_item(spec.next_item, len(self.task.population.catalog), config.train.hidden)
-            made = IN_SESSIONS[spec.next_item].agent
-            return made(self.task.task_spec(spec.label), config.evaluation.batch_size, network, weight)
+            count, row = self.task.config.evaluation.batch_size, self.store.load_next_item(spec.next_item, self.task)
+            return NextItemAgent(self.task.hierarchy(spec.label, count, planner, weight), row)
         return hierarchical_agent(self.task, spec.label, planner, self.scorer(spec, deterministic), weight)
 
     def scorer(self, spec: AgentSpec, deterministic: bool = False) -> Scorer | None:

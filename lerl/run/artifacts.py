@@ -15,14 +15,17 @@ from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
 from lerl.agents.config import TrainConfig
 from lerl.agents.learners.encoders import CategoryEncoder
 from lerl.agents.learners.registry import load_policy, save_policy
-from lerl.agents.next_item.agents import IN_SESSIONS
+from lerl.agents.next_item.base import NextItem
+from lerl.agents.next_item.registry import IN_SESSIONS, session_row
 from lerl.config.schema import AUTO
 from lerl.envs.files import write_whole
+from lerl.envs.texts import catalog_texts
 from lerl.files import reading, resume_command
 from lerl.planners.base import Planner, check_state
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.run.folder import Checkpoint
 from lerl.run.specs import BELIEF, AgentSpec
+from lerl.run.task import Task
 
 CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}
 """What a point of a learning curve holds."""
@@ -47,7 +50,8 @@ def policy_name(spec: AgentSpec) -> str:
 class ArtifactStore:
     """The fitted parts in a run's folder, each file written whole or not at all.
 
-    policies/POLICY.pt and POLICY.curve.json: weights, and the learning curve; policies/sasrec.pt: the network's.
+    policies/POLICY.pt and POLICY.curve.json: weights, and the learning curve; policies/sasrec.pt and the like: those of
+    a recommender of the next item; policies/tiger.codes.npz and the like: the codes that it names items by.
     belief/model.npz: what was learned of people and items, and the user-steps that took; belief/early.npz: the same
     before the last round of sessions, for those who need steps of their own after it; belief/predictions.md: how well
     it predicted sessions before it learned from them; belief/curve.json: its learning curve.
@@ -83,6 +87,14 @@ class ArtifactStore:
     def next_item_path(self, name: str) -> Path:
         """The file of a network that ranks the next item, by the recommender's name."""
         return self.folder / "policies" / f"{name}.pt"
+
+    def next_item_files(self, name: str) -> tuple[Path, ...]:
+        """That file, and what has to lie beside it."""
+        return IN_SESSIONS[name].files(self.next_item_path(name))
+
+    def has_next_item(self, name: str) -> bool:
+        """Whether all of that is there."""
+        return all(path.is_file() for path in self.next_item_files(name))
 
     @property
     def belief_path(self) -> Path:
@@ -128,7 +140,7 @@ class ArtifactStore:
             spec: the agent. planner_kept: whether its planner keeps what it learned in a file.
         """
         needed = [self.policy_path(spec), self.curve_path(spec)] if spec.learner else []
-        needed += [self.next_item_path(spec.next_item)] if spec.next_item else []
+        needed += self.next_item_files(spec.next_item) if spec.next_item else []
         needed += [self.diversity_path(spec)] if spec.diverse else []
         needed += [self.planner_path(spec.planner, spec.believes)] if spec.planner is not None and planner_kept else []
         return not all(path.is_file() for path in needed)
@@ -254,18 +266,28 @@ class ArtifactStore:
             kept = json.loads(self.choice_path.read_text(encoding="utf-8"))
             return {spec.label: spec for spec in specs}[kept["chosen"]], int(kept["steps"])
 
-    def save_next_item(self, name: str, network: torch.nn.Module) -> None:
-        """Keep a network that ranks the next item, by the recommender's name."""
-        save_policy(network, self.next_item_path(name))
+    def new_next_item(self, name: str, task: Task) -> NextItem:
+        """A recommender of the next item that has learned nothing yet, for a task's catalog."""
+        catalog, train = task.population.catalog, task.config.train
+        row = session_row(name, len(catalog), train.hidden, train.learning_rate)
+        if row.reads_texts:
+            row.know(catalog_texts(catalog).columns)
+        return row
 
-    def load_next_item(self, name: str, items: int, hidden: int) -> Any:
-        """That network, for a catalog of so many items.
+    def save_next_item(self, name: str, row: NextItem) -> None:
+        """Keep what a recommender of the next item has learned."""
+        row.save(self.next_item_path(name))
+
+    def load_next_item(self, name: str, task: Task) -> NextItem:
+        """That recommender, for a task's catalog.
 
         Raises:
             RunError: it is missing or damaged.
         """
         with reading(self.next_item_path(name), self.how):
-            return IN_SESSIONS[name].load(self.next_item_path(name), items, hidden)
+            row = self.new_next_item(name, task)
+            row.load(self.next_item_path(name))
+            return row
 
     def checkpoint(self, name: str, every: float) -> Checkpoint:
         """What the training of something goes on from, written every so many seconds."""

@@ -1,18 +1,25 @@
 """Refuses agents that cannot be trained, before anything is trained."""
 
 import dataclasses
+import warnings
+from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from lerl.agents.learners.registry import check_device, check_learner
-from lerl.agents.sasrec import clicked
+from lerl.agents.next_item.agent import clicked
+from lerl.agents.next_item.registry import IN_SESSIONS
 from lerl.config.schema import AUTO
+from lerl.envs.codes import SAME
+from lerl.envs.texts import catalog_texts
 from lerl.planners.llm.planner import MODELS, check_model
 from lerl.planners.rules import build_planner
 from lerl.run.agent_factory import belief_agent, build_agent, hierarchical_agent
 from lerl.run.fit_belief import start_model
 from lerl.run.rollout import Evaluator
 from lerl.run.specs import AgentSpec, needed_agents
-from lerl.run.task import Task
+from lerl.run.task import Task, axis_notes
 
 
 def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
@@ -31,12 +38,14 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
     evaluation = dataclasses.replace(task.config.evaluation, batch_size=2)
     few = dataclasses.replace(task, config=dataclasses.replace(task.config, evaluation=evaluation))
     evaluator = Evaluator(task.population, task.config.env, task.axis, "train", evaluation.batch_size)
+    if notes := axis_notes(task):
+        warnings.warn(f"planner.axis codes: {'; '.join(notes)}", stacklevel=2)
+    for spec in {spec.next_item: spec for spec in specs if spec.next_item}.values():
+        _check_known(spec, task)
     for spec in {(spec.planner, spec.baseline, spec.believes): spec for spec in specs}.values():
-        if spec.next_item:
-            _check_known(spec, task)
-        elif spec.baseline == AUTO:
+        if spec.baseline == AUTO or (spec.next_item and spec.planner is None):
             continue
-        elif spec.baseline is not None and not spec.believes:
+        if spec.baseline is not None and not spec.believes:
             evaluator.rehearse(build_agent(spec, few))
         elif spec.planner in MODELS:  # an endpoint that fails must not keep a run from starting
             check_model(spec.planner, task.config.planner, len(task.axis.names))
@@ -50,10 +59,33 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
 
 
 def _check_known(spec: AgentSpec, task: Task) -> None:
-    """Refuse to rank next items where there is no log, or nothing in it to learn from."""
-    clicks = clicked(task.population.known(task.population.users("train")))
-    if task.config.data.path is None or sum(map(bool, map(len, clicks))) < 2:
+    """Refuse to rank next items where there is no log, or nothing in it to learn from, or nothing says what items are.
+
+    Raises:
+        ValueError: the message says what is missing.
+    """
+    row = IN_SESSIONS[str(spec.next_item)]
+    counts = np.array([len(one) for one in clicked(task.population.known(task.population.users("train")))])
+    if task.config.data.path is None or (counts > 0).sum() < 2:
         raise ValueError(
             f"{spec.label} learns from the clicks of training users in a log, and {task.population.name} "
             "users have no such log; give --data.path FOLDER, prepared from one, or leave it out of agents"
+        )
+    if (counts >= row.least).sum() < 2:
+        raise ValueError(
+            f"{spec.label} learns from training users with {row.least} known clicks or more, and the log has "
+            f"{(counts >= row.least).sum()}; give a longer log, or leave it out of agents"
+        )
+    if row.reads_texts:
+        _check_texts(spec.label, task)
+
+
+def _check_texts(label: str, task: Task) -> None:
+    columns = catalog_texts(task.population.catalog).columns
+    (_, most), *_ = Counter(zip(*columns.values(), strict=True)).most_common(1)
+    if most > SAME or not any(map(any, columns.values())):
+        raise ValueError(
+            f"{label} names items by their titles and categories, and {most:,} items of {task.population.name} have "
+            f"the same or none, at most {SAME} can be told apart; import the log with titles (--items FILE), or leave "
+            "it out of agents"
         )

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lerl.agents.base import Agent
-from lerl.agents.next_item.agents import IN_SESSIONS
-from lerl.agents.sasrec import clicked
+from lerl.agents.next_item.agent import clicked
 from lerl.config.schema import AUTO
+from lerl.envs.sequences import Lists
+from lerl.envs.texts import catalog_texts
 from lerl.report.metrics import session_totals
 from lerl.run.agent_factory import AgentFactory
 from lerl.run.artifacts import ArtifactStore, Point
@@ -52,7 +53,7 @@ class Fitter:
         fitted = self.planners.get(spec.planner, spec.believes)
         if spec.learner and not store.has_policy(spec):
             fit_policy(spec, fitted, self.context)
-        if spec.next_item and not store.next_item_path(spec.next_item).is_file():
+        if spec.next_item and not store.has_next_item(spec.next_item):
             fit_next_item(spec.next_item, self.context)
         if spec.diverse and not store.diversity_path(spec).is_file():
             self._fit_diversity(spec)
@@ -138,16 +139,18 @@ class Fitter:
 
 def fit_next_item(name: str, context: FitContext) -> None:
     """Have a recommender learn what comes next from training users' known clicks, without simulation."""
-    task, train, store = context.task, context.task.config.train, context.store
-    checkpoint = store.checkpoint(name, train.checkpoint)
-    network = IN_SESSIONS[name].fit(
-        clicked(task.population.known(task.population.users("train"))),
-        len(task.population.catalog),
-        train.hidden,
-        train.learning_rate,
+    task, store = context.task, context.store
+    checkpoint = store.checkpoint(name, task.config.train.checkpoint)
+    row = store.new_next_item(name, task)
+    row.learn(
+        Lists.of(clicked(task.population.known(task.population.users("train")))),
         seed=task.seed(name),
         checkpoint=checkpoint.path,
         report=lambda done, total, newest: context.report(name, done, total, newest),
     )
-    store.save_next_item(name, network)
+    for note in dict.fromkeys((*(catalog_texts(task.population.catalog).notes if row.reads_texts else ()), *row.notes)):
+        context.report(f"{name} learned", 1, 1, note)
+    store.save_next_item(name, row)
+    for beside in checkpoint.path.parent.glob(f"{name}-*.pt"):  # of a teacher
+        beside.unlink()
     checkpoint.remove()

@@ -8,7 +8,7 @@ from lerl.agents.baselines import BASELINES
 from lerl.agents.belief.agent import NAME
 from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
 from lerl.agents.learners.registry import LEARNERS
-from lerl.agents.next_item.agents import IN_SESSIONS
+from lerl.agents.next_item.registry import IN_SESSIONS
 from lerl.config.schema import AUTO, Config
 from lerl.envs.checks import did_you_mean
 from lerl.envs.plugins import PluginError, load_plugin
@@ -16,7 +16,9 @@ from lerl.planners.llm.planner import MODELS
 from lerl.planners.rules import RULES
 
 PLANNERS = (*RULES, *MODELS)
-SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr", ABOVE_BELIEF)
+RANKED = tuple(label for name in IN_SESSIONS for label in (name, f"{name}+mmr"))
+"""Agents that rank the next item by what is known of training users, alone or below a planner."""
+SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr", ABOVE_BELIEF, *RANKED)
 BELIEF = NAME
 FLOORS, TOLD = ("random", "popularity"), ("informed", "privileged")
 """Baselines that know too little, and such as are told what nobody knows."""
@@ -34,9 +36,6 @@ FITTED_PARTS = ("boredom", "fatigue", "mood", "drift")
 """Of env, what is fitted to a log."""
 UNFITTED = (*(f"env.{part}.enabled" for part in FITTED_PARTS), "env.boredom.within_slate")
 """Of these parts, what is not."""
-RANKED = tuple(label for name in IN_SESSIONS for label in (name, f"{name}+mmr"))
-"""Agents that rank the next item by what is known of training users; see `lerl.agents.next_item.agents`."""
-
 ALONE = (AUTO, BELIEF, *RANKED, *BASELINES)
 """Agents by their whole name."""
 
@@ -50,9 +49,10 @@ class AgentSpec:
         planner: a planner's name, None without one.
         learner: the learner of its policy, such as "ppo"; None to rank by the taste estimated from history.
         diverse: whether maximal marginal relevance re-ranks.
-        baseline: "random", "popularity", "informed", "privileged", "sasrec", "belief+greedy", "auto" or "module:Class";
-            None for others.
+        baseline: "random", "popularity", "informed", "privileged", "belief+greedy", "auto" or "module:Class"; None for
+            others.
         believes: whether it plays by what was learned of people and items, which is fitted once for all who do.
+        next_item: the recommender of the next item whose ranking it shows, such as "tiger"; None for others.
     """
 
     label: str
@@ -61,11 +61,7 @@ class AgentSpec:
     diverse: bool = False
     baseline: str | None = None
     believes: bool = False
-
-    @property
-    def next_item(self) -> str | None:
-        """The recommender of the next item that it shows; None for others."""
-        return self.baseline if self.baseline in IN_SESSIONS else None
+    next_item: str | None = None
 
     @property
     def samples(self) -> bool:
@@ -86,7 +82,7 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
     if name == AUTO:
         return AgentSpec(name, baseline=AUTO)
     if name in RANKED:
-        return AgentSpec(name, baseline=name.removesuffix("+mmr"), diverse=name.endswith("+mmr"))
+        return AgentSpec(name, diverse=name.endswith("+mmr"), next_item=name.removesuffix("+mmr"))
     if why := _refusal(name, main_planner):
         raise PluginError(f"agents names {name!r}, {why}")
     head, plus, scorer = name.partition("+")
@@ -98,6 +94,8 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
     planner = main_planner if head == "planner" else head
     if head != "flat" and planner not in PLANNERS:
         load_plugin(planner, "planner.name" if head == "planner" else "agents", PLANNERS, ("plan",))
+    if head == "flat" and scorer in RANKED:
+        return parse_agent(scorer, main_planner)
     label = f"{head if head == 'flat' else planner.rpartition(':')[2]}+{scorer}"
     learner = scorer.removesuffix("+mmr")
     return AgentSpec(
@@ -106,6 +104,7 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         learner if learner in LEARNERS else None,
         scorer.endswith("mmr"),
         believes=scorer == ABOVE_BELIEF,
+        next_item=learner if learner in IN_SESSIONS else None,
     )
 
 
@@ -121,6 +120,16 @@ def _refusal(name: str, main_planner: str) -> str:
         return f"which is {row!r} without sampling; give {row!r} and evaluation.deterministic true, for both"
     if (head, scorer) == ("flat", ABOVE_BELIEF):
         return f"which is called {BELIEF!r}, the agent with a belief and without a planner"
+    if head in IN_SESSIONS:
+        return (
+            f"but {head} chooses items itself; give {head!r}, '{head}+mmr' to re-rank for diversity, or a planner "
+            f"above it such as 'boredom+{head}'"
+        )
+    if head == ABOVE_BELIEF and scorer in RANKED:
+        return (
+            f"but a belief is no planner, and chooses items itself; give {BELIEF!r}, or a planner above the "
+            f"recommender, such as 'boredom+{scorer}'"
+        )
     if name in known:
         return f"which is no agent, as it does not say what is planned for; give '{name}+ppo' or '{name}+greedy'"
     if name in SCORERS:
@@ -135,7 +144,8 @@ def _refusal(name: str, main_planner: str) -> str:
     hint = did_you_mean(*((head, known) if scorer in SCORERS else (name, _examples())), quotes=True)
     return (
         f"which is no agent.{hint} Agents are PLANNER+LEARNER, PLANNER+greedy, "
-        f"PLANNER+belief, PLANNER+mmr, PLANNER+ppo+mmr, flat in a planner's place, "
+        f"PLANNER+belief, PLANNER+mmr, PLANNER+ppo+mmr, PLANNER+sasrec (or another recommender of the next item, with "
+        f"or without +mmr), flat in a planner's place, "
         f"{', '.join(ALONE)}; planners are {', '.join(PLANNERS)}; learners are "
         f"{', '.join(LEARNERS)}. Your own class is given with its module: 'my_module:MyPlanner+ppo', "
         "'my_module:MyAgent'."

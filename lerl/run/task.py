@@ -8,13 +8,14 @@ from lerl.agents.base import TaskSpec
 from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.memory import Memory
 from lerl.config.schema import Config
-from lerl.envs.catalog import Axis
+from lerl.envs.catalog import Axis, Catalog
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.draws import seed_from
-from lerl.envs.population import Population
+from lerl.envs.population import Floats, Population
 from lerl.envs.store import MissingDataError, load_population
 from lerl.envs.synthetic import synthetic_population
-from lerl.envs.topics import cluster_axis
+from lerl.envs.texts import catalog_texts, text_vectors
+from lerl.envs.topics import WORDLESS, cluster_axis, codes_axis
 from lerl.planners.base import Planner
 
 
@@ -46,10 +47,13 @@ class Task:
             population, env = _fitted(population, config)
             config = replace(config, env=env)
         known, planner = population.knowledge, config.planner
-        axis = population.catalog.categories
+        axis, titles = population.catalog.categories, population.catalog.titles
         if planner.axis != "categories":
-            vectors, titles = known.item_vectors[:, :-1], population.catalog.titles
-            axis = cluster_axis(vectors, known.popularity, titles, planner.clusters, config.seed, "planner.clusters")
+            named = known.popularity, titles, planner.clusters, config.seed, "planner.clusters"
+            if planner.axis == "codes":
+                axis = codes_axis(words_of(population.catalog), *named)
+            else:
+                axis = cluster_axis(known.item_vectors[:, :-1], *named)
         return Task(config, population, axis)
 
     def task_spec(self, label: str) -> TaskSpec:
@@ -103,6 +107,32 @@ def _fitted(population: Population, config: Config) -> tuple[Population, Simulat
     except MissingDataError as error:
         raise MissingDataError(f"{error}, or train on assumed users: --data.users assumed") from None
     return fitted_users(population, config.env, fitted)
+
+
+def words_of(catalog: Catalog) -> Floats:
+    """(I, d) float32 vectors of what a catalog says of its items.
+
+    Raises:
+        ValueError: it says nothing.
+    """
+    try:
+        return text_vectors(catalog_texts(catalog).columns).vectors
+    except ValueError as error:
+        raise ValueError(
+            "planner.axis codes groups items by their words, and the catalog has neither titles nor categories; "
+            "give it titles (lerl data import --items FILE), or set planner.axis to clusters"
+        ) from error
+
+
+def axis_notes(task: Task) -> list[str]:
+    """What people should know of an axis of codes, in a few words each: what items have no titles, or no words."""
+    if task.config.planner.axis != "codes":
+        return []
+    names, notes = task.axis.names, list(catalog_texts(task.population.catalog).notes)
+    if names[-1] == WORDLESS:
+        count = int(task.axis.membership[:, -1].sum())
+        notes.append(f"{count:,} of {len(task.axis.membership):,} items have no words: they are a group of their own")
+    return notes
 
 
 def population_of(config: Config) -> Population:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Agent
 from lerl.agents.learners.discrete import DiscreteAgent
-from lerl.agents.sasrec import SASRecAgent
+from lerl.agents.next_item.agent import NextItemAgent
 from lerl.envs.catalog import number_of
 from lerl.envs.draws import seed_from
 from lerl.envs.fitting.fold_in import FoldIn
@@ -162,7 +162,7 @@ class Recommender:
                 fresh = fresh_items(self._trained, there, read_items(items))
                 if not fresh:
                     return
-                if isinstance(self._agent, DiscreteAgent | SASRecAgent):
+                if isinstance(self._agent, DiscreteAgent | NextItemAgent):
                     label = self.spec.label
                     raise SessionError(f"{label} has an output for each item; train it again on the larger catalog")
                 Growth(self._trained, [*there, *fresh])  # refuses what cannot be

@@ -11,8 +11,8 @@ import pytest
 
 from lerl.agents.base import Agent, TaskSpec
 from lerl.agents.baselines import RandomAgent
+from lerl.agents.next_item.agent import NextItemAgent
 from lerl.agents.privileged import PrivilegedAgent
-from lerl.agents.sasrec import SASRecAgent
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.base import with_defaults
 
@@ -38,7 +38,7 @@ def test_an_agent_without_act_cannot_be_made():
 def test_what_agents_say_of_themselves(task: TaskSpec):
     assert (RandomAgent(task, 2).recalls, RandomAgent(task, 2).attends) == (False, False)
     assert (PrivilegedAgent(task, 2).recalls, PrivilegedAgent(task, 2).attends) == (False, True)
-    assert SASRecAgent.recall is not Agent.recall
+    assert NextItemAgent.recall is not Agent.recall
 
 
 def test_a_class_that_only_begins_and_acts_has_the_defaults_of_an_agent(task: TaskSpec):

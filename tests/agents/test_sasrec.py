@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from lerl.agents import sasrec
 from lerl.agents.base import TaskSpec
-from lerl.agents.learners.registry import save_policy
-from lerl.agents.sasrec import LENGTH, SASRec, SASRecAgent, clicked, fit_sasrec, load_sasrec
+from lerl.agents.hierarchical import Hierarchy
+from lerl.agents.learners.checkpoint import write_weights
+from lerl.agents.next_item.agent import NextItemAgent, clicked
+from lerl.agents.sasrec import LENGTH, SASRec, SessionSASRec, fit_sasrec, load_sasrec
 from lerl.envs.config import Leave
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
@@ -133,7 +135,7 @@ def test_clicks_alone_are_learned_from():
 
 
 def test_a_network_kept_on_disk_is_the_same(network: SASRec, tmp_path: Path):
-    save_policy(network, tmp_path / "network.pt")
+    write_weights(network, tmp_path / "network.pt")
     again = load_sasrec(tmp_path / "network.pt", ITEMS, 32)
     sequences = padded(in_order(20, 3))
     np.testing.assert_array_equal(again.queries(sequences), network.queries(sequences))
@@ -161,12 +163,16 @@ def test_loading_executes_nothing(tmp_path: Path):
 
 @pytest.fixture
 def meet(
-    task: TaskSpec, network: SASRec, make_env: Callable[..., SessionVectorEnv]
-) -> Callable[..., tuple[SASRecAgent, Any, Any]]:
+    task: TaskSpec, network: SASRec, make_env: Callable[..., SessionVectorEnv], tmp_path: Path
+) -> Callable[..., tuple[NextItemAgent, Any, Any]]:
     """An agent, and users whose sessions have begun, with what is known of them."""
+    write_weights(network, tmp_path / "network.pt")
+    row = SessionSASRec(ITEMS, SessionSASRec.sized(32, 5e-3))
+    row.load(tmp_path / "network.pt")
 
-    def made(known: Sequence[Any], diversity: float = 0.0) -> tuple[SASRecAgent, Any, Any]:
-        env, agent = make_env(len(known), leave=Leave("never")), SASRecAgent(task, len(known), network, diversity)
+    def made(known: Sequence[Any], diversity: float = 0.0) -> tuple[NextItemAgent, Any, Any]:
+        env = make_env(len(known), leave=Leave("never"))
+        agent = NextItemAgent(Hierarchy(task, len(known), diversity=diversity), row)
         observation, _ = env.reset(seed=0)
         rows = np.arange(len(known))
         agent.recall(rows, [np.array([(item, 1) for item in items], np.int32).reshape(-1, 2) for items in known])

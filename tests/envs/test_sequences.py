@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lerl.envs.sequences import Choices, Lists, by_time, leave_one_out
+from lerl.envs.sequences import Choices, Lists, by_time, last_aside, leave_one_out
 
 
 def choices(lists: list[list[int]], times: list[list[int]] | None = None) -> Choices:
@@ -55,3 +55,10 @@ def test_by_time_needs_times_that_differ():
         by_time(choices([[1, 2, 3]]))
     with pytest.raises(ValueError, match="leaves nobody to judge"):
         by_time(choices([[1, 2, 3]], [[7, 7, 7]]))
+
+
+def test_last_items_are_set_aside_of_whoever_has_two():
+    rest, aside = last_aside(Lists.of([[1, 2, 3], [5], [], [6, 7]]))
+    assert as_lists(rest) == [[1, 2], [5], [], [6]]
+    assert (aside.users.tolist(), aside.targets.tolist()) == ([0, 3], [3, 7])
+    assert as_lists(aside.histories) == [[1, 2], [6]]

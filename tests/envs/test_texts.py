@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from lerl.envs.texts import SIZE, text_vectors
+from lerl.envs.catalog import Axis, Catalog
+from lerl.envs.texts import SIZE, catalog_texts, text_vectors
 
 TITLES = ("red nail polish", "blue nail polish", "hair dryer", "", "")
 CATEGORIES = ("Nails", "Nails", "Hair", "Hair", "")
@@ -44,3 +45,21 @@ def test_many_words_are_pressed_to_a_size_with_the_same_bits_each_time():
 def test_items_of_which_nothing_is_known_are_refused(texts: dict[str, tuple[str, ...]], message: str):
     with pytest.raises(ValueError, match=message):
         text_vectors(texts)
+
+
+def catalog(titles: tuple[str, ...], names: tuple[str, ...] = ("type 1", "type 2", "other")) -> Catalog:
+    return Catalog(("7", "8", "9"), titles, Axis(names, np.eye(3, dtype=bool)))
+
+
+def test_a_catalog_says_titles_and_categories_and_what_it_does_not_say():
+    found = catalog_texts(catalog(("red shoe", "item 8", "9")))
+    assert found.columns == {"title": ("red shoe", "", ""), "categories": ("type 1 _type_1", "type 2 _type_2", "")}
+    assert found.notes == (
+        "2 of 3 items have no title: they are known by their categories",
+        "1 of 3 items have neither title nor category",
+    )  # fmt: skip
+    near = text_vectors(catalog_texts(catalog(("7", "8", "9"))).columns).vectors
+    assert not np.allclose(near[0], near[1])  # though "1" and "2" alone are no words
+    bare = catalog_texts(catalog(("7", "8", "9"), ("A", "Sci-Fi", "Drama")))
+    assert bare.columns["categories"] == ("A _A", "Sci-Fi _Sci_Fi", "Drama")
+    assert bare.notes == ("items have no titles: their categories are all that is read of them",)

@@ -7,7 +7,7 @@ import pytest
 
 from lerl.envs import topics
 from lerl.envs.population import Population
-from lerl.envs.topics import cluster_axis, cluster_items, item_topics, shares_axis, unit_rows
+from lerl.envs.topics import WORDLESS, cluster_axis, cluster_items, codes_axis, item_topics, shares_axis, unit_rows
 
 # Two directions: items 0, 2 and 4 point right, however far; items 1 and 3 point up.
 VECTORS = np.array([[1, 0], [0, 1], [9, 0.1], [0.1, 5], [0.2, 0]], np.float32)
@@ -55,6 +55,19 @@ def test_clusters_are_named_by_the_best_known_of_their_most_typical_items():
     assert axis.names[up] == "Ran / Brazil"
     assert axis.membership[:, right].tolist() == [True, False, True, False, True]
     assert axis.membership.sum(axis=1).tolist() == [1] * 5
+
+
+def test_items_without_words_are_a_group_of_their_own():
+    titles, popularity = ("Heat", "Ran", "Alien", "Brazil", "Up"), np.full(5, 0.2, np.float32)
+    vectors = VECTORS.copy()
+    vectors[4] = 0
+    axis = codes_axis(vectors, popularity, titles, 2, 0, "planner.clusters")
+    assert axis.names[2] == WORDLESS
+    assert axis.membership[:, 2].tolist() == [False] * 4 + [True]
+    whole = codes_axis(VECTORS, popularity, titles, 2, 0, "planner.clusters")
+    assert len(whole.names) == 2
+    assert whole.membership[:4].tolist() == axis.membership[:4, :2].tolist()
+    assert whole.names == cluster_axis(VECTORS, popularity, titles, 2, 0, "planner.clusters").names
 
 
 def test_soft_topics_hold_what_has_enough_of_them_and_are_named_alike():

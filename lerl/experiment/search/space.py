@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from lerl.agents.next_item.agents import IN_SESSIONS
+from lerl.agents.next_item.registry import READS
 from lerl.config.errors import SettingsError, brief
 from lerl.config.keys import Key, known_keys, unknown_key
 from lerl.config.parse import overlay
@@ -36,7 +36,7 @@ def search_space(config: Config, spec: AgentSpec) -> Space:
     """
     if not config.tune.space:
         raise SettingsError(f"tune.space is empty; the recipe says there what to search, {SPACE_EXAMPLE}")
-    if spec.baseline not in (None, AUTO) and spec.next_item is None:
+    if spec.baseline not in (None, AUTO):
         raise SettingsError(f"tune.agent is {spec.label}, which has nothing to tune; give an agent such as planner+ppo")
     known = known_keys(config)
     return {str(name): _range(str(name), given, config, spec, known) for name, given in config.tune.space.items()}
@@ -62,7 +62,7 @@ def _check_searchable(name: str, config: Config, spec: AgentSpec, known: Mapping
         raise SettingsError(f"tune.space: {name} cannot be searched, only how agents learn: keys of train and planner")
     if name in UNSEARCHED:
         raise SettingsError(f"tune.space: {name} cannot be searched, {UNSEARCHED[name]}")
-    reads = IN_SESSIONS[spec.next_item].reads if spec.next_item else ()
+    reads = READS if spec.next_item else ()
     idle = section == "train" and spec.learner is None and name not in reads
     idle |= spec.planner is None and name in ("planner.name", *PLANNED)
     idle |= name == "planner.name" and not config.tune.agent.startswith("planner+")

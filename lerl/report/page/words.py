@@ -42,6 +42,10 @@ PARTS = {
     "ppo": "items by a policy that learned (PPO)",
     "mmr": "items are re-ranked so that a slate is not all alike",
     "sasrec": "the next item of the log, by a sequence model",
+    "hstu": "the next item of the log, by another sequence model",
+    "tiger": "the next item of the log, named digit by digit by codes made of its words",
+    "s2gr": "as tiger, with a thought before each digit",
+    "tca": "as tiger, with sasrec as its teacher",
 }
 """What the parts of agents' names mean; PLANNER+POLICY."""
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from lerl.agents.generative.decoder import Decoder, Who
 from lerl.agents.generative.network import SemanticNetwork
 from lerl.agents.generative.prefixes import Prefixes
+from lerl.agents.generative.s2gr import S2GR
 from lerl.agents.generative.thinking import ThinkingDecoder
 from lerl.agents.generative.tiger import BEHIND, Tiger, TigerSettings
 from lerl.agents.next_item.ranking import ndcg, ranked
@@ -192,3 +193,40 @@ def test_data_that_do_not_say_what_items_are_are_refused(walk: Choices):
     row.know(walk.texts)
     with pytest.raises(ValueError, match=r"1 digits of 64 name 64 items, .* given 40"):
         row.fit(split.train, split.validation, seed=0)
+
+
+@pytest.mark.parametrize("kind", [Tiger, S2GR])
+def test_log_probs_are_exact_obey_a_mask_and_have_a_gradient(kind: type[Tiger], walk: Choices):
+    row, split = kind(ITEMS, kind.Settings(**{**SMALL, "epochs": 2})), leave_one_out(walk)
+    row.know(walk.texts)
+    row.fit(split.train, split.validation, seed=0)
+    histories = Lists.of([[3, 7, 1], [5], [2, 9, 9, 30, 11]])
+    everything = np.tile(np.arange(ITEMS), (3, 1))
+    found = row.log_prob(histories, everything)
+    assert found.exp().sum(1).tolist() == pytest.approx([1] * 3, abs=1e-5)
+    with torch.no_grad():  # as a search through all items, which goes digit by digit
+        items, chances = row.network.recommend(torch.from_numpy(histories.newest(8)), ITEMS)
+    torch.testing.assert_close(found.detach().gather(1, items), chances, atol=1e-4, rtol=1e-4)
+
+    allowed = np.random.default_rng(2).random((3, ITEMS)) < 0.3
+    left = row.log_prob(histories, everything, allowed)
+    wanted = found.exp().detach().numpy() * allowed
+    assert left.exp().detach().numpy() == pytest.approx(wanted / wanted.sum(1, keepdims=True), abs=1e-5)
+    few = np.array([np.flatnonzero(one)[:2] for one in allowed])
+    some = row.log_prob(histories, few, allowed)
+    torch.testing.assert_close(some, left.gather(1, torch.from_numpy(few)))
+
+    some.sum().backward()  # and a step along it makes them likelier
+    with torch.no_grad():
+        for weights in row.network.parameters():
+            if weights.grad is not None:
+                weights += 1e-3 * weights.grad
+    assert (row.log_prob(histories, few, allowed) > some).all()
+
+
+def test_log_probs_of_nothing_are_refused(walk: Choices):
+    row = fitted(walk, epochs=1)
+    with pytest.raises(ValueError, match="a history is empty"):
+        row.log_prob(Lists.of([[1], []]), np.zeros((2, 1), int))
+    with pytest.raises(ValueError, match="after some history no item is allowed"):
+        row.log_prob(Lists.of([[1]]), np.zeros((1, 1), int), np.zeros((1, ITEMS), bool))

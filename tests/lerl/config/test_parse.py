@@ -150,7 +150,10 @@ def test_flags_are_read_by_the_type_of_their_key(recipe: RecipeMaker, key: str, 
             {"seed+": "1"},
             "--seed+ would add to a list, but seed is a whole number from 0 to 4,294,967,295; leave out the +",
         ),
-        ({"planner.axis": "genre"}, "planner.axis must be 'categories', 'clusters' or 'learned', given 'genre'"),
+        (
+            {"planner.axis": "genre"},
+            "planner.axis must be 'categories', 'clusters', 'codes' or 'learned', given 'genre'",
+        ),
     ],
 )
 def test_a_bad_flag_is_one_line_that_names_the_key(
