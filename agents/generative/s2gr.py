@@ -22,6 +22,7 @@ from lerl.agents.next_item.base import EpochReport, Fitted
 from lerl.agents.next_item.neural import device
 from lerl.envs.codes import code_groups
 from lerl.envs.sequences import Cases, Lists
+from lerl.envs.texts import text_vectors
 
 ASKED = {
     "thinking": (0, 1), "align": (0, 10), "groups": (2, 1024), "nearness": (0.01, 10), "global_weight": (0, 10),
@@ -100,7 +101,8 @@ class S2GR(Tiger):
             return super().encoder()
         own = self.settings
         network = SemanticNetwork(self.codes, own, self.decoder(ThinkingDecoder))
-        groups = code_groups(self.codes, self.vectors, own.groups)
+        vectors = getattr(self, "vectors", None)  # a fit has them; after a load groups align nothing more
+        groups = code_groups(self.codes, text_vectors(self.texts).vectors if vectors is None else vectors, own.groups)
         network.alignment = Alignment(groups, own.width, own.nearness)
         if own.global_weight:
             network.decoder.goal = Goal(own.width, own.heads, own.dropout, own.nearness)
