@@ -116,6 +116,10 @@ class NextItem(ABC):
         train, validation = last_aside(clicks)
         return self.fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
 
+    def follower(self, slots: int) -> "Follower | None":
+        """What reads the growing lists of so many sessions item by item; None where they are read anew each time."""
+        return None
+
     def within(self, histories: Lists, allowed: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
         """(B, I) float32 scores as of `scores`, -inf for items that are not allowed (B, I).
 
@@ -160,3 +164,12 @@ class NextItem(ABC):
     def about(self) -> dict[str, Any]:
         """Its settings, as JSON can hold them."""
         return asdict(self.settings)
+
+
+class Follower(ABC):
+    """A row that has read a list in each of S slots, and goes on from there: scores differ from those of the row by
+    rounding alone."""
+
+    @abstractmethod
+    def scores(self, slots: NDArray[np.int64], histories: Lists) -> NDArray[np.float32]:
+        """(B, I) float32 as `NextItem.scores`; slots: (B,), each once, in which B lists of one item or more are."""

@@ -163,9 +163,9 @@ class Config:
         agents: the agents to train and evaluate: PLANNER+LEARNER, PLANNER+greedy, PLANNER+belief, PLANNER+mmr,
             PLANNER+ppo+mmr, PLANNER+tiger, PLANNER+tiger+mmr, `flat` instead of a planner for none (without one, a
             belief is belief+greedy), auto, tiger, tiger+mmr, random, popularity, informed, privileged, or your own
-            agent as "my_package.my_module:MyAgent"; in the place of tiger also sasrec, hstu, s2gr, tiger+tca and
-            s2gr+tca; learners are ppo, a2c, pg, sac, td3, ddpg, hac, dnair, sac4ir, slateq, and for slates of one item
-            maskable_ppo and dqn.
+            agent as "my_package.my_module:MyAgent"; in the place of tiger also sasrec, hstu, s2gr, tiger+tca,
+            s2gr+tca, sasrec+items and sasrec+collective; learners are ppo, a2c, pg, sac, td3, ddpg, hac, dnair, sac4ir,
+            slateq, and for slates of one item maskable_ppo and dqn.
         data: which users to simulate.
         env: how the users behave.
         planner: the category planner.

@@ -45,6 +45,8 @@ PARTS = {
     "hstu": "the next item of the log, by another sequence model",
     "tiger": "the next item of the log, named digit by digit by codes made of its words",
     "s2gr": "as tiger, with a thought before each digit",
+    "items": "with item numbers in place of the first layer's keys and values",
+    "collective": "with keys and values in a few bytes, most of them shared by all users",
     "tca": "as tiger, with sasrec as its teacher",
 }
 """What the parts of agents' names mean; PLANNER+POLICY."""
