@@ -230,7 +230,7 @@ class CollectiveKV(KVCache):
     """
 
     def __init__(
-        self, width: int, heads: int, own: int = 1, pool: int = 256, peak: float = 0.1, balance: float = 0.01
+        self, width: int, heads: int, own: int = 1, pool: int = 256, peak: float = 0.1, balance: float = 0.1
     ) -> None:
         super().__init__(width, heads)
         _few("own", own, width)

@@ -67,7 +67,7 @@ class CollectiveSettings(CacheSettings):
     own: int = 1
     pool: int = 256
     peak: float = 0.1
-    balance: float = 0.01
+    balance: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -202,7 +202,7 @@ def basis(config: Mapping[str, Any], users: int, agents: Iterable[str], log: str
         if assumed
         else "fitted to the log: boredom, fatigue, drift and leaving are estimates with errors of their own."
     )
-    if env.get("response") == "sequence":
+    if env.get("response") in ("sequence", "collective"):
         people = "clicks by a sequence model that was trained on the log; leaving by a rule that was set by hand."
     leave = env.get("leave") or {}
     on = [
