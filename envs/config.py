@@ -286,8 +286,8 @@ class SimulatorConfig:
         topics: what users get bored of: "hidden" clusters of the true item vectors, or the catalog's "categories".
         topic_count: how many hidden clusters.
         response: "latent", "lookup" (in the matrix of a population prepared with --dense), "sequence" (a Transformer
-            that `lerl fit` made; drift must be off), or your own as "my_package.my_module:MyResponse", made with the
-            population.
+            that `lerl fit` made; drift must be off), "collective" (one with a smaller cache), or your own as
+            "my_package.my_module:MyResponse", made with the population.
         drift: how tastes move.
         boredom: how users get bored of topics.
         fatigue: how users get tired.

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.envs.catalog import Catalog, read_only
-from lerl.envs.sequence_weights import STORED_NAMES, Learned, check_learned
+from lerl.envs.sequence_weights import COLLECTIVE, LEARNED, STORED_NAMES, Learned, check_learned
 
 Floats = NDArray[np.float32]
 
@@ -121,6 +121,7 @@ class Population:
         kinds: several kinds of feedback; None where there are only clicks.
         response: a sequence model that `lerl fit` made from the truth half, see `lerl.envs.sequence_weights`; None
             where there is none.
+        collective: the same with a collective cache, another model; None where there is none.
 
     Raises:
         ValueError: arrays that do not fit together, or values outside their ranges.
@@ -135,6 +136,7 @@ class Population:
     dense: NDArray[np.int8] | None = None
     kinds: Kinds | None = None
     response: Learned | None = None
+    collective: Learned | None = None
 
     def __post_init__(self) -> None:
         items, users = len(self.catalog), len(self.training)
@@ -156,10 +158,11 @@ class Population:
                 f"given {self.kinds.item_offsets.shape}"
             )
         read_only(self)
-        if self.response is not None:
-            check_learned(self.response, items, users)
-            for array in self.response.values():
-                array.setflags(write=False)
+        for model, names in ((self.response, LEARNED), (self.collective, COLLECTIVE)):
+            if model is not None:
+                check_learned(model, items, users, names)
+                for array in model.values():
+                    array.setflags(write=False)
 
     def users(self, split: str) -> NDArray[np.int64]:
         """Numbers (N,) int64 of the users of a split: "train", "evaluation" or "all".
@@ -198,6 +201,7 @@ class Population:
         """A hexadecimal hash, the same for equal populations on any machine and since version 0.1.0."""
         found = blake2b(digest_size=16)
         learned = {f"response.{STORED_NAMES.get(name, name)}": array for name, array in (self.response or {}).items()}
+        learned |= {f"collective.{name}": array for name, array in (self.collective or {}).items()}
         for name, array in sorted({**self.arrays(), **learned}.items()):
             found.update(f"{name} {array.dtype.str} {array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         catalog = self.catalog

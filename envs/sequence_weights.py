@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,21 @@ LEARNED: dict[str, tuple[type, str]] = {
 `lerl.envs.response.sequence` says what the arrays are for.
 """
 
+COLLECTIVE: dict[str, tuple[type, str]] = {
+    **{name: of for name, of in LEARNED.items() if not name.startswith("attention")},
+    "queries": (np.float32, "L d d"),
+    "queries_shift": (np.float32, "L d"),
+    "own": (np.float32, "L d 2o"),
+    "own_shift": (np.float32, "L 2o"),
+    "route": (np.float32, "L d 2m"),
+    "route_shift": (np.float32, "L 2m"),
+    "pool": (np.float32, "L 2 m d-o"),
+}
+"""The same for a model with a collective cache, which is another model: o numbers of an event's own, pools of m rows.
+
+`lerl.envs.response.collective` says what the arrays are for.
+"""
+
 STORED_NAMES = {
     f"{name}{end}": f"{stored}{end}"
     for name, stored in (("out_proj", "mixing"), ("fc_in", "wide"), ("fc_out", "narrow"))
@@ -92,13 +108,18 @@ def read_learned(path: Path) -> dict[str, NDArray[Any]]:
     return found
 
 
-def check_learned(response: Learned, items: int, users: int) -> None:
+def check_learned(
+    response: Learned, items: int, users: int, names: Mapping[str, tuple[type, str]] = MappingProxyType(LEARNED)
+) -> None:
     """Refuse arrays that are not a sequence model of so many items and users.
+
+    Args:
+        response: the model. items, users: of the population. names: what it must have, LEARNED or COLLECTIVE.
 
     Raises:
         ValueError: the message names the array, what was given and what it must be.
     """
-    missing = sorted((set(LEARNED) | {ABOUT}) - set(response))
+    missing = sorted((set(names) | {ABOUT}) - set(response))
     if missing:
         raise ValueError(f"response.{missing[0]} is missing")
     sizes = {
@@ -109,8 +130,10 @@ def check_learned(response: Learned, items: int, users: int) -> None:
         "L": len(response["norms"]),
         "H": response["slopes"].size,
         "N": response["past_items"].size,
+        "o": response["own_shift"].shape[-1] // 2 if "own_shift" in names else 0,
+        "m": response["route_shift"].shape[-1] // 2 if "route_shift" in names else 0,
     }
-    for name, (kind, words) in LEARNED.items():
+    for name, (kind, words) in names.items():
         array, shape = response[name], tuple(_size(word, sizes) for word in words.split())
         if array.dtype != kind or array.shape != shape:
             raise ValueError(
@@ -133,8 +156,9 @@ def check_learned(response: Learned, items: int, users: int) -> None:
 
 
 def _size(word: str, sizes: Mapping[str, int]) -> int:
-    """A length such as 2, d, 3d or U+1."""
+    """A length such as 2, d, 3d, U+1 or d-o."""
     name, _, more = word.partition("+")
-    times = name.rstrip("IUdfLHN")
+    name, _, less = name.partition("-")
+    times = name.rstrip("IUdfLHNom")
     letter = name[len(times) :]
-    return int(times or 1) * (sizes[letter] if letter else 1) + int(more or 0)
+    return int(times or 1) * (sizes[letter] if letter else 1) + int(more or 0) - (sizes[less] if less else 0)

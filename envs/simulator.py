@@ -139,7 +139,7 @@ class UserSimulator:
         """How many users a block has at least, of those that are stepped and of those that begin."""
         if self.own_code:
             return math.inf, math.inf
-        reads = READ if self.config.response == "sequence" else 0.0
+        reads = READ if self.config.response in ("sequence", "collective") else 0.0
         k = self.config.slate_size
         return threads.least(STEP + (SLOT + reads) * k), threads.least(SESSION + reads * PAST)
 

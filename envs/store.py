@@ -60,7 +60,12 @@ KNOWLEDGE_FILE = "knowledge-federated.npz"
 """What `lerl fit --knowledge federated` writes there."""
 
 
+COLLECTIVE_FILE = "response-collective.npz"
+"""What `lerl fit --model sequence --cache collective` writes into a prepared folder."""
+
+
 CHECKPOINT_FILE = "response-unfinished.pt"
+COLLECTIVE_CHECKPOINT = "response-collective-unfinished.pt"
 """The checkpoint that an interrupted `lerl fit` continues from."""
 
 
@@ -72,8 +77,8 @@ OLD = "old"
 """What a replaced folder is called until the new one is in its place."""
 
 
-CALIBRATIONS = ("calibration-latent", "calibration-sequence")
-"""Names, without ending, of the pictures that `lerl fit` writes there."""
+CALIBRATIONS = ("calibration-latent", "calibration-sequence", "calibration-collective")
+"""Names, without ending, of the pictures, and of the figures as JSON, that `lerl fit` writes there."""
 
 
 FILES = frozenset(
@@ -86,9 +91,12 @@ FILES = frozenset(
         CHECKPOINT_FILE,
         DYNAMICS_FILE,
         KNOWLEDGE_FILE,
+        COLLECTIVE_FILE,
+        COLLECTIVE_CHECKPOINT,
     }
     | {f"{name}.{ending}" for name in (PICTURE, FIDELITY, *CALIBRATIONS) for ending in ("png", "svg")}
-    | {f"{FIDELITY}.json", ".lock"}
+    | {f"{name}.json" for name in (FIDELITY, *CALIBRATIONS)}
+    | {".lock"}
 )
 """What a prepared folder may hold: the prepared data, what commands wrote from it, and a lock."""
 
@@ -127,8 +135,9 @@ def write_population(population: Population, folder: Path, *, about: Mapping[str
     """Write the population's files into an existing folder; `save_population` writes whole or not at all."""
     _catalog_frame(population.catalog).write_parquet(folder / CATALOG_FILE)
     np.savez(folder / ARRAYS_FILE, **population.arrays())
-    if population.response is not None:
-        write_learned(folder / RESPONSE_FILE, population.response)
+    for file, model in ((RESPONSE_FILE, population.response), (COLLECTIVE_FILE, population.collective)):
+        if model is not None:
+            write_learned(folder / file, model)
     head = {
         "format_version": FORMAT_VERSION,
         "name": population.name,
@@ -165,21 +174,25 @@ def load_population(folder: Path, *, format: str = ANY_FORMAT) -> Population:
             name, catalog, truth, knowledge, arrays["training"], arrays["history"], arrays.get("dense"),
             _read_kinds(kinds, arrays),
         )  # fmt: skip
-    path = Path(folder) / RESPONSE_FILE
-    if not path.is_file():
-        return population
-    try:
-        return replace(population, response=read_learned(path))
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _unreadable_model(path, error) from error
+    for path in (Path(folder) / RESPONSE_FILE, Path(folder) / COLLECTIVE_FILE):
+        if not path.is_file():
+            continue
+        try:
+            model = read_learned(path)
+            collective = path.name == COLLECTIVE_FILE
+            population = replace(population, collective=model) if collective else replace(population, response=model)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _unreadable_model(path, error) from error
+    return population
 
 
 def _unreadable_model(path: Path, error: Exception) -> Exception:
     from lerl.envs.schema import DataError
 
-    again = f"lerl fit {shlex.quote(str(path.parent))} --model sequence"
+    more = " --cache collective" if path.name == COLLECTIVE_FILE else ""
+    again = f"lerl fit {shlex.quote(str(path.parent))} --model sequence{more}"
     return DataError(
         f"the sequence model in {path} cannot be read ({error}); remove it, or make it again with `{again}`"
     )

@@ -44,6 +44,7 @@ class NextItemAgent(HierarchicalAgent):
         torch.set_num_threads(1)  # more threads sum in another order
         super().__init__(hierarchy)
         self.row, self.known = row, np.full((len(hierarchy.live), LENGTH), -1, np.int64)  # the newest last
+        self.follower = row.follower(len(hierarchy.live))
         self._popularity = np.ascontiguousarray(hierarchy.task.knowledge.popularity, np.float32)
 
     def recall(self, rows: NDArray[np.int64], known: Sequence[NDArray[np.int32]]) -> None:
@@ -72,22 +73,31 @@ class NextItemAgent(HierarchicalAgent):
             allowed, widened = hierarchy.eligible(rows)
             if hierarchy.planner is not None:
                 hierarchy.widened[rows] += widened & hierarchy.live[rows]
-            scores = self._scores(newest[rows], allowed, POOL * k if hierarchy.diversity > 0 else k)
+            scores = self._scores(rows, newest[rows], allowed, POOL * k if hierarchy.diversity > 0 else k)
             slates[rows] = np.maximum(picked(scores, hierarchy.units, k, hierarchy.diversity), 0)
         return slates
 
-    def _scores(self, newest: NDArray[np.int64], allowed: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
-        """(n, I) of allowed items (n, I) after the newest clicks (n, LENGTH), -inf for the others."""
+    def _scores(
+        self, slots: NDArray[np.int64], newest: NDArray[np.int64], allowed: NDArray[np.bool_], count: int
+    ) -> NDArray[np.float32]:
+        """(n, I) of allowed items (n, I) after the newest clicks (n, LENGTH) of slots (n,), -inf for the others."""
         there = newest >= 0
         counts = there.sum(axis=1)
         asked = np.flatnonzero((counts > 0) | self.row.starts)
         histories = Lists(newest[there].astype(np.int32), np.concatenate([[0], np.cumsum(counts)]))
         if len(asked) == len(newest):
-            return self.row.within(histories, allowed, count)
+            return self._within(slots, histories, allowed, count)
         scores = np.where(allowed, self._popularity, np.float32(-np.inf))
         if len(asked):
-            scores[asked] = self.row.within(histories.take(asked), allowed[asked], count)
+            scores[asked] = self._within(slots[asked], histories.take(asked), allowed[asked], count)
         return scores
+
+    def _within(
+        self, slots: NDArray[np.int64], histories: Lists, allowed: NDArray[np.bool_], count: int
+    ) -> NDArray[np.float32]:
+        if self.follower is None:
+            return self.row.within(histories, allowed, count)
+        return np.where(allowed, self.follower.scores(slots, histories), np.float32(-np.inf))
 
 
 def clicked(known: Sequence[NDArray[np.int32]]) -> list[NDArray[np.int64]]:

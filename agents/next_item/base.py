@@ -52,6 +52,7 @@ class NextItem(ABC):
     Attributes:
         Settings: a frozen dataclass; each field is a flag --ROW.FIELD of `lerl rank`.
         learns: whether it has epochs, and so takes time and differs between seeds.
+        plays: whether it is an agent of sessions too, where it learns.
         reads_texts: whether it reads what data say of items.
         session_row: what is fitted in its place for sessions, where that is another class.
         least: clicks that somebody needs to be learned from in sessions: one to know, one to learn, one to choose by.
@@ -62,6 +63,7 @@ class NextItem(ABC):
 
     Settings: ClassVar[type] = NoSettings
     learns: ClassVar[bool] = False
+    plays: ClassVar[bool] = True
     reads_texts: ClassVar[bool] = False
     session_row: ClassVar["type[NextItem] | None"] = None
     least: ClassVar[int] = 3
@@ -114,6 +116,10 @@ class NextItem(ABC):
         train, validation = last_aside(clicks)
         return self.fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
 
+    def follower(self, slots: int) -> "Follower | None":
+        """What reads the growing lists of so many sessions item by item; None where they are read anew each time."""
+        return None
+
     def within(self, histories: Lists, allowed: NDArray[np.bool_], count: int) -> NDArray[np.float32]:
         """(B, I) float32 scores as of `scores`, -inf for items that are not allowed (B, I).
 
@@ -158,3 +164,12 @@ class NextItem(ABC):
     def about(self) -> dict[str, Any]:
         """Its settings, as JSON can hold them."""
         return asdict(self.settings)
+
+
+class Follower(ABC):
+    """A row that has read a list in each of S slots, and goes on from there: scores differ from those of the row by
+    rounding alone."""
+
+    @abstractmethod
+    def scores(self, slots: NDArray[np.int64], histories: Lists) -> NDArray[np.float32]:
+        """(B, I) float32 as `NextItem.scores`; slots: (B,), each once, in which B lists of one item or more are."""

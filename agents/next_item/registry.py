@@ -9,6 +9,7 @@ from lerl.agents.generative.s2gr import S2GR
 from lerl.agents.generative.tca import S2GRTCA, TCA
 from lerl.agents.generative.tiger import Tiger
 from lerl.agents.next_item.base import NextItem
+from lerl.agents.next_item.cached_sasrec import CollectiveSASRec, ItemsSASRec, LowRankSASRec, OwnSASRec
 from lerl.agents.next_item.counts import Counts
 from lerl.agents.next_item.hstu import HSTU
 from lerl.agents.next_item.popularity import Popularity
@@ -24,10 +25,16 @@ ROWS: dict[str, type[NextItem]] = {
     "mdgr": MDGR,
     "together": Together,
     "jima-pairs": TextPairs,
+    "sasrec+items": ItemsSASRec,
+    "sasrec+collective": CollectiveSASRec,
+    "sasrec+lowrank": LowRankSASRec,
+    "sasrec+own": OwnSASRec,
 }  # fmt: skip
 """Every recommender, by the name that flags, files and tables give it."""
 
-IN_SESSIONS: dict[str, type[NextItem]] = {name: row.session_row or row for name, row in ROWS.items() if row.learns}
+IN_SESSIONS: dict[str, type[NextItem]] = {
+    name: row.session_row or row for name, row in ROWS.items() if row.learns and row.plays
+}
 """Those that are agents of `lerl train` too, and what each is there."""
 
 READS = ("train.hidden", "train.learning_rate")
@@ -112,6 +119,14 @@ BASES: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 """Rows that are another row with something more: the other, and what more."""
 
+CACHED = "sasrec+collective"
+BESIDE: tuple[Claim, ...] = (
+    Claim(CACHED, "sasrec", "keys and values in a few bytes", margin=-0.03, least=-0.01),
+    Claim(CACHED, "sasrec+lowrank", "a pool that all share, at no more bytes"),
+    Claim(CACHED, "sasrec+own", "a pool that all share, at no more bytes"),
+)
+"""Other claims of rows beside rows."""
+
 
 def row_class(name: str) -> type[NextItem]:
     """The class of a row, or of a control.
@@ -133,7 +148,7 @@ def controls_of(rows: Mapping[str, Any]) -> list[str]:
 
     A control that would be the row itself is left out.
     """
-    bases = [BASES[row][0] for row in rows if row in BASES]
+    bases = [BASES[row][0] for row in rows if row in BASES] + [one.beside for one in BESIDE if one.row in rows]
     found = [name for name, one in CONTROLS.items() if one.of in rows and one.settings(rows[one.of]) != rows[one.of]]
     return list(dict.fromkeys([*bases, *found]))
 
@@ -141,7 +156,7 @@ def controls_of(rows: Mapping[str, Any]) -> list[str]:
 def claims_of(rows: Iterable[str]) -> list[Claim]:
     """All claims of which both rows are among these, in the order of rows."""
     there = list(rows)
-    found = [Claim(row, *BASES[row]) for row in there if row in BASES]
+    found = [Claim(row, *BASES[row]) for row in there if row in BASES] + list(BESIDE)
     found += [Claim(one.of, name, *one[3:]) for name, one in CONTROLS.items()]
     found = [one for one in found if {one.row, one.beside} <= set(there)]
     return sorted(found, key=lambda one: there.index(one.row))

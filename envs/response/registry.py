@@ -13,9 +13,16 @@ def _sequence_response(population: Population) -> ResponseModel:
     return SequenceResponse(population)
 
 
+def _collective_response(population: Population) -> ResponseModel:
+    from lerl.envs.response.collective import CollectiveResponse
+
+    return CollectiveResponse(population)
+
+
 RESPONSES: dict[str, Any] = {
     "latent": LatentFactorResponse,
     "lookup": LookupResponse,
     "sequence": _sequence_response,
+    "collective": _collective_response,
 }
 """The built-in response models by name, made with the population."""

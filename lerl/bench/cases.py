@@ -187,13 +187,14 @@ def _recommend(bench: Bench) -> Iterator[Timing]:
 
 def _sequence(bench: Bench) -> Iterator[Timing]:
     bench.report("a sequence model")
-    from lerl.bench.sequence import SequenceCase
-    from lerl.users.train_sequence import SequenceSettings
+    from lerl.bench.sequence import SequenceCase, bytes_of
+    from lerl.users.train_sequence import CollectiveSettings, SequenceSettings
 
     users, times = 32, {"step": 2000, "again": 150}
+    sizes = "two layers, width 32, window 50: 99 events seen; the sizes of KuaiSim"
     case = SequenceCase(users, slate=6, items=7551, events=100, settings=SequenceSettings())
 
-    def often(name: str) -> Callable[[], float]:
+    def often(case: SequenceCase, name: str) -> Callable[[], float]:
         def work() -> float:
             for _ in range(times[name]):
                 getattr(case, name)()
@@ -206,9 +207,21 @@ def _sequence(bench: Bench) -> Iterator[Timing]:
         "sequence model, 32 users, slates of 6, 7,551 items",
         "the same network in PyTorch, reading the 100 events before again",
         "user-steps/s",
-        **duel(timed(often("step")), timed(often("again")), bench.repeats),
+        **duel(timed(often(case, "step")), timed(often(case, "again")), bench.repeats),
         target=10.0,
-        note="two layers, width 32, window 50: 99 events seen; the sizes of KuaiSim",
+        note=sizes,
+    )
+    bench.report("a sequence model with a collective cache")
+    small = SequenceCase(users, slate=6, items=7551, events=100, settings=CollectiveSettings())
+    held = [bytes_of(one.state) / users for one in (small, case)]
+    yield Timing(
+        "sequence_collective",
+        "sequence model with a collective cache, pools of 256, 32 users, slates of 6, 7,551 items",
+        "the sequence model with whole keys and values",
+        "user-steps/s",
+        **duel(timed(often(small, "step")), timed(often(case, "step")), bench.repeats),
+        target=1.0,
+        note=f"{held[0]:,.0f} bytes a user in place of {held[1]:,.0f}, measured from their arrays; {sizes}",
     )
 
 
@@ -310,12 +323,17 @@ def in_a_process(code: str) -> dict[str, float]:
     return found
 
 
+MEMORY = {"collective": "users' states of the sequence model with a collective cache, pools of 256"}
+"""What is measured as the arrays of a state alone, by the function of `lerl.bench.memory`."""
+
+
 def _memory(bench: Bench) -> Iterator[Timing]:
     for name, count, categories, target in (
         ("users", 1_000_000, 20, 4.0),
         ("users", 100_000, 500, None),
         ("items", 1_000_000, 20, 1.0),
         ("items", 1_000_000, 500, None),
+        ("collective", 1_000_000, 20, 1.5),
     ):
         bench.report(f"memory, {count:,} {name}, {categories} categories")
         begun = cpu_of_children()
@@ -323,15 +341,22 @@ def _memory(bench: Bench) -> Iterator[Timing]:
         more = ", ".join(f"{part} {value:.2f} GB" for part, value in found.items() if part != "held")
         yield Timing(
             f"memory_{name}_{categories}",
-            f"memory, {count:,} {name}, {categories} categories, 32 dimensions, history 20",
+            f"memory, {count:,} {MEMORY.get(name, f'{name}, {categories} categories, 32 dimensions, history 20')}",
             "",
             "GB",
-            Spread.of([found["held"]]) if found else None,
+            Spread.of([found["state" if name in MEMORY else "held"]]) if found else None,
             target=target,
             at_most=True,
             cpu_seconds=cpu_of_children() - begun,
-            note=f"resident memory of a whole Python that steps them; {more}" if found else "more than there is here",
+            note=_held(name, more) if found else "more than there is here",
         )
+
+
+def _held(name: str, more: str) -> str:
+    """What was measured, and what is known besides."""
+    if name in MEMORY:
+        return "arrays of all users side by side, 10 bytes an event and layer; whole keys and values take 25.7 GB"
+    return f"resident memory of a whole Python that steps them; {more}"
 
 
 def cpu_of_children() -> float:

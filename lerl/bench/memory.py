@@ -59,6 +59,20 @@ def users(count: int, categories: int) -> dict[str, float]:
     return found
 
 
+def collective(count: int, categories: int) -> dict[str, float]:
+    """GB of the states of so many users of a sequence model with a collective cache, measured from their arrays.
+
+    They have no past: windows have a fixed size, so that a user with a long one has as much.
+    """
+    from lerl.bench.sequence import bytes_of, random_model
+    from lerl.envs.response.collective import CollectiveResponse
+    from lerl.users.train_sequence import CollectiveSettings
+
+    few = synthetic_population(users=1000, items=1000, categories=categories, dim=32)
+    _, people, _, _ = random_model(few, CollectiveSettings(), longest=2)
+    return {"state": bytes_of(CollectiveResponse(people).init(np.zeros(count, np.int64))) / GB}
+
+
 def items(count: int, categories: int) -> dict[str, float]:
     """GB of a process that steps 64 users among so many items, and with the agents' index for retrieval besides."""
     population = synthetic_population(users=100, items=count, categories=categories, dim=32)

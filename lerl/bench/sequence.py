@@ -8,11 +8,20 @@ import torch
 from numpy.typing import NDArray
 
 from lerl.envs.population import Population
+from lerl.envs.response.base import ResponseModel
+from lerl.envs.response.collective import CollectiveResponse
 from lerl.envs.response.sequence import SequenceResponse
-from lerl.envs.sequence_weights import learned
+from lerl.envs.sequence_weights import Learned, learned
 from lerl.envs.synthetic import synthetic_population
 from lerl.users.events import Events, history_features
-from lerl.users.train_sequence import Scaling, SequenceNetwork, SequenceSettings, TrainedSequence, export
+from lerl.users.train_sequence import (
+    CollectiveSettings,
+    Scaling,
+    SequenceNetwork,
+    SequenceSettings,
+    TrainedSequence,
+    export,
+)
 
 
 def random_model(
@@ -44,8 +53,14 @@ def random_model(
     with torch.no_grad():
         for weight in network.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
-    arrays = export(TrainedSequence(network, settings, scaling, (0.0,), 1), events)
-    return network, replace(people, response=learned(arrays, {})), events, scaling
+    model = learned(export(TrainedSequence(network, settings, scaling, (0.0,), 1), events), {})
+    return network, _with(people, model, settings), events, scaling
+
+
+def _with(people: Population, model: Learned, settings: SequenceSettings) -> Population:
+    if isinstance(settings, CollectiveSettings):
+        return replace(people, collective=model)
+    return replace(people, response=model)
 
 
 class Reader:
@@ -98,8 +113,11 @@ class SequenceCase:
             "past_clicks": self.clicks.ravel(),
             "past_before": np.zeros((users, 2), np.float32),
         }
-        assert people.response is not None
-        self.model = SequenceResponse(replace(people, response={**people.response, **past}))
+        collective = isinstance(settings, CollectiveSettings)
+        model = people.collective if collective else people.response
+        assert model is not None
+        kind = CollectiveResponse if collective else SequenceResponse
+        self.model: ResponseModel = kind(_with(people, {**model, **past}, settings))
         self.state = self.model.init(np.arange(users))
 
     def step(self) -> NDArray[np.float64]:
@@ -111,3 +129,8 @@ class SequenceCase:
     def again(self) -> NDArray[np.float32]:
         """The chances (B, k) of the first step, by reading all events."""
         return self.reader.chances(self.items, self.clicks, self.history, self.slates)
+
+
+def bytes_of(state: dict[str, NDArray[Any]]) -> int:
+    """Bytes of a response model's state, measured from its arrays."""
+    return sum(array.nbytes for array in state.values())

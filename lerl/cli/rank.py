@@ -19,7 +19,9 @@ and time or order. Give the same command again to go on after an interruption.
 
   --rows [sasrec,hstu]    rows beside popularity and counts (sasrec): any of
                           sasrec, hstu, tiger, s2gr, tiger+tca, s2gr+tca,
-                          mdgr, and controls such as tiger-random
+                          mdgr, sasrec+items, sasrec+collective,
+                          sasrec+lowrank, sasrec+own, and controls such as
+                          tiger-random
   --controls              add the controls of these rows: what each claim of
                           theirs is judged beside
   --seeds N               trainings of each row that learns (3)

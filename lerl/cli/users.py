@@ -19,7 +19,9 @@ FIT_HELP = (
     "Fit a model of users to the log of a prepared folder, and report how well it predicts what held-out users did: on "
     "all their events, on the last 15 % of each user's, and on items that no training user met; beside a strong "
     "baseline (mean of the user so far and mean of the item) and gradient boosting. Model sequence is a causal "
-    "Transformer over items and feedback, written to FOLDER/response.npz for --env.response sequence; model latent is "
+    "Transformer over items and feedback, written to FOLDER/response.npz for --env.response sequence; with --cache "
+    "collective a simulated user takes a tenth of the memory or less: another model, written to "
+    "FOLDER/response-collective.npz for --env.response collective. Model latent is "
     "the latent-factor model that FOLDER was prepared with. The log must have times. After an interruption, the same "
     "command goes on. --knowledge federated instead learns what agents know of items from users that keep their logs, "
     "in rounds in which only codes and counts travel, and writes FOLDER/knowledge-federated.npz for "
@@ -75,6 +77,10 @@ def run_fit(arguments: list[str]) -> None:
     add("--epochs", metavar="N", type=whole_number(1, 1000), help="at most N passes over the log")
     dynamics = "also fit boredom, fatigue, moods and drift, for --data.users fitted; takes minutes"
     add("--dynamics", action="store_true", help=dynamics)
+    caches = "of --model sequence: what is kept of a user's events, keys and values or a few numbers and shared rows"
+    add("--cache", choices=("full", "collective"), default="full", help=f"{caches} (full)")
+    add("--own", metavar="N", type=whole_number(1, 31), help="of --cache collective: numbers of an event's own (1)")
+    add("--pool", metavar="N", type=whole_number(1, 1 << 20), help="of --cache collective: shared rows (256)")
     _add_federation(parser)
     add_json(parser)
     given = parser.parse_args(arguments)
@@ -86,7 +92,7 @@ def run_fit(arguments: list[str]) -> None:
     from lerl.report.tables import show
     from lerl.run.progress import Progress
     from lerl.users.evaluate import table
-    from lerl.users.fit import fit_users
+    from lerl.users.fit import Cache, fit_users
 
     try:
         with Progress() as progress:
@@ -96,6 +102,7 @@ def run_fit(arguments: list[str]) -> None:
                 seed=given.seed,
                 epochs=given.epochs,
                 dynamics=given.dynamics,
+                cache=Cache(given.cache, given.own or 1, given.pool or 256),
                 report=progress.report,
             )
     except KeyboardInterrupt:
@@ -172,8 +179,12 @@ def _check_fit(given: Any) -> None:
     own = [name for name in (*FEDERATION, "compare", "seeds", "noisy") if getattr(given, name)]
     if given.model and own:
         raise UsageError(f"--{own[0]} is for --knowledge federated; leave it out with --model")
-    if given.knowledge and (given.epochs or given.dynamics):
-        raise UsageError(f"--{'epochs' if given.epochs else 'dynamics'} is for --model; leave it out with --knowledge")
+    of_model = [name for name in ("epochs", "dynamics", "own", "pool") if getattr(given, name)]
+    of_model += ["cache"] if given.cache != "full" else []
+    if given.knowledge and of_model:
+        raise UsageError(f"--{of_model[0]} is for --model; leave it out with --knowledge")
+    if given.cache == "full" and (given.own or given.pool):
+        raise UsageError("--own and --pool are of a collective cache: give --cache collective with them")
     if (given.seeds or given.noisy) and not given.compare:
         raise UsageError(f"--{'seeds' if given.seeds else 'noisy'} is for --compare; give that too")
     if given.noise and not given.clip:

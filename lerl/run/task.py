@@ -152,8 +152,11 @@ def population_of(config: Config) -> Population:
         population = load_population(Path(data.path))
         if data.knowledge == "federated":
             population = with_federated(population, Path(data.path))
-        if config.env.response in ("latent", "lookup"):  # what they do not use shall not make a run's users others
-            return replace(population, response=None)
+        # what a run does not use shall not make its users others
+        if config.env.response != "collective":
+            population = replace(population, collective=None)
+        if config.env.response in ("latent", "lookup", "collective"):
+            population = replace(population, response=None)
         return population
     if data.needed:
         raise ValueError(

@@ -163,6 +163,7 @@ class Growth:
             dense=None,
             kinds=None,
             response=None,
+            collective=None,
         )
         return replace(task, population=grown, axis=axis)
 

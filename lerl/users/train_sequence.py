@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from lerl.agents.kv_cache import CollectiveKV
+from lerl.agents.next_item.cached_encoder import CachedLayer
 from lerl.agents.transformer import CausalLayer, Training, deterministic, distance_bias, distance_slopes
 from lerl.envs.draws import seed_from
+from lerl.envs.kv_layout import check_pool
 from lerl.users.events import USER_PRIOR, Events
 
 VALIDATION_SHARE = 0.1
@@ -60,6 +63,21 @@ class SequenceSettings:
         return self.layers * (self.window - 1) + 1
 
 
+@dataclass(frozen=True)
+class CollectiveSettings(SequenceSettings):
+    """The same with a collective cache, see `lerl.agents.kv_cache.CollectiveKV`.
+
+    Args:
+        own: numbers of an event's own, in key and value each. pool: rows of the pools of a layer.
+        peak, balance: weights of the losses that make gates 1 and keep rows in use.
+    """
+
+    own: int = 1
+    pool: int = 256
+    peak: float = 0.01
+    balance: float = 0.01
+
+
 class SequenceNetwork(nn.Module):
     """Log-odds of a click on each event's item from the events before it.
 
@@ -74,6 +92,7 @@ class SequenceNetwork(nn.Module):
     categories: Tensor
     unmet: Tensor
     slopes: Tensor
+    more: Tensor | None
 
     def __init__(self, item_vectors: Tensor, categories: Tensor, unmet: Tensor, settings: SequenceSettings) -> None:
         super().__init__()
@@ -90,9 +109,8 @@ class SequenceNetwork(nn.Module):
         self.shown, self.liked = nn.Linear(width, width), nn.Linear(width, width)
         self.history = nn.Linear(2, width, bias=False)
         self.start = nn.Parameter(torch.zeros(width))
-        self.layers = nn.ModuleList(
-            CausalLayer(width, settings.inner, settings.heads, settings.dropout) for _ in range(settings.layers)
-        )
+        self.layers = nn.ModuleList(_layer(settings) for _ in range(settings.layers))
+        self.more = None
         self.last_norm = nn.LayerNorm(width)
         self.query, self.state_offset = nn.Linear(width, width), nn.Linear(width, 1)
         self.vector_offset, self.feature_offset = nn.Linear(width, 1, bias=False), nn.Linear(2, 1, bias=False)
@@ -134,8 +152,14 @@ class SequenceNetwork(nn.Module):
         return self.through(tokens)
 
     def through(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, T, d) through all layers."""
+        """Tokens (B, T, d) through all layers; what a collective cache adds to the loss of an event goes to `more`."""
         bias = distance_bias(self.slopes, tokens.shape[1], self.settings.window)
+        if isinstance(self.settings, CollectiveSettings):
+            there, self.more = torch.ones(tokens.shape[:2], dtype=torch.bool), tokens.new_zeros(())
+            for layer in self.layers:
+                tokens, more = layer(tokens, bias, there)
+                self.more = self.more + more
+            return self.last_norm(tokens)  # type: ignore[no-any-return]
         for layer in self.layers:
             tokens = layer(tokens, bias)
         return self.last_norm(tokens)  # type: ignore[no-any-return]
@@ -158,6 +182,14 @@ class SequenceNetwork(nn.Module):
         if hidden:
             vectors, offsets = self.describe(items, features, hidden=True)
         return (queries * vectors).sum(-1) + offsets + user_offsets
+
+
+def _layer(settings: SequenceSettings) -> nn.Module:
+    if not isinstance(settings, CollectiveSettings):
+        return CausalLayer(settings.width, settings.inner, settings.heads, settings.dropout)
+    sizes = settings.own, settings.pool, settings.peak, settings.balance
+    cache = CollectiveKV(settings.width, settings.heads, *sizes)
+    return CachedLayer(settings.width, settings.inner, settings.dropout, cache)
 
 
 @dataclass(frozen=True)
@@ -235,9 +267,12 @@ def fit_sequence(
         report: called with the phase, steps done, steps in all, and the newest log loss.
 
     Raises:
-        ValueError: fewer than two training users have events, or none of these is a click, or all are.
+        ValueError: fewer than two training users have events, or none of these is a click, or all are; or a pool is
+            larger than the events, or has own numbers that save nothing.
     """
     settings = settings or SequenceSettings()
+    if isinstance(settings, CollectiveSettings):
+        check_pool(settings.pool, int(events.to_train.sum()))
     fitting, aside = _split(events, seed)
     scaling = Scaling.of(events)
     batches = _Batches(events, scaling)
@@ -304,7 +339,8 @@ def _epoch(
     report: Report | None,
 ) -> None:
     """One pass over users, so many at a step; a step's loss is the mean over its events."""
-    network, optimiser, lengths = training.network, training.optimiser, batches.events.lengths
+    optimiser, lengths = training.optimiser, batches.events.lengths
+    network: Any = training.network
     network.train()
     first, total = len(training.log_loss) * len(steps), settings.epochs * len(steps)
     for step, users in enumerate(steps, first):
@@ -315,6 +351,8 @@ def _epoch(
             arguments, real, rows = batches.of(part)
             clicks = torch.from_numpy(batches.events.clicks[rows].astype(np.float32))
             loss = binary_cross_entropy_with_logits(network(*arguments)[real], clicks, reduction="sum")
+            if network.more is not None:
+                loss = loss + network.more * len(rows)
             (loss / int(lengths[users].sum())).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
@@ -391,7 +429,7 @@ def _digest(events: Events) -> str:
 
 
 def export(fitted: TrainedSequence, events: Events) -> dict[str, NDArray[Any]]:
-    """The network's numbers and the users' pasts, as `lerl.envs.sequence_weights.LEARNED` says."""
+    """The network's numbers and the users' pasts, as `lerl.envs.sequence_weights` says: LEARNED, or COLLECTIVE."""
     network, scaling = fitted.network, fitted.scaling
     features = torch.from_numpy(scaling.apply(events.catalog_features, 2))
     with torch.no_grad():
@@ -416,9 +454,17 @@ def export(fitted: TrainedSequence, events: Events) -> dict[str, NDArray[Any]]:
             [network.state_offset.weight[0], network.history_offset.weight[0], network.state_offset.bias]
         ),
     }
-    for name in ("attention", "out_proj", "fc_in", "fc_out"):
-        parts[name] = torch.stack([getattr(layer, name).weight.T for layer in layers])
-        parts[f"{name}_shift"] = torch.stack([getattr(layer, name).bias for layer in layers])
+    linear = {name: [getattr(layer, name) for layer in layers] for name in ("out_proj", "fc_in", "fc_out")}
+    if isinstance(fitted.settings, CollectiveSettings):
+        linear["queries"] = [layer.query for layer in layers]
+        linear["own"] = [layer.cache.mine for layer in layers]
+        linear["route"] = [layer.cache.route for layer in layers]
+        parts["pool"] = torch.stack([layer.cache.pool for layer in layers])
+    else:
+        linear["attention"] = [layer.attention for layer in layers]
+    for name, of in linear.items():
+        parts[name] = torch.stack([one.weight.T for one in of])
+        parts[f"{name}_shift"] = torch.stack([one.bias for one in of])
     arrays = {name: np.ascontiguousarray(part.detach().numpy(), np.float32) for name, part in parts.items()}
     return {**arrays, "window": np.array([fitted.settings.window], np.int64), **_past(events, fitted.settings.reach)}
 

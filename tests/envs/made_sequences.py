@@ -10,12 +10,17 @@ from lerl.envs.sequence_weights import LEARNED, learned
 WINDOW = 4  # events
 
 
-def random_sequences(items: int, pasts: list[list[int]], before: list[tuple[int, int]] | None = None) -> dict[str, Any]:
+def random_sequences(
+    items: int,
+    pasts: list[list[int]],
+    before: list[tuple[int, int]] | None = None,
+    names: dict[str, tuple[type, str]] = LEARNED,
+) -> dict[str, Any]:
     """A sequence model of random numbers, and users who clicked on every other event of their pasts."""
     draw = np.random.default_rng(0)
-    sizes = {"I": items, "d": 8, "f": 12, "L": 2, "H": 2, "3d": 24, "d+3": 11}
+    sizes = {"I": items, "d": 8, "f": 12, "L": 2, "H": 2, "3d": 24, "d+3": 11, "2o": 4, "2m": 10, "m": 5, "d-o": 6}
     arrays: dict[str, NDArray[Any]] = {}
-    for name, (kind, words) in LEARNED.items():
+    for name, (kind, words) in names.items():
         if not name.startswith("past"):
             shape = [int(word) if word.isdecimal() else sizes[word] for word in words.split()]
             arrays[name] = draw.normal(scale=0.5, size=shape).astype(kind)

@@ -47,6 +47,8 @@ PARTS = {
     "s2gr": "as tiger, with a thought before each digit",
     "tca": "learns from sasrec too",
     "mdgr": "the next item of the log, named by codes whose digits are said in any order",
+    "items": "with item numbers in place of the first layer's keys and values",
+    "collective": "with keys and values in a few bytes, most of them shared by all users",
 }
 """What the parts of agents' names mean; PLANNER+POLICY."""
 
@@ -201,7 +203,7 @@ def basis(config: Mapping[str, Any], users: int, agents: Iterable[str], log: str
         if assumed
         else "fitted to the log: boredom, fatigue, drift and leaving are estimates with errors of their own."
     )
-    if env.get("response") == "sequence":
+    if env.get("response") in ("sequence", "collective"):
         people = "clicks by a sequence model that was trained on the log; leaving by a rule that was set by hand."
     leave = env.get("leave") or {}
     on = [

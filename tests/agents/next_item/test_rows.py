@@ -34,7 +34,8 @@ def chain(users: int = 120, seed: int = 0) -> Split:
 
 def made(name: str, **more: Any) -> NextItem:
     kind = row_class(name)
-    row = kind(ITEMS, kind.Settings(**{**SMALL, **more}) if name in LEARN else None)
+    two = {"layers": 2} if hasattr(kind.Settings, "first") else {}  # the first is kept by item
+    row = kind(ITEMS, kind.Settings(**{**SMALL, **two, **more}) if name in LEARN else None)
     row.know({"title": TITLES})
     return row
 

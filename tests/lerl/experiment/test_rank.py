@@ -259,7 +259,7 @@ def test_the_command_prints_a_table_and_goes_on(log: Path, tmp_path: Path, capsy
         (
             ["--rows", "[sasrek]"],
             "no row 'sasrek'; there are popularity, counts, sasrec, hstu, tiger, s2gr, tiger+tca, s2gr+tca, mdgr, "
-            "together, jima-pairs, and controls tiger-random, ",
+            "together, jima-pairs, sasrec+items, sasrec+collective, sasrec+lowrank, sasrec+own, and controls ",
         ),
         (["--seeds", "0"], "--seeds must be a whole number from 1 to 100, given '0'"),
         (["--split", "half"], "--split must be one of last, time, given 'half'"),

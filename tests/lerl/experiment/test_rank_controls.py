@@ -116,7 +116,7 @@ def test_a_control_begins_with_the_weights_of_its_row_and_sees_lists_in_its_orde
 
         def encoder(made: Any = made, first: Any = first) -> Any:
             network = made()
-            first.update({key: value.clone() for key, value in network.state_dict().items()})
+            first.update({key: value.detach().clone() for key, value in network.named_parameters()})
             return network
 
         def told(lists: torch.Tensor, loss: Any = loss, seen: Any = seen) -> Any:

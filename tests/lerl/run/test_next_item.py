@@ -331,6 +331,7 @@ def test_items_that_nothing_is_said_of_are_refused_or_counted(
         ("flat+s2gr+mmr", "s2gr+mmr", None, True),
         ("boredom+tiger", "boredom+tiger", "boredom", False),
         ("planner+tiger+tca", "rotation+tiger+tca", "rotation", False),
+        ("planner+hstu", "rotation+hstu", "rotation", False),
         ("round_robin+sasrec+mmr", "round_robin+sasrec+mmr", "round_robin", True),
     ],
 )

@@ -10,10 +10,11 @@ import pytest
 
 from lerl.cli.main import main
 from lerl.envs.prepare import prepare
-from lerl.envs.store import CHECKPOINT_FILE, INTERACTIONS_FILE, RESPONSE_FILE, load_population
+from lerl.envs.schema import DataError
+from lerl.envs.store import CHECKPOINT_FILE, COLLECTIVE_FILE, INTERACTIONS_FILE, RESPONSE_FILE, load_population
 from lerl.users import fit as module
 from lerl.users.events import read_events
-from lerl.users.fit import fit_users
+from lerl.users.fit import Cache, fit_users
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,56 @@ def test_an_interrupted_fit_goes_on(folder: Path) -> None:
     fit_users(folder, "sequence", epochs=3, report=lambda _, done, *__: begun.append(done))
     assert begun[0] > 0
     assert (folder / RESPONSE_FILE).read_bytes() == whole
+
+
+def test_a_collective_cache_is_another_model_beside_the_whole_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit_users(folder, "sequence", epochs=1)
+    first = (folder / RESPONSE_FILE).read_bytes()
+    smaller = ["fit", str(folder), "--model", "sequence", "--cache", "collective", "--pool", "16", "--epochs", "2"]
+    assert main(smaller) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "with a whole cache: AUC 0." in printed
+    assert "; collective: AUC 0." in printed
+    assert {"response-collective.npz", "calibration-collective.png", "calibration-collective.json"} <= {
+        p.name for p in folder.iterdir()
+    }
+    assert (folder / RESPONSE_FILE).read_bytes() == first
+    again = (folder / COLLECTIVE_FILE).read_bytes()
+    fit_users(folder, "sequence", epochs=2, cache=Cache("collective", pool=16))
+    assert (folder / COLLECTIVE_FILE).read_bytes() == again
+    population = load_population(folder)
+    assert population.collective is not None
+    assert population.collective["pool"].shape == (2, 2, 16, 31)
+    runs = {name: tmp_path / name for name in ("sequence", "collective")}
+    small = ["--agents", "[random]", "--evaluation.users", "8", "--evaluation.replicates", "1"]
+    for name, run in runs.items():
+        users = ["--data.path", str(folder), "--env.response", name, "--env.drift.enabled", "false"]
+        assert main(["train", "quickstart", "--out", str(run), *users, *small]) == 0
+    fit_users(folder, "sequence", epochs=1, seed=1, cache=Cache("collective", pool=16))
+    assert main(["evaluate", str(runs["sequence"])]) == 0
+    assert main(["evaluate", str(runs["collective"])]) == 2  # these are other users now
+    (folder / COLLECTIVE_FILE).write_bytes(again[:1000])
+    with pytest.raises(DataError, match=r"response-collective\.npz cannot be read .* --cache collective"):
+        load_population(folder)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model", "sequence", "--pool", "16"], "give --cache collective with them"),
+        (["--model", "latent", "--cache", "collective"], "caches are of the sequence model only"),
+        (["--model", "sequence", "--cache", "collective", "--pool", "100000"], "pool must be at most the"),
+        (["--model", "sequence", "--cache", "collective", "--own", "32"], "--own: must be a whole number from 1 to 31"),
+    ],
+)
+def test_caches_that_cannot_be_are_refused(
+    folder: Path, flags: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", str(folder), *flags]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (folder / COLLECTIVE_FILE).exists()
 
 
 def test_latent_judges_what_is_there(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

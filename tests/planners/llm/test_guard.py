@@ -1322,7 +1322,7 @@ def test_ollama_is_asked_in_its_own_way(tmp_path: Path):
 
 
 def test_ollamas_faults_are_causes(tmp_path: Path):
-    settings: dict[str, Any] = {"model": "ollama:m", "timeout": 0.5}
+    settings: dict[str, Any] = {"model": "ollama:m", "timeout": 5.0}
     with Ollama(404) as server:
         refusing = asking(tmp_path, server.url, **settings)
         with refusing as guard, pytest.warns(UserWarning, match='http 404, "no"; .* its key in the environment; try'):
