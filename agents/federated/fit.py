@@ -44,9 +44,11 @@ class Plan:
         mode: "codes", "dense" (a code for each item), or "sparse" (dense, but only rows of items that were met travel).
         channels: kinds of codes; taste alone begins with codes dealt by chance.
         schedule: "turns", each round one kind of codes, or "blend", both in every round.
-        rate: Adam's; None for RATES[mode]. width: numbers in a vector, beside the offset. seed: of all draws.
+        rate: Adam's; None for RATES[mode]. width: numbers in a vector, beside the offset. seed: of all draws but
+            that of noise, which is the system's.
         robust: see `lerl.agents.federated.server.Round`.
-        clip, noise: each upload is cut to the length `clip` and gets its share of noise; 0 for neither.
+        clip, noise: each upload is cut to the length `clip` and gets its share of noise; 0 for neither. A run with
+            noise is not the same again: whoever could draw the noise once more could take it out.
     """
 
     rounds: int = 100
@@ -238,6 +240,7 @@ def fit_federated(
     judge: Callable[[Doubles], float] | None = None,
     judged: Sequence[int] = (),
     report: Callable[[int], object] | None = None,
+    noise: np.random.Generator | None = None,
 ) -> Federated:
     """Learn items' vectors from clients in rounds, in this process, with every message as it would travel.
 
@@ -246,6 +249,7 @@ def fit_federated(
         text: (I, d) float32 vectors of items' texts, see `lerl.envs.texts`; None where nothing is known.
         plan: see `Plan`. faults: what goes wrong. shuffle: a control, see `Rounds`.
         judge: called with vectors (I, W + 1) after the rounds in `judged`. report: called after each round.
+        noise: for tests alone, see `upload`.
     """
     rounds, device = (
         Rounds(plan, text, clients.catalog, shuffle=shuffle),
@@ -264,7 +268,7 @@ def fit_federated(
             size = len(answer(clients, 0, shared).to_bytes())
             done.receive_sum(*sum_answers(clients, shared), len(clients), size)
         else:
-            sparse, lost = _send_all(clients, shared, plan, number, done, faults)
+            sparse, lost = _send_all(clients, shared, plan, number, done, faults, noise)
             missed += lost
         rounds.end(done)
         up += sparse / max(done.accepted, 1) if plan.mode == "sparse" else done.bytes / max(done.accepted, 1)
@@ -288,7 +292,13 @@ def fit_federated(
 
 
 def _send_all(
-    clients: Clients, shared: Shared, plan: Plan, number: int, done: Round, faults: Faults | None
+    clients: Clients,
+    shared: Shared,
+    plan: Plan,
+    number: int,
+    done: Round,
+    faults: Faults | None,
+    noise: np.random.Generator | None,
 ) -> tuple[int, int]:
     """Each client's message by itself; bytes of all where only rows travel, and how many never came."""
     bad, sparse, missed = _faults(faults, len(clients), plan.seed, number), 0, 0
@@ -296,7 +306,7 @@ def _send_all(
         if bad[client] == DROPPED:
             missed += 1
             continue
-        sent = upload(clients, client, shared, plan, number, len(clients), client)
+        sent = upload(clients, client, shared, plan, number, len(clients), client, noise)
         if plan.mode == "sparse":
             sparse += sparse_bytes(sent)
         message = sent.to_bytes()
@@ -309,20 +319,28 @@ def _send_all(
 
 
 def upload(
-    clients: Clients, client: int, shared: Shared, plan: Plan, number: int, everybody: int, place: int
+    clients: Clients,
+    client: int,
+    shared: Shared,
+    plan: Plan,
+    number: int,
+    everybody: int,
+    place: int,
+    noise: np.random.Generator | None = None,
 ) -> Upload:
     """What a client sends in a round, with its noise where the plan has some.
 
     Args:
         clients: those of this process. client: which of them. number: of the round. everybody: how many clients there
-            are in all processes. place: the client's among them, of which the noise is drawn.
+            are in all processes. place: the client's among them, of which the sparse baseline's items are drawn.
+        noise: for tests alone, what noise is drawn from; the system's randomness where None.
     """
     if plan.mode != "sparse" and not plan.clip:
         return answer(clients, client, shared)
-    draw = np.random.default_rng(seed_from(plan.seed, "client", number, place))
     if plan.mode == "sparse":
+        draw = np.random.default_rng(seed_from(plan.seed, "client", number, place))
         return answer_sparse(clients, client, shared, draw)
-    return private(answer(clients, client, shared), plan.clip, plan.noise, everybody, draw)
+    return private(answer(clients, client, shared), plan.clip, plan.noise, everybody, noise or np.random.default_rng())
 
 
 def sparse_bytes(upload: Upload) -> int:

@@ -37,7 +37,7 @@ def private(upload: Upload, clip: float, noise: float, clients: int, rng: np.ran
 
     Args:
         clip: the length, above 0. noise: standard deviation in the sum of all clients' uploads, in units of clip.
-        clients: how many send.
+        clients: how many send. rng: what noise is drawn from; to protect, it must be one that nobody can set up again.
     """
     whole = np.concatenate([upload.codebooks.ravel(), upload.counts]).astype(np.float64)
     whole *= min(1.0, clip / max(float(np.linalg.norm(whole)), 1e-12))

@@ -115,4 +115,5 @@ def _lines(about: dict[str, Any]) -> list[str]:
             f"epsilon {about['epsilon']:.2f} at delta {about['delta']:.1e}, of each client against whoever sees sums "
             "of all uploads alone; against the server, which sees each upload, it is larger"
         )
+        lines.append("noise was drawn from the system's randomness: the same command gives other numbers next time")
     return lines

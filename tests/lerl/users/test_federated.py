@@ -123,6 +123,7 @@ def test_the_command_prints_bytes_and_epsilon(prepared: Path, capsys: pytest.Cap
     said = capsys.readouterr().out
     assert "each sent 2,316 bytes a round (" in said
     assert "epsilon " in said
+    assert "the same command gives other numbers" in said
     assert "--data.knowledge federated" in said
     assert main(["fit", str(prepared), "--knowledge", "federated", *SMALL, "--robust", "median", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["upload_bytes"] == 2316
