@@ -6,7 +6,7 @@ items are called (text) and of the vectors learned so far (taste), which weighs 
 reconstruction: vectors are the sum of all codes' changes so far, so that new codes go on where old ones ended.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from lerl.agents.federated.clients import Clients, Device, Shared, answer, answer_sparse, first_vectors, sum_answers
 from lerl.agents.federated.messages import Download, SparseUpload, Upload
-from lerl.agents.federated.privacy import private
+from lerl.agents.federated.privacy import private, share_of_noise
 from lerl.agents.federated.server import Adam, Robust, Round, Server, Table
-from lerl.envs.codes import Codes, residual_codes, shuffled
+from lerl.envs.codes import Codes, SameDigitsError, residual_codes, shuffled
 from lerl.envs.draws import seed_from
 
 Doubles = NDArray[np.float64]
@@ -99,7 +99,7 @@ class Federated:
         met: (I,) float64, how often each item was met, as far as counts by code tell.
         upload, download: bytes of a client's messages, the mean over rounds.
         refused, repeated, missed: messages of all rounds that were refused, were a second one, or never came.
-        notes: what people should know, one line each. curve: what `judge` said after rounds, (round, value).
+        notes: what people should know, one line each.
     """
 
     vectors: Doubles
@@ -110,7 +110,6 @@ class Federated:
     repeated: int = 0
     missed: int = 0
     notes: tuple[str, ...] = ()
-    curve: tuple[tuple[int, float], ...] = ()
 
 
 class Rounds:
@@ -142,9 +141,7 @@ class Rounds:
                 found = residual_codes(text, plan.levels, plan.size, seed=seed_from(plan.seed, "text codes"))
                 self.notes += found.notes
                 return _table(shuffled(found, plan.seed) if shuffle else found)
-            except ValueError as error:
-                if "name" in str(error):
-                    raise
+            except SameDigitsError as error:
                 self.notes.append(f"text codes are dealt by chance: {error}")
         elif "text" in plan.channels:
             self.notes.append("nothing is known of items in words: text codes are dealt to them by chance")
@@ -190,9 +187,9 @@ class Rounds:
         self._adams.pop(TASTE, None)
         self._age = 0
 
-    def begin(self) -> Round:
-        """A round that takes uploads."""
-        return self.server.begin(self._tables[self._now])
+    def begin(self, clients: int) -> Round:
+        """A round that takes uploads of so many clients, each with its share of the noise."""
+        return self.server.begin(self._tables[self._now], share_of_noise(self.plan.clip, self.plan.noise, clients))
 
     def end(self, done: Round) -> None:
         """Change the codes by what came."""
@@ -237,19 +234,18 @@ def fit_federated(
     *,
     faults: Faults | None = None,
     shuffle: bool = False,
-    judge: Callable[[Doubles], float] | None = None,
-    judged: Sequence[int] = (),
     report: Callable[[int], object] | None = None,
     noise: np.random.Generator | None = None,
 ) -> Federated:
-    """Learn items' vectors from clients in rounds, in this process, with every message as it would travel.
+    """Learn items' vectors from clients in rounds, in this process, in the same bits as with messages that travel.
+
+    Where nothing can befall a message, uploads are added up without being written.
 
     Args:
-        clients: who take part, all in every round.
+        clients: who take part, all in every round but for what `faults` says.
         text: (I, d) float32 vectors of items' texts, see `lerl.envs.texts`; None where nothing is known.
         plan: see `Plan`. faults: what goes wrong. shuffle: a control, see `Rounds`.
-        judge: called with vectors (I, W + 1) after the rounds in `judged`. report: called after each round.
-        noise: for tests alone, see `upload`.
+        report: called after each round. noise: for tests alone, see `upload`.
     """
     rounds, device = (
         Rounds(plan, text, clients.catalog, shuffle=shuffle),
@@ -257,12 +253,11 @@ def fit_federated(
     )
     up = 0.0
     down = missed = refused = repeated = 0
-    curve = list[tuple[int, float]]()
     plain = plan.mode != "sparse" and plan.robust == "mean" and not plan.clip and faults is None
     for number in range(plan.rounds):
         asked = rounds.ask().to_bytes()
         down += len(asked)
-        shared, done = device.receive(Download.from_bytes(asked)), rounds.begin()
+        shared, done = device.receive(Download.from_bytes(asked)), rounds.begin(len(clients))
         sparse = 0
         if plain:
             size = len(answer(clients, 0, shared).to_bytes())
@@ -273,21 +268,18 @@ def fit_federated(
         rounds.end(done)
         up += sparse / max(done.accepted, 1) if plan.mode == "sparse" else done.bytes / max(done.accepted, 1)
         refused, repeated = refused + done.refused, repeated + done.repeated
-        if judge is not None and number + 1 in judged:
-            curve.append((number + 1, judge(rounds.vectors())))
         if report is not None:
             report(number + 1)
     count = plan.rounds
     return Federated(
-        rounds.vectors(),
-        rounds.met(),
-        up / count,
-        down / count,
-        refused,
-        repeated,
-        missed,
-        tuple(rounds.notes),
-        tuple(curve),
+        vectors=rounds.vectors(),
+        met=rounds.met(),
+        upload=up / count,
+        download=down / count,
+        refused=refused,
+        repeated=repeated,
+        missed=missed,
+        notes=tuple(rounds.notes),
     )
 
 

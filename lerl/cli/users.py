@@ -126,8 +126,8 @@ def _add_federation(parser: Parser) -> None:
     add = group.add_argument
     add("--codes", metavar="LxK", type=_codes, help="L digits with K codes each for every item (3x256)")
     add("--rounds", metavar="N", type=whole_number(1, 100_000), help="rounds of all clients (100)")
-    robust = "how uploads are put together: mean, or against bad clients clip, trimmed or median (mean)"
-    add("--robust", choices=("mean", "clip", "trimmed", "median"), help=robust)
+    robust = "how uploads are put together: mean, or against bad clients capped, trimmed or median (mean)"
+    add("--robust", choices=("mean", "capped", "trimmed", "median"), help=robust)
     add("--clip", metavar="X", type=_number, help="cut each upload to this length (not)")
     add("--noise", metavar="X", type=_number, help="noise in a round's sum, in units of --clip; prints epsilon (none)")
     processes = (

@@ -43,8 +43,8 @@ def federate(
 
     Args:
         folder: the prepared folder, from which each process reads its part of the clients.
-        clients: all of them; only their number is used here. text, plan, report: see `fit_federated`.
-        processes: how many client processes there are.
+        clients: all of them; only their number and that of items are used here.
+        text, plan, report: see `fit_federated`. processes: how many client processes there are.
 
     Raises:
         ValueError: Flower is not there, processes did not come, or their messages would be too large.
@@ -114,7 +114,7 @@ def _strategy(rounds: Rounds, processes: int, clients: int, report: Callable[[in
             return [(proxy, asked) for proxy in client_manager.all().values()]
 
         def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
-            done, came = rounds.begin(), 0
+            done, came = rounds.begin(clients), 0
             for _, result in sorted(results, key=lambda one: int(one[1].metrics["first"])):
                 for place, message in enumerate(result.parameters.tensors):
                     done.receive(int(result.metrics["first"]) + place, message)
