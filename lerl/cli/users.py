@@ -131,7 +131,7 @@ def _add_federation(parser: Parser) -> None:
     add("--clip", metavar="X", type=_number, help="cut each upload to this length (not)")
     add("--noise", metavar="X", type=_number, help="noise in a round's sum, in units of --clip; prints epsilon (none)")
     processes = (
-        "be a real federation: N client processes and a server on this machine, by gRPC; needs lerl-rec[federated]"
+        "send messages for real: N client processes and a server on this machine, by gRPC; needs lerl-rec[federated]"
     )
     add("--processes", metavar="N", type=whole_number(1, 256), help=processes)
     add(
@@ -178,6 +178,13 @@ def _check_fit(given: Any) -> None:
         raise UsageError(f"--{'seeds' if given.seeds else 'noisy'} is for --compare; give that too")
     if given.noise and not given.clip:
         raise UsageError("--noise is in units of --clip; give --clip too")
+    other = [
+        name
+        for name in ("robust", "clip", "noise", "processes")
+        if getattr(given, name) not in (None, FEDERATION[name])
+    ]
+    if given.compare and other:
+        raise UsageError(f"--{other[0]} is not for --compare, whose rows would not all have it; leave it out")
 
 
 def _run_knowledge(given: Any) -> None:

@@ -175,6 +175,10 @@ def test_the_comparison_has_all_rows(prepared: Path, capsys: pytest.CaptureFixtu
         (["--knowledge", "federated", "--codes", "3by8"], "must be LxK such as 3x256, given '3by8'"),
         (["--knowledge", "federated", "--noise", "1"], "give --clip too"),
         (["--knowledge", "federated", "--noisy", "0.2"], "--noisy is for --compare"),
+        (["--knowledge", "federated", "--compare", "--robust", "capped"], "--robust is not for --compare"),
+        (["--knowledge", "federated", "--compare", "--clip", "1"], "--clip is not for --compare"),
+        (["--knowledge", "federated", "--compare", "--noise", "1", "--clip", "1"], "--clip is not for --compare"),
+        (["--knowledge", "federated", "--compare", "--processes", "2"], "--processes is not for --compare"),
         (["--knowledge", "federated", "--codes", "1x8"], "use more levels or a larger size"),
     ],
 )
