@@ -37,7 +37,7 @@ class ClientError(ValueError):
 
 @dataclass(frozen=True)
 class Clients:
-    """C clients and what each met; one process may hold a part of them.
+    """C clients and what each met.
 
     Attributes:
         items: (N,) int64, places in the catalog, client after client. clicked: (N,) float64, 1 or 0.
@@ -72,12 +72,6 @@ class Clients:
         _, counts = np.unique(users, return_counts=True)
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return Clients(items[order].astype(np.int64), clicked[order].astype(np.float64), starts, catalog)
-
-    def part(self, first: int, last: int) -> "Clients":
-        """Clients from `first` to before `last`."""
-        rows = slice(self.starts[first], self.starts[last])
-        starts = self.starts[first : last + 1] - self.starts[first]
-        return Clients(self.items[rows], self.clicked[rows], starts, self.catalog)
 
     def without(self, items: Ints) -> "Clients":
         """The same who never met some items; clients who met nothing else are left out."""

@@ -298,7 +298,7 @@ def _send_all(
         if bad[client] == DROPPED:
             missed += 1
             continue
-        sent = upload(clients, client, shared, plan, number, len(clients), client, noise)
+        sent = upload(clients, client, shared, plan, number, noise)
         if plan.mode == "sparse":
             sparse += sparse_bytes(sent)
         message = sent.to_bytes()
@@ -316,23 +316,22 @@ def upload(
     shared: Shared,
     plan: Plan,
     number: int,
-    everybody: int,
-    place: int,
     noise: np.random.Generator | None = None,
 ) -> Upload:
     """What a client sends in a round, with its noise where the plan has some.
 
     Args:
-        clients: those of this process. client: which of them. number: of the round. everybody: how many clients there
-            are in all processes. place: the client's among them, of which the sparse baseline's items are drawn.
+        clients: all, each of whom adds a share of the noise. client: which of them. number: of the round.
         noise: for tests alone, what noise is drawn from; the system's randomness where None.
     """
     if plan.mode != "sparse" and not plan.clip:
         return answer(clients, client, shared)
     if plan.mode == "sparse":
-        draw = np.random.default_rng(seed_from(plan.seed, "client", number, place))
+        draw = np.random.default_rng(seed_from(plan.seed, "client", number, client))
         return answer_sparse(clients, client, shared, draw)
-    return private(answer(clients, client, shared), plan.clip, plan.noise, everybody, noise or np.random.default_rng())
+    return private(
+        answer(clients, client, shared), plan.clip, plan.noise, len(clients), noise or np.random.default_rng()
+    )
 
 
 def sparse_bytes(upload: Upload) -> int:

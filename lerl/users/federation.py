@@ -52,7 +52,7 @@ class Parts:
 
     def __init__(self, clients: int, parts: int) -> None:
         ends = np.linspace(0, clients, parts + 1).astype(int).tolist()
-        self._free = list(pairwise(ends))
+        self._free: list[tuple[int, int]] = list(pairwise(ends))
         self._dealt = dict[str, tuple[int, int]]()
 
     def of(self, connection: str) -> tuple[int, int]:
@@ -104,7 +104,7 @@ def federate(
         ) from error
     rounds = Rounds(plan, text, clients.catalog)
     address = f"127.0.0.1:{_free_port()}"
-    started = [_start(folder, address, len(clients), plan) for _ in range(processes)]
+    started = [_start(folder, address, plan) for _ in range(processes)]
     strategy = _strategy(rounds, processes, len(clients), report)
     config = flwr.server.ServerConfig(num_rounds=plan.rounds)
     try:
@@ -133,8 +133,8 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _start(folder: Path, address: str, everybody: int, plan: Plan) -> Process:
-    told = json.dumps([str(folder), address, everybody, asdict(plan)])
+def _start(folder: Path, address: str, plan: Plan) -> Process:
+    told = json.dumps([str(folder), address, asdict(plan)])
     command = [sys.executable, "-m", "lerl.users.federation", told]
     errors = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
     return Process(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors), errors)
@@ -209,7 +209,7 @@ def _serve_clients(told: str) -> None:
     from lerl.agents.federated.knowledge import clients_of
     from lerl.envs.store import OWN_LOGS, load_population
 
-    folder, address, everybody, settings = json.loads(told)
+    folder, address, settings = json.loads(told)
     plan = Plan(**settings | {"channels": tuple(settings["channels"])})
     clients = clients_of(load_population(Path(folder), format=OWN_LOGS))
     device = Device(first_vectors(clients.catalog, plan.width, plan.seed))
@@ -218,10 +218,7 @@ def _serve_clients(told: str) -> None:
         def fit(self, ins: Any) -> Any:
             shared = device.receive(Download.from_bytes(ins.parameters.tensors[0]))
             number, first, last = (int(ins.config[name]) for name in ("round", "first", "last"))
-            sent = [
-                upload(clients, client, shared, plan, number, everybody, client).to_bytes()
-                for client in range(first, last)
-            ]
+            sent = [upload(clients, client, shared, plan, number).to_bytes() for client in range(first, last)]
             return FitRes(Status(Code.OK, ""), Parameters(sent, "lerl"), 1, {})
 
     start_client(server_address=address, client=Part(), grpc_max_message_length=LARGEST, insecure=True)

@@ -120,7 +120,7 @@ def test_bytes_depend_on_codes_alone() -> None:
 
 def test_rows_of_a_sparse_upload_are_items_and_every_code_changes_in_one_of_codes() -> None:
     shared = Shared.of(first_vectors(ITEMS, 4, 0), np.arange(ITEMS).reshape(-1, 1), ITEMS)
-    sent = upload(people(), 0, shared, replace(SMALL, mode="sparse"), 0, 60, 0)
+    sent = upload(people(), 0, shared, replace(SMALL, mode="sparse"), 0)
     touched, met = np.flatnonzero((sent.codebooks != 0).any(axis=1)), people().items[: people().starts[1]]
     assert set(met) <= set(touched)
     assert sparse_bytes(sent) == 8 + len(touched) * 4 * (1 + 5 + 1)

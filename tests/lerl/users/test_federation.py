@@ -45,7 +45,7 @@ def test_a_part_of_which_nobody_came_is_missed() -> None:
 
 
 def test_the_last_line_of_a_client_process_that_failed_is_shown(tmp_path: Path) -> None:
-    started = [_start(tmp_path / "none", "127.0.0.1:9", 5, Plan())]
+    started = [_start(tmp_path / "none", "127.0.0.1:9", Plan())]
     assert started[0].running.wait(60) != 0
     (line,) = _end(started)
     assert line.startswith("client process 1 failed: ")
@@ -54,5 +54,5 @@ def test_the_last_line_of_a_client_process_that_failed_is_shown(tmp_path: Path) 
 
 
 def test_a_process_that_was_well_until_the_end_is_not_named(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert _end([_start(tmp_path, "127.0.0.1:9", 5, Plan())]) == []
+    assert _end([_start(tmp_path, "127.0.0.1:9", Plan())]) == []
     assert capfd.readouterr().err == ""
