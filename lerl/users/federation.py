@@ -9,6 +9,7 @@ arXiv 2007.14390) in its line 1.26: later ones speak HTTP in place of gRPC.
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -32,6 +33,9 @@ LARGEST = 1 << 30
 
 PATIENCE = 120.0
 """Seconds, at most, until all client processes have come."""
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""What Flower colours its lines with."""
 
 TELEMETRY = "FLWR_TELEMETRY_ENABLED"
 
@@ -146,8 +150,9 @@ def _end(started: list[Process]) -> list[str]:
     for number, (process, errors) in enumerate(started, 1):
         if process.poll():
             errors.seek(0)
-            lines = errors.read().decode(errors="replace").strip().splitlines()
-            found.append(f"client process {number} failed: {lines[-1] if lines else f'exit {process.returncode}'}")
+            lines = COLOUR.sub("", errors.read().decode(errors="replace")).split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+            found.append(f"client process {number} failed with exit {process.returncode}, and wrote at last: {last}")
         process.terminate()
         process.wait()
         errors.close()

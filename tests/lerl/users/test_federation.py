@@ -48,7 +48,7 @@ def test_the_last_line_of_a_client_process_that_failed_is_shown(tmp_path: Path) 
     started = [_start(tmp_path / "none", "127.0.0.1:9", Plan())]
     assert started[0].running.wait(60) != 0
     (line,) = _end(started)
-    assert line.startswith("client process 1 failed: ")
+    assert line.startswith("client process 1 failed with exit 1, and wrote at last: ")
     assert "Error" in line
     assert started[0].errors.closed
 
