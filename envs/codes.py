@@ -37,6 +37,10 @@ ROUNDS, PACE = 30, 0.1
 """Assignments in which little-used codes come nearer, where codes are balanced; and how fast they do."""
 
 
+class SameDigitsError(ValueError):
+    """Too many items that codes cannot tell apart, as where their texts are the same or empty."""
+
+
 @dataclass(frozen=True)
 class Codes:
     """The digits of I items.
@@ -145,8 +149,8 @@ def residual_codes(vectors: Floats, levels: int = 3, size: int = 256, *, seed: i
         balance: 0 for nearest codes; else how far a code that is little used comes nearer, in mean distances.
 
     Raises:
-        ValueError: a number is out of range; there are more items than half of what the digits can name; or more than
-            SAME items have the same digits.
+        ValueError: a number is out of range, or there are more items than half of what the digits can name.
+        SameDigitsError: more than SAME items have the same digits.
     """
     _checked(vectors, levels, size)
     if not 0 <= balance <= 10:
@@ -286,7 +290,7 @@ def _told_apart(digits: Ints, sizes: list[int], left: float, notes: list[str]) -
     group = np.unique(digits, axis=0, return_inverse=True)[1].reshape(-1)
     counts = np.bincount(group)
     if counts.max() > SAME:
-        raise ValueError(
+        raise SameDigitsError(
             f"{counts.max():,} items have the same digits, at most {SAME} can be told apart: their texts are the same "
             f"or empty; give more texts, more levels or a larger size"
         )

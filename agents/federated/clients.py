@@ -9,7 +9,7 @@ met is the same for all items of a code, up to one product, so that no item need
 The last number of a vector is an offset: log-odds that the item is clicked by those who meet it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numba import njit
@@ -37,7 +37,7 @@ class ClientError(ValueError):
 
 @dataclass(frozen=True)
 class Clients:
-    """C clients and what each met; one process may hold a part of them.
+    """C clients and what each met.
 
     Attributes:
         items: (N,) int64, places in the catalog, client after client. clicked: (N,) float64, 1 or 0.
@@ -73,12 +73,6 @@ class Clients:
         starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         return Clients(items[order].astype(np.int64), clicked[order].astype(np.float64), starts, catalog)
 
-    def part(self, first: int, last: int) -> "Clients":
-        """Clients from `first` to before `last`."""
-        rows = slice(self.starts[first], self.starts[last])
-        starts = self.starts[first : last + 1] - self.starts[first]
-        return Clients(self.items[rows], self.clicked[rows], starts, self.catalog)
-
     def without(self, items: Ints) -> "Clients":
         """The same who never met some items; clients who met nothing else are left out."""
         users = np.repeat(np.arange(len(self)), np.diff(self.starts))
@@ -93,20 +87,22 @@ class Shared:
     Attributes:
         vectors: (I, W) float64. rows: (I, L) int64, the rows of a message that an item's codes are.
         gram: (W - 1, W - 1), vectors' products summed over items. sums: (R, W - 1), vectors summed by code.
+        sizes: (R,) float64, how many items have a code.
     """
 
     vectors: Doubles
     rows: Ints
     gram: Doubles
     sums: Doubles
+    sizes: Doubles
 
     @staticmethod
     def of(vectors: Doubles, rows: Ints, count: int) -> "Shared":
         """From vectors and rows, with `count` rows in a message."""
         bare = np.ascontiguousarray(vectors[:, :-1])
-        return Shared(
-            np.ascontiguousarray(vectors), np.ascontiguousarray(rows), _gram(bare), sum_by_code(bare, rows, count)
-        )
+        sizes = np.bincount(rows.ravel(), minlength=count).astype(np.float64)
+        sums = sum_by_code(bare, rows, count)
+        return Shared(np.ascontiguousarray(vectors), np.ascontiguousarray(rows), _gram(bare), sums, sizes)
 
 
 class Device:
@@ -167,14 +163,14 @@ def answer(clients: Clients, client: int, shared: Shared) -> Upload:
     """What a client sends."""
     rows = slice(clients.starts[client], clients.starts[client + 1])
     books, counts = np.zeros((len(shared.sums), shared.vectors.shape[1])), np.zeros(len(shared.sums))
-    _answer(clients.items[rows], clients.clicked[rows], *_parts(shared), books, counts)
+    _answer(clients.items[rows], clients.clicked[rows], _parts(shared), books, counts)
     return Upload(books.astype(np.float32), counts.astype(np.float32))
 
 
 def sum_answers(clients: Clients, shared: Shared) -> tuple[Doubles, Doubles]:
     """(R, W) and (R,): the sums over clients, in their order, of what `answer` gives; the same bits, but faster."""
     books, counts = np.zeros((len(shared.sums), shared.vectors.shape[1])), np.zeros(len(shared.sums))
-    _sum_answers(clients.items, clients.clicked, clients.starts, *_parts(shared), books, counts)
+    _sum_answers(clients.items, clients.clicked, clients.starts, _parts(shared), books, counts)
     return books, counts
 
 
@@ -187,8 +183,8 @@ def answer_sparse(clients: Clients, client: int, shared: Shared, draw: np.random
     met = clients.items[rows]
     others = np.setdiff1d(draw.integers(clients.catalog, size=SAMPLED * len(met)), met)
     books, counts = np.zeros((len(shared.sums), shared.vectors.shape[1])), np.zeros(len(shared.sums))
-    none = Shared(shared.vectors, shared.rows, shared.gram, np.zeros_like(shared.sums))
-    _answer(met, clients.clicked[rows], *_parts(none), books, counts)
+    none = replace(shared, sums=np.zeros_like(shared.sums))
+    _answer(met, clients.clicked[rows], _parts(none), books, counts)
     own = _solve(met, clients.clicked[rows], np.ascontiguousarray(shared.vectors[:, :-1]), shared.gram)
     weight = UNMET * (clients.catalog - len(met)) / max(len(others), 1)
     books[others, :-1] = -weight * (shared.vectors[others, :-1] @ own)[:, None] * own
@@ -203,8 +199,8 @@ def tastes(clients: Clients, vectors: Doubles) -> Doubles:
     return found
 
 
-def _parts(shared: Shared) -> tuple[Doubles, Ints, Doubles, Doubles]:
-    return shared.vectors, shared.rows, shared.gram, shared.sums
+def _parts(shared: Shared) -> tuple[Doubles, Ints, Doubles, Doubles, Doubles]:
+    return shared.vectors, shared.rows, shared.gram, shared.sums, shared.sizes
 
 
 @njit(cache=True)
@@ -266,8 +262,9 @@ def _solve(items, clicked, vectors, gram):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _answer(items, clicked, vectors, rows, gram, sums, books, counts):  # type: ignore[no-untyped-def]
-    """Fill books (R, W) with the gradient summed by code, and counts (R,)."""
+def _answer(items, clicked, shared, books, counts):  # type: ignore[no-untyped-def]
+    """Fill books (R, W) with the gradient summed by code, and counts (R,); shared: see `_parts`."""
+    vectors, rows, gram, sums, sizes = shared
     d = gram.shape[0]
     own = _solve(items, clicked, vectors, gram)
     for row in range(len(sums)):
@@ -286,18 +283,18 @@ def _answer(items, clicked, vectors, rows, gram, sums, books, counts):  # type: 
             for a in range(d):
                 books[row, a] += error * own[a]
             books[row, d] += offset
-            counts[row] += 1.0
+            counts[row] = min(counts[row] + 1.0, sizes[row])  # more where an item was met again
 
 
 @njit(cache=True)
-def _sum_answers(items, clicked, starts, vectors, rows, gram, sums, books, counts):  # type: ignore[no-untyped-def]
+def _sum_answers(items, clicked, starts, shared, books, counts):  # type: ignore[no-untyped-def]
     """Add to books (R, W) and counts (R,) what all clients send, each rounded to float32 as it would travel."""
     one, few = np.zeros(books.shape), np.zeros(len(counts))
     for client in range(len(starts) - 1):
         first, last = starts[client], starts[client + 1]
         one[:, -1] = 0.0
         few[:] = 0.0
-        _answer(items[first:last], clicked[first:last], vectors, rows, gram, sums, one, few)
+        _answer(items[first:last], clicked[first:last], shared, one, few)
         for row in range(len(books)):
             counts[row] += np.float32(few[row])
             for a in range(books.shape[1]):

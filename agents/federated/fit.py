@@ -6,7 +6,7 @@ items are called (text) and of the vectors learned so far (taste), which weighs 
 reconstruction: vectors are the sum of all codes' changes so far, so that new codes go on where old ones ended.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from lerl.agents.federated.clients import Clients, Device, Shared, answer, answer_sparse, first_vectors, sum_answers
 from lerl.agents.federated.messages import Download, SparseUpload, Upload
-from lerl.agents.federated.privacy import private
+from lerl.agents.federated.privacy import private, share_of_noise
 from lerl.agents.federated.server import Adam, Robust, Round, Server, Table
-from lerl.envs.codes import Codes, residual_codes, shuffled
+from lerl.envs.codes import Codes, SameDigitsError, residual_codes, shuffled
 from lerl.envs.draws import seed_from
 
 Doubles = NDArray[np.float64]
@@ -44,9 +44,11 @@ class Plan:
         mode: "codes", "dense" (a code for each item), or "sparse" (dense, but only rows of items that were met travel).
         channels: kinds of codes; taste alone begins with codes dealt by chance.
         schedule: "turns", each round one kind of codes, or "blend", both in every round.
-        rate: Adam's; None for RATES[mode]. width: numbers in a vector, beside the offset. seed: of all draws.
+        rate: Adam's; None for RATES[mode]. width: numbers in a vector, beside the offset. seed: of all draws but
+            that of noise, which is the system's.
         robust: see `lerl.agents.federated.server.Round`.
-        clip, noise: each upload is cut to the length `clip` and gets its share of noise; 0 for neither.
+        clip, noise: each upload is cut to the length `clip` and gets its share of noise; 0 for neither. A run with
+            noise is not the same again: whoever could draw the noise once more could take it out.
     """
 
     rounds: int = 100
@@ -97,7 +99,7 @@ class Federated:
         met: (I,) float64, how often each item was met, as far as counts by code tell.
         upload, download: bytes of a client's messages, the mean over rounds.
         refused, repeated, missed: messages of all rounds that were refused, were a second one, or never came.
-        notes: what people should know, one line each. curve: what `judge` said after rounds, (round, value).
+        notes: what people should know, one line each.
     """
 
     vectors: Doubles
@@ -108,7 +110,6 @@ class Federated:
     repeated: int = 0
     missed: int = 0
     notes: tuple[str, ...] = ()
-    curve: tuple[tuple[int, float], ...] = ()
 
 
 class Rounds:
@@ -140,9 +141,7 @@ class Rounds:
                 found = residual_codes(text, plan.levels, plan.size, seed=seed_from(plan.seed, "text codes"))
                 self.notes += found.notes
                 return _table(shuffled(found, plan.seed) if shuffle else found)
-            except ValueError as error:
-                if "name" in str(error):
-                    raise
+            except SameDigitsError as error:
                 self.notes.append(f"text codes are dealt by chance: {error}")
         elif "text" in plan.channels:
             self.notes.append("nothing is known of items in words: text codes are dealt to them by chance")
@@ -188,9 +187,9 @@ class Rounds:
         self._adams.pop(TASTE, None)
         self._age = 0
 
-    def begin(self) -> Round:
-        """A round that takes uploads."""
-        return self.server.begin(self._tables[self._now])
+    def begin(self, clients: int) -> Round:
+        """A round that takes uploads of so many clients, each with its share of the noise."""
+        return self.server.begin(self._tables[self._now], share_of_noise(self.plan.clip, self.plan.noise, clients))
 
     def end(self, done: Round) -> None:
         """Change the codes by what came."""
@@ -235,17 +234,18 @@ def fit_federated(
     *,
     faults: Faults | None = None,
     shuffle: bool = False,
-    judge: Callable[[Doubles], float] | None = None,
-    judged: Sequence[int] = (),
     report: Callable[[int], object] | None = None,
+    noise: np.random.Generator | None = None,
 ) -> Federated:
-    """Learn items' vectors from clients in rounds, in this process, with every message as it would travel.
+    """Learn items' vectors from clients in rounds, in this process, in the same bits as with messages that travel.
+
+    Where nothing can befall a message, uploads are added up without being written.
 
     Args:
-        clients: who take part, all in every round.
+        clients: who take part, all in every round but for what `faults` says.
         text: (I, d) float32 vectors of items' texts, see `lerl.envs.texts`; None where nothing is known.
         plan: see `Plan`. faults: what goes wrong. shuffle: a control, see `Rounds`.
-        judge: called with vectors (I, W + 1) after the rounds in `judged`. report: called after each round.
+        report: called after each round. noise: for tests alone, see `upload`.
     """
     rounds, device = (
         Rounds(plan, text, clients.catalog, shuffle=shuffle),
@@ -253,42 +253,44 @@ def fit_federated(
     )
     up = 0.0
     down = missed = refused = repeated = 0
-    curve = list[tuple[int, float]]()
     plain = plan.mode != "sparse" and plan.robust == "mean" and not plan.clip and faults is None
     for number in range(plan.rounds):
         asked = rounds.ask().to_bytes()
         down += len(asked)
-        shared, done = device.receive(Download.from_bytes(asked)), rounds.begin()
+        shared, done = device.receive(Download.from_bytes(asked)), rounds.begin(len(clients))
         sparse = 0
         if plain:
             size = len(answer(clients, 0, shared).to_bytes())
             done.receive_sum(*sum_answers(clients, shared), len(clients), size)
         else:
-            sparse, lost = _send_all(clients, shared, plan, number, done, faults)
+            sparse, lost = _send_all(clients, shared, plan, number, done, faults, noise)
             missed += lost
         rounds.end(done)
         up += sparse / max(done.accepted, 1) if plan.mode == "sparse" else done.bytes / max(done.accepted, 1)
         refused, repeated = refused + done.refused, repeated + done.repeated
-        if judge is not None and number + 1 in judged:
-            curve.append((number + 1, judge(rounds.vectors())))
         if report is not None:
             report(number + 1)
     count = plan.rounds
     return Federated(
-        rounds.vectors(),
-        rounds.met(),
-        up / count,
-        down / count,
-        refused,
-        repeated,
-        missed,
-        tuple(rounds.notes),
-        tuple(curve),
+        vectors=rounds.vectors(),
+        met=rounds.met(),
+        upload=up / count,
+        download=down / count,
+        refused=refused,
+        repeated=repeated,
+        missed=missed,
+        notes=tuple(rounds.notes),
     )
 
 
 def _send_all(
-    clients: Clients, shared: Shared, plan: Plan, number: int, done: Round, faults: Faults | None
+    clients: Clients,
+    shared: Shared,
+    plan: Plan,
+    number: int,
+    done: Round,
+    faults: Faults | None,
+    noise: np.random.Generator | None,
 ) -> tuple[int, int]:
     """Each client's message by itself; bytes of all where only rows travel, and how many never came."""
     bad, sparse, missed = _faults(faults, len(clients), plan.seed, number), 0, 0
@@ -296,7 +298,7 @@ def _send_all(
         if bad[client] == DROPPED:
             missed += 1
             continue
-        sent = upload(clients, client, shared, plan, number, len(clients), client)
+        sent = upload(clients, client, shared, plan, number, noise)
         if plan.mode == "sparse":
             sparse += sparse_bytes(sent)
         message = sent.to_bytes()
@@ -309,20 +311,27 @@ def _send_all(
 
 
 def upload(
-    clients: Clients, client: int, shared: Shared, plan: Plan, number: int, everybody: int, place: int
+    clients: Clients,
+    client: int,
+    shared: Shared,
+    plan: Plan,
+    number: int,
+    noise: np.random.Generator | None = None,
 ) -> Upload:
     """What a client sends in a round, with its noise where the plan has some.
 
     Args:
-        clients: those of this process. client: which of them. number: of the round. everybody: how many clients there
-            are in all processes. place: the client's among them, of which the noise is drawn.
+        clients: all, each of whom adds a share of the noise. client: which of them. number: of the round.
+        noise: for tests alone, what noise is drawn from; the system's randomness where None.
     """
     if plan.mode != "sparse" and not plan.clip:
         return answer(clients, client, shared)
-    draw = np.random.default_rng(seed_from(plan.seed, "client", number, place))
     if plan.mode == "sparse":
+        draw = np.random.default_rng(seed_from(plan.seed, "client", number, client))
         return answer_sparse(clients, client, shared, draw)
-    return private(answer(clients, client, shared), plan.clip, plan.noise, everybody, draw)
+    return private(
+        answer(clients, client, shared), plan.clip, plan.noise, len(clients), noise or np.random.default_rng()
+    )
 
 
 def sparse_bytes(upload: Upload) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lerl.agents.federated.clients import Clients, tastes
+from lerl.agents.next_item import ranking
 from lerl.envs.draws import seed_from
 
 Doubles = NDArray[np.float64]
@@ -52,7 +53,7 @@ def leave_one_out(clients: Clients, seed: int) -> Split:
 def ndcg(split: Split, vectors: Doubles, *, valid: bool = False, among: Ints | None = None) -> Doubles:
     """(J,) of each judged client: 1 / log2(place + 1) of the click that was kept, 0 from place 11 on.
 
-    Items that the client met are left out; a tie counts as half.
+    Items that the client met are left out; where items share a score, it is the mean over their places.
 
     Args:
         vectors: (I, W + 1), of which the last number is not used. valid: judge by the items of `valid`.
@@ -64,13 +65,14 @@ def ndcg(split: Split, vectors: Doubles, *, valid: bool = False, among: Ints | N
 
 def by_scores(split: Split, own: Doubles, items: Doubles, *, valid: bool = False, among: Ints | None = None) -> Doubles:
     """The same for vectors of clients (J, d) and items (I, d)."""
-    target, starts, found = split.valid if valid else split.test, split.clients.starts, np.zeros(len(split.judged))
+    target, starts = split.valid if valid else split.test, split.clients.starts
+    rank, tied = np.zeros(len(split.judged)), np.ones(len(split.judged), np.int64)
     out = np.zeros(len(items), bool) if among is None else ~np.isin(np.arange(len(items)), among)
     for place, client in enumerate(split.judged):
         scores = items @ own[place]
         scores[out] = -np.inf
         scores[split.clients.items[starts[client] : starts[client + 1]]] = -np.inf
         mine = scores[target[place]]
-        rank = (scores > mine).sum() + ((scores == mine).sum() - 1) / 2
-        found[place] = 1 / np.log2(rank + 2) if rank < AT else 0.0
-    return found
+        tied[place] = (scores == mine).sum()
+        rank[place] = (scores > mine).sum() + (tied[place] + 1) / 2
+    return ranking.ndcg(ranking.Places(rank, tied), AT)

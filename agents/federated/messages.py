@@ -1,4 +1,7 @@
-"""What travels between clients and the server: numbers by code, and nothing that could name an item or a client."""
+"""What travels between clients and the server: numbers by code. An upload of codes holds no id of a person or an item.
+
+The counts of several can still tell which items were met; the sparse baseline's upload names items outright.
+"""
 
 import struct
 from dataclasses import dataclass

@@ -32,16 +32,21 @@ def epsilon(noise: float, rounds: int, delta: float) -> float:
     return min(rounds * order / (2 * noise**2) + math.log(1 / delta) / (order - 1) for order in ORDERS)
 
 
+def share_of_noise(clip: float, noise: float, clients: int) -> float:
+    """Standard deviation of the noise in each number of an upload; see `private`."""
+    return noise * clip / math.sqrt(clients)
+
+
 def private(upload: Upload, clip: float, noise: float, clients: int, rng: np.random.Generator) -> Upload:
     """An upload, codebooks and counts as one vector, cut to a length and with its share of the sum's noise.
 
     Args:
         clip: the length, above 0. noise: standard deviation in the sum of all clients' uploads, in units of clip.
-        clients: how many send.
+        clients: how many send. rng: what noise is drawn from; to protect, it must be one that nobody can set up again.
     """
     whole = np.concatenate([upload.codebooks.ravel(), upload.counts]).astype(np.float64)
     whole *= min(1.0, clip / max(float(np.linalg.norm(whole)), 1e-12))
     if noise:
-        whole += rng.normal(0.0, noise * clip / math.sqrt(clients), len(whole))
+        whole += rng.normal(0.0, share_of_noise(clip, noise, clients), len(whole))
     numbers, size = whole.astype(np.float32), upload.codebooks.size
     return Upload(numbers[:size].reshape(upload.codebooks.shape), numbers[size:])

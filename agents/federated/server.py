@@ -15,7 +15,7 @@ from lerl.agents.federated.messages import Download, Floats, MessageError, Uploa
 
 Doubles = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Robust = Literal["mean", "clip", "trimmed", "median"]
+Robust = Literal["mean", "capped", "trimmed", "median"]
 
 TRIMMED = 0.25
 """Share of clients at either end that the trimmed mean leaves out, for each number by itself."""
@@ -25,6 +25,9 @@ MOST_BYTES = 2 << 30
 
 SHRINK, SHRINK_OFFSET = 1.0, 2.5
 """Weight with which an item's vector is held at 0, and its offset at the items' mean: about ten interactions."""
+
+SLACK = 8.0
+"""Standard deviations of an upload's noise by which its counts may be outside of what is possible."""
 
 FIRST, SECOND, TINY = 0.9, 0.99, 1e-8
 """Adam's two rates and its smallest divisor."""
@@ -67,12 +70,15 @@ class Round:
     """The uploads of one round.
 
     Args:
-        table: what they are about. robust: "mean"; "clip" cuts each to `limit`; "trimmed" and "median" are taken for
-            each number over clients (Yin et al., ICML 2018). limit: the longest upload, for "clip".
+        table: what they are about. robust: "mean"; "capped" cuts each to `limit`; "trimmed" and "median" are taken for
+            each number over clients (Yin et al., ICML 2018). limit: the longest upload, for "capped".
+        noise: standard deviation of the noise in each number of an upload, 0 for none.
     """
 
-    def __init__(self, table: Table, width: int, robust: Robust = "mean", limit: float = np.inf) -> None:
-        self.shape, self.robust, self.limit = (table.height, width), robust, limit
+    def __init__(
+        self, table: Table, width: int, robust: Robust = "mean", limit: float = np.inf, noise: float = 0.0
+    ) -> None:
+        self.shape, self.robust, self.limit, self.slack = (table.height, width), robust, limit, SLACK * noise
         self.codes_size = np.bincount(table.rows.ravel(), minlength=table.height)
         self.books, self.counts = np.zeros(self.shape), np.zeros(table.height)
         self.accepted = self.refused = self.repeated = self.bytes = 0
@@ -80,7 +86,7 @@ class Round:
         self._senders, self._held = set[int](), list[Upload]()
 
     def receive(self, sender: int, message: bytes) -> bool:
-        """Whether a message was taken; a second one of a sender is not.
+        """Whether a message was taken; a second one of a sender is not, nor one with counts that cannot be.
 
         Args:
             sender: through which connection it came; the message itself does not say.
@@ -92,7 +98,7 @@ class Round:
             self.repeated += 1
             return False
         try:
-            upload = Upload.from_bytes(message, self.shape)
+            upload = self._possible(Upload.from_bytes(message, self.shape))
         except MessageError:
             self.refused += 1
             return False
@@ -103,12 +109,22 @@ class Round:
             if (needed := len(message) * (len(self._held) + 1)) > MOST_BYTES:
                 raise ValueError(
                     f"robust {self.robust} holds all uploads of a round, more than {needed >> 30} GB: "
-                    "give fewer codes, or robust clip"
+                    "give fewer codes, or robust capped"
                 )
             self._held.append(upload)
         else:
             _add(self.books, self.counts, upload.codebooks, upload.counts, self._scale(upload))
         return True
+
+    def _possible(self, upload: Upload) -> Upload:
+        """The same; a client has met from none to all of the items with a code.
+
+        Raises:
+            MessageError: counts say otherwise.
+        """
+        if (upload.counts < -self.slack).any() or (upload.counts > self.codes_size + self.slack).any():
+            raise MessageError("counts outside of 0 to the items with the code")
+        return upload
 
     def receive_sum(self, books: Doubles, counts: Doubles, clients: int, size: int) -> None:
         """Take the sums over clients of all their uploads at once, of `size` bytes each; for a robust of mean."""
@@ -117,7 +133,7 @@ class Round:
 
     def _scale(self, upload: Upload) -> float:
         """What an upload is multiplied by, at most 1."""
-        if self.robust != "clip":
+        if self.robust != "capped":
             return 1.0
         norm = float(np.linalg.norm(upload.codebooks.astype(np.float64)))
         self.norms.append(norm)
@@ -184,9 +200,9 @@ class Server:
         self.device.receive(message)
         return message
 
-    def begin(self, table: Table) -> Round:
-        """A round that takes uploads."""
-        return Round(table, self.vectors.shape[1], self.robust, self.limit)
+    def begin(self, table: Table, noise: float = 0.0) -> Round:
+        """A round that takes uploads; noise: see `Round`."""
+        return Round(table, self.vectors.shape[1], self.robust, self.limit, noise)
 
     def end(self, table: Table, done: Round, adam: Adam, share: Doubles | float = 1.0) -> None:
         """Change the codes by what clients sent; nothing changes where none came.

@@ -133,12 +133,12 @@ def _add_federation(parser: Parser) -> None:
     add = group.add_argument
     add("--codes", metavar="LxK", type=_codes, help="L digits with K codes each for every item (3x256)")
     add("--rounds", metavar="N", type=whole_number(1, 100_000), help="rounds of all clients (100)")
-    robust = "how uploads are put together: mean, or against bad clients clip, trimmed or median (mean)"
-    add("--robust", choices=("mean", "clip", "trimmed", "median"), help=robust)
+    robust = "how uploads are put together: mean, or against bad clients capped, trimmed or median (mean)"
+    add("--robust", choices=("mean", "capped", "trimmed", "median"), help=robust)
     add("--clip", metavar="X", type=_number, help="cut each upload to this length (not)")
     add("--noise", metavar="X", type=_number, help="noise in a round's sum, in units of --clip; prints epsilon (none)")
     processes = (
-        "be a real federation: N client processes and a server on this machine, by gRPC; needs lerl-rec[federated]"
+        "send messages for real: N client processes and a server on this machine, by gRPC; needs lerl-rec[federated]"
     )
     add("--processes", metavar="N", type=whole_number(1, 256), help=processes)
     add(
@@ -189,6 +189,13 @@ def _check_fit(given: Any) -> None:
         raise UsageError(f"--{'seeds' if given.seeds else 'noisy'} is for --compare; give that too")
     if given.noise and not given.clip:
         raise UsageError("--noise is in units of --clip; give --clip too")
+    other = [
+        name
+        for name in ("robust", "clip", "noise", "processes")
+        if getattr(given, name) not in (None, FEDERATION[name])
+    ]
+    if given.compare and other:
+        raise UsageError(f"--{other[0]} is not for --compare, whose rows would not all have it; leave it out")
 
 
 def _run_knowledge(given: Any) -> None:

@@ -83,7 +83,8 @@ def fit_knowledge(folder: Path, plan: Plan, *, processes: int = 0, report: Repor
 def _about(plan: Plan, found: Federated, clients: int, items: int) -> dict[str, Any]:
     """How it was made, and what it cost."""
     delta = 1 / (10 * clients)
-    private = {"epsilon": epsilon(plan.noise, plan.rounds, delta), "delta": delta} if plan.noise else {}
+    holds = not found.missed and not found.refused and plan.robust == "mean"
+    private = {"epsilon": epsilon(plan.noise, plan.rounds, delta) if holds else None, "delta": delta}
     return {
         "clients": clients,
         "rounds": plan.rounds,
@@ -96,11 +97,12 @@ def _about(plan: Plan, found: Federated, clients: int, items: int) -> dict[str, 
         "refused": found.refused,
         "missed": found.missed,
         "repeated": found.repeated,
-        **private,
+        **(private if plan.noise else {}),
     }
 
 
 def _lines(about: dict[str, Any]) -> list[str]:
+    """What people should know of it, a line each."""
     share = about["upload_bytes"] / about["dense_upload_bytes"]
     lines = [
         f"{about['clients']:,} clients, {about['rounds']:,} rounds: each sent {about['upload_bytes']:,.0f} bytes a "
@@ -111,8 +113,18 @@ def _lines(about: dict[str, Any]) -> list[str]:
             f"messages refused {about['refused']:,}, never came {about['missed']:,}, sent twice {about['repeated']:,}"
         )
     if "epsilon" in about:
-        lines.append(
-            f"epsilon {about['epsilon']:.2f} at delta {about['delta']:.1e}, of each client against whoever sees sums "
-            "of all uploads alone; against the server, which sees each upload, it is larger"
-        )
+        lines.append(_epsilon_line(about))
+        lines.append("noise was drawn from the system's randomness: the same command gives other numbers next time")
     return lines
+
+
+def _epsilon_line(about: dict[str, Any]) -> str:
+    if lost := about["missed"] + about["refused"]:
+        return f"no epsilon: {lost:,} messages are missing, and with them their share of the noise in a round's sum"
+    if about["epsilon"] is None:
+        return "no epsilon: only --robust mean needs no more than sums of uploads; the others look at each upload"
+    return (
+        f"epsilon {about['epsilon']:.2f} at delta {about['delta']:.1e}, of each client against whoever sees sums of "
+        "all uploads alone; against the server, which sees each upload, it is larger; the scale of log-odds, found at "
+        "the end without noise, is not covered"
+    )

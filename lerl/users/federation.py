@@ -1,19 +1,24 @@
 """A real federation on one machine: this process is the server, and client processes speak gRPC with it, by Flower.
 
-Each client process holds a part of the clients and answers for each of them with a message of its own, the same bytes
-as in the simulation; the server adds them up in the same order, and so finds the same numbers. Flower (Beutel et al.,
+It shows the protocol and protects nobody: every process, the server's too, could read the whole folder. The server
+gives each connection a part of the clients, and takes what comes through it for messages of these. A process answers
+for each of its clients with a message of its own, the same bytes as in the simulation (but for noise); the server adds
+them up in the same order, and so finds the same numbers. Flower (Beutel et al.,
 arXiv 2007.14390) in its line 1.26: later ones speak HTTP in place of gRPC.
 """
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +26,7 @@ from numpy.typing import NDArray
 from lerl.agents.federated.clients import Clients, Device, first_vectors
 from lerl.agents.federated.fit import Federated, Plan, Rounds, upload
 from lerl.agents.federated.messages import Download
+from lerl.agents.federated.server import Round
 
 LARGEST = 1 << 30
 """Bytes of a gRPC message, at most: all uploads of a client process in a round."""
@@ -28,7 +34,50 @@ LARGEST = 1 << 30
 PATIENCE = 120.0
 """Seconds, at most, until all client processes have come."""
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""What Flower colours its lines with."""
+
 TELEMETRY = "FLWR_TELEMETRY_ENABLED"
+
+
+class Process(NamedTuple):
+    """A client process and the file that its standard error goes to."""
+
+    running: "subprocess.Popen[bytes]"
+    errors: IO[bytes]
+
+
+class Parts:
+    """Which clients are behind which connection: the server deals parts out, and clients do not say who they are.
+
+    Args:
+        clients: how many there are. parts: how many connections they are dealt to.
+    """
+
+    def __init__(self, clients: int, parts: int) -> None:
+        ends = np.linspace(0, clients, parts + 1).astype(int).tolist()
+        self._free: list[tuple[int, int]] = list(pairwise(ends))
+        self._dealt = dict[str, tuple[int, int]]()
+
+    def of(self, connection: str) -> tuple[int, int]:
+        """The first client of a connection's part, and the one behind the last; of one too many, none."""
+        if connection not in self._dealt:
+            self._dealt[connection] = self._free.pop(0) if self._free else (0, 0)
+        return self._dealt[connection]
+
+    def receive(self, done: Round, came: Sequence[tuple[str, Sequence[bytes]]]) -> int:
+        """Take messages by connection, in the order of clients; how many clients sent none.
+
+        The n-th message of a connection is that of its n-th client; those behind its last are refused.
+        """
+        missed = sum(last - first for first, last in [*self._dealt.values(), *self._free])
+        for connection, messages in sorted(came, key=lambda one: self.of(one[0])):
+            first, last = self.of(connection)
+            for sender, message in zip(range(first, last), messages, strict=False):
+                done.receive(sender, message)
+                missed -= 1
+            done.refused += max(0, len(messages) - (last - first))
+        return missed
 
 
 def federate(
@@ -42,9 +91,9 @@ def federate(
     """Learn items' vectors as `fit_federated` does, from client processes; a process that ends is done without.
 
     Args:
-        folder: the prepared folder, from which each process reads its part of the clients.
-        clients: all of them; only their number is used here. text, plan, report: see `fit_federated`.
-        processes: how many client processes there are.
+        folder: the prepared folder, which each process reads, to answer for its part of the clients.
+        clients: all of them; only their number and that of items are used here.
+        text, plan, report: see `fit_federated`. processes: how many client processes there are.
 
     Raises:
         ValueError: Flower is not there, processes did not come, or their messages would be too large.
@@ -58,9 +107,8 @@ def federate(
             "its versions do not fit others, or leave --processes out to simulate the same"
         ) from error
     rounds = Rounds(plan, text, clients.catalog)
-    parts = np.linspace(0, len(clients), processes + 1).astype(int).tolist()
     address = f"127.0.0.1:{_free_port()}"
-    started = [_start(folder, address, parts[n], parts[n + 1], len(clients), plan) for n in range(processes)]
+    started = [_start(folder, address, plan) for _ in range(processes)]
     strategy = _strategy(rounds, processes, len(clients), report)
     config = flwr.server.ServerConfig(num_rounds=plan.rounds)
     try:
@@ -68,16 +116,16 @@ def federate(
             server_address=address, config=config, strategy=strategy, grpc_max_message_length=LARGEST
         )
     finally:
-        for process in started:
-            process.terminate()
-            process.wait()
+        failed = _end(started)
     if strategy.done < plan.rounds:
         raise ValueError(
             f"{strategy.done} of {plan.rounds} rounds were done: client processes did not come within {PATIENCE:g} "
             "seconds, or their messages were too large; give fewer codes or other --processes"
+            + "".join(f"; {line}" for line in failed)
         )
     up, down = strategy.up / plan.rounds, strategy.down / plan.rounds
-    notes = (*rounds.notes, f"a federation of {processes} client processes that spoke gRPC")
+    more = failed if strategy.missed else []
+    notes = (*rounds.notes, f"a federation of {processes} client processes that spoke gRPC", *more)
     return Federated(
         rounds.vectors(), rounds.met(), up, down, strategy.refused, strategy.repeated, strategy.missed, notes
     )
@@ -89,16 +137,34 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _start(folder: Path, address: str, first: int, last: int, everybody: int, plan: Plan) -> "subprocess.Popen[bytes]":
-    told = json.dumps([str(folder), address, first, last, everybody, asdict(plan)])
+def _start(folder: Path, address: str, plan: Plan) -> Process:
+    told = json.dumps([str(folder), address, asdict(plan)])
     command = [sys.executable, "-m", "lerl.users.federation", told]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the process)
+    return Process(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors), errors)
+
+
+def _end(started: list[Process]) -> list[str]:
+    """End client processes; a line for each that had failed before, with the last that it wrote."""
+    found = list[str]()
+    for number, (process, errors) in enumerate(started, 1):
+        if process.poll():
+            errors.seek(0)
+            lines = COLOUR.sub("", errors.read().decode(errors="replace")).split("\n")
+            last = next((line.strip() for line in reversed(lines) if line.strip()), "nothing")
+            found.append(f"client process {number} failed with exit {process.returncode}, and wrote at last: {last}")
+        process.terminate()
+        process.wait()
+        errors.close()
+    return found
 
 
 def _strategy(rounds: Rounds, processes: int, clients: int, report: Callable[[int], object]) -> Any:
     """Flower's view of the server: what to send in a round, and what to do with what comes."""
     from flwr.common import FitIns, Parameters
     from flwr.server.strategy import Strategy
+
+    parts = Parts(clients, processes)
 
     class Codes(Strategy):  # type: ignore[misc]
         up, down, refused, repeated, missed, done = 0.0, 0, 0, 0, 0, 0
@@ -110,19 +176,19 @@ def _strategy(rounds: Rounds, processes: int, clients: int, report: Callable[[in
         def configure_fit(self, server_round: int, parameters: Any, client_manager: Any) -> Any:
             message = rounds.ask().to_bytes()
             self.down += len(message)
-            asked = FitIns(Parameters([message], "lerl"), {"round": rounds.round})
-            return [(proxy, asked) for proxy in client_manager.all().values()]
+            asked = list[Any]()
+            for proxy in client_manager.all().values():
+                first, last = parts.of(proxy.cid)  # which the server gave to the connection
+                config = {"round": rounds.round, "first": first, "last": last}
+                asked.append((proxy, FitIns(Parameters([message], "lerl"), config)))
+            return asked
 
         def aggregate_fit(self, server_round: int, results: Any, failures: Any) -> Any:
-            done, came = rounds.begin(), 0
-            for _, result in sorted(results, key=lambda one: int(one[1].metrics["first"])):
-                for place, message in enumerate(result.parameters.tensors):
-                    done.receive(int(result.metrics["first"]) + place, message)
-                    came += 1
+            done = rounds.begin(clients)
+            self.missed += parts.receive(done, [(proxy.cid, result.parameters.tensors) for proxy, result in results])
             rounds.end(done)
             self.up += done.bytes / max(done.accepted, 1)
             self.refused, self.repeated = self.refused + done.refused, self.repeated + done.repeated
-            self.missed += clients - came
             self.done += bool(done.accepted)
             report(server_round)
             return Parameters([], "lerl"), {}
@@ -148,20 +214,17 @@ def _serve_clients(told: str) -> None:
     from lerl.agents.federated.knowledge import clients_of
     from lerl.envs.store import OWN_LOGS, load_population
 
-    folder, address, first, last, everybody, settings = json.loads(told)
+    folder, address, settings = json.loads(told)
     plan = Plan(**settings | {"channels": tuple(settings["channels"])})
-    own = clients_of(load_population(Path(folder), format=OWN_LOGS)).part(first, last)
-    device = Device(first_vectors(own.catalog, plan.width, plan.seed))
+    clients = clients_of(load_population(Path(folder), format=OWN_LOGS))
+    device = Device(first_vectors(clients.catalog, plan.width, plan.seed))
 
     class Part(Client):  # type: ignore[misc]
         def fit(self, ins: Any) -> Any:
             shared = device.receive(Download.from_bytes(ins.parameters.tensors[0]))
-            number = int(ins.config["round"])
-            sent = [
-                upload(own, client, shared, plan, number, everybody, first + client).to_bytes()
-                for client in range(len(own))
-            ]
-            return FitRes(Status(Code.OK, ""), Parameters(sent, "lerl"), 1, {"first": first})
+            number, first, last = (int(ins.config[name]) for name in ("round", "first", "last"))
+            sent = [upload(clients, client, shared, plan, number).to_bytes() for client in range(first, last)]
+            return FitRes(Status(Code.OK, ""), Parameters(sent, "lerl"), 1, {})
 
     start_client(server_address=address, client=Part(), grpc_max_message_length=LARGEST, insecure=True)
 

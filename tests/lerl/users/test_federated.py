@@ -10,14 +10,14 @@ import polars as pl
 import pytest
 
 import lerl
-from lerl.agents.federated.fit import Plan
+from lerl.agents.federated.fit import Federated, Plan
 from lerl.agents.federated.knowledge import Learned, clients_of, with_federated
 from lerl.cli.main import main
 from lerl.envs.prepare import prepare
 from lerl.envs.schema import DataError
 from lerl.envs.store import KNOWLEDGE_FILE, MissingDataError, load_population
 from lerl.report.groups import compare_groups
-from lerl.users.federated import fit_knowledge
+from lerl.users.federated import _about, _lines, fit_knowledge
 
 PLAN = Plan(rounds=40, levels=2, size=16, width=4)
 SMALL = ["--codes", "2x16", "--rounds", "3"]
@@ -123,9 +123,28 @@ def test_the_command_prints_bytes_and_epsilon(prepared: Path, capsys: pytest.Cap
     said = capsys.readouterr().out
     assert "each sent 2,316 bytes a round (" in said
     assert "epsilon " in said
+    assert "no epsilon" not in said
+    assert "the scale of log-odds, found at the end without noise, is not covered" in said
+    assert "the same command gives other numbers" in said
     assert "--data.knowledge federated" in said
     assert main(["fit", str(prepared), "--knowledge", "federated", *SMALL, "--robust", "median", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["upload_bytes"] == 2316
+
+
+@pytest.mark.parametrize(
+    ("lost", "robust", "said"),
+    [
+        ({"missed": 2}, "mean", "no epsilon: 2 messages are missing"),
+        ({"refused": 1}, "mean", "no epsilon: 1 messages are missing"),
+        ({}, "median", "no epsilon: only --robust mean"),
+        ({}, "mean", "epsilon 0.22 at delta 1.0e-03"),
+    ],
+)
+def test_an_epsilon_is_printed_only_where_it_holds(lost: dict[str, int], robust: str, said: str) -> None:
+    """Noise of 30 and 3 rounds: rho = 1/600, rho + 2 sqrt(rho ln 1000) = 0.216; rounded 0.22."""
+    plan = replace(PLAN, rounds=3, clip=1.0, noise=30.0, robust=robust)  # type: ignore[arg-type]
+    about = _about(plan, Federated(np.zeros((2, 5)), np.zeros(2), 10.0, 10.0, **lost), 100, 2)
+    assert next(line for line in _lines(about) if "epsilon" in line).startswith(said)
 
 
 def test_the_comparison_has_all_rows(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,6 +175,10 @@ def test_the_comparison_has_all_rows(prepared: Path, capsys: pytest.CaptureFixtu
         (["--knowledge", "federated", "--codes", "3by8"], "must be LxK such as 3x256, given '3by8'"),
         (["--knowledge", "federated", "--noise", "1"], "give --clip too"),
         (["--knowledge", "federated", "--noisy", "0.2"], "--noisy is for --compare"),
+        (["--knowledge", "federated", "--compare", "--robust", "capped"], "--robust is not for --compare"),
+        (["--knowledge", "federated", "--compare", "--clip", "1"], "--clip is not for --compare"),
+        (["--knowledge", "federated", "--compare", "--noise", "1", "--clip", "1"], "--clip is not for --compare"),
+        (["--knowledge", "federated", "--compare", "--processes", "2"], "--processes is not for --compare"),
         (["--knowledge", "federated", "--codes", "1x8"], "use more levels or a larger size"),
     ],
 )
