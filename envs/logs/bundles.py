@@ -1,4 +1,4 @@
-"""Bundles: sets of items that somebody put together, without an order, without users' answers, one bundle an owner."""
+"""Bundles: sets of items that somebody put together, without an order and without answers."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ BUNDLES = "bundle_item.parquet"
 TEXTS = {"title": ("item_titles.parquet", "titles"), "categories": ("item_categories.parquet", "categories")}
 """What is known of items: by its name here, the file beside the bundles and its column."""
 
-NOTE = "bundles: one of each owner and no item that somebody refused, so only what completes a bundle is ranked"
+NOTE = "bundles do not say what was refused, so only what completes a bundle is ranked"
 
 
 def is_bundles(path: Path) -> bool:

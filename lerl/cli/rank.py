@@ -87,7 +87,7 @@ def run_rank(arguments: list[str]) -> None:
 def _request(path: Path, flags: dict[str, str | None], switches: set[str]) -> Any:
     """What is asked for, without reading data."""
     from lerl.envs.logs.sequences import Named
-    from lerl.experiment.rank.request import LAST, SPLITS, Data, request
+    from lerl.experiment.rank.request import LAST, SPLITS, Data, check_bundles, request
 
     own, given = dict[str, str](), dict[str, dict[str, str]]()
     for name, value in flags.items():
@@ -100,6 +100,7 @@ def _request(path: Path, flags: dict[str, str | None], switches: set[str]) -> An
             given.setdefault(row, {})[field] = value
         else:
             own[name] = value
+    check_bundles(path, own)
     how = own.get("split", LAST)
     if how not in SPLITS:
         raise UsageError(f"--split must be one of {', '.join(SPLITS)}, given {how!r}")
