@@ -38,7 +38,7 @@ class CompositeAgent(HierarchicalAgent):
         explore: share of slots, in training, that hold any item of their role.
 
     Attributes:
-        gaps: sum of what the wholes shown may lack, see `Found`, and `filled`, how many there were.
+        gaps: sum of what the wholes shown may lack at most, see `Found`. filled: how many there were.
     """
 
     def __init__(self, hierarchy: Hierarchy, outfits: Outfits | None, explore: float = 0.0) -> None:

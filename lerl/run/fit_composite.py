@@ -33,8 +33,7 @@ def fit_composite(name: str, context: FitContext) -> None:
     played: list[Episodes] = []
     curve = [context.curve_point(name, 0, composite_agent(task, name, None, None))]
     for part in range(2):
-        agent = composite_agent(task, name, None, outfits)
-        agent.explore = EXPLORED
+        agent = composite_agent(task, name, None, outfits, EXPLORED)
         seed = task.seed("composite sessions", part)
         count = max(int((steps * (part + 1) // 2 - spent) // task.config.env.max_steps), 1)
         users = np.random.default_rng(seed).choice(context.evaluator.users, count)
@@ -45,10 +44,10 @@ def fit_composite(name: str, context: FitContext) -> None:
         curve.append(context.curve_point(name, spent, shown))
         context.report(name, spent, steps, curve[-1])
         if shown.gaps:
-            lacks = shown.gaps / shown.filled
-            context.report(name, spent, steps, f"wholes may lack up to {lacks:.3f} standard deviations of an answer")
-    if outfits is not None:
-        context.store.save_composite(name, outfits, spent, curve)
+            lack = f"on average at most {shown.gaps / shown.filled:.3f} standard deviations of an answer"
+            context.report(name, spent, steps, f"wholes may lack {lack}")
+    assert outfits is not None
+    context.store.save_composite(name, outfits, spent, curve)
 
 
 def learned(task: Task, name: str, played: list[Episodes]) -> Outfits:

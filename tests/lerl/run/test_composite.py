@@ -74,7 +74,7 @@ def test_where_not_all_combinations_are_tried_it_is_said_what_may_be_missed(
     monkeypatch.setattr(fill, "OPENED", 1)
     assert train(tmp_path / "run", "[jima]") == 0
     said = capsys.readouterr()
-    assert "wholes may lack up to 0." in said.out + said.err
+    assert "wholes may lack on average at most 0." in said.out + said.err
 
 
 def test_what_fills_roles_is_not_served(run: Path) -> None:
