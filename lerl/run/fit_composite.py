@@ -65,18 +65,18 @@ def learned(task: Task, name: str, played: list[Episodes]) -> Outfits:
 
 
 def feedback_of(played: list[Episodes]) -> tuple[Singles, Wholes]:
-    """Clicks on items, and what was said of slates all of whose slots were filled."""
+    """Clicks on items, and opinions of slates all of whose slots were filled."""
     slates, users = np.concatenate([one.slates for one in played]), np.concatenate([one.users for one in played])
     feedback = np.concatenate([one.feedback for one in played])
-    clicks = np.concatenate([one.kept.whole for one in played])
+    whole = np.concatenate([one.kept.whole for one in played])
     session, step = np.nonzero((slates >= 0).all(axis=2))
     items: NDArray[np.int64] = slates[session, step].astype(np.int64)  # (W, n)
-    said, n = feedback[session, step], items.shape[1]
+    clicks, n = feedback[session, step], items.shape[1]
     who = users[session]
     singles = Singles(
-        np.repeat(who, n), np.tile(np.arange(n), len(who)), items.ravel(), said.ravel().astype(np.float64)
+        np.repeat(who, n), np.tile(np.arange(n), len(who)), items.ravel(), clicks.ravel().astype(np.float64)
     )
-    return singles, Wholes(who, items, opinion(said, clicks[session, step]))
+    return singles, Wholes(who, items, opinion(clicks, whole[session, step]))
 
 
 def _everybody(model: JIMA, users: int, items: int) -> JIMA:

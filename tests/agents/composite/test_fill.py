@@ -37,7 +37,7 @@ def test_the_best_whole_is_that_of_all_combinations(slots: int, each: int, seed:
     model = random_model(slots, each, seed, 0.3)
     items, scores = all_of(model, each)
     candidates = [np.arange(each) + slot * each for slot in range(slots)]
-    found = best_whole(model, model.known(np.array([1]))[0], candidates)
+    found = best_whole(model, model.factors(np.array([1]))[0], candidates)
     assert found.value == pytest.approx(model.score(np.array([1]), found.items[None])[0])
     assert found.value + found.gap >= scores.max() - 1e-9
     if not found.gap:
@@ -51,7 +51,7 @@ def test_where_search_ends_early_the_gap_holds_what_may_be_missed(monkeypatch: p
     model = random_model(3, 20, 1, 3.0)
     _, scores = all_of(model, 20)
     candidates = [np.arange(20) + slot * 20 for slot in range(3)]
-    found = best_whole(model, model.known(np.array([1]))[0], candidates)
+    found = best_whole(model, model.factors(np.array([1]))[0], candidates)
     assert found.gap > 0
     assert found.value <= scores.max() <= found.value + found.gap
 
