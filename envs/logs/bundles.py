@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from lerl.envs.draws import seed_from
 from lerl.envs.schema import DataError
 from lerl.envs.sequences import Choices, Lists
 
@@ -33,7 +34,7 @@ def read_bundles(folder: Path, seed: int) -> Choices:
     rows = _columns(folder / BUNDLES, ("bundle_ID", "item_ID")).unique(maintain_order=True)
     if rows.is_empty():
         raise DataError(f"{folder / BUNDLES} holds no bundle; give one row for each item of each bundle")
-    order = np.random.default_rng([seed, 0xB0]).permutation(len(rows))
+    order = np.random.default_rng(seed_from(seed, "order in bundles")).permutation(len(rows))
     rows = rows[order].sort("bundle_ID", maintain_order=True)
     bundles, items = rows["bundle_ID"].unique().sort(), rows["item_ID"].unique().sort()
     number = pl.DataFrame({"item_ID": items, "number": np.arange(len(items), dtype=np.int32)})

@@ -9,6 +9,7 @@ import pytest
 from lerl.agents.next_item.registry import IN_SESSIONS
 from lerl.agents.next_item.together import TextPairs, Together
 from lerl.cli.main import main
+from lerl.envs.draws import seed_from
 from lerl.envs.logs.bundles import read_bundles
 from lerl.envs.schema import DataError
 from lerl.envs.sequences import Lists, completing
@@ -50,7 +51,7 @@ def test_a_tenth_is_judged_by_all_items_but_one(tmp_path: Path) -> None:
 
 
 def _tested(seed: int) -> list[int]:
-    place = np.random.default_rng([seed, 0x5E]).permutation(61)
+    place = np.random.default_rng(seed_from(seed, "sets to judge")).permutation(61)
     return np.flatnonzero((place >= 6) & (place < 12)).tolist()
 
 
@@ -85,7 +86,9 @@ def test_the_command_ranks_what_completes_bundles(tmp_path: Path, capsys: pytest
     )
     assert code == 0
     assert "jima-pairs" in capsys.readouterr().out
-    assert "do not say what was refused" in (out / "report.md").read_text(encoding="utf-8")
+    page = (out / "report.md").read_text(encoding="utf-8")
+    assert "do not say what was refused" in page
+    assert "Split: a tenth of the bundles." in page
     fitted = {path.stem for path in (out / "trials").iterdir()}
     assert {"together-seed0", "jima-pairs-seed0", "jima-pairs-seed1", "jima-pairs-seed2"} <= fitted
     assert "together-seed1" not in fitted
