@@ -105,7 +105,8 @@ class PrivilegedAgent(Agent):
     the taste returns to its anchor. That share is a rule of thumb: the look-ahead is too short to see what is kept.
 
     Where slots have roles, every base policy shows the whole of highest mean true chance of a click at its price, what
-    items do to each other included, by trying all combinations, or the best 2,500 where there are more.
+    items do to each other included: of all combinations up to 2,500; beyond, of those of the items best by themselves,
+    so that it is no sure ceiling there.
 
     Candidates are the best few of every topic, or, where likeness costs clicks, of every cluster of true item vectors.
     Every base policy is followed for 16 steps on a copy of the state under the true dynamics, with other random draws

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from lerl.envs.draws import seed_from
+
 FEWEST = 3
 """Items that a user needs to be judged leaving one out: one to know, one to choose by, one to test by."""
 
@@ -154,7 +156,7 @@ def completing(choices: Choices, seed: int) -> Split:
         choices: sets, each in an order that was drawn. seed: of which sets are judged.
     """
     lists, count = choices.lists, len(choices.lists)
-    place = np.random.default_rng([seed, 0x5E]).permutation(count)
+    place = np.random.default_rng(seed_from(seed, "sets to judge")).permutation(count)
     validating, testing = place < count // 10, (place >= count // 10) & (place < 2 * (count // 10))
     train = lists.first(np.where(validating | testing, 0, lists.lengths))
     enough = lists.lengths >= 2

@@ -38,7 +38,7 @@ class CompositeAgent(HierarchicalAgent):
         explore: share of slots, in training, that hold any item of their role.
 
     Attributes:
-        gaps: sum of what the wholes shown may lack, see `Found`, and `filled`, how many there were.
+        gaps: sum of what the wholes shown may lack at most, see `Found`. filled: how many there were.
     """
 
     def __init__(self, hierarchy: Hierarchy, outfits: Outfits | None, explore: float = 0.0) -> None:
@@ -66,9 +66,9 @@ class CompositeAgent(HierarchicalAgent):
         slates = np.zeros((len(steered.live), steered.task.slate_size), np.int32)
         left = self._left(live)
         planned = left if steered.planner is None else left & self._allowed(live)
-        known = None if self.people is None else self.people.factors(live)
+        person = None if self.people is None else self.people.factors(live)
         for row, slot in enumerate(live.tolist()):
-            slates[slot] = self._filled(slot, planned[row], left[row], None if known is None else known[row])
+            slates[slot] = self._filled(slot, planned[row], left[row], None if person is None else person[row])
         return slates
 
     def slots(self) -> dict[str, NDArray[Any]]:
@@ -101,11 +101,11 @@ class CompositeAgent(HierarchicalAgent):
         new = np.flatnonzero((steps > self.answered) & (items >= 0).all(axis=1))
         self.answered[:] = steps
         if len(new):
-            said = opinion(feedback[new], observation["recent_whole"][new, -1])
-            self.people.answered(new, items[new].astype(np.int64), said)
+            answers = opinion(feedback[new], observation["recent_whole"][new, -1])
+            self.people.answered(new, items[new].astype(np.int64), answers)
 
     def _filled(
-        self, slot: int, planned: NDArray[np.bool_], left: NDArray[np.bool_], known: NDArray[np.float64] | None
+        self, slot: int, planned: NDArray[np.bool_], left: NDArray[np.bool_], person: NDArray[np.float64] | None
     ) -> NDArray[np.int32]:
         """The slate (k,) of one session; where no item of a role is left, one shown before leaves its slot empty."""
         roles, widened, candidates = self.roles, False, []
@@ -119,9 +119,9 @@ class CompositeAgent(HierarchicalAgent):
             self.hierarchy.widened[slot] += widened
         memory = self.hierarchy.memory
         rng = np.random.default_rng([int(memory.keys[slot]), int(memory.steps[slot])])
-        if known is None or self.outfits is None:
+        if person is None or self.outfits is None:
             return np.array([rng.choice(items) for items in candidates], np.int32)
-        found = best_whole(self.outfits.model, known, candidates)
+        found = best_whole(self.outfits.model, person, candidates)
         self.gaps, self.filled = self.gaps + found.gap, self.filled + 1
         slate = found.items.astype(np.int32)
         if self.explore:

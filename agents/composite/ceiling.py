@@ -1,4 +1,8 @@
-"""The best whole for the true chances of clicks, for the ceiling: every combination is tried."""
+"""The best whole for the true chances of clicks, for the ceiling.
+
+All combinations are tried up to 2,500; beyond, those of the items best by themselves, so that it is no sure ceiling
+there.
+"""
 
 import math
 from typing import NamedTuple
@@ -21,7 +25,8 @@ class Together(NamedTuple):
     Attributes:
         slot_of: (I,) int8. topics: (I, M) int32, -1 as padding. fits: (I, d) true item vectors; of_pair, of_user: (d,),
             see `Complements`; with tastes (U, d). left: (k + 1,) of boredom after so many slots, 0 where slots do not
-            bore at once. counts: items of each role that are tried, so that all combinations are 2,500 at most.
+            bore at once. counts: items of each role that are tried, those best by themselves,
+            so that combinations are 2,500 at most.
     """
 
     slot_of: NDArray[np.int8]
@@ -60,7 +65,7 @@ def best_together(
     known: Together, logits: Floats, owners: NDArray[np.int64], state: State, costs: Floats, simulator: UserSimulator
 ) -> NDArray[np.int32]:
     """Slates (n, k) of highest mean chance of a click, where a unit of boredom costs so many log-odds (n,); -1 where no
-    item of a role is left.
+    item of a role is left. Beyond 2,500 combinations only those of the items best by themselves are tried.
 
     Args:
         logits: (B, I) before boredom, -inf of what may not be shown; row i of the state is one of owners[i].

@@ -1,8 +1,8 @@
 """Learns a model of wholes by alternating least squares: with all else held still, each unknown is a linear problem.
 
-Ratings of each kind are taken in standard deviations from their mean, so that the kinds weigh alike at
-first; then each weighs by how well it is told. The ridge, and how many interactions there are, is chosen by the error
-on wholes that are held out.
+Ratings of each kind are taken in standard deviations from their mean, so that the kinds weigh alike at first; then each
+weighs by how well it is predicted. The ridge, and how many interactions there are, is chosen by the error on wholes
+that are held out.
 """
 
 from dataclasses import replace
@@ -30,7 +30,7 @@ MOST_TRUST = 10.0  # of singles or pairs, wholes having 1
 START, STIR = 0.3, 0.1  # standard deviation of factors, and of what is added when terms are: 0 would stay 0
 
 
-class Known(NamedTuple):
+class Observed(NamedTuple):
     """What a model is fitted to, in standard deviations, and the wholes that are held out.
 
     Attributes:
@@ -60,8 +60,8 @@ def fit_jima(
     """Learn from feedback on three levels.
 
     A tenth of the wholes is held out. Parts come first, then pairs, then user-pair and whole products: each stage
-    starts from the one before, and stays where what is held out is told better by it. So where there is no interaction,
-    none is learned. The ridge is chosen by what is held out, too.
+    starts from the one before, and stays where what is held out is predicted better by it. So where there is no
+    interaction, none is learned. The ridge is chosen by what is held out, too.
 
     Args:
         singles, pairs: None for none. wholes: at least two, of n slots; an item belongs to one slot.
@@ -74,8 +74,8 @@ def fit_jima(
     if width < 1:
         raise ValueError(f"width must be at least 1, given {width}")
     rng = np.random.default_rng([seed, 0x71])
-    known = _known(singles or NO_SINGLES, pairs or NO_PAIRS, wholes, rng)
-    start = _begin(known, width, rng)
+    data = _observed(singles or NO_SINGLES, pairs or NO_PAIRS, wholes, rng)
+    start = _begin(data, width, rng)
     stages = [replace(terms, pairs=False, third=False)] if terms.parts else []
     stages += [replace(terms, third=False)] if terms.pairs else []
     stages += [terms] if terms.third or not stages else []
@@ -84,14 +84,14 @@ def fit_jima(
         now = _opened(best, stage, rng)
         tried: list[JIMA] = []
         for ridge in ridges:
-            now = _alternate(now, known, _trust(now, known) if tried else EQUAL, ridge)
+            now = _alternate(now, data, _trust(now, data) if tried else EQUAL, ridge)
             tried.append(now)
         now = min(tried, key=lambda model: model.error)
         best = now if now.error < SIMPLER * best.error else best
     return best
 
 
-def _known(singles: Singles, pairs: Pairs, wholes: Wholes, rng: np.random.Generator) -> Known:
+def _observed(singles: Singles, pairs: Pairs, wholes: Wholes, rng: np.random.Generator) -> Observed:
     check_feedback(singles, pairs, wholes)
     held = rng.permutation(len(wholes.y)) < max(1, round(HELD_OUT * len(wholes.y)))
     scale = _scale(wholes.y[~held])
@@ -100,7 +100,7 @@ def _known(singles: Singles, pairs: Pairs, wholes: Wholes, rng: np.random.Genera
     )
     one, two = _scale(singles.y), _scale(pairs.y)
     people = max(int(part.max(initial=-1)) for part in (singles.users, wholes.users)) + 1
-    return Known(
+    return Observed(
         singles._replace(y=(singles.y - one[0]) / one[1]),
         pairs._replace(y=(pairs.y - two[0]) / two[1]),
         kept,
@@ -129,17 +129,15 @@ def _slots(singles: Singles, pairs: Pairs, wholes: Wholes) -> Ints:
     return slot_of
 
 
-def _begin(known: Known, width: int, rng: np.random.Generator) -> JIMA:
-    n, count = known.wholes.items.shape[1], len(known.slot_of)
-    users = np.column_stack([rng.normal(size=(known.users, width)) * START, np.zeros((known.users, 2))])
+def _begin(data: Observed, width: int, rng: np.random.Generator) -> JIMA:
+    n, count = data.wholes.items.shape[1], len(data.slot_of)
+    users = np.column_stack([rng.normal(size=(data.users, width)) * START, np.zeros((data.users, 2))])
     items = np.column_stack([rng.normal(size=(count, width)) * START, np.zeros((count, 3))])
     none = np.zeros((n * (n - 1) // 2, width))
     single, pair = np.ones((n, width + 1)), np.ones(width + 1)
     single[:, -1], pair[-1] = 0.0, 0.0
     nothing = Terms(False, False, False)
-    return JIMA(
-        users, items, np.zeros((n, width)), none, none, np.zeros(width), single, pair, 0.0, known.scale, nothing
-    )
+    return JIMA(users, items, np.zeros((n, width)), none, none, np.zeros(width), single, pair, 0.0, data.scale, nothing)
 
 
 def _opened(model: JIMA, terms: Terms, rng: np.random.Generator) -> JIMA:
@@ -162,17 +160,17 @@ def _opened(model: JIMA, terms: Terms, rng: np.random.Generator) -> JIMA:
     )
 
 
-def _alternate(model: JIMA, known: Known, trust: Trust, ridge: float) -> JIMA:
-    """Solve for heads, users and the items of each slot in turn, until what is held out is told no better."""
+def _alternate(model: JIMA, data: Observed, trust: Trust, ridge: float) -> JIMA:
+    """Solve for heads, users and the items of each slot in turn, until what is held out is predicted no better."""
     best, since = replace(model, error=np.inf), 0
     for _ in range(SWEEPS):
         if model.terms.heads:
-            model = _solve_heads(model, known, trust, ridge)
-        model = _solve_users(model, known, trust, ridge)
+            model = _solve_heads(model, data, trust, ridge)
+        model = _solve_users(model, data, trust, ridge)
         for slot in range(-1, model.slots):
-            model = _solve_items(model, known, slot, trust, ridge)
-        told = model.felt(model.known(known.held.users), known.held.items) - known.held.y
-        model = replace(model, error=float(np.sqrt((told**2).mean())) * float(model.scale[1]))
+            model = _solve_items(model, data, slot, trust, ridge)
+        errors = model.felt(model.factors(data.held.users), data.held.items) - data.held.y
+        model = replace(model, error=float(np.sqrt((errors**2).mean())) * float(model.scale[1]))
         since = 0 if model.error < BETTER * best.error else since + 1
         best = model if model.error < best.error else best
         if since == PATIENCE:
@@ -180,76 +178,79 @@ def _alternate(model: JIMA, known: Known, trust: Trust, ridge: float) -> JIMA:
     return best
 
 
-def _trust(model: JIMA, known: Known) -> Trust:
+def _trust(model: JIMA, data: Observed) -> Trust:
     """What an observation of singles, pairs and wholes weighs: 1 / mean squared error, wholes having 1."""
-    r, singles, pairs, wholes = model.width, known.singles, known.pairs, known.wholes
+    r, singles, pairs, wholes = model.width, data.singles, data.pairs, data.wholes
     v, w = model.items[pairs.first], model.items[pairs.second]
-    told = (
+    predicted = (
         model.rated(singles.users, singles.slots, singles.items),
         (v[:, :r] * w[:, :r]) @ model.pair[:r] + model.pair[r] + v[:, r + 2] + w[:, r + 2],
         model.felt(model.users[wholes.users], wholes.items),
     )
-    said = (singles.y, pairs.y, wholes.y)
+    targets = (singles.y, pairs.y, wholes.y)
     one, two, whole = (
-        max(float(((y - own) ** 2).mean()), 1e-6) if len(own) else 1.0 for y, own in zip(said, told, strict=True)
+        max(float(((y - own) ** 2).mean()), 1e-6) if len(own) else 1.0
+        for y, own in zip(targets, predicted, strict=True)
     )
     first, second = (float(np.clip(whole / error, 1 / MOST_TRUST, MOST_TRUST)) for error in (one, two))
     return first, second, 1.0
 
 
-def _solve_users(model: JIMA, known: Known, trust: Trust, ridge: float) -> JIMA:
+def _solve_users(model: JIMA, data: Observed, trust: Trust, ridge: float) -> JIMA:
     """Factors of users, and their offsets in wholes and singles, with all else held still."""
-    r, wholes, singles = model.width, known.wholes, known.singles
+    r, wholes, singles = model.width, data.wholes, data.singles
     v = model.items[wholes.items]
     of_user, alone = model.against_user(v[:, :, :r])
-    asked = np.column_stack([of_user, np.ones(len(of_user)), np.zeros(len(of_user))])
-    said = wholes.y - model.base - v[:, :, r].sum(axis=1) - alone
+    features = np.column_stack([of_user, np.ones(len(of_user)), np.zeros(len(of_user))])
+    targets = wholes.y - model.base - v[:, :, r].sum(axis=1) - alone
     one = model.items[singles.items]
-    asked_one = np.column_stack([one[:, :r] * model.single[singles.slots, :r], np.zeros(len(one)), np.ones(len(one))])
-    said_one = singles.y - model.single[singles.slots, r] - one[:, r + 1]
+    features_one = np.column_stack(
+        [one[:, :r] * model.single[singles.slots, :r], np.zeros(len(one)), np.ones(len(one))]
+    )
+    targets_one = singles.y - model.single[singles.slots, r] - one[:, r + 1]
     rows, weights = (
         np.concatenate([wholes.users, singles.users]),
-        np.repeat((trust[2], trust[0]), (len(said), len(one))),
+        np.repeat((trust[2], trust[0]), (len(targets), len(one))),
     )
-    asked, said = np.vstack([asked, asked_one]), np.concatenate([said, said_one])
-    solved = _solve(rows, asked, said, known.users, ridge, weights)
+    features, targets = np.vstack([features, features_one]), np.concatenate([targets, targets_one])
+    solved = _solve(rows, features, targets, data.users, ridge, weights)
     return replace(model, users=solved)
 
 
-def _solve_items(model: JIMA, known: Known, slot: int, trust: Trust, ridge: float) -> JIMA:
-    """Factors and offsets of a slot's items, with all else held still; slot -1 is of items known by pairs only."""
-    r, rows, asked, said, weights = model.width, [], [], [], []
+def _solve_items(model: JIMA, data: Observed, slot: int, trust: Trust, ridge: float) -> JIMA:
+    """Factors and offsets of a slot's items, with all else held still; slot -1 is of items that only pairs name."""
+    r, rows, features, targets, weights = model.width, [], [], [], []
 
     def add(items: Ints, factors: Floats, offset: int, target: Floats, weight: float) -> None:
         rows.append(items)
-        asked.append(np.column_stack([factors, np.tile(np.arange(3) == offset, (len(items), 1))]))
-        said.append(target)
+        features.append(np.column_stack([factors, np.tile(np.arange(3) == offset, (len(items), 1))]))
+        targets.append(target)
         weights.append(np.full(len(items), weight))
 
     if slot >= 0:
-        wholes = known.wholes
+        wholes = data.wholes
         people, v = model.users[wholes.users], model.items[wholes.items]
         factors = model.against_item(people[:, :r], v[:, :, :r], slot)
         own = (factors * v[:, slot, :r]).sum(axis=1) + v[:, slot, r]
         add(wholes.items[:, slot], factors, 0, wholes.y - model.felt(people, wholes.items) + own, trust[2])
-        mine = known.singles.slots == slot
-        users, _, items, y = (part[mine] for part in known.singles)
+        mine = data.singles.slots == slot
+        users, _, items, y = (part[mine] for part in data.singles)
         u, head = model.users[users], model.single[slot]
         add(items, u[:, :r] * head[:r], 1, y - head[r] - u[:, r + 1], trust[0])
-    for items, others in ((known.pairs.first, known.pairs.second), (known.pairs.second, known.pairs.first)):
-        mine = known.slot_of[items] == slot
+    for items, others in ((data.pairs.first, data.pairs.second), (data.pairs.second, data.pairs.first)):
+        mine = data.slot_of[items] == slot
         v = model.items[others[mine]]
-        told = model.pair[r] + v[:, r + 2]
-        add(items[mine], v[:, :r] * model.pair[:r], 2, known.pairs.y[mine] - told, trust[1])
-    all_rows, all_said, all_weights = (np.concatenate(part) for part in (rows, said, weights))
-    solved = _solve(all_rows, np.vstack(asked), all_said, len(known.slot_of), ridge, all_weights)
-    return replace(model, items=np.where((known.slot_of == slot)[:, None], solved, model.items))
+        alone = model.pair[r] + v[:, r + 2]
+        add(items[mine], v[:, :r] * model.pair[:r], 2, data.pairs.y[mine] - alone, trust[1])
+    all_rows, all_targets, all_weights = (np.concatenate(part) for part in (rows, targets, weights))
+    solved = _solve(all_rows, np.vstack(features), all_targets, len(data.slot_of), ridge, all_weights)
+    return replace(model, items=np.where((data.slot_of == slot)[:, None], solved, model.items))
 
 
-def _solve_heads(model: JIMA, known: Known, trust: Trust, ridge: float) -> JIMA:
+def _solve_heads(model: JIMA, data: Observed, trust: Trust, ridge: float) -> JIMA:
     """The heads of wholes, singles and pairs, with all factors held still."""
     r, n = model.width, model.slots
-    users, singles, pairs = model.users, known.singles, known.pairs
+    users, singles, pairs = model.users, data.singles, data.pairs
     single, pair = model.single, model.pair
     if len(singles.y):
         u, v = users[singles.users], model.items[singles.items]
@@ -259,11 +260,11 @@ def _solve_heads(model: JIMA, known: Known, trust: Trust, ridge: float) -> JIMA:
         v, w = model.items[pairs.first], model.items[pairs.second]
         both = np.column_stack([v[:, :r] * w[:, :r], np.ones(len(v))])
         pair = _solve(np.zeros(len(v), np.int64), both, pairs.y - v[:, r + 2] - w[:, r + 2], 1, ridge / trust[1])[0]
-    return _solve_whole_heads(replace(model, single=single, pair=pair), known, ridge)
+    return _solve_whole_heads(replace(model, single=single, pair=pair), data, ridge)
 
 
-def _solve_whole_heads(model: JIMA, known: Known, ridge: float) -> JIMA:
-    r, n, terms, wholes = model.width, model.slots, model.terms, known.wholes
+def _solve_whole_heads(model: JIMA, data: Observed, ridge: float) -> JIMA:
+    r, n, terms, wholes = model.width, model.slots, model.terms, data.wholes
     people, items = model.users[wholes.users], model.items[wholes.items]
     u, v = people[:, None, :r], items[:, :, :r]
     both = np.stack([v[:, s] * v[:, t] for s, t in combinations(range(n), 2)], axis=1)  # (W, P, r)
@@ -274,10 +275,10 @@ def _solve_whole_heads(model: JIMA, known: Known, ridge: float) -> JIMA:
         "every": u * v.prod(axis=1, keepdims=True) if terms.third and n > 2 else None,
     }
     used = {name: part for name, part in kinds.items() if part is not None}
-    asked = np.column_stack([part.reshape(len(part), -1) for part in used.values()] + [np.ones(len(u))])
-    said = wholes.y - people[:, r] - items[:, :, r].sum(axis=1)
-    gram = asked.T @ asked + ridge * np.eye(asked.shape[1])
-    solved, at = np.linalg.solve(gram, asked.T @ said), 0
+    features = np.column_stack([part.reshape(len(part), -1) for part in used.values()] + [np.ones(len(u))])
+    targets = wholes.y - people[:, r] - items[:, :, r].sum(axis=1)
+    gram = features.T @ features + ridge * np.eye(features.shape[1])
+    solved, at = np.linalg.solve(gram, features.T @ targets), 0
     found: dict[str, Any] = {}
     for name, part in used.items():
         shape = getattr(model, name).shape
@@ -286,25 +287,27 @@ def _solve_whole_heads(model: JIMA, known: Known, ridge: float) -> JIMA:
     return replace(model, base=float(solved[-1]), **found)
 
 
-def _solve(rows: Ints, asked: Floats, said: Floats, count: int, ridge: float, weights: Floats | None = None) -> Floats:
-    """The ridge regression of each row (count, m) on what is asked of it (N, m) and said (N,); 0 where nothing is."""
-    gram, right = _sums(rows, asked, said, np.ones(len(said)) if weights is None else weights, count)
-    gram += ridge * np.eye(asked.shape[1])
+def _solve(
+    rows: Ints, features: Floats, targets: Floats, count: int, ridge: float, weights: Floats | None = None
+) -> Floats:
+    """The ridge regression of each row (count, m) of targets (N,) on features (N, m); 0 where there are none."""
+    gram, right = _sums(rows, features, targets, np.ones(len(targets)) if weights is None else weights, count)
+    gram += ridge * np.eye(features.shape[1])
     solved: Floats = np.linalg.solve(gram, right[..., None])[..., 0]
     return solved
 
 
 @njit(cache=True)
-def _sums(rows, asked, said, weights, count):  # type: ignore[no-untyped-def]
-    m = asked.shape[1]
+def _sums(rows, features, targets, weights, count):  # type: ignore[no-untyped-def]
+    m = features.shape[1]
     gram, right = np.zeros((count, m, m)), np.zeros((count, m))
     for n in range(len(rows)):
         row = rows[n]
         for i in range(m):
-            weighed = weights[n] * asked[n, i]
-            right[row, i] += weighed * said[n]
+            weighed = weights[n] * features[n, i]
+            right[row, i] += weighed * targets[n]
             for j in range(i + 1):
-                gram[row, i, j] += weighed * asked[n, j]
+                gram[row, i, j] += weighed * features[n, j]
     for row in range(count):
         for i in range(m):
             for j in range(i):

@@ -74,7 +74,7 @@ class JIMA:
         """n."""
         return len(self.parts)
 
-    def known(self, users: Ints) -> Floats:
+    def factors(self, users: Ints) -> Floats:
         """Factors (B, r + 2) of users (B,); of a number that was never seen, such as -1, the mean of all."""
         users = np.asarray(users)
         there = (users >= 0) & (users < len(self.users))
@@ -91,7 +91,7 @@ class JIMA:
             raise ValueError(f"items must have shape ({len(users)}, {self.slots}), given {items.shape}")
         if items.size and not 0 <= items.min() <= items.max() < len(self.items):
             raise ValueError(f"items must be 0 to {len(self.items) - 1}, given {items.min()} to {items.max()}")
-        return self.scale[0] + self.scale[1] * self.felt(self.known(users), items)
+        return self.scale[0] + self.scale[1] * self.felt(self.factors(users), items)
 
     def felt(self, people: Floats, items: Ints) -> Floats:
         """The same of people by their factors (B, r + 2), in standard deviations from the mean."""
@@ -128,6 +128,6 @@ class JIMA:
 
     def rated(self, users: Ints, slots: Ints, items: Ints) -> Floats:
         """What users (B,) are expected to say of single items (B,) in slots (B,), in standard deviations."""
-        r, u, v = self.width, self.known(users), self.items[items]
+        r, u, v = self.width, self.factors(users), self.items[items]
         of_factors = (u[:, :r] * v[:, :r] * self.single[slots, :r]).sum(axis=1)
         return of_factors + self.single[slots, r] + u[:, r + 1] + v[:, r + 1]

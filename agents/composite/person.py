@@ -33,14 +33,14 @@ def fit_prior(model: JIMA, tastes: Floats, seen: NDArray[np.int64]) -> Prior:
     Args:
         model: fitted. tastes: (U, D) of its users. seen: (U,) how many wholes of each were rated.
     """
-    m, known = model.width + 1, seen > 0
-    asked = np.column_stack([tastes, np.ones(len(tastes))])[known]
-    said = model.users[known][:, :m]
-    scale = 1e-2 * np.mean(asked**2, axis=0).mean() * len(asked) + 1e-9
-    taught = np.linalg.solve(asked.T @ asked + scale * np.eye(asked.shape[1]), asked.T @ said)
-    left = said - asked @ taught
-    covariance = left.T @ left / max(len(left), 1) + 1e-4 * np.eye(m)
-    return Prior(taught, np.linalg.inv(covariance), float((model.error / model.scale[1]) ** 2))
+    m, trained = model.width + 1, seen > 0
+    features = np.column_stack([tastes, np.ones(len(tastes))])[trained]
+    targets = model.users[trained][:, :m]
+    scale = 1e-2 * np.mean(features**2, axis=0).mean() * len(features) + 1e-9
+    weights = np.linalg.solve(features.T @ features + scale * np.eye(features.shape[1]), features.T @ targets)
+    residuals = targets - features @ weights
+    covariance = residuals.T @ residuals / max(len(residuals), 1) + 1e-4 * np.eye(m)
+    return Prior(weights, np.linalg.inv(covariance), float((model.error / model.scale[1]) ** 2))
 
 
 class People:
@@ -62,14 +62,14 @@ class People:
         self.right[rows] = self.prior.mean(tastes) @ self.prior.precision
 
     def answered(self, rows: NDArray[np.int64], items: NDArray[np.int64], y: Floats) -> None:
-        """These people (n,) said y (n,) of wholes (n, k)."""
+        """These people (n,) answered y (n,) to wholes (n, k)."""
         model, r = self.model, self.model.width
         v = model.items[items]
         of_user, alone = model.against_user(v[:, :, :r])
-        asked = np.column_stack([of_user, np.ones(len(rows))])
-        said = (y - model.scale[0]) / model.scale[1] - model.base - v[:, :, r].sum(axis=1) - alone
-        np.add.at(self.gram, rows, asked[:, :, None] * asked[:, None, :] / self.prior.noise)
-        np.add.at(self.right, rows, asked * said[:, None] / self.prior.noise)
+        features = np.column_stack([of_user, np.ones(len(rows))])
+        targets = (y - model.scale[0]) / model.scale[1] - model.base - v[:, :, r].sum(axis=1) - alone
+        np.add.at(self.gram, rows, features[:, :, None] * features[:, None, :] / self.prior.noise)
+        np.add.at(self.right, rows, features * targets[:, None] / self.prior.noise)
 
     def factors(self, rows: NDArray[np.int64]) -> Floats:
         """(n, r + 2) of these people, as `JIMA.felt` takes them."""

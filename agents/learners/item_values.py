@@ -183,14 +183,15 @@ class ItemValuePolicy(BasePolicy):
         self, observations: torch.Tensor, scores: Scores
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The best eligible item of each slot's role, -1 at -inf where none is left, and their scores."""
-        slots, eligible, found = self.layout.slots, words_in(observations, self.layout).cpu().numpy(), []
-        for slot in range(int(slots.max()) + 1):
-            words = of_role(eligible, slots, slot)
-            names, tops = np.empty((len(words), 1), np.int32), np.empty((len(words), 1), np.float32)
-            for rows in chunks(len(words)):
-                best_eligible(scores(rows).cpu().numpy(), np.ascontiguousarray(words[rows]), names[rows], tops[rows])
-            found.append((names, tops))
-        return np.concatenate([names for names, _ in found], axis=1), np.concatenate([t for _, t in found], axis=1)
+        slots, eligible = self.layout.slots, words_in(observations, self.layout).cpu().numpy()
+        k, count = int(slots.max()) + 1, len(eligible)
+        words = [np.ascontiguousarray(of_role(eligible, slots, slot)) for slot in range(k)]
+        names, tops = np.empty((k, count, 1), np.int32), np.empty((k, count, 1), np.float32)
+        for rows in chunks(count):
+            scored = scores(rows).cpu().numpy()
+            for slot in range(k):
+                best_eligible(scored, words[slot][rows], names[slot, rows], tops[slot, rows])
+        return names[:, :, 0].T.copy(), tops[:, :, 0].T.copy()
 
     @torch.no_grad()
     def every(self, observations: torch.Tensor) -> torch.Tensor:

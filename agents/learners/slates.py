@@ -108,9 +108,10 @@ class SlateLearner(OffPolicyAlgorithm):
         places, items, slots = draw.random(shape), len(self.policy.layout.vectors), self.policy.layout.slots
         if slots is None:
             slates = explored(slates, words, coins, places, items)
-        for slot in range(0 if slots is None else shape[1]):
-            own, only = of_role(words, slots, slot), slice(slot, slot + 1)
-            slates[:, only] = explored(slates[:, only], own, coins[:, only], places[:, only], items)
+        else:
+            for slot in range(shape[1]):
+                own, only = of_role(words, slots, slot), slice(slot, slot + 1)
+                slates[:, only] = explored(slates[:, only], own, coins[:, only], places[:, only], items)
         return slates, slates
 
     def _discounted(self, batch: ReplayBufferSamples, values: torch.Tensor) -> torch.Tensor:

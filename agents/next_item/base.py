@@ -53,6 +53,7 @@ class NextItem(ABC):
         Settings: a frozen dataclass; each field is a flag --ROW.FIELD of `lerl rank`.
         learns: whether it has epochs, and so takes time and differs between seeds.
         plays: whether it is an agent of sessions too, where it learns.
+        draws: whether it differs between seeds without epochs.
         reads_texts: whether it reads what data say of items.
         session_row: what is fitted in its place for sessions, where that is another class.
         least: clicks that somebody needs to be learned from in sessions: one to know, one to learn, one to choose by.
@@ -64,6 +65,7 @@ class NextItem(ABC):
     Settings: ClassVar[type] = NoSettings
     learns: ClassVar[bool] = False
     plays: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
     reads_texts: ClassVar[bool] = False
     session_row: ClassVar["type[NextItem] | None"] = None
     least: ClassVar[int] = 3

@@ -10,6 +10,7 @@ from scipy.sparse import csr_array
 
 from lerl.agents.next_item.base import EpochReport, Fitted, NextItem
 from lerl.agents.next_item.counts import TINY
+from lerl.envs.draws import seed_from
 from lerl.envs.sequences import Cases, Lists
 from lerl.envs.texts import text_vectors
 
@@ -69,12 +70,13 @@ class TextPairs(NextItem):
     """The pair part of `jima` with item vectors from what data say of items: heads b of pair(i, j) = b . (v_i * v_j).
 
     Pairs of a bundle are rated 1, pairs of items drawn from all 0; heads are a ridge regression, and an item is scored
-    by its mean pair with those that are given. Users, items' own factors and wholes have no part: bundles tell nothing
-    of them.
+    by the sum of its pairs with those that are given. Users, items' own factors and wholes have no part: bundles tell
+    nothing of them.
     """
 
     Settings = TextPairsSettings
     reads_texts = True
+    draws = True  # the pairs that are rated 0
 
     def fit(
         self,
@@ -89,13 +91,16 @@ class TextPairs(NextItem):
         sets = _sets(train, self.items)
         both: Any = (sets.T @ sets).tocoo()
         first, second = both.row[both.row < both.col], both.col[both.row < both.col]
-        drawn = np.random.default_rng([seed, 0xBA]).integers(self.items, size=(2, self.settings.others * len(first)))
-        asked = self.vectors[np.concatenate([first, drawn[0]])] * self.vectors[np.concatenate([second, drawn[1]])]
-        said = np.concatenate([np.ones(len(first)), np.zeros(drawn.shape[1])])
-        said -= said.mean()
-        asked = asked - asked.mean(axis=0)
-        gram = asked.T @ asked + self.settings.ridge * len(first) * np.eye(asked.shape[1]) * (asked**2).mean()
-        self.head = np.linalg.solve(gram, asked.T @ said).astype(np.float32)
+        drawn = np.random.default_rng(seed_from(seed, "other pairs")).integers(
+            self.items, size=(2, self.settings.others * len(first))
+        )
+        features = self.vectors[np.concatenate([first, drawn[0]])] * self.vectors[np.concatenate([second, drawn[1]])]
+        targets = np.concatenate([np.ones(len(first)), np.zeros(drawn.shape[1])])
+        targets -= targets.mean()
+        features = features - features.mean(axis=0)
+        gram = features.T @ features
+        gram += self.settings.ridge * len(first) * np.eye(features.shape[1]) * (features**2).mean()
+        self.head = np.linalg.solve(gram, features.T @ targets).astype(np.float32)
         return Fitted(len(self.head))
 
     def scores(self, histories: Lists) -> NDArray[np.float32]:

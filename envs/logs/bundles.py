@@ -1,10 +1,11 @@
-"""Bundles: sets of items that somebody put together, without an order, without users' answers, one bundle an owner."""
+"""Bundles: sets of items that somebody put together, without an order and without answers."""
 
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from lerl.envs.draws import seed_from
 from lerl.envs.schema import DataError
 from lerl.envs.sequences import Choices, Lists
 
@@ -12,7 +13,7 @@ BUNDLES = "bundle_item.parquet"
 TEXTS = {"title": ("item_titles.parquet", "titles"), "categories": ("item_categories.parquet", "categories")}
 """What is known of items: by its name here, the file beside the bundles and its column."""
 
-NOTE = "bundles: one of each owner and no item that somebody refused, so only what completes a bundle is ranked"
+NOTE = "bundles do not say what was refused, so only what completes a bundle is ranked"
 
 
 def is_bundles(path: Path) -> bool:
@@ -33,7 +34,7 @@ def read_bundles(folder: Path, seed: int) -> Choices:
     rows = _columns(folder / BUNDLES, ("bundle_ID", "item_ID")).unique(maintain_order=True)
     if rows.is_empty():
         raise DataError(f"{folder / BUNDLES} holds no bundle; give one row for each item of each bundle")
-    order = np.random.default_rng([seed, 0xB0]).permutation(len(rows))
+    order = np.random.default_rng(seed_from(seed, "order in bundles")).permutation(len(rows))
     rows = rows[order].sort("bundle_ID", maintain_order=True)
     bundles, items = rows["bundle_ID"].unique().sort(), rows["item_ID"].unique().sort()
     number = pl.DataFrame({"item_ID": items, "number": np.arange(len(items), dtype=np.int32)})

@@ -14,26 +14,30 @@ usage: lerl rank FOLDER|FILE [--rows LIST] [--seeds N] [--out FOLDER] [--plan]
 Judge recommenders of the next item: each ranks all items for every user, and
 is judged by the place of what the user chose next. popularity and counts
 (what followed what) stand in every table. FOLDER is a prepared folder, or holds
-sequences.parquet or a .inter file; FILE is Parquet, CSV or .inter: user, item,
-and time or order. Give the same command again to go on after an interruption.
+sequences.parquet, a .inter file or bundle_item.parquet (sets of items, of which
+one item is to be found by the others); FILE is Parquet, CSV or .inter: user,
+item, and time or order. Give the same command again to go on after an
+interruption.
 
   --rows [sasrec,hstu]    rows beside popularity and counts (sasrec): any of
                           sasrec, hstu, tiger, s2gr, tiger+tca, s2gr+tca,
                           mdgr, sasrec+items, sasrec+collective,
-                          sasrec+lowrank, sasrec+own, and controls such as
-                          tiger-random
+                          sasrec+lowrank, sasrec+own, together and jima-pairs
+                          (for bundles), and controls such as tiger-random
   --controls              add the controls of these rows: what each claim of
                           theirs is judged beside
-  --seeds N               trainings of each row that learns (3)
+  --seeds N               fits of each row that draws at random (3)
   --out FOLDER            ranks, figures and report (runs/NAME-rank)
   --plan                  only print what is left to do, and hours
-  --split last|time       judge by last items, or by what lies after a time
+  --split last|time       judge by last items, or by what lies after a time;
+                          this, --items and columns are not for bundles
   --exclude-history       rank items of a user's history behind all others
   --epochs N              at most N epochs of each training
   --ROW.SETTING VALUE     such as --sasrec.dropout 0.3; see docs/how-to/rank.md
   --items FILE            titles and more, where they are not beside FILE
   --user, --item, --time, --order COLUMN     which column is what (guessed)
-  --seed N                of the first training, and of the order of ties (0)
+  --seed N                of the first training, of the order of ties, and of
+                          which bundles are judged (0)
   --workers N             trainings side by side, in processes of their own
   --cluster ADDRESS       on a Dask cluster instead, such as tcp://host:8786
   --json                  print summary.json instead of tables
@@ -89,7 +93,7 @@ def run_rank(arguments: list[str]) -> None:
 def _request(path: Path, flags: dict[str, str | None], switches: set[str]) -> Any:
     """What is asked for, without reading data."""
     from lerl.envs.logs.sequences import Named
-    from lerl.experiment.rank.request import LAST, SPLITS, Data, request
+    from lerl.experiment.rank.request import LAST, SPLITS, Data, check_bundles, request
 
     own, given = dict[str, str](), dict[str, dict[str, str]]()
     for name, value in flags.items():
@@ -102,6 +106,7 @@ def _request(path: Path, flags: dict[str, str | None], switches: set[str]) -> An
             given.setdefault(row, {})[field] = value
         else:
             own[name] = value
+    check_bundles(path, own)
     how = own.get("split", LAST)
     if how not in SPLITS:
         raise UsageError(f"--split must be one of {', '.join(SPLITS)}, given {how!r}")

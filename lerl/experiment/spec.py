@@ -208,7 +208,7 @@ class Experiment:
             return OF_BASELINES.get(spec.baseline, "other")
         if spec.planner is not None:
             return "hierarchical"
-        return "flat learner" if spec.learner and not spec.diverse else "practitioner"
+        return "flat learner" if (spec.learner or spec.composite) and not spec.diverse else "practitioner"
 
     def searched(self) -> list[str]:
         """The agents whose settings are searched first: those that learn, unless `tuned` names another."""

@@ -70,9 +70,14 @@ class AgentFactory:
         return new_scorer(self.store.load_policy(spec, encoder, train), encoder, train.start, deterministic)
 
 
-def composite_agent(task: Task, label: str, planner: Planner | None, outfits: Outfits | None) -> CompositeAgent:
-    """An agent that fills slates by a model of wholes, alone or under a planner; at random without a model."""
-    return CompositeAgent(task.hierarchy(label, task.config.evaluation.batch_size, planner), outfits)
+def composite_agent(
+    task: Task, label: str, planner: Planner | None, outfits: Outfits | None, explore: float = 0.0
+) -> CompositeAgent:
+    """An agent that fills slates by a model of wholes, alone or under a planner; at random without a model.
+
+    `explore` is the share of slots that hold any item of their role.
+    """
+    return CompositeAgent(task.hierarchy(label, task.config.evaluation.batch_size, planner), outfits, explore)
 
 
 def hierarchical_agent(

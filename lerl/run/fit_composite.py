@@ -33,8 +33,7 @@ def fit_composite(name: str, context: FitContext) -> None:
     played: list[Episodes] = []
     curve = [context.curve_point(name, 0, composite_agent(task, name, None, None))]
     for part in range(2):
-        agent = composite_agent(task, name, None, outfits)
-        agent.explore = EXPLORED
+        agent = composite_agent(task, name, None, outfits, EXPLORED)
         seed = task.seed("composite sessions", part)
         count = max(int((steps * (part + 1) // 2 - spent) // task.config.env.max_steps), 1)
         users = np.random.default_rng(seed).choice(context.evaluator.users, count)
@@ -45,10 +44,10 @@ def fit_composite(name: str, context: FitContext) -> None:
         curve.append(context.curve_point(name, spent, shown))
         context.report(name, spent, steps, curve[-1])
         if shown.gaps:
-            lacks = shown.gaps / shown.filled
-            context.report(name, spent, steps, f"wholes may lack up to {lacks:.3f} standard deviations of an answer")
-    if outfits is not None:
-        context.store.save_composite(name, outfits, spent, curve)
+            lack = f"on average at most {shown.gaps / shown.filled:.3f} standard deviations of an answer"
+            context.report(name, spent, steps, f"wholes may lack {lack}")
+    assert outfits is not None
+    context.store.save_composite(name, outfits, spent, curve)
 
 
 def learned(task: Task, name: str, played: list[Episodes]) -> Outfits:
@@ -66,18 +65,18 @@ def learned(task: Task, name: str, played: list[Episodes]) -> Outfits:
 
 
 def feedback_of(played: list[Episodes]) -> tuple[Singles, Wholes]:
-    """Clicks on items, and what was said of slates all of whose slots were filled."""
+    """Clicks on items, and opinions of slates all of whose slots were filled."""
     slates, users = np.concatenate([one.slates for one in played]), np.concatenate([one.users for one in played])
     feedback = np.concatenate([one.feedback for one in played])
-    clicks = np.concatenate([one.kept.whole for one in played])
+    whole = np.concatenate([one.kept.whole for one in played])
     session, step = np.nonzero((slates >= 0).all(axis=2))
     items: NDArray[np.int64] = slates[session, step].astype(np.int64)  # (W, n)
-    said, n = feedback[session, step], items.shape[1]
+    clicks, n = feedback[session, step], items.shape[1]
     who = users[session]
     singles = Singles(
-        np.repeat(who, n), np.tile(np.arange(n), len(who)), items.ravel(), said.ravel().astype(np.float64)
+        np.repeat(who, n), np.tile(np.arange(n), len(who)), items.ravel(), clicks.ravel().astype(np.float64)
     )
-    return singles, Wholes(who, items, opinion(said, clicks[session, step]))
+    return singles, Wholes(who, items, opinion(clicks, whole[session, step]))
 
 
 def _everybody(model: JIMA, users: int, items: int) -> JIMA:

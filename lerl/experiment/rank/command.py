@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lerl.envs.files import refuse_links
+from lerl.envs.logs.bundles import is_bundles
 from lerl.experiment.rank import report as reports
 from lerl.experiment.rank.claims import claims
 from lerl.experiment.rank.judge import judge
@@ -60,7 +61,7 @@ def rank(asked: Request, out: Path, say: Say, pool: Executor | None = None) -> d
                 "judged": len(split.test),
                 "items": split.items,
                 "choices": len(choices.lists.values),
-                "split": asked.data.split,
+                "split": "a tenth of the bundles" if is_bundles(asked.data.path) else asked.data.split,
                 "exclude_history": asked.data.exclude,
                 "seed": asked.data.seed,
                 "notes": [*choices.notes, *split.notes],

@@ -1,6 +1,6 @@
 """What is to be ranked: the data, how they are split, the rows with their settings, and the seeds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -12,6 +12,8 @@ from lerl.envs.logs.sequences import Named, read_sequences
 from lerl.envs.sequences import Choices, Split, by_time, completing, leave_one_out
 
 ANY = Named()
+OF_SEQUENCES = ("split", "items", *Named._fields)
+"""Flags that mean nothing to a folder of bundles."""
 LAST, TIME = "last", "time"
 SPLITS = {LAST: leave_one_out, TIME: by_time}
 """How data may be split, by the name that --split takes."""
@@ -43,13 +45,25 @@ class Data:
             ValueError: they cannot be split so, or nobody is left to judge.
         """
         if is_bundles(self.path):
-            choices = read_bundles(self.path, self.seed)
-            return choices, completing(choices, self.seed)
-        choices = read_sequences(self.path, self.items, self.named, seed=self.seed)
-        split = SPLITS[self.split](choices)
+            choices, more = read_bundles(self.path, self.seed), "ten bundles of several items, better many more"
+            split = completing(choices, self.seed)
+        else:
+            choices, more = read_sequences(self.path, self.items, self.named, seed=self.seed), "longer lists"
+            split = SPLITS[self.split](choices)
         if not len(split.test):
-            raise ValueError(f"{self.path}: nobody can be judged; {'; '.join(split.notes)}: give longer lists")
+            raise ValueError(f"{self.path}: nobody can be judged; {'; '.join(split.notes)}: give {more}")
         return choices, split
+
+
+def check_bundles(path: Path, given: Collection[str]) -> None:
+    """Refuse flags that a folder of bundles would ignore.
+
+    Raises:
+        ValueError: there is one among those given, by their names without --.
+    """
+    ignored = [f"--{name}" for name in OF_SEQUENCES if name in given]
+    if ignored and is_bundles(path):
+        raise ValueError(f"{path} holds bundles, for which {', '.join(ignored)} means nothing; leave it out")
 
 
 class Trial(NamedTuple):
@@ -83,9 +97,11 @@ class Request:
 
     def trials(self) -> list[Trial]:
         """All that is to be fitted; a row that learns nothing by chance is fitted once."""
-        return [
-            Trial(row, seed) for row in self.rows for seed in (self.seeds if row_class(row).learns else self.seeds[:1])
-        ]
+        found = []
+        for row in self.rows:
+            kind = row_class(row)
+            found += [Trial(row, seed) for seed in (self.seeds if kind.learns or kind.draws else self.seeds[:1])]
+        return found
 
 
 def request(

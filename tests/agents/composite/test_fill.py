@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lerl.agents.composite import fill
+from lerl.agents.composite import ceiling, fill
 from lerl.agents.composite.ceiling import best_together, together
 from lerl.agents.composite.fill import best_whole
 from lerl.agents.composite.model import JIMA, Terms
@@ -37,7 +37,7 @@ def test_the_best_whole_is_that_of_all_combinations(slots: int, each: int, seed:
     model = random_model(slots, each, seed, 0.3)
     items, scores = all_of(model, each)
     candidates = [np.arange(each) + slot * each for slot in range(slots)]
-    found = best_whole(model, model.known(np.array([1]))[0], candidates)
+    found = best_whole(model, model.factors(np.array([1]))[0], candidates)
     assert found.value == pytest.approx(model.score(np.array([1]), found.items[None])[0])
     assert found.value + found.gap >= scores.max() - 1e-9
     if not found.gap:
@@ -51,7 +51,7 @@ def test_where_search_ends_early_the_gap_holds_what_may_be_missed(monkeypatch: p
     model = random_model(3, 20, 1, 3.0)
     _, scores = all_of(model, 20)
     candidates = [np.arange(20) + slot * 20 for slot in range(3)]
-    found = best_whole(model, model.known(np.array([1]))[0], candidates)
+    found = best_whole(model, model.factors(np.array([1]))[0], candidates)
     assert found.gap > 0
     assert found.value <= scores.max() <= found.value + found.gap
 
@@ -76,6 +76,25 @@ def test_the_ceilings_whole_is_the_best_of_the_true_chances(boredom: bool) -> No
         chances = users.chances(state.take(np.full(len(slates), b)), slates).mean(axis=1)
         own = users.chances(state.take(np.array([b])), found[b : b + 1]).mean()
         assert own == pytest.approx(chances.max(), abs=1e-6)
+
+
+def test_beyond_the_limit_the_ceiling_tries_the_items_best_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    roles = ["top", "bottom"]
+    people = synthetic_population(40, 24, 4, 8, roles=roles)
+    users = UserSimulator(people, SimulatorConfig(slate_size=2, roles=roles, complement=Complement(3.0, 3.0)))
+    state = users.start(np.arange(9, dtype=np.uint64), np.zeros(9, np.int64))
+    logits = _log_odds(users, state)
+    assert users.roles is not None
+
+    def best(limit: int) -> np.ndarray:
+        monkeypatch.setattr(ceiling, "EXACT", limit)
+        return best_together(together(users), logits, np.arange(9), state, np.zeros(9), users)
+
+    for slot in range(2):
+        own = np.flatnonzero(users.roles.slot_of == slot)
+        two = own[np.argsort(-logits[:, own], axis=1)[:, :2]]
+        assert (best(4)[:, slot, None] == two).any(axis=1).all()
+        assert not (best(2500)[:, slot, None] == two).any(axis=1).all()
 
 
 def test_what_was_shown_is_no_candidate_of_the_ceiling() -> None:

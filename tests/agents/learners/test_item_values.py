@@ -16,6 +16,7 @@ from lerl.agents.config import OffPolicyConfig, TrainConfig
 from lerl.agents.hierarchical import Hierarchy
 from lerl.agents.learners.callback import Report
 from lerl.agents.learners.encoders import build_encoder, layout_of
+from lerl.agents.learners.item_values import ItemValuePolicy
 from lerl.agents.learners.masked import eligible_in
 from lerl.agents.learners.masks import best_eligible, drawn, explored, packed
 from lerl.agents.learners.registry import (
@@ -83,6 +84,29 @@ def test_slates_drawn_and_explored_hold_each_eligible_item_once(shape: tuple[int
             assert len(set(slates[b, :there].tolist())) == there
             assert eligible[b, slates[b, :there]].all()
             assert (slates[b, there:] == 0).all()  # item 0 stands in
+
+
+def test_the_best_of_every_role_is_found_and_items_are_scored_once():
+    rng, users, items = np.random.default_rng(0), 5, 30
+    eligible, slots = rng.random((users, items)) < 0.3, rng.integers(-1, 3, items).astype(np.int8)
+    eligible[0, slots == 1] = False
+    layout = SimpleNamespace(features=2, history=0, vectors=np.zeros((items, 3), np.float32), slots=slots)
+    seen = np.column_stack([np.ones((users, 2 + 3 + 1)), packed(eligible), np.ones((users, 4))]).astype(np.float32)
+    scored, asked = rng.normal(size=(users, items)).astype(np.float32), list[int]()
+
+    def scores(rows: Any) -> torch.Tensor:
+        asked.extend(range(users)[rows])
+        return torch.as_tensor(scored[rows])
+
+    names, tops = ItemValuePolicy._best_of_roles(SimpleNamespace(layout=layout), torch.as_tensor(seen), scores)  # type: ignore[arg-type]
+    assert asked == list(range(users))
+    assert (names.shape, tops.shape) == ((users, 3), (users, 3))
+    for b in range(users):
+        for slot in range(3):
+            able = np.where(eligible[b] & (slots == slot), scored[b], -np.inf)
+            assert tops[b, slot] == able.max()
+            assert names[b, slot] == able.argmax() or able.max() == -np.inf
+    assert tops[0, 1] == -np.inf
 
 
 def test_only_slots_with_a_coin_are_explored():

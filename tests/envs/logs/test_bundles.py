@@ -6,8 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from lerl.agents.next_item.registry import IN_SESSIONS
 from lerl.agents.next_item.together import TextPairs, Together
 from lerl.cli.main import main
+from lerl.envs.draws import seed_from
 from lerl.envs.logs.bundles import read_bundles
 from lerl.envs.schema import DataError
 from lerl.envs.sequences import Lists, completing
@@ -31,7 +33,7 @@ def test_bundles_are_read_as_sets_with_what_is_known_of_items(tmp_path: Path) ->
     first = {choices.items[item] for item in choices.lists[0]}
     assert first == {"0", "100", "200"}
     assert choices.texts["title"][choices.items.index("105")] == "word5 case"
-    assert any("no item that somebody refused" in note for note in choices.notes)
+    assert any("do not say what was refused" in note for note in choices.notes)
     orders = {tuple(read_bundles(tmp_path, seed).lists[0].tolist()) for seed in range(20)}
     assert len(orders) > 3
 
@@ -49,7 +51,7 @@ def test_a_tenth_is_judged_by_all_items_but_one(tmp_path: Path) -> None:
 
 
 def _tested(seed: int) -> list[int]:
-    place = np.random.default_rng([seed, 0x5E]).permutation(61)
+    place = np.random.default_rng(seed_from(seed, "sets to judge")).permutation(61)
     return np.flatnonzero((place >= 6) & (place < 12)).tolist()
 
 
@@ -84,7 +86,29 @@ def test_the_command_ranks_what_completes_bundles(tmp_path: Path, capsys: pytest
     )
     assert code == 0
     assert "jima-pairs" in capsys.readouterr().out
-    assert "no item that somebody refused" in (out / "report.md").read_text(encoding="utf-8")
+    page = (out / "report.md").read_text(encoding="utf-8")
+    assert "do not say what was refused" in page
+    assert "Split: a tenth of the bundles." in page
+    fitted = {path.stem for path in (out / "trials").iterdir()}
+    assert {"together-seed0", "jima-pairs-seed0", "jima-pairs-seed1", "jima-pairs-seed2"} <= fitted
+    assert "together-seed1" not in fitted
+    assert "jima-pairs" not in IN_SESSIONS
+
+
+@pytest.mark.parametrize("flag", ["split", "items", "user", "item", "time", "order"])
+def test_flags_of_lists_are_refused_for_bundles(flag: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["rank", str(write(tmp_path)), f"--{flag}", "last", "--out", str(tmp_path / "ranks")]) != 0
+    said = capsys.readouterr().err
+    assert f"holds bundles, for which --{flag} means nothing; leave it out" in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "ranks").exists()
+
+
+def test_too_few_bundles_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["rank", str(write(tmp_path, 6)), "--rows", "[together]", "--out", str(tmp_path / "ranks")]) != 0
+    said = capsys.readouterr().err
+    assert "nobody can be judged" in said
+    assert "give ten bundles" in said
 
 
 def test_bundles_that_cannot_be_read_get_one_clear_line(tmp_path: Path) -> None:

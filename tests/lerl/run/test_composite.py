@@ -6,7 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lerl.agents.composite.agent import ROWS
 from lerl.cli.main import main
+from lerl.config.parse import load
+from lerl.config.recipes import find_recipe
+from lerl.experiment.spec import Experiment
+from lerl.report.page.words import names_of
 
 SMALL = [
     "--data.synthetic.users", "60", "--data.synthetic.items", "24", "--train.steps", "6000", "--env.max_steps", "10",
@@ -74,7 +79,16 @@ def test_where_not_all_combinations_are_tried_it_is_said_what_may_be_missed(
     monkeypatch.setattr(fill, "OPENED", 1)
     assert train(tmp_path / "run", "[jima]") == 0
     said = capsys.readouterr()
-    assert "wholes may lack up to 0." in said.out + said.err
+    assert "wholes may lack on average at most 0." in said.out + said.err
+
+
+def test_what_fills_roles_is_judged_as_a_learner_and_has_words(tmp_path: Path) -> None:
+    more = "experiment: {agents: {jima: {}, round_robin+jima: {}, flat+greedy: {}}, conditions: {plain: {}}}\n"
+    recipe = tmp_path / "outfits.yaml"
+    recipe.write_text(find_recipe("composite").read_text(encoding="utf-8") + more, encoding="utf-8")
+    whole = Experiment.read(load(recipe))
+    assert [whole.kind(label) for label in whole.agents] == ["flat learner", "hierarchical", "practitioner"]
+    assert set(dict(names_of(list(ROWS)))) == set(ROWS)
 
 
 def test_what_fills_roles_is_not_served(run: Path) -> None:
