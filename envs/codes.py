@@ -152,7 +152,7 @@ def residual_codes(vectors: Floats, levels: int = 3, size: int = 256, *, seed: i
         ValueError: a number is out of range, or there are more items than half of what the digits can name.
         SameDigitsError: more than SAME items have the same digits.
     """
-    _checked(vectors, levels, size)
+    check_shape(len(vectors), levels, size)
     if not 0 <= balance <= 10:
         raise ValueError(f"balance must be from 0 to 10, given {balance:g}")
     rest, columns, sizes, notes = vectors.astype(np.float64), [], [], list[str]()
@@ -177,7 +177,7 @@ def product_codes(vectors: Floats, digits: int = 4, size: int = 256, *, seed: in
     Raises:
         ValueError: as `residual_codes` does.
     """
-    _checked(vectors, digits, size)
+    check_shape(len(vectors), digits, size)
     if digits > vectors.shape[1]:
         raise ValueError(f"digits must be at most the {vectors.shape[1]} numbers of a vector, given {digits}")
     rotated, dealt = _dealt(vectors.astype(np.float64), digits)
@@ -217,15 +217,20 @@ def code_groups(codes: Codes, vectors: Floats, count: int) -> list[NDArray[np.in
     return groups
 
 
-def _checked(vectors: Floats, levels: int, size: int) -> None:
+def check_shape(items: int, levels: int, size: int) -> None:
+    """Refuse digits that cannot name so many items.
+
+    Raises:
+        ValueError: as `residual_codes` does.
+    """
     if not 1 <= levels <= 8:
         raise ValueError(f"levels must be from 1 to 8, given {levels}")
     if not 2 <= size <= MOST_SIZE:
         raise ValueError(f"size must be from 2 to {MOST_SIZE:,}, given {size:,}")
-    if len(vectors) > (names := size**levels) / 2:
+    if items > (names := size**levels) / 2:
         raise ValueError(
             f"{levels} digits of {size:,} name {names:,} items, and half of that is the most that works: given "
-            f"{len(vectors):,}; use more levels or a larger size"
+            f"{items:,}; use more levels or a larger size"
         )
 
 

@@ -60,7 +60,9 @@ def read_roles(given: list[str], catalog: Catalog, slate_size: int) -> Roles | N
     if len(given) < 2:
         raise ValueError(f"env.roles needs at least two, one for each slot, given {given}; leave it empty for no roles")
     if len(given) != slate_size:
-        raise ValueError(f"env.roles has {len(given)} roles, but slates have {slate_size} slots; set env.slate_size")
+        raise ValueError(
+            f"env.roles has {len(given)} roles, but slates have {slate_size} slots; set env.slate_size to {len(given)}"
+        )
     names = [text.partition("=")[0].strip() for text in given]
     if len(set(names)) < len(names):
         raise ValueError(f"env.roles must have different names, given {names}")
@@ -71,7 +73,10 @@ def read_roles(given: list[str], catalog: Catalog, slate_size: int) -> Roles | N
         for category in listed:
             if category not in axis.names:
                 hint = did_you_mean(category, axis.names, quotes=True)
-                raise ValueError(f"env.roles: {name!r} is filled from {category!r}, which is no category.{hint}")
+                raise ValueError(
+                    f"env.roles: {name!r} is filled from {category!r}, which is no category.{hint} There are "
+                    f"{', '.join(axis.names[:20])}{', ...' if len(axis.names) > 20 else ''}"
+                )
         own = np.array([category in listed for category in axis.names])
         slot_of[axis.membership[:, own].any(axis=1) & (slot_of < 0)] = slot
         categories |= own

@@ -81,16 +81,16 @@ class Learned:
                 about = json.loads(kept["about"].tobytes())
                 return Learned(kept["item_vectors"], kept["popularity"], kept["scale"], dict(about))
         except (ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise ValueError(f"{path} holds no learned knowledge ({error}); make it again") from error
+            raise ValueError("it is damaged, or holds something else") from error
 
     def knowledge(self, population: Population) -> Knowledge:
         """What agents may know of a population: its users' tastes are solved from what is known of each.
 
         Raises:
-            ValueError: it was learned of other items.
+            ValueError: it was learned of other items, or from other interactions.
         """
-        if self.about.get("items") != digest(population):
-            raise ValueError("it was learned of other items than the folder holds now")
+        if self.about.get("learned_of") != digest(population):
+            raise ValueError("it was learned of other items or users than the folder holds now")
         of_score, of_item, of_user, constant = self.scale
         own, offsets = _people(population, self.item_vectors.astype(np.float64))
         ones = np.ones((len(own), 1))
@@ -121,8 +121,9 @@ def with_federated(population: Population, folder: Path) -> Population:
 
 
 def digest(population: Population) -> str:
-    """A name of a population's items."""
-    return blake2b(repr(population.catalog.item_ids).encode(), digest_size=16).hexdigest()
+    """A name of what is learned from: a population's items, what is known of its users, and who of them are clients."""
+    parts = [repr(population.catalog.item_ids).encode(), population.history.tobytes(), population.training.tobytes()]
+    return blake2b(b"".join(parts), digest_size=16).hexdigest()
 
 
 def clients_of(population: Population) -> Clients:
@@ -147,7 +148,7 @@ def learned(found: Federated, population: Population, about: dict[str, Any]) -> 
     clicks = found.met * len(clients_of(population)) / (1.0 + np.exp(-vectors[:, -1].astype(np.float64))) + 1.0
     popularity = (clicks / clicks.sum()).astype(np.float32)
     return Learned(
-        vectors, popularity, _scale(population, vectors.astype(np.float64)), about | {"items": digest(population)}
+        vectors, popularity, _scale(population, vectors.astype(np.float64)), about | {"learned_of": digest(population)}
     )
 
 

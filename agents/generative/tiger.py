@@ -19,7 +19,7 @@ from lerl.agents.generative.network import SemanticNetwork
 from lerl.agents.next_item.base import EpochReport, Fitted
 from lerl.agents.next_item.neural import NeuralNextItem, NeuralSettings, device
 from lerl.agents.transformer import deterministic
-from lerl.envs.codes import MOST_SIZE, Codes, product_codes, residual_codes, shuffled
+from lerl.envs.codes import MOST_SIZE, Codes, check_shape, product_codes, residual_codes, shuffled
 from lerl.envs.sequences import Cases, Lists
 from lerl.envs.smoothing import smoothed, together
 from lerl.envs.texts import text_vectors
@@ -108,6 +108,11 @@ class Tiger(NeuralNextItem):
     ) -> Fitted:
         self._coded(self._codes(train, seed))
         return super().fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
+
+    def check(self) -> None:
+        if not self.settings.text_model:
+            text_vectors(self.texts)
+        check_shape(self.items, self.settings.levels, self.settings.size)
 
     def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
         self._coded(self._codes(train, 0))

@@ -81,6 +81,13 @@ class NextItem(ABC):
         """Told before a fit what data say of items: I texts by column, as `lerl.envs.sequences.Choices.texts`."""
         self.texts = texts
 
+    def check(self) -> None:  # noqa: B027
+        """Called after `know` and before any fit, for what can be refused at once.
+
+        Raises:
+            ValueError: it cannot learn from these data with these settings.
+        """
+
     @abstractmethod
     def fit(
         self,

@@ -78,6 +78,9 @@ class TextPairs(NextItem):
     reads_texts = True
     draws = True  # the pairs that are rated 0
 
+    def check(self) -> None:
+        text_vectors(self.texts)
+
     def fit(
         self,
         train: Lists,

@@ -141,6 +141,9 @@ def _refusal(name: str, main_planner: str) -> str:
             f"but a belief is no planner, and chooses items itself; give {BELIEF!r}, or a planner above the "
             f"recommender, such as 'boredom+{scorer}' or, where it plans by a belief, 'boredom+{head}+{scorer}'"
         )
+    if head in COMPOSITE or (scorer in COMPOSITE and head not in (*known, own) and ":" not in head):
+        row = head if head in COMPOSITE else scorer
+        return f"but {row} fills slates itself; give {row!r}, or a planner above it such as 'round_robin+{row}'"
     if head == "flat" and scorer in COMPOSITE:
         return f"which is called {scorer!r}"
     if name in known:

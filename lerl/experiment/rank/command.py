@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lerl.agents.next_item.registry import row_class
 from lerl.envs.files import refuse_links
 from lerl.envs.logs.bundles import is_bundles
 from lerl.experiment.rank import report as reports
@@ -39,12 +40,17 @@ def rank(asked: Request, out: Path, say: Say, pool: Executor | None = None) -> d
         DataError: the data cannot be used as they are.
         RunError: the folder holds trials of other data or settings, or another process is at work there.
         FileExistsError: the folder holds something else.
+        ValueError: a row cannot learn from these data with its settings.
         DivergedError: a row has learned what is no number.
     """
     choices, split = asked.data.read()
     for note in (*choices.notes, *split.notes):
         say(note)
     _check_folder(out)
+    for row, settings in asked.rows.items():
+        made = row_class(row)(split.items, settings)
+        made.know(choices.texts)
+        made.check()
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         names = digests(choices, split, asked)

@@ -88,9 +88,14 @@ def seen(summary: Mapping[str, Any]) -> list[str]:
         f"{row} is judged by items; whether the code is right, which several items may share, would give {MAIN} "
         f"{summary['rows'][row][BY_CODE]:.4f} in place of {summary['rows'][row][MAIN]['mean']:.4f}"
         for row in _by_main(summary)
-        if BY_CODE in summary["rows"][row] and row not in CONTROLS
+        if BY_CODE in summary["rows"][row] and row not in CONTROLS and _flattered(summary["rows"][row])
     ]
     return lines
+
+
+def _flattered(row: Mapping[str, Any]) -> bool:
+    """Whether codes would give another figure than items, as printed."""
+    return f"{row[BY_CODE]:.4f}" != f"{row[MAIN]['mean']:.4f}"
 
 
 def _by_main(summary: Mapping[str, Any]) -> list[str]:

@@ -102,7 +102,11 @@ def test_a_row_with_codes_has_ranks_by_code_and_reads_what_items_are(log: Path, 
     with pytest.raises(RunError, match=r"tiger-seed0\.npz is of other data"):
         rank(asked, tmp_path / "out", said.append)
     with pytest.raises(ValueError, match=r"nothing says what items are: .* give a file of items with --items"):
-        rank(request(Data(log), ["tiger"], [0], flags), tmp_path / "none", said.append)
+        rank(request(Data(log), ["sasrec", "tiger"], [0], flags), tmp_path / "none", said.append)
+    small = flags | {"tiger": flags["tiger"] | {"size": "2", "levels": "1"}}
+    with pytest.raises(ValueError, match=r"1 digits of 2 name 2 items"):
+        rank(request(Data(log, listed), ["sasrec", "tiger"], [0], small), tmp_path / "none", said.append)
+    assert not (tmp_path / "none").exists()  # refused before anything was trained
 
 
 def test_the_same_command_goes_on_where_it_was_stopped(

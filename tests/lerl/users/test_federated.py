@@ -208,3 +208,9 @@ def test_a_real_federation_by_grpc_finds_the_same_bits(prepared: Path) -> None:
     assert (simulated.item_vectors == real.item_vectors).all()
     assert (simulated.popularity == real.popularity).all()
     assert simulated.about == real.about
+
+
+def test_knowledge_of_another_log_of_the_same_items_is_refused(learned: Path) -> None:
+    population = load_population(learned)
+    with pytest.raises(DataError, match="other items or users"):
+        with_federated(replace(population, history=population.history[:-1]), learned)
