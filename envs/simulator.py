@@ -291,17 +291,11 @@ class UserSimulator:
             return chance
         return checked_chances(chance, slates.shape, f"{self.config.response}.score", "slot", slates >= 0)
 
-    def _together(
-        self, chance: NDArray[np.float64], slates: NDArray[np.int32], users: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
-        """Chances of clicks with what the items of slates (B, k) do to each other for users (B,), in place."""
-        if self.complements is not None:
-            complement(chance, slates, users, tuple(self.complements))
-        return chance
-
     def chances(self, state: State, slates: NDArray[np.int32]) -> NDArray[np.float64]:
         """The true chance of a click on each of slates (B, k) if shown now, all that moves it included."""
-        chance = self._together(self.scores(state, slates), slates, state.user)
+        chance = self.scores(state, slates)
+        if self.complements is not None:
+            complement(chance, slates, state.user, tuple(self.complements))
         rates = dynamics.rates(self.config)
         apply_boredom(
             chance, slates, self.topics, state.boredom, state.fatigue, state.mood, rates.boredom, rates.fatigue.weight
@@ -343,7 +337,9 @@ class UserSimulator:
     def _step(self, state: State, slates: NDArray[np.integer]) -> Outcome:
         config = self.config
         slates, keys = self._checked(state, slates)
-        chance = self._together(self.scores(state, slates), slates, state.user)
+        chance = self.scores(state, slates)
+        if self.complements is not None:
+            complement(chance, slates, state.user, tuple(self.complements))
         taste = state.response["taste"] if config.drift.enabled else state.anchor
         rating = config.feedback == "rating"
         feedback, reward = live(slates, chance, keys, taste, _moved(state), self._shared, rating, self._rates)
