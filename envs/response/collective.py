@@ -25,9 +25,11 @@ from lerl.envs.response.sequence import (
     Pasts,
     add_to,
     dense,
-    event_token,
     history_feature,
     layer_norm,
+    longest_past,
+    past_tokens,
+    slate_tokens,
 )
 from lerl.envs.sequence_weights import COLLECTIVE, check_learned
 
@@ -149,43 +151,19 @@ class CollectiveResponse:
 
 @njit(cache=True, nogil=True)
 def start_states(users, pasts, states, weights):  # type: ignore[no-untyped-def]
-    """Fill the states (B,) of users (B,) with what the network makes of their pasts."""
-    longest = 0
-    for user in users:
-        longest = max(longest, pasts.starts[user + 1] - pasts.starts[user])
-    tokens = np.empty((longest + 1, weights.start.shape[0]), np.float32)
-    seen, clicked, nothing = states.seen, states.clicked, np.float32(0.0)
+    """As `lerl.envs.response.sequence.start_states`."""
+    tokens = np.empty((longest_past(users, pasts) + 1, weights.start.shape[0]), np.float32)
     for b in range(len(users)):
-        first, last = pasts.starts[users[b]], pasts.starts[users[b] + 1]
-        seen[b], clicked[b] = pasts.before[users[b]]
-        count = 0
-        if seen[b] == 0:
-            start = weights.start
-            event_token(tokens[0], start, start, nothing, nothing, nothing, weights.history, weights.scaling)
-            count = 1
-        for n in range(first, last):
-            seen[b] += 1.0
-            clicked[b] += pasts.clicks[n]
-            shown, liked, click = weights.shown[pasts.items[n]], weights.liked[pasts.items[n]], pasts.clicks[n]
-            event_token(tokens[count], shown, liked, click, seen[b], clicked[b], weights.history, weights.scaling)
-            count += 1
+        count = past_tokens(tokens, users[b], b, pasts, states, weights)
         read_tokens(tokens[:count], b, states, weights)
 
 
 @njit(cache=True, nogil=True)
 def advance_states(items, feedback, states, weights):  # type: ignore[no-untyped-def]
-    """Change states (B,) in place by feedback (B, k) on items (B, k), -1 for an empty slot."""
+    """As `lerl.envs.response.sequence.advance_states`."""
     tokens = np.empty((items.shape[1], weights.start.shape[0]), np.float32)
-    seen, clicked = states.seen, states.clicked
     for b in range(items.shape[0]):
-        count = 0
-        for s in range(items.shape[1]):
-            if items[b, s] >= 0:
-                seen[b] += 1.0
-                clicked[b] += feedback[b, s]
-                shown, liked, click = weights.shown[items[b, s]], weights.liked[items[b, s]], feedback[b, s]
-                event_token(tokens[count], shown, liked, click, seen[b], clicked[b], weights.history, weights.scaling)
-                count += 1
+        count = slate_tokens(tokens, items[b], feedback[b], b, states, weights)
         if count:
             read_tokens(tokens[:count], b, states, weights)
 

@@ -165,28 +165,9 @@ class SequenceResponse:
 @njit(cache=True, nogil=True)
 def start_states(users, pasts, states, weights):  # type: ignore[no-untyped-def]
     """Fill the states (B,) of users (B,) with what the network makes of their pasts."""
-    longest = 0
-    for user in users:
-        longest = max(longest, pasts.starts[user + 1] - pasts.starts[user])
-    tokens = np.empty((longest + 1, weights.start.shape[0]), np.float32)
-    seen, clicked = states.seen, states.clicked
+    tokens = np.empty((longest_past(users, pasts) + 1, weights.start.shape[0]), np.float32)
     for b in range(len(users)):
-        user = users[b]
-        seen[b], clicked[b] = pasts.before[user]
-        count = 0
-        if seen[b] == 0:
-            nothing = np.float32(0.0)
-            event_token(
-                tokens[0], weights.start, weights.start, nothing, nothing, nothing, weights.history, weights.scaling
-            )
-            count = 1
-        for n in range(pasts.starts[user], pasts.starts[user + 1]):
-            item, click = pasts.items[n], pasts.clicks[n]
-            seen[b] += 1.0
-            clicked[b] += click
-            shown, liked = weights.shown[item], weights.liked[item]
-            event_token(tokens[count], shown, liked, click, seen[b], clicked[b], weights.history, weights.scaling)
-            count += 1
+        count = past_tokens(tokens, users[b], b, pasts, states, weights)
         read_tokens(tokens[:count], b, states, weights)
 
 
@@ -194,18 +175,54 @@ def start_states(users, pasts, states, weights):  # type: ignore[no-untyped-def]
 def advance_states(items, feedback, states, weights):  # type: ignore[no-untyped-def]
     """Change states (B,) in place by feedback (B, k) on items (B, k), -1 for an empty slot."""
     tokens = np.empty((items.shape[1], weights.start.shape[0]), np.float32)
-    seen, clicked = states.seen, states.clicked
     for b in range(items.shape[0]):
-        count = 0
-        for s in range(items.shape[1]):
-            if items[b, s] >= 0:
-                seen[b] += 1.0
-                clicked[b] += feedback[b, s]
-                shown, liked, click = weights.shown[items[b, s]], weights.liked[items[b, s]], feedback[b, s]
-                event_token(tokens[count], shown, liked, click, seen[b], clicked[b], weights.history, weights.scaling)
-                count += 1
+        count = slate_tokens(tokens, items[b], feedback[b], b, states, weights)
         if count:
             read_tokens(tokens[:count], b, states, weights)
+
+
+@njit(cache=True)
+def longest_past(users, pasts):  # type: ignore[no-untyped-def]
+    """The most events that any of users (B,) has in their past."""
+    longest = 0
+    for user in users:
+        longest = max(longest, pasts.starts[user + 1] - pasts.starts[user])
+    return longest
+
+
+@njit(cache=True)
+def past_tokens(tokens, user, b, pasts, states, weights):  # type: ignore[no-untyped-def]
+    """Write the tokens of a user's past into tokens (n, d), and what was seen into state b; how many there are."""
+    seen, clicked, count = states.seen, states.clicked, 0
+    seen[b], clicked[b] = pasts.before[user]
+    if seen[b] == 0:
+        nothing = np.float32(0.0)
+        event_token(
+            tokens[0], weights.start, weights.start, nothing, nothing, nothing, weights.history, weights.scaling
+        )
+        count = 1
+    for n in range(pasts.starts[user], pasts.starts[user + 1]):
+        item, click = pasts.items[n], pasts.clicks[n]
+        seen[b] += 1.0
+        clicked[b] += click
+        shown, liked = weights.shown[item], weights.liked[item]
+        event_token(tokens[count], shown, liked, click, seen[b], clicked[b], weights.history, weights.scaling)
+        count += 1
+    return count
+
+
+@njit(cache=True)
+def slate_tokens(tokens, items, feedback, b, states, weights):  # type: ignore[no-untyped-def]
+    """The same of feedback (k,) on items (k,), -1 for an empty slot."""
+    seen, clicked, count = states.seen, states.clicked, 0
+    for s in range(len(items)):
+        if items[s] >= 0:
+            seen[b] += 1.0
+            clicked[b] += feedback[s]
+            shown, liked, click = weights.shown[items[s]], weights.liked[items[s]], feedback[s]
+            event_token(tokens[count], shown, liked, click, seen[b], clicked[b], weights.history, weights.scaling)
+            count += 1
+    return count
 
 
 @njit(cache=True)
