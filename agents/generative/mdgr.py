@@ -34,8 +34,6 @@ MASKS = ("adapted", "uniform")
 class MDGRSettings(TigerSettings):
     """Settings of `mdgr`: those of `tiger`, with codes of its own, and of masks and passes.
 
-    The rate is one of DiffGRM's, and did better than that of `tiger` in an epoch on a quarter of Amazon Beauty's users.
-
     Attributes:
         masks: adapted, or uniform, a control. beta: how much sooner digits are hidden that surprise, 0 for no sooner.
         warm_up: passes that reveal one digit each, before one that says all others; below `levels`.
@@ -44,7 +42,6 @@ class MDGRSettings(TigerSettings):
         ValueError: a value is not allowed, or outside the bounds of `tiger`.
     """
 
-    rate: float = 3e-3
     codes: str = "product"
     levels: int = 4
     masks: str = "adapted"

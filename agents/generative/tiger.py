@@ -44,7 +44,8 @@ CHECKED = 5000
 class TigerSettings(NeuralSettings):
     """Settings of `tiger`: those of every network, and what codes, decoder and search are.
 
-    Rate, dropout and temperature did best in one epoch on Amazon Beauty, of those in docs/results/next-item.md.
+    Rate, dropout and temperature did best in one epoch on Amazon Beauty, the width in four, of those in
+    docs/results/next-item.md.
 
     Attributes:
         codes: text for residual codes of titles, categories and brands; product for codes of them whose digits are of
@@ -59,7 +60,7 @@ class TigerSettings(NeuralSettings):
         ValueError: a value is outside `LIMITS` or the bounds of every network.
     """
 
-    width: int = 128
+    width: int = 192
     heads: int = 4
     dropout: float = 0.1
     rate: float = 1e-3
