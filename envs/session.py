@@ -22,6 +22,7 @@ from lerl.envs.observation import (
 )
 from lerl.envs.population import Population
 from lerl.envs.render import FPS, MODES, check_render_mode
+from lerl.envs.sessions.lives import Lives
 from lerl.envs.state import Outcome, State
 from lerl.envs.threads import limit
 
@@ -175,7 +176,8 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         state = self._session.state
         if state is None or not state.active[0]:
             raise ResetNeeded("SessionEnv.step was called after the session had ended; call reset() to begin another")
-        outcome = self.simulator.step(state, slates)
+        session = self._session
+        outcome = self.simulator.step(state, slates) if session.life is None else session.live(slates)
         return (
             self._first(self._session.observe()),
             float(outcome.reward[0]),
@@ -376,17 +378,20 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
     def snapshot(self) -> dict[str, Any]:
         """A copy of all that coming steps depend on, as nested dictionaries of arrays; `restore` takes it back."""
         everyone = np.arange(self.num_envs)
+        lives = self._session.lives
         return {
             "state": dataclasses.asdict(self.state.take(everyone)),
             "seeds": self._seeds.copy(),
             "numbers": self._numbers.copy(),
             "random": self.np_random.bit_generator.state,
-        }
+        } | ({} if lives is None else {"lives": dataclasses.asdict(lives.take(everyone))})
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to a snapshot of an environment made with the same settings."""
         before = {"whole": np.zeros((self.num_envs, 0), np.float32)}  # snapshots of before slots had roles lack it
         self._session.state = State(**before | snapshot["state"])
+        if self._session.life is not None:
+            self._session.lives = Lives(**snapshot["lives"])
         self._seeds, self._numbers = snapshot["seeds"].copy(), snapshot["numbers"].copy()
         self.np_random.bit_generator.state = snapshot["random"]
 
@@ -395,12 +400,13 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
 
         The others take part with empty slates, so that nothing has to be copied: they begin anew right after.
         """
+        session = self._session
         if going.all():
-            return self.simulator.step(self.state, slates)
+            return self.simulator.step(self.state, slates) if session.life is None else session.live(slates)
         ended, steps, slates = np.flatnonzero(~going), self.state.steps, slates.copy()
         np.minimum(steps, self.simulator.config.max_steps - 1, out=steps)
         slates[ended] = -1
-        outcome = self.simulator.step(self.state, slates)
+        outcome = self.simulator.step(self.state, slates) if session.life is None else session.live(slates)
         for entry in dataclasses.fields(outcome):
             getattr(outcome, entry.name)[ended] = 0
         return outcome
