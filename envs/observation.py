@@ -73,11 +73,11 @@ class Session:
         categories = len(self.simulator.axis.names)
         tastes, offsets = self.population.knowledge.tastes, self.population.knowledge.user_offsets
         reach, offset_reach = float(np.abs(tastes).max()) or 1.0, float(np.abs(offsets).max()) or 1.0
-        whole = {} if self.simulator.roles is None else {"recent_whole": Box(-1, 1, (HISTORY,), np.float32)}
-        days = {} if self.life is None else life_spaces(self.config)
+        more: dict[str, gymnasium.Space[Any]] = {} if self.life is None else life_spaces(self.config)
+        if self.simulator.roles is not None:
+            more["recent_whole"] = Box(-1, 1, (HISTORY,), np.float32)
         return Dict(
-            whole
-            | days
+            more
             | {
                 "recent_items": Box(-1, len(self.population.catalog) - 1, (slots,), np.int32),
                 "recent_categories": Box(-1, categories - 1, (slots,), np.int32),

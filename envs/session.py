@@ -85,12 +85,21 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
     | recent_whole | 20 | -1 to 1 | with `roles` alone: clicks on the last whole slates |
     | taste | D | finite | estimated from the user's known history, in the space of the agents' item vectors |
     | taste_offset | 1 | finite | log-odds to add to taste . item |
+    | sessions | 1 | at least 0 | of lives alone: sessions of this person before this one |
+    | days_since | 1 | 0 to days | of lives alone: days between the last session and this one, 0 in the first |
+    | days_left | 1 | 0 to days | of lives alone: days from this session's start to the end |
 
     ## Reward
     Mean feedback over the slate, in [0, 1]; an empty slot counts 0.
 
     ## Episode end
     Terminated when the user leaves (see `lerl.envs.leave`), truncated after `max_steps` steps.
+
+    ## Lives
+    With `horizon="days"` an episode is all that one person does in so many `days`: who leaves, or is cut after
+    `max_steps` steps, comes back as `return_` says (see `lerl.envs.sessions`). The same step moves the clock on, and
+    the observation is the first of the next session: what was shown before is no longer seen. Terminated when the
+    person is gone for good, truncated when the next session would begin after the last day.
 
     ## Starting state
     A user of the split, drawn from the seed; `reset(options={"users": [number]})` chooses one. Each further reset
@@ -100,6 +109,9 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
     `empty_slots`; with slates of one `action_mask`, (I,) int8, 0 for items that were shown in this session (unless
     `repeats=True`), as `action_space.sample(mask)` takes it; with `reveal_hidden=True` also `user`, `satisfaction`,
     `boredom`, `fatigue`, `mood`, `patience`, `true_taste` and, after a step, `chance`, the true chance of each click.
+    Of lives also `session`, its number from 0, `day`, when it began, `gap`, days since the last one, `session_ended`,
+    whether the slate just shown was the last of a session, and `feedback`, (k,) float32 on that slate, -1 for an empty
+    slot; with `reveal_hidden=True` also `memory`, `habit`, and `last_satisfaction`, that at the last session's end.
 
     ## Rendering
     "ansi" is text: the newest slate with titles, categories and feedback, the reward, the user's satisfaction with
@@ -283,6 +295,11 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
     def state(self) -> State:
         """The users' whole state, hidden parts included: for privileged agents, look-ahead and tests."""
         return self._session._state()
+
+    @property
+    def lives(self) -> Lives | None:
+        """What lasts from session to session of all people, hidden parts included; None where horizon is "session"."""
+        return self._session.lives
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

@@ -1,6 +1,5 @@
 """People over days: one session after another of the same person, on top of the simulator of sessions."""
 
-import copy
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -55,10 +54,18 @@ class Lives:
     @staticmethod
     def room(count: int) -> "Lives":
         """For so many people, nothing in it yet."""
-        whole, real = np.zeros(count, np.int64), np.zeros(count)
-        flag, single = np.zeros(count, bool), np.zeros(count, np.float32)
-        given = whole, whole, real, real, real, real, real, single, flag, flag
-        return Lives(*map(copy.copy, given))
+        return Lives(
+            number=np.zeros(count, np.int64),
+            sessions=np.zeros(count, np.int64),
+            day=np.zeros(count, np.float64),
+            gap=np.zeros(count, np.float64),
+            memory=np.zeros(count, np.float64),
+            habit=np.zeros(count, np.float64),
+            trait=np.zeros(count, np.float64),
+            last_satisfaction=np.zeros(count, np.float32),
+            session_ended=np.zeros(count, bool),
+            churned=np.zeros(count, bool),
+        )
 
 
 class LifeSimulator:
@@ -116,11 +123,14 @@ class LifeSimulator:
         """Show slates (B, k) and move both one step, in place; whose session ends begins the next one at once.
 
         The outcome is that of `UserSimulator.step`, but it ends lives: terminated when a person is gone for good,
-        truncated when the next session would begin after the last day. Rows that are not active stay as they are.
+        truncated when the next session would begin after the last day. Rows that were not active stay so until others
+        begin there; as in `UserSimulator.step`, none may be moved beyond the step cap.
         """
         there = state.active.copy()
         outcome = self.simulator.step(state, slates)
         np.logical_and(there, ~state.active, out=lives.session_ended)
+        for ends in (state.active, outcome.terminated, outcome.truncated):
+            ends &= there
         rows = np.flatnonzero(lives.session_ended)
         if len(rows):
             outcome.terminated[rows], outcome.truncated[rows] = self._end_session(state, lives, rows)
@@ -180,7 +190,8 @@ class LifeSimulator:
         self, state: State, rows: NDArray[np.int64], gaps: NDArray[np.float64], keys: tuple[Any, Any]
     ) -> dict[str, NDArray[Any]]:
         """What the next session begins with of the state at the end of the last one, by its name in `State`."""
-        rest, wander, kept = self.how.rest, self.how.wander, {}
+        rest, wander = self.how.rest, self.how.wander
+        kept: dict[str, NDArray[Any]] = {}
         if rest.enabled:
             boredom, fatigue = state.boredom[rows], state.fatigue[rows]
             returns.fade(boredom, gaps, rest.boredom_fades, 0.0)

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
 from lerl.envs.config import SimulatorConfig
@@ -21,7 +21,7 @@ def most_sessions(config: SimulatorConfig) -> int:
     return MOST if shortest * MOST <= config.days else math.ceil(config.days / shortest)
 
 
-def life_spaces(config: SimulatorConfig) -> dict[str, Box]:
+def life_spaces(config: SimulatorConfig) -> dict[str, Space[Any]]:
     """The spaces of what `see_life` gives, for one person."""
     days = config.days
     return {
