@@ -218,6 +218,8 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         info = self._first(self._session.info(outcome))
         if self._session.config.slate_size == 1:
             info["action_mask"] = self._session.action_mask()[0]
+        if self._session.lives is not None:
+            info["session_ended"] = bool(info["session_ended"])  # of NumPy's, Gymnasium would make arrays of objects
         return info
 
     @staticmethod
