@@ -31,6 +31,10 @@ Text = Annotated[str, Strict()]
 
 Count = Annotated[Whole, Field(ge=1)]
 Share = Annotated[Real, Field(ge=0, le=1)]
+AboveZero = Annotated[Real, Field(ge=1e-9)]
+LARGEST = 1e6
+"""The most of a strength that is multiplied and summed up: beyond it single precision would overflow."""
+Strength = Annotated[Real, Field(ge=0, le=LARGEST)]
 
 KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", NoneType: "null"}
 

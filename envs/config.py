@@ -15,16 +15,25 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from lerl.envs.checks import Count, Real, Share, Switch, Text, Whole, build, check_type, merged, settings
-
-LARGEST = 1e6
-"""The most of a strength that is multiplied and summed up: beyond it single precision would overflow."""
+from lerl.envs.checks import (
+    LARGEST,
+    AboveZero,
+    Count,
+    Real,
+    Share,
+    Strength,
+    Switch,
+    Text,
+    Whole,
+    build,
+    check_type,
+    merged,
+    settings,
+)
+from lerl.envs.sessions.config import Return
 
 Topics = Literal["hidden", "categories"]
 """What users get bored of: clusters of the true item vectors, hidden from agents, or the catalog's categories."""
-
-Strength = Annotated[Real, Field(ge=0, le=LARGEST)]
-AboveZero = Annotated[Real, Field(ge=1e-9)]
 
 
 @settings(frozen=True)
@@ -297,6 +306,9 @@ class SimulatorConfig:
         satisfaction: how satisfaction follows the slates.
         patience: how users differ in how long they stay.
         leave: when users leave.
+        horizon: "session" for episodes of one session; "days" for lives: who leaves comes back as `return_` says.
+        days: how many days a life is looked at, from 1 to 3,650; it counts where the horizon is "days".
+        return_: what happens between the sessions of one person, and how long until the next.
     """
 
     SECTION: ClassVar[str] = "env"
@@ -318,6 +330,9 @@ class SimulatorConfig:
     satisfaction: Satisfaction = field(default_factory=Satisfaction)
     patience: Patience = field(default_factory=Patience)
     leave: Leave = field(default_factory=Leave)
+    horizon: Literal["session", "days"] = "session"
+    days: Annotated[Real, Field(ge=1, le=3650)] = 30.0
+    return_: Return = field(default_factory=Return)
 
 
 def configured(config: SimulatorConfig | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> SimulatorConfig:
