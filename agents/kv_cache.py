@@ -120,15 +120,21 @@ class KVCache(nn.Module):
         Returns:
             (B, d); zeros for a row without events.
         """
-        counts = self.counts[rows].long()[:, None]
-        back = (counts - 1 - torch.arange(self.window, device=counts.device)) % self.window  # (B, W)
-        keys, values = self.read(tuple(one[rows] for one in self.places))
+        keys, values, back = self.held(rows)
         size = self.width // self.heads
         keys, values = (one.reshape(*one.shape[:2], self.heads, size) for one in (keys, values))  # (B, W, H, d / H)
         weights = torch.einsum("bhd,bwhd->bhw", queries.view(-1, self.heads, size), keys) / math.sqrt(size)
         weights = weights + bias[:, back].transpose(0, 1)
-        weights = weights.masked_fill((back >= counts)[:, None], -torch.inf).softmax(-1).nan_to_num()
+        weights = weights.masked_fill((back < 0)[:, None], -torch.inf).softmax(-1).nan_to_num()
         return torch.einsum("bhw,bwhd->bhd", weights, values).flatten(1)
+
+    @torch.no_grad()
+    def held(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The keys and values (B, W, d) of rows (B,), and (B, W) int64 how many events back each is, -1 for none."""
+        counts = self.counts[rows].long()[:, None]
+        back = (counts - 1 - torch.arange(self.window, device=counts.device)) % self.window
+        keys, values = self.read(tuple(one[rows] for one in self.places))
+        return keys, values, back.masked_fill(back >= counts, -1)
 
     def nbytes(self) -> int:
         """Bytes of all that is held: what is kept of rows, how many events they have, and what all of them share."""
@@ -136,11 +142,16 @@ class KVCache(nn.Module):
 
 
 class FullKV(KVCache):
-    """Keys and values themselves: 2 d numbers an event."""
+    """Keys and values themselves: 2 d numbers an event.
 
-    def __init__(self, width: int, heads: int) -> None:
+    Args:
+        width: d. heads: they divide the width. pair: what makes both of a token, of a layer that has learned it; a new
+            one where None.
+    """
+
+    def __init__(self, width: int, heads: int, pair: nn.Linear | None = None) -> None:
         super().__init__(width, heads)
-        self.pair = nn.Linear(width, 2 * width)
+        self.pair = nn.Linear(width, 2 * width) if pair is None else pair
 
     def keep(self, tokens: Tensor) -> Parts:
         return (self.pair(tokens),)

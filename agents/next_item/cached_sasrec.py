@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lerl.agents.kv_cache import CollectiveKV, FullKV, KVCache, LowRankKV, OwnKV
-from lerl.agents.next_item.base import EpochReport, Fitted, Follower
+from lerl.agents.next_item.base import EpochReport, Fitted
 from lerl.agents.next_item.cached_encoder import CachedEncoder
+from lerl.agents.next_item.follower import ListFollower
 from lerl.agents.next_item.neural import NeuralNextItem, NeuralSettings, device
 from lerl.agents.next_item.softmax import full_softmax
 from lerl.agents.transformer import distance_bias
@@ -155,8 +156,8 @@ class ItemsSASRec(NeuralNextItem):
         """How the pools of the layers are used."""
         return []
 
-    def follower(self, slots: int) -> "ListFollower":
-        return ListFollower(self, slots)
+    def follower(self, slots: int) -> "CachedFollower":
+        return CachedFollower(self, slots)
 
 
 class CollectiveSASRec(ItemsSASRec):
@@ -187,40 +188,22 @@ class CollectiveSASRec(ItemsSASRec):
         return lines
 
 
-class ListFollower(Follower):
-    """Has read a list in each of S slots: items that are new are read, and lists that are others from their beginning.
+class CachedFollower(ListFollower):
+    """`sasrec` with a smaller cache, with rows of its own.
 
     Args:
         row: fitted. slots: S.
     """
 
     def __init__(self, row: ItemsSASRec, slots: int) -> None:
-        self.length, network = row.settings.length, row.network
+        network, settings = row.network, row.settings
         self.network = deepcopy(network, {id(network.item): network.item})  # rows of its own, and the same item vectors
-        self.network.hold(slots, self.length)
-        self.read, self.counts = np.full((slots, self.length), -1, np.int64), np.zeros(slots, np.int64)
-        self.states = torch.zeros(slots, row.settings.width, device=device())
+        self.network.hold(slots, settings.length)
+        super().__init__(self.network, slots, settings.length, settings.width, device())
 
     @torch.no_grad()
     def scores(self, slots: NDArray[np.int64], histories: Lists) -> NDArray[np.float32]:
-        lists = np.full((len(slots), self.length), -1, np.int64)
-        newest = histories.newest(self.length)
-        lists[:, : newest.shape[1]] = newest
-        counts, before = (lists >= 0).sum(axis=1), self.counts[slots]
-        known = (self.read[slots] == lists) | (np.arange(self.length) >= before[:, None])
-        goes_on = known.all(axis=1) & (before > 0) & (counts >= before)
-        if not goes_on.all():
-            again = np.flatnonzero(~goes_on)
-            part = torch.from_numpy(lists[again, : counts[again].max()]).to(device())
-            rows = torch.from_numpy(slots[again]).to(device())
-            self.states[rows] = self.network.prefill(part, rows)
-        for ahead in range(int((counts - before)[goes_on].max(initial=0))):
-            some = np.flatnonzero(goes_on & (before + ahead < counts))
-            items = torch.from_numpy(lists[some, before[some] + ahead]).to(device())
-            rows = torch.from_numpy(slots[some]).to(device())
-            self.states[rows] = self.network.append(items, rows)
-        self.read[slots], self.counts[slots] = lists, counts
-        asked = self.network.asked(self.states[torch.from_numpy(slots).to(device())])
+        asked = self.network.asked(self.follow(slots, histories)[1])
         found: NDArray[np.float32] = (asked @ self.network.item_vectors().T).cpu().numpy()
         return found
 
