@@ -21,7 +21,7 @@ class CachedLayers:
 
     def __init__(self, layers: nn.ModuleList, last_norm: nn.Module, slopes: Tensor, rows: int, window: int) -> None:
         self.layers: list[Any] = list(layers)
-        self.last_norm, self.slopes = last_norm, slopes
+        self.last_norm, self.slopes, self.window = last_norm, slopes, window
         self.caches = [layer.cache() for layer in self.layers]
         for cache in self.caches:
             cache.reserve(rows, window)
@@ -29,10 +29,15 @@ class CachedLayers:
 
     @torch.no_grad()
     def prefill(self, tokens: Tensor, lengths: Tensor, rows: Tensor) -> Tensor:
-        """The states (B, T, d) of tokens (B, T, d), of which lengths (B,) are there, kept in rows (B,) int64."""
+        """The states (B, T, d) of tokens (B, T, d), of which lengths (B,) are there, kept in rows (B,) int64.
+
+        Lists of W tokens are read and not kept: nothing can be appended to them.
+        """
         bias = distance_bias(self.slopes, tokens.shape[1], tokens.shape[1])
+        kept = torch.nonzero(lengths < self.window)[:, 0]
         for layer, cache in zip(self.layers, self.caches, strict=True):
-            cache.prefill(layer.norms[0](tokens), lengths, rows)
+            if len(kept):
+                cache.prefill(layer.norms[0](tokens[kept]), lengths[kept], rows[kept])
             tokens = layer(tokens, bias)
         states: Tensor = self.last_norm(tokens)
         return states
