@@ -18,10 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from lerl.envs.codes import clusters
 from lerl.envs.kv_layout import index_type
 
 Parts = tuple[Tensor, ...]
 Pair = tuple[Tensor, Tensor]
+
+OPEN = 4.0
+"""Mean of the largest logits of a router that begins near whole keys and values: gates of .98."""
 
 
 class KVCache(nn.Module):
@@ -248,6 +252,29 @@ class CollectiveKV(KVCache):
         self.own, self.peak, self.balance, self.kind = own, peak, balance, _torch(index_type(pool))
         self.mine, self.route = nn.Linear(width, 2 * own), nn.Linear(width, 2 * pool)
         self.pool = nn.Parameter(torch.randn(2, pool, width - own) / math.sqrt(3))  # as large as an untrained layer's
+
+    @torch.no_grad()
+    def begin(self, whole: FullKV, tokens: Tensor, seed: int) -> None:
+        """Begin near whole keys and values: own numbers are their first, pools the centres of what is left, by k-means.
+
+        The nearest centre c of a rest r has the largest r . c - |c|^2 / 2. A rest is linear in its token, so this is a
+        router too.
+
+        Args:
+            whole: of a trained layer of the same width. tokens: (N, d) that this layer reads. seed: of k-means.
+        """
+        own, pool = self.own, self.pool.shape[1]
+        for part in range(2):
+            weight, bias = (one.chunk(2)[part] for one in (whole.pair.weight, whole.pair.bias))
+            rest = tokens @ weight[own:].T + bias[own:]
+            found = torch.from_numpy(clusters(rest.double().cpu().numpy(), pool, seed)[1]).to(rest)
+            centres = found[torch.arange(pool, device=rest.device) % len(found)]  # over again where too few differ
+            shift = -(centres**2).sum(1) / 2
+            shift += OPEN - (rest @ centres.T + shift).amax(1).mean()
+            self.pool[part] = centres
+            mine, route = (slice(part * count, (part + 1) * count) for count in (own, pool))
+            self.mine.weight[mine], self.mine.bias[mine] = weight[:own], bias[:own]
+            self.route.weight[route], self.route.bias[route] = centres @ weight[own:], centres @ bias[own:] + shift
 
     def logits(self, tokens: Tensor) -> Tensor:
         """(..., 2, pool): of the rows for the key and for the value of tokens (..., d)."""

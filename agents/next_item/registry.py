@@ -219,7 +219,7 @@ def _capped(settings: Any, epochs: int | None) -> Any:
     """The settings with at most so many epochs of each training, where there are any."""
     if epochs is None:
         return settings
-    names = [one.name for one in fields(settings) if one.name in ("epochs", "teacher_epochs")]
+    names = [one.name for one in fields(settings) if one.name in ("epochs", "teacher_epochs", "whole_epochs")]
     return replace(settings, **{name: min(epochs, getattr(settings, name)) for name in names})
 
 
