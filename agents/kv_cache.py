@@ -18,10 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
+from lerl.envs.codes import clusters
 from lerl.envs.kv_layout import index_type
 
 Parts = tuple[Tensor, ...]
 Pair = tuple[Tensor, Tensor]
+
+OPEN = 4.0
+"""Mean of the largest logits of a router that begins near whole keys and values: gates of .98."""
 
 
 class KVCache(nn.Module):
@@ -120,15 +124,21 @@ class KVCache(nn.Module):
         Returns:
             (B, d); zeros for a row without events.
         """
-        counts = self.counts[rows].long()[:, None]
-        back = (counts - 1 - torch.arange(self.window, device=counts.device)) % self.window  # (B, W)
-        keys, values = self.read(tuple(one[rows] for one in self.places))
+        keys, values, back = self.held(rows)
         size = self.width // self.heads
         keys, values = (one.reshape(*one.shape[:2], self.heads, size) for one in (keys, values))  # (B, W, H, d / H)
         weights = torch.einsum("bhd,bwhd->bhw", queries.view(-1, self.heads, size), keys) / math.sqrt(size)
         weights = weights + bias[:, back].transpose(0, 1)
-        weights = weights.masked_fill((back >= counts)[:, None], -torch.inf).softmax(-1).nan_to_num()
+        weights = weights.masked_fill((back < 0)[:, None], -torch.inf).softmax(-1).nan_to_num()
         return torch.einsum("bhw,bwhd->bhd", weights, values).flatten(1)
+
+    @torch.no_grad()
+    def held(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The keys and values (B, W, d) of rows (B,), and (B, W) int64 how many events back each is, -1 for none."""
+        counts = self.counts[rows].long()[:, None]
+        back = (counts - 1 - torch.arange(self.window, device=counts.device)) % self.window
+        keys, values = self.read(tuple(one[rows] for one in self.places))
+        return keys, values, back.masked_fill(back >= counts, -1)
 
     def nbytes(self) -> int:
         """Bytes of all that is held: what is kept of rows, how many events they have, and what all of them share."""
@@ -136,11 +146,16 @@ class KVCache(nn.Module):
 
 
 class FullKV(KVCache):
-    """Keys and values themselves: 2 d numbers an event."""
+    """Keys and values themselves: 2 d numbers an event.
 
-    def __init__(self, width: int, heads: int) -> None:
+    Args:
+        width: d. heads: they divide the width. pair: what makes both of a token, of a layer that has learned it; a new
+            one where None.
+    """
+
+    def __init__(self, width: int, heads: int, pair: nn.Linear | None = None) -> None:
         super().__init__(width, heads)
-        self.pair = nn.Linear(width, 2 * width)
+        self.pair = nn.Linear(width, 2 * width) if pair is None else pair
 
     def keep(self, tokens: Tensor) -> Parts:
         return (self.pair(tokens),)
@@ -237,6 +252,29 @@ class CollectiveKV(KVCache):
         self.own, self.peak, self.balance, self.kind = own, peak, balance, _torch(index_type(pool))
         self.mine, self.route = nn.Linear(width, 2 * own), nn.Linear(width, 2 * pool)
         self.pool = nn.Parameter(torch.randn(2, pool, width - own) / math.sqrt(3))  # as large as an untrained layer's
+
+    @torch.no_grad()
+    def begin(self, whole: FullKV, tokens: Tensor, seed: int) -> None:
+        """Begin near whole keys and values: own numbers are their first, pools the centres of what is left, by k-means.
+
+        The nearest centre c of a rest r has the largest r . c - |c|^2 / 2. A rest is linear in its token, so this is a
+        router too.
+
+        Args:
+            whole: of a trained layer of the same width. tokens: (N, d) that this layer reads. seed: of k-means.
+        """
+        own, pool = self.own, self.pool.shape[1]
+        for part in range(2):
+            weight, bias = (one.chunk(2)[part] for one in (whole.pair.weight, whole.pair.bias))
+            rest = tokens @ weight[own:].T + bias[own:]
+            found = torch.from_numpy(clusters(rest.double().cpu().numpy(), pool, seed)[1]).to(rest)
+            centres = found[torch.arange(pool, device=rest.device) % len(found)]  # over again where too few differ
+            shift = -(centres**2).sum(1) / 2
+            shift += OPEN - (rest @ centres.T + shift).amax(1).mean()
+            self.pool[part] = centres
+            mine, route = (slice(part * count, (part + 1) * count) for count in (own, pool))
+            self.mine.weight[mine], self.mine.bias[mine] = weight[:own], bias[:own]
+            self.route.weight[route], self.route.bias[route] = centres @ weight[own:], centres @ bias[own:] + shift
 
     def logits(self, tokens: Tensor) -> Tensor:
         """(..., 2, pool): of the rows for the key and for the value of tokens (..., d)."""

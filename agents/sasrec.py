@@ -22,8 +22,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lerl.agents.adam import Adam
+from lerl.agents.cached_layers import CachedLayers
 from lerl.agents.learners.checkpoint import read_weights, write_weights
-from lerl.agents.next_item.base import EpochReport, Fitted, NextItem
+from lerl.agents.next_item.base import EpochReport, Fitted, Follower, NextItem
+from lerl.agents.next_item.follower import ListFollower, fits
 from lerl.agents.retrieval import scored
 from lerl.agents.transformer import CausalLayer, Training, deterministic, distance_bias, distance_slopes
 from lerl.envs.draws import seed_from
@@ -65,10 +67,19 @@ class SASRec(nn.Module):
         self.last_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(DROPOUT)
 
+    def vectors_of(self, items: Tensor) -> Tensor:
+        """(..., d): what stands for items (...)."""
+        found: Tensor = self.item(items.clamp(min=0)) * math.sqrt(self.item.embedding_dim)
+        return found
+
+    def tokens(self, sequences: Tensor) -> Tensor:
+        """(B, T + 1, d): the first token, and what stands for the items of sequences (B, T)."""
+        vectors = self.vectors_of(sequences)
+        return torch.cat([self.start.expand(len(vectors), 1, -1), vectors], dim=1)
+
     def forward(self, sequences: Tensor) -> Tensor:
         """The states (B, T + 1, d) before each item and after the last; sequences: (B, T), -1 behind the newest."""
-        vectors = self.item(sequences.clamp(min=0)) * math.sqrt(self.item.embedding_dim)
-        tokens = self.dropout(torch.cat([self.start.expand(len(vectors), 1, -1), vectors], dim=1))
+        tokens = self.dropout(self.tokens(sequences))
         bias = distance_bias(self.slopes, tokens.shape[1], tokens.shape[1])
         for layer in self.layers:
             tokens = layer(tokens, bias)
@@ -93,8 +104,11 @@ class SASRec(nn.Module):
     def queries(self, sequences: NDArray[np.int64]) -> NDArray[np.float32]:
         """(B, d + 1) after the last items of sequences (B, T), -1 behind the newest."""
         states = self(torch.from_numpy(sequences))
-        newest = states[torch.arange(len(sequences)), torch.from_numpy((sequences >= 0).sum(axis=1))]
-        return torch.cat([newest, torch.ones(len(newest), 1)], dim=1).numpy()
+        return self.asked(states[torch.arange(len(sequences)), torch.from_numpy((sequences >= 0).sum(axis=1))])
+
+    def asked(self, states: Tensor) -> NDArray[np.float32]:
+        """(B, d + 1) queries of states (B, d)."""
+        return torch.cat([states, torch.ones(len(states), 1)], dim=1).numpy()
 
 
 def fit_sasrec(
@@ -254,7 +268,15 @@ class SessionSASRec(NextItem):
         newest = histories.newest(LENGTH)
         padded = np.full((len(newest), LENGTH), -1, np.int64)  # always so wide: other widths sum in another order
         padded[:, : newest.shape[1]] = newest
-        return scored(self.network.queries(padded), self._columns)
+        return self.queried(self.network.queries(padded))
+
+    def follower(self, slots: int) -> Follower | None:
+        """See `NextItem.follower`; None where keys and values would take too much memory."""
+        return SessionFollower(self, slots) if fits(slots, LENGTH + 1, LAYERS, self.settings.width) else None
+
+    def queried(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, I) scores by queries (B, d + 1)."""
+        return scored(queries, self._columns)
 
     def save(self, path: Path) -> None:
         write_weights(self.network, path)
@@ -265,3 +287,45 @@ class SessionSASRec(NextItem):
 
     def _keep_vectors(self) -> None:
         self._columns = np.ascontiguousarray(self.network.vectors().T)
+
+
+class SessionReader:
+    """A network that has read what R users clicked, and goes on from there; see `lerl.agents.next_item.follower`.
+
+    Args:
+        network: trained. rows: R.
+    """
+
+    def __init__(self, network: SASRec, rows: int) -> None:
+        self.network = network
+        self.layers = CachedLayers(network.layers, network.last_norm, network.slopes, rows, LENGTH + 1)
+
+    def prefill(self, lists: Tensor, rows: Tensor) -> Tensor:
+        """As `Reader.prefill`; lists may be empty."""
+        lengths = (lists >= 0).sum(1)  # and the first token, so that the newest state is at this place
+        states = self.layers.prefill(self.network.tokens(lists), lengths + 1, rows)
+        return states[torch.arange(len(lists)), lengths]
+
+    def append(self, items: Tensor, rows: Tensor) -> Tensor:
+        """As `Reader.append`."""
+        return self.layers.append(self.network.vectors_of(items), rows)
+
+    def nbytes(self) -> tuple[int, ...]:
+        """Bytes that are held of each layer."""
+        return self.layers.nbytes()
+
+
+class SessionFollower(ListFollower):
+    """`sasrec` in S sessions.
+
+    Args:
+        row: fitted. slots: S.
+    """
+
+    def __init__(self, row: SessionSASRec, slots: int) -> None:
+        super().__init__(SessionReader(row.network, slots), slots, LENGTH, row.settings.width, torch.device("cpu"))
+        self.row = row
+
+    @torch.no_grad()
+    def scores(self, slots: NDArray[np.int64], histories: Lists) -> NDArray[np.float32]:
+        return self.row.queried(self.row.network.asked(self.follow(slots, histories)[1]))

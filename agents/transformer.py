@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
+from lerl.agents.kv_cache import FullKV
 from lerl.envs.files import write_whole
 
 RENAMED = (("mixing", "out_proj"), ("wide", "fc_in"), ("narrow", "fc_out"))
@@ -41,10 +43,33 @@ class CausalLayer(nn.Module):
         parts = self.attention(self.norms[0](tokens)).view(batch, length, 3, self.heads, width // self.heads)
         queries, keys, values = parts.permute(2, 0, 3, 1, 4)  # (B, H, T, d / H) each
         weights = (queries @ keys.transpose(-1, -2) / math.sqrt(width // self.heads) + bias).softmax(-1)
-        found = (weights @ values).transpose(1, 2).reshape(batch, length, width)
+        return self._rest(tokens, (weights @ values).transpose(1, 2).reshape(batch, length, width))
+
+    def cache(self) -> FullKV:
+        """One for what this layer reads, with its weights as they are now: made anew when they have changed."""
+        width = self.out_proj.in_features
+        pair = nn.Linear(width, 2 * width, device="meta")  # draws nothing
+        pair.weight, pair.bias = (nn.Parameter(one.detach()[width:], False) for one in self.attention.parameters())
+        return FullKV(width, self.heads, pair)
+
+    def step(self, tokens: Tensor, rows: Tensor, bias: Tensor, cache: FullKV) -> Tensor:
+        """The newest token (B, d) of each row, after those in a cache, into which it is put.
+
+        Args:
+            tokens: one of each row. rows: (B,) int64, none twice. bias: as of `lerl.agents.kv_cache.KVCache.attend`.
+            cache: of this layer, see `cache`.
+        """
+        normed, width = self.norms[0](tokens), tokens.shape[-1]
+        cache.append(rows, normed)
+        queries = linear(normed, self.attention.weight[:width], self.attention.bias[:width])
+        return self._rest(tokens, cache.attend(queries, rows, bias))
+
+    def _rest(self, tokens: Tensor, found: Tensor) -> Tensor:
+        """Tokens and what attention found for them, both (..., d) -> (..., d)."""
         tokens = tokens + self.dropout(self.out_proj(found))
         inner = torch.relu(self.fc_in(self.norms[1](tokens)))
-        return tokens + self.dropout(self.fc_out(inner))
+        added: Tensor = self.dropout(self.fc_out(inner))
+        return tokens + added
 
 
 def _rename(layer: nn.Module, state: dict[str, Any], prefix: str, *rest: object) -> None:

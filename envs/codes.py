@@ -157,7 +157,7 @@ def residual_codes(vectors: Floats, levels: int = 3, size: int = 256, *, seed: i
         raise ValueError(f"balance must be from 0 to 10, given {balance:g}")
     rest, columns, sizes, notes = vectors.astype(np.float64), [], [], list[str]()
     for level in range(levels):
-        digit, centres = _clusters(rest, size, seed_from(seed, "codes", level), balance)
+        digit, centres = clusters(rest, size, seed_from(seed, "codes", level), balance)
         rest = rest - centres[digit]
         columns.append(digit)
         sizes.append(len(centres))
@@ -183,7 +183,7 @@ def product_codes(vectors: Floats, digits: int = 4, size: int = 256, *, seed: in
     rotated, dealt = _dealt(vectors.astype(np.float64), digits)
     rest, columns, sizes, notes = np.zeros_like(rotated), [], [], list[str]()
     for place, axes in enumerate(dealt):
-        digit, centres = _clusters(rotated[:, axes], size, seed_from(seed, "codes", place), 0.0)
+        digit, centres = clusters(rotated[:, axes], size, seed_from(seed, "codes", place))
         rest[:, axes] = rotated[:, axes] - centres[digit]
         columns.append(digit)
         sizes.append(len(centres))
@@ -212,7 +212,7 @@ def code_groups(codes: Codes, vectors: Floats, count: int) -> list[NDArray[np.in
         counts, sums = np.bincount(digit, minlength=size), np.zeros((size, rest.shape[1]))
         np.add.at(sums, digit, rest)
         means = sums / np.maximum(counts, 1)[:, None]
-        groups.append(_clusters(means, count, 0, 0.0)[0])
+        groups.append(clusters(means, count, 0)[0])
         rest = rest - means[digit]
     return groups
 
@@ -234,8 +234,15 @@ def check_shape(items: int, levels: int, size: int) -> None:
         )
 
 
-def _clusters(vectors: Doubles, size: int, seed: int, balance: float) -> tuple[Ints, Doubles]:
-    """The cluster of each of vectors (I, d), (I,) int64, and the centres (K, d), K at most `size`."""
+def clusters(vectors: Doubles, size: int, seed: int, balance: float = 0.0) -> tuple[Ints, Doubles]:
+    """k-means: the cluster of each of vectors (I, d), (I,) int64, and the centres (K, d) float64, K at most `size`.
+
+    There are fewer where fewer vectors differ. One thread, one start.
+
+    Args:
+        vectors: float64. size: of clusters, at most. seed: of the first centres.
+        balance: how far little-used clusters come nearer, see `residual_codes`.
+    """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, scaled_dot_product_attention
 
 from lerl.agents.generative.prefixes import Prefixes
+from lerl.agents.kv_cache import FullKV
 from lerl.envs.codes import Codes
 
 Pair = tuple[Tensor, Tensor]
@@ -69,6 +70,15 @@ class DigitLayer(nn.Module):
         """The keys and values of states (B, T, d)."""
         keys, values = self.pair(states).chunk(2, dim=-1)
         return self._heads(keys), self._heads(values)
+
+    def cache(self) -> FullKV:
+        """One for the states of histories, with the weights of this layer."""
+        return FullKV(self.out_proj.in_features, self.heads, self.pair)
+
+    def kept(self, cache: FullKV, rows: Tensor) -> tuple[Pair, Tensor]:
+        """The keys and values of rows (B,) of a cache, and (B, W) how many events back each is, -1 for none."""
+        keys, values, back = cache.held(rows)
+        return (self._heads(keys), self._heads(values)), back
 
     def forward(self, tokens: Tensor, past: Pair | None, pair: Pair, bias: Tensor, who: Who) -> tuple[Tensor, Pair]:
         """Tokens (N, t, d) behind those of `past` -> (N, t, d), and the past with them."""

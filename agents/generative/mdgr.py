@@ -16,13 +16,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lerl.agents.generative.decoder import History
 from lerl.agents.generative.masked import MaskedDecoder, MaskedNetwork
 from lerl.agents.generative.masks import adapted, seen_before, uniform
 from lerl.agents.generative.reveal import item_chances, passes
 from lerl.agents.generative.tiger import BEHIND, Tiger, TigerSettings
 from lerl.agents.next_item.base import EpochReport, Fitted
 from lerl.agents.next_item.neural import device
-from lerl.agents.transformer import deterministic
 from lerl.envs.codes import Codes
 from lerl.envs.sequences import Cases, Lists
 
@@ -105,15 +105,18 @@ class MDGR(Tiger):
         return adapted(seen_before(lists, bare), self.progress, settings.beta)
 
     @torch.no_grad()
+    def searched(
+        self, newest: Tensor, history: History, beams: int, allowed: Tensor | None = None
+    ) -> NDArray[np.float32]:
+        barred = None if allowed is None else allowed.to(device())
+        chances = item_chances(self.network.decoder, newest, history, beams, self.settings.warm_up, barred)
+        found: NDArray[np.float32] = chances.clamp(min=float(BEHIND)).cpu().numpy()
+        return found
+
     def _found(self, histories: Lists, beams: int, allowed: Tensor | None = None) -> NDArray[np.float32]:
-        settings, begun = self.settings, perf_counter()
-        lists = torch.from_numpy(histories.newest(settings.length)).to(device())
-        with deterministic(0):  # one thread, as `tiger`
-            newest, history = self.network.read(lists)
-            barred = None if allowed is None else allowed.to(device())
-            chances = item_chances(self.network.decoder, newest, history, beams, settings.warm_up, barred)
-            found: NDArray[np.float32] = chances.clamp(min=float(BEHIND)).cpu().numpy()
-        self.seconds, self.asked = self.seconds + perf_counter() - begun, self.asked + len(lists)
+        begun = perf_counter()
+        found = super()._found(histories, beams, allowed)
+        self.seconds, self.asked = self.seconds + perf_counter() - begun, self.asked + len(histories)
         self.notes = (*self.of_codes, self._cost())
         return found
 

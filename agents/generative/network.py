@@ -31,9 +31,9 @@ class CodedEncoder(SASRecEncoder):
         starts = torch.tensor([0, *codes.sizes[:-1]]).cumsum(0)
         self.register_buffer("rows", torch.from_numpy(codes.digits.astype("int64")) + starts, persistent=False)
 
-    def tokens(self, lists: Tensor) -> Tensor:
-        digits = self.rows[lists.clamp(min=0)]  # (B, T, L)
-        return self.item(digits).sum(2) * math.sqrt(self.settings.width / digits.shape[2])
+    def tokens(self, items: Tensor) -> Tensor:
+        digits = self.rows[items.clamp(min=0)]  # (..., L)
+        return self.item(digits).sum(-2) * math.sqrt(self.settings.width / digits.shape[-1])
 
 
 class CodedNetwork(nn.Module):

@@ -14,9 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lerl.agents.generative.decoder import Decoder
+from lerl.agents.generative.beam import search
+from lerl.agents.generative.decoder import Decoder, History
+from lerl.agents.generative.follower import CodedFollower
 from lerl.agents.generative.network import SemanticNetwork
-from lerl.agents.next_item.base import EpochReport, Fitted
+from lerl.agents.next_item.base import EpochReport, Fitted, Follower
+from lerl.agents.next_item.follower import fits
 from lerl.agents.next_item.neural import NeuralNextItem, NeuralSettings, device
 from lerl.agents.transformer import deterministic
 from lerl.envs.codes import MOST_SIZE, Codes, check_shape, product_codes, residual_codes, shuffled
@@ -172,14 +175,29 @@ class Tiger(NeuralNextItem):
         found = self._found(histories, max(count, self.settings.beams), torch.from_numpy(allowed))
         return np.where(allowed, found, np.float32(-np.inf))
 
+    def follower(self, slots: int) -> Follower | None:
+        """See `NextItem.follower`; None where keys and values would take too much memory."""
+        one = self.settings
+        if not fits(slots, one.length, one.layers + one.decoder, one.width):
+            return None
+        return CodedFollower(self.network, slots, one.length, one.beams, self.searched)
+
     @torch.no_grad()
     def _found(self, histories: Lists, beams: int, allowed: Tensor | None = None) -> NDArray[np.float32]:
         """(B, I) log-chances of what a search finds, BEHIND for all else."""
         lists = torch.from_numpy(histories.newest(self.settings.length)).to(device())
         with deterministic(0):  # one thread: small steps gain nothing by more, and lose much where cores are busy
-            barred = None if allowed is None else allowed.to(device())
-            items, chances = (one.cpu() for one in self.network.recommend(lists, beams, barred))
-        found = torch.full((len(lists), self.items + 1), float(BEHIND))  # the last one is nobody's
+            newest, history = self.network.read(lists)
+            return self.searched(newest, history, beams, allowed)
+
+    @torch.no_grad()
+    def searched(
+        self, newest: Tensor, history: History, beams: int, allowed: Tensor | None = None
+    ) -> NDArray[np.float32]:
+        """(B, I) log-chances of what a search finds, BEHIND for all else, by what `SemanticNetwork.read` gives."""
+        barred = None if allowed is None else allowed.to(device())
+        items, chances = (one.cpu() for one in search(self.network.decoder, newest, history, beams, barred))
+        found = torch.full((len(newest), self.items + 1), float(BEHIND))  # the last one is nobody's
         found.scatter_(1, torch.where(items < 0, self.items, items), chances)
         return np.ascontiguousarray(found[:, :-1].numpy())
 

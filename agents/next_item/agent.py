@@ -50,6 +50,8 @@ class NextItemAgent(HierarchicalAgent):
     def recall(self, rows: NDArray[np.int64], known: Sequence[NDArray[np.int32]]) -> None:
         """What is known of the users whose sessions begin in these slots."""
         self.known[rows] = -1
+        if self.follower is not None:
+            self.follower.forget(rows)
         for row, items in zip(rows.tolist(), clicked(known), strict=True):
             if len(items):
                 self.known[row, -len(items) :] = items[-LENGTH:]
@@ -97,7 +99,7 @@ class NextItemAgent(HierarchicalAgent):
     ) -> NDArray[np.float32]:
         if self.follower is None:
             return self.row.within(histories, allowed, count)
-        return np.where(allowed, self.follower.scores(slots, histories), np.float32(-np.inf))
+        return self.follower.within(slots, histories, allowed, count)
 
 
 def clicked(known: Sequence[NDArray[np.int32]]) -> list[NDArray[np.int64]]:

@@ -182,3 +182,12 @@ class Follower(ABC):
     @abstractmethod
     def scores(self, slots: NDArray[np.int64], histories: Lists) -> NDArray[np.float32]:
         """(B, I) float32 as `NextItem.scores`; slots: (B,), each once, in which B lists of one item or more are."""
+
+    def within(
+        self, slots: NDArray[np.int64], histories: Lists, allowed: NDArray[np.bool_], count: int
+    ) -> NDArray[np.float32]:
+        """(B, I) float32 as `NextItem.within`; slots as in `scores`."""
+        return np.where(allowed, self.scores(slots, histories), np.float32(-np.inf))
+
+    def forget(self, slots: NDArray[np.int64]) -> None:  # noqa: B027
+        """Called when sessions of others begin in slots (B,): what was read there is not gone on with."""

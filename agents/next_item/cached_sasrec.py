@@ -5,8 +5,10 @@ follow from the item alone, so there item numbers and one table are exact (`firs
 `first same` has the row's own cache there too. See `lerl.agents.kv_cache`.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lerl.agents.kv_cache import CollectiveKV, FullKV, KVCache, LowRankKV, OwnKV
-from lerl.agents.next_item.base import EpochReport, Fitted, Follower
+from lerl.agents.next_item.base import EpochReport, Fitted
 from lerl.agents.next_item.cached_encoder import CachedEncoder
+from lerl.agents.next_item.follower import ListFollower
 from lerl.agents.next_item.neural import NeuralNextItem, NeuralSettings, device
 from lerl.agents.next_item.softmax import full_softmax
 from lerl.agents.transformer import distance_bias
+from lerl.envs.draws import seed_from
 from lerl.envs.kv_layout import check_pool, index_type
 from lerl.envs.sequences import Cases, Lists
 
@@ -28,7 +32,7 @@ FIRST = ("items", "same")
 
 MOST_POOL = 1 << 20
 SAMPLE = 500
-"""Validation users of whose items it is said how the pool is used."""
+"""Validation users of whose items it is said how the pool is used; training users of whose items it is made, if so."""
 
 
 @dataclass(frozen=True)
@@ -62,18 +66,30 @@ class CollectiveSettings(CacheSettings):
     Attributes:
         own: numbers of an event's own, in its key and in its value each. pool: rows of keys, and of values, of a layer.
         peak, balance: weights of the losses that make gates 1 and keep rows in use, 0 to 10.
+        whole_epochs: of a network with whole keys and values, trained first, at most: where it ends, this one begins,
+            with pools by k-means (`lerl.agents.kv_cache.CollectiveKV.begin`). 0 for first weights by chance, as in the
+            paper as far as it is known.
     """
 
     own: int = 1
     pool: int = 256
     peak: float = 0.1
     balance: float = 0.1
+    whole_epochs: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not 0 <= self.whole_epochs <= 10_000:
+            raise ValueError(f"whole_epochs must be from 0 to 10,000, given {self.whole_epochs:,}")
         for name in ("peak", "balance"):
             if not 0 <= getattr(self, name) <= 10:
                 raise ValueError(f"{name} must be from 0 to 10, given {getattr(self, name):g}")
+
+    @property
+    def of_whole(self) -> NeuralSettings:
+        """The settings of the network that is trained first."""
+        own = {one.name: getattr(self, one.name) for one in fields(NeuralSettings)}
+        return NeuralSettings(**own | {"epochs": self.whole_epochs})
 
 
 @dataclass(frozen=True)
@@ -155,8 +171,8 @@ class ItemsSASRec(NeuralNextItem):
         """How the pools of the layers are used."""
         return []
 
-    def follower(self, slots: int) -> "ListFollower":
-        return ListFollower(self, slots)
+    def follower(self, slots: int) -> "CachedFollower":
+        return CachedFollower(self, slots)
 
 
 class CollectiveSASRec(ItemsSASRec):
@@ -164,6 +180,47 @@ class CollectiveSASRec(ItemsSASRec):
 
     Settings = CollectiveSettings
     settings: CollectiveSettings
+    begins: Callable[[CachedEncoder], None] | None = None
+    """Gives an encoder its first weights, while it learns and where they are no draws."""
+
+    def fit(
+        self,
+        train: Lists,
+        validation: Cases,
+        *,
+        seed: int,
+        checkpoint: Path | None = None,
+        report: EpochReport | None = None,
+    ) -> Fitted:
+        check_pool(self.settings.pool, len(train.values))
+        if not self.settings.whole_epochs:
+            return super().fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
+        whole = ItemsSASRec(self.items, self.settings.of_whole)
+        beside = None if checkpoint is None else checkpoint.with_name(f"{checkpoint.stem}-whole.pt")
+        told = None if report is None else lambda done, most, said: report(done, most, f"whole: {said}")
+        found = whole.fit(train, validation, seed=seed, checkpoint=beside, report=told)
+        some = train.take(np.flatnonzero(train.lengths)[:SAMPLE]).newest(self.settings.length)
+        self.begins = partial(_begin, whole=whole.network.cpu(), lists=torch.from_numpy(some), seed=seed)
+        fitted = super().fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
+        self.begins = None
+        said = f"began with whole keys and values, validation NDCG@10 {max(found.validation):.4f}, epoch {found.best}"
+        self.notes = (*self.notes, said)
+        return fitted
+
+    def encoder(self) -> CachedEncoder:
+        network = super().encoder()
+        if self.begins is not None:
+            self.begins(network)
+        return network
+
+    def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
+        """As `NextItem.measure`; an epoch has its share of the training with whole keys and values."""
+        first = 0.0
+        if self.settings.whole_epochs:
+            whole = ItemsSASRec(self.items, self.settings.of_whole).measure(train, validation)[1]
+            first = whole * self.settings.whole_epochs / self.settings.epochs
+        parameters, seconds = super().measure(train, validation)
+        return parameters, seconds + first
 
     def cache(self) -> KVCache:
         one = self.settings
@@ -187,40 +244,22 @@ class CollectiveSASRec(ItemsSASRec):
         return lines
 
 
-class ListFollower(Follower):
-    """Has read a list in each of S slots: items that are new are read, and lists that are others from their beginning.
+class CachedFollower(ListFollower):
+    """`sasrec` with a smaller cache, with rows of its own.
 
     Args:
         row: fitted. slots: S.
     """
 
     def __init__(self, row: ItemsSASRec, slots: int) -> None:
-        self.length, network = row.settings.length, row.network
+        network, settings = row.network, row.settings
         self.network = deepcopy(network, {id(network.item): network.item})  # rows of its own, and the same item vectors
-        self.network.hold(slots, self.length)
-        self.read, self.counts = np.full((slots, self.length), -1, np.int64), np.zeros(slots, np.int64)
-        self.states = torch.zeros(slots, row.settings.width, device=device())
+        self.network.hold(slots, settings.length)
+        super().__init__(self.network, slots, settings.length, settings.width, device())
 
     @torch.no_grad()
     def scores(self, slots: NDArray[np.int64], histories: Lists) -> NDArray[np.float32]:
-        lists = np.full((len(slots), self.length), -1, np.int64)
-        newest = histories.newest(self.length)
-        lists[:, : newest.shape[1]] = newest
-        counts, before = (lists >= 0).sum(axis=1), self.counts[slots]
-        known = (self.read[slots] == lists) | (np.arange(self.length) >= before[:, None])
-        goes_on = known.all(axis=1) & (before > 0) & (counts >= before)
-        if not goes_on.all():
-            again = np.flatnonzero(~goes_on)
-            part = torch.from_numpy(lists[again, : counts[again].max()]).to(device())
-            rows = torch.from_numpy(slots[again]).to(device())
-            self.states[rows] = self.network.prefill(part, rows)
-        for ahead in range(int((counts - before)[goes_on].max(initial=0))):
-            some = np.flatnonzero(goes_on & (before + ahead < counts))
-            items = torch.from_numpy(lists[some, before[some] + ahead]).to(device())
-            rows = torch.from_numpy(slots[some]).to(device())
-            self.states[rows] = self.network.append(items, rows)
-        self.read[slots], self.counts[slots] = lists, counts
-        asked = self.network.asked(self.states[torch.from_numpy(slots).to(device())])
+        asked = self.network.asked(self.follow(slots, histories)[1])
         found: NDArray[np.float32] = (asked @ self.network.item_vectors().T).cpu().numpy()
         return found
 
@@ -245,6 +284,20 @@ class OwnSASRec(ItemsSASRec):
 
     def cache(self) -> KVCache:
         return OwnKV(self.settings.width, self.settings.heads, self.settings.own)
+
+
+@torch.no_grad()
+def _begin(network: CachedEncoder, whole: CachedEncoder, lists: Tensor, seed: int) -> None:
+    """Give a network the weights of one with whole keys and values, and pools by what that reads of lists (B, T)."""
+    learned = whole.state_dict()
+    network.load_state_dict({name: learned.get(name, value) for name, value in network.state_dict().items()})
+    whole.eval()
+    there, tokens = lists >= 0, whole.tokens(lists)
+    bias = distance_bias(whole.slopes, lists.shape[1], lists.shape[1])
+    for number, (layer, other) in enumerate(zip(network.layers, whole.layers, strict=True)):
+        if isinstance(layer.cache, CollectiveKV):
+            layer.cache.begin(other.cache, other.norms[0](tokens)[there], seed_from(seed, "pools", number))
+        tokens, _ = other(tokens, bias, there)
 
 
 def _by_item(items: int, users: int, window: int, width: int) -> int:

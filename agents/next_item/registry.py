@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from lerl.agents.generative.mdgr import MDGR
@@ -146,20 +147,41 @@ def row_class(name: str) -> type[NextItem]:
 def controls_of(rows: Mapping[str, Any]) -> list[str]:
     """The rows beside which the claims of rows are judged, by their settings: what they build on, and controls.
 
-    A control that would be the row itself is left out.
+    A control that would be the row itself is left out, and one that would be another control.
     """
-    bases = [BASES[row][0] for row in rows if row in BASES] + [one.beside for one in BESIDE if one.row in rows]
-    found = [name for name, one in CONTROLS.items() if one.of in rows and one.settings(rows[one.of]) != rows[one.of]]
-    return list(dict.fromkeys([*bases, *found]))
+    found = [BASES[row][0] for row in rows if row in BASES] + [one.beside for one in BESIDE if one.row in rows]
+    trained = [(CONTROLS[name].row, settings) for name, settings in rows.items() if name in CONTROLS]
+    for name, one in CONTROLS.items():
+        if one.of in rows and name not in rows:
+            settings = one.settings(rows[one.of])
+            if settings != rows[one.of] and (one.row, settings) not in trained:
+                found.append(name)
+                trained.append((one.row, settings))
+    return list(dict.fromkeys(found))
 
 
-def claims_of(rows: Iterable[str]) -> list[Claim]:
-    """All claims of which both rows are among these, in the order of rows."""
+def claims_of(rows: Iterable[str], settings: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> list[Claim]:
+    """All claims of which both rows are among these, in the order of rows.
+
+    Args:
+        rows: by name. settings: of them, by row and field: with these, a control that is not among the rows is stood
+            for by another that is trained as it would be.
+    """
     there = list(rows)
     found = [Claim(row, *BASES[row]) for row in there if row in BASES] + list(BESIDE)
-    found += [Claim(one.of, name, *one[3:]) for name, one in CONTROLS.items()]
+    for name, one in CONTROLS.items():
+        found.append(Claim(one.of, name if name in there else _equal(one, there, settings) or name, *one[3:]))
     found = [one for one in found if {one.row, one.beside} <= set(there)]
     return sorted(found, key=lambda one: there.index(one.row))
+
+
+def _equal(control: Control, rows: Iterable[str], settings: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The control among rows that is trained as this one would be, None for none."""
+    if control.of not in settings:
+        return None
+    wanted = asdict(control.settings(ROWS[control.of].Settings(**settings[control.of])))
+    same = (row for row in rows if row in CONTROLS and CONTROLS[row].row == control.row)
+    return next((row for row in same if settings[row] == wanted), None)
 
 
 def all_settings(names: Iterable[str], given: Mapping[str, Mapping[str, str]], epochs: int | None) -> dict[str, Any]:
@@ -197,7 +219,7 @@ def _capped(settings: Any, epochs: int | None) -> Any:
     """The settings with at most so many epochs of each training, where there are any."""
     if epochs is None:
         return settings
-    names = [one.name for one in fields(settings) if one.name in ("epochs", "teacher_epochs")]
+    names = [one.name for one in fields(settings) if one.name in ("epochs", "teacher_epochs", "whole_epochs")]
     return replace(settings, **{name: min(epochs, getattr(settings, name)) for name in names})
 
 

@@ -29,9 +29,10 @@ class SASRecEncoder(Encoder):
         self.last_norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(settings.dropout)
 
-    def tokens(self, lists: Tensor) -> Tensor:
-        """(B, T, d): what stands for the items of lists (B, T)."""
-        return self.item(lists.clamp(min=0)) * math.sqrt(self.settings.width)
+    def tokens(self, items: Tensor) -> Tensor:
+        """(..., d): what stands for items (...)."""
+        found: Tensor = self.item(items.clamp(min=0)) * math.sqrt(self.settings.width)
+        return found
 
     def forward(self, lists: Tensor) -> Tensor:
         tokens = self.dropout(self.tokens(lists))

@@ -243,6 +243,28 @@ def _sequence(bench: Bench) -> Iterator[Timing]:
     )
 
 
+def _next_item(bench: Bench) -> Iterator[Timing]:
+    from lerl.bench.next_item import LENGTH, ROWS, NextItemCase, learned
+
+    sessions, items, steps = 32, 2000, 10
+    for name in ROWS:
+        bench.report(f"{name} in sessions")
+        row = learned(name, items)
+        for first, what in ((20, f"20 to {20 + steps} clicks"), (LENGTH, f"more than {LENGTH} clicks")):
+            case = NextItemCase(row, sessions, first, steps)
+            found = duel(timed(case.followed), timed(case.again), min(bench.repeats, 5))
+            each, before = (1e3 / found[side].median for side in ("ours", "peer"))
+            yield Timing(
+                f"next_item_{name}_{first}",
+                f"{name}, {sessions} sessions, {items:,} items, {what}, reading what is new",
+                "the same row, reading everything again",
+                "slates/s",
+                **found,
+                note=f"{each:.2f} CPU ms a slate of one session in place of {before:.2f}; "
+                f"{case.follower.nbytes() / sessions:,.0f} bytes a user; a click after each slate",
+            )
+
+
 def _retrieval(bench: Bench, items: int, users: int, target: float) -> Iterator[Timing]:
     bench.report(f"retrieval, {items:,} items")
     case = RetrievalCase(items, users)
@@ -532,6 +554,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Timing]]] = {
     "belief_large": lambda bench: _agent(bench, "belief+greedy", "belief_greedy", 4000, 60.0),
     "recommend": _recommend,
     "sequence": _sequence,
+    "next_item": _next_item,
     "memory": _memory,
     "start": _startup,
     "compile": _compiling,

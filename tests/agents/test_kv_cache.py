@@ -146,3 +146,19 @@ def test_the_own_control_knows_events_by_nothing_else():
     assert np.ptp(keys[:, 2:].detach().numpy(), axis=0).max() == 0
     assert np.ptp(values[:, 2:].detach().numpy(), axis=0).max() == 0
     assert np.ptp(keys[:, :2].detach().numpy(), axis=0).min() > 0
+
+
+def test_a_pool_may_begin_near_whole_keys_and_values():
+    torch.manual_seed(0)
+    whole, cache, tokens = FullKV(WIDTH, HEADS), CollectiveKV(WIDTH, HEADS, 2, 16), torch.randn(12, WIDTH)
+    cache.begin(whole, tokens, 0)
+    for mine, theirs in zip(cache(tokens), whole(tokens), strict=True):  # as many rows as tokens: nothing is lost
+        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-5)
+    assert cache.logits(tokens).amax(-1).mean(0).tolist() == pytest.approx([4.0, 4.0], abs=1e-4)
+
+    many = torch.randn(300, WIDTH)
+    cache.begin(whole, many, 0)
+    mine, theirs = cache(many)[0][:, 2:], whole(many)[0][:, 2:]  # each goes to the row that is nearest
+    nearest = cache.pool[0][torch.cdist(theirs, cache.pool[0]).argmin(1)]
+    assert torch.equal(mine, nearest)
+    assert ((mine - theirs) ** 2).sum() < 0.7 * ((theirs - theirs.mean(0)) ** 2).sum()

@@ -26,7 +26,7 @@ def claims(judged: Mapping[str, Any]) -> list[dict[str, Any]]:
         the other is no control; and the line that says all of it, "said".
     """
     found = []
-    for claim in claims_of(judged["rows"]):
+    for claim in claims_of(judged["rows"], judged["settings"]):
         one = _difference(judged, claim)
         difference: Interval = {"mean": one["mean"], "low": one["low"], "high": one["high"]}
         ends = {"mean": one["ratio"], "low": one["ratio_low"], "high": one["ratio_high"]}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import TaskSpec
 from lerl.agents.hierarchical import Hierarchy
+from lerl.agents.next_item import follower
 from lerl.agents.next_item.agent import NextItemAgent
 from lerl.agents.next_item.base import NextItem
 from lerl.agents.next_item.registry import IN_SESSIONS, ROWS, session_row
@@ -204,3 +205,55 @@ def test_codes_of_another_training_are_refused_by_their_digest(
 def test_a_row_that_cannot_be_kept_says_what_it_lacks(tmp_path: Path):
     with pytest.raises(NotImplementedError, match=r"Counts has no save\(path\) and load\(path\), which sessions need"):
         ROWS["counts"](3).save(tmp_path / "counts.pt")
+
+
+FOLLOWED = [name for name in IN_SESSIONS if name != "hstu"]
+"""Rows that read item by item in sessions."""
+
+
+def step_by_step(agent: NextItemAgent, env: SessionVectorEnv, observation: Any, steps: int) -> list[NDArray[np.int32]]:
+    slates = []
+    for _ in range(steps):
+        slates.append(agent.act(observation))
+        observation, *_ = env.step(slates[-1])
+    return slates
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_reading_what_is_new_shows_what_reading_everything_again_shows(
+    name: str, rows: dict[str, NextItem], task: TaskSpec, make_env: Callable[..., SessionVectorEnv]
+):
+    known = [[0, 3, 6], [], list(range(46)), list(range(59, 1, -1))]  # the third goes beyond 50, the last begins there
+    shown = []
+    for follows in (True, False):
+        env = make_env(B, leave=Leave("never"))
+        agent = NextItemAgent(Hierarchy(task, B), rows[name])
+        assert agent.follower is not None
+        if not follows:
+            agent.follower = None
+        for seed in (0, 1):  # the second session of each slot is somebody else's
+            observation, _ = env.reset(seed=seed)
+            order = known if seed == 0 else known[::-1]
+            agent.recall(np.arange(B), [np.array([(i, 1) for i in one], np.int32).reshape(-1, 2) for one in order])
+            agent.begin(np.arange(B), observation, np.arange(B).astype(np.uint64))
+            shown += step_by_step(agent, env, observation, 6)
+    half = len(shown) // 2
+    np.testing.assert_array_equal(shown[:half], shown[half:])
+
+
+def test_a_session_begins_with_nothing_of_the_one_before(rows: dict[str, NextItem], meet: Any):
+    agent, _, observation = meet(rows["tiger"])
+    first = agent.act(observation)
+    assert agent.follower.counts.tolist() == [3, -1, 2, 4]  # the second has clicked nothing
+    agent.recall(np.array([0, 2]), [np.array([[0, 1], [3, 1], [6, 1]], np.int32), np.zeros((0, 2), np.int32)])
+    assert agent.follower.counts.tolist() == [-1, -1, -1, 4]
+    again = agent.act(observation)
+    assert again[[0, 3]].tolist() == first[[0, 3]].tolist()
+
+
+def test_too_much_to_keep_is_read_again(rows: dict[str, NextItem], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(follower, "MOST", 2 * 50 * 3 * 2 * 8 * 4)  # two slots of 50 items, three layers of width 8
+    assert rows["tiger"].follower(2) is not None
+    assert rows["tiger"].follower(3) is None
+    assert rows["sasrec"].follower(2) is not None  # two layers, and 51 tokens
+    assert rows["sasrec"].follower(4) is None

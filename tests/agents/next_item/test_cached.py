@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,24 @@ def test_gates_become_one_and_rows_stay_in_use():
         gate, used = float(line.split("gate ")[1].split(",")[0]), float(line.split("perplexity ")[1].split(" ")[0])
         assert gate > 0.9
         assert used >= 8
+
+
+def test_a_training_may_begin_where_one_with_whole_keys_and_values_ends(tmp_path: Path):
+    data, more = chain(), {"epochs": 1, "first": "same", "pool": 16}
+    found = {}
+    for epochs in (0, 3):
+        row = made("sasrec+collective", whole_epochs=epochs, **more)
+        found[epochs] = row.fit(data.train, data.validation, seed=0, checkpoint=tmp_path / f"{epochs}.pt")
+    assert found[3].validation[0] > found[0].validation[0] + 0.1
+    assert row.notes[-1].startswith("began with whole keys and values, validation NDCG@10 0.")
+    assert row.begins is None
+    assert (tmp_path / "3-whole.pt").is_file()
+    again = made("sasrec+collective", whole_epochs=3, **more)
+    again.fit(data.train, data.validation, seed=0)
+    histories = Lists.of([[1, 2], [3]])
+    assert np.array_equal(again.scores(histories), row.scores(histories))
+    with pytest.raises(ValueError, match=r"whole_epochs must be from 0 to 10,000, given -1"):
+        row_settings("sasrec+collective", {"whole_epochs": "-1"})
 
 
 def test_bad_settings_are_refused_in_one_line():

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lerl.bench import cases as bench
 from lerl.bench import sardine
 from lerl.bench import threads as threads_bench
 from lerl.bench.cases import RetrievalCase
+from lerl.bench.next_item import NextItemCase, learned
 from lerl.bench.sardine import READY, SARDINE, SardineError, SardineProcess
 from lerl.bench.timing import Spread, Timing, as_json, duel, lines
 from lerl.cli.main import main
@@ -208,3 +210,36 @@ def test_all_rows_but_those_of_threads_use_one(monkeypatch: pytest.MonkeyPatch) 
 
 def test_judging_plays_a_session_in_every_slot() -> None:
     assert threads_bench.judging("random", 4)() >= 4
+
+
+def test_sessions_of_a_row_read_what_is_new_and_score_what_reading_everything_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Work is counted, in lists and items that are read; `lerl bench --rows next_item` measures what it saves."""
+    row = learned("tiger", 60)
+    case = NextItemCase(row, sessions=4, first=5, steps=3)
+    read, scores = list[tuple[int, ...]](), list[Any]()
+
+    def noted(whole: Any, given: Any, rows: Any) -> Any:
+        read.append(tuple(given.shape))
+        return whole(given, rows)
+
+    for name in ("prefill", "append"):
+        monkeypatch.setattr(case.follower.reader, name, partial(noted, getattr(case.follower.reader, name)))
+    within = case.follower.within
+    monkeypatch.setattr(case.follower, "within", lambda *given: scores.append(within(*given)))
+    assert case.followed() == 4 * 4
+    assert read == [(4, 5), (4,), (4,), (4,)]
+    monkeypatch.setattr(case, "row", Again(row, scores))
+    assert case.again() == 4 * 4
+    assert not scores
+
+
+class Again:
+    """Asserts that a row scores what was scored before, in turn."""
+
+    def __init__(self, row: Any, scores: list[Any]) -> None:
+        self.row, self.items, self.before = row, row.items, scores
+
+    def within(self, *given: Any) -> None:
+        np.testing.assert_allclose(self.row.within(*given), self.before.pop(0), atol=1e-5)

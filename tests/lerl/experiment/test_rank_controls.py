@@ -73,6 +73,24 @@ def test_what_is_added_for_which_rows() -> None:
     ]  # fmt: skip
 
 
+def test_two_controls_that_would_be_the_same_are_trained_once_and_stand_for_both() -> None:
+    def beside(*rows: str, **flags: Any) -> tuple[list[str], dict[str, list[str]]]:
+        asked = request(Data(Path("x")), rows, [0], {"s2gr+tca": {k: str(v) for k, v in flags.items()}}, controls=True)
+        there = {row: asdict(settings) for row, settings in asked.rows.items()}
+        found = claims_of(there, there)
+        teachers = [row for row in there if row.endswith("-teacher")]
+        of = {row: [one.beside for one in found if one.row == row] for row in ("tiger+tca", "s2gr+tca")}
+        return teachers, {row: [one for one in there if one.endswith("-teacher")] for row, there in of.items()}
+
+    both = ("tiger+tca", "s2gr+tca")
+    assert beside(*both) == (["tiger+tca-teacher"], {row: ["tiger+tca-teacher"] for row in both})
+    named = ("s2gr+tca-teacher", *both)  # the one that was asked for is it
+    assert beside(*named) == (["s2gr+tca-teacher"], {row: ["s2gr+tca-teacher"] for row in both})
+    each = {row: [f"{row}-teacher"] for row in both}
+    assert beside(*both, teacher_epochs=7) == ([f"{row}-teacher" for row in both], each)  # another teacher
+    assert beside("s2gr+tca")[0] == ["s2gr+tca-teacher"]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
