@@ -139,8 +139,9 @@ def sessions_of(log: pl.DataFrame, pause: float, now: float, name: str = "the lo
     surprise = _beside_items(log["item"].to_numpy(), log["click"].to_numpy().astype(np.float64))
     sums, rows = np.bincount(users, surprise), np.bincount(users)
     timed = log["time"].is_not_null().to_numpy()
-    days, owners, own = log["time"].drop_nulls().to_numpy() / SECONDS, users[timed], surprise[timed]
-    begins = np.append(True, (owners[1:] != owners[:-1]) | (np.diff(days) >= pause))
+    seconds, owners, own = log["time"].drop_nulls().to_numpy(), users[timed], surprise[timed]
+    begins = np.append(True, (owners[1:] != owners[:-1]) | (np.diff(seconds) >= round(pause * SECONDS)))
+    days = seconds / SECONDS
     session, closes = np.cumsum(begins) - 1, np.append(begins[1:], True)
     counts, total, owner = np.bincount(session), np.bincount(session, own), owners[begins]
     others = rows[owner] - counts

@@ -177,7 +177,7 @@ def _inverse_curvature(problem: "_Likelihood", point: Floats) -> Floats:
 def _near(
     problem: "_Likelihood", point: Floats, inverse: Floats, bounds: list[tuple[float, float]], weights: Floats
 ) -> Floats:
-    """The maximum (P,) of a bootstrap sample: Newton's steps from the whole sample's, with the whole sample's curvature.
+    """The maximum (P,) of a bootstrap sample: Newton steps from the whole sample's, with the whole sample's curvature.
 
     They are the k-step bootstrap of Andrews (Econometrica 2002), taken until the steps are small beside the standard
     errors. Where they are not, or leave the bounds, the maximum is searched for as the first one was.
