@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 USER, PATIENCE, CLICK, LEAVE, SHIFT, SHIFT_TARGET, DRIFT, KIND, MOOD = range(9)
 PURPOSES = 9
+# Further purposes, of what happens between sessions: no step of a session draws for them.
+GAP, CHURN, PERSON, REST, WANDER = range(PURPOSES, PURPOSES + 5)
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)

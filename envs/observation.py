@@ -17,6 +17,8 @@ from lerl.envs.checks import check_type, did_you_mean
 from lerl.envs.config import SimulatorConfig, configured
 from lerl.envs.population import Population
 from lerl.envs.render import draw, scene_of
+from lerl.envs.sessions.lives import LifeSimulator, Lives
+from lerl.envs.sessions.views import life_info, life_spaces, see_life
 from lerl.envs.simulator import UserSimulator
 from lerl.envs.state import Outcome, State
 
@@ -49,6 +51,7 @@ class Session:
         self.population = population
         self.config = configured(config, settings)
         self.simulator = UserSimulator(population, self.config, split, axis)
+        self.life = LifeSimulator(self.simulator) if self.config.horizon == "days" else None
         knowledge = population.knowledge
         self._known = tuple(Known(knowledge.tastes, knowledge.user_offsets, self.simulator.groups))
         self.reveal_hidden = reveal_hidden
@@ -57,6 +60,7 @@ class Session:
         self._shapes = ((*batch, k),) if k > 1 else (batch, (*batch, 1))
         self._least = threads.least(SEE + SEE_SLOT * k)
         self.state: State | None = None
+        self.lives: Lives | None = None
         self.action_space = self._actions()
         self.observation_space = self._observations()
 
@@ -69,9 +73,11 @@ class Session:
         categories = len(self.simulator.axis.names)
         tastes, offsets = self.population.knowledge.tastes, self.population.knowledge.user_offsets
         reach, offset_reach = float(np.abs(tastes).max()) or 1.0, float(np.abs(offsets).max()) or 1.0
-        whole = {} if self.simulator.roles is None else {"recent_whole": Box(-1, 1, (HISTORY,), np.float32)}
+        more: dict[str, gymnasium.Space[Any]] = {} if self.life is None else life_spaces(self.config)
+        if self.simulator.roles is not None:
+            more["recent_whole"] = Box(-1, 1, (HISTORY,), np.float32)
         return Dict(
-            whole
+            more
             | {
                 "recent_items": Box(-1, len(self.population.catalog) - 1, (slots,), np.int32),
                 "recent_categories": Box(-1, categories - 1, (slots,), np.int32),
@@ -111,8 +117,13 @@ class Session:
         sessions: NDArray[np.int64],
         users: NDArray[np.int64] | None,
     ) -> None:
-        """Put fresh sessions into the given slots, which rise."""
-        if self.state is None:
+        """Put fresh sessions, or lives, into the given slots, which rise."""
+        if self.life is not None:
+            if self.state is None or self.lives is None:
+                self.state, self.lives = self.life.start(seeds, sessions, users)
+            else:
+                self.life.restart(self.state, self.lives, rows, seeds, sessions, users)
+        elif self.state is None:
             self.state = self.simulator.start(seeds, sessions, users)
         else:
             self.simulator.restart(self.state, rows, seeds, sessions, users)
@@ -126,7 +137,7 @@ class Session:
     ) -> Observation:
         """As `begin` and then `observe`; of many slots, each block is gone over once."""
         state = self.state
-        if state is None or len(state) < 2 * self._least or self.simulator.own_code:
+        if state is None or len(state) < 2 * self._least or self.simulator.own_code or self.life is not None:
             self.begin(rows, seeds, sessions, users)
             return self.observe()
 
@@ -185,7 +196,15 @@ class Session:
             threads.each(see, users, self._least)
         if self.simulator.roles is not None:
             seen["recent_whole"] = self._wholes()
+        if self.lives is not None:
+            seen |= see_life(self.lives, config)
         return seen
+
+    def live(self, slates: NDArray[np.int64]) -> Outcome:
+        """Show slates (B, k) to people who come back, where the horizon is days."""
+        if self.life is None or self.lives is None:
+            raise ResetNeeded("there are no lives before reset; call reset() first")
+        return self.life.step(self._state(), self.lives, slates)
 
     def _wholes(self) -> NDArray[np.float32]:
         """(B, 20) clicks on the last whole slates, oldest first."""
@@ -217,6 +236,8 @@ class Session:
                 info["true_taste"] = state.response["taste"].copy()
             if outcome is not None:
                 info["chance"] = outcome.chance
+        if self.lives is not None:
+            info |= life_info(self.lives, self.config.slate_size, outcome, self.reveal_hidden)
         return info
 
     def slate_mask(self) -> NDArray[np.bool_]:

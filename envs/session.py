@@ -22,6 +22,7 @@ from lerl.envs.observation import (
 )
 from lerl.envs.population import Population
 from lerl.envs.render import FPS, MODES, check_render_mode
+from lerl.envs.sessions.lives import Lives
 from lerl.envs.state import Outcome, State
 from lerl.envs.threads import limit
 
@@ -84,12 +85,21 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
     | recent_whole | 20 | -1 to 1 | with `roles` alone: clicks on the last whole slates |
     | taste | D | finite | estimated from the user's known history, in the space of the agents' item vectors |
     | taste_offset | 1 | finite | log-odds to add to taste . item |
+    | sessions | 1 | at least 0 | of lives alone: sessions of this person before this one |
+    | days_since | 1 | 0 to days | of lives alone: days between the last session and this one, 0 in the first |
+    | days_left | 1 | 0 to days | of lives alone: days from this session's start to the end |
 
     ## Reward
     Mean feedback over the slate, in [0, 1]; an empty slot counts 0.
 
     ## Episode end
     Terminated when the user leaves (see `lerl.envs.leave`), truncated after `max_steps` steps.
+
+    ## Lives
+    With `horizon="days"` an episode is all that one person does in so many `days`: who leaves, or is cut after
+    `max_steps` steps, comes back as `return_` says (see `lerl.envs.sessions`). The same step moves the clock on, and
+    the observation is the first of the next session: what was shown before is no longer seen. Terminated when the
+    person is gone for good, truncated when the next session would begin after the last day.
 
     ## Starting state
     A user of the split, drawn from the seed; `reset(options={"users": [number]})` chooses one. Each further reset
@@ -99,6 +109,9 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
     `empty_slots`; with slates of one `action_mask`, (I,) int8, 0 for items that were shown in this session (unless
     `repeats=True`), as `action_space.sample(mask)` takes it; with `reveal_hidden=True` also `user`, `satisfaction`,
     `boredom`, `fatigue`, `mood`, `patience`, `true_taste` and, after a step, `chance`, the true chance of each click.
+    Of lives also `session`, its number from 0, `day`, when it began, `gap`, days since the last one, `session_ended`,
+    whether the slate just shown was the last of a session, and `feedback`, (k,) float32 on that slate, -1 for an empty
+    slot; with `reveal_hidden=True` also `memory`, `habit`, and `last_satisfaction`, that at the last session's end.
 
     ## Rendering
     "ansi" is text: the newest slate with titles, categories and feedback, the reward, the user's satisfaction with
@@ -175,7 +188,8 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         state = self._session.state
         if state is None or not state.active[0]:
             raise ResetNeeded("SessionEnv.step was called after the session had ended; call reset() to begin another")
-        outcome = self.simulator.step(state, slates)
+        session = self._session
+        outcome = self.simulator.step(state, slates) if session.life is None else session.live(slates)
         return (
             self._first(self._session.observe()),
             float(outcome.reward[0]),
@@ -204,6 +218,8 @@ class SessionEnv(gymnasium.Env[Observation, Any]):
         info = self._first(self._session.info(outcome))
         if self._session.config.slate_size == 1:
             info["action_mask"] = self._session.action_mask()[0]
+        if self._session.lives is not None:
+            info["session_ended"] = bool(info["session_ended"])  # of NumPy's, Gymnasium would make arrays of objects
         return info
 
     @staticmethod
@@ -281,6 +297,11 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
     def state(self) -> State:
         """The users' whole state, hidden parts included: for privileged agents, look-ahead and tests."""
         return self._session._state()
+
+    @property
+    def lives(self) -> Lives | None:
+        """What lasts from session to session of all people, hidden parts included; None where horizon is "session"."""
+        return self._session.lives
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -376,17 +397,20 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
     def snapshot(self) -> dict[str, Any]:
         """A copy of all that coming steps depend on, as nested dictionaries of arrays; `restore` takes it back."""
         everyone = np.arange(self.num_envs)
+        lives = self._session.lives
         return {
             "state": dataclasses.asdict(self.state.take(everyone)),
             "seeds": self._seeds.copy(),
             "numbers": self._numbers.copy(),
             "random": self.np_random.bit_generator.state,
-        }
+        } | ({} if lives is None else {"lives": dataclasses.asdict(lives.take(everyone))})
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go back to a snapshot of an environment made with the same settings."""
         before = {"whole": np.zeros((self.num_envs, 0), np.float32)}  # snapshots of before slots had roles lack it
         self._session.state = State(**before | snapshot["state"])
+        if self._session.life is not None:
+            self._session.lives = Lives(**snapshot["lives"])
         self._seeds, self._numbers = snapshot["seeds"].copy(), snapshot["numbers"].copy()
         self.np_random.bit_generator.state = snapshot["random"]
 
@@ -395,12 +419,13 @@ class SessionVectorEnv(VectorEnv[Observation, Any, Any]):
 
         The others take part with empty slates, so that nothing has to be copied: they begin anew right after.
         """
+        session = self._session
         if going.all():
-            return self.simulator.step(self.state, slates)
+            return self.simulator.step(self.state, slates) if session.life is None else session.live(slates)
         ended, steps, slates = np.flatnonzero(~going), self.state.steps, slates.copy()
         np.minimum(steps, self.simulator.config.max_steps - 1, out=steps)
         slates[ended] = -1
-        outcome = self.simulator.step(self.state, slates)
+        outcome = self.simulator.step(self.state, slates) if session.life is None else session.live(slates)
         for entry in dataclasses.fields(outcome):
             getattr(outcome, entry.name)[ended] = 0
         return outcome

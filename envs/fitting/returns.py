@@ -24,7 +24,7 @@ from lerl.envs.files import write_whole
 from lerl.envs.fitting.log_sessions import LogSessions
 from lerl.envs.schema import DataError
 from lerl.envs.sessions.config import MOST_DAILY, Gap, Habit, Memory
-from lerl.envs.sessions.rhythm import TURN, clock, slope, unclock
+from lerl.envs.sessions.rhythm import LONGEST, TURN, clock, slope, unclock
 from lerl.envs.store import RETURNS_FILE, MissingDataError
 
 Floats = NDArray[np.float64]
@@ -329,7 +329,7 @@ def _later(end: Floats, wait: Floats, gap: Gap) -> Floats:
     """When the next sessions begin, (n,) days."""
     if not gap.daily:
         return np.asarray(end + gap.shortest + wait)
-    found: Floats = unclock(clock(end + gap.shortest, gap.daily) + np.minimum(wait, 1e6), gap.daily)
+    found: Floats = unclock(clock(end + gap.shortest, gap.daily) + np.minimum(wait, LONGEST), gap.daily)
     return found
 
 

@@ -1,7 +1,7 @@
 """Settings of what happens between the sessions of one person; `lerl.envs.sessions.returns` computes it.
 
-Time between sessions is in days. A session itself takes no time on this clock. Unless a log was fitted (`lerl fit
-FOLDER --returns`), all strengths here are assumptions: they were chosen, not measured.
+Time between sessions is in days. A session itself takes no time on this clock: it is in steps. Unless a log was fitted
+(`lerl fit FOLDER --returns`), all strengths here are assumptions: they were chosen, not measured.
 """
 
 from dataclasses import field
@@ -30,22 +30,24 @@ class Gap:
 
         C(now + gap) = C(now + shortest) + wait,  C(x) = x + daily / (2 pi) * sin(2 pi x)
 
-    now being days since the first session, which is at the busiest hour as is every whole day after it (see
-    `lerl.envs.sessions.rhythm`).
+    where now is days since the first session, which is at the busiest hour as is every whole day after it; see
+    `lerl.envs.sessions.rhythm`.
 
     s is satisfaction at the end of the session, m what is remembered then, h the habit, and z standard normal, drawn
-    once for a person. So the hazard of coming back t days after `shortest` is shape / scale * (t /
+    once for a life. Without a rhythm the hazard of coming back t days after `shortest` is shape / scale * (t /
     scale)^(shape - 1), and each weight times `shape` is a log hazard ratio. That the return time follows what a session
     was worth is the subject of RLUR (Cai et al., "Reinforcing user retention in a billion scale short video
     recommender system", WWW 2023, arXiv 2302.01724); KuaiSim (Zhao et al., NeurIPS 2023) has a level of return above
-    those of request and session. The form is the Weibull model of accelerated failure time; the weights are assumptions.
+    those of request and session. The form is the Weibull model of accelerated failure time; the weights are
+    assumptions.
 
     Args:
         typical: the median gap, less `shortest`, of an average person with s = m = 0.5 and no habit, days, above 0.
         shape: below 1 many come back soon and few late, 1 for exponential gaps; from 0.05 to 20.
         person: standard deviation of log gaps between people, at least 0; 0 where all have one base rate.
-        session: by how much a session at whose end s is 1 shortens the log gap beside one at whose end it is 0.
-        memory: the same of m. habit: the same of h.
+        session: by how much s = 1 shortens the log gap beside s = 0, from -20 to 20.
+        memory: by how much m = 1 shortens it beside m = 0, from -20 to 20.
+        habit: by how much h = 1 shortens it beside h = 0, from -20 to 20.
         shortest: days that nobody comes back before, at least 0: what is nearer counts as one session in logs.
         daily: how much the hour matters, from 0, for not at all, to 0.95: at the busiest hour people come (1 + daily) /
             (1 - daily) times as readily as half a day from it.
@@ -68,12 +70,14 @@ class Memory:
         at a session's end    m <- m + rate * (s - m), in [0, 1]
         over a gap            m <- neutral + (m - neutral) * exp(-gap / fades)
 
-    It begins at `neutral`. A slow state that days add to, and that tells more of coming back than any one day, is that of
-    impatient bandits (McDonald et al., KDD 2023, and arXiv 2501.07761); the form is ours.
+    It begins at `neutral`. A slow state that days add to, and that tells more of coming back than any one day, is that
+    of impatient bandits (McDonald et al., KDD 2023, and arXiv 2501.07761); the form is ours.
 
     Args:
         enabled: whether anything is remembered; otherwise m stays neutral.
-        rate: weight of the newest session, in [0, 1]. neutral: in [0, 1]. fades: days in which it fades to 1/e, above 0.
+        rate: weight of the newest session, in [0, 1].
+        neutral: what is remembered at first, and what memory fades to, in [0, 1].
+        fades: days in which memory fades to 1/e, above 0.
     """
 
     enabled: Switch = True
@@ -93,7 +97,8 @@ class Habit:
 
     Args:
         enabled: whether there are habits; otherwise h stays 0.
-        rate: what one session adds, as a share of what is left to 1, in [0, 1]. fades: days to 1/e, above 0.
+        rate: what one session adds, as a share of what is left to 1, in [0, 1].
+        fades: days in which habit fades to 1/e, above 0.
     """
 
     enabled: Switch = True
@@ -113,7 +118,8 @@ class Churn:
     Args:
         enabled: whether anybody leaves for good.
         highest: chance after a session of somebody who remembers nothing but dissatisfaction, in [0, 1].
-        threshold: m at which the chance is half of that, in [0, 1]. width: how sharply it changes, above 0.
+        threshold: m at which the chance is half of that, in [0, 1].
+        width: how sharply it changes around the threshold, above 0.
     """
 
     enabled: Switch = True
@@ -132,7 +138,9 @@ class Rest:
 
     Args:
         enabled: whether anything is carried over; otherwise a session begins as the first one does.
-        boredom_fades, fatigue_fades, mood_fades: days in which they fade to 1/e, above 0.
+        boredom_fades: days in which boredom of a topic fades to 1/e, above 0.
+        fatigue_fades: days in which fatigue fades to 1/e, above 0.
+        mood_fades: days in which a mood fades to 1/e, above 0.
         remembered: share of what is remembered in the satisfaction that a session begins with, in [0, 1].
     """
 
@@ -149,8 +157,8 @@ class Wander:
 
         taste <- n * unit(taste + (1 - exp(-gap / reverts)) * (anchor - taste) + noise * sqrt(gap) * n * z / sqrt(d))
 
-    n is the length of the taste's anchor and z standard normal in d dimensions, as in `Drift`, which has to be on; the
-    anchor stays where the session left it. The form is ours.
+    n is the length of the taste's anchor and z standard normal in d dimensions, as in `Drift`; the anchor stays where
+    the session left it. Where drift is off tastes stay what they are, and this counts for nothing. The form is ours.
 
     Args:
         enabled: whether the next session begins with the taste that the last one left; otherwise each begins with the
@@ -169,8 +177,12 @@ class Return:
     """Everything between the sessions of one person; it counts where `env.horizon` is "days".
 
     Args:
-        gap: how long until the next session. memory: what is remembered of earlier ones. habit: of coming often.
-        churn: who never comes back. rest: what fades, and what is carried into a session. wander: how tastes move.
+        gap: how long until the next session.
+        memory: what is remembered of earlier sessions.
+        habit: how those who came often come sooner.
+        churn: who never comes back.
+        rest: what fades between sessions, and what a session begins with.
+        wander: how tastes move between sessions.
     """
 
     gap: Gap = field(default_factory=Gap)

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Doubles = NDArray[np.float64]
 
 TURN = 2.0 * math.pi
+LONGEST = 1e6
+"""Days; a longer wait counts as so long, since the hour of a day so far off has no digits left."""
 STEPS = 60
 """Steps of the search, at most; a bisection alone would end with them."""
 

@@ -35,6 +35,13 @@ class Task:
     population: Population
     axis: Axis
 
+    def __post_init__(self) -> None:
+        if self.config.env.horizon != "session":
+            raise ValueError(
+                f"env.horizon is {self.config.env.horizon}, but runs train and judge agents on single sessions; set it "
+                "to session, or step people who come back in Python: gymnasium.make_vec(ID, horizon='days')"
+            )
+
     @staticmethod
     def load(config: Config) -> "Task":
         """Read or make the population and its axis.

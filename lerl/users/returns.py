@@ -78,7 +78,7 @@ class Returns:
 
     @property
     def recipe(self) -> str:
-        """The settings that simulate the fit, lines of a recipe."""
+        """The settings that simulate the fit where `env.horizon` is "days", as YAML."""
         return "\n".join(_recipe(self.fitted))
 
     @property
@@ -215,7 +215,6 @@ def _recipe(fitted: FittedGaps) -> list[str]:
     values = {**{name: getattr(gap, name) for name in NAMES}, "shortest": gap.shortest}
     return [
         "env:",
-        "  horizon: days",
         "  return_:",
         "    gap:",
         *(f"      {name}: {value:.4g}" for name, value in values.items()),
@@ -274,7 +273,7 @@ def lines(found: Returns) -> list[str]:
     ]
     if inside <= len(found.check) / 2:
         said.append("half of the statistics or more are outside: gaps of this log are not of this form; do not use:")
-    return [*said, "to simulate these gaps, put into a recipe:", *_indented(found.recipe)]
+    return [*said, "settings that simulate these gaps where env.horizon is days:", *_indented(found.recipe)]
 
 
 def _controls(found: Returns) -> list[str]:

@@ -33,7 +33,7 @@ class PlannedVectorEnv(gymnasium.vector.VectorWrapper):
         return self._plans.added(observation), self._told(info)
 
     def step(self, actions: Any) -> tuple[Any, Any, NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Show every user an item or a slate, mended as `ineligible` says."""
+        """Show every user an item or a slate, mended as `ineligible` says; a life's next session is planned at once."""
         slates = self._plans.mend(self._plans.session.checked(actions, "PlannedVectorEnv"), self._ended)
         observation, reward, terminated, truncated, info = self.env.step(slates if self._plans.k > 1 else slates[:, 0])
         ended = terminated | truncated
@@ -42,6 +42,7 @@ class PlannedVectorEnv(gymnasium.vector.VectorWrapper):
             again = ended
             if ended.any():
                 info = {**info, "final_obs": self._final(observation, info["final_obs"], ended)}
+        again = again | (info.get("session_ended", ended) & ~ended)  # of lives: the next session has begun
         going = {**observation, "time_left": np.where(again[:, None], 1.0, observation["time_left"])}
         self._plans.see(going, ended | again)
         self._plans.begin(np.flatnonzero(again), observation)

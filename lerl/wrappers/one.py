@@ -30,7 +30,10 @@ class PlannedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Show an item or a slate, mended as `ineligible` says; sessions get a new plan when theirs is old."""
         slate = self._plans.mend(self._plans.session.checked(action, "PlannedEnv"))
         observation, reward, terminated, truncated, info = self.env.step(slate[0] if self._plans.k > 1 else slate[0, 0])
-        self._plans.see(_batched(observation), np.array([terminated or truncated]))
+        ended = np.array([terminated or truncated])
+        next_begun = info.get("session_ended", False) & ~ended  # of a life
+        self._plans.see(_batched(observation), ended | next_begun)
+        self._plans.begin(np.flatnonzero(next_begun), _batched(observation))
         return self._seen(observation), reward, terminated, truncated, self._told(info)
 
     def action_masks(self) -> NDArray[np.bool_]:

@@ -126,6 +126,31 @@ def test_sessions_that_begin_anew_are_planned_anew(population: Population, mode:
                 assert final["plan_age"] == [1]
 
 
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_sessions_of_a_life_are_planned_anew(population: Population, mode: AutoresetMode) -> None:
+    how: Any = {
+        "max_steps": 7,
+        "leave": "never",
+        "horizon": "days",
+        "days": 3650,
+        "return_": {"churn": {"enabled": False}},
+    }
+    one = Planned(SessionEnv(population, **how), InTurn(), replan_every=2)
+    many = Planned(SessionVectorEnv(population, 3, autoreset_mode=mode, **how), InTurn(), replan_every=2)
+    one.reset(seed=5)
+    many.reset(seed=5)
+    for step in range(1, 25):
+        seen, *_, ended, _ = one.step(int(np.argmax(one.action_masks())))
+        others, *_, info = many.step(np.argmax(many.action_masks(), axis=1))
+        assert not ended
+        assert info["session_ended"].all() == (step % 7 == 0)
+        turn = step % 7 // 2 * 2 % CATEGORIES  # a plan is kept for two steps, and never for the next session
+        for allowed in (seen["plan_allowed"], *others["plan_allowed"]):
+            assert allowed.tolist() == [float(c == turn) for c in range(CATEGORIES)]
+        assert seen["plan_age"][0] == others["plan_age"][0, 0] == step % 7 % 2
+        assert seen["sessions"][0] == step // 7
+
+
 def test_many_users_are_as_one(population: Population) -> None:
     many = Planned(SessionVectorEnv(population, 3, max_steps=6, leave="never"), "boredom", size=2)
     together, _ = many.reset(seed=5)
