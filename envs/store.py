@@ -49,6 +49,10 @@ INTERACTIONS_FILE = "interactions.parquet"
 DYNAMICS_FILE = "dynamics.json"
 
 
+RETURNS_FILE = "returns.json"
+"""What `lerl fit --returns` writes there."""
+
+
 FIDELITY = "fidelity"
 """Name, without ending, of what `lerl fidelity` writes into a prepared folder."""
 
@@ -90,6 +94,7 @@ FILES = frozenset(
         RESPONSE_FILE,
         CHECKPOINT_FILE,
         DYNAMICS_FILE,
+        RETURNS_FILE,
         KNOWLEDGE_FILE,
         COLLECTIVE_FILE,
         COLLECTIVE_CHECKPOINT,

@@ -14,17 +14,27 @@ from lerl.envs.checks import AboveZero, Real, Share, Strength, Switch, settings
 Weight = Annotated[Real, Field(ge=-20, le=20)]
 """Of something from 0 to 1 in the logarithm of a gap."""
 
+MOST_DAILY = 0.95
+"""The most of a daily rhythm: at 1 the clock would stand still once a day."""
+
 
 @settings(frozen=True)
 class Gap:
     """How many days after leaving a person comes back: a Weibull gap, whose scale depends on how it was.
 
-        gap = shortest + scale * (-log u)^(1 / shape),  u uniform in (0, 1]
+        gap = shortest + wait,  wait = scale * (-log u)^(1 / shape),  u uniform in (0, 1]
         log(scale) = log(typical / log(2)^(1 / shape)) - person * z
                      - session * (s - 0.5) - memory * (m - 0.5) - habit * h
 
-    s is satisfaction at the end of the session, m what is remembered of earlier ones, h the habit, and z standard
-    normal, drawn once for a life. So the hazard of coming back t days after `shortest` is shape / scale * (t /
+    With a daily rhythm the wait is on a clock that is fast at the busy hours and slow at the others,
+
+        C(now + gap) = C(now + shortest) + wait,  C(x) = x + daily / (2 pi) * sin(2 pi x)
+
+    where now is days since the first session, which is at the busiest hour as is every whole day after it; see
+    `lerl.envs.sessions.rhythm`.
+
+    s is satisfaction at the end of the session, m what is remembered then, h the habit, and z standard normal, drawn
+    once for a life. Without a rhythm the hazard of coming back t days after `shortest` is shape / scale * (t /
     scale)^(shape - 1), and each weight times `shape` is a log hazard ratio. That the return time follows what a session
     was worth is the subject of RLUR (Cai et al., "Reinforcing user retention in a billion scale short video
     recommender system", WWW 2023, arXiv 2302.01724); KuaiSim (Zhao et al., NeurIPS 2023) has a level of return above
@@ -39,6 +49,8 @@ class Gap:
         memory: by how much m = 1 shortens it beside m = 0, from -20 to 20.
         habit: by how much h = 1 shortens it beside h = 0, from -20 to 20.
         shortest: days that nobody comes back before, at least 0: what is nearer counts as one session in logs.
+        daily: how much the hour matters, from 0, for not at all, to 0.95: at the busiest hour people come (1 + daily) /
+            (1 - daily) times as readily as half a day from it.
     """
 
     typical: AboveZero = 1.0
@@ -48,6 +60,7 @@ class Gap:
     memory: Weight = 2.0
     habit: Weight = 0.5
     shortest: Annotated[Real, Field(ge=0, le=365)] = 1 / 48
+    daily: Annotated[Real, Field(ge=0, le=MOST_DAILY)] = 0.0
 
 
 @settings(frozen=True)

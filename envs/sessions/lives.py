@@ -147,7 +147,7 @@ class LifeSimulator:
         lives.memory[rows], lives.last_satisfaction[rows] = memory, state.satisfaction[rows]
         gone = returns.gone(how.churn, memory, returns.streams(seeds, sessions, draws.CHURN))
         keys = returns.streams(seeds, sessions, draws.GAP)
-        gaps = returns.gaps(how.gap, satisfaction, memory, lives.habit[rows], lives.trait[rows], keys)
+        gaps = returns.gaps(how.gap, satisfaction, memory, lives.habit[rows], lives.trait[rows], keys, lives.day[rows])
         over = ~gone & (lives.day[rows] + gaps >= self.config.days)
         lives.churned[rows] = gone
         stay = ~(gone | over)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lerl.envs import draws
 from lerl.envs.sessions.config import Churn, Gap
+from lerl.envs.sessions.rhythm import LONGEST, clock, unclock
 
 Doubles = NDArray[np.float64]
 Keys = NDArray[np.uint64]
@@ -68,11 +69,26 @@ def _gone(memory, keys, highest, threshold, width):  # type: ignore[no-untyped-d
     return found
 
 
-def gaps(how: Gap, satisfaction: Doubles, memory: Doubles, habit: Doubles, person: Doubles, keys: Keys) -> Doubles:
-    """Days (n,) until the next session, from satisfaction, memory, habit, traits and streams, (n,) each."""
+def gaps(
+    how: Gap,
+    satisfaction: Doubles,
+    memory: Doubles,
+    habit: Doubles,
+    person: Doubles,
+    keys: Keys,
+    days: Doubles | None = None,
+) -> Doubles:
+    """Days (n,) until the next session, from satisfaction, memory, habit, traits and streams, (n,) each.
+
+    With a daily rhythm, `days` (n,) is when the session ended, in days since the life began; its beginning where None.
+    """
     weights = how.person, how.session, how.memory, how.habit
     base = math.log(how.typical) - math.log(math.log(2.0)) / how.shape
     drawn: Doubles = _gaps(satisfaction, memory, habit, person, keys, weights, (base, how.shape, how.shortest))
+    if how.daily:
+        now = np.zeros(len(keys)) if days is None else days
+        wait = np.minimum(drawn - how.shortest, LONGEST)
+        drawn = unclock(clock(now + how.shortest, how.daily) + wait, how.daily) - now
     return drawn
 
 

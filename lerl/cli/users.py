@@ -25,7 +25,8 @@ FIT_HELP = (
     "the latent-factor model that FOLDER was prepared with. The log must have times. After an interruption, the same "
     "command goes on. --knowledge federated instead learns what agents know of items from users that keep their logs, "
     "in rounds in which only codes and counts travel, and writes FOLDER/knowledge-federated.npz for "
-    "--data.knowledge federated."
+    "--data.knowledge federated. --returns instead fits how long until people come back, by how good sessions were, "
+    "with controls and a check on held-out users; prints settings of env.return_ and writes FOLDER/returns.json."
 )
 
 
@@ -72,6 +73,7 @@ def run_fit(arguments: list[str]) -> None:
     add("folder", metavar="FOLDER", type=Path, help="a folder that lerl data import or prepare wrote")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", choices=("latent", "sequence"), help="what to fit")
+    what.add_argument("--returns", action="store_true", help="fit the gaps between sessions; takes minutes")
     what.add_argument("--knowledge", choices=("federated",), help="learn what agents know in a federation of users")
     add("--seed", metavar="N", type=whole_number(0, 2**32 - 1), default=0, help="seed of the training (0)")
     add("--epochs", metavar="N", type=whole_number(1, 1000), help="at most N passes over the log")
@@ -81,12 +83,13 @@ def run_fit(arguments: list[str]) -> None:
     add("--cache", choices=("full", "collective"), default="full", help=f"{caches} (full)")
     add("--own", metavar="N", type=whole_number(1, 31), help="of --cache collective: numbers of an event's own (1)")
     add("--pool", metavar="N", type=whole_number(1, 1 << 20), help="of --cache collective: shared rows (256)")
+    add("--pause", metavar="N", type=whole_number(1, 1440), help="of --returns: minutes that end a session (30)")
     _add_federation(parser)
     add_json(parser)
     given = parser.parse_args(arguments)
     _check_fit(given)
-    if given.knowledge:
-        _run_knowledge(given)
+    if given.knowledge or given.returns:
+        (_run_knowledge if given.knowledge else _run_returns)(given)
         return
 
     from lerl.report.tables import show
@@ -177,12 +180,15 @@ def _share(text: str) -> float:
 def _check_fit(given: Any) -> None:
     """Refuse flags of one kind of fit with the other."""
     own = [name for name in (*FEDERATION, "compare", "seeds", "noisy") if getattr(given, name)]
-    if given.model and own:
-        raise UsageError(f"--{own[0]} is for --knowledge federated; leave it out with --model")
+    chosen = "model" if given.model else "returns" if given.returns else "knowledge"
+    if chosen != "knowledge" and own:
+        raise UsageError(f"--{own[0]} is for --knowledge federated; leave it out with --{chosen}")
+    if given.pause and not given.returns:
+        raise UsageError(f"--pause is for --returns; leave it out with --{chosen}")
     of_model = [name for name in ("epochs", "dynamics", "own", "pool") if getattr(given, name)]
     of_model += ["cache"] if given.cache != "full" else []
-    if given.knowledge and of_model:
-        raise UsageError(f"--{of_model[0]} is for --model; leave it out with --knowledge")
+    if chosen != "model" and of_model:
+        raise UsageError(f"--{of_model[0]} is for --model; leave it out with --{chosen}")
     if given.cache == "full" and (given.own or given.pool):
         raise UsageError("--own and --pool are of a collective cache: give --cache collective with them")
     if (given.seeds or given.noisy) and not given.compare:
@@ -221,6 +227,20 @@ def _run_knowledge(given: Any) -> None:
     for line in found.notes:
         print(line)
     print(f"written: {found.file}")
+
+
+def _run_returns(given: Any) -> None:
+    from time import time
+
+    from lerl.run.progress import Progress
+    from lerl.users.returns import as_json, fit_returns, lines
+
+    with Progress() as progress:
+        found = fit_returns(given.folder, pause=given.pause or 30, seed=given.seed, report=progress.report, now=time())
+    if given.json:
+        print(as_json(found))
+        return
+    print("\n".join([*lines(found), f"written: {found.file}"]))
 
 
 def _print_comparison(given: Any, plan: Any) -> None:

@@ -1,6 +1,7 @@
 """What happens between two sessions: each mechanism against its formula in plain Python."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from lerl.envs import draws
 from lerl.envs.sessions import returns
 from lerl.envs.sessions.config import Churn, Gap
+from lerl.envs.sessions.rhythm import clock
 
 MANY = 20_000
 KEYS = returns.streams(np.arange(MANY, dtype=np.uint64), np.zeros(MANY, np.int64), draws.GAP)
@@ -48,6 +50,19 @@ def test_each_part_shortens_the_gap_by_its_weight(name: str, lower: float, upper
     weight = {"s": how.session, "m": how.memory, "h": how.habit, "z": how.person}[name]
     ratio = gaps(how, **{name: upper}) / gaps(how, **{name: lower})
     np.testing.assert_allclose(ratio, math.exp(-weight * (upper - lower)), rtol=1e-9)
+
+
+def test_a_daily_rhythm_moves_gaps_to_the_busy_hours_and_keeps_whole_days() -> None:
+    """From half a day after the busiest hour on; the wait of each is that of the same draw without a rhythm."""
+    how, now = Gap(typical=2.0, shortest=0.0), np.full(MANY, 0.5)
+    others = [np.full(MANY, value) for value in (0.5, 0.5, 0.0, 0.0)]
+    plain = returns.gaps(how, *others, KEYS)
+    found = returns.gaps(replace(how, daily=0.8), *others, KEYS, now)
+    np.testing.assert_allclose(clock(now + found, 0.8), clock(now, 0.8) + plain, atol=1e-9)
+    assert np.array_equal(found < 3.0, plain < 3.0)
+    busy = np.abs((now + found + 0.25) % 1.0 - 0.25) < 0.25  # within a quarter of a day of a whole day
+    assert busy.mean() == pytest.approx(0.5 + 0.8 / math.pi, abs=0.06)
+    assert np.array_equal(returns.gaps(replace(how, daily=0.0), *others, KEYS, now), plain)
 
 
 def test_nobody_comes_back_before_the_shortest_gap() -> None:
