@@ -14,6 +14,8 @@ Floats = NDArray[np.float64]
 
 RETENTION = (1, 7, 30)
 """Days at which retention is looked at."""
+RETURN = 7.0
+"""Days within which somebody is said to come back after a session, where sessions are asked what they tell."""
 
 
 def active_days(days: ArrayLike) -> int:

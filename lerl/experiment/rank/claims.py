@@ -5,7 +5,7 @@ from typing import Any
 
 from lerl.agents.next_item.registry import CONTROLS, Claim, claims_of
 from lerl.experiment.rank.judge import MAIN
-from lerl.report.bootstrap import Difference, turned
+from lerl.report.paired import Difference, turned
 from lerl.report.intervals import Interval, estimate_text
 
 ALIKE = 0.05

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lerl.agents.next_item.ranking import TOP, Places, ndcg, recall, reciprocal
 from lerl.experiment.rank.trial import Judged
-from lerl.report.bootstrap import Difference, difference
+from lerl.report.paired import Difference, difference
 from lerl.report.intervals import Interval, bootstrap_weights, intervals, plain, weighted_means
 from lerl.report.metrics import catalog_coverage, gini
 
