@@ -96,7 +96,9 @@ def summary_of_lives(results: Results, draws: list[dict[str, Floats]]) -> LifeSu
     by_metric = {name: of(f"lives.{name}") for name in LIFE_METRICS}
     pairs = itertools.combinations(enumerate(results.agents), 2)
     differences = [
-        difference(a, b, name, [(one[f"lives.{name}"][:, i], one[f"lives.{name}"][:, j]) for one in draws], users, seeds)
+        difference(
+            a, b, name, [(one[f"lives.{name}"][:, i], one[f"lives.{name}"][:, j]) for one in draws], users, seeds
+        )
         for (i, a), (j, b) in pairs
         for name in LIFE_DIFFERENCES
     ]

@@ -99,7 +99,10 @@ def _columns(lives: LifeSummary) -> list[_Column]:
 def _cells(summary: Summary, columns: list[_Column]) -> list[list[str]]:
     lives = summary["lives"]
     return [
-        [said_of(agent, summary.get("untrained", {})), *(_cell(lives["agents"][agent][one.metric], one) for one in columns)]
+        [
+            said_of(agent, summary.get("untrained", {})),
+            *(_cell(lives["agents"][agent][one.metric], one) for one in columns),
+        ]
         for agent in by_days(lives)
     ]
 
@@ -142,7 +145,7 @@ def _surrogate_notes(summary: Summary) -> list[str]:
     return [
         f"Rank correlations (Spearman), from -1 to 1. Within people: of a session with coming back within {RETURN:g} "
         "days, about the mean of the life. Between people: of their means, with one agent. Agents: of "
-        f"{len(summary['lives']['agents'])} agents' means, which are few. Correlations, not effects: whoever is content "
-        "for another reason has better sessions and comes back.",
+        f"{len(summary['lives']['agents'])} agents' means, which are few. Correlations, not effects: whoever is "
+        "content for another reason has better sessions and comes back.",
         interval_note(summary["seeds"]),
     ]

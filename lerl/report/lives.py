@@ -7,6 +7,9 @@ when the days were over is censored, not ended: when the person came last, or co
 
 from __future__ import annotations
 
+import warnings
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -62,6 +65,51 @@ def r_life(rewards: ArrayLike) -> float:
 def lifetime(days: ArrayLike) -> float:
     """The day of the last session, from 0 up to the horizon; of a life that is censored, the last that was seen."""
     return float(_ascending(days)[-1])
+
+
+class Survival(NamedTuple):
+    """The share that is left, by time: steps that hold from each of `times` on, with their 95 % band, (n,) each."""
+
+    times: Floats
+    share: Floats
+    low: Floats
+    high: Floats
+
+
+def survival(times: ArrayLike, ended: ArrayLike) -> Survival:
+    """The share for whom something has not happened yet, by time, of whom some were not looked at for long enough.
+
+    ``times`` (N,), at least 0, and ``ended`` (N,) bool: whether it happened then, or was not seen until then. Kaplan
+    and Meier 1958, "Nonparametric Estimation from Incomplete Observations" (JASA 53); S(t) is the product over times
+    t_i <= t of 1 - d_i / n_i, with d_i for whom it happened and n_i who were still looked at. The band is Greenwood's
+    on a log-log scale, as `scipy.stats.ecdf` has it; it takes the N as independent, so that it is too narrow where
+    several are of one person. Range 0 to 1.
+    """
+    from scipy.stats import CensoredData, ecdf
+
+    when, seen = np.asarray(times, np.float64), np.asarray(ended, np.bool_)
+    if when.ndim != 1 or when.shape != seen.shape or not len(when) or (when < 0).any():
+        raise ValueError(f"times must be at least 0, one for each of ended, given {when.shape} and {seen.shape}")
+    if not seen.any():
+        return Survival(np.array([0.0, when.max()]), np.ones(2), np.ones(2), np.ones(2))
+    found = ecdf(CensoredData(uncensored=when[seen], right=when[~seen])).sf
+    with warnings.catch_warnings():  # the band is not defined where all or none are left
+        warnings.simplefilter("ignore", RuntimeWarning)
+        band = found.confidence_interval(method="log-log")
+    ends = (np.where(np.isnan(end.probabilities), found.probabilities, end.probabilities) for end in band)
+    first = [np.concatenate([[1.0], part]) for part in (found.probabilities, *ends)]
+    return Survival(np.concatenate([[0.0], found.quantiles]), *first)
+
+
+def gaps_between(days: ArrayLike, horizon: float) -> tuple[Floats, NDArray[np.bool_]]:
+    """Days to the next session after each of a life's (S,), and whether it was seen; the last is cut at the horizon.
+
+    Of somebody who is gone for good the last gap is cut as well: whoever looks for so many days cannot tell them from
+    those who come later.
+    """
+    began = _ascending(days)
+    seen = np.arange(len(began)) < len(began) - 1
+    return np.diff(np.append(began, horizon)), seen
 
 
 def _ascending(days: ArrayLike) -> Floats:

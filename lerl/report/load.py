@@ -76,8 +76,7 @@ _EVALUATED: dict[str, dict[str, Any]] = {
 
 
 _LIVED: dict[str, dict[str, Any]] = {
-    "lives": {"agent": pl.String, "user": pl.Int64, "replicate": pl.Int64}
-    | dict.fromkeys(LIFE_METRICS, pl.Float64),
+    "lives": {"agent": pl.String, "user": pl.Int64, "replicate": pl.Int64} | dict.fromkeys(LIFE_METRICS, pl.Float64),
     "life_sessions": {"agent": pl.String, "user": pl.Int64, "replicate": pl.Int64, "session": pl.Int64}
     | dict.fromkeys(("day", "gap", *SESSION_METRICS), pl.Float64),
 }

@@ -171,9 +171,7 @@ def live_agent(
     how = task.config.evaluation
     evaluator = Evaluator(task.population, task.lives, task.axis, "evaluation", how.batch_size)
     count = counter(progress.report, f"lives {label}", len(users) * how.replicates)
-    return life_tables(
-        label, play_lives(evaluator, agent, users, how.replicates, task.seed("lives"), count), task
-    )
+    return life_tables(label, play_lives(evaluator, agent, users, how.replicates, task.seed("lives"), count), task)
 
 
 def life_tables(label: str, played: PlayedLives, task: Task) -> dict[str, pl.DataFrame]:
