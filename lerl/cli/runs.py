@@ -94,7 +94,7 @@ def _evaluate_otherwise(folder: Path, trust: bool, flags: dict[str, str | None])
 
     from lerl.config.parse import configure
     from lerl.report.compare import write
-    from lerl.report.life_tables import life_markdown
+    from lerl.report.life_tables import life_markdown, show_results
     from lerl.report.tables import markdown
     from lerl.serve.run import Run
 
@@ -102,7 +102,7 @@ def _evaluate_otherwise(folder: Path, trust: bool, flags: dict[str, str | None])
     config = configure(folder / "config.yaml", flags)
     agents = config.agents if "agents" in flags else None
     found = run.evaluate(agents, **{name: value for name, value in flags.items() if name != "agents"})
-    _show(found.summary)
+    show_results(found.summary)
     if out is not None:
         write(found.summary, markdown(found.summary) + life_markdown(found.summary), out)
 
@@ -223,30 +223,17 @@ def print_comparison(
 ) -> "Summary":
     """Print the tables of runs, or JSON, and write both to a folder; `options` are those of `lerl.report.compare`."""
     from lerl.report.compare import as_json, compare
+    from lerl.report.life_tables import show_results, surrogate_table
+    from lerl.report.tables import show
 
     summary = compare(runs, out, reference=reference, **options)
     if json:
         print(as_json(summary))
         return summary
-    _show(summary, reference)
+    show_results(summary, reference)
     if surrogates:
-        from lerl.report.life_tables import surrogate_table
-        from lerl.report.tables import show
-
         show(surrogate_table(summary))
     return summary
-
-
-def _show(summary: "Summary", reference: str | None = None) -> None:
-    """Print the tables of a summary: of sessions, and of lives where people come back."""
-    from lerl.report.life_tables import life_table
-    from lerl.report.tables import difference_table, show, table
-
-    show(table(summary))
-    if reference is not None:
-        show(difference_table(summary, reference))
-    if (lives := life_table(summary, reference)) is not None:
-        show(lives)
 
 
 def print_pictures(runs: Sequence[Path], out: Path, **options: Any) -> None:

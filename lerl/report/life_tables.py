@@ -11,7 +11,7 @@ from lerl.report.bootstrap import Summary
 from lerl.report.intervals import Interval, bracket, estimate_text, interval_note, number
 from lerl.report.life_summary import LIFE_DIFFERENCES, LifeSummary, by_days, life_ratios
 from lerl.report.lives import RETENTION, RETURN
-from lerl.report.tables import markdown_table, notes_below, rich_table, said_of
+from lerl.report.tables import difference_table, markdown_table, notes_below, rich_table, said_of, show, table
 
 
 class _Column(NamedTuple):
@@ -29,6 +29,19 @@ _COLUMNS = (
     _Column("gap", "mean_gap", 2),
     _Column("sessions", "sessions", 1),
 )
+
+
+def show_results(summary: Summary, reference: str | None = None) -> None:
+    """Print the tables of a summary: of sessions, and of lives where people come back; with a reference also ratios.
+
+    Raises:
+        RunError: there is no agent `reference`.
+    """
+    show(table(summary))
+    if reference is not None:
+        show(difference_table(summary, reference))
+    if (lives := life_table(summary, reference)) is not None:
+        show(lives)
 
 
 def life_table(summary: Summary, reference: str | None = None) -> Group | None:
