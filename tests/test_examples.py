@@ -14,6 +14,7 @@ EXAMPLES = ROOT / "examples"
 EXPECTED = {
     "composite_study": r"\| 1 % \| 1 \| 0\.",
     "cleanrl_ppo": r"update 12 of 12: 0\.\d+",
+    "lives": r"random +sessions +\d+\.\d .* lost within 30 days \d+%",
     "own_agent": r"EpsilonGreedy +\d",
     "own_leave_rule": r"TwoBadSlates: random slates keep people for \d",
     "own_log": r"boredom\+ppo +\d",

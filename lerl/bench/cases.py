@@ -114,6 +114,24 @@ def _many(bench: Bench, name: str, slate: int, peer_name: str, target: float) ->
         )
 
 
+def _lives(bench: Bench) -> Iterator[Timing]:
+    for slate, steps in ((1, 200), (6, 80)):
+        bench.report(f"1,024 lives, slates of {slate}")
+        sessions, lives = (
+            gymnasium.make_vec("lerl/Synthetic-v0", num_envs=1024, slate_size=slate, horizon=horizon)
+            for horizon in ("session", "days")
+        )
+        yield Timing(
+            f"lives_{slate}",
+            f"1,024 lives of 30 days, vector view, slates of {slate}, 1,000 items",
+            "1,024 sessions of the same settings",
+            "user-steps/s",
+            **duel(timed(stepping(lives, steps)), timed(stepping(sessions, steps)), bench.repeats),
+            target=0.5,
+            note=f"{MECHANISMS}, and all that happens between sessions; random items, autoreset NEXT_STEP counted.",
+        )
+
+
 def stepping(env: Any, steps: int) -> Callable[[], float]:
     """Random items for so many steps of a vector environment, drawn beforehand."""
     items, shape = len(env.simulator.population.catalog), (steps, *env.action_space.shape)
@@ -506,6 +524,7 @@ CASES: dict[str, Callable[[Bench], Iterator[Timing]]] = {
     "one_user": _one_user,
     "users": lambda bench: _many(bench, "users", 1, "SingleItem-Static-v0", 150.0),
     "slates": lambda bench: _many(bench, "slates", 10, "SlateTopK-Bored-v0", 60.0),
+    "lives": _lives,
     "retrieval": lambda bench: _retrieval(bench, 2000, 256, 8.0),
     "retrieval_large": lambda bench: _retrieval(bench, 1_000_000, 256, 10.0),
     "training": _training,
