@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
 
@@ -93,6 +93,29 @@ def life_markdown(summary: Summary, reference: str | None = None) -> str:
     lines += markdown_table("metric", [heading.replace("\n", " ") for heading in _TOLD], _surrogate_cells(lives))
     lines += ["", " ".join(_surrogate_notes(summary))]
     return "\n".join(lines) + "\n"
+
+
+def page_of_lives(summary: Summary) -> dict[str, Any]:
+    """The same tables for the report page; empty where people do not come back."""
+    if "lives" not in summary:
+        return {}
+    lives = summary["lives"]
+    columns = _columns(lives)
+    agents = {
+        "label": "Table of lives",
+        "first": "agent",
+        "headings": [one.heading for one in columns],
+        "cells": _cells(summary, columns),
+        "notes": " ".join(_notes(lives, summary["seeds"])),
+    }
+    told = {
+        "label": "Table of what a session tells",
+        "first": "metric of a session",
+        "headings": _TOLD,
+        "cells": _surrogate_cells(lives),
+        "notes": " ".join(_surrogate_notes(summary)),
+    }
+    return {"title": _title(lives), "tables": [agents, told]}
 
 
 _RATIO = ["ratio", "95 % interval"]

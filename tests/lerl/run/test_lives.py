@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+import lerl
 from lerl.agents.base import Agent, Pause, as_agent
 from lerl.agents.config import TrainConfig
 from lerl.cli.main import main
@@ -158,6 +159,21 @@ def test_what_only_begins_and_acts_lives_too(task: Task) -> None:
     own = Own()
     played = lived(task, as_agent(own), 2, users=2)
     assert own.begun >= sum(map(len, played.sessions)) > 2
+
+
+def test_an_agent_of_ones_own_is_judged_on_lives_in_python() -> None:
+    judged = lerl.evaluate(
+        lambda seen: np.tile([1, 2], (len(seen["taste"]), 1)),
+        beside=["random"],
+        env={"horizon": "days", "days": 3, "slate_size": 2},
+        data={"synthetic": {"users": 40, "items": 60}},
+        evaluation={"users": 4},
+    )
+    assert judged.lives is not None
+    assert judged.life_sessions is not None
+    assert set(judged.lives["agent"]) == {"own", "random"}
+    assert judged.summary["lives"]["days"] == 3
+    assert len(judged.life_sessions) >= len(judged.lives)
 
 
 def test_a_run_with_lives_has_the_same_sessions_and_two_more_tables(tmp_path: Path) -> None:
