@@ -154,7 +154,7 @@ def _notes(lives: LifeSummary, seeds: int) -> list[str]:
     unseen = f" Day {' and '.join(map(str, later))} cannot be seen in {lives['days']:g} days." if later else ""
     return [
         "active days: days with a session; day N: share that came on day N or later; R_life: sum of rewards over a "
-        f"life; churned: share gone for good; gap: mean days between sessions.{unseen} Agents are fitted by sessions.",
+        f"life; churned: share lost for good; gap: mean days between sessions.{unseen} Agents are fitted by sessions.",
         interval_note(seeds),
     ]
 
