@@ -17,6 +17,7 @@ from lerl.planners.llm.guard import CHARACTERS
 from lerl.planners.llm.planner import MODELS, LLMPlanner
 from lerl.planners.llm.reflection import session_text
 from lerl.report.lessons import lessons
+from lerl.run.checks import refuse_models
 from lerl.run.rollout import Episodes, Evaluator, sessions_of
 from lerl.run.specs import AgentSpec, parse_agents
 from lerl.run.task import Task
@@ -141,6 +142,8 @@ def estimate(config: Config) -> CostEstimate:
         raise EstimateError(
             "no agent of this recipe is planned by a chat model; give --planner.name llm, or agents such as llm+ppo"
         )
+    if config.env.horizon == "days":
+        refuse_models(paid, config)
     task = Task.load(config)
     sample = _sample(task)
     return CostEstimate(_costs(config, paid, task, sample), sample, config.planner)

@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 import yaml
 
-import lerl
 from lerl.agents.baselines import RandomAgent
 from lerl.agents.config import TrainConfig
 from lerl.cli.main import main
@@ -54,17 +53,6 @@ def tables(run: Path) -> dict[str, pl.DataFrame]:
     return {
         name: pl.read_parquet(run / f"{name}.parquet") for name in ("episodes", "steps", "items", "exposure", "curves")
     }
-
-
-def test_runs_are_of_sessions_and_refuse_lives(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    wanted = "lerl: error: env.horizon is days, but runs train and judge agents on single sessions; set it to session"
-    assert main(["train", "quickstart", "--env.horizon", "days", "--out", str(tmp_path / "run")]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(wanted)
-    assert said.count("\n") == 1
-    assert not (tmp_path / "run").exists()
-    with pytest.raises(ValueError, match=r"env\.horizon is days, but runs"):
-        lerl.evaluate(lambda seen: np.zeros((len(seen["taste"]), 6), int), env={"horizon": "days"})
 
 
 def test_settings_of_lives_are_harmless_in_a_run_of_sessions(tmp_path: Path) -> None:
