@@ -26,21 +26,24 @@ class Task:
     """What all agents of a run share.
 
     Attributes:
-        config: the run's configuration; under data.users fitted, env holds what was fitted. population: the users.
+        config: the run's configuration; under data.users fitted, env holds what was fitted. Its env.horizon is always
+            "session": agents are fitted by sessions, and first judged by them. population: the users.
         axis: what is planned on; under planner.axis learned, clusters until topics were learned, see
             `lerl.run.learned_axis`.
+        lives: the users who come back, on whom agents are judged as well where the run's env.horizon is "days"; else
+            None.
     """
 
     config: Config
     population: Population
     axis: Axis
+    lives: SimulatorConfig | None = None
 
     def __post_init__(self) -> None:
-        if self.config.env.horizon != "session":
-            raise ValueError(
-                f"env.horizon is {self.config.env.horizon}, but runs train and judge agents on single sessions; set it "
-                "to session, or step people who come back in Python: gymnasium.make_vec(ID, horizon='days')"
-            )
+        env = self.config.env
+        if env.horizon == "days":
+            object.__setattr__(self, "lives", env)
+            object.__setattr__(self, "config", replace(self.config, env=replace(env, horizon="session")))
 
     @staticmethod
     def load(config: Config) -> "Task":
