@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import new_class
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,20 @@ class TaskSpec:
     roles: Roles | None = None
 
 
+class Pause(NamedTuple):
+    """Between two sessions of the same n people.
+
+    Attributes:
+        days: (n,) float64, above 0, since the last session.
+        items: (n, k) int32, the last slate of that session, which no observation held; -1 for an empty slot.
+        feedback: (n, k) float32 on it, -1 likewise.
+    """
+
+    days: NDArray[np.float64]
+    items: NDArray[np.int32]
+    feedback: NDArray[np.float32]
+
+
 class Agent(ABC):
     """Chooses slates for B sessions at once.
 
@@ -60,6 +74,10 @@ class Agent(ABC):
     Optional:
         recall(rows, known): called before `begin` with the known interactions of the users in these slots, in the order
             of time: for each an array (n, 2) int32, items and clicks 0/1. The users' identities are not given.
+        begin_again(rows, observation, keys, pause): called instead of `begin` where the people in the slots `rows` are
+            those of the session before and have come back, see `lerl.envs.sessions`; pause: a `Pause`. `recall` is
+            called before it too, with what earlier sessions of this life showed at the end of what is known. It is
+            `begin` by default.
         attend(live): called before sessions begin: which slots, (B,) bool, hold a session that counts. An agent that
             has it does not hear of sessions that begin in the others, and may show anything there.
         widened: (B,) int, slates of each running session for which a plan was widened; reported per session.
@@ -98,6 +116,16 @@ class Agent(ABC):
 
     def recall(self, rows: NDArray[np.int64], known: Sequence[NDArray[np.int32]]) -> None:  # noqa: B027 - a default
         """Take in what is known of the users in the slots `rows` (n,). Does nothing by default."""
+
+    def begin_again(
+        self,
+        rows: NDArray[np.int64],
+        observation: Observation,
+        keys: NDArray[np.uint64],
+        pause: Pause,
+    ) -> None:
+        """The people in the slots `rows` (n,) have come back after a `pause`. As `begin` by default; see the class."""
+        self.begin(rows, observation, keys)
 
     def attend(self, live: NDArray[np.bool_]) -> None:  # noqa: B027
         """Take in which slots (B,) hold a session that counts. Does nothing by default."""
@@ -151,6 +179,19 @@ class _Adapted(Agent):
         """Hand it on to what has a `begin`."""
         if hasattr(self._own, "begin"):
             self._own.begin(rows, observation, keys)
+
+    def begin_again(
+        self,
+        rows: NDArray[np.int64],
+        observation: Observation,
+        keys: NDArray[np.uint64],
+        pause: Pause,
+    ) -> None:
+        """Hand it on to what has a `begin_again`; otherwise it is `begin`."""
+        if hasattr(self._own, "begin_again"):
+            self._own.begin_again(rows, observation, keys, pause)
+        else:
+            self.begin(rows, observation, keys)
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k)."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.agents.base import Agent, Observation, TaskSpec
+from lerl.agents.base import Agent, Observation, Pause, TaskSpec
 from lerl.agents.memory import Memory
 from lerl.agents.mmr import diverse_items
 from lerl.agents.retrieval import eligible_items
@@ -66,9 +66,15 @@ class Hierarchy:
         self.live = np.ones(count, bool)
         self.units = unit_rows(task.knowledge.item_vectors[:, :-1])
 
-    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
-        """New sessions in these slots, planned at once."""
-        self.renew(rows, observation, keys)
+    def begin(
+        self,
+        rows: NDArray[np.int64],
+        observation: Observation,
+        keys: NDArray[np.uint64] | None = None,
+        pause: Pause | None = None,
+    ) -> None:
+        """New sessions in these slots, planned at once; of people who are back after a pause where one is given."""
+        self.renew(rows, observation, keys, pause)
         self._look(rows)
         self._plan(rows)
 
@@ -77,9 +83,15 @@ class Hierarchy:
         self.memory.see(observation)
         self.plan()
 
-    def renew(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
+    def renew(
+        self,
+        rows: NDArray[np.int64],
+        observation: Observation,
+        keys: NDArray[np.uint64] | None = None,
+        pause: Pause | None = None,
+    ) -> None:
         """New sessions in these slots, whose plans are due."""
-        self.memory.begin(rows, observation, keys)
+        self.memory.begin(rows, observation, keys, pause)
         self.widened[rows], self.planned_at[rows] = 0, -self.replan_every
 
     def plan(self, rows: NDArray[np.int64] | None = None, ended: NDArray[np.bool_] | None = None) -> None:
@@ -215,6 +227,12 @@ class HierarchicalAgent(Agent):
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots."""
         self.hierarchy.begin(rows, observation, keys)
+
+    def begin_again(
+        self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64], pause: Pause
+    ) -> None:
+        """The people in these slots are back; what its memory carries over is that memory's affair."""
+        self.hierarchy.begin(rows, observation, keys, pause)
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k)."""

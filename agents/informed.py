@@ -1,9 +1,11 @@
 """The row between agents and the ceiling: knows the rules and the items, but not the person."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.agents.base import Agent, Observation, TaskSpec
+from lerl.agents.base import Agent, Observation, Pause, TaskSpec
 from lerl.agents.belief.agent import BeliefAgent, homes
 from lerl.agents.belief.model import UserModel
 from lerl.envs import dynamics
@@ -44,11 +46,20 @@ class InformedAgent(Agent):
             )
         self._expected, left = expected_tastes(simulator.population)
         self._agent = BeliefAgent(self.task, self.count, true_model(simulator, left))
+        wander, rest, drift = simulator.config.return_.wander, simulator.config.return_.rest, simulator.config.drift
+        self._agent.drifts = (wander.noise / drift.noise) ** 2 if wander.enabled and drift.noise > 0 else 0.0
+        self._agent.fades = 1.0 / rest.boredom_fades if rest.enabled else math.inf
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots."""
         known = homes(observation["taste"][rows], observation["taste_offset"][rows])
         self._watching.start(rows, np.column_stack([known, np.ones(len(rows))]) @ self._expected, keys)
+
+    def begin_again(
+        self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64], pause: Pause
+    ) -> None:
+        """The people in these slots are back; what fades, and how fast, it is told."""
+        self._watching.begin_again(rows, observation, keys, pause)
 
     def attend(self, live: NDArray[np.bool_]) -> None:
         """Choose for these slots (B,) only."""

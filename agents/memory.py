@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.agents.base import Observation, TaskSpec
+from lerl.agents.base import Observation, Pause, TaskSpec
 from lerl.agents.retrieval import Best, ItemIndex, best_unseen, mark
 from lerl.envs import threads
 from lerl.envs.draws import seed_from
@@ -60,8 +60,17 @@ class Memory:
     def attend(self, live: NDArray[np.bool_]) -> None:
         """Which slots (B,) hold a session that counts; all of them are remembered."""
 
-    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
-        """Forget these slots: new sessions start there. Keys tell sessions apart; made here unless given."""
+    def begin(
+        self,
+        rows: NDArray[np.int64],
+        observation: Observation,
+        keys: NDArray[np.uint64] | None = None,
+        pause: Pause | None = None,
+    ) -> None:
+        """Forget these slots: new sessions start there. Keys tell sessions apart; made here unless given.
+
+        Where the same people come back after a `pause`, their last session is forgotten all the same.
+        """
         self.shown[rows], self.feedback[rows], self.estimates[rows] = -1, -1, 0
         self.steps[rows], self.plans[rows], self.counts[rows], self.liked[rows] = 0, 0, 0, 0
         self.tastes[rows] = observation["taste"][rows]

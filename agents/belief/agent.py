@@ -1,5 +1,6 @@
 """An agent that shows what its belief says is most likely to be clicked."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +8,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.agents.base import Agent, Observation, TaskSpec
-from lerl.agents.belief.filter import begin_all, learn_all, new_belief
+from lerl.agents.base import Agent, Observation, Pause, TaskSpec
+from lerl.agents.belief.filter import begin_all, come_back, learn_all, new_belief
 from lerl.agents.belief.model import UserModel
 from lerl.agents.belief.slates import Standing, columns, count_repetitions, fill_slates
 from lerl.envs import draws, threads
@@ -17,6 +18,7 @@ NAME = "belief+greedy"
 """What it is called in `agents` of a recipe and in tables."""
 
 WONDER = 0.5  # standard deviations of what is not known of an item: of many items, too many would be tried with 1
+DAY = 5.0  # steps of a session that a day between two counts as, of drift and of boredom that fades; assumed
 PRICE = 1.5  # of boredom: more than it costs now, since it costs the next slates too
 
 
@@ -27,6 +29,10 @@ class BeliefAgent(Agent):
         task: the task. count: B. model: what was learned of people and items.
         explore: whether tastes, and at the begin of a session item offsets, are drawn from what is believed of them
             instead of its mean (Thompson sampling), for training.
+
+    Attributes:
+        drifts: steps of drift that a day between sessions counts as. fades: exposure that is left after a day, as
+            -log of its share; both as `DAY` says unless somebody knows better.
     """
 
     def __init__(self, task: TaskSpec, count: int, model: UserModel, explore: bool = False) -> None:
@@ -40,6 +46,7 @@ class BeliefAgent(Agent):
         self.guesses = np.zeros((count, len(model.offsets) if explore else 0), np.float32)
         self._columns = columns(model)
         self.withheld = np.zeros(0, np.int32)
+        self.drifts, self.fades = DAY, -DAY * math.log(max(model.keep, 1e-9))
 
     def attend(self, live: NDArray[np.bool_]) -> None:
         """Choose for these slots (B,) only; the others show item 0."""
@@ -54,6 +61,25 @@ class BeliefAgent(Agent):
         threads.each(
             lambda block: begin_all(self.model, self.belief, rows[block], known[block]), len(rows), self._least(0.3)
         )
+        self._clear(rows, keys)
+
+    def begin_again(
+        self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64], pause: Pause
+    ) -> None:
+        """The people in these slots are back: what was learned of them is where the next session begins."""
+        shape = len(self.live), self.task.slate_size
+        items, feedback = np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
+        items[rows], feedback[rows] = pause.items, pause.feedback
+
+        def go_on(block: slice) -> None:
+            learn_all(self.model, self.belief, rows[block], items, feedback)
+            come_back(self.model, self.belief, rows[block], pause.days[block], self.drifts, self.fades)
+
+        threads.each(go_on, len(rows), self._least(self.task.slate_size + 2.0))
+        self._clear(rows, keys)
+
+    def _clear(self, rows: NDArray[np.int64], keys: NDArray[np.uint64]) -> None:
+        """Nothing was shown yet in the sessions of these slots."""
         if self.explore:
             guesses = np.empty((len(rows), len(self.model.doubts)))
             _draw(keys, np.full(len(rows), -1), guesses)

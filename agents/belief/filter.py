@@ -95,6 +95,34 @@ def begin_all(model, belief, rows, homes):  # type: ignore[no-untyped-def]
         begin(model, belief, rows[n], homes[n])
 
 
+@njit(cache=True, nogil=True)
+def come_back(model, belief, rows, days, drifts, fades):  # type: ignore[no-untyped-def]
+    """The people in rows (n,) are back after days (n,): what is believed of them is the next session's prior.
+
+    Means stay, and are what tastes return to from now on. Covariance goes back towards `spread`, that of somebody new,
+    as quickly as `drifts` steps a day of the model's drift would take it there:
+
+        cov <- spread + (cov - spread) * exp(-drifts * days * trace(noise) / trace(spread))
+
+    Exposure fades to exp(-fades * days) of what it was, and fatigue is gone.
+    """
+    n = belief.mean.shape[1]
+    noise, spread = 0.0, 0.0
+    for a in range(n):
+        noise += model.noise[a, a]
+        spread += model.spread[a, a]
+    for i in range(len(rows)):
+        b = rows[i]
+        keep = math.exp(-drifts * days[i] * noise / max(spread, 1e-12))
+        for a in range(n):
+            belief.home[b, a] = belief.mean[b, a]
+            for c in range(n):
+                belief.cov[b, a, c] = model.spread[a, c] + keep * (belief.cov[b, a, c] - model.spread[a, c])
+        for t in range(belief.exposure.shape[1]):
+            belief.exposure[b, t] *= math.exp(-fades * days[i])
+        belief.fatigue[b] = 0.0
+
+
 @njit(cache=True)
 def log_odds(model, belief, b, item):  # type: ignore[no-untyped-def]
     """Of a click on an item, for the person in slot b, as believed now."""

@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from lerl.agents.base import Observation, TaskSpec
+from lerl.agents.base import Observation, Pause, TaskSpec
 from lerl.agents.belief.agent import BeliefAgent
 from lerl.agents.belief.filter import Belief
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
@@ -34,10 +34,19 @@ class BeliefMemory(Memory):
         """Believe something of these slots (B,) only."""
         self.agent.attend(live)
 
-    def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64] | None = None) -> None:
-        """Forget these slots: new sessions start there."""
-        super().begin(rows, observation, keys)
-        self.agent.begin(rows, observation, self.keys[rows])
+    def begin(
+        self,
+        rows: NDArray[np.int64],
+        observation: Observation,
+        keys: NDArray[np.uint64] | None = None,
+        pause: Pause | None = None,
+    ) -> None:
+        """Forget these slots: new sessions start there. What is believed of people who are back after a pause stays."""
+        super().begin(rows, observation, keys, pause)
+        if pause is None:
+            self.agent.begin(rows, observation, self.keys[rows])
+        else:
+            self.agent.begin_again(rows, observation, self.keys[rows], pause)
 
     def _meet(self, rows: NDArray[np.int64]) -> None:
         """Nothing is looked up by known taste."""

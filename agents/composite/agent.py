@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lerl.agents.base import Observation
+from lerl.agents.base import Observation, Pause
 from lerl.agents.composite.fill import best_whole
 from lerl.agents.composite.model import JIMA, Terms
 from lerl.agents.composite.person import People, Prior
@@ -57,6 +57,13 @@ class CompositeAgent(HierarchicalAgent):
         self.answered[rows] = 0
         if self.people is not None:
             self.people.begin(rows, observation["taste"][rows].astype(np.float64))
+
+    def begin_again(
+        self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64], pause: Pause
+    ) -> None:
+        """The people in these slots are back; what they answered in earlier sessions still counts."""
+        super().begin_again(rows, observation, keys, pause)
+        self.answered[rows] = 0
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k)."""

@@ -94,16 +94,17 @@ def _evaluate_otherwise(folder: Path, trust: bool, flags: dict[str, str | None])
 
     from lerl.config.parse import configure
     from lerl.report.compare import write
-    from lerl.report.tables import markdown, show, table
+    from lerl.report.life_tables import life_markdown, show_results
+    from lerl.report.tables import markdown
     from lerl.serve.run import Run
 
     run = Run(folder, trust)
     config = configure(folder / "config.yaml", flags)
     agents = config.agents if "agents" in flags else None
     found = run.evaluate(agents, **{name: value for name, value in flags.items() if name != "agents"})
-    show(table(found.summary))
+    show_results(found.summary)
     if out is not None:
-        write(found.summary, markdown(found.summary), out)
+        write(found.summary, markdown(found.summary) + life_markdown(found.summary), out)
 
 
 def _refuse_run(out: Path | None) -> None:
@@ -116,6 +117,9 @@ def run_compare(arguments: list[str]) -> None:
     """lerl compare"""
     parser = runs_parser("compare", f"{COMPARE_HELP} {SENSITIVITY_HELP}")
     parser.add_argument("--sensitivity", action="store_true", help="evaluate the agents on other users, as said above")
+    parser.add_argument(
+        "--surrogates", action="store_true", help="of people who come back: say what a session tells of coming back"
+    )
     add_where(parser, "--sensitivity", "worlds")
     add_json(parser)
     add_trust(parser)
@@ -124,6 +128,8 @@ def run_compare(arguments: list[str]) -> None:
     from lerl.cli.groups import read_groups
 
     groups, where = read_groups(given.runs), take_where(vars(given))
+    if given.surrogates and (given.sensitivity or len(groups) > 1):
+        raise UsageError("--surrogates is for the runs of one group; leave out --sensitivity")
     if given.sensitivity:
         _print_sensitivity(given, groups, read_beside(*where))
     elif any(where):
@@ -134,6 +140,7 @@ def run_compare(arguments: list[str]) -> None:
         _print_groups(given, groups)
     else:
         options = {"bootstrap": given.bootstrap, "allow_different": given.allow_different, "json": given.json}
+        options["surrogates"] = given.surrogates
         print_comparison(groups[""], given.out, given.reference, **options)
 
 
@@ -207,19 +214,25 @@ def run_plot(arguments: list[str]) -> None:
 
 
 def print_comparison(
-    runs: Sequence[Path], out: Path | None, reference: str | None = None, json: bool = False, **options: Any
+    runs: Sequence[Path],
+    out: Path | None,
+    reference: str | None = None,
+    json: bool = False,
+    surrogates: bool = False,
+    **options: Any,
 ) -> "Summary":
-    """Print the table of runs, or JSON, and write both to a folder; `options` are those of `lerl.report.compare`."""
+    """Print the tables of runs, or JSON, and write both to a folder; `options` are those of `lerl.report.compare`."""
     from lerl.report.compare import as_json, compare
-    from lerl.report.tables import difference_table, show, table
+    from lerl.report.life_tables import show_results, surrogate_table
+    from lerl.report.tables import show
 
     summary = compare(runs, out, reference=reference, **options)
     if json:
         print(as_json(summary))
         return summary
-    show(table(summary))
-    if reference is not None:
-        show(difference_table(summary, reference))
+    show_results(summary, reference)
+    if surrogates:
+        show(surrogate_table(summary))
     return summary
 
 

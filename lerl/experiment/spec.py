@@ -154,6 +154,11 @@ class Experiment:
         for condition in conditions:
             for label in made.labels(condition):
                 trial = made.trial(condition, label, config.seed, {})
+                if trial.config.env.horizon == "days":
+                    raise SettingsError(
+                        f"experiment.conditions: {condition}: env.horizon is days, but an experiment judges agents by "
+                        "single sessions; set it to session, and judge lives by lerl train --seeds"
+                    )
                 if trial.spec.baseline == AUTO:
                     candidates(trial.fitted)  # refused here, where there is none
         made._check_searches(dataclasses.replace(made, agents=every).searched())

@@ -17,7 +17,7 @@ from lerl.planners.llm.guard import CHARACTERS
 from lerl.planners.llm.planner import MODELS, LLMPlanner
 from lerl.planners.llm.reflection import session_text
 from lerl.report.lessons import lessons
-from lerl.run.artifacts import policy_name
+from lerl.run.checks import refuse_models
 from lerl.run.rollout import Episodes, Evaluator, sessions_of
 from lerl.run.specs import AgentSpec, parse_agents
 from lerl.run.task import Task
@@ -142,6 +142,8 @@ def estimate(config: Config) -> CostEstimate:
         raise EstimateError(
             "no agent of this recipe is planned by a chat model; give --planner.name llm, or agents such as llm+ppo"
         )
+    if config.env.horizon == "days":
+        refuse_models(paid, config)
     task = Task.load(config)
     sample = _sample(task)
     return CostEstimate(_costs(config, paid, task, sample), sample, config.planner)
@@ -253,11 +255,11 @@ def _costs(config: Config, specs: list[AgentSpec], task: Task, sample: Sample) -
         sent = 2.0 * min(planner.refresh, sessions * sample.length)
         ledger.add("learn distilled", lesson_steps, sent, sent, sample.prompt, sample.answer)
     llm = [spec for spec in specs if spec.planner == "llm"]
-    for name in dict.fromkeys(policy_name(spec) for spec in llm if spec.learner is not None):
+    for name in dict.fromkeys(spec.learner for spec in llm if spec.learner is not None):
         steps = max(train.steps - lesson_steps, 0.0)
         points = train.evaluations + 1 if steps else 1
-        ledger.plan(f"train {name}", steps, version)
-        ledger.plan(f"train {name}: learning curve", points * train.validation * sample.length, version)
+        ledger.plan(f"train llm+{name}", steps, version)
+        ledger.plan(f"train llm+{name}: learning curve", points * train.validation * sample.length, version)
     users = len(task.population.users("evaluation"))
     users = min(config.evaluation.users or users, users)
     for spec in llm:

@@ -10,8 +10,10 @@ import polars as pl
 
 from lerl.files import RunError
 from lerl.report import metrics
-from lerl.report.intervals import Interval, Weights, bootstrap_weights, intervals, number, plain
+from lerl.report.intervals import Interval, Weights, bootstrap_weights, intervals, number
+from lerl.report.life_summary import LifeSummary, life_draws, summary_of_lives
 from lerl.report.load import EPISODE_METRICS, Fallback, Floats, Ints, Results, Undertrained, check_reference
+from lerl.report.paired import Difference, difference, mean_draws, turned, user_seed_means
 
 DIFFERENCE_METRICS = ("T_int", "R_cum", "R_sin", "satisfaction_mean")
 
@@ -19,31 +21,12 @@ DIFFERENCE_METRICS = ("T_int", "R_cum", "R_sin", "satisfaction_mean")
 MOST_DRAWS = 100_000
 
 
-class Paired(TypedDict):
-    """A difference of two means of a metric and their ratio, each with its paired 95 % interval."""
-
-    metric: str
-    mean: float | None
-    ratio: float | None
-    low: float | None
-    high: float | None
-    ratio_low: float | None
-    ratio_high: float | None
-
-
-class Difference(Paired):
-    """Two agents: mean(a) - mean(b) and mean(a) / mean(b)."""
-
-    a: str
-    b: str
-
-
 class Summary(TypedDict):
     """The content of summary.json.
 
     users, seeds: how many it rests on. agents: metrics of each. differences: paired, of every two agents. fallbacks: of
     agents for which a rule planned in a chat model's place, how often. untrained: agents that had too few steps to
-    learn. notes: what else to know.
+    learn. notes: what else to know. lives: what people who come back do in so many days.
     """
 
     users: int
@@ -53,6 +36,7 @@ class Summary(TypedDict):
     fallbacks: NotRequired[dict[str, Fallback]]
     untrained: NotRequired[dict[str, Undertrained]]
     notes: NotRequired[list[str]]
+    lives: NotRequired[LifeSummary]
 
 
 def summarize(results: Results, bootstrap: int = 2000, seed: int = 0) -> Summary:
@@ -87,7 +71,8 @@ def summarize(results: Results, bootstrap: int = 2000, seed: int = 0) -> Summary
 def summary_of(results: Results, draws: list[dict[str, Floats]]) -> Summary:
     """The same from draws of `all_draws`."""
     users, seeds = results.episodes["user"].n_unique(), len(results.seeds)
-    by_metric = {name: intervals([one[name] for one in draws], users, seeds) for name in draws[0]}
+    names = [name for name in draws[0] if "." not in name]
+    by_metric = {name: intervals([one[name] for one in draws], users, seeds) for name in names}
     agents = {
         agent: {name: found[place] for name, found in by_metric.items()} for place, agent in enumerate(results.agents)
     }
@@ -104,6 +89,8 @@ def summary_of(results: Results, draws: list[dict[str, Floats]]) -> Summary:
         made["untrained"] = results.untrained
     if results.notes:
         made["notes"] = results.notes
+    if results.lives is not None:
+        made["lives"] = summary_of_lives(results, draws)
     return made
 
 
@@ -138,7 +125,8 @@ def by_reward(summary: Summary) -> list[str]:
 
 
 def all_draws(results: Results, bootstrap: int, seed: int) -> list[dict[str, Floats]]:
-    """Every metric's value for every draw and agent, (B + 1, A), the estimate first; for each of the weights.
+    """Every metric's value for every draw and agent, (B + 1, A), the estimate first; for each of the weights. Where
+    people come back also what `lerl.report.life_summary.life_draws` gives.
 
     Draws depend on nothing but the numbers of users and seeds, so that those of other results of the same users and
     seeds are paired with these.
@@ -148,50 +136,20 @@ def all_draws(results: Results, bootstrap: int, seed: int) -> list[dict[str, Flo
     """
     if not 1 <= bootstrap <= MOST_DRAWS:
         raise RunError(f"bootstrap must be from 1 to {MOST_DRAWS:,} draws, given {bootstrap:,}")
-    users, values = np.sort(results.episodes["user"].unique().to_numpy()), _user_seed_means(results)
+    users = np.sort(results.episodes["user"].unique().to_numpy())
+    values = user_seed_means(results.episodes, results.agents, EPISODE_METRICS)
     influence = _exposure_influence(results, users)
-    return [
-        _draws(results.agents, values, influence, weights)
-        for weights in bootstrap_weights(len(users), len(results.seeds), bootstrap, np.random.default_rng(seed))
-    ]
+    drawn = bootstrap_weights(len(users), len(results.seeds), bootstrap, np.random.default_rng(seed))
+    draws = [_draws(results.agents, values, influence, weights) for weights in drawn]
+    return [one | more for one, more in zip(draws, life_draws(results, drawn), strict=True)]
 
 
 def _draws(agents: list[str], values: Floats, exposure: _Influence, weights: Weights) -> dict[str, Floats]:
-    draws = _mean_draws(values, weights) | _exposure_draws(exposure, weights)
+    draws = mean_draws(values, weights, EPISODE_METRICS) | _exposure_draws(exposure, weights)
     if {"random", "privileged"} <= set(agents):
         floor, ceiling = (draws["R_cum"][:, [agents.index(agent)]] for agent in ("random", "privileged"))
         draws["normalised"] = metrics.normalised(draws["R_cum"], floor, ceiling)
     return draws
-
-
-def _user_seed_means(results: Results) -> Floats:
-    """Episode metrics averaged over replicates, (A, U, S, M); nan where a session has no value."""
-    order = ["agent", "user", "seed"]
-    means = (
-        results.episodes.with_columns(pl.col("agent").cast(pl.Enum(results.agents)))
-        .with_columns(pl.col(EPISODE_METRICS).cast(pl.Float64).fill_nan(None))
-        .sort(*order, "replicate")
-        .group_by(order, maintain_order=True)
-        .agg(pl.col(EPISODE_METRICS).mean())
-    )
-    values = means.select(pl.col(EPISODE_METRICS).fill_null(float("nan"))).to_numpy()
-    return values.reshape(len(results.agents), -1, len(results.seeds), len(EPISODE_METRICS))
-
-
-def _mean_draws(values: Floats, weights: Weights) -> dict[str, Floats]:
-    """Weighted means of (A, U, S, M) values over users and seeds, by metric (B + 1, A); nan has no weight."""
-    there = ~np.isnan(values)
-    total = _weighted_sums(np.where(there, values, 0.0), weights)
-    count = _weighted_sums(there.astype(np.float64), weights)
-    means = np.where(count > 0, total / np.where(count > 0, count, 1.0), np.nan)  # (B + 1, A, M)
-    return {name: means[:, :, i] for i, name in enumerate(EPISODE_METRICS)}
-
-
-def _weighted_sums(values: Floats, weights: Weights) -> Floats:
-    """Sum over users and seeds of (A, U, S, M) values times their weights, (B + 1, A, M)."""
-    agents, users, seeds, names = values.shape
-    over_users = weights.users @ values.transpose(1, 0, 2, 3).reshape(users, -1)
-    return np.asarray(np.einsum("bs,basm->bam", weights.seeds, over_users.reshape(-1, agents, seeds, names)))
 
 
 class _Influence(NamedTuple):
@@ -267,48 +225,3 @@ def _squared_overlaps(user: Ints, starts: Ints, ends: Ints, users: int) -> Float
     whose, at = np.divmod(places, span)
     depth = np.cumsum(2 * opens - 1)  # back at 0 at the end of each user's ranges
     return np.bincount(whose, weights=depth**2 * np.diff(at, append=0), minlength=users).astype(np.float64)
-
-
-def difference(a: str, b: str, metric: str, pairs: list[tuple[Floats, Floats]], users: int, seeds: int) -> Difference:
-    """What `a` has more than `b`; their draws are `pairs` of (B + 1,), one pair for each of the weights."""
-    (more,) = intervals([(of_a - of_b)[:, None] for of_a, of_b in pairs], users, seeds)
-    if seeds == 1:
-        (ratio,) = intervals([_ratio(*pair)[:, None] for pair in pairs], users, seeds)
-    else:  # a ratio's spread is alike in both directions on a logarithmic scale
-        (ratio,) = intervals([_logarithm(_ratio(*pair))[:, None] for pair in pairs], users, seeds, printed=np.exp)
-    return {
-        "a": a,
-        "b": b,
-        "metric": metric,
-        "mean": more["mean"],
-        "ratio": ratio["mean"],
-        "low": more["low"],
-        "high": more["high"],
-        "ratio_low": ratio["low"],
-        "ratio_high": ratio["high"],
-    }
-
-
-def _ratio(of_a: Floats, of_b: Floats) -> Floats:
-    """a / b, nan where b is not positive."""
-    return np.asarray(np.where(of_b > 0, of_a / np.where(of_b > 0, of_b, 1.0), np.nan))
-
-
-def _logarithm(values: Floats) -> Floats:
-    """nan where there is none."""
-    return np.asarray(np.log(np.where(values > 0, values, np.nan)))
-
-
-def turned(entry: Difference) -> Difference:
-    """A difference the other way round; a ratio is None where it changes sign or is not defined."""
-    mean, low, high = (
-        plain(-value) if value is not None else None for value in (entry["mean"], entry["high"], entry["low"])
-    )
-    ratio, ratio_low, ratio_high = (
-        plain(1.0 / value) if value is not None and value > 0 else None
-        for value in (entry["ratio"], entry["ratio_high"], entry["ratio_low"])
-    )
-    return {
-        "a": entry["b"], "b": entry["a"], "metric": entry["metric"], "mean": mean, "ratio": ratio, "low": low,
-        "high": high, "ratio_low": ratio_low, "ratio_high": ratio_high,
-    }  # fmt: skip

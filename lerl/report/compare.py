@@ -13,6 +13,7 @@ from typing import Any
 
 from lerl.envs.files import write_whole
 from lerl.report.bootstrap import Summary, summarize
+from lerl.report.life_tables import life_markdown
 from lerl.report.load import check_reference, load_runs
 from lerl.report.tables import markdown
 
@@ -34,7 +35,7 @@ def compare(
         check_reference(reference, results.agents)
     summary = summarize(results, bootstrap, seed)
     if out is not None:
-        write(summary, markdown(summary, reference), out)
+        write(summary, markdown(summary, reference) + life_markdown(summary, reference), out)
     return summary
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from lerl.files import RunError, read_about, seed_runs
-from lerl.report.bootstrap import DIFFERENCE_METRICS, Paired, Summary, all_draws, difference, summary_of
+from lerl.report.bootstrap import DIFFERENCE_METRICS, Summary, all_draws, summary_of
 from lerl.report.load import Results, different_settings, load_runs
+from lerl.report.paired import Paired, difference
 
 WORLD = ("env.", "data.")
 """What settings of the simulated users begin with."""

@@ -54,6 +54,17 @@ EPISODE_METRICS = (
 )
 
 
+LIFE_METRICS = (
+    *("active_days", "sessions", "retention_1", "retention_7", "retention_30", "mean_gap", "R_life", "churned"),
+    "lifetime",
+)
+"""Of a life; see `lerl.report.lives`."""
+
+
+SESSION_METRICS = ("T_int", "R_cum", "satisfaction_final", "intra_list_distance", "category_entropy")
+"""Of one session of a life."""
+
+
 _EVALUATED: dict[str, dict[str, Any]] = {
     "episodes": {"agent": pl.String, "user": pl.Int64, "replicate": pl.Int64}
     | dict.fromkeys(EPISODE_METRICS, pl.Float64),
@@ -64,10 +75,20 @@ _EVALUATED: dict[str, dict[str, Any]] = {
 }
 
 
+_LIVED: dict[str, dict[str, Any]] = {
+    "lives": {"agent": pl.String, "user": pl.Int64, "replicate": pl.Int64} | dict.fromkeys(LIFE_METRICS, pl.Float64),
+    "life_sessions": {"agent": pl.String, "user": pl.Int64, "replicate": pl.Int64, "session": pl.Int64}
+    | dict.fromkeys(("day", "gap", *SESSION_METRICS), pl.Float64),
+}
+"""Tables of runs with lives."""
+
+
 _COUNTED = {
     "episodes": ("user", "replicate", "R_cum", "T_int", "R_sin", "satisfaction_mean"),
     "items": ("user", "item", "count"),
     "steps": ("step", "sessions"),
+    "lives": ("user", "replicate", "active_days", "sessions", "R_life", "churned", "lifetime"),
+    "life_sessions": ("user", "replicate", "session", "day", "gap", "T_int", "R_cum"),
 }
 """Columns of tables in which every number has to be there."""
 
@@ -109,7 +130,9 @@ class Results:
 
     ``agents`` are in the order of the configuration, ``seeds`` ascend, ``n_items`` is the size of the catalog,
     ``paths`` are the runs' folders, one a seed, where there are any; ``fallbacks`` says for which agents a rule planned
-    in a chat model's place, ``untrained`` which agents had too few steps to learn, ``notes`` what else to know.
+    in a chat model's place, ``untrained`` which agents had too few steps to learn, ``notes`` what else to know. Where
+    people come back, ``lives`` has a row for each life, ``life_sessions`` one for each session of a life, and ``days``
+    is how many days were looked at.
     """
 
     agents: list[str]
@@ -125,6 +148,9 @@ class Results:
     untrained: dict[str, Undertrained] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)
+    lives: pl.DataFrame | None = None
+    life_sessions: pl.DataFrame | None = None
+    days: float = 0.0
 
 
 class _Run(NamedTuple):
@@ -155,7 +181,9 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
         _refuse_different_settings(runs)
     agents = _common_agents(runs, allow_different)
     _refuse_different_users(runs, agents)
-    kept = {name: _stack(runs, name, agents) for name in (*_EVALUATED, "curves")}
+    lived = all(name in run.frames for run in runs for name in _LIVED)
+    names = (*_EVALUATED, "curves", *(_LIVED if lived else ()))
+    kept = {name: _stack(runs, name, agents) for name in names}
     return Results(
         agents,
         [run.seed for run in runs],
@@ -165,6 +193,7 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
         untrained=_untrained(runs, agents),
         notes=_notes(runs, agents),
         paths=[run.path for run in runs],
+        days=_days(runs[0].config) if lived else 0.0,
         **kept,
     )
 
@@ -201,18 +230,25 @@ def _read(path: Path) -> _Run:
     config, n_items = _configured(path), read_about(path).get("n_items")
     if not isinstance(n_items, int) or not _whole(n_items, 1, 2**31 - 1):
         raise RunError(f"{path / 'run.json'} has no whole number under n_items, given {brief(repr(n_items))}")
-    missing = [f"{name}.parquet" for name in _EVALUATED if not (path / f"{name}.parquet").is_file()]
+    wanted = _EVALUATED | (_LIVED if _days(config) else {})
+    missing = [f"{name}.parquet" for name in wanted if not (path / f"{name}.parquet").is_file()]
     how = f"go on with: {resume_command(path)}"
     if missing:
         raise RunError(f"{path} was not evaluated yet, it lacks {', '.join(missing)}; {how}")
-    frames = {name: read_table(path / f"{name}.parquet", how, columns) for name, columns in _EVALUATED.items()}
-    for name, columns in _COUNTED.items():
+    frames = {name: read_table(path / f"{name}.parquet", how, columns) for name, columns in wanted.items()}
+    for name, columns in ((name, _COUNTED[name]) for name in wanted if name in _COUNTED):
         with reading(path / f"{name}.parquet", how):
             _check_numbers(frames[name], columns)
     curves = path / "curves.parquet"
     frames["curves"] = read_table(curves, how, _CURVES) if curves.is_file() else pl.DataFrame(schema=_CURVES)
     phases = _phases(path / "planners" / "traffic.json", how)
     return _Run(path, config["seed"], config, n_items, frames, phases, _choice(path / "rows" / f"{AUTO}.json", how))
+
+
+def _days(config: Mapping[str, Any]) -> float:
+    """How many days a run's people were looked at, 0 where they do not come back."""
+    env = config.get("env") or {}
+    return float(env.get("days", 30.0)) if env.get("horizon") == "days" else 0.0
 
 
 def _check_numbers(table: pl.DataFrame, columns: Sequence[str]) -> None:

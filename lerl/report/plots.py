@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from lerl.report.bootstrap import Summary, by_reward, ratios, summarize
 from lerl.report.curves import (
     MIN_SESSIONS,
-    Curve,
     exposure_shares,
     exposure_spread,
     learning_curves,
@@ -25,21 +24,18 @@ from lerl.report.curves import (
     satisfaction_curve,
 )
 from lerl.report.intervals import Interval
+from lerl.report.life_plots import life_figures
 from lerl.report.load import Results, load_runs
 from lerl.report.look import Look, look_of, shortened
 from lerl.report.palette import BLACK, GREY, INK, ORANGE
-from lerl.report.strips import Page, Panel, Scale, draw_page, level, round_scale
+from lerl.report.strip_parts import brackets, filled, line, number_text, page_of, parts_of
+from lerl.report.strips import Panel, Scale, draw_page, level, round_scale
 from lerl.report.style import STYLE, ratio_scale, save
 
 Floats = NDArray[np.float64]
 
 _PLURAL = {"category": "categories", "topic": "topics"}
 _SHARES: Scale = (0.0, 1.0)
-
-
-def _page(look: Look, title: str, caption: str, agents: Sequence[str], height: float) -> Page:
-    names, colours = [look.names[agent] for agent in agents], [look.colours[agent] for agent in agents]
-    return Page(title, f"{caption} {look.key(set(colours))}", names, colours, height)
 
 
 def plot(
@@ -52,7 +48,8 @@ def plot(
 ) -> list[Path]:
     """Draw evaluated runs of one recipe into the folder ``out`` and say which files were written.
 
-    learning_curves, session_lengths, satisfaction, exposure, exposure_topics and differences, each as .png and .svg.
+    learning_curves, session_lengths, satisfaction, exposure, exposure_topics and differences, and of people who come
+    back lives and gaps, each as .png and .svg.
     A picture that there is nothing to draw for is left out: learning curves where no agent has a second point, topics
     where none were written, differences of one agent. ``reference`` is the agent whose reward is divided by the others'
     in differences; without it the first hierarchical agent that learned. ``bootstrap`` and ``seed`` are those of
@@ -83,7 +80,7 @@ def figures(results: Results, summary: Summary, reference: str | None = None) ->
         "exposure_topics": _exposure(results, look, "topic"),
         "differences": _differences(results, summary, look),
     }
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    return {name: figure for name, figure in drawn.items() if figure is not None} | life_figures(results, summary, look)
 
 
 def _learning_curves(results: Results, summary: Summary, look: Look) -> Figure | None:
@@ -103,7 +100,7 @@ def _learning_curves(results: Results, summary: Summary, look: Look) -> Figure |
         )
     )
     best = curves[agents[0]].mean
-    page = _page(
+    page = page_of(
         look,
         f"{look.names[agents[0]]} {'ends highest of the policies' if len(agents) > 1 else 'learns'}: "
         f"R_cum from {best[0]:.1f} to {best[-1]:.1f}",
@@ -115,7 +112,7 @@ def _learning_curves(results: Results, summary: Summary, look: Look) -> Figure |
     heading = "R_cum, the sum of a session's rewards, on one scale for all"
     figure, (axes,) = draw_page(page, [Panel(heading, "environment steps, of all users", numbers, scale, digits=1)])
     for strip, (agent, value) in enumerate(zip(agents, unlearned, strict=True)):
-        _line(axes, strip, curves[agent], scale, look.colours[agent])
+        line(axes, strip, curves[agent], scale, look.colours[agent])
         if value is not None:
             axes.axhline(float(level(strip, value, scale)), color=GREY, lw=0.8, ls=(0, (3, 2)), zorder=1)
     axes.set_xlim(0, max(curve.steps[-1] for curve in curves.values()))
@@ -147,21 +144,21 @@ def _session_lengths(results: Results, summary: Summary, look: Look) -> Figure:
     found = _sorted(summary, "T_int")
     cut = results.episodes.filter(pl.col("cut_by_cap"))["T_int"].to_numpy()
     last = int(results.episodes["T_int"].to_numpy().max())
-    page = _page(
+    page = page_of(
         look,
         f"Users stay {_compared(found, look, 1, ' steps')}",
         "Filled: share of sessions not ended yet, from all (top of a strip) to none. Bar and number: mean length T_int "
-        f"{_brackets(results)}." + (f" Dotted: step cap {int(cut.max())}." if len(cut) else ""),
+        f"{brackets(results)}." + (f" Dotted: step cap {int(cut.max())}." if len(cut) else ""),
         list(found),
         height=0.3,
     )
-    numbers = [_number(value, 1) for value in found.values()]
+    numbers = [number_text(value, 1) for value in found.values()]
     figure, (axes,) = draw_page(page, [Panel("sessions not ended yet", "step of the session", numbers)])
     steps = np.arange(1, last + 1)
     for strip, (agent, value) in enumerate(found.items()):
         lengths = results.episodes.filter(pl.col("agent") == agent)["T_int"].to_numpy()
         share = (lengths[None, :] >= steps[:, None]).mean(axis=1)
-        heights = _filled(axes, strip, steps, share, _SHARES, look.colours[agent])
+        heights = filled(axes, strip, steps, share, _SHARES, look.colours[agent])
         if value["mean"] is not None:
             tip = float(np.interp(value["mean"], steps, heights))
             axes.vlines(value["mean"], tip, float(level(strip, 0.0, _SHARES)), color=look.colours[agent], lw=1.6)
@@ -178,22 +175,22 @@ def _satisfaction(results: Results, summary: Summary, look: Look) -> Figure:
     drawn = [curve for curve in curves.values() if len(curve.steps)]
     scale = round_scale(np.concatenate([curve.mean for curve in drawn])) if drawn else _SHARES
     over = "users and seeds" if len(results.seeds) > 1 else "users"
-    page = _page(
+    page = page_of(
         look,
         f"Mean satisfaction is {_compared(found, look, 2)}",
         f"Line: mean over the sessions not ended yet, if at least {MIN_SESSIONS}, with a 95 % band over {over}. "
-        f"Thin line: {look.names[look.reference]}, for comparison. Number: mean over sessions {_brackets(results)}.",
+        f"Thin line: {look.names[look.reference]}, for comparison. Number: mean over sessions {brackets(results)}.",
         list(found),
         height=0.4,
     )
-    numbers = [_number(value, 2) for value in found.values()]
+    numbers = [number_text(value, 2) for value in found.values()]
     heading = "satisfaction (0 to 1), on one scale for all"
     figure, (axes,) = draw_page(page, [Panel(heading, "step of the session", numbers, scale, digits=2)])
     last = int(max((curve.steps[-1] for curve in drawn), default=2))
     again = curves[look.reference]
     for strip, agent in enumerate(found):
         axes.plot(again.steps, level(strip, again.mean, scale), color=ORANGE, lw=0.6)
-        _line(axes, strip, curves[agent], scale, look.colours[agent])
+        line(axes, strip, curves[agent], scale, look.colours[agent])
         if not len(curves[agent].steps):
             few = f"fewer than {MIN_SESSIONS} sessions"
             axes.text(1 + 0.02 * last, strip + 0.5, few, color=INK, fontsize=6.5, va="center")
@@ -210,7 +207,7 @@ def _exposure(results: Results, look: Look, axis: str) -> Figure | None:
     means = {agent: mine for agent, *mine in spread.group_by("agent").mean().select("agent", "entropy", "top").rows()}
     agents = sorted(means, key=lambda agent: (-means[agent][0], agent))
     names, kinds = [look.names[agent] for agent in agents], _PLURAL[axis]
-    page = _page(
+    page = page_of(
         look,
         f"{names[0]} shows the most even mix of {kinds}" + (f", {names[-1]} the least" if len(names) > 1 else ""),
         f"What is shown at a step in all sessions together, if at least {MIN_SESSIONS} have not ended. Entropy: 0 "
@@ -238,7 +235,7 @@ def _exposure(results: Results, look: Look, axis: str) -> Figure | None:
     for strip, agent in enumerate(agents):
         mine, colour = spread.filter(pl.col("agent") == agent), look.colours[agent]
         left.plot(mine["step"], level(strip, mine["entropy"], entropy), color=colour, lw=1.0)
-        _filled(right, strip, mine["step"].to_numpy(), 100 * mine["top"].to_numpy(), top, colour)
+        filled(right, strip, mine["step"].to_numpy(), 100 * mine["top"].to_numpy(), top, colour)
     for axes in (left, right):
         _step_axis(axes, int(spread["step"].to_numpy().max()))
     return figure
@@ -251,19 +248,19 @@ def _differences(results: Results, summary: Summary, look: Look) -> Figure | Non
         return None
     found = dict(sorted(found.items(), key=lambda entry: entry[1]["mean"] or 0.0))
     name = look.names[look.reference]
-    page = _page(
+    page = page_of(
         look,
         _told_apart(found, name),
-        f"Dot and number: ratio of the means of the same users {_brackets(results)}. Hollow: the interval contains 1.",
+        f"Dot and number: ratio of the means of the same users {brackets(results)}. Hollow: the interval contains 1.",
         list(found),
         height=0.2,
     )
-    numbers = [_number(value, 2) for value in found.values()]
+    numbers = [number_text(value, 2) for value in found.values()]
     panel = Panel(f"right of 1: {name} earns more", f"R_cum of {name} / R_cum of the agent", numbers)
     figure, (axes,) = draw_page(page, [panel])
     axes.axvline(1.0, color=BLACK, lw=0.8)
     for strip, (agent, value) in enumerate(found.items()):
-        mean, low, high = _parts(value)
+        mean, low, high = parts_of(value)
         colour = look.colours[agent]
         axes.plot([low, high], [strip + 0.5] * 2, color=colour, lw=1.6, solid_capstyle="butt")
         axes.plot(mean, strip + 0.5, "o", color=colour, ms=4, mfc="white" if low <= 1 <= high else colour)
@@ -274,8 +271,8 @@ def _differences(results: Results, summary: Summary, look: Look) -> Figure | Non
 def _told_apart(found: Mapping[str, Interval], name: str) -> str:
     """What the intervals of ratios say, in a sentence."""
     more, less = (
-        sum(_parts(value)[1] > 1 for value in found.values()),
-        sum(_parts(value)[2] < 1 for value in found.values()),
+        sum(parts_of(value)[1] > 1 for value in found.values()),
+        sum(parts_of(value)[2] < 1 for value in found.values()),
     )
     open_ = len(found) - more - less
     said = f"{name} earns more than {more} of {len(found)} other agents"
@@ -286,47 +283,15 @@ def _told_apart(found: Mapping[str, Interval], name: str) -> str:
 def _sorted(summary: Summary, metric: str) -> dict[str, Interval]:
     """A metric by agent, the highest mean first."""
     found = {agent: summary["agents"][agent][metric] for agent in by_reward(summary)}
-    return dict(sorted(found.items(), key=lambda entry: -np.nan_to_num(_parts(entry[1])[0], nan=-np.inf)))
+    return dict(sorted(found.items(), key=lambda entry: -np.nan_to_num(parts_of(entry[1])[0], nan=-np.inf)))
 
 
 def _compared(found: Mapping[str, Interval], look: Look, digits: int, unit: str = "") -> str:
     """The reference's mean, and those of the highest and the lowest agent besides."""
     agents = list(dict.fromkeys([look.reference, next(iter(found)), list(found)[-1]]))
-    values = [f"{_parts(found[agent])[0]:.{digits}f}" for agent in agents]
+    values = [f"{parts_of(found[agent])[0]:.{digits}f}" for agent in agents]
     values[0] += unit
     return ", ".join(f"{value} with {look.names[agent]}" for value, agent in zip(values, agents, strict=True))
-
-
-def _brackets(results: Results) -> str:
-    users, seeds = results.episodes["user"].n_unique(), len(results.seeds)
-    over = f"{users} users and {seeds} seeds" if seeds > 1 else f"{users} users (one seed)"
-    return f"[95 % interval over {over}]"
-
-
-def _number(value: Interval, digits: int) -> str:
-    mean, low, high = (f"{part:.{digits}f}" for part in _parts(value))
-    return mean if value["low"] is None or value["high"] is None else f"{mean} [{low}, {high}]"
-
-
-def _parts(value: Interval) -> tuple[float, float, float]:
-    """Mean and ends, not a number where not defined."""
-    mean, low, high = (math.nan if part is None else part for part in (value["mean"], value["low"], value["high"]))
-    return mean, low, high
-
-
-def _line(axes: Axes, strip: int, curve: Curve, scale: Scale, colour: str) -> None:
-    """A curve and its interval's band."""
-    low, high = (level(strip, curve.mean + sign * curve.half, scale) for sign in (-1, 1))
-    axes.fill_between(curve.steps, low, high, color=colour, alpha=0.2, lw=0)
-    axes.plot(curve.steps, level(strip, curve.mean, scale), color=colour, lw=1.2)
-
-
-def _filled(axes: Axes, strip: int, steps: NDArray[np.int64], values: Floats, scale: Scale, colour: str) -> Floats:
-    """An area up to values, whose heights (n,) it gives back."""
-    heights = level(strip, values, scale)
-    axes.fill_between(steps, heights, float(level(strip, scale[0], scale)), color=colour, alpha=0.3, lw=0)
-    axes.plot(steps, heights, color=colour, lw=0.9)
-    return heights
 
 
 def _step_axis(axes: Axes, last: int) -> None:

@@ -11,7 +11,7 @@ from lerl.agents.composite.agent import ROWS as COMPOSITE
 from lerl.agents.learners.registry import check_device, check_learner
 from lerl.agents.next_item.agent import clicked
 from lerl.agents.next_item.registry import IN_SESSIONS
-from lerl.config.schema import AUTO
+from lerl.config.schema import AUTO, Config
 from lerl.envs.codes import SAME
 from lerl.envs.texts import catalog_texts
 from lerl.planners.llm.planner import MODELS, check_model
@@ -33,6 +33,8 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
     """
     specs = list(dict.fromkeys([*specs, *needed_agents(task.config)]))
     check_device(task.config.train.device)
+    if task.lives is not None:
+        refuse_models(specs, task.config)
     for spec in specs:
         if spec.learner is not None:
             check_learner(spec.label, spec.learner, len(task.population.catalog), task.config.env.slate_size)
@@ -69,6 +71,21 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
                 evaluator.rehearse(belief_agent(few, spec.label, planner, start_model(few), evaluation.batch_size))
             else:
                 evaluator.rehearse(hierarchical_agent(few, spec.label, planner))
+
+
+def refuse_models(specs: Sequence[AgentSpec], config: Config) -> None:
+    """Refuse agents that ask a chat model where people come back: what that costs is foreseen by single sessions.
+
+    Raises:
+        ValueError: the message says what to do.
+    """
+    for spec in specs:
+        if spec.planner == "llm" or (spec.planner in MODELS and config.planner.refresh):
+            raise ValueError(
+                f"{spec.label} asks a chat model, and env.horizon is days: a life has many sessions, and costs are "
+                "estimated and limited by single ones; set env.horizon to session, or distil the model's plans "
+                "(lerl distill) and judge distilled+... without planner.refresh"
+            )
 
 
 def _check_roles(task: Task, specs: Sequence[AgentSpec]) -> None:

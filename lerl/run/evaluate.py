@@ -25,6 +25,7 @@ from lerl.run.executors import Where, executor
 from lerl.run.fitter import Fitter
 from lerl.run.folder import check_run, check_same
 from lerl.run.kept import HIDDEN, PEOPLE, SESSIONS, TITLES, kept_tables, people_table, titles_table
+from lerl.run.lives import LIFE_SESSIONS, LIVES, live_agent
 from lerl.run.locks import locked
 from lerl.run.progress import Progress, counter
 from lerl.run.rollout import Episodes, Evaluator
@@ -74,24 +75,34 @@ def judge_side_by_side(task: Task, run: Path, config: Config, pool: Executor) ->
     Args:
         task: as `lerl.run.learned_axis.settled` gives it. run: its folder. config: as it was read. pool: plays them.
     """
-    agents = [one for one in evaluated(config) if not _has(run, one[0], config) and not asks_model(one[1], config)]
+    agents = [one for one in evaluated(config) if not _has(run, one[0], task) and not asks_model(one[1], config)]
     simulator = Evaluator(task.population, task.config.env, task.axis, "evaluation", 1).env.simulator
     users = judged(simulator.users, config)
-    for label, sessions in played(agents, users, run, config, pool):
-        _keep(tables_of(label, sessions, task, simulator), run, label)
+    for label, sessions, lives in played(agents, users, run, config, pool):
+        _keep(tables_of(label, sessions, task, simulator) | lives, run, label)
 
 
-def _names(config: Config) -> tuple[str, ...]:
+def tables(task: Task) -> tuple[str, ...]:
+    """Names of the tables of a run that is evaluated."""
+    return TABLES if task.lives is None else (*TABLES, LIVES, LIFE_SESSIONS)
+
+
+def is_evaluated(run: Path, task: Task) -> bool:
+    """Whether a run has all its tables."""
+    return all((run / f"{name}.parquet").is_file() for name in tables(task))
+
+
+def _names(task: Task) -> tuple[str, ...]:
     """Names of an agent's tables."""
-    return (*TABLES, SESSIONS, HIDDEN) if config.evaluation.keep_sessions else TABLES
+    return (*tables(task), SESSIONS, HIDDEN) if task.config.evaluation.keep_sessions else tables(task)
 
 
-def _has(run: Path, label: str, config: Config) -> bool:
-    return all((run / "evaluated" / label / f"{name}.parquet").is_file() for name in _names(config))
+def _has(run: Path, label: str, task: Task) -> bool:
+    return all((run / "evaluated" / label / f"{name}.parquet").is_file() for name in _names(task))
 
 
-def _keep(tables: Mapping[str, pl.DataFrame], run: Path, label: str) -> None:
-    for name, table in tables.items():
+def _keep(found: Mapping[str, pl.DataFrame], run: Path, label: str) -> None:
+    for name, table in found.items():
         write_table(table, run / "evaluated" / label / f"{name}.parquet")
 
 
@@ -104,14 +115,16 @@ def judge(task: Task, fitter: Fitter, run: Path, progress: Progress) -> None:
     evaluator = Evaluator(task.population, config.env, task.axis, "evaluation", config.evaluation.batch_size)
     users = judged(evaluator.users, config)
     for label, spec, deterministic in evaluated(config):
-        if not _has(run, label, config):
+        if not _has(run, label, task):
             agent = fitter.agent(spec, deterministic)
             fitter.context.chat.recount()  # of an evaluation before this one, or of one that was broken off
-            tables = play_agent(label, agent, task, evaluator, users, progress)
-            fitter.context.chat.count(int(tables["episodes"]["T_int"].sum()))
-            _keep(tables, run, label)
+            found = play_agent(label, agent, task, evaluator, users, progress)
+            fitter.context.chat.count(int(found["episodes"]["T_int"].sum()))
+            if task.lives is not None:
+                found |= live_agent(label, fitter.agent(spec, deterministic), task, users, progress)
+            _keep(found, run, label)
     kept = [run / "evaluated" / label for label, *_ in evaluated(config)]
-    for name in _names(config):
+    for name in _names(task):
         parts = pl.concat([read_table(folder / f"{name}.parquet", fitter.context.store.how) for folder in kept])
         if name == SESSIONS:
             write_table(titles_table(parts, evaluator.env.simulator), run / f"{TITLES}.parquet")
@@ -126,18 +139,24 @@ def play_agents(task: Task, agents: Mapping[str, Callable[[], Agent]], progress:
     evaluator = Evaluator(task.population, config.env, task.axis, "evaluation", config.evaluation.batch_size)
     users = judged(evaluator.users, config)
     parts = [play_agent(label, made(), task, evaluator, users, progress) for label, made in agents.items()]
+    if task.lives is not None:
+        lived = [live_agent(label, made(), task, users, progress) for label, made in agents.items()]
+        parts = [part | more for part, more in zip(parts, lived, strict=True)]
     seed = pl.lit(config.seed, dtype=pl.Int64).alias("seed")
-    tables = {name: pl.concat(part[name] for part in parts).with_columns(seed) for name in TABLES}
+    found = {name: pl.concat(part[name] for part in parts).with_columns(seed) for name in tables(task)}
     return Results(
         list(agents),
         [config.seed],
         len(task.population.catalog),
         asdict(config),
-        tables["episodes"],
-        tables["items"],
-        tables["steps"],
-        tables["exposure"],
+        found["episodes"],
+        found["items"],
+        found["steps"],
+        found["exposure"],
         pl.DataFrame(schema={"seed": pl.Int64, **CURVE}),
+        lives=found.get(LIVES),
+        life_sessions=found.get(LIFE_SESSIONS),
+        days=0.0 if task.lives is None else task.lives.days,
     )
 
 
@@ -159,13 +178,13 @@ def play_agent(
 
 def tables_of(label: str, played: Episodes, task: Task, simulator: UserSimulator) -> dict[str, pl.DataFrame]:
     """The tables of an agent's sessions, by name."""
-    tables = (
+    found = (
         episodes(label, played, task),
         _steps(label, played),
         _items(label, played),
         pl.concat(_exposures(label, played, task, simulator)),
     )
-    return dict(zip(TABLES, tables, strict=True)) | kept_tables(label, played)
+    return dict(zip(TABLES, found, strict=True)) | kept_tables(label, played)
 
 
 def judged(users: NDArray[np.int64], config: Config) -> NDArray[np.int64]:

@@ -108,7 +108,7 @@ class Evaluator:
         *,
         threads: int | None = None,
     ) -> None:
-        self._threads = limit(threads).threads
+        self.threads = limit(threads).threads
         self.env = SessionVectorEnv(
             population, count, split=split, config=config, axis=axis, autoreset_mode=AutoresetMode.DISABLED
         )
@@ -137,9 +137,9 @@ class Evaluator:
         """
         agent.watch(self.env)
         user = np.repeat(users, replicates)
-        replicate = _occurrence(user)
+        replicate = occurrence(user)
         seeds = session_seeds(seed, user, replicate)
-        with limit(self._threads):
+        with limit(self.threads):
             return _Rollout(self.env, agent, user, replicate, seeds, progress, keep=keep, tape=tape).run()
 
     def follow(self, agent: Agent, user: int, seed: int, steps: int) -> tuple[int, Any]:
@@ -151,9 +151,9 @@ class Evaluator:
         (begun,) = session_seeds(seed, np.array([user]), np.zeros(1, np.int64))
         observation, _ = self.env.reset(seed=[begun], options={"users": np.array([user])})
         key = np.array([seed_from("session key", begun)], np.uint64)
-        _begin_sessions(self.env, agent, np.zeros(1, np.int64), observation, key)
+        begin_sessions(self.env, agent, np.zeros(1, np.int64), observation, key)
         for shown in range(steps):
-            _, (observation, _, terminated, truncated, _) = _step(self.env, agent, observation)
+            _, (observation, _, terminated, truncated, _) = step_with(self.env, agent, observation)
             if terminated[0] or truncated[0]:
                 return shown + 1, observation
         return steps, observation
@@ -163,13 +163,13 @@ class Evaluator:
         agent.watch(self.env)
         everyone = np.arange(self.env.num_envs)
         observation, _ = self.env.reset(seed=0)
-        _begin_sessions(self.env, agent, everyone, observation, everyone.astype(np.uint64))
-        _, (observation, *_) = _step(self.env, agent, observation)
+        begin_sessions(self.env, agent, everyone, observation, everyone.astype(np.uint64))
+        _, (observation, *_) = step_with(self.env, agent, observation)
         if self.env.state.active.any():
             agent.act(observation)
 
 
-def _begin_sessions(
+def begin_sessions(
     env: SessionVectorEnv, agent: Agent, slots: NDArray[np.int64], observation: Any, keys: NDArray[np.uint64]
 ) -> None:
     """Have the agent begin new sessions, with what is known of their users."""
@@ -183,7 +183,7 @@ def session_seeds(seed: int, users: NDArray[np.int64], replicates: NDArray[np.in
     return [seed_from(seed, user, number) for user, number in zip(users.tolist(), replicates.tolist(), strict=True)]
 
 
-def _step(env: SessionVectorEnv, agent: Agent, observation: Any) -> tuple[Any, Any]:
+def step_with(env: SessionVectorEnv, agent: Agent, observation: Any) -> tuple[Any, Any]:
     """The slates that an agent shows, and what they bring."""
     slates = agent.act(observation)
     try:
@@ -192,7 +192,7 @@ def _step(env: SessionVectorEnv, agent: Agent, observation: Any) -> tuple[Any, A
         raise PluginError(f"{type(agent).__name__}.act gives no slates: {error}") from error
 
 
-def _occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:
+def occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """How often each of (N,) values came before: 0 for the first of its kind, 1 for the second, ..."""
     order = np.argsort(values, kind="stable")
     ordered = values[order]
@@ -201,65 +201,30 @@ def _occurrence(values: NDArray[np.int64]) -> NDArray[np.int64]:
     return found
 
 
-class _Rollout:
-    """One pass over a queue of sessions: slots that end take the next in the queue, or idle when it is empty."""
+class Queue:
+    """Episodes that slots take one after the other; slots that end take the next, or idle when none is left.
+
+    An idle slot repeats an episode that nobody counts.
+
+    Args:
+        env: the slots; without autoreset. agent: chooses for them. users: (N,) whose episodes. seeds: N of them.
+        progress: called with the number of episodes that have just ended; nothing where None.
+
+    Attributes:
+        session: (B,) int64, which episode is in each slot, -1 where it idles.
+        keys: (N,) uint64, hashed, so that nobody can work out the users' draws from them.
+    """
 
     def __init__(
-        self,
-        env: SessionVectorEnv,
-        agent: Agent,
-        users: NDArray[np.int64],
-        replicates: NDArray[np.int64],
-        seeds: list[int],
-        progress: Any,
-        *,
-        keep: int,
-        tape: Tape | None,
+        self, env: SessionVectorEnv, agent: Agent, users: NDArray[np.int64], seeds: list[int], progress: Any
     ) -> None:
-        self.env, self.agent, self.users, self.replicates, self.seeds = env, agent, users, replicates, seeds
-        self.progress, self.tape = progress, tape
-        # Hashed, so that nobody can work out the users' draws from a session's key.
+        self.env, self.agent, self.users, self.seeds, self.progress = env, agent, users, seeds, progress
         self.keys = np.array([seed_from("session key", one) for one in seeds], np.uint64)
-        config = env.simulator.config
-        count = len(users)
-        self.slates = np.full((count, config.max_steps, config.slate_size), -1, np.int32)
-        self.feedback = np.full(self.slates.shape, -1, np.float32)
-        self.rewards = np.full((count, config.max_steps), np.nan)
-        self.satisfaction = np.full((count, config.max_steps), np.nan, np.float32)
-        self.lengths = np.zeros(count, np.int64)
-        self.left = np.zeros(count, bool)
-        self.widened = np.zeros(count, np.int64)
-        self.kept = Kept.room(min(keep, count), config.max_steps, env.simulator.topic_count)
         self.session = np.full(env.num_envs, -1, np.int64)
         self.next = 0
 
-    def run(self) -> Episodes:
-        observation = self._begin(np.ones(self.env.num_envs, bool))
-        while (self.session >= 0).any():
-            steps = self.env.state.steps.copy()
-            before = observation
-            slates, (observation, rewards, terminated, truncated, _) = _step(self.env, self.agent, before)
-            ended = terminated | truncated
-            self._record(steps, rewards, terminated, ended)
-            if self.tape is not None:
-                self.tape.keep(self.session, steps, before, slates, observation)
-            if ended.any():
-                observation = self._begin(ended)
-        return Episodes(
-            self.users,
-            self.replicates,
-            self.keys,
-            self.lengths,
-            self.left,
-            self.slates,
-            self.feedback,
-            self.rewards,
-            self.satisfaction,
-            self.widened,
-            self.kept,
-        )
-
-    def _begin(self, ended: NDArray[np.bool_]) -> Any:
+    def begin(self, ended: NDArray[np.bool_]) -> Any:
+        """Begin the next episodes in these slots (B,); what is then seen of all slots."""
         slots = np.flatnonzero(ended)
         if self.progress is not None and self.next:
             self.progress(int((self.session[slots] >= 0).sum()))
@@ -275,8 +240,63 @@ class _Rollout:
             seeds[slot] = self.seeds[session]
         observation, _ = self.env.reset(seed=seeds, options={"reset_mask": ended, "users": self.users[idle]})
         if len(begun):
-            _begin_sessions(self.env, self.agent, begun, observation, self.keys[idle[begun]])
+            begin_sessions(self.env, self.agent, begun, observation, self.keys[idle[begun]])
         return observation
+
+
+class _Rollout(Queue):
+    """One pass over a queue of sessions."""
+
+    def __init__(
+        self,
+        env: SessionVectorEnv,
+        agent: Agent,
+        users: NDArray[np.int64],
+        replicates: NDArray[np.int64],
+        seeds: list[int],
+        progress: Any,
+        *,
+        keep: int,
+        tape: Tape | None,
+    ) -> None:
+        super().__init__(env, agent, users, seeds, progress)
+        self.replicates, self.tape = replicates, tape
+        config = env.simulator.config
+        count = len(users)
+        self.slates = np.full((count, config.max_steps, config.slate_size), -1, np.int32)
+        self.feedback = np.full(self.slates.shape, -1, np.float32)
+        self.rewards = np.full((count, config.max_steps), np.nan)
+        self.satisfaction = np.full((count, config.max_steps), np.nan, np.float32)
+        self.lengths = np.zeros(count, np.int64)
+        self.left = np.zeros(count, bool)
+        self.widened = np.zeros(count, np.int64)
+        self.kept = Kept.room(min(keep, count), config.max_steps, env.simulator.topic_count)
+
+    def run(self) -> Episodes:
+        observation = self.begin(np.ones(self.env.num_envs, bool))
+        while (self.session >= 0).any():
+            steps = self.env.state.steps.copy()
+            before = observation
+            slates, (observation, rewards, terminated, truncated, _) = step_with(self.env, self.agent, before)
+            ended = terminated | truncated
+            self._record(steps, rewards, terminated, ended)
+            if self.tape is not None:
+                self.tape.keep(self.session, steps, before, slates, observation)
+            if ended.any():
+                observation = self.begin(ended)
+        return Episodes(
+            self.users,
+            self.replicates,
+            self.keys,
+            self.lengths,
+            self.left,
+            self.slates,
+            self.feedback,
+            self.rewards,
+            self.satisfaction,
+            self.widened,
+            self.kept,
+        )
 
     def _record(
         self,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from lerl.config.schema import AUTO, Config
@@ -16,6 +17,7 @@ from lerl.planners.llm.planner import MODELS
 from lerl.run.artifacts import policy_name, taught_name
 from lerl.run.executors import work_with
 from lerl.run.fitter import Fitter
+from lerl.run.lives import live_agent
 from lerl.run.locks import locked
 from lerl.run.machine import free_memory
 from lerl.run.progress import Progress, counter
@@ -30,6 +32,7 @@ LONG = 200_000
 """User-steps of training in all, from which on it is worth starting processes for it."""
 WORKER_MEMORY = 2 << 30
 """Bytes for each of them."""
+_Played = tuple[Episodes, dict[str, pl.DataFrame]]
 SHARDS = 8
 """In how many parts the sessions of an agent that looks ahead are judged."""
 
@@ -110,8 +113,9 @@ def _fit(run: Path, config: Config, specs: Sequence[AgentSpec]) -> None:
 
 def played(
     agents: Sequence[tuple[str, AgentSpec, bool]], users: NDArray[np.int64], run: Path, config: Config, pool: Executor
-) -> Iterator[tuple[str, Episodes]]:
-    """The sessions of fitted agents with evaluation users, agent by agent as they are done.
+) -> Iterator[tuple[str, Episodes, dict[str, pl.DataFrame]]]:
+    """The sessions of fitted agents with evaluation users, and the tables of their lives where people come back, agent
+    by agent as they are done.
 
     Args:
         agents: name, what it is, and whether it acts without sampling, see `lerl.run.evaluate.evaluated`. users: (N,)
@@ -127,25 +131,31 @@ def played(
             works.append(work_with(config, name, _play, given, reads=[run]))
             owners.append((label, n))
             keep = max(0, keep - len(part) * config.evaluation.replicates)
-    there: dict[str, dict[int, Episodes]] = {}
+    there: dict[str, dict[int, _Played]] = {}
     for at, found in results(works, pool):
         label, n = owners[at]
         there.setdefault(label, {})[n] = found
         if len(there[label]) == sum(owner == label for owner, _ in owners):
             parts_of = there.pop(label)
-            yield label, joined([parts_of[n] for n in sorted(parts_of)])
+            ordered = [parts_of[n] for n in sorted(parts_of)]
+            lives = {name: pl.concat([part[1][name] for part in ordered]) for name in ordered[0][1]}
+            yield label, joined([sessions for sessions, _ in ordered]), lives
 
 
 def _play(
     run: Path, config: Config, agent: tuple[str, AgentSpec, bool], users: NDArray[np.int64], keep: int
-) -> Episodes:
+) -> _Played:
     label, spec, deterministic = agent
     with closing(Fitter(Task.load(config), run, Progress().report)) as fitter:
         task, how = fitter.context.task, config.evaluation
         evaluator = Evaluator(task.population, task.config.env, task.axis, "evaluation", how.batch_size)
         count = counter(Progress().report, f"evaluate {label}", len(users) * how.replicates)
         made = fitter.agent(spec, deterministic)
-        return evaluator.play(made, users, how.replicates, task.seed("evaluation"), count, keep)
+        sessions = evaluator.play(made, users, how.replicates, task.seed("evaluation"), count, keep)
+        if task.lives is None:
+            return sessions, {}
+        lives = live_agent(label, fitter.agent(spec, deterministic), task, users, Progress())
+        return sessions, lives
 
 
 def joined(parts: Sequence[Episodes]) -> Episodes:

@@ -25,7 +25,7 @@ from lerl.planners.llm.prompt import Prompts
 from lerl.planners.llm.traffic import planner_file
 from lerl.run.artifacts import CURVE, ArtifactStore, Point
 from lerl.run.checks import check_agents
-from lerl.run.evaluate import TABLES, TRAINED, judge, judge_side_by_side, write_table
+from lerl.run.evaluate import TRAINED, is_evaluated, judge, judge_side_by_side, write_table
 from lerl.run.executors import Where, executor
 from lerl.run.fitter import Fitter
 from lerl.run.folder import FORMAT, check_run, check_same, check_vacant, packages
@@ -148,7 +148,7 @@ def _begun(tracked: Tracked | None, config: Config, out: Path) -> Tracked:
 
 def _work(config: Config, task: Task, out: Path, tracked: Tracked, where: Where | None) -> None:
     specs = parse_agents(config)
-    if where is not None and not all((out / f"{name}.parquet").is_file() for name in TABLES):
+    if where is not None and not is_evaluated(out, task):
         _side_by_side(config, task, out, where)
     with Progress() as progress:
 
@@ -178,7 +178,7 @@ def _fit_and_judge(specs: list[AgentSpec], fitter: Fitter, out: Path, progress: 
         write_table(pl.DataFrame(fitter.curves(specs), schema=list(CURVE.items())), out / CURVES)
         write_whole(out / TRAINED, json.dumps({"agents": [spec.label for spec in specs]}))
     tracked.complete(fitter.curves(specs))
-    if not all((out / f"{name}.parquet").is_file() for name in TABLES) or (out / "evaluated").exists():
+    if not is_evaluated(out, fitter.context.task) or (out / "evaluated").exists():
         judge(fitter.context.task, fitter, out, progress)
 
 

@@ -63,6 +63,16 @@ class Evaluation:
         """Learning curves, one row an agent and point; empty where nothing was trained."""
         return self.results.curves
 
+    @property
+    def lives(self) -> pl.DataFrame | None:
+        """One row a life: active days, retention, R_life, churned and so on; None where people do not come back."""
+        return self.results.lives
+
+    @property
+    def life_sessions(self) -> pl.DataFrame | None:
+        """One row a session of a life: day, gap, T_int, R_cum and so on; None where people do not come back."""
+        return self.results.life_sessions
+
     @cached_property
     def summary(self) -> Summary:
         """Means with 95 % intervals, and paired differences, as in summary.json; see `lerl.report.bootstrap`."""
@@ -88,12 +98,10 @@ class Evaluation:
         return pl.DataFrame(found, infer_schema_length=None).rename({"a": "reference", "b": "agent"})
 
     def show(self, reference: str | None = None) -> None:
-        """Print the table that `lerl train` prints, and with a reference that of differences."""
-        from lerl.report.tables import difference_table, show, table
+        """Print the tables that `lerl train` prints, and with a reference those of differences."""
+        from lerl.report.life_tables import show_results
 
-        show(table(self.summary))
-        if reference is not None:
-            show(difference_table(self.summary, reference))
+        show_results(self.summary, reference)
 
     def report(self, out: str | Path, reference: str | None = None) -> Path:
         """Write the report page, one HTML file, as `lerl report` does.

@@ -6,7 +6,7 @@ import numpy as np
 from gymnasium.error import InvalidAction
 from numpy.typing import NDArray
 
-from lerl.agents.base import Agent, Observation
+from lerl.agents.base import Agent, Observation, Pause
 from lerl.envs.plugins import PluginError
 from lerl.envs.session import SessionVectorEnv
 from lerl.planners.base import Planner
@@ -53,6 +53,13 @@ class PlannedAgent(Agent):
         """New sessions in these slots, planned at once."""
         self._plans.hierarchy.begin(rows, observation, keys)
         self._own.begin(rows, self._plans.added(observation), keys)
+
+    def begin_again(
+        self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64], pause: Pause
+    ) -> None:
+        """The people in these slots have come back; planned at once."""
+        self._plans.hierarchy.begin(rows, observation, keys)
+        self._own.begin_again(rows, self._plans.added(observation), keys, pause)
 
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k), item 0 in slots that do not count."""

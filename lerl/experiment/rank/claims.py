@@ -5,8 +5,8 @@ from typing import Any
 
 from lerl.agents.next_item.registry import CONTROLS, Claim, claims_of
 from lerl.experiment.rank.judge import MAIN
-from lerl.report.bootstrap import Difference, turned
 from lerl.report.intervals import Interval, estimate_text
+from lerl.report.paired import Difference, turned
 
 ALIKE = 0.05
 """By how much, relative to the control, the parameters of two rows may differ that are compared at equal size."""

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from lerl.agents.next_item.ranking import TOP, Places, ndcg, recall, reciprocal
 from lerl.experiment.rank.trial import Judged
-from lerl.report.bootstrap import Difference, difference
 from lerl.report.intervals import Interval, bootstrap_weights, intervals, plain, weighted_means
 from lerl.report.metrics import catalog_coverage, gini
+from lerl.report.paired import Difference, difference
 
 Floats = NDArray[np.float64]
 KS = (5, 10, 20)
