@@ -57,7 +57,8 @@ class TrainConfig:
         batch_size: user-steps per gradient step, a whole rollout when that is less; a2c and pg take the whole.
         epochs: passes over each rollout, by ppo and maskable_ppo.
         learning_rate: learning rate of the optimizer, falling linearly to 0; constant for sasrec.
-        gamma: discount per step, in [0, 1); agents ending in @return discount over days, and not over steps.
+        gamma: discount per step, in [0, 1); agents ending in @return discount over days instead, and only scale rewards
+            by 1 - gamma.
         gae_lambda: lambda of generalized advantage estimation.
         clip_range: clip range of PPO's probability ratio, above 0.
         hidden: width of the two hidden layers of actor and critic, of the encoders gru and transformer, and of

@@ -1,9 +1,9 @@
 """What coming back is worth: formulas by hand, lives as a plain loop sees them, limits, and that it is learned."""
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from lerl.agents.base import TaskSpec
 from lerl.agents.config import ReturningConfig, TrainConfig
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 from lerl.agents.learners.callback import Report
+from lerl.agents.learners.checkpoint import read_checkpoint, write_checkpoint
 from lerl.agents.learners.encoders import CategoryEncoder
-from lerl.agents.learners.registry import new_model
+from lerl.agents.learners.registry import LEARNERS, new_model, new_view
 from lerl.agents.learners.returning import WINDOW, ComingSessions, ReturningSessions
 from lerl.agents.learners.virtual_items import PolicyScorer, VirtualItemEnv
 from lerl.envs.config import Boredom, Drift, Fatigue, Leave, Satisfaction
@@ -122,7 +123,7 @@ def test_sessions_end_and_add_as_a_plain_loop_over_lives_says(population: Popula
     assert sum(len(one["ended"]) for one in told) > 50
 
 
-def test_it_goes_on_from_a_snapshot(population: Population):
+def test_it_goes_on_from_a_checkpoint(population: Population, tmp_path: Path):
     env = ReturningSessions(population, 10, 4.0, **LIFE)
     env.reset(seed=3)
 
@@ -136,9 +137,9 @@ def test_it_goes_on_from_a_snapshot(population: Population):
         return kept
 
     played(20)
-    snapshot = copy.deepcopy(env.snapshot())
+    write_checkpoint(env.snapshot(), tmp_path / "users.pt")
     first = played(20)
-    env.restore(snapshot)
+    env.restore(read_checkpoint(tmp_path / "users.pt"))
     for (ended, part), (ended_again, part_again) in zip(first, played(20), strict=True):
         np.testing.assert_array_equal(ended, ended_again)
         np.testing.assert_array_equal(part, part_again)
@@ -175,6 +176,19 @@ def test_lives_are_discounted_over_days_only(task: TaskSpec, population: Populat
     small = TrainConfig(steps=64, users=10, rollout=8, batch_size=16, epochs=1, hidden=8, gamma=0.8)
     assert new_model("ppo", view(task, ReturningSessions(population, 10, 4.0, **LIFE)), small, 0).gamma == 1
     assert new_model("ppo", view(task, make_env(10)), small, 0).gamma == 0.8
+
+
+@pytest.mark.parametrize("name", [name for name, learner in LEARNERS.items() if not learner.off_policy])
+def test_every_learner_without_a_replay_buffer_learns_from_it(name: str, task: TaskSpec, population: Population):
+    k = 3 if LEARNERS[name].reach else 1
+    small = TrainConfig(steps=80, users=10, rollout=8, batch_size=16, epochs=1, hidden=8)
+    env = ReturningSessions(population, 10, 4.0, **LIFE | {"slate_size": k})
+    hierarchy = Hierarchy(replace(task, slate_size=k), 10, attentive=True)
+    learned = new_view(name, env, hierarchy, CategoryEncoder(hierarchy.task, False), small)
+    learned.seed(5)
+    model = new_model(name, learned, small, 0).learn(160)
+    assert all(bool(weights.isfinite().all()) for weights in model.policy.parameters())
+    assert env.coming.weight > 10
 
 
 @pytest.mark.parametrize("days", [0, 40_000])
