@@ -48,6 +48,7 @@ def new_learner(spec: AgentSpec, planner: Planner | None, task: Task, logs: Path
     """
     config, train, name = task.config, task.config.train, policy_name(spec)
     shared: dict[str, Any] = {"split": "train", "axis": task.axis, "autoreset_mode": AutoresetMode.DISABLED}
+    env: SessionVectorEnv
     if spec.returns:
         env = ReturningSessions(task.population, train.users, train.returning.days, config=task.lives, **shared)
     else:

@@ -1,10 +1,9 @@
 """Agents that learn from people who come back: their names, their files, who is refused, and one that is fitted."""
 
-import json
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 
@@ -16,21 +15,24 @@ from lerl.envs.plugins import PluginError
 from lerl.experiment.search.space import search_space
 from lerl.experiment.spec import Trial
 from lerl.planners.config import PlannerConfig
+from lerl.report.load import load_runs
+from lerl.report.look import learned_agents
+from lerl.report.page.words import names_of
 from lerl.run.artifacts import policy_name
 from lerl.run.checks import check_agents
-from lerl.run.fitter import Fitter
 from lerl.run.specs import AgentSpec, ineffective, parse_agent, parse_agents
 from lerl.run.task import Task
 from lerl.run.train import train
 
+BOTH = ["flat+ppo", "flat+ppo@return"]
 SMALL = Config(
     seed=3,
-    agents=["flat+ppo", "flat+ppo@return"],
+    agents=BOTH,
     data=DataConfig(synthetic=SyntheticConfig(users=40, items=80, categories=5, dim=4)),
     env=SimulatorConfig(slate_size=3, max_steps=15, horizon="days", days=10.0),
     planner=PlannerConfig(size=2, sessions=40),
     train=TrainConfig(steps=600, users=8, rollout=16, batch_size=64, epochs=2, hidden=8, evaluations=2, validation=12),
-    evaluation=EvaluationConfig(batch_size=16, bootstrap=100),
+    evaluation=EvaluationConfig(users=6, batch_size=8, deterministic=True, bootstrap=100),
 )
 SESSIONS = replace(SMALL, env=replace(SMALL.env, horizon="session"))
 
@@ -80,7 +82,7 @@ def test_nobody_comes_back_from_a_session(tmp_path: Path) -> None:
 
 def test_policies_trials_and_searches_of_both_kinds_are_kept_apart() -> None:
     specs = parse_agents(SMALL)
-    assert [policy_name(spec) for spec in specs] == SMALL.agents
+    assert [policy_name(spec) for spec in specs] == BOTH
     longer = replace(SMALL.train, returning=ReturningConfig(90.0))
 
     def digest(agent: str, how: TrainConfig) -> str:
@@ -102,17 +104,26 @@ def test_days_mean_nothing_to_agents_that_learn_from_sessions() -> None:
     }
 
 
-def test_it_is_fitted_beside_the_one_that_learns_from_sessions(tmp_path: Path) -> None:
-    with closing(Fitter(Task.load(SMALL), tmp_path, lambda *_: None)) as fitter:
-        for spec in parse_agents(SMALL):
-            fitter.fit(spec)
-            assert not fitter.lacks(spec)
-            fitter.agent(spec)
-    policies = tmp_path / "policies"
-    names = {f"{agent}{end}" for agent in SMALL.agents for end in (".pt", ".curve.json")}
-    assert {path.name for path in policies.iterdir()} == names
-    points = json.loads((policies / "flat+ppo@return.curve.json").read_text())
-    assert {point["agent"] for point in points} == {"flat+ppo@return"}
-    assert points[-1]["steps"] == 640
-    weights = [torch.load(policies / f"{agent}.pt", weights_only=True) for agent in SMALL.agents]
+def test_a_run_fits_and_judges_it_beside_the_one_that_learns_from_sessions(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    train(SMALL, run)
+    policies = run / "policies"
+    assert {path.name for path in policies.iterdir()} == {
+        f"{one}{end}" for one in BOTH for end in (".pt", ".curve.json")
+    }
+    weights = [torch.load(policies / f"{agent}.pt", weights_only=True) for agent in BOTH]
     assert any((weights[0][name] != weights[1][name]).any() for name in weights[0])
+    results = load_runs([run])
+    assert set(results.curves["agent"]) == set(BOTH)
+    played = {*BOTH, *(f"{agent}@det" for agent in BOTH)}
+    assert set(results.episodes["agent"]) == played
+    assert results.lives is not None
+    assert set(results.lives["agent"]) == played
+    assert learned_agents(results, [*played, "flat+a2c@return"]) == played
+    of_sessions = replace(results, curves=results.curves.filter(pl.col("agent") == "flat+ppo"))
+    assert learned_agents(of_sessions, BOTH) == {"flat+ppo"}
+
+
+def test_a_report_says_what_it_is() -> None:
+    assert [part for part, _ in names_of(["flat+ppo@return"])] == ["flat", "ppo", "return"]
+    assert [part for part, _ in names_of(["flat+ppo@det"])] == ["flat", "ppo"]
