@@ -12,8 +12,8 @@ from lerl.envs.sessions import returns
 from lerl.envs.simulator import UserSimulator
 from lerl.envs.state import Outcome, State
 
-LIVES = np.int64(32)
-"""Bits of a session's number that say which life of a seed it is of; those above say which session of the life."""
+LIFE_BITS = np.int64(32)
+"""Of a session's number, how many say which life of its seed it is of; those above say which session of the life."""
 
 
 @dataclass
@@ -164,7 +164,7 @@ class LifeSimulator:
         self._remember(lives, rows, gaps)
         kept = self._carried(state, rows, gaps, keys)
         self.simulator.restart(
-            state, rows, keys[0], lives.number[rows] + (lives.sessions[rows] << LIVES), state.user[rows]
+            state, rows, keys[0], lives.number[rows] + (lives.sessions[rows] << LIFE_BITS), state.user[rows]
         )
         if self.how.rest.enabled:
             initial, remembered = self.config.satisfaction.initial, self.how.rest.remembered

@@ -1,4 +1,4 @@
-"""Pictures of lives: who is gone for good, who comes on each day, and how long until the next session."""
+"""Pictures of lives: who is lost for good, who comes on each day, and how long until the next session."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def life_figures(results: Results, summary: Summary, look: Look) -> dict[str, Fi
 
 
 def _lives(lives: pl.DataFrame, sessions: pl.DataFrame, summary: Summary, look: Look, agents: list[str]) -> Figure:
-    """The share of people not gone for good, and of those with a session on each day."""
+    """The share of people not lost for good, and of those with a session on each day."""
     found, horizon = summary["lives"]["agents"], summary["lives"]["days"]
     left = {agent: _left(lives.filter(pl.col("agent") == agent), horizon) for agent in agents}
     daily = {agent: _daily(lives, sessions, agent, horizon) for agent in agents}
@@ -44,13 +44,13 @@ def _lives(lives: pl.DataFrame, sessions: pl.DataFrame, summary: Summary, look: 
     page = page_of(
         look,
         f"People come on {days[0]} of {horizon:g} days with {first}" + _least(last, days[1], len(agents)),
-        "Left: share not gone for good (Kaplan-Meier, by the day of the last session; whoever would still come is "
-        f"censored); number: share gone. Right: share with a session on a day; number: active days. {_BAND}.",
+        "Left: share not lost for good (Kaplan-Meier, by the day of the last session; whoever would still come is "
+        f"censored); number: share lost. Right: share with a session on a day; number: active days. {_BAND}.",
         agents,
         height=0.4,
     )
     panels = [
-        Panel("not gone for good", "day", [number_text(found[agent]["churned"], 2) for agent in agents], _SHARES),
+        Panel("not lost for good", "day", [number_text(found[agent]["churned"], 2) for agent in agents], _SHARES),
         Panel("with a session", "day", [number_text(found[agent]["active_days"], 1) for agent in agents], scale, 2),
     ]
     figure, (alive, active) = draw_page(page, panels)
@@ -91,7 +91,7 @@ def _gaps(sessions: pl.DataFrame, horizon: float, look: Look, agents: list[str])
 
 
 def _left(mine: pl.DataFrame, horizon: float) -> Survival:
-    """Days until people are gone for good; of the others it is not known."""
+    """Days until people are lost for good; of the others it is not known."""
     gone = mine["churned"].cast(pl.Boolean).to_numpy()
     return survival(np.where(gone, mine["lifetime"].to_numpy(), horizon), gone)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Group, RenderableType
 
@@ -95,6 +95,29 @@ def life_markdown(summary: Summary, reference: str | None = None) -> str:
     return "\n".join(lines) + "\n"
 
 
+def page_of_lives(summary: Summary) -> dict[str, Any]:
+    """The same tables for the report page; empty where people do not come back."""
+    if "lives" not in summary:
+        return {}
+    lives = summary["lives"]
+    columns = _columns(lives)
+    agents = {
+        "label": "Table of lives",
+        "first": "agent",
+        "headings": [one.heading for one in columns],
+        "cells": _cells(summary, columns),
+        "notes": " ".join(_notes(lives, summary["seeds"])),
+    }
+    told = {
+        "label": "Table of what a session tells",
+        "first": "metric of a session",
+        "headings": _TOLD,
+        "cells": _surrogate_cells(lives),
+        "notes": " ".join(_surrogate_notes(summary)),
+    }
+    return {"title": _title(lives), "tables": [agents, told]}
+
+
 _RATIO = ["ratio", "95 % interval"]
 _TOLD = ["within people", "between people", "agents: active days", "agents: day 7"]
 
@@ -131,7 +154,7 @@ def _notes(lives: LifeSummary, seeds: int) -> list[str]:
     unseen = f" Day {' and '.join(map(str, later))} cannot be seen in {lives['days']:g} days." if later else ""
     return [
         "active days: days with a session; day N: share that came on day N or later; R_life: sum of rewards over a "
-        f"life; churned: share gone for good; gap: mean days between sessions.{unseen} Agents are fitted by sessions.",
+        f"life; churned: share lost for good; gap: mean days between sessions.{unseen} Agents are fitted by sessions.",
         interval_note(seeds),
     ]
 

@@ -104,7 +104,7 @@ def survival(times: ArrayLike, ended: ArrayLike) -> Survival:
 def gaps_between(days: ArrayLike, horizon: float) -> tuple[Floats, NDArray[np.bool_]]:
     """Days to the next session after each of a life's (S,), and whether it was seen; the last is cut at the horizon.
 
-    Of somebody who is gone for good the last gap is cut as well: whoever looks for so many days cannot tell them from
+    Of somebody who is lost for good the last gap is cut as well: whoever looks for so many days cannot tell them from
     those who come later.
     """
     began = _ascending(days)

@@ -44,7 +44,7 @@ class PlayedLives:
     """N whole lives.
 
     Attributes:
-        users, replicates: (N,) int. churned: (N,) bool, gone for good; the other lives went on after the last day.
+        users, replicates: (N,) int. churned: (N,) bool, lost for good; the other lives went on after the last day.
         sessions: of each life, in the order of time.
     """
 

@@ -20,6 +20,7 @@ from lerl.envs.text import visible
 from lerl.files import AFRESH, read_about, reading
 from lerl.report.bootstrap import Summary, by_reward, ratios, summarize
 from lerl.report.curves import Curve, exposure_shares, exposure_spread, learning_curves, satisfaction_curve
+from lerl.report.life_tables import page_of_lives
 from lerl.report.load import Results, load_runs
 from lerl.report.look import Look, look_of
 from lerl.report.page import charts, words
@@ -84,6 +85,7 @@ def write_page(
         leaving=_leaving(results),
         meanings=explained(results_cells(summary)[0]),
         differences=_differences(summary, look, first),
+        lives=page_of_lives(summary),
         people=people,
         people_charts=_people_charts(people),
         learning=_learning(results, look),

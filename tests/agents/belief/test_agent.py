@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lerl.agents.base import TaskSpec
+from lerl.agents.base import Pause, TaskSpec
 from lerl.agents.belief.agent import PRICE, BeliefAgent
 from lerl.agents.belief.model import UserModel, prior_model
 from lerl.agents.belief.slates import Standing, columns, fill_slates
@@ -89,3 +89,52 @@ def test_a_session_is_the_same_alone_and_beside_others(
         assert (alone[0, :steps] == together[slot, :steps]).all()
         items = alone[0, : steps - 1].ravel()
         assert len(np.unique(items)) == len(items)
+
+
+def test_a_second_session_begins_with_what_the_first_one_taught(
+    model: UserModel, task: TaskSpec, make_env: Callable[..., SessionVectorEnv]
+) -> None:
+    env, rows, keys = make_env(2), np.arange(2), np.array([1, 2], np.uint64)
+    observation, _ = env.reset(seed=[5, 5])  # the same person twice
+    liked = np.argsort(-model.vectors @ np.ones(model.vectors.shape[1]))[: task.slate_size].astype(np.int32)
+    last = np.stack([liked, liked]), np.stack([np.ones(task.slate_size), np.zeros(task.slate_size)]).astype(np.float32)
+
+    def first_slates(days: float) -> tuple[np.ndarray, BeliefAgent]:
+        agent = BeliefAgent(task, 2, model._replace(weight=0.0))
+        agent.begin(rows, observation, keys)
+        for _ in range(5):
+            agent.begin_again(rows, observation, keys, Pause(np.full(2, days), *last))
+        return agent.act(observation), agent
+
+    slates, agent = first_slates(0.1)
+    fresh = BeliefAgent(task, 2, model._replace(weight=0.0))
+    fresh.begin(rows, observation, keys)
+    new = fresh.act(observation)
+    assert (new[0] == new[1]).all()
+    assert set(slates[0]) != set(slates[1])
+    worth = model.vectors @ (agent.belief.mean[0, :-1] - fresh.belief.mean[0, :-1])
+    assert worth[liked].mean() > worth.mean()  # what was clicked is thought more of
+    assert (agent.steps == 0).all()
+    assert (agent.shown == -1).all()
+    np.testing.assert_array_equal(agent.belief.home, agent.belief.mean)
+
+
+def test_what_was_learned_fades_with_the_days_and_never_beyond_somebody_new(
+    model: UserModel, task: TaskSpec, make_env: Callable[..., SessionVectorEnv]
+) -> None:
+    observation, _ = make_env(3).reset(seed=[0, 0, 0])  # the same person thrice
+    agent, rows, keys = BeliefAgent(task, 3, model), np.arange(3), np.arange(3, dtype=np.uint64)
+    agent.begin(rows, observation, keys)
+    items = np.tile(np.arange(task.slate_size, dtype=np.int32), (3, 1))
+    pause = Pause(np.array([0.01, 3.0, 1e6]), items, np.ones(items.shape, np.float32))
+    agent.begin_again(rows, observation, keys, pause)
+    soon, later, late = np.trace(agent.belief.cov, axis1=1, axis2=2)
+    assert soon < later < late
+    np.testing.assert_allclose(agent.belief.cov[2], model.spread, atol=1e-9)
+    exposure = agent.belief.exposure.sum(axis=1)
+    assert exposure[0] > exposure[1] > exposure[2] == pytest.approx(0.0)
+    assert (np.linalg.eigvalsh(agent.belief.cov) > 0).all()
+    kept = BeliefAgent(task, 3, model._replace(noise=np.zeros_like(model.noise)))  # tastes that do not drift
+    kept.begin(rows, observation, keys)
+    kept.begin_again(rows, observation, keys, pause)
+    np.testing.assert_allclose(kept.belief.cov[0], kept.belief.cov[2])

@@ -15,6 +15,7 @@ from lerl.envs.sessions.config import Churn, Gap, Habit, Memory, Rest, Return, W
 from lerl.envs.sessions.lives import LifeSimulator, Lives
 from lerl.envs.simulator import UserSimulator
 from lerl.envs.state import Outcome, State
+from tests.envs.made_sequences import random_sequences
 
 SHORT: dict[str, Any] = {"slate_size": 3, "topic_count": 5, "max_steps": 8, "repeats": True, "mood": Mood(spread=0.3)}
 OFF = Return(
@@ -256,6 +257,19 @@ def test_tastes_stay_where_drift_is_off(small: Population) -> None:
         show(simulator, state, lives, slates(step, np.arange(20)))
     assert lives.sessions.max() > 1
     np.testing.assert_array_equal(state.response["taste"], first)
+
+
+def test_a_sequence_model_reads_each_session_as_the_first(small: Population) -> None:
+    people = dataclasses.replace(small, response=random_sequences(60, [[number % 60] * 3 for number in range(40)]))
+    simulator = life(people, response="sequence", drift=Drift(enabled=False))
+    state, lives = begin(simulator, 8)
+    for step in range(20):
+        outcome = show(simulator, state, lives, slates(step, np.arange(8)))
+        begun = np.flatnonzero(lives.session_ended & ~(outcome.terminated | outcome.truncated))
+        fresh = simulator.simulator.start(state.seed[begun], state.session[begun], state.user[begun])
+        for name, values in fresh.response.items():
+            np.testing.assert_array_equal(state.response[name][begun], values)
+    assert lives.sessions.max() > 1
 
 
 def test_who_is_shown_what_they_like_comes_back_sooner_and_longer(small: Population) -> None:

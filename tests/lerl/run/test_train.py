@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 import yaml
 
+from lerl.agents.baselines import RandomAgent
 from lerl.agents.config import TrainConfig
 from lerl.cli.main import main
-from lerl.config.parse import dump
+from lerl.config.parse import dump, load
 from lerl.config.schema import Config, DataConfig, EvaluationConfig, SyntheticConfig
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.plugins import PluginError
@@ -52,6 +53,22 @@ def tables(run: Path) -> dict[str, pl.DataFrame]:
     return {
         name: pl.read_parquet(run / f"{name}.parquet") for name in ("episodes", "steps", "items", "exposure", "curves")
     }
+
+
+def test_settings_of_lives_are_harmless_in_a_run_of_sessions(tmp_path: Path) -> None:
+    """A configuration of before lives is read as one without them; whatever they are set to counts for nothing."""
+    old = yaml.safe_load(dump(SMALL))
+    for name in ("horizon", "days", "return_"):
+        del old["env"][name]
+    file = tmp_path / "old.yaml"
+    file.write_text(yaml.safe_dump(old))
+    assert load(file) == SMALL
+    set_otherwise = SimulatorConfig(slate_size=3, max_steps=15, days=7, return_={"churn": {"enabled": False}})  # type: ignore[arg-type]
+    again = Task.load(dataclasses.replace(SMALL, env=set_otherwise))
+    evaluators = [Evaluator(again.population, env, again.axis, "evaluation", 16) for env in (SMALL.env, set_otherwise)]
+    agents = [RandomAgent(again.task_spec("random"), 16) for _ in evaluators]
+    one, other = (how.play(agent, how.users, 1, 0) for how, agent in zip(evaluators, agents, strict=True))
+    assert np.array_equal(one.feedback, other.feedback)
 
 
 def test_a_run_keeps_what_it_takes_to_repeat_and_to_judge_it(run: Path) -> None:
