@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from lerl.envs.checks import Real, Share, Whole, settings
+from lerl.envs.checks import AboveZero, Real, Share, Whole, settings
 
 LogStd = Annotated[Real, Field(ge=-20, le=2)]
 
@@ -33,6 +33,20 @@ class OffPolicyConfig:
 
 
 @settings(frozen=True)
+class ReturningConfig:
+    """Settings of agents that learn from people who come back only: those ending in @return.
+
+    Args:
+        days: discount: a session so many days from now counts 1/e of one today, above 0 and at most 36,500; the longer,
+            the more coming back soon, and at all, counts beside the session itself.
+    """
+
+    SECTION: ClassVar[str] = "train.returning"
+
+    days: Annotated[AboveZero, Field(le=36_500)] = 30.0
+
+
+@settings(frozen=True)
 class TrainConfig:
     """How item policies learn (Stable-Baselines3); a learner ignores the keys that it has no use for.
 
@@ -43,7 +57,8 @@ class TrainConfig:
         batch_size: user-steps per gradient step, a whole rollout when that is less; a2c and pg take the whole.
         epochs: passes over each rollout, by ppo and maskable_ppo.
         learning_rate: learning rate of the optimizer, falling linearly to 0; constant for sasrec.
-        gamma: discount per step, in [0, 1).
+        gamma: discount per step, in [0, 1); agents ending in @return discount over days instead, and only scale rewards
+            by 1 - gamma.
         gae_lambda: lambda of generalized advantage estimation.
         clip_range: clip range of PPO's probability ratio, above 0.
         hidden: width of the two hidden layers of actor and critic, of the encoders gru and transformer, and of
@@ -64,6 +79,7 @@ class TrainConfig:
             +mmr.
         device: where networks are, "cpu" or "cuda" (a GPU); the users are simulated on the CPU.
         off_policy: learners with a replay buffer.
+        returning: agents that learn from people who come back.
     """
 
     SECTION: ClassVar[str] = "train"
@@ -88,6 +104,7 @@ class TrainConfig:
     validation: Annotated[Whole, Field(ge=1, le=1_000_000)] = 200
     device: Literal["cpu", "cuda"] = "cpu"
     off_policy: OffPolicyConfig = field(default_factory=OffPolicyConfig)
+    returning: ReturningConfig = field(default_factory=ReturningConfig)
 
     def __post_init__(self) -> None:
         if self.gamma == 1:

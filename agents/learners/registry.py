@@ -31,6 +31,7 @@ from lerl.agents.learners.item_values import DNaIRPolicy, ItemValuePolicy, SAC4I
 from lerl.agents.learners.masked import MaskedDQN, MaskedPolicy, MaskedQPolicy
 from lerl.agents.learners.ppo import FasterPPO
 from lerl.agents.learners.reinforce import ActorPolicy, PolicyGradient
+from lerl.agents.learners.returning import ReturningSessions
 from lerl.agents.learners.slates import SAC4IR, DNaIR, SlateQ, dnair_bonus, sac4ir_bonus
 from lerl.agents.learners.td3 import BoundedPolicy
 from lerl.agents.learners.vec_env import SessionsView
@@ -135,7 +136,7 @@ def new_model(name: str, view: SessionsView, settings: TrainConfig, seed: int, t
         learner.policy,
         view,
         learning_rate=lambda left: settings.learning_rate * left,
-        gamma=settings.gamma,
+        gamma=1.0 if isinstance(view.env, ReturningSessions) else settings.gamma,
         policy_kwargs=network if settings.steps else network | IDLE,
         seed=seed % 2**32,
         device=check_device(settings.device),

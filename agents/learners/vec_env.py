@@ -16,7 +16,8 @@ class SessionsView(VecEnv):
     """Sessions side by side, with plans; what an action stands for is said by `_slates` of the views derived from it.
 
     Args:
-        env: the users, autoreset disabled. hierarchy: plans and retrieval. encoder: features.
+        env: the users, autoreset disabled; `ReturningSessions` adds to rewards what coming back is worth.
+        hierarchy: plans and retrieval. encoder: features.
         start: "taste" or "nothing", what untrained actions mean.
         reward_scale: factor on rewards, so that values stay near 1.
         observations, actions: spaces of one slot.
@@ -85,7 +86,7 @@ class SessionsView(VecEnv):
         of all that ended.
         """
         slates = self._slates(self._actions)
-        observation, rewards, terminated, truncated, _ = self.env.step(slates)
+        observation, rewards, terminated, truncated, told = self.env.step(slates)
         self.hierarchy.memory.see(observation)
         self._returns += rewards
         self._lengths += 1
@@ -94,7 +95,7 @@ class SessionsView(VecEnv):
         if ended.any():
             self._end(terminated, truncated, infos)
         self.hierarchy.plan()
-        learned = (rewards + self._bonus(slates)) * self.reward_scale
+        learned = (rewards + self._bonus(slates) + told.get("return_part", 0.0)) * self.reward_scale
         return self._observe(), learned.astype(np.float32), ended, infos
 
     def _end(self, left: NDArray[np.bool_], cut: NDArray[np.bool_], infos: list[dict[str, Any]]) -> None:

@@ -97,6 +97,8 @@ class Trial:
         spec, axis = self.spec, config.planner.axis
         if name.startswith(NO_NUMBER) or (name == "planner.clusters" and axis == "categories"):
             return False
+        if name.startswith("train.returning."):
+            return spec.returns or spec.baseline == AUTO
         if name.startswith("auto.") or spec.baseline == AUTO:
             return spec.baseline == AUTO
         if not name.startswith("planner.") or spec.planner in MODELS:

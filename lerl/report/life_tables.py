@@ -151,10 +151,12 @@ def _cell(value: Interval, column: _Column) -> str:
 
 def _notes(lives: LifeSummary, seeds: int) -> list[str]:
     later = [day for day in RETENTION if day >= lives["days"]]
+    apart = ", those ending in @return by lives" if any("@return" in agent for agent in lives["agents"]) else ""
     unseen = f" Day {' and '.join(map(str, later))} cannot be seen in {lives['days']:g} days." if later else ""
     return [
         "active days: days with a session; day N: share that came on day N or later; R_life: sum of rewards over a "
-        f"life; churned: share lost for good; gap: mean days between sessions.{unseen} Agents are fitted by sessions.",
+        f"life; churned: share lost for good; gap: mean days between sessions.{unseen} "
+        f"Agents are fitted by sessions{apart}.",
         interval_note(seeds),
     ]
 

@@ -310,7 +310,7 @@ def _untrained(runs: Sequence[_Run], agents: Sequence[str]) -> dict[str, Undertr
 
     found: dict[str, Undertrained] = {}
     for agent in agents:
-        policy = agent.partition("@")[0].removesuffix("+mmr")  # one that is re-ranked shares the policy of the other
+        policy = agent.removesuffix("@det").removesuffix("+mmr")  # one that is re-ranked shares the policy of the other
         if policy == BELIEF:  # which needs no so many steps
             continue
         for run in runs:

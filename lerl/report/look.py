@@ -57,7 +57,7 @@ def learned_agents(results: Results, agents: Sequence[str]) -> set[str]:
     trained = set(results.curves["agent"].unique().to_list())
     trained -= {agent for agent, found in results.untrained.items() if found["mark"] == UNTRAINED}
     trained |= {BELIEF, AUTO} if (results.config.get("train") or {}).get("steps") != 0 else set()
-    return {agent for agent in agents if "+".join(agent.split("@")[0].split("+")[:2]) in trained}
+    return {agent for agent in agents if "+".join(agent.removesuffix("@det").split("+")[:2]) in trained}
 
 
 def _reference(agents: Sequence[str], learned: set[str], order: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ from lerl.files import reading, resume_command
 from lerl.planners.base import Planner, check_state
 from lerl.planners.llm.planner import LLMPlanner
 from lerl.run.folder import Checkpoint
-from lerl.run.specs import BELIEF, AgentSpec
+from lerl.run.specs import BELIEF, RETURN, AgentSpec
 from lerl.run.task import Task
 
 CURVE = {"agent": str, "steps": int, "T_int": float, "R_cum": float, "R_sin": float, "sessions": int}
@@ -49,7 +49,7 @@ def taught_name(planner: str, believes: bool) -> str:
 
 def policy_name(spec: AgentSpec) -> str:
     """A policy's name in files and tables; agents that differ only in re-ranking share one policy."""
-    return f"{planner_name(spec.planner)}+{spec.learner}"
+    return f"{planner_name(spec.planner)}+{spec.learner}{RETURN if spec.returns else ''}"
 
 
 class ArtifactStore:

@@ -19,7 +19,7 @@ from lerl.planners.rules import build_planner
 from lerl.run.agent_factory import belief_agent, build_agent, composite_agent, hierarchical_agent
 from lerl.run.fit_belief import start_model
 from lerl.run.rollout import Evaluator
-from lerl.run.specs import AgentSpec, needed_agents
+from lerl.run.specs import RETURN, AgentSpec, needed_agents
 from lerl.run.task import Task, axis_notes
 
 
@@ -27,7 +27,7 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
     """Refuse what does not fit before anything is written: every planner and agent acts for two training users.
 
     Raises:
-        ValueError: a learner is not for such a task, or there is no GPU to learn on.
+        ValueError: a learner is not for such a task or such users, or there is no GPU to learn on.
         PluginError: a class of somebody's own fails or gives a wrong answer.
         PlanError: a planner gives no plan.
     """
@@ -38,6 +38,11 @@ def check_agents(task: Task, specs: Sequence[AgentSpec]) -> None:
     for spec in specs:
         if spec.learner is not None:
             check_learner(spec.label, spec.learner, len(task.population.catalog), task.config.env.slate_size)
+        if spec.returns and task.lives is None:
+            raise ValueError(
+                f"{spec.label} learns from people who come back, but env.horizon is session; give --env.horizon days, "
+                f"or the agent {spec.label.removesuffix(RETURN)}, which learns from sessions"
+            )
     evaluation = dataclasses.replace(task.config.evaluation, batch_size=2)
     few = dataclasses.replace(task, config=dataclasses.replace(task.config, evaluation=evaluation))
     evaluator = Evaluator(task.population, task.config.env, task.axis, "train", evaluation.batch_size)

@@ -13,6 +13,7 @@ from lerl.agents.learners.callback import Report
 from lerl.agents.learners.checkpoint import freeze, thaw
 from lerl.agents.learners.encoders import CategoryEncoder, build_encoder
 from lerl.agents.learners.registry import new_model, new_scorer, new_view
+from lerl.agents.learners.returning import ReturningSessions
 from lerl.agents.learners.vec_env import SessionsView
 from lerl.envs.session import SessionVectorEnv
 from lerl.files import reading
@@ -42,17 +43,16 @@ def new_learner(spec: AgentSpec, planner: Planner | None, task: Task, logs: Path
     """A learner at its start.
 
     Args:
-        spec: an agent that learns. planner: fitted. task: the task. logs: TensorBoard's folder.
+        spec: an agent that learns; one that learns from people who come back needs `task.lives`.
+        planner: fitted. task: the task. logs: TensorBoard's folder.
     """
     config, train, name = task.config, task.config.train, policy_name(spec)
-    env = SessionVectorEnv(
-        task.population,
-        train.users,
-        split="train",
-        config=config.env,
-        axis=task.axis,
-        autoreset_mode=AutoresetMode.DISABLED,
-    )
+    shared: dict[str, Any] = {"split": "train", "axis": task.axis, "autoreset_mode": AutoresetMode.DISABLED}
+    env: SessionVectorEnv
+    if spec.returns:
+        env = ReturningSessions(task.population, train.users, train.returning.days, config=task.lives, **shared)
+    else:
+        env = SessionVectorEnv(task.population, train.users, config=config.env, **shared)
     hierarchy = task.hierarchy(name, train.users, planner, attentive=True)
     encoder = build_encoder(train.encoder, hierarchy.task, planner is not None, train.history)
     view = new_view(str(spec.learner), env, hierarchy, encoder, train)

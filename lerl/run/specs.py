@@ -1,7 +1,7 @@
 """The agents of a recipe: what a name such as boredom+ppo stands for."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lerl.agents.base import Agent
 from lerl.agents.baselines import BASELINES
@@ -22,6 +22,8 @@ RANKED = tuple(label for name in IN_SESSIONS for label in (name, f"{name}+mmr"))
 BY_BELIEF = {f"{ABOVE_BELIEF}+{name}": name for name in IN_SESSIONS}
 """What is below a planner that plans by belief, where items are those of a recommender of the next item."""
 SCORERS = (*LEARNERS, "greedy", "mmr", "ppo+mmr", ABOVE_BELIEF, *BY_BELIEF, *COMPOSITE, *RANKED)
+RETURN = "@return"
+"""Behind the name of an agent that learns, where it learns from people who come back what brings them back."""
 BELIEF = NAME
 FLOORS, TOLD = ("random", "popularity"), ("informed", "privileged")
 """Baselines that know too little, and such as are told what nobody knows."""
@@ -58,6 +60,7 @@ class AgentSpec:
             for all who do.
         next_item: the recommender of the next item whose ranking it shows, such as "tiger"; None for others.
         composite: the model of wholes that fills its slates, by name; None for others.
+        returns: whether its policy learns from lives, see `lerl.agents.learners.returning`, and not from sessions.
     """
 
     label: str
@@ -68,6 +71,7 @@ class AgentSpec:
     believes: bool = False
     next_item: str | None = None
     composite: str | None = None
+    returns: bool = False
 
     @property
     def samples(self) -> bool:
@@ -81,6 +85,8 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
     Raises:
         PluginError: it stands for nothing; the message says what is allowed.
     """
+    if name.endswith(RETURN):
+        return _returning(name, main_planner)
     if name in BASELINES:
         return AgentSpec(name, baseline=name)
     if name == BELIEF:
@@ -115,6 +121,22 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
         next_item=BY_BELIEF.get(scorer, learner if learner in IN_SESSIONS else None),
         composite=scorer if scorer in COMPOSITE else None,
     )
+
+
+def _returning(name: str, main_planner: str) -> AgentSpec:
+    """What the name of an agent that learns from people who come back stands for."""
+    spec, learners = parse_agent(name.removesuffix(RETURN), main_planner), returning_learners()
+    if spec.learner not in learners or spec.diverse:
+        raise PluginError(
+            f"agents names {name!r}, but what comes back is learned from by PLANNER+LEARNER{RETURN} and "
+            f"flat+LEARNER{RETURN}, where LEARNER is {', '.join(learners)}; give 'flat+ppo{RETURN}'"
+        )
+    return replace(spec, label=f"{spec.label}{RETURN}", returns=True)
+
+
+def returning_learners() -> list[str]:
+    """Those without a replay buffer, which would hold rewards made of what coming back was once worth."""
+    return [name for name, learner in LEARNERS.items() if not learner.off_policy]
 
 
 def _refusal(name: str, main_planner: str) -> str:
@@ -163,7 +185,8 @@ def _refusal(name: str, main_planner: str) -> str:
         f"PLANNER+belief, PLANNER+mmr, PLANNER+ppo+mmr, PLANNER+sasrec (or another recommender of the next item, with "
         f"or without +mmr, or belief+ before it), flat in a planner's place, "
         f"{', '.join(ALONE)}; planners are {', '.join(PLANNERS)}; learners are "
-        f"{', '.join(LEARNERS)}. Your own class is given with its module: 'my_module:MyPlanner+ppo', "
+        f"{', '.join(LEARNERS)}, and {RETURN} may follow {', '.join(returning_learners())}. "
+        "Your own class is given with its module: 'my_module:MyPlanner+ppo', "
         "'my_module:MyAgent'."
     )
 
@@ -258,6 +281,7 @@ def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
         **dict.fromkeys(CHAT, "" if chat_model else "none of agents is planned by a chat model"),
         "auto.": "" if any(spec.baseline == AUTO for spec in specs) else "auto is none of agents",
         "train.off_policy.": "" if off_policy else "none of agents learns with a replay buffer",
+        "train.returning.": "" if any(spec.returns for spec in specs) else f"none of agents ends in {RETURN}",
     }
     return {
         name: why

@@ -27,7 +27,8 @@ class Task:
 
     Attributes:
         config: the run's configuration; under data.users fitted, env holds what was fitted. Its env.horizon is always
-            "session": agents are fitted by sessions, and first judged by them. population: the users.
+            "session": agents are fitted by sessions, but for those ending in @return, and first judged by them.
+        population: the users.
         axis: what is planned on; under planner.axis learned, clusters until topics were learned, see
             `lerl.run.learned_axis`.
         lives: the users who come back, on whom agents are judged as well where the run's env.horizon is "days"; else

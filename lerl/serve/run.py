@@ -321,7 +321,7 @@ class Run(Evaluation):
         from lerl.serve.recommender import SessionError
 
         for name in by_reward(self.summary):
-            if "@" not in name:  # of a policy judged without sampling
+            if not name.endswith("@det"):  # of a policy judged without sampling
                 with suppress(SessionError):
                     self.recommender(name).close()
                     return name

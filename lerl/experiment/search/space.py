@@ -24,6 +24,7 @@ UNSEARCHED = {
     "train.evaluations": "it changes what is shown of the training, not what is learned",
     "train.checkpoint": "it changes nothing that is learned",
     "train.validation": "it changes what is shown of the training, not what is learned",
+    "train.returning.days": "it says what is wanted, and trials are compared by sessions, which do not tell",
 }
 SPACE_EXAMPLE = "such as train.gamma: {low: 0.8, high: 0.99} or planner.size: {choices: [4, 6, 8]}"
 

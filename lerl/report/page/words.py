@@ -40,6 +40,7 @@ PARTS = {
     "distilled": "a network that learned a chat model's plans",
     "greedy": "items by the taste that is known",
     "ppo": "items by a policy that learned (PPO)",
+    "return": "learned from people who come back, and from when they do",
     "jima": "outfits by a model of single items, pairs and wholes",
     "jima-without-third": "the same without what pairs are to the single person",
     "additive": "outfits by a model of single items alone",
@@ -247,7 +248,8 @@ def basis(config: Mapping[str, Any], users: int, agents: Iterable[str], log: str
 
 def names_of(agents: Sequence[str]) -> list[tuple[str, str]]:
     """What the parts of these agents' names mean, as pairs of a part and its meaning."""
-    parts = {part.partition("@")[0] for agent in agents for part in (agent, *agent.split("+"))}
+    whole = {part for agent in agents for part in (agent, *agent.split("+"))}
+    parts = {part for one in whole for part in one.split("@")}
     return [(part, meaning) for part, meaning in PARTS.items() if part in parts]
 
 
