@@ -171,7 +171,7 @@ def _inverse_curvature(problem: "_Likelihood", point: Floats) -> Floats:
     ones, steps = np.ones(problem.people), CURVED * np.eye(len(point))
     rows = [problem.at(point + step, ones)[1] - problem.at(point - step, ones)[1] for step in steps]
     curvature = -0.5 * (np.stack(rows) + np.stack(rows).T) / (2 * CURVED)
-    return np.linalg.pinv(curvature, hermitian=True)
+    return np.asarray(np.linalg.pinv(curvature, hermitian=True), np.float64)
 
 
 def _near(
@@ -214,8 +214,10 @@ class _Likelihood(NamedTuple):
         begun = sessions.ends + sessions.pause - peak
         until = np.maximum(sessions.ends + sessions.gaps - peak, begun + SHORTEST_WAIT)
         rows = sessions.returned | (sessions.gaps > sessions.pause)
-        parts = (sessions.users, sessions.returned.astype(np.float64), columns, begun, until)
-        return _Likelihood(len(sessions.levels), *(part[rows] for part in parts))
+        ended = sessions.returned.astype(np.float64)[rows]
+        return _Likelihood(
+            len(sessions.levels), sessions.users[rows], ended, columns[rows], begun[rows], until[rows]
+        )  # fmt: skip
 
     def at(self, point: Floats, weights: Floats) -> tuple[float, Floats]:
         """The log likelihood at parameters (P,), and its gradient (P,)."""
@@ -225,7 +227,8 @@ class _Likelihood(NamedTuple):
         waits = np.maximum(self.until - self.begun + daily * turns, 1e-12)
         away = np.log(waits) - typical + self.columns @ betas
         hazards = DOUBLING * np.exp(np.minimum(shape * away, 500.0))
-        counts, sums = (np.bincount(self.users, part, people) for part in (ended, hazards))
+        counts = np.asarray(np.bincount(self.users, ended, people), np.float64)
+        sums = np.asarray(np.bincount(self.users, hazards, people), np.float64)
         found = _integrate(counts, sums, shape * person)
         rates = slope(self.until, daily)
         own = weights[self.users]
@@ -304,13 +307,17 @@ def simulate(
     people, now = np.arange(len(begins)), sessions.starts[begins]
     trait = rng.standard_normal(len(people))
     remembered, used = np.full(len(people), memory.neutral), np.zeros(len(people))
-    rows, starts, ends = [], [], []
+    rows: list[Ints] = []
+    starts: list[Floats] = []
+    ends: list[Floats] = []
     while len(people):
         place = len(rows)
         other = (rng.random(len(people)) * held[people]).astype(np.int64)
         row = begins[people] + np.where(place < held[people], place, other)
         end = np.minimum(now + sessions.ends[row] - sessions.starts[row], sessions.last)
-        rows.append(np.stack([people, row])), starts.append(now), ends.append(end)
+        rows.append(np.stack([people, row]))
+        starts.append(now)
+        ends.append(end)
         used = used + habit.enabled * habit.rate * (1.0 - used)
         remembered = remembered + memory.enabled * memory.rate * (sessions.quality[row] - remembered)
         effects = (gap.person * trait[people], gap.session * (sessions.quality[row] - 0.5))

@@ -170,8 +170,7 @@ def compared(sessions: LogSessions, fitted: FittedGaps, seed: int) -> list[Compa
     sample = rng.multinomial(people, np.full(people, 1.0 / people), size=CHECK_DRAWS).astype(np.float64)
     real = gap_statistics(sessions, np.ones(people))
     drawn = np.array([list(gap_statistics(sessions, weights).values()) for weights in sample])
-    how = {"peak": fitted.peak, "habit": fitted.habit}
-    made = [simulate(sessions, fitted.gap, seed + n, **how) for n in range(REPLICATES)]
+    made = [simulate(sessions, fitted.gap, seed + n, peak=fitted.peak, habit=fitted.habit) for n in range(REPLICATES)]
     simulated = np.mean([list(gap_statistics(each, np.ones(people)).values()) for each in made], axis=0)
     rows = zip(real.items(), *percentiles(drawn), simulated, strict=True)
     return [
@@ -207,7 +206,8 @@ def _weighted_median(values: Floats, weights: Floats) -> float:
 def _correlation(one: Floats, other: Floats, weights: Floats) -> float:
     weights = weights / max(float(weights.sum()), 1e-12)
     one, other = one - weights @ one, other - weights @ other
-    return float(weights @ (one * other) / max(np.sqrt((weights @ one**2) * (weights @ other**2)), 1e-12))
+    spreads = float(np.sqrt((weights @ one**2) * (weights @ other**2)))
+    return float(weights @ (one * other)) / max(spreads, 1e-12)
 
 
 def _recipe(fitted: FittedGaps) -> list[str]:

@@ -219,13 +219,16 @@ def test_a_fit_is_kept_whole(tmp_path: Path) -> None:
         read_gap(tmp_path)
 
 
+WEEKLY = weekly()
+
+
 @pytest.mark.parametrize(
     ("log", "said"),
     [
-        (weekly().with_columns(time=pl.lit(None, pl.Int64)), "the log has no times, and the gaps between sessions need"),
-        (weekly().with_columns(time=(pl.col("time") // DAY) * DAY), "has only dates, and sessions of one day cannot be"),
-        (weekly().filter(pl.col("item") % 2 == 0), "came back 0 times after a pause of 30 minutes or more; gaps are"),
-        (weekly().with_columns(time=pl.col("time") + 10**10), "times that are still to come, up to 2337-"),
+        (WEEKLY.with_columns(time=pl.lit(None, pl.Int64)), "the log has no times, and the gaps between sessions need"),
+        (WEEKLY.with_columns(time=(pl.col("time") // DAY) * DAY), "has only dates, and sessions of one day cannot be"),
+        (WEEKLY.filter(pl.col("item") % 2 == 0), "came back 0 times after a pause of 30 minutes or more; gaps are"),
+        (WEEKLY.with_columns(time=pl.col("time") + 10**10), "times that are still to come, up to 2337-"),
     ],
     ids=["no times", "only dates", "one session each", "times to come"],
 )  # fmt: skip
