@@ -43,7 +43,7 @@ class ReturningConfig:
 
     SECTION: ClassVar[str] = "train.returning"
 
-    days: Annotated[AboveZero, Field(le=36_500)] = 30.0
+    days: Annotated[AboveZero, Field(le=36_500)] = 7.0
 
 
 @settings(frozen=True)
