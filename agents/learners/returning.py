@@ -68,7 +68,7 @@ class ComingSessions:
 
     def weights(self) -> NDArray[np.float64]:
         """w, (5,), in units of rewards."""
-        return np.linalg.solve(self.matrix + RIDGE * np.eye(SEEN), self.vector)
+        return np.asarray(np.linalg.solve(self.matrix + RIDGE * np.eye(SEEN), self.vector), np.float64)
 
     def forget(self) -> None:
         """Other people are in all slots."""
