@@ -1,7 +1,5 @@
 """The row between agents and the ceiling: knows the rules and the items, but not the person."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,6 +13,8 @@ from lerl.envs.session import SessionVectorEnv
 from lerl.envs.simulator import UserSimulator
 
 Floats = NDArray[np.float64]
+NOTHING_LEFT = 1e300
+"""-log of the boredom that a gap leaves where none lasts: not infinite, which times a gap of 0 is no number."""
 
 
 class InformedAgent(Agent):
@@ -48,7 +48,7 @@ class InformedAgent(Agent):
         self._agent = BeliefAgent(self.task, self.count, true_model(simulator, left))
         wander, rest, drift = simulator.config.return_.wander, simulator.config.return_.rest, simulator.config.drift
         self._agent.drifts = (wander.noise / drift.noise) ** 2 if wander.enabled and drift.noise > 0 else 0.0
-        self._agent.fades = 1.0 / rest.boredom_fades if rest.enabled else math.inf
+        self._agent.fades = 1.0 / rest.boredom_fades if rest.enabled else NOTHING_LEFT
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """New sessions in these slots."""

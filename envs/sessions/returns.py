@@ -88,7 +88,8 @@ def gaps(
     if how.daily:
         now = np.zeros(len(keys)) if days is None else days
         wait = np.minimum(drawn - how.shortest, LONGEST)
-        drawn = unclock(clock(now + how.shortest, how.daily) + wait, how.daily) - now
+        later = unclock(clock(now + how.shortest, how.daily) + wait, how.daily)
+        drawn = np.maximum(later - now, how.shortest)  # which rounding would miss where the wait is next to nothing
     return drawn
 
 

@@ -70,15 +70,16 @@ def _least(agent: str, days: str, agents: int) -> str:
 def _gaps(sessions: pl.DataFrame, horizon: float, look: Look, agents: list[str]) -> Figure:
     """The share of sessions whose person has not come back yet, by days since."""
     found = {agent: survival(*_all_gaps(sessions.filter(pl.col("agent") == agent), horizon)) for agent in agents}
-    away = {agent: _at(one, RETURN) for agent, one in found.items()}
+    within = min(RETURN, horizon)
+    away = {agent: _at(one, within) for agent, one in found.items()}
     order = sorted(agents, key=lambda agent: away[agent])
     page = page_of(
         look,
         f"After {100 * away[order[0]]:.0f} % of sessions with {look.names[order[0]]} people stay away for more than "
-        f"{RETURN:g} days"
+        f"{within:g} days"
         + (f", {100 * away[order[-1]]:.0f} % with {look.names[order[-1]]}" if len(order) > 1 else ""),
         "Share of sessions after which the person has not come back yet (Kaplan-Meier; the last session of each is "
-        f"censored at the end). Number: share after {RETURN:g} days. {_BAND}: too narrow, as people have several.",
+        f"censored at the end). Number: share after {within:g} days. {_BAND}: too narrow, as people have several.",
         order,
         height=0.4,
     )

@@ -167,7 +167,7 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
     """Read evaluated run folders, one per seed, as one; a folder of seeds stands for its runs.
 
     Runs must have different seeds, the same settings otherwise and the same evaluation users. ``allow_different`` lets
-    the settings differ; agents that some run lacks are then left out, with a warning.
+    the settings differ; agents that some run lacks, and lives of different days, are then left out, with a warning.
 
     Raises :class:`RunError` for a path that is not a run folder, a run that was not evaluated yet, and runs that cannot
     be compared, naming what differs.
@@ -181,7 +181,7 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
         _refuse_different_settings(runs)
     agents = _common_agents(runs, allow_different)
     _refuse_different_users(runs, agents)
-    lived = all(name in run.frames for run in runs for name in _LIVED)
+    lived = _common_days(runs)
     names = (*_EVALUATED, "curves", *(_LIVED if lived else ()))
     kept = {name: _stack(runs, name, agents) for name in names}
     return Results(
@@ -193,7 +193,7 @@ def load_runs(paths: Iterable[str | Path], allow_different: bool = False) -> Res
         untrained=_untrained(runs, agents),
         notes=_notes(runs, agents),
         paths=[run.path for run in runs],
-        days=_days(runs[0].config) if lived else 0.0,
+        days=lived,
         **kept,
     )
 
@@ -249,6 +249,15 @@ def _days(config: Mapping[str, Any]) -> float:
     """How many days a run's people were looked at, 0 where they do not come back."""
     env = config.get("env") or {}
     return float(env.get("days", 30.0)) if env.get("horizon") == "days" else 0.0
+
+
+def _common_days(runs: Sequence[_Run]) -> float:
+    """How many days the people of all runs were looked at; 0, with a warning, where runs differ in that."""
+    days = {_days(run.config) for run in runs}
+    if len(days) == 1:
+        return days.pop()
+    warnings.warn("left out lives: runs differ in env.horizon or env.days", stacklevel=3)
+    return 0.0
 
 
 def _check_numbers(table: pl.DataFrame, columns: Sequence[str]) -> None:

@@ -126,7 +126,7 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
 def _returning(name: str, main_planner: str) -> AgentSpec:
     """What the name of an agent that learns from people who come back stands for."""
     spec, learners = parse_agent(name.removesuffix(RETURN), main_planner), returning_learners()
-    if spec.learner not in learners or spec.diverse:
+    if spec.learner not in learners or spec.diverse or spec.returns:
         raise PluginError(
             f"agents names {name!r}, but what comes back is learned from by PLANNER+LEARNER{RETURN} and "
             f"flat+LEARNER{RETURN}, where LEARNER is {', '.join(learners)}; give 'flat+ppo{RETURN}'"
@@ -270,6 +270,7 @@ def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
     reasons = {
         "data.synthetic.": "data.path is given" if data.path is not None else "",
         **{f"env.{part}.": "data.users is fitted" if data.users == "fitted" else "" for part in FITTED_PARTS},
+        **dict.fromkeys(("env.days", "env.return_."), "env.horizon is session" if env.horizon == "session" else ""),
         "env.topic_count": f"env.topics is {env.topics}" if env.topics != "hidden" else "",
         **{
             f"env.leave.{rule}.": f"env.leave.rule is {env.leave.rule}" if env.leave.rule != rule else ""

@@ -18,6 +18,9 @@ from lerl.wrappers.plans import Plans
 OF_PEOPLE = ("taste", "taste_offset")
 """What is seen in other ranges where other people are, without being another world."""
 
+LIVES = ("sessions", "days_since", "days_left")
+"""What is seen of people who come back alone."""
+
 
 class TrainedModel(Agent):
     """What has Stable-Baselines3's `predict`, as an agent.
@@ -77,6 +80,12 @@ def check_same_world(there: gymnasium.Space[Any], here: Dict, plans: Plans) -> N
         raise ValueError(
             f"the model was trained under a planner: {wrong} has {_words(there, wrong)} there and is missing here; "
             "give planner="
+        )
+    if wrong in LIVES:
+        raise ValueError(
+            f"the model was trained with horizon='days': it sees {wrong}, which single sessions lack, and agents are "
+            "judged on those first; train it with horizon='session'. It is judged on lives all the same where "
+            "env.horizon is days"
         )
     world, axis = plans.session.config, plans.hierarchy.task.axis
     raise ValueError(

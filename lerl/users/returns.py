@@ -21,6 +21,7 @@ from lerl.envs.fitting.returns import (
     write_returns,
 )
 from lerl.envs.logs.prepared import read_prepared_log
+from lerl.envs.schema import DataError
 from lerl.envs.sessions.config import Habit
 from lerl.envs.store import OWN_LOGS, read_about
 from lerl.report.intervals import percentiles
@@ -32,6 +33,8 @@ DRAWS = 200
 CHECK_DRAWS = 1000
 REPLICATES = 20
 SHUFFLES = 20
+LEAST_HELD_OUT = 10
+"""Gaps that held-out users must have, at least, to check a fit on."""
 MONTH = 30.0
 """Days; a log that is shorter has too few gaps above a week to look at, and 3 days are looked at instead."""
 
@@ -107,13 +110,14 @@ def fit_returns(
 
     Raises:
         MissingDataError: there is no prepared data set in the folder.
-        DataError: its log has no times that could be used, or hardly anybody came back.
+        DataError: its log has no times that could be used, or hardly anybody came back, of training or held-out users.
         RunError: another process is at work in the folder.
     """
     name = str(read_about(folder, OWN_LOGS)["name"])
     say = report or (lambda stage, done, of, note: None)
     with locked(folder):
         sessions = sessions_of(read_prepared_log(folder), pause / MINUTES, now, f"the log of {folder}")
+        _check_held_out(sessions, folder)
         train, others = sessions.only(sessions.training), sessions.only(~sessions.training)
         habit = likeliest_habit(train, lambda n, of: say("habits", n, of, None))
         fitted = fit_gaps(train, habit=habit, draws=DRAWS, seed=seed, report=lambda n, of: say("gaps", n, of, None))
@@ -123,6 +127,15 @@ def fit_returns(
         found = Returns(name, _counts(sessions), sessions.reliability, fitted, controls, beside, check, folder)
         path = write_returns(folder, fitted, _more(found))
     return replace(found, file=path)
+
+
+def _check_held_out(sessions: LogSessions, folder: Path) -> None:
+    returned = int((sessions.returned & ~sessions.training[sessions.users]).sum())
+    if returned < LEAST_HELD_OUT:
+        raise DataError(
+            f"the log of {folder}: held-out users, about a quarter of all, came back {returned} times, and the fit is "
+            f"checked on {LEAST_HELD_OUT} times at least: give a longer log, or one with more users"
+        )
 
 
 def _counts(sessions: LogSessions) -> dict[str, int]:
@@ -198,6 +211,8 @@ def gap_statistics(sessions: LogSessions, weights: Floats) -> dict[str, float]:
 
 
 def _weighted_median(values: Floats, weights: Floats) -> float:
+    if not len(values):
+        return 0.0  # as the other statistics of no gaps
     order = np.argsort(values)
     below = np.cumsum(weights[order])
     return float(values[order[np.searchsorted(below, 0.5 * below[-1])]])

@@ -221,6 +221,15 @@ def test_a_trained_model_is_judged_under_the_planner_that_it_was_trained_under(k
     assert [begun.sum() for begun in model.begun] == [6, *[0] * 11] * 2
 
 
+def test_a_model_that_was_trained_on_lives_is_refused_for_what_it_sees() -> None:
+    model = Stock(3)
+    model.observation_space = SessionVecEnv(
+        PEOPLE, 1, None, slate_size=3, max_steps=12, horizon="days"
+    ).observation_space
+    with pytest.raises(ValueError, match="the model was trained with horizon='days': it sees"):
+        lerl.evaluate(model, PEOPLE, beside=(), env={"slate_size": 3, "max_steps": 12, "horizon": "days"}, **BRIEF)
+
+
 def test_masks_are_of_the_plan_and_of_what_was_shown() -> None:
     world = {"env": {"slate_size": 1, "max_steps": 12, "leave": {"rule": "never"}}, **BRIEF}
     planned, free = Stock(1, InTurn(), masked=True), Stock(1, masked=True)

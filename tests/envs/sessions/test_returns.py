@@ -65,6 +65,14 @@ def test_a_daily_rhythm_moves_gaps_to_the_busy_hours_and_keeps_whole_days() -> N
     assert np.array_equal(returns.gaps(replace(how, daily=0.0), *others, KEYS, now), plain)
 
 
+def test_no_rounding_brings_anybody_back_before_the_shortest_gap() -> None:
+    others = [np.full(MANY, value) for value in (0.5, 0.5, 0.0, 0.0)]
+    now = np.linspace(0.0, 60.0, MANY)
+    for shortest in (0.0, 0.1):
+        how = Gap(shape=0.05, shortest=shortest, daily=0.7)  # of such a shape many waits are next to nothing
+        assert returns.gaps(how, *others, KEYS, now).min() >= shortest
+
+
 def test_nobody_comes_back_before_the_shortest_gap() -> None:
     assert gaps(Gap(typical=1e-9, shortest=0.5)).min() >= 0.5
 

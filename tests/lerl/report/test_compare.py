@@ -19,7 +19,7 @@ from lerl.files import RunError
 from lerl.report import metrics
 from lerl.report.bootstrap import DIFFERENCE_METRICS, Summary, by_reward, ratios, summarize
 from lerl.report.compare import compare
-from lerl.report.load import EPISODE_METRICS, load_runs
+from lerl.report.load import _LIVED, EPISODE_METRICS, load_runs
 from lerl.report.tables import console, difference_table, markdown, show, table
 
 RunMaker = Callable[..., Path]
@@ -157,6 +157,18 @@ def test_agents_that_some_run_lacks_are_refused_or_left_out(make_run: RunMaker) 
     with pytest.warns(UserWarning, match=r"left out agents that not every run has: boredom\+ppo, greedy, privileged"):
         results = load_runs(runs, allow_different=True)
     assert set(summarize(results, 10)["agents"]) == {"random"}
+
+
+def test_lives_of_different_days_are_left_out(make_run: RunMaker) -> None:
+    lived: dict[str, Any] = {"horizon": "days", "days": 30.0}
+    runs = [make_run(seed=seed, agents=THREE, users=3, env=lived | {"days": 30.0 * (1 + seed)}) for seed in (0, 1)]
+    for run in runs:
+        for name, kinds in _LIVED.items():
+            pl.DataFrame(schema=kinds).write_parquet(run / f"{name}.parquet")
+    with pytest.warns(UserWarning, match=r"left out lives: runs differ in env\.horizon or env\.days"):
+        results = load_runs(runs, allow_different=True)
+    assert results.lives is None
+    assert results.days == 0.0
 
 
 def test_runs_without_a_common_agent_are_refused(make_run: RunMaker) -> None:

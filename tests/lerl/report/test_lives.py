@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from lerl.files import RunError
 from lerl.report import lives
 from lerl.report.bootstrap import summarize
+from lerl.report.life_plots import life_figures
 from lerl.report.life_summary import by_days, life_ratios
 from lerl.report.life_tables import life_markdown, life_table, surrogate_table
 from lerl.report.load import EPISODE_METRICS, Results
+from lerl.report.look import look_of
 
 
 def test_a_day_with_two_sessions_is_one_active_day() -> None:
@@ -139,6 +142,18 @@ def test_what_a_session_tells_is_found() -> None:
 def test_nothing_is_told_of_days_that_nobody_saw() -> None:
     summary = summarize(made(days=6.0), bootstrap=100)
     assert all(one["within"]["mean"] is None for one in summary["lives"]["surrogates"])
+
+
+@pytest.mark.parametrize(("days", "within"), [(3.0, "3 days"), (30.0, "7 days")])
+def test_pictures_say_nothing_of_days_that_nobody_saw(days: float, within: str) -> None:
+    curves = pl.DataFrame(schema={"agent": pl.String})
+    results = dataclasses.replace(made(days), curves=curves)
+    summary = summarize(results, bootstrap=20)
+    drawn = life_figures(results, summary, look_of(results, summary))
+    assert list(drawn) == ["lives", "gaps"]
+    said = [text.get_text().replace("\n", " ") for text in drawn["gaps"].texts]
+    assert any(f"stay away for more than {within}" in text for text in said)
+    assert any(f"share after {within}" in text for text in said)
 
 
 def test_tables_name_what_cannot_be_seen() -> None:

@@ -104,6 +104,18 @@ def test_days_mean_nothing_to_agents_that_learn_from_sessions() -> None:
     }
 
 
+def test_settings_of_lives_mean_nothing_to_runs_of_sessions() -> None:
+    given = ["env.days", "env.return_.gap.typical", "env.horizon"]
+    assert ineffective(SMALL, given) == {}
+    alone = replace(SMALL, agents=["flat+ppo"], env=replace(SMALL.env, horizon="session"))
+    assert ineffective(alone, given) == dict.fromkeys(given[:2], "env.horizon is session")
+
+
+def test_a_name_says_once_that_it_learns_from_returns() -> None:
+    with pytest.raises(PluginError, match="what comes back is learned from by"):
+        parse_agent("flat+ppo@return@return", "")
+
+
 def test_a_run_fits_and_judges_it_beside_the_one_that_learns_from_sessions(tmp_path: Path) -> None:
     run = tmp_path / "run"
     train(SMALL, run)

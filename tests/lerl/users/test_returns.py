@@ -1,7 +1,9 @@
 """`lerl fit --returns` from a prepared folder to settings that can be pasted into a recipe."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,8 +13,10 @@ import yaml
 from lerl.cli.main import main
 from lerl.config.schema import Config
 from lerl.envs.checks import build
+from lerl.envs.fitting.log_sessions import LogSessions
 from lerl.envs.fitting.returns import read_gap
 from lerl.envs.prepare import import_logs
+from lerl.envs.schema import training_users
 from lerl.envs.store import INTERACTIONS_FILE, RETURNS_FILE
 from lerl.users import returns as module
 from lerl.users.returns import gap_statistics
@@ -94,6 +98,34 @@ def test_gaps_that_are_not_of_the_form_are_said_to_be_so(
     printed = capsys.readouterr().out
     assert "0 of 6 statistics inside" in printed
     assert "half of the statistics or more are outside: gaps of this log are not of this form; do not use" in printed
+
+
+def test_a_log_whose_held_out_users_hardly_came_back_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users = np.arange(60)
+    one = users[training_users(users)][0]  # who came back every day, and all others once
+    log = pl.DataFrame({"user": [one] * 80 + users[users != one].tolist()})
+    hours = [24 * day for day in range(80)] + [5] * 59
+    log = log.with_columns(item=pl.int_range(pl.len()) % 90, click=pl.int_range(pl.len()) % 2, time=pl.Series(hours))
+    log = log.with_columns(pl.col("time") * 3600 + 1_600_000_077)
+    log.write_parquet(tmp_path / "log.parquet")
+    import_logs(tmp_path / "log.parquet", None, tmp_path / "prepared", dim=2)
+    assert main(["fit", str(tmp_path / "prepared"), "--returns"])
+    assert "held-out users, about a quarter of all, came back 0 times" in capsys.readouterr().err
+    assert not (tmp_path / "prepared" / RETURNS_FILE).exists()
+
+
+def test_statistics_of_no_gaps_are_none() -> None:
+    made = made_sessions(PLANTED, 0, users=30, days=20.0)
+    nobody = gap_statistics(dataclasses.replace(made, **first_of(made)), np.ones(30))
+    assert nobody["sessions per user"] == 1.0
+    assert nobody["median gap, days"] == nobody["share within 1 day"] == 0.0
+
+
+def first_of(made: LogSessions) -> dict[str, Any]:
+    """Each user's first session alone."""
+    return {name: getattr(made, name)[made.first] for name in ("users", "starts", "ends", "counts", "quality")}
 
 
 def test_statistics_are_those_of_gaps_that_ended() -> None:
