@@ -16,7 +16,7 @@ from lerl.envs.checks import build
 from lerl.envs.fitting.log_sessions import LogSessions
 from lerl.envs.fitting.returns import read_gap
 from lerl.envs.prepare import import_logs
-from lerl.envs.schema import training_users
+from lerl.envs.schema import DataError
 from lerl.envs.store import INTERACTIONS_FILE, RETURNS_FILE
 from lerl.users import returns as module
 from lerl.users.returns import gap_statistics
@@ -100,20 +100,10 @@ def test_gaps_that_are_not_of_the_form_are_said_to_be_so(
     assert "half of the statistics or more are outside: gaps of this log are not of this form; do not use" in printed
 
 
-def test_a_log_whose_held_out_users_hardly_came_back_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    users = np.arange(60)
-    one = users[training_users(users)][0]  # who came back every day, and all others once
-    log = pl.DataFrame({"user": [one] * 80 + users[users != one].tolist()})
-    hours = [24 * day for day in range(80)] + [5] * 59
-    log = log.with_columns(item=pl.int_range(pl.len()) % 90, click=pl.int_range(pl.len()) % 2, time=pl.Series(hours))
-    log = log.with_columns(pl.col("time") * 3600 + 1_600_000_077)
-    log.write_parquet(tmp_path / "log.parquet")
-    import_logs(tmp_path / "log.parquet", None, tmp_path / "prepared", dim=2)
-    assert main(["fit", str(tmp_path / "prepared"), "--returns"])
-    assert "held-out users, about a quarter of all, came back 0 times" in capsys.readouterr().err
-    assert not (tmp_path / "prepared" / RETURNS_FILE).exists()
+def test_a_log_whose_held_out_users_hardly_came_back_is_refused() -> None:
+    made = made_sessions(PLANTED, 0, users=30, days=20.0)  # all of them to train on
+    with pytest.raises(DataError, match="held-out users, about a quarter of all, came back 0 times"):
+        module._check_held_out(made, Path("data"))
 
 
 def test_statistics_of_no_gaps_are_none() -> None:
