@@ -83,7 +83,7 @@ class EvaluationConfig:
     Args:
         users: how many evaluation users; null for all.
         replicates: sessions of each user.
-        batch_size: sessions that are simulated side by side; networks always see batches of this size.
+        batch_size: sessions that are simulated side by side; policies always see batches of this size.
         deterministic: whether learned agents are also evaluated without sampling, as "AGENT@det".
         bootstrap: draws of the bootstrap.
         keep_sessions: of each agent, so many of the first sessions are kept slot by slot, for the report's replay.
