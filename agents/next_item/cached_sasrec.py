@@ -201,8 +201,10 @@ class CollectiveSASRec(ItemsSASRec):
         found = whole.fit(train, validation, seed=seed, checkpoint=beside, report=told)
         some = train.take(np.flatnonzero(train.lengths)[:SAMPLE]).newest(self.settings.length)
         self.begins = partial(_begin, whole=whole.network.cpu(), lists=torch.from_numpy(some), seed=seed)
-        fitted = super().fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
-        self.begins = None
+        try:
+            fitted = super().fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
+        finally:
+            self.begins = None
         said = f"began with whole keys and values, validation NDCG@10 {max(found.validation):.4f}, epoch {found.best}"
         self.notes = (*self.notes, said)
         return fitted

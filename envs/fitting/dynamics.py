@@ -8,7 +8,6 @@ is simulated were fitted without that user. A parameter that the log does not id
 
 import json
 import math
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -21,19 +20,16 @@ from scipy.optimize import least_squares  # type: ignore[import-untyped, unused-
 
 from lerl.envs.config import Drift, Fatigue, Mood, SimulatorConfig, Topics
 from lerl.envs.files import write_whole
+from lerl.envs.fitting.kept import FORMAT, fitted_file
 from lerl.envs.fitting.latent import Interactions, TasteModel, calibrated, calibration, fit_raw
 from lerl.envs.fitting.replay import item_by_item, replay
 from lerl.envs.fitting.statistics import Background, Sequences, Statistics
 from lerl.envs.population import Population
-from lerl.envs.schema import DataError
 from lerl.envs.simulator import UserSimulator
-from lerl.envs.store import DYNAMICS_FILE, MissingDataError
+from lerl.envs.store import DYNAMICS_FILE
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-FORMAT = 1
-"""Version of the file that holds fitted dynamics."""
 
 SPREAD_SEED = 0
 """Seed of how users differ from their fitted tastes: the same users in every run."""
@@ -265,14 +261,7 @@ def read_fitted(folder: Path, topics: Topics) -> FittedDynamics:
         MissingDataError: no dynamics were fitted.
         DataError: the file cannot be used.
     """
-    path = Path(folder) / DYNAMICS_FILE
-    again = f"fit them with: lerl fit {shlex.quote(str(folder))} --model latent --dynamics"
-    if not path.is_file():
-        raise MissingDataError(f"{folder} holds no fitted dynamics ({DYNAMICS_FILE} is missing); {again}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']}, this lerl reads {FORMAT}")
+    with fitted_file(folder, DYNAMICS_FILE, "dynamics", "--model latent --dynamics") as content:
         kept = content["topics"][topics]
         estimates = {p.name: _read_estimate(**kept["estimates"][p.name]) for p in PARAMETERS}
         for p in PARAMETERS:
@@ -281,8 +270,6 @@ def read_fitted(folder: Path, topics: Topics) -> FittedDynamics:
             if wrong:
                 raise ValueError(f"{p.name} is {wrong[0]}")
         return FittedDynamics(estimates, topics, float(kept["away"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be used ({error!r}); {again}") from error
 
 
 def _read_estimate(*, told: bool | None = None, **entry: Any) -> ParameterEstimate:

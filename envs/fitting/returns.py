@@ -10,7 +10,6 @@ bootstrap over users.
 
 import json
 import math
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,17 +20,14 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize  # type: ignore[import-untyped, unused-ignore]
 
 from lerl.envs.files import write_whole
+from lerl.envs.fitting.kept import FORMAT, fitted_file
 from lerl.envs.fitting.log_sessions import LogSessions
-from lerl.envs.schema import DataError
 from lerl.envs.sessions.config import MOST_DAILY, Gap, Habit, Memory
 from lerl.envs.sessions.rhythm import LONGEST, TURN, clock, slope, unclock
-from lerl.envs.store import RETURNS_FILE, MissingDataError
+from lerl.envs.store import RETURNS_FILE
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-FORMAT = 1
-"""Version of the file that holds a fit."""
 
 NODES = 15
 NEWTON = 60
@@ -366,15 +362,6 @@ def read_gap(folder: Path) -> Gap:
         MissingDataError: no gaps were fitted.
         DataError: the file cannot be used.
     """
-    path = Path(folder) / RETURNS_FILE
-    again = f"fit them with: lerl fit {shlex.quote(str(folder))} --returns"
-    if not path.is_file():
-        raise MissingDataError(f"{folder} holds no fitted gaps ({RETURNS_FILE} is missing); {again}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']}, this lerl reads {FORMAT}")
+    with fitted_file(folder, RETURNS_FILE, "gaps", "--returns") as content:
         values = {name: content["estimates"][name]["value"] for name in NAMES}
         return Gap(**values, shortest=content["shortest"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} cannot be used ({error!r}); {again}") from error
