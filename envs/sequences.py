@@ -1,7 +1,7 @@
 """What users chose one after another, and its split into training, validation and test."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,6 +133,14 @@ def leave_one_out(choices: Choices) -> Split:
     if left := len(lengths) - len(judged):
         notes.append(f"{left:,} of {len(lengths):,} users have fewer than {FEWEST} items: in training, but not judged")
     return Split(len(choices.items), train, _last(lists, judged, 2), _last(lists, judged, 1), tuple(notes))
+
+
+def all_but_the_test(choices: Choices) -> Split:
+    """As `leave_one_out`, but validation items are learned from too: for comparison with figures that do so."""
+    split = leave_one_out(choices)
+    train = choices.lists.first(split.train.lengths + np.isin(np.arange(len(split.train)), split.validation.users))
+    note = "validation items are learned from: they no longer tell which epoch or setting is better"
+    return replace(split, train=train, notes=(*split.notes, note))
 
 
 def last_aside(lists: Lists) -> tuple[Lists, Cases]:

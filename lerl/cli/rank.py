@@ -29,7 +29,9 @@ interruption.
   --seeds N               fits of each row that draws at random (3)
   --out FOLDER            ranks, figures and report (runs/NAME-rank)
   --plan                  only print what is left to do, and hours
-  --split last|time       judge by last items, or by what lies after a time;
+  --split last|time|last+validation
+                          judge by last items, or by what lies after a time;
+                          by last items, learning from validation items too;
                           this, --items and columns are not for bundles
   --exclude-history       rank items of a user's history behind all others
   --epochs N              at most N epochs of each training

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lerl.envs.sequences import Choices, Lists, by_time, last_aside, leave_one_out
+from lerl.envs.sequences import Choices, Lists, all_but_the_test, by_time, last_aside, leave_one_out
 
 
 def choices(lists: list[list[int]], times: list[list[int]] | None = None) -> Choices:
@@ -35,6 +35,18 @@ def test_leaving_one_out_judges_by_the_last_and_short_lists_are_only_learned_fro
     assert split.test.targets.tolist() == [4, 9]
     assert as_lists(split.test.histories) == [[1, 2, 3], [7, 8]]
     assert split.notes == ("2 of 4 users have fewer than 3 items: in training, but not judged",)
+
+
+def test_validation_items_are_learned_from_where_asked():
+    some = choices([[1, 2, 3, 4], [5, 6], [7, 8, 9], []])
+    split, usual = all_but_the_test(some), leave_one_out(some)
+    assert as_lists(split.train) == [[1, 2, 3], [5, 6], [7, 8], []]
+    assert split.test.targets.tolist() == usual.test.targets.tolist()
+    assert split.validation.targets.tolist() == usual.validation.targets.tolist()
+    assert split.notes == (
+        *usual.notes,
+        "validation items are learned from: they no longer tell which epoch or setting is better",
+    )
 
 
 def test_by_time_nothing_after_the_split_is_learned_from():

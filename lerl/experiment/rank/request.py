@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 from lerl.agents.next_item.registry import ALWAYS, CONTROLS, all_settings, controls_of, row_class
 from lerl.envs.logs.bundles import is_bundles, read_bundles
 from lerl.envs.logs.sequences import Named, read_sequences
-from lerl.envs.sequences import Choices, Split, by_time, completing, leave_one_out
+from lerl.envs.sequences import Choices, Split, all_but_the_test, by_time, completing, leave_one_out
 
 ANY = Named()
 OF_SEQUENCES = ("split", "items", *Named._fields)
 """Flags that mean nothing to a folder of bundles."""
-LAST, TIME = "last", "time"
-SPLITS = {LAST: leave_one_out, TIME: by_time}
+LAST, TIME, LEARNED = "last", "time", "last+validation"
+SPLITS = {LAST: leave_one_out, TIME: by_time, LEARNED: all_but_the_test}
 """How data may be split, by the name that --split takes."""
 
 

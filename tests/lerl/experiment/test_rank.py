@@ -266,7 +266,7 @@ def test_the_command_prints_a_table_and_goes_on(log: Path, tmp_path: Path, capsy
             "together, jima-pairs, sasrec+items, sasrec+collective, sasrec+lowrank, sasrec+own, and controls ",
         ),
         (["--seeds", "0"], "--seeds must be a whole number from 1 to 100, given '0'"),
-        (["--split", "half"], "--split must be one of last, time, given 'half'"),
+        (["--split", "half"], "--split must be one of last, time, last+validation, given 'half'"),
         (["--sasrec.depth", "2"], "--sasrec.depth is no setting; of sasrec there are: --sasrec.width"),
         (["--hstu.dropout", "0.1"], "--hstu.dropout is of a row that is not among --rows"),
         (["--epoch", "3"], "unrecognized arguments: --epoch; see lerl rank --help"),
