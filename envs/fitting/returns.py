@@ -10,8 +10,8 @@ bootstrap over users.
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,8 @@ from scipy.optimize import minimize  # type: ignore[import-untyped, unused-ignor
 from lerl.envs.files import write_whole
 from lerl.envs.fitting.kept import FORMAT, fitted_file
 from lerl.envs.fitting.log_sessions import LogSessions
-from lerl.envs.sessions.config import MOST_DAILY, Gap, Habit, Memory
+from lerl.envs.schema import DataError
+from lerl.envs.sessions.config import MOST_DAILY, Churn, Gap, Habit, Memory, Return
 from lerl.envs.sessions.rhythm import LONGEST, TURN, clock, slope, unclock
 from lerl.envs.store import RETURNS_FILE
 
@@ -353,6 +354,31 @@ def write_returns(folder: Path, fitted: FittedGaps, more: Mapping[str, Any]) -> 
     path = folder / RETURNS_FILE
     write_whole(path, json.dumps(content, indent=1) + "\n")
     return path
+
+
+def describes(inside: Iterable[bool]) -> bool:
+    """Whether a fit may be used, by which statistics of the gaps of held-out users it meets: more than half of them."""
+    met = list(inside)
+    return 2 * sum(met) > len(met)
+
+
+def fitted_return(how: Return, folder: Path) -> Return:
+    """Settings with what was fitted to a folder's log: gap and habit. The others stay, but nobody is lost for good: who
+    never came back in the log is among its long gaps.
+
+    Raises:
+        MissingDataError: no gaps were fitted.
+        DataError: the file cannot be used, or the gaps of the log are not of this form.
+    """
+    gap = read_gap(folder)
+    with fitted_file(folder, RETURNS_FILE, "gaps", "--returns") as content:
+        habit, inside = Habit(**content["habit"]), [bool(row["inside"]) for row in content["held_out"]]
+    if not describes(inside):
+        raise DataError(
+            f"the gaps fitted to {folder} must not be used: {sum(inside)} of {len(inside)} statistics of held-out "
+            "users' gaps are as simulated; try other pauses (lerl fit FOLDER --returns --pause N)"
+        )
+    return replace(how, gap=gap, habit=habit, churn=Churn(enabled=False))
 
 
 def read_gap(folder: Path) -> Gap:

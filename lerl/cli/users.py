@@ -26,7 +26,8 @@ FIT_HELP = (
     "command goes on. --knowledge federated instead learns what agents know of items from users that keep their logs, "
     "in rounds in which only codes and counts travel, and writes FOLDER/knowledge-federated.npz for "
     "--data.knowledge federated. --returns instead fits how long until people come back, by how good sessions were, "
-    "with controls and a check on held-out users; prints settings of env.return_ and writes FOLDER/returns.json."
+    "with controls and a check on held-out users; prints settings of env.return_ and writes FOLDER/returns.json, for "
+    "--data.returns fitted."
 )
 
 
@@ -233,7 +234,7 @@ def _run_returns(given: Any) -> None:
     from time import time
 
     from lerl.run.progress import Progress
-    from lerl.users.returns import as_json, fit_returns, lines
+    from lerl.users.returns import as_json, fit_returns, lines, next_command
 
     with Progress() as progress:
         found = fit_returns(given.folder, pause=given.pause or 30, seed=given.seed, report=progress.report, now=time())
@@ -241,6 +242,8 @@ def _run_returns(given: Any) -> None:
         print(as_json(found))
         return
     print("\n".join([*lines(found), f"written: {found.file}"]))
+    if found.usable:
+        print(f"judge agents on people who come back so: {next_command(found)}")
 
 
 def _print_comparison(given: Any, plan: Any) -> None:

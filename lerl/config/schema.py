@@ -50,6 +50,9 @@ class DataConfig:
             in the folder's log, instead of env.boredom and so on.
         knowledge: what agents know of items: "central", as the folder was prepared, or "federated", what
             `lerl fit FOLDER --knowledge federated` learned without collecting logs.
+        returns: where env.horizon is "days", when people come back: "assumed", or "fitted": env.return_.gap and
+            env.return_.habit are what `lerl fit FOLDER --returns` found in the folder's log, and nobody is lost for
+            good.
         synthetic: sizes of the synthetic population.
     """
 
@@ -59,6 +62,7 @@ class DataConfig:
     needed: Switch = False
     users: Literal["assumed", "fitted"] = "assumed"
     knowledge: Literal["central", "federated"] = "central"
+    returns: Literal["assumed", "fitted"] = "assumed"
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
 

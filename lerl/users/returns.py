@@ -15,17 +15,20 @@ from lerl.envs.fitting.returns import (
     NAMES,
     Estimate,
     FittedGaps,
+    describes,
     fit_gaps,
     likeliest_habit,
     simulate,
     write_returns,
 )
 from lerl.envs.logs.prepared import read_prepared_log
+from lerl.envs.prepare import directions
 from lerl.envs.schema import DataError
 from lerl.envs.sessions.config import Habit
-from lerl.envs.store import OWN_LOGS, read_about
+from lerl.envs.store import OWN_LOGS, load_population, read_about
 from lerl.report.intervals import percentiles
 from lerl.run.locks import locked
+from lerl.users.next_command import train_command
 
 DRAWS = 200
 """Bootstrap samples of users for the intervals of the fit, and of its controls."""
@@ -83,6 +86,11 @@ class Returns:
     def recipe(self) -> str:
         """The settings that simulate the fit where `env.horizon` is "days", as YAML."""
         return "\n".join(_recipe(self.fitted))
+
+    @property
+    def usable(self) -> bool:
+        """Whether it describes the gaps of held-out users well enough to be simulated."""
+        return describes(row.inside for row in self.check)
 
     @property
     def undiluted(self) -> Estimate | None:
@@ -286,7 +294,7 @@ def lines(found: Returns) -> list[str]:
         *(_checked(row) for row in found.check),
         *NOTES,
     ]
-    if inside <= len(found.check) / 2:
+    if not found.usable:
         said.append("half of the statistics or more are outside: gaps of this log are not of this form; do not use:")
     return [*said, "settings that simulate these gaps where env.horizon is days:", *_indented(found.recipe)]
 
@@ -306,6 +314,13 @@ def _controls(found: Returns) -> list[str]:
     if found.undiluted is None:
         return [*said, f"  {share}: this log cannot tell what a session's quality does"]
     return [*said, _row("session, undiluted", found.undiluted, share)]
+
+
+def next_command(found: Returns) -> str:
+    """What judges agents on people who come back as was fitted."""
+    population = load_population(found.file.parent)
+    train = train_command(found.file.parent, len(population.catalog), directions(population))
+    return f"{train} --env.horizon days --data.returns fitted"
 
 
 NOTES = (
