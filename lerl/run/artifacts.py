@@ -315,10 +315,10 @@ class ArtifactStore:
         path = self.prices_path(spec)
         with reading(path, self.how):
             kept = json.loads(path.read_text(encoding="utf-8"))
-            prices = Prices(*map(float, kept["prices"]))
-            if not all(0 <= price < np.inf for price in prices):
+            first, last = map(float, kept["prices"])
+            if not all(0 <= price < np.inf for price in (first, last)):
                 raise ValueError("its prices are no numbers of at least 0")
-            return prices, int(kept["steps"])
+            return Prices(first, last), int(kept["steps"])
 
     def save_choice(self, choice: Mapping[str, Any]) -> None:
         """Keep what `auto` chose, see `lerl.run.choose.Choice`."""

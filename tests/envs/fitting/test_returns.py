@@ -11,9 +11,19 @@ from scipy.optimize import approx_fprime
 
 from lerl.envs.fitting import returns as module
 from lerl.envs.fitting.log_sessions import LogSessions, sessions_of, shuffled
-from lerl.envs.fitting.returns import NAMES, busiest, fit_gaps, likeliest_habit, read_gap, simulate, write_returns
+from lerl.envs.fitting.returns import (
+    HABITS,
+    NAMES,
+    busiest,
+    fit_gaps,
+    fitted_return,
+    likeliest_habit,
+    read_gap,
+    simulate,
+    write_returns,
+)
 from lerl.envs.schema import SCHEMA, DataError
-from lerl.envs.sessions.config import Gap, Habit, Memory
+from lerl.envs.sessions.config import Gap, Habit, Memory, Return
 from lerl.envs.sessions.rhythm import clock, slope, unclock
 from lerl.envs.store import MissingDataError
 from tests.envs.made_sessions import MINUTE, PLANTED, made_log, made_sessions
@@ -217,6 +227,26 @@ def test_a_fit_is_kept_whole(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(DataError, match=r"returns.json cannot be used"):
         read_gap(tmp_path)
+
+
+def test_what_was_fitted_takes_the_place_of_what_is_assumed(tmp_path: Path) -> None:
+    found = fit_gaps(made_sessions(PLANTED, 0, users=60), habit=HABITS[7])
+    held_out = [{"inside": True}] * 4 + [{"inside": False}] * 2
+    write_returns(tmp_path, found, {"held_out": held_out})
+    assumed = Return(memory=Memory(rate=0.7), gap=Gap(typical=9.0))
+    fitted = fitted_return(assumed, tmp_path)
+    assert (fitted.gap, fitted.habit) == (found.gap, HABITS[7])
+    assert not fitted.churn.enabled
+    assert (fitted.memory, fitted.rest, fitted.wander) == (assumed.memory, assumed.rest, assumed.wander)
+    write_returns(tmp_path, found, {"held_out": held_out[1:]})  # 3 of 5
+    assert fitted_return(assumed, tmp_path) == fitted
+
+
+def test_a_fit_that_does_not_describe_its_log_is_not_simulated(tmp_path: Path) -> None:
+    found = fit_gaps(made_sessions(PLANTED, 0, users=60))
+    write_returns(tmp_path, found, {"held_out": [{"inside": True}] * 3 + [{"inside": False}] * 3})
+    with pytest.raises(DataError, match=r"must not be used: 3 of 6 statistics .*; try other pauses"):
+        fitted_return(Return(), tmp_path)
 
 
 WEEKLY = weekly()
