@@ -111,9 +111,10 @@ class TuneConfig:
         agent: the agent that is trained with the settings of each trial.
         trials: how many settings are tried, the recipe's own among them where they lie in the space; each setting of
             the space once, where it holds no more.
-        metric: what is maximized, on sessions of training users.
+        metric: what is maximized, on sessions of training users; "active_days" on lives of them, where env.horizon is
+            "days".
         users: how many training users, the same ones for every trial; null for all.
-        replicates: sessions of each of them.
+        replicates: sessions, or lives, of each of them.
         batch: how many trials are proposed from the same earlier ones, so that as many can be done side by side. What
             is found depends on it, and not on how many processes work.
         prune: end a trial early where training users clearly like its agent less than that of the best earlier trial;
@@ -126,7 +127,7 @@ class TuneConfig:
 
     agent: Text = "planner+ppo"
     trials: Annotated[Whole, Field(ge=1, le=100_000)] = 20
-    metric: Literal["R_cum", "T_int", "R_sin"] = "R_cum"
+    metric: Literal["R_cum", "T_int", "R_sin", "active_days"] = "R_cum"
     users: Users | None = 500
     replicates: Replicates = 1
     batch: Annotated[Whole, Field(ge=1, le=1_000)] = 1
