@@ -508,9 +508,7 @@ def test_a_search_by_active_days_plays_lives(tmp_path: Path) -> None:
     trials = tune(dataclasses.replace(SMALL, env=env, tune=how), tmp_path / "search")
     days = np.stack([trial.scores for trial in trials])
     assert days.shape == (3, 6)
-    assert (
-        (days >= 1).all() and (days <= 6).all() and (days == np.round(2 * days) / 2).all()
-    )  # whole, of two lives each
+    assert ((days >= 1) & (days <= 6) & (2 * days == np.round(2 * days))).all()  # whole days, of two lives each
     assert [trial.mean for trial in trials] == sorted((trial.mean for trial in trials), reverse=True)
     assert "metric: active_days" in (tmp_path / "search" / "best.yaml").read_text()
 
