@@ -10,12 +10,14 @@ import polars as pl
 import pytest
 import yaml
 
+import lerl
+from lerl.agents.config import TrainConfig
 from lerl.cli.main import main
-from lerl.config.schema import Config, DataConfig
+from lerl.config.schema import Config, DataConfig, EvaluationConfig
 from lerl.envs.checks import build
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.fitting.log_sessions import LogSessions
-from lerl.envs.fitting.returns import HABITS, read_gap
+from lerl.envs.fitting.returns import HABITS, fit_gaps, read_gap, write_returns
 from lerl.envs.prepare import import_logs
 from lerl.envs.schema import DataError
 from lerl.envs.sessions.config import Return
@@ -134,6 +136,26 @@ def test_lives_are_judged_with_what_was_fitted(prepared: Path) -> None:
     assert lives.return_.rest == Return().rest
     with pytest.raises(ValueError, match=r"data.returns is fitted, which needs a log: give --data.path FOLDER"):
         Task.load(on(None))
+
+
+def test_a_run_of_sessions_is_judged_on_lives_as_fitted(prepared: Path, tmp_path: Path) -> None:
+    write_returns(prepared, fit_gaps(made_sessions(PLANTED, 0, users=60)), {"held_out": [{"inside": True}]})
+    config = Config(
+        agents=["random"],
+        data=DataConfig(path=str(prepared)),
+        env=SimulatorConfig(slate_size=2, max_steps=4),
+        train=TrainConfig(steps=0),
+        evaluation=EvaluationConfig(users=6, bootstrap=100),
+    )
+    run = lerl.train(config, tmp_path / "run")
+    fitted, assumed = (
+        run.evaluate(env={"horizon": "days", "days": 60.0}, data={"returns": how}) for how in ("fitted", "assumed")
+    )
+    assert [found.summary["lives"]["gaps"] for found in (fitted, assumed)] == ["fitted", "assumed"]
+    assert fitted.lives is not None
+    assert not fitted.lives["churned"].any()
+    assert assumed.lives is not None
+    assert assumed.lives["churned"].any()
 
 
 def test_settings_that_were_fitted_have_no_effect() -> None:
