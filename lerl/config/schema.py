@@ -177,7 +177,8 @@ class Config:
             s2gr+tca, mdgr, sasrec+items and sasrec+collective, and PLANNER+belief+tiger plans by belief; for slates
             with roles jima, jima-without-third, additive, PLANNER+jima; learners are ppo, a2c, pg, sac, td3, ddpg,
             hac, dnair, sac4ir, slateq, and for slates of one item maskable_ppo and dqn. Where people come back,
-            LEARNER@return, of ppo, a2c, pg and maskable_ppo, learns from whether and when they do.
+            LEARNER@return, of ppo, a2c, pg and maskable_ppo, and belief+greedy@return learn from whether and when they
+            do.
         data: which users to simulate.
         env: how the users behave.
         planner: the category planner.
