@@ -82,6 +82,19 @@ def test_gaps_are_fitted_checked_printed_and_kept(prepared: Path, capsys: pytest
     assert len(found["held_out"]) == 6
 
 
+def test_the_day_of_the_week_is_told_where_it_was_fitted(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", str(prepared), "--returns", "--weekly"]) == 2
+    assert "3 weeks are needed to tell the days of the week" in capsys.readouterr().err
+    assert main(["fit", str(prepared), "--model", "latent", "--weekly"]) == 2
+    assert "--weekly is for --returns" in capsys.readouterr().err
+    made = made_sessions(PLANTED, 0, users=60)
+    with_week, without = fit_gaps(made, weekly=True), fit_gaps(made)
+    assert module._busiest(dataclasses.replace(with_week, peak=4.1)) == "busiest hour Monday, 2.4 UTC"
+    assert module._busiest(dataclasses.replace(without, peak=0.1)) == "busiest hour 2.4 UTC"
+    kept = ["weekly" in "".join(module._recipe(fitted)) for fitted in (with_week, without)]
+    assert kept == [True, False]
+
+
 def test_a_longer_pause_makes_fewer_sessions(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     counts = []
     for pause in ("30", "600"):
