@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -22,6 +22,20 @@ DAY = 5.0  # steps of a session that a day between two counts as, of drift and o
 PRICE = 1.5  # of boredom: more than it costs now, since it costs the next slates too
 
 
+class Prices(NamedTuple):
+    """By what a session's price of boredom is multiplied: `first` at its first slate, `last` when all its slates are
+    over, and in between on a straight line by slates shown; both at least 0.
+
+    Where first is above last, topics are spared early, and what a person likes best comes at the end.
+    """
+
+    first: float = 1.0
+    last: float = 1.0
+
+
+AS_IN_SESSIONS = Prices()
+
+
 class BeliefAgent(Agent):
     """Keeps a belief over every session's person, and fills slates by it; no planner, no network.
 
@@ -29,14 +43,17 @@ class BeliefAgent(Agent):
         task: the task. count: B. model: what was learned of people and items.
         explore: whether tastes, and at the begin of a session item offsets, are drawn from what is believed of them
             instead of its mean (Thompson sampling), for training.
+        prices: of boredom, early and late in a session.
 
     Attributes:
         drifts: steps of drift that a day between sessions counts as. fades: exposure that is left after a day, as
             -log of its share; both as `DAY` says unless somebody knows better.
     """
 
-    def __init__(self, task: TaskSpec, count: int, model: UserModel, explore: bool = False) -> None:
-        self.task, self.model, self.explore = task, model, explore
+    def __init__(
+        self, task: TaskSpec, count: int, model: UserModel, explore: bool = False, prices: Prices = AS_IN_SESSIONS
+    ) -> None:
+        self.task, self.model, self.explore, self.prices = task, model, explore, prices
         self.belief = new_belief(count, model.vectors.shape[1], model.fills.shape[1])
         self.shown = np.full((count, task.max_steps * task.slate_size), -1, np.int32)
         self.steps = np.zeros(count, np.int64)
@@ -101,7 +118,9 @@ class BeliefAgent(Agent):
     def slates_of(self, shut: Callable[[slice], NDArray[np.int32]]) -> NDArray[np.int32]:
         """As `slates`; `shut` gives the items (n, S) that may not be shown in a block of slots."""
         slates = np.full((len(self.live), self.task.slate_size), -1, np.int32)
-        standing = Standing(self._tastes(), self.belief.exposure, self.shown, self.steps, self.repeated, self.guesses)
+        standing = Standing(
+            self._tastes(), self.belief.exposure, self.shown, self.steps, self.repeated, self.guesses, self._prices()
+        )
 
         def fill(block: slice) -> None:
             own = Standing(*threads.cut(standing, block))
@@ -140,6 +159,13 @@ class BeliefAgent(Agent):
     def _least(self, passes: float) -> int:
         """How many slots a block has at least where the covariance of each is gone over so many times."""
         return threads.least(0.5 + passes * self.belief.cov[:1].size / 1_000)
+
+    def _prices(self) -> NDArray[np.float64]:
+        """(B,), see `Prices`; (0,) where all are 1."""
+        if self.prices == AS_IN_SESSIONS:
+            return np.zeros(0)
+        first, last = self.prices
+        return np.asarray(first + (last - first) * self.steps / self.task.max_steps)
 
     def _tastes(self) -> NDArray[np.float64]:
         """(B, d + 1), the belief's means, or draws from it."""

@@ -30,6 +30,7 @@ class Standing(NamedTuple):
         means: (B, d + 1) float64, tastes and levels. exposures: (B, K) float64.
         shown: (B, T * k) int32, -1 for none. steps: (B,) int64, slates shown. repeated: (B,) float64, those of them
             that repeated a group. guesses: (B, I) float32, log-odds that are added for each item; (B, 0) for none.
+        prices: (B,) float64, by which the price of boredom is multiplied; (0,) where by 1.
     """
 
     means: NDArray[np.float64]
@@ -38,6 +39,7 @@ class Standing(NamedTuple):
     steps: NDArray[np.int64]
     repeated: NDArray[np.float64]
     guesses: Floats
+    prices: NDArray[np.float64] = np.zeros(0)
 
 
 def columns(model: UserModel) -> Columns:
@@ -81,9 +83,10 @@ def fill_slates(columns, model, standing, shut, live, price, slates):  # type: i
         if standing.guesses.shape[1]:
             _add(taste, standing.guesses[b], np.float32(1.0))
         mark(seen, shut[b], True)
+        own = price * standing.prices[b] if len(standing.prices) else price
         loss[:] = 0.0
         for t in range(topics):
-            _add(loss, columns.suffers[t], np.float32(price * model.weight * standing.exposures[b, t]))
+            _add(loss, columns.suffers[t], np.float32(own * model.weight * standing.exposures[b, t]))
         shun = _begin(costs, model, standing, b, k)
         for s in range(k):
             best = _best(taste, _all_costs(costs, columns, model, loss, (shun, standing.steps[b] * k, s, k)), seen)
@@ -92,7 +95,7 @@ def fill_slates(columns, model, standing, shut, live, price, slates):  # type: i
                 break
             seen[best] = True
             for t in range(topics):
-                _add(loss, columns.suffers[t], np.float32(price * model.weight / k * model.fills[best, t]))
+                _add(loss, columns.suffers[t], np.float32(own * model.weight / k * model.fills[best, t]))
             for item in range(items):
                 loss[item] *= fade
             shun = _chosen(costs, columns, model, best, shun, k)

@@ -10,8 +10,8 @@ bootstrap over users.
 
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +22,9 @@ from scipy.optimize import minimize  # type: ignore[import-untyped, unused-ignor
 from lerl.envs.files import write_whole
 from lerl.envs.fitting.kept import FORMAT, fitted_file
 from lerl.envs.fitting.log_sessions import LogSessions
-from lerl.envs.sessions.config import MOST_DAILY, Gap, Habit, Memory
-from lerl.envs.sessions.rhythm import LONGEST, TURN, clock, slope, unclock
+from lerl.envs.schema import DataError
+from lerl.envs.sessions.config import MOST_DAILY, Churn, Gap, Habit, Memory, Return
+from lerl.envs.sessions.rhythm import LONGEST, TURN, WEEK, both, by_weekly, clock, slope, unclock
 from lerl.envs.store import RETURNS_FILE
 
 Floats = NDArray[np.float64]
@@ -40,6 +41,10 @@ DOUBLING = math.log(2.0)
 WEIGHTS = ("session", "memory", "habit")
 NAMES = ("typical", "shape", "person", "daily", *WEIGHTS)
 """Of `Gap`, in the order of the fit's parameters; the logarithms of the first two are fitted."""
+WEEKLY = "weekly"
+"""Of `Gap` too, and fitted last, where it is."""
+FEWEST_WEEKS = 3
+"""In a log, to tell the days of the week from those of the log."""
 START = (0.0, -0.2, 0.5, 0.2, 0.0, 0.0, 0.0)
 BOUNDS = ((-20.0, 12.0), (math.log(0.05), math.log(20.0)), (0.0, 10.0), (0.0, MOST_DAILY), *[(-20.0, 20.0)] * 3)
 
@@ -61,8 +66,9 @@ class FittedGaps:
     """A fit.
 
     Attributes:
-        estimates: of NAMES, and of further columns by their names.
-        peak: the busiest hour, as a share of a day in UTC, from 0 to 1.
+        estimates: of NAMES, of further columns by their names, and of "weekly" where that was fitted.
+        peak: the busiest hour, as a share of a day in UTC, from 0 to 1; where "weekly" was fitted the busiest hour of
+            the busiest day, from 0 to 7, in days since the beginning of a Thursday, as 1970 began.
         log_likelihood: of all gaps, at the estimates. gaps, ended: how many, and of how many the end was seen.
         shortest: days, `Gap.shortest`. habit: how the habit was computed.
     """
@@ -78,13 +84,20 @@ class FittedGaps:
     @property
     def gap(self) -> Gap:
         """The settings that simulate it."""
-        return Gap(**{name: self.estimates[name].value for name in NAMES}, shortest=self.shortest)
+        fitted = {name: self.estimates[name].value for name in (*NAMES, WEEKLY) if name in self.estimates}
+        return Gap(**fitted, shortest=self.shortest)
 
 
 def busiest(starts: Floats) -> float:
     """The hour that most sessions begin about: the direction of the mean of hours on a circle, as a share of a day."""
     angle = np.angle(np.exp(1j * TURN * starts).mean()) / TURN
     return float(angle % 1.0)
+
+
+def busiest_day(starts: Floats) -> float:
+    """The busiest hour of the day that most sessions begin about, in days since the week began, from 0 to 7."""
+    hour, angle = busiest(starts), np.angle(np.exp(1j * TURN / WEEK * starts).mean()) * WEEK / TURN
+    return float((np.round(angle - hour) + hour) % WEEK)
 
 
 def fit_gaps(
@@ -94,6 +107,7 @@ def fit_gaps(
     more: Mapping[str, Floats] | None = None,
     memory: Memory | None = None,
     habit: Habit | None = None,
+    weekly: bool = False,
     draws: int = 0,
     seed: int = 0,
     report: Callable[[int, int], object] | None = None,
@@ -105,21 +119,32 @@ def fit_gaps(
         quality: (S,) instead of the sessions' own.
         more: further columns (S,), each with a weight as `Gap.session` is; none where None.
         memory, habit: their rates are not fitted here; as the settings have them where None.
+        weekly: whether the day of the week is in the model.
         draws: of users, for intervals; with 0 they are infinitely narrow.
         seed: of those draws.
         report: called with how many draws of how many are done.
 
     Returns:
-        Estimates of NAMES, then of the further columns.
+        Estimates of NAMES, then of the further columns, then of the week.
+
+    Raises:
+        DataError: the week is in the model, and the log is shorter than three of them.
     """
+    if weekly and sessions.last - sessions.starts.min() < FEWEST_WEEKS * WEEK:
+        raise DataError(
+            f"the log is {sessions.last - sessions.starts.min():.1f} days long, and {FEWEST_WEEKS} weeks are needed to "
+            "tell the days of the week from those of the log: leave out --weekly, or give a longer log"
+        )
     quality, more = sessions.quality if quality is None else quality, more or {}
     habit = habit or Habit()
     remembered, used = sessions.states(quality, memory or Memory(), habit)
     columns = np.stack([quality - 0.5, remembered - 0.5, used, *more.values()], axis=1)
-    peak = busiest(sessions.starts)
-    problem = _Likelihood.of(sessions, columns, peak)
+    peak = busiest_day(sessions.starts) if weekly else busiest(sessions.starts)
+    problem = _Likelihood.of(sessions, columns, peak, weekly)
     extra = len(more)
     start, bounds = np.array([*START, *[0.0] * extra]), [*BOUNDS, *[(-20.0, 20.0)] * extra]
+    if weekly:
+        start, bounds = np.append(start, START[3]), [*bounds, BOUNDS[3]]
     point, total = _maximum(problem, start, bounds, np.ones(problem.people))
     drawn, inverse = np.empty((draws, len(point))), _inverse_curvature(problem, point) if draws else np.zeros((0, 0))
     rng = np.random.default_rng([seed, 13])
@@ -131,7 +156,8 @@ def fit_gaps(
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0) if draws else (point, point)
     natural = np.array([point, low, high])
     natural[:, :2] = np.exp(natural[:, :2])
-    estimates = {name: Estimate(*column) for name, column in zip([*NAMES, *more], natural.T.tolist(), strict=True)}
+    names = [*NAMES, *more, *[WEEKLY] * weekly]
+    estimates = {name: Estimate(*column) for name, column in zip(names, natural.T.tolist(), strict=True)}
     ended = int(sessions.returned.sum())
     return FittedGaps(estimates, habit, peak, total, len(sessions), ended, sessions.pause)
 
@@ -194,7 +220,7 @@ class _Likelihood(NamedTuple):
     """What the likelihood of S gaps of `people` people is made of.
 
     users (S,) from 0; ended (S,) 0 or 1; columns (S, K); begun, until (S,) days from the busiest hour, when the wait
-    began and when it ended, or the log did.
+    began and when it ended, or the log did; weekly, whether the last parameter is that of the week.
     """
 
     people: int
@@ -203,30 +229,36 @@ class _Likelihood(NamedTuple):
     columns: Floats
     begun: Floats
     until: Floats
+    weekly: bool
 
     @staticmethod
-    def of(sessions: LogSessions, columns: Floats, peak: float) -> "_Likelihood":
+    def of(sessions: LogSessions, columns: Floats, peak: float, weekly: bool = False) -> "_Likelihood":
         """Of sessions and the columns (S, K) whose weights are fitted; waits that the log ended before do not count."""
         begun = sessions.ends + sessions.pause - peak
         until = np.maximum(sessions.ends + sessions.gaps - peak, begun + SHORTEST_WAIT)
         rows = sessions.returned | (sessions.gaps > sessions.pause)
         ended = sessions.returned.astype(np.float64)[rows]
         return _Likelihood(
-            len(sessions.levels), sessions.users[rows], ended, columns[rows], begun[rows], until[rows]
+            len(sessions.levels), sessions.users[rows], ended, columns[rows], begun[rows], until[rows], weekly
         )  # fmt: skip
 
     def at(self, point: Floats, weights: Floats) -> tuple[float, Floats]:
         """The log likelihood at parameters (P,), and its gradient (P,)."""
-        typical, (person, daily), betas = point[0], point[2:4], point[4:]
+        typical, (person, daily), end = point[0], point[2:4], len(point) - self.weekly
+        betas, week = point[4:end], float(point[end]) if self.weekly else 0.0
         shape, ended, people = math.exp(point[1]), self.ended, self.people
         turns = (np.sin(TURN * self.until) - np.sin(TURN * self.begun)) / TURN
-        waits = np.maximum(self.until - self.begun + daily * turns, 1e-12)
+        waits = self.until - self.begun + daily * turns
+        if self.weekly:
+            grown = by_weekly(self.until, daily) - by_weekly(self.begun, daily)
+            waits, turns = waits + week * grown, turns + week * (both(self.until) - both(self.begun))
+        waits = np.maximum(waits, 1e-12)
         away = np.log(waits) - typical + self.columns @ betas
         hazards = DOUBLING * np.exp(np.minimum(shape * away, 500.0))
         counts = np.asarray(np.bincount(self.users, ended, people), np.float64)
         sums = np.asarray(np.bincount(self.users, hazards, people), np.float64)
         found = _integrate(counts, sums, shape * person)
-        rates = slope(self.until, daily)
+        rates = slope(self.until, daily, week)
         own = weights[self.users]
         each = ended * (math.log(shape * DOUBLING) + shape * away - np.log(waits) + np.log(rates))
         value = float(own @ each + weights @ found.logs)
@@ -235,9 +267,15 @@ class _Likelihood(NamedTuple):
         by_spread = float(weights @ found.by_spread)
         by_shape = float(own @ ended) / shape + float(pull @ away) + by_spread * person
         of_wait = shape * pull - own * ended
-        by_daily = float(of_wait @ (turns / waits) + (own * ended) @ (np.cos(TURN * self.until) / rates))
-        gradient = [-shape * pull.sum(), shape * by_shape, shape * by_spread, by_daily]
-        return value, np.concatenate([gradient, shape * (pull @ self.columns)])
+        hours, seen = np.cos(TURN * self.until), own * ended
+        of_daily = float(of_wait @ (turns / waits) + seen @ (hours / slope(self.until, daily)))
+        gradient = np.array([-shape * pull.sum(), shape * by_shape, shape * by_spread, of_daily])
+        gradient = np.concatenate([gradient, shape * (pull @ self.columns)])
+        if not self.weekly:
+            return value, gradient
+        days = np.cos(TURN / WEEK * self.until)
+        of_weekly = float(of_wait @ (grown / waits) + seen @ (days / (1.0 + week * days)))
+        return value, np.append(gradient, of_weekly)
 
 
 class _Integrals(NamedTuple):
@@ -330,9 +368,10 @@ def simulate(
 
 def _later(end: Floats, wait: Floats, gap: Gap) -> Floats:
     """When the next sessions begin, (n,) days."""
-    if not gap.daily:
+    if not (gap.daily or gap.weekly):
         return np.asarray(end + gap.shortest + wait)
-    found: Floats = unclock(clock(end + gap.shortest, gap.daily) + np.minimum(wait, LONGEST), gap.daily)
+    shown = clock(end + gap.shortest, gap.daily, gap.weekly) + np.minimum(wait, LONGEST)
+    found: Floats = unclock(shown, gap.daily, gap.weekly)
     return found
 
 
@@ -355,6 +394,31 @@ def write_returns(folder: Path, fitted: FittedGaps, more: Mapping[str, Any]) -> 
     return path
 
 
+def describes(inside: Iterable[bool]) -> bool:
+    """Whether a fit may be used, by which statistics of the gaps of held-out users it meets: more than half of them."""
+    met = list(inside)
+    return 2 * sum(met) > len(met)
+
+
+def fitted_return(how: Return, folder: Path) -> Return:
+    """Settings with what was fitted to a folder's log: gap and habit. The others stay, but nobody is lost for good: who
+    never came back in the log is among its long gaps.
+
+    Raises:
+        MissingDataError: no gaps were fitted.
+        DataError: the file cannot be used, or the gaps of the log are not of this form.
+    """
+    gap = read_gap(folder)
+    with fitted_file(folder, RETURNS_FILE, "gaps", "--returns") as content:
+        habit, inside = Habit(**content["habit"]), [bool(row["inside"]) for row in content["held_out"]]
+    if not describes(inside):
+        raise DataError(
+            f"the gaps fitted to {folder} must not be used: {sum(inside)} of {len(inside)} statistics of held-out "
+            "users' gaps are as simulated; try other pauses (lerl fit FOLDER --returns --pause N)"
+        )
+    return replace(how, gap=gap, habit=habit, churn=Churn(enabled=False))
+
+
 def read_gap(folder: Path) -> Gap:
     """The settings that `write_returns` wrote, for `lerl.envs.sessions.config.Return`.
 
@@ -363,5 +427,6 @@ def read_gap(folder: Path) -> Gap:
         DataError: the file cannot be used.
     """
     with fitted_file(folder, RETURNS_FILE, "gaps", "--returns") as content:
-        values = {name: content["estimates"][name]["value"] for name in NAMES}
+        there = [*NAMES, *(name for name in (WEEKLY,) if name in content["estimates"])]
+        values = {name: content["estimates"][name]["value"] for name in there}
         return Gap(**values, shortest=content["shortest"])

@@ -15,7 +15,7 @@ Weight = Annotated[Real, Field(ge=-20, le=20)]
 """Of something from 0 to 1 in the logarithm of a gap."""
 
 MOST_DAILY = 0.95
-"""The most of a daily rhythm: at 1 the clock would stand still once a day."""
+"""The most of a rhythm: at 1 the clock would stand still once a day, or once a week."""
 
 
 @settings(frozen=True)
@@ -26,12 +26,12 @@ class Gap:
         log(scale) = log(typical / log(2)^(1 / shape)) - person * z
                      - session * (s - 0.5) - memory * (m - 0.5) - habit * h
 
-    With a daily rhythm the wait is on a clock that is fast at the busy hours and slow at the others,
+    With a daily or weekly rhythm the wait is on a clock that is fast at the busy hours and days, slow at the others,
 
-        C(now + gap) = C(now + shortest) + wait,  C(x) = x + daily / (2 pi) * sin(2 pi x)
+        C(now + gap) = C(now + shortest) + wait,  C'(x) = (1 + daily * cos(2 pi x)) * (1 + weekly * cos(2 pi x / 7))
 
-    where now is days since the first session, which is at the busiest hour as is every whole day after it; see
-    `lerl.envs.sessions.rhythm`.
+    where now is days since the first session, which is at the busiest hour of the busiest day: so is every whole day
+    after it of its week, and every seventh; see `lerl.envs.sessions.rhythm`.
 
     s is satisfaction at the end of the session, m what is remembered then, h the habit, and z standard normal, drawn
     once for a life. Without a rhythm the hazard of coming back t days after `shortest` is shape / scale * (t /
@@ -51,6 +51,8 @@ class Gap:
         shortest: days that nobody comes back before, at least 0: what is nearer counts as one session in logs.
         daily: how much the hour matters, from 0, for not at all, to 0.95: at the busiest hour people come (1 + daily) /
             (1 - daily) times as readily as half a day from it.
+        weekly: how much the day of the week matters, from 0, for not at all, to 0.95: on the busiest day people come (1
+            + weekly) / (1 - weekly) times as readily as half a week from it.
     """
 
     typical: AboveZero = 1.0
@@ -61,6 +63,7 @@ class Gap:
     habit: Weight = 0.5
     shortest: Annotated[Real, Field(ge=0, le=365)] = 1 / 48
     daily: Annotated[Real, Field(ge=0, le=MOST_DAILY)] = 0.0
+    weekly: Annotated[Real, Field(ge=0, le=MOST_DAILY)] = 0.0
 
 
 @settings(frozen=True)

@@ -80,15 +80,15 @@ def gaps(
 ) -> Doubles:
     """Days (n,) until the next session, from satisfaction, memory, habit, traits and streams, (n,) each.
 
-    With a daily rhythm, `days` (n,) is when the session ended, in days since the life began; its beginning where None.
+    With a rhythm, `days` (n,) is when the session ended, in days since the life began; its beginning where None.
     """
     weights = how.person, how.session, how.memory, how.habit
     base = math.log(how.typical) - math.log(math.log(2.0)) / how.shape
     drawn: Doubles = _gaps(satisfaction, memory, habit, person, keys, weights, (base, how.shape, how.shortest))
-    if how.daily:
+    if how.daily or how.weekly:
         now = np.zeros(len(keys)) if days is None else days
         wait = np.minimum(drawn - how.shortest, LONGEST)
-        later = unclock(clock(now + how.shortest, how.daily) + wait, how.daily)
+        later = unclock(clock(now + how.shortest, how.daily, how.weekly) + wait, how.daily, how.weekly)
         drawn = np.maximum(later - now, how.shortest)  # which rounding would miss where the wait is next to nothing
     return drawn
 

@@ -23,7 +23,7 @@ search, and in the end best.yaml, a recipe.
   --tune.prune true       end trials early that are clearly worse
   --tune.agent AGENT      the agent to tune, such as planner+ppo
   --tune.trials N         how many settings to try
-  --tune.metric METRIC    what to maximize: R_cum, T_int or R_sin
+  --tune.metric METRIC    what to maximize: R_cum, T_int, R_sin, active_days
   --tune.users N          how many training users to evaluate on
   --seed N                seed of all random draws
   --data.path FOLDER      simulate users of a prepared log, not made-up ones

@@ -174,7 +174,7 @@ def print_help(command: str, text: str, arguments: Sequence[str], switches: Coll
 
     holding = SECTION_OF.get(command, "")
     if "--help-all" not in arguments:
-        names = f"RECIPE is one of {', '.join(recipes(holding))}, or a path that ends in .yaml."
+        names = f"RECIPE is one of {', '.join(recipes(holding))}, or a path ending in .yaml."
         print(text.replace("{recipes}", textwrap.fill(names, WIDTH)), end="")
         return
 

@@ -26,7 +26,8 @@ FIT_HELP = (
     "command goes on. --knowledge federated instead learns what agents know of items from users that keep their logs, "
     "in rounds in which only codes and counts travel, and writes FOLDER/knowledge-federated.npz for "
     "--data.knowledge federated. --returns instead fits how long until people come back, by how good sessions were, "
-    "with controls and a check on held-out users; prints settings of env.return_ and writes FOLDER/returns.json."
+    "with controls and a check on held-out users; prints settings of env.return_ and writes FOLDER/returns.json, for "
+    "--data.returns fitted."
 )
 
 
@@ -84,6 +85,7 @@ def run_fit(arguments: list[str]) -> None:
     add("--own", metavar="N", type=whole_number(1, 31), help="of --cache collective: numbers of an event's own (1)")
     add("--pool", metavar="N", type=whole_number(1, 1 << 20), help="of --cache collective: shared rows (256)")
     add("--pause", metavar="N", type=whole_number(1, 1440), help="of --returns: minutes that end a session (30)")
+    add("--weekly", action="store_true", help="of --returns: also fit how much the day of the week matters")
     _add_federation(parser)
     add_json(parser)
     given = parser.parse_args(arguments)
@@ -185,6 +187,8 @@ def _check_fit(given: Any) -> None:
         raise UsageError(f"--{own[0]} is for --knowledge federated; leave it out with --{chosen}")
     if given.pause and not given.returns:
         raise UsageError(f"--pause is for --returns; leave it out with --{chosen}")
+    if given.weekly and not given.returns:
+        raise UsageError(f"--weekly is for --returns; leave it out with --{chosen}")
     of_model = [name for name in ("epochs", "dynamics", "own", "pool") if getattr(given, name)]
     of_model += ["cache"] if given.cache != "full" else []
     if chosen != "model" and of_model:
@@ -233,14 +237,23 @@ def _run_returns(given: Any) -> None:
     from time import time
 
     from lerl.run.progress import Progress
-    from lerl.users.returns import as_json, fit_returns, lines
+    from lerl.users.returns import as_json, fit_returns, lines, next_command
 
     with Progress() as progress:
-        found = fit_returns(given.folder, pause=given.pause or 30, seed=given.seed, report=progress.report, now=time())
+        found = fit_returns(
+            given.folder,
+            pause=given.pause or 30,
+            weekly=given.weekly,
+            seed=given.seed,
+            report=progress.report,
+            now=time(),
+        )
     if given.json:
         print(as_json(found))
         return
     print("\n".join([*lines(found), f"written: {found.file}"]))
+    if found.usable:
+        print(f"judge agents on people who come back so: {next_command(found)}")
 
 
 def _print_comparison(given: Any, plan: Any) -> None:

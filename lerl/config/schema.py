@@ -50,6 +50,9 @@ class DataConfig:
             in the folder's log, instead of env.boredom and so on.
         knowledge: what agents know of items: "central", as the folder was prepared, or "federated", what
             `lerl fit FOLDER --knowledge federated` learned without collecting logs.
+        returns: where env.horizon is "days", when people come back: "assumed", or "fitted": env.return_.gap and
+            env.return_.habit are what `lerl fit FOLDER --returns` found in the folder's log, and nobody is lost for
+            good.
         synthetic: sizes of the synthetic population.
     """
 
@@ -59,6 +62,7 @@ class DataConfig:
     needed: Switch = False
     users: Literal["assumed", "fitted"] = "assumed"
     knowledge: Literal["central", "federated"] = "central"
+    returns: Literal["assumed", "fitted"] = "assumed"
     synthetic: SyntheticConfig = field(default_factory=SyntheticConfig)
 
 
@@ -107,9 +111,10 @@ class TuneConfig:
         agent: the agent that is trained with the settings of each trial.
         trials: how many settings are tried, the recipe's own among them where they lie in the space; each setting of
             the space once, where it holds no more.
-        metric: what is maximized, on sessions of training users.
+        metric: what is maximized, on sessions of training users; "active_days" on lives of them, where env.horizon is
+            "days".
         users: how many training users, the same ones for every trial; null for all.
-        replicates: sessions of each of them.
+        replicates: sessions, or lives, of each of them.
         batch: how many trials are proposed from the same earlier ones, so that as many can be done side by side. What
             is found depends on it, and not on how many processes work.
         prune: end a trial early where training users clearly like its agent less than that of the best earlier trial;
@@ -122,7 +127,7 @@ class TuneConfig:
 
     agent: Text = "planner+ppo"
     trials: Annotated[Whole, Field(ge=1, le=100_000)] = 20
-    metric: Literal["R_cum", "T_int", "R_sin"] = "R_cum"
+    metric: Literal["R_cum", "T_int", "R_sin", "active_days"] = "R_cum"
     users: Users | None = 500
     replicates: Replicates = 1
     batch: Annotated[Whole, Field(ge=1, le=1_000)] = 1
@@ -172,7 +177,8 @@ class Config:
             s2gr+tca, mdgr, sasrec+items and sasrec+collective, and PLANNER+belief+tiger plans by belief; for slates
             with roles jima, jima-without-third, additive, PLANNER+jima; learners are ppo, a2c, pg, sac, td3, ddpg,
             hac, dnair, sac4ir, slateq, and for slates of one item maskable_ppo and dqn. Where people come back,
-            LEARNER@return, of ppo, a2c, pg and maskable_ppo, learns from whether and when they do.
+            LEARNER@return, of ppo, a2c, pg and maskable_ppo, and belief+greedy@return learn from whether and when they
+            do.
         data: which users to simulate.
         env: how the users behave.
         planner: the category planner.

@@ -26,7 +26,16 @@ from lerl.experiment.search import AGAIN
 from lerl.experiment.search.journal import EARLIER, JOURNAL, Claim, Journal
 from lerl.experiment.search.plan import GRID, Board, Plan
 from lerl.experiment.search.prune import Watch, check_prunable
-from lerl.experiment.search.scoring import PLAYED, SESSIONS, Scored, by_user, differing, score, trial_folder
+from lerl.experiment.search.scoring import (
+    PLAYED,
+    Scored,
+    by_user,
+    check_metric,
+    columns,
+    differing,
+    score,
+    trial_folder,
+)
 from lerl.experiment.search.space import search_space
 from lerl.files import read_table
 from lerl.report.intervals import estimate_text, interval_note, mean_interval
@@ -101,6 +110,7 @@ def tune(config: Config, out: Path, executor: Executor | None = None) -> list[Se
     """
     spec = parse_agent(config.tune.agent, config.planner.name)
     search_space(config, spec)
+    check_metric(config)
     check_prunable(config, spec)
     check_agents(Task.load(config), [spec])  # what does not fit is refused before anything is written
     _check_folder(config, out)
@@ -279,8 +289,8 @@ def _trials(board: Board, config: Config, out: Path) -> list[SearchTrial]:
         scores = np.zeros(0)
         if kept.value is not None:
             path = trial_folder(out, number) / PLAYED
-            sessions = read_table(path, f"remove {out / JOURNAL} and {AGAIN}", SESSIONS)
-            scores = by_user(sessions, config.tune.metric)
+            metric = config.tune.metric
+            scores = by_user(read_table(path, f"remove {out / JOURNAL} and {AGAIN}", columns(metric)), metric)
         own = bool(kept.user_attrs.get("own"))
         steps = max(kept.intermediate_values, default=0)
         trials.append(SearchTrial(number, dict(kept.params), scores, refused, own, pruned, steps))

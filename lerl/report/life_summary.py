@@ -41,11 +41,12 @@ class Surrogate(TypedDict):
 class LifeSummary(TypedDict):
     """What summary.json holds of people who come back.
 
-    days: how many were looked at. agents: metrics of each. differences: paired, of every two agents. surrogates: of
-    each metric of a session.
+    days: how many were looked at. gaps: "assumed", or "fitted" to a log. agents: metrics of each. differences: paired,
+    of every two agents. surrogates: of each metric of a session.
     """
 
     days: float
+    gaps: str
     agents: dict[str, dict[str, Interval]]
     differences: list[Difference]
     surrogates: list[Surrogate]
@@ -104,6 +105,7 @@ def summary_of_lives(results: Results, draws: list[dict[str, Floats]]) -> LifeSu
     ]
     return {
         "days": plain(results.days) or 0.0,
+        "gaps": str((results.config.get("data") or {}).get("returns", "assumed")),
         "agents": {
             agent: {name: found[place] for name, found in by_metric.items()}
             for place, agent in enumerate(results.agents)

@@ -21,6 +21,11 @@ class _Column(NamedTuple):
     interval: bool = False
 
 
+FITTED = (
+    " When people come back was fitted to the log, in which those who never do count as long gaps; how memory, "
+    "boredom, fatigue, mood and tastes change between sessions is assumed."
+)
+
 _COLUMNS = (
     _Column("active days", "active_days", 2, interval=True),
     *(_Column(f"day {day}", f"retention_{day}", 2) for day in RETENTION),
@@ -152,11 +157,12 @@ def _cell(value: Interval, column: _Column) -> str:
 def _notes(lives: LifeSummary, seeds: int) -> list[str]:
     later = [day for day in RETENTION if day >= lives["days"]]
     apart = ", those ending in @return by lives" if any("@return" in agent for agent in lives["agents"]) else ""
-    unseen = f" Day {' and '.join(map(str, later))} cannot be seen in {lives['days']:g} days." if later else ""
+    unseen = f" Day {' and '.join(map(str, later))} cannot be seen in {lives['days']:g} days" if later else ""
+    unseen += f"; for it give --env.days {later[-1] + 1} or more." if later else ""
     return [
         "active days: days with a session; day N: share that came on day N or later; R_life: sum of rewards over a "
         f"life; churned: share lost for good; gap: mean days between sessions.{unseen} "
-        f"Agents are fitted by sessions{apart}.",
+        f"Agents are fitted by sessions{apart}.{FITTED if lives['gaps'] == 'fitted' else ''}",
         interval_note(seeds),
     ]
 

@@ -56,7 +56,7 @@ def learned_agents(results: Results, agents: Sequence[str]) -> set[str]:
     """Those of the agents that learned from training sessions."""
     trained = set(results.curves["agent"].unique().to_list())
     trained -= {agent for agent, found in results.untrained.items() if found["mark"] == UNTRAINED}
-    trained |= {BELIEF, AUTO} if (results.config.get("train") or {}).get("steps") != 0 else set()
+    trained |= {BELIEF, f"{BELIEF}@return", AUTO} if (results.config.get("train") or {}).get("steps") != 0 else set()
     return {agent for agent in agents if "+".join(agent.removesuffix("@det").split("+")[:2]) in trained}
 
 

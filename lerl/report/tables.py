@@ -53,6 +53,7 @@ _MEANINGS = {
     "R_cum": "sum of rewards over a session",
     "T_int": "steps in a session",
     "R_sin": "reward per step",
+    "active_days": "days with a session",
     "normalised": "R_cum on a scale where random is 0 and privileged 1",
     "iqm": "the same, for the middle half of users",
     "satisfaction": "mean over a session",

@@ -2,7 +2,7 @@
 
 from lerl.agents.base import Agent
 from lerl.agents.baselines import BASELINES
-from lerl.agents.belief.agent import BeliefAgent
+from lerl.agents.belief.agent import AS_IN_SESSIONS, BeliefAgent, Prices
 from lerl.agents.belief.model import UserModel
 from lerl.agents.belief.planned import BeliefMemory, PlannedBeliefAgent
 from lerl.agents.composite.agent import CompositeAgent, Outfits
@@ -43,7 +43,8 @@ class AgentFactory:
         """
         if spec.believes:
             model, count = load_belief(self.task, self.store, early), self.task.config.evaluation.batch_size
-            agent = belief_agent(self.task, spec.label, planner, model, count)
+            prices = self.store.load_prices(spec)[0] if spec.priced else AS_IN_SESSIONS
+            agent = belief_agent(self.task, spec.label, planner, model, count, prices)
             if spec.next_item and isinstance(agent, PlannedBeliefAgent):
                 return NextItemAgent(agent.hierarchy, self.store.load_next_item(spec.next_item, self.task))
             return agent
@@ -99,9 +100,16 @@ def load_belief(task: Task, store: ArtifactStore, early: bool = False) -> UserMo
     return store.load_belief(len(task.population.catalog), task.population.knowledge.tastes.shape[1] - 1, early)
 
 
-def belief_agent(task: Task, label: str, planner: Planner | None, model: UserModel, count: int) -> Agent:
+def belief_agent(
+    task: Task,
+    label: str,
+    planner: Planner | None,
+    model: UserModel,
+    count: int,
+    prices: Prices = AS_IN_SESSIONS,
+) -> Agent:
     """An agent with a belief, alone or below a planner, for `count` sessions at once."""
-    agent = BeliefAgent(task.task_spec(label), count, model)
+    agent = BeliefAgent(task.task_spec(label), count, model, prices=prices)
     return agent if planner is None else planned_belief_agent(task, label, planner, agent)
 
 

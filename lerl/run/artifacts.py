@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from stable_baselines3.common.policies import BasePolicy
 
+from lerl.agents.belief.agent import Prices
 from lerl.agents.belief.model import UserModel, check_model
 from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
 from lerl.agents.composite.agent import ROWS as COMPOSITE
@@ -62,8 +63,8 @@ class ArtifactStore:
     it predicted sessions before it learned from them; belief/curve.json: its learning curve.
     composite/MODEL.npz and MODEL.json: a model of whole slates, and its learning curve.
     planners/PLANNER.npz: what a planner learned, and the user-steps that took; PLANNER+belief.npz: above a belief.
-    rows/AGENT.json: the weight of maximal marginal relevance that was chosen for an agent; rows/auto.json: what `auto`
-    chose.
+    rows/AGENT.json: the weight of maximal marginal relevance that was chosen for an agent, or its prices of boredom;
+    rows/auto.json: what `auto` chose.
     checkpoints/NAME.pt: what training goes on from. logs/POLICY: TensorBoard's.
 
     Args:
@@ -105,6 +106,10 @@ class ArtifactStore:
     def composite_path(self, name: str) -> Path:
         """The file of a model of wholes, by its name."""
         return self.folder / "composite" / f"{name}.npz"
+
+    def prices_path(self, spec: AgentSpec) -> Path:
+        """The file of an agent's prices of boredom."""
+        return self.folder / "rows" / f"{spec.label}.json"
 
     @property
     def belief_path(self) -> Path:
@@ -153,6 +158,7 @@ class ArtifactStore:
         needed += self.next_item_files(spec.next_item) if spec.next_item else []
         needed += [self.composite_path(spec.composite)] if spec.composite else []
         needed += [self.diversity_path(spec)] if spec.diverse else []
+        needed += [self.prices_path(spec)] if spec.priced else []
         needed += [self.planner_path(spec.planner, spec.believes)] if spec.planner is not None and planner_kept else []
         return not all(path.is_file() for path in needed)
 
@@ -295,6 +301,24 @@ class ArtifactStore:
             if not 0 <= weight < np.inf:
                 raise ValueError("its weight is no number of at least 0")
             return weight
+
+    def save_prices(self, spec: AgentSpec, chosen: Mapping[str, Any]) -> None:
+        """Keep the prices of boredom that were chosen for an agent, see `lerl.run.fit_prices.Chosen`."""
+        write_whole(self.prices_path(spec), json.dumps(chosen, indent=1))
+
+    def load_prices(self, spec: AgentSpec) -> tuple[Prices, int]:
+        """An agent's prices of boredom, and the user-steps that choosing them took.
+
+        Raises:
+            RunError: they are missing or damaged.
+        """
+        path = self.prices_path(spec)
+        with reading(path, self.how):
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            first, last = map(float, kept["prices"])
+            if not all(0 <= price < np.inf for price in (first, last)):
+                raise ValueError("its prices are no numbers of at least 0")
+            return Prices(first, last), int(kept["steps"])
 
     def save_choice(self, choice: Mapping[str, Any]) -> None:
         """Keep what `auto` chose, see `lerl.run.choose.Choice`."""

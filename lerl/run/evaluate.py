@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +148,7 @@ def play_agents(task: Task, agents: Mapping[str, Callable[[], Agent]], progress:
         list(agents),
         [config.seed],
         len(task.population.catalog),
-        asdict(config),
+        asdict(config if task.lives is None else replace(config, env=task.lives)),
         found["episodes"],
         found["items"],
         found["steps"],

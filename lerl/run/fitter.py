@@ -18,6 +18,7 @@ from lerl.run.fit_belief import fit_belief
 from lerl.run.fit_composite import fit_composite
 from lerl.run.fit_planner import FittedPlanners
 from lerl.run.fit_policy import fit_policy
+from lerl.run.fit_prices import fit_prices
 from lerl.run.learned_axis import settled
 from lerl.run.specs import AgentSpec, candidates
 from lerl.run.task import Task
@@ -59,6 +60,8 @@ class Fitter:
             fit_composite(spec.composite, self.context)
         if spec.next_item and not store.has_next_item(spec.next_item):
             fit_next_item(spec.next_item, self.context)
+        if spec.priced and not store.prices_path(spec).is_file():
+            fit_prices(spec, self.context)
         if spec.diverse and not store.diversity_path(spec).is_file():
             self._fit_diversity(spec)
 
@@ -84,6 +87,7 @@ class Fitter:
         found += sum(store.composite_steps(name) for name in sorted({one.composite for one in specs if one.composite}))
         if any(one.believes for one in specs):
             found += store.belief_steps()
+        found += sum(store.load_prices(one)[1] for one in specs if one.priced)
         points = [point for point in self.curves(specs) if point["agent"] not in COMPOSITE]
         last: dict[str, int] = {point["agent"]: point["steps"] for point in points}
         return found + sum(last.values())

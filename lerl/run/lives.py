@@ -151,6 +151,8 @@ class _LifeQueue(Queue):
             return
         if self.agent.recalls:
             known = self.env.simulator.population.known(self.env.state.user[rows])
+            for slot in rows.tolist():  # as one, so that each slate is not joined again at each return
+                self.known[slot] = [np.concatenate(self.known[slot])]
             parts = zip(rows.tolist(), known, strict=True)
             self.agent.recall(rows, [np.concatenate([one, *self.known[slot]]) for slot, one in parts])
         lives, idle = self._lives, np.maximum(self.session[rows], 0)

@@ -78,7 +78,7 @@ def _parts(spec: AgentSpec, config: Config) -> set[str]:
     found |= {"belief"} if spec.believes or config.planner.axis == "learned" else set()
     found |= {f"composite {spec.composite}"} if spec.composite else set()
     found |= {f"next item {spec.next_item}"} if spec.next_item else set()
-    found |= {"row " + spec.label} if spec.diverse else set()
+    found |= {"row " + spec.label} if spec.diverse or spec.priced else set()
     found |= {CHAT} if spec.planner in MODELS else set()
     return found
 

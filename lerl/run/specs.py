@@ -39,6 +39,8 @@ CHAT = tuple(
 """Settings of a chat model, or of what learned from one."""
 FITTED_PARTS = ("boredom", "fatigue", "mood", "drift")
 """Of env, what is fitted to a log."""
+FITTED_RETURNS = ("gap", "habit", "churn")
+"""The same of env.return_, or what that leaves no place for."""
 UNFITTED = (*(f"env.{part}.enabled" for part in FITTED_PARTS), "env.boredom.within_slate")
 """Of these parts, what is not."""
 ALONE = (AUTO, BELIEF, *COMPOSITE, *RANKED, *BASELINES)
@@ -60,7 +62,8 @@ class AgentSpec:
             for all who do.
         next_item: the recommender of the next item whose ranking it shows, such as "tiger"; None for others.
         composite: the model of wholes that fills its slates, by name; None for others.
-        returns: whether its policy learns from lives, see `lerl.agents.learners.returning`, and not from sessions.
+        returns: whether its policy learns from lives, see `lerl.agents.learners.returning`, and not from sessions; of
+            "belief+greedy" whether its prices are chosen on them, see `lerl.run.fit_prices`.
     """
 
     label: str
@@ -72,6 +75,11 @@ class AgentSpec:
     next_item: str | None = None
     composite: str | None = None
     returns: bool = False
+
+    @property
+    def priced(self) -> bool:
+        """Whether its prices of boredom are chosen on lives."""
+        return self.returns and self.learner is None
 
     @property
     def samples(self) -> bool:
@@ -126,10 +134,12 @@ def parse_agent(name: str, main_planner: str) -> AgentSpec:
 def _returning(name: str, main_planner: str) -> AgentSpec:
     """What the name of an agent that learns from people who come back stands for."""
     spec, learners = parse_agent(name.removesuffix(RETURN), main_planner), returning_learners()
-    if spec.learner not in learners or spec.diverse or spec.returns:
+    learns = spec.baseline == BELIEF or (spec.learner in learners and not spec.diverse)
+    if not learns or spec.returns:
         raise PluginError(
             f"agents names {name!r}, but what comes back is learned from by PLANNER+LEARNER{RETURN} and "
-            f"flat+LEARNER{RETURN}, where LEARNER is {', '.join(learners)}; give 'flat+ppo{RETURN}'"
+            f"flat+LEARNER{RETURN}, where LEARNER is {', '.join(learners)}; give 'flat+ppo{RETURN}', or "
+            f"'{BELIEF}{RETURN}'"
         )
     return replace(spec, label=f"{spec.label}{RETURN}", returns=True)
 
@@ -267,10 +277,14 @@ def ineffective(config: Config, given: Iterable[str]) -> dict[str, str]:
     off_policy = any(spec.learner is not None and LEARNERS[spec.learner].off_policy for spec in specs)
     planned = any(spec.planner is not None for spec in specs)
     chat_model = any(spec.planner in MODELS for spec in specs)
+    returns = data.returns == "fitted" and env.horizon == "days"
     reasons = {
         "data.synthetic.": "data.path is given" if data.path is not None else "",
         **{f"env.{part}.": "data.users is fitted" if data.users == "fitted" else "" for part in FITTED_PARTS},
-        **dict.fromkeys(("env.days", "env.return_."), "env.horizon is session" if env.horizon == "session" else ""),
+        **{f"env.return_.{part}.": "data.returns is fitted" if returns else "" for part in FITTED_RETURNS},
+        **dict.fromkeys(
+            ("env.days", "env.return_.", "data.returns"), "env.horizon is session" if env.horizon == "session" else ""
+        ),
         "env.topic_count": f"env.topics is {env.topics}" if env.topics != "hidden" else "",
         **{
             f"env.leave.{rule}.": f"env.leave.rule is {env.leave.rule}" if env.leave.rule != rule else ""

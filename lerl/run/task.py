@@ -14,6 +14,7 @@ from lerl.envs.composite import read_roles
 from lerl.envs.config import SimulatorConfig
 from lerl.envs.draws import seed_from
 from lerl.envs.population import Floats, Population
+from lerl.envs.schema import DataError
 from lerl.envs.store import MissingDataError, load_population
 from lerl.envs.synthetic import synthetic_population
 from lerl.envs.texts import catalog_texts, text_vectors
@@ -26,8 +27,9 @@ class Task:
     """What all agents of a run share.
 
     Attributes:
-        config: the run's configuration; under data.users fitted, env holds what was fitted. Its env.horizon is always
-            "session": agents are fitted by sessions, but for those ending in @return, and first judged by them.
+        config: the run's configuration; under data.users and data.returns fitted, env holds what was fitted. Its
+            env.horizon is always "session": agents are fitted by sessions, but for those ending in @return, and first
+            judged by them.
         population: the users.
         axis: what is planned on; under planner.axis learned, clusters until topics were learned, see
             `lerl.run.learned_axis`.
@@ -59,6 +61,8 @@ class Task:
         if config.data.users == "fitted":
             population, env = _fitted(population, config)
             config = replace(config, env=env)
+        if config.data.returns == "fitted" and config.env.horizon == "days":
+            config = replace(config, env=_fitted_returns(config))
         known, planner = population.knowledge, config.planner
         axis, titles = population.catalog.categories, population.catalog.titles
         roles = read_roles(config.env.roles, population.catalog, config.env.slate_size)
@@ -124,6 +128,20 @@ def _fitted(population: Population, config: Config) -> tuple[Population, Simulat
     except MissingDataError as error:
         raise MissingDataError(f"{error}, or train on assumed users: --data.users assumed") from None
     return fitted_users(population, config.env, fitted)
+
+
+def _fitted_returns(config: Config) -> SimulatorConfig:
+    """The users' settings with when people come back as it was fitted."""
+    from lerl.envs.fitting.returns import fitted_return
+
+    if config.data.path is None:
+        raise ValueError("data.returns is fitted, which needs a log: give --data.path FOLDER, or set it to assumed")
+    try:
+        return replace(config.env, return_=fitted_return(config.env.return_, Path(config.data.path)))
+    except MissingDataError as error:
+        raise MissingDataError(f"{error}, or judge with assumed gaps: --data.returns assumed") from None
+    except DataError as error:
+        raise DataError(f"{error}, or judge with assumed gaps: --data.returns assumed") from None
 
 
 def words_of(catalog: Catalog) -> Floats:

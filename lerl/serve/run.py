@@ -167,7 +167,7 @@ class Run(Evaluation):
         Args:
             agents: which, as tables call them; all where None. overrides: see `configure`, such as
                 `env={"leave": {"rule": "window"}}` or `evaluation={"users": 100}`. What the agents were made for cannot
-                change: `data`, `planner`, `train`, `env.slate_size`.
+                change: `data` but for `data.returns`, `planner`, `train`, `env.slate_size`.
 
         Raises:
             RunError: the run has no such agent. SettingsError: an override is not allowed.
@@ -183,7 +183,7 @@ class Run(Evaluation):
         from lerl.run.task import Task
 
         given = dict(flat(overrides))
-        for key in given:
+        for key in [key for key in given if key != "data.returns"]:
             if key.startswith(("data.", "planner.", "train.", "auto.")) or key in ("agents", "seed", "env.slate_size"):
                 raise SettingsError(f"the run's agents were made for its {key}; train others for another one")
             if key.startswith(("tune.", "experiment.")) or key == "evaluation.keep_sessions":

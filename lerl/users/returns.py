@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,22 @@ from lerl.envs.fitting.log_sessions import LogSessions, sessions_of, shuffled
 from lerl.envs.fitting.returns import (
     HABITS,
     NAMES,
+    WEEKLY,
     Estimate,
     FittedGaps,
+    describes,
     fit_gaps,
     likeliest_habit,
     simulate,
     write_returns,
 )
 from lerl.envs.logs.prepared import read_prepared_log
+from lerl.envs.prepare import directions
 from lerl.envs.schema import DataError
-from lerl.envs.sessions.config import Habit
-from lerl.envs.store import OWN_LOGS, read_about
+from lerl.envs.store import OWN_LOGS, load_population, read_about
 from lerl.report.intervals import percentiles
 from lerl.run.locks import locked
+from lerl.users.next_command import train_command
 
 DRAWS = 200
 """Bootstrap samples of users for the intervals of the fit, and of its controls."""
@@ -39,9 +43,13 @@ MONTH = 30.0
 """Days; a log that is shorter has too few gaps above a week to look at, and 3 days are looked at instead."""
 
 LEAST_RELIABLE = 0.01
+DAYS_OF_WEEK = ("Thursday", "Friday", "Saturday", "Sunday", "Monday", "Tuesday", "Wednesday")
+"""From that on which 1970 began."""
 MINUTES = 1440.0
 Floats = NDArray[np.float64]
 Report = Callable[[str, int, int, str | None], None]
+Fit = Callable[..., FittedGaps]
+"""`fit_gaps` of training users, with what all of its fits share."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +93,11 @@ class Returns:
         return "\n".join(_recipe(self.fitted))
 
     @property
+    def usable(self) -> bool:
+        """Whether it describes the gaps of held-out users well enough to be simulated."""
+        return describes(row.inside for row in self.check)
+
+    @property
     def undiluted(self) -> Estimate | None:
         """The weight of a session's own quality, if the feedback seen is that and chance; None where nothing is."""
         seen = self.fitted.estimates["session"]
@@ -94,7 +107,7 @@ class Returns:
 
 
 def fit_returns(
-    folder: Path, *, pause: float = 30.0, seed: int = 0, report: Report | None = None, now: float
+    folder: Path, *, pause: float = 30.0, weekly: bool = False, seed: int = 0, report: Report | None = None, now: float
 ) -> Returns:
     """Fit `lerl.envs.sessions.config.Gap` to the log of a prepared folder, and write returns.json into it.
 
@@ -104,13 +117,15 @@ def fit_returns(
     Args:
         folder: as `lerl data prepare` or `import` left it.
         pause: minutes without interactions that end a session.
+        weekly: whether the day of the week is in the model.
         seed: of the bootstrap, the shuffles and the simulation.
         report: called with progress.
         now: seconds since 1970; a log with later times is refused.
 
     Raises:
         MissingDataError: there is no prepared data set in the folder.
-        DataError: its log has no times that could be used, or hardly anybody came back, of training or held-out users.
+        DataError: its log has no times that could be used, is too short for a week that is asked for, or hardly anybody
+            came back, of training or held-out users.
         RunError: another process is at work in the folder.
     """
     name = str(read_about(folder, OWN_LOGS)["name"])
@@ -120,9 +135,10 @@ def fit_returns(
         _check_held_out(sessions, folder)
         train, others = sessions.only(sessions.training), sessions.only(~sessions.training)
         habit = likeliest_habit(train, lambda n, of: say("habits", n, of, None))
-        fitted = fit_gaps(train, habit=habit, draws=DRAWS, seed=seed, report=lambda n, of: say("gaps", n, of, None))
-        controls = _shuffled(train, habit, seed, say)
-        beside = _beside(train, habit, seed, say)
+        fit = partial(fit_gaps, train, habit=habit, weekly=weekly)
+        fitted = fit(draws=DRAWS, seed=seed, report=lambda n, of: say("gaps", n, of, None))
+        controls = _shuffled(train, fit, seed, say)
+        beside = _beside(train, fit, seed, say)
         check = tuple(compared(others, fitted, seed))
         found = Returns(name, _counts(sessions), sessions.reliability, fitted, controls, beside, check, folder)
         path = write_returns(folder, fitted, _more(found))
@@ -148,24 +164,24 @@ def _counts(sessions: LogSessions) -> dict[str, int]:
     }
 
 
-def _shuffled(train: LogSessions, habit: Habit, seed: int, say: Report) -> dict[str, Estimate]:
+def _shuffled(train: LogSessions, fit: Fit, seed: int, say: Report) -> dict[str, Estimate]:
     found = []
     for number, quality in enumerate(shuffled(train, range(seed, seed + SHUFFLES))):
-        estimates = fit_gaps(train, quality=quality, habit=habit).estimates
+        estimates = fit(quality=quality).estimates
         found.append([estimates["session"].value, estimates["memory"].value])
         say("quality shuffled", number + 1, SHUFFLES, None)
     ends = np.stack([np.mean(found, axis=0), np.min(found, axis=0), np.max(found, axis=0)], axis=1)
     return {name: Estimate(*map(float, end)) for name, end in zip(("session", "memory"), ends, strict=True)}
 
 
-def _beside(train: LogSessions, habit: Habit, seed: int, say: Report) -> FittedGaps:
+def _beside(train: LogSessions, fit: Fit, seed: int, say: Report) -> FittedGaps:
     later = np.where(train.returned, np.append(train.quality[1:], 0.5), 0.5) - 0.5
     columns = {"next": later, "people": train.levels[train.users]}
 
     def told(done: int, of: int) -> None:
         say("gaps beside more", done, of, None)
 
-    return fit_gaps(train, more=columns, habit=habit, draws=DRAWS // 2, seed=seed, report=told)
+    return fit(more=columns, draws=DRAWS // 2, seed=seed, report=told)
 
 
 def compared(sessions: LogSessions, fitted: FittedGaps, seed: int) -> list[Compared]:
@@ -227,7 +243,7 @@ def _correlation(one: Floats, other: Floats, weights: Floats) -> float:
 
 def _recipe(fitted: FittedGaps) -> list[str]:
     gap, habit = fitted.gap, fitted.habit
-    values = {**{name: getattr(gap, name) for name in NAMES}, "shortest": gap.shortest}
+    values = {**{name: getattr(gap, name) for name in _names(fitted)}, "shortest": gap.shortest}
     return [
         "env:",
         "  return_:",
@@ -237,6 +253,16 @@ def _recipe(fitted: FittedGaps) -> list[str]:
         "    churn:",
         "      enabled: false # who never comes back is among the long gaps",
     ]
+
+
+def _names(fitted: FittedGaps) -> list[str]:
+    """Of `Gap`, what was fitted."""
+    return [*NAMES, *([WEEKLY] if WEEKLY in fitted.estimates else [])]
+
+
+def _busiest(fitted: FittedGaps) -> str:
+    day = f"{DAYS_OF_WEEK[int(fitted.peak)]}, " if WEEKLY in fitted.estimates else ""
+    return f"busiest hour {day}{fitted.peak % 1.0 * 24:.1f} UTC"
 
 
 def _more(found: Returns) -> dict[str, Any]:
@@ -261,6 +287,7 @@ UNITS = {
     "typical": "days",
     "person": "of log gap, between people",
     "daily": "0 where the hour does not matter",
+    "weekly": "0 where the day of the week does not matter",
     "session": "log gap shorter for a quality of 1 than of 0",
     "memory": "the same, of what is remembered",
 }
@@ -277,8 +304,8 @@ def lines(found: Returns) -> list[str]:
         f"{fitted.shortest * MINUTES:g} minutes or more; {single:.0%} of one interaction",
         f"gaps of training users: {fitted.gaps:,}, of which {cut:,} were cut off by the end of the log",
         "env.return_.gap, with 95 % intervals over users:",
-        *(_row(name, fitted.estimates[name], UNITS.get(name, "")) for name in NAMES),
-        f"  busiest hour {fitted.peak * 24:.1f} UTC; habit of rate {fitted.habit.rate:g} that fades in "
+        *(_row(name, fitted.estimates[name], UNITS.get(name, "")) for name in _names(fitted)),
+        f"  {_busiest(fitted)}; habit of rate {fitted.habit.rate:g} that fades in "
         f"{fitted.habit.fades:g} days, the likeliest of {len(HABITS)}",
         "controls:",
         *_controls(found),
@@ -286,7 +313,7 @@ def lines(found: Returns) -> list[str]:
         *(_checked(row) for row in found.check),
         *NOTES,
     ]
-    if inside <= len(found.check) / 2:
+    if not found.usable:
         said.append("half of the statistics or more are outside: gaps of this log are not of this form; do not use:")
     return [*said, "settings that simulate these gaps where env.horizon is days:", *_indented(found.recipe)]
 
@@ -306,6 +333,13 @@ def _controls(found: Returns) -> list[str]:
     if found.undiluted is None:
         return [*said, f"  {share}: this log cannot tell what a session's quality does"]
     return [*said, _row("session, undiluted", found.undiluted, share)]
+
+
+def next_command(found: Returns) -> str:
+    """What judges agents on people who come back as was fitted."""
+    population = load_population(found.file.parent)
+    train = train_command(found.file.parent, len(population.catalog), directions(population))
+    return f"{train} --env.horizon days --data.returns fitted"
 
 
 NOTES = (

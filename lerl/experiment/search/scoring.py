@@ -24,9 +24,10 @@ from lerl.run.context import Report
 from lerl.run.evaluate import write_table
 from lerl.run.fit_policy import DivergedError
 from lerl.run.fitter import Fitter
+from lerl.run.lives import LIVES, life_tables, play_lives
 from lerl.run.locks import LOCK, locked
 from lerl.run.progress import counter
-from lerl.run.rollout import Episodes
+from lerl.run.rollout import Episodes, Evaluator
 from lerl.run.specs import AgentSpec, parse_agent
 from lerl.run.task import Task
 from lerl.run.work import LOG
@@ -35,6 +36,7 @@ Floats = NDArray[np.float64]
 
 UNLIMITED = ("tune.trials", "agents", "evaluation.bootstrap")  # may change while a search goes on
 SESSIONS = {"user": pl.Int64, "replicate": pl.Int64, "T_int": pl.Float64, "R_cum": pl.Float64, "R_sin": pl.Float64}
+DAYS = "active_days"
 PLAYED = "sessions.parquet"
 NOT_FITTED = (SettingsError, ClusterError, PluginError, DivergedError)
 
@@ -101,7 +103,7 @@ def _taken(folder: Path, tried: Config) -> pl.DataFrame | None:
         reuse(folder, tried)
         return None
     try:
-        return read_table(folder / PLAYED, AGAIN, SESSIONS)
+        return read_table(folder / PLAYED, AGAIN, columns(tried.tune.metric))
     except RunError:  # not there yet, or damaged
         return None
 
@@ -111,9 +113,33 @@ def _fit_and_play(tried: Config, folder: Path, report: Report, watch: Watch | No
     with closing(Fitter(Task.load(tried), folder, report, AGAIN)) as fitter:
         fitter.context.watch = watch
         fitter.fit(spec)
+        if tried.tune.metric == DAYS:
+            return _live(fitter, spec, report)
         played = _play(fitter, spec, report)
         fitter.context.chat.count(int(played.lengths.sum()))
     return sessions_table(played)
+
+
+def columns(metric: str) -> Mapping[str, Any]:
+    """What a trial keeps of each session, or of each life."""
+    return {"user": pl.Int64, "replicate": pl.Int64, DAYS: pl.Int64} if metric == DAYS else SESSIONS
+
+
+def check_metric(config: Config) -> None:
+    """Refuse to search by lives where there are none, or to end trials early by learning curves that are of sessions.
+
+    Raises:
+        SettingsError: the message says what to do.
+    """
+    if config.tune.metric != DAYS:
+        return
+    if config.env.horizon != "days":
+        raise SettingsError(f"tune.metric is {DAYS}, and nobody comes back: give --env.horizon days, or another metric")
+    if config.tune.prune:
+        raise SettingsError(
+            f"tune.prune ends trials early by learning curves, which are of sessions, and tune.metric is {DAYS}: set "
+            "tune.prune to false, or give another metric"
+        )
 
 
 def differing(mine: Config, theirs: Config) -> str:
@@ -153,11 +179,30 @@ def placed(kept: Config, tried: Config) -> Config:
 def _play(fitter: Fitter, spec: AgentSpec, report: Report) -> Episodes:
     """Sessions of training users, the same ones in every trial, which no trial trains on."""
     task, evaluator = fitter.context.task, fitter.context.evaluator
-    how, seed, users = task.config.tune, task.seed("tune"), evaluator.users
-    if how.users is not None and how.users < len(users):
-        users = np.sort(np.random.default_rng(seed).choice(users, how.users, replace=False))
+    how, seed = task.config.tune, task.seed("tune")
+    users = _users(task, evaluator)
     count = counter(report, "score", len(users) * how.replicates)
     return evaluator.play(fitter.agent(spec), users, how.replicates, seed, count)
+
+
+def _live(fitter: Fitter, spec: AgentSpec, report: Report) -> pl.DataFrame:
+    """One row per life of training users, the same ones in every trial."""
+    task = fitter.context.task
+    how, lives = task.config.tune, task.lives
+    assert lives is not None
+    evaluator = Evaluator(task.population, lives, task.axis, "train", task.config.evaluation.batch_size)
+    users = _users(task, evaluator)
+    count = counter(report, "score", len(users) * how.replicates)
+    played = play_lives(evaluator, fitter.agent(spec), users, how.replicates, task.seed("tune"), count)
+    return life_tables(spec.label, played, task)[LIVES].select(list(columns(DAYS)))
+
+
+def _users(task: Task, evaluator: Evaluator) -> NDArray[np.int64]:
+    """Training users that every trial is scored on."""
+    wanted, users = task.config.tune.users, evaluator.users
+    if wanted is not None and wanted < len(users):
+        return np.sort(np.random.default_rng(task.seed("tune")).choice(users, wanted, replace=False))
+    return users
 
 
 def by_user(sessions: pl.DataFrame, metric: str) -> Floats:

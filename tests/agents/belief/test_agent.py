@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lerl.agents.base import Pause, TaskSpec
-from lerl.agents.belief.agent import PRICE, BeliefAgent
+from lerl.agents.belief.agent import PRICE, BeliefAgent, Prices
 from lerl.agents.belief.model import UserModel, prior_model
 from lerl.agents.belief.slates import Standing, columns, fill_slates
 from lerl.envs.population import Population
@@ -50,6 +50,25 @@ def test_slates_are_those_of_brute_force(model: UserModel) -> None:
     for b in range(20):
         expected = by_brute_force(model, means[b], exposures[b], shown[b].tolist(), k, 2.0)
         assert slates[b].tolist() == (expected if live[b] else [-1] * k)
+
+
+def test_boredom_costs_each_session_what_its_own_price_says(model: UserModel) -> None:
+    rng, k = np.random.default_rng(2), 4
+    means, exposures, shown = rng.normal(size=(20, 5)), rng.random((20, 4)), np.full((20, 12), -1, np.int32)
+    prices, slates = 4.0 * rng.random(20), np.full((20, k), -1, np.int32)
+    where = standing(means, exposures, shown)._replace(prices=prices)
+    fill_slates(columns(model), model, where, shown, np.ones(20, bool), 2.0, slates)
+    expected = [by_brute_force(model, means[b], exposures[b], [], k, 2.0 * prices[b]) for b in range(20)]
+    assert slates.tolist() == expected
+    assert slates.tolist() != [by_brute_force(model, means[b], exposures[b], [], k, 2.0) for b in range(20)]
+
+
+def test_prices_go_from_the_first_to_the_last_over_a_session(model: UserModel, population: Population) -> None:
+    task = TaskSpec(population.catalog, population.knowledge, population.catalog.categories, 3, 10, 0)
+    agent = BeliefAgent(task, 4, model, prices=Prices(8.0, 0.5))
+    agent.steps[:] = [0, 2, 5, 9]
+    assert agent._prices().tolist() == pytest.approx([8.0, 6.5, 4.25, 1.25])  # 8 - 0.75 a step
+    assert BeliefAgent(task, 4, model, prices=Prices(1.0, 1.0))._prices().shape == (0,)
 
 
 def test_where_nothing_is_left_slots_stay_empty(model: UserModel) -> None:

@@ -11,9 +11,20 @@ from scipy.optimize import approx_fprime
 
 from lerl.envs.fitting import returns as module
 from lerl.envs.fitting.log_sessions import LogSessions, sessions_of, shuffled
-from lerl.envs.fitting.returns import NAMES, busiest, fit_gaps, likeliest_habit, read_gap, simulate, write_returns
+from lerl.envs.fitting.returns import (
+    HABITS,
+    NAMES,
+    busiest,
+    busiest_day,
+    fit_gaps,
+    fitted_return,
+    likeliest_habit,
+    read_gap,
+    simulate,
+    write_returns,
+)
 from lerl.envs.schema import SCHEMA, DataError
-from lerl.envs.sessions.config import Gap, Habit, Memory
+from lerl.envs.sessions.config import Gap, Habit, Memory, Return
 from lerl.envs.sessions.rhythm import clock, slope, unclock
 from lerl.envs.store import MissingDataError
 from tests.envs.made_sessions import MINUTE, PLANTED, made_log, made_sessions
@@ -107,6 +118,11 @@ def test_the_likelihood_is_that_of_a_fine_grid_and_its_gradient_that_of_differen
     point, weights = np.array([0.1, -0.3, 0.5, 0.4, 0.2, 0.3, 0.4]), np.random.default_rng(0).integers(0, 3, 50) * 1.0
     numeric = approx_fprime(point, lambda at: problem.at(at, weights)[0], 1e-6)
     assert problem.at(point, weights)[1] == pytest.approx(numeric, rel=1e-3, abs=0.05)
+    weekly = problem._replace(weekly=True)
+    assert weekly.at(np.append(point, 0.0), weights)[0] == pytest.approx(problem.at(point, weights)[0], abs=1e-9)
+    point = np.append(point, 0.6)
+    numeric = approx_fprime(point, lambda at: weekly.at(at, weights)[0], 1e-6)
+    assert weekly.at(point, weights)[1] == pytest.approx(numeric, rel=1e-3, abs=0.05)
 
 
 def test_planted_parameters_are_found() -> None:
@@ -180,6 +196,36 @@ def test_the_clock_goes_back_and_forth_and_is_right_once_a_day() -> None:
         assert slope(days, daily) == pytest.approx(numeric, rel=1e-4)
 
 
+def test_the_clock_of_a_week_is_right_once_a_week_and_that_of_a_day_without_one() -> None:
+    days = np.concatenate([np.linspace(0.0, 21.0, 2101), [1234.567]])
+    for daily, weekly in ((0.0, 0.5), (0.67, 0.3), (0.95, 0.95)):
+        shown = clock(days, daily, weekly)
+        assert (np.diff(shown) > 0).all()
+        assert unclock(shown, daily, weekly) == pytest.approx(days, abs=1e-8)
+        assert shown[[0, 700, 1400]] == pytest.approx([0.0, 7.0, 14.0])
+        numeric = (clock(days + 1e-6, daily, weekly) - clock(days - 1e-6, daily, weekly)) / 2e-6
+        assert slope(days, daily, weekly) == pytest.approx(numeric, rel=1e-3, abs=1e-6)
+    assert np.array_equal(clock(days, 0.5, 0.0), clock(days, 0.5))
+    assert np.array_equal(unclock(days, 0.5, 0.0), unclock(days, 0.5))
+
+
+def test_a_planted_week_is_found_and_one_that_is_not_there_is_not(tmp_path: Path) -> None:
+    made = made_sessions(replace(PLANTED, weekly=0.5), 1)
+    found = fit_gaps(made, weekly=True)
+    assert found.estimates["weekly"].value == pytest.approx(0.5, abs=0.08)
+    assert found.estimates["daily"].value == pytest.approx(0.5, abs=0.08)
+    assert min(found.peak, 7 - found.peak) < 0.03
+    assert found.gap.weekly == found.estimates["weekly"].value
+    assert found.log_likelihood > fit_gaps(made).log_likelihood + 100
+    assert fit_gaps(made_sessions(PLANTED, 1), weekly=True).estimates["weekly"].value < 0.06
+    assert "weekly" not in fit_gaps(made).estimates
+    write_returns(tmp_path, found, {})
+    assert read_gap(tmp_path) == found.gap
+    assert busiest_day(np.array([3.9, 4.0, 10.1])) == pytest.approx(4.0, abs=0.05)
+    with pytest.raises(DataError, match=r"is 1\d\.\d days long, and 3 weeks are needed .*leave out --weekly"):
+        fit_gaps(made_sessions(PLANTED, 1, users=40, days=20.0), weekly=True)
+
+
 def test_a_daily_rhythm_brings_people_at_the_busiest_hour() -> None:
     regular = replace(PLANTED, daily=0.8)
     made = made_sessions(regular, 0)
@@ -217,6 +263,26 @@ def test_a_fit_is_kept_whole(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(DataError, match=r"returns.json cannot be used"):
         read_gap(tmp_path)
+
+
+def test_what_was_fitted_takes_the_place_of_what_is_assumed(tmp_path: Path) -> None:
+    found = fit_gaps(made_sessions(PLANTED, 0, users=60), habit=HABITS[7])
+    held_out = [{"inside": True}] * 4 + [{"inside": False}] * 2
+    write_returns(tmp_path, found, {"held_out": held_out})
+    assumed = Return(memory=Memory(rate=0.7), gap=Gap(typical=9.0))
+    fitted = fitted_return(assumed, tmp_path)
+    assert (fitted.gap, fitted.habit) == (found.gap, HABITS[7])
+    assert not fitted.churn.enabled
+    assert (fitted.memory, fitted.rest, fitted.wander) == (assumed.memory, assumed.rest, assumed.wander)
+    write_returns(tmp_path, found, {"held_out": held_out[1:]})  # 3 of 5
+    assert fitted_return(assumed, tmp_path) == fitted
+
+
+def test_a_fit_that_does_not_describe_its_log_is_not_simulated(tmp_path: Path) -> None:
+    found = fit_gaps(made_sessions(PLANTED, 0, users=60))
+    write_returns(tmp_path, found, {"held_out": [{"inside": True}] * 3 + [{"inside": False}] * 3})
+    with pytest.raises(DataError, match=r"must not be used: 3 of 6 statistics .*; try other pauses"):
+        fitted_return(Return(), tmp_path)
 
 
 WEEKLY = weekly()

@@ -65,6 +65,17 @@ def test_a_daily_rhythm_moves_gaps_to_the_busy_hours_and_keeps_whole_days() -> N
     assert np.array_equal(returns.gaps(replace(how, daily=0.0), *others, KEYS, now), plain)
 
 
+def test_a_weekly_rhythm_moves_gaps_to_the_busy_days() -> None:
+    how, now = Gap(typical=12.0, shortest=0.0), np.full(MANY, 3.5)
+    others = [np.full(MANY, value) for value in (0.5, 0.5, 0.0, 0.0)]
+    plain = returns.gaps(how, *others, KEYS, now)
+    found = returns.gaps(replace(how, weekly=0.8), *others, KEYS, now)
+    np.testing.assert_allclose(clock(now + found, 0.0, 0.8), clock(now, 0.0, 0.8) + plain, atol=1e-8)
+    busy = np.abs((now + found + 1.75) % 7.0 - 1.75) < 1.75  # within a quarter of a week of a whole one
+    assert busy.mean() == pytest.approx(0.5 + 0.8 / math.pi, abs=0.06)
+    assert np.array_equal(returns.gaps(replace(how, weekly=0.0), *others, KEYS, now), plain)
+
+
 def test_no_rounding_brings_anybody_back_before_the_shortest_gap() -> None:
     others = [np.full(MANY, value) for value in (0.5, 0.5, 0.0, 0.0)]
     now = np.linspace(0.0, 60.0, MANY)

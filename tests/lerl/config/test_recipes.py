@@ -30,7 +30,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_recipes_are_these() -> None:
-    assert set(recipes()) == {"quickstart", "composite", "whole_session", "whole_session_movielens", *ON_LOGS}
+    assert set(recipes()) == {"quickstart", "lives", "composite", "whole_session", "whole_session_movielens", *ON_LOGS}
+
+
+def test_the_recipe_of_lives_compares_learning_from_returns_with_learning_from_sessions() -> None:
+    config = load(find_recipe("lives"))
+    assert Task.load(config).lives is not None
+    specs = {spec.label: spec for spec in parse_agents(config)}
+    assert {label for label, spec in specs.items() if spec.returns} == {"belief+greedy@return"}
+    assert {"belief+greedy", "boredom+belief", "privileged"} <= set(specs)
 
 
 def test_the_published_experiment_has_its_agents_and_its_protocol() -> None:

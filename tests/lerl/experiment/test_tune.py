@@ -499,3 +499,28 @@ def test_settings_that_no_search_found_are_refused() -> None:
     for wrong in ({"planner.name": "evil:Planner"}, {"planner.base_url": "http://evil"}, {"train.gamma": 0.95}):
         with pytest.raises(RunError, match=r"study.db says that .* was found to be .*, which is not in tune\.space"):
             check_found(wrong, space, Path("study.db"))
+
+
+def test_a_search_by_active_days_plays_lives(tmp_path: Path) -> None:
+    env = dataclasses.replace(SMALL.env, horizon="days", days=6.0)
+    space = {"planner.size": {"choices": [1, 2, 3]}}
+    how = dataclasses.replace(SMALL.tune, agent="boredom+greedy", space=space, trials=3, metric="active_days", users=6)
+    trials = tune(dataclasses.replace(SMALL, env=env, tune=how), tmp_path / "search")
+    days = np.stack([trial.scores for trial in trials])
+    assert days.shape == (3, 6)
+    assert ((days >= 1) & (days <= 6) & (2 * days == np.round(2 * days))).all()  # whole days, of two lives each
+    assert [trial.mean for trial in trials] == sorted((trial.mean for trial in trials), reverse=True)
+    assert "metric: active_days" in (tmp_path / "search" / "best.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("horizon", "prune", "message"),
+    [
+        ("session", False, r"nobody comes back: give --env\.horizon days"),
+        ("days", True, r"which are of sessions, and tune\.metric is active_days: set tune\.prune to false"),
+    ],
+)
+def test_a_search_by_active_days_needs_lives(horizon: Any, prune: bool, message: str, tmp_path: Path) -> None:
+    changes = {"metric": "active_days", "prune": prune}
+    with pytest.raises(SettingsError, match=message):
+        tune(dataclasses.replace(changed(**changes), env=dataclasses.replace(SMALL.env, horizon=horizon)), tmp_path)

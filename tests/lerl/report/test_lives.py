@@ -160,6 +160,12 @@ def test_tables_name_what_cannot_be_seen() -> None:
     summary = summarize(made(), bootstrap=100)
     written = life_markdown(summary, "best")
     assert all(words in written for words in ("| best |", "Day 30 cannot be seen in 30 days"))
+    assert "for it give --env.days 31 or more" in written
+    assert "was fitted to the log" not in written
+    fitted = summarize(dataclasses.replace(made(days=31.0), config={"data": {"returns": "fitted"}}), bootstrap=100)
+    assert "When people come back was fitted to the log" in life_markdown(fitted)
+    assert all(words in life_markdown(fitted) for words in ("| day 30 |", "between sessions is assumed"))
+    assert "cannot be seen" not in life_markdown(fitted)
     assert life_table(summary) is not None
     assert surrogate_table(summary) is not None
     without = {key: value for key, value in summary.items() if key != "lives"}

@@ -25,6 +25,7 @@ from lerl.run.task import Task
 from lerl.run.train import train
 
 BOTH = ["flat+ppo", "flat+ppo@return"]
+PRICED = "belief+greedy@return"
 SMALL = Config(
     seed=3,
     agents=BOTH,
@@ -44,6 +45,7 @@ SESSIONS = replace(SMALL, env=replace(SMALL.env, horizon="session"))
         ("planner+a2c@return", AgentSpec("boredom+a2c@return", "boredom", "a2c", returns=True)),
         ("rotation+pg@return", AgentSpec("rotation+pg@return", "rotation", "pg", returns=True)),
         ("flat+maskable_ppo@return", AgentSpec("flat+maskable_ppo@return", None, "maskable_ppo", returns=True)),
+        (PRICED, AgentSpec(PRICED, baseline="belief+greedy", believes=True, returns=True)),
     ],
 )
 def test_a_name_says_what_is_learned_from(name: str, spec: AgentSpec) -> None:
@@ -54,7 +56,11 @@ def test_a_name_says_what_is_learned_from(name: str, spec: AgentSpec) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("flat+sac@return", r"LEARNER is ppo, a2c, maskable_ppo, pg; give 'flat\+ppo@return'"),
+        (
+            "flat+sac@return",
+            r"LEARNER is ppo, a2c, maskable_ppo, pg; give 'flat\+ppo@return', or 'belief\+greedy@return'",
+        ),
+        ("boredom+belief@return", r"but what comes back is learned from by"),
         (
             "flat+greedy@return",
             r"'flat\+greedy@return', but what comes back is learned from by PLANNER\+LEARNER@return",

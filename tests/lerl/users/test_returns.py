@@ -10,14 +10,20 @@ import polars as pl
 import pytest
 import yaml
 
+import lerl
+from lerl.agents.config import TrainConfig
 from lerl.cli.main import main
-from lerl.config.schema import Config
+from lerl.config.schema import Config, DataConfig, EvaluationConfig
 from lerl.envs.checks import build
+from lerl.envs.config import SimulatorConfig
 from lerl.envs.fitting.log_sessions import LogSessions
-from lerl.envs.fitting.returns import read_gap
+from lerl.envs.fitting.returns import HABITS, fit_gaps, read_gap, write_returns
 from lerl.envs.prepare import import_logs
 from lerl.envs.schema import DataError
-from lerl.envs.store import INTERACTIONS_FILE, RETURNS_FILE
+from lerl.envs.sessions.config import Return
+from lerl.envs.store import INTERACTIONS_FILE, RETURNS_FILE, MissingDataError
+from lerl.run.specs import ineffective
+from lerl.run.task import Task
 from lerl.users import returns as module
 from lerl.users.returns import gap_statistics
 from tests.envs.made_sessions import PLANTED, made_log, made_sessions
@@ -60,6 +66,9 @@ def test_gaps_are_fitted_checked_printed_and_kept(prepared: Path, capsys: pytest
     lines = printed.split("settings that simulate these gaps where env.horizon is days:\n")[1].split("written:")[0]
     config = build(Config, yaml.safe_load(lines), "")
     kept = read_gap(prepared)
+    command = f"lerl train logs --data.path {prepared}"
+    assert printed.splitlines()[-1].startswith(f"judge agents on people who come back so: {command}")
+    assert printed.splitlines()[-1].endswith(" --env.horizon days --data.returns fitted")
     assert not config.env.return_.churn.enabled
     assert config.env.return_.gap.typical == pytest.approx(kept.typical, rel=1e-3)
     assert kept.shape == pytest.approx(PLANTED.shape, rel=0.1)
@@ -71,6 +80,19 @@ def test_gaps_are_fitted_checked_printed_and_kept(prepared: Path, capsys: pytest
     assert found["estimates"]["typical"]["value"] == kept.typical
     assert found["recipe"] in "\n".join(line.removeprefix("  ") for line in lines.splitlines())
     assert len(found["held_out"]) == 6
+
+
+def test_the_day_of_the_week_is_told_where_it_was_fitted(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", str(prepared), "--returns", "--weekly"]) == 2
+    assert "3 weeks are needed to tell the days of the week" in capsys.readouterr().err
+    assert main(["fit", str(prepared), "--model", "latent", "--weekly"]) == 2
+    assert "--weekly is for --returns" in capsys.readouterr().err
+    made = made_sessions(PLANTED, 0, users=60)
+    with_week, without = fit_gaps(made, weekly=True), fit_gaps(made)
+    assert module._busiest(dataclasses.replace(with_week, peak=4.1)) == "busiest hour Monday, 2.4 UTC"
+    assert module._busiest(dataclasses.replace(without, peak=0.1)) == "busiest hour 2.4 UTC"
+    kept = ["weekly" in "".join(module._recipe(fitted)) for fitted in (with_week, without)]
+    assert kept == [True, False]
 
 
 def test_a_longer_pause_makes_fewer_sessions(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -98,6 +120,61 @@ def test_gaps_that_are_not_of_the_form_are_said_to_be_so(
     printed = capsys.readouterr().out
     assert "0 of 6 statistics inside" in printed
     assert "half of the statistics or more are outside: gaps of this log are not of this form; do not use" in printed
+    assert "--data.returns fitted" not in printed
+    with pytest.raises(
+        DataError, match=r"must not be used: 0 of 6 .* or judge with assumed gaps: --data.returns assumed"
+    ):
+        Task.load(on(prepared))
+
+
+def on(folder: Path | None, **env: Any) -> Config:
+    """A recipe of people who come back as was fitted to a folder's log."""
+    world = SimulatorConfig(**({"horizon": "days", "days": 40.0} | env))
+    return Config(data=DataConfig(path=folder and str(folder), returns="fitted"), env=world)
+
+
+def test_lives_are_judged_with_what_was_fitted(prepared: Path) -> None:
+    (prepared / RETURNS_FILE).unlink(missing_ok=True)
+    assert Task.load(on(prepared, horizon="session")).lives is None  # nothing is read where nobody comes back
+    with pytest.raises(
+        MissingDataError, match=r"no fitted gaps .* --returns, or judge with assumed gaps: --data.returns"
+    ):
+        Task.load(on(prepared))
+    assert main(["fit", str(prepared), "--returns"]) == 0
+    lives = Task.load(on(prepared)).lives
+    assert lives is not None
+    assert lives.return_.gap == read_gap(prepared)
+    assert lives.return_.habit in HABITS
+    assert not lives.return_.churn.enabled
+    assert lives.return_.rest == Return().rest
+    with pytest.raises(ValueError, match=r"data.returns is fitted, which needs a log: give --data.path FOLDER"):
+        Task.load(on(None))
+
+
+def test_a_run_of_sessions_is_judged_on_lives_as_fitted(prepared: Path, tmp_path: Path) -> None:
+    write_returns(prepared, fit_gaps(made_sessions(PLANTED, 0, users=60)), {"held_out": [{"inside": True}]})
+    config = Config(
+        agents=["random"],
+        data=DataConfig(path=str(prepared)),
+        env=SimulatorConfig(slate_size=2, max_steps=4),
+        train=TrainConfig(steps=0),
+        evaluation=EvaluationConfig(users=6, bootstrap=100),
+    )
+    run = lerl.train(config, tmp_path / "run")
+    fitted, assumed = (
+        run.evaluate(env={"horizon": "days", "days": 60.0}, data={"returns": how}) for how in ("fitted", "assumed")
+    )
+    assert [found.summary["lives"]["gaps"] for found in (fitted, assumed)] == ["fitted", "assumed"]
+    assert fitted.lives is not None
+    assert not fitted.lives["churned"].any()
+    assert assumed.lives is not None
+    assert assumed.lives["churned"].any()
+
+
+def test_settings_that_were_fitted_have_no_effect() -> None:
+    given = ["env.return_.gap.typical", "env.return_.churn.highest", "env.return_.rest.boredom_fades", "data.returns"]
+    assert ineffective(on(Path("data")), given) == dict.fromkeys(given[:2], "data.returns is fitted")
+    assert ineffective(on(Path("data"), horizon="session"), given) == dict.fromkeys(given, "env.horizon is session")
 
 
 def test_a_log_whose_held_out_users_hardly_came_back_is_refused() -> None:
