@@ -85,7 +85,7 @@ def run_loop(arguments: list[str]) -> None:
         print((out / "summary.json").read_text(encoding="utf-8"), end="")
         return
     show(table(summary))
-    print(f"written: {out / 'summary.json'} and {out / 'periods.parquet'}")
+    print(f"page: {out / 'loop.html'}; beside it loop.png, periods.parquet and summary.json")
 
 
 def _settings(own: dict[str, str | None]) -> "LoopConfig":

@@ -21,6 +21,7 @@ from lerl.experiment.loop.deploy import (
 )
 from lerl.experiment.loop.judge import judge
 from lerl.experiment.loop.measure import Measured, measure
+from lerl.experiment.loop.page import report_loop
 from lerl.experiment.loop.request import ABOUT, check, keep
 from lerl.experiment.loop.settings import Request, Row, Trial
 from lerl.run.executors import work_with
@@ -28,6 +29,7 @@ from lerl.run.folder import holds_other
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
 from lerl.run.side_by_side import results
+from lerl.startup import MissingExtraError, require
 
 Say = Callable[[str], object]
 OWN = (ABOUT, "trials", "log.txt", *reports.FILES)
@@ -62,7 +64,21 @@ def loop(asked: Request, out: Path, say: Say, pool: Executor | None = None) -> d
         summary = judge(measured, asked.config.evaluation.bootstrap, len(stage.cast.people))
         summary |= reports.about(asked, casts[asked.seeds[0]])
         reports.write(summary, measured, asked, out)
+        report_loop(out)
+        _draw(summary, out, say)
     return summary
+
+
+def _draw(summary: dict[str, Any], out: Path, say: Say) -> None:
+    try:
+        require("plot")
+    except MissingExtraError as error:
+        say(f"lerl: note: no pictures, as {error}")
+        return
+
+    from lerl.experiment.loop.pictures import draw
+
+    draw(summary, out)
 
 
 def check_folder(out: Path) -> None:

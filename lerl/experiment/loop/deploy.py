@@ -2,7 +2,6 @@
 
 import io
 import shutil
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from lerl.experiment.loop.standing import LOG, SESSIONS, Standing
 from lerl.files import read_table, reading
 from lerl.run.context import Report
 from lerl.run.fitter import Fitter
-from lerl.run.progress import Progress, counter
+from lerl.run.progress import Progress
 from lerl.run.specs import AgentSpec
 from lerl.run.task import Task
 
@@ -82,14 +81,12 @@ def run(asked: Request, trial: Trial, out: Path, report: Report) -> None:
     for period in range(periods):
         if not is_done(out, trial, period):
             until = float((period + 1) * asked.loop.retrain)
-            count = counter(report, f"{trial.name} {period + 1}/{periods}", len(stage.cast.people))
-            _period(stage, trial, out, period, until, report, count)
+            _period(stage, trial, out, period, until, report)
+            report(f"play {trial.name}", period + 1, periods, None)
     shutil.rmtree(folder_of(out, trial) / FITS, ignore_errors=True)
 
 
-def _period(
-    stage: Stage, trial: Trial, out: Path, period: int, until: float, report: Report, count: Callable[[int], None]
-) -> None:
+def _period(stage: Stage, trial: Trial, out: Path, period: int, until: float, report: Report) -> None:
     """Fit the agent and play a period."""
     task, people = refitted(stage, trial, out, period), len(stage.cast.people)
     own = stage.task.population
@@ -102,7 +99,7 @@ def _period(
     with closing(Fitter(task, fits, report, AGAIN)) as fitter:
         if fitter.lacks(trial.row.spec):
             fitter.fit(trial.row.spec)
-        played = play(env, fitter.agent(trial.row.spec), stage.cast, period, until, before, count)
+        played = play(env, fitter.agent(trial.row.spec), stage.cast, period, until, before)
     agreed = agreement(task.population.knowledge, own.truth, stage.cast, period, before)
     _write(out, trial, period, played, agreed)
     if trial.row.learns_from != FROZEN:

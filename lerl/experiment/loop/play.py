@@ -1,6 +1,5 @@
 """Plays one period of everybody's life, from where the one before left them, and writes down what was shown."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +41,6 @@ def play(
     period: int,
     until: float,
     before: Standing | None,
-    count: Callable[[int], object] | None = None,
 ) -> Played:
     """Everybody's sessions that begin before the day `until`.
 
@@ -51,7 +49,6 @@ def play(
     Args:
         env: a slot for each person. agent: of as many slots. cast: who they are, and which items are there.
         period: which, from 0. until: the day on which it ends. before: where the last one left people; None for none.
-        count: called with how many people have just had their last session of the period.
 
     Raises:
         PluginError: the agent cannot leave out items that are not there.
@@ -64,14 +61,14 @@ def play(
         raise PluginError(
             f"{type(agent).__name__} cannot leave out items that are not there; give --turnover 0, or leave it out"
         ) from None
-    return _Period(env, agent, cast, period, until, count).run(before)
+    return _Period(env, agent, cast, period, until).run(before)
 
 
 class _Period:
     """One period of N lives, each in the slot of its number; other slots play what nobody counts."""
 
-    def __init__(self, env: SessionVectorEnv, agent: Agent, cast: Cast, period: int, until: float, count: Any) -> None:
-        self.env, self.agent, self.cast, self.until, self.count = env, agent, cast, until, count
+    def __init__(self, env: SessionVectorEnv, agent: Agent, cast: Cast, period: int, until: float) -> None:
+        self.env, self.agent, self.cast, self.until = env, agent, cast, until
         self.there, people = cast.there[period], len(cast.people)
         self.everybody = np.arange(people)
         self.live = np.zeros(people, bool)
@@ -95,10 +92,7 @@ class _Period:
             self.status[self.live & terminated] = GONE  # whose days are over is not lost
             late = over & ~ended & self.live & (self.lives.day >= self.until)
             self._keep(np.flatnonzero(late))
-            done = self.live & (ended | late)
-            if self.count is not None and done.any():
-                self.count(int(done.sum()))
-            self.live &= ~done
+            self.live &= ~(ended | late)
             if (again := np.flatnonzero(over & ~ended & ~late)).size:
                 self._begin_again(again, observation, shown, feedback)
             if (ended | late).any():
@@ -135,12 +129,12 @@ class _Period:
         return self._attended(self.status == GONE, self.everybody)
 
     def _attended(self, idle: NDArray[np.bool_], begun: NDArray[np.int64]) -> Observation:
-        """Have slots (N,) bool go on with a life that nobody counts; the agent begins in slots (n,), of those that
-        count where it hears of no others."""
+        """Have slots (N,) bool go on with a life that nobody counts; the agent begins in slots (n,): in those that
+        count alone where it hears of no others, but for the first time, when it begins in all."""
         options = {"reset_mask": idle, "users": self.cast.people}
         observation, _ = self.env.reset(seed=list(self.cast.seeds), options=options)
         self.agent.attend(self.live)
-        rows = begun[self.live[begun]] if self.agent.attends else begun
+        rows = begun[self.live[begun]] if self.agent.attends and len(begun) < len(self.live) else begun
         if len(rows):
             begin_sessions(self.env, self.agent, rows, observation, self._keys(rows))
         return observation

@@ -17,7 +17,7 @@ from lerl.experiment.loop.settings import FLOORS, FROZEN, OPEN, Request
 from lerl.report.intervals import Interval, bracket, estimate_text, interval_note
 from lerl.report.tables import notes_below, rich_table
 
-FILES = ("summary.json", "periods.parquet")
+FILES = ("summary.json", "periods.parquet", "loop.html", "loop.png", "loop.svg")
 
 
 class Figure(NamedTuple):
@@ -66,17 +66,22 @@ def about(asked: Request, cast: Cast) -> dict[str, Any]:
 
 def table(summary: Mapping[str, Any]) -> Group:
     """The last period, what changed since the first, and what the loop itself does, for a terminal."""
-    first, last = summary["periods"][0], summary["periods"][-1]
     parts: list[Any] = []
     for title, headings, cells in tables(summary):
         parts += [rich_table(title, headings[0], headings[1:], cells, None), ""]
-    notes = [
+    return Group(*parts, notes_below(notes(summary)))
+
+
+def notes(summary: Mapping[str, Any]) -> list[str]:
+    """Sentences below the tables: who and what is there, what intervals are, and what headings mean."""
+    first, last = summary["periods"][0], summary["periods"][-1]
+    return [
         f"{summary['users']:,} people, {summary['first_day']:,} from the first day; {summary['items']:,} items at a "
-        f"time. The first period is days {first[0]} to {first[1]}, the last days {last[0]} to {last[1]}.",
+        f"time, {100 * summary['later_share']:.0f} % of them new since the first period at last. The first period is "
+        f"days {first[0]} to {first[1]}, the last days {last[0]} to {last[1]}.",
         interval_note(summary["seeds"]),
         "; ".join(f"{one.heading}: {one.meaning}" for one in FIGURES.values()) + ".",
     ]
-    return Group(*parts, notes_below(notes))
 
 
 def tables(summary: Mapping[str, Any]) -> list[tuple[str, list[str], list[list[str]]]]:
