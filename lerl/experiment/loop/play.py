@@ -15,7 +15,7 @@ from lerl.envs.plugins import PluginError
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.sessions.lives import Lives
 from lerl.experiment.loop.cast import Cast
-from lerl.experiment.loop.standing import AWAY, GONE, HERE, LOG, SESSIONS, Standing, put
+from lerl.experiment.loop.standing import AWAY, GONE, HERE, LOG, OVER, SESSIONS, Standing, put
 from lerl.run.rollout import begin_sessions
 
 
@@ -51,16 +51,8 @@ def play(
         period: which, from 0. until: the day on which it ends. before: where the last one left people; None for none.
 
     Raises:
-        PluginError: the agent cannot leave out items that are not there.
+        NotImplementedError: the agent cannot leave out items that are not there.
     """
-    missing = np.flatnonzero(~cast.there[period]).astype(np.int32)
-    try:
-        if len(missing):
-            agent.withhold(missing)
-    except NotImplementedError:
-        raise PluginError(
-            f"{type(agent).__name__} cannot leave out items that are not there; give --turnover 0, or leave it out"
-        ) from None
     return _Period(env, agent, cast, period, until).run(before)
 
 
@@ -77,6 +69,8 @@ class _Period:
         self.rows: list[tuple[NDArray[Any], ...]] = []
         self.sessions: list[tuple[NDArray[Any], ...]] = []
         agent.watch(env)
+        if not self.there.all():
+            agent.withhold(np.flatnonzero(~self.there).astype(np.int32))
 
     def run(self, before: Standing | None) -> Played:
         observation = self._begin(before)
@@ -89,7 +83,8 @@ class _Period:
             self._record(at, steps, shown, feedback, rewards)
             over, ended = self.lives.session_ended.copy(), terminated | truncated
             self._end_sessions(at, steps, over & self.live)
-            self.status[self.live & terminated] = GONE  # whose days are over is not lost
+            self.status[self.live & terminated] = GONE
+            self.status[self.live & truncated] = OVER
             late = over & ~ended & self.live & (self.lives.day >= self.until)
             self._keep(np.flatnonzero(late))
             self.live &= ~(ended | late)
@@ -126,7 +121,7 @@ class _Period:
         self.live = (self.status == HERE) & (self.kept_lives.day < self.until)
         now = {"state": vars(self.state.take(self.everybody)), "lives": vars(self.kept_lives.take(self.everybody))}
         self.env.restore(self.env.snapshot() | now)
-        return self._attended(self.status == GONE, self.everybody)
+        return self._attended((self.status == GONE) | (self.status == OVER), self.everybody)
 
     def _attended(self, idle: NDArray[np.bool_], begun: NDArray[np.int64]) -> Observation:
         """Have slots (N,) bool go on with a life that nobody counts; the agent begins in slots (n,): in those that
@@ -140,10 +135,10 @@ class _Period:
         return observation
 
     def _keys(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Keys (n,) of the sessions that begin in these slots."""
-        sessions = self.lives.sessions[rows].tolist()
-        pairs = zip(rows.tolist(), sessions, strict=True)
-        return np.array([seed_from("session key", self.cast.seeds[row], number) for row, number in pairs], np.uint64)
+        """Keys (n,) of the sessions that begin in these slots, those of `lerl.run.lives.play_lives`."""
+        numbers = [(number,) if number else () for number in self.lives.sessions[rows].tolist()]
+        pairs = zip(rows.tolist(), numbers, strict=True)
+        return np.array([seed_from("session key", self.cast.seeds[row], *which) for row, which in pairs], np.uint64)
 
     def _record(
         self, at: Any, steps: NDArray[np.int32], shown: NDArray[np.int32], feedback: NDArray[np.float32], rewards: Any

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import lerl
-from lerl.config.schema import Config
+from lerl.agents.base import Agent
+from lerl.config.schema import AUTO, Config
 from lerl.envs.files import write_whole
 from lerl.experiment.loop.settings import CLOSED, FLOORS, FROZEN, OPEN, TAUGHT_NOTHING, LoopConfig, Request, Row
 from lerl.files import RunError, reading
+from lerl.run.agent_factory import build_agent
 from lerl.run.checks import check_agents
 from lerl.run.side_by_side import asks_model
 from lerl.run.specs import parse_agent, parse_agents
@@ -62,7 +64,14 @@ def check(asked: Request, task: Task) -> None:
     """
     specs = [row.spec for row in asked.rows if row.learns_from == CLOSED and row.spec.next_item is None]
     names = [name for name in task.config.agents if parse_agent(name, task.config.planner.name) in specs]
-    check_agents(replace(task, config=replace(task.config, agents=names or list(FLOORS))), specs)
+    few = replace(task, config=replace(task.config, agents=names or list(FLOORS)))
+    check_agents(few, specs)
+    for spec in specs if asked.loop.turnover else ():
+        own = spec.baseline is not None and spec.baseline != AUTO and not spec.believes
+        if own and type(build_agent(spec, few)).withhold is Agent.withhold:
+            raise ValueError(
+                f"{spec.label} cannot leave out items that are not there; give --turnover 0, or leave it out of agents"
+            )
 
 
 def keep(asked: Request, out: Path) -> None:

@@ -17,8 +17,8 @@ SESSIONS = {
     "satisfaction_final": pl.Float64,
 }  # fmt: skip
 """Columns of the sessions of a period; satisfaction is hidden, and for judging alone."""
-AWAY, HERE, GONE = range(3)
-"""Has not begun yet; has a session to come; never comes back."""
+AWAY, HERE, GONE, OVER = range(4)
+"""Has not begun yet; has a session to come; is lost for good; would come again, but after the last day."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Standing:
     """Where N people are between two periods, hidden state included.
 
     Attributes:
-        state: N rows. lives: N rows; the day is that of the next session's start. status: (N,) int8, AWAY, HERE, GONE.
+        state: N rows. lives: N rows; the day is that of the next session's start. status: (N,) int8, AWAY, HERE, GONE, OVER.
     """
 
     state: State
