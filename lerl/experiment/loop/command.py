@@ -11,7 +11,6 @@ from lerl.experiment.loop.cast import Cast
 from lerl.experiment.loop.deploy import (
     RANDOM,
     do,
-    folder_of,
     is_done,
     read_log,
     read_people,
@@ -115,19 +114,10 @@ def _play(asked: Request, out: Path, say: Say, pool: Executor | None) -> None:
                     done += 1
                     say(f"[{done}/{len(left)}] {trial.name}")
             continue
-        works = [
-            work_with(asked.config, one.name, do, (asked, one, out), folder_of(out, one), reads=_reads(one, out))
-            for one in wave
-        ]
+        works = [work_with(asked.config, one.name, do, (asked, one, out), out) for one in wave]
         for place, _ in results(works, pool):
             done += 1
             say(f"[{done}/{len(left)}] {wave[place].name}")
-
-
-def _reads(trial: Trial, out: Path) -> list[Path]:
-    """The folder of the logs that a deployment reads, beside its own."""
-    source = folder_of(out, Trial(RANDOM, trial.seed))
-    return [] if trial.row == RANDOM else [source]
 
 
 def _measured(asked: Request, row: Row, casts: dict[int, Cast], out: Path) -> list[list[Measured]]:

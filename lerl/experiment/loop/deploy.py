@@ -22,6 +22,7 @@ from lerl.experiment.loop.standing import LOG, SESSIONS, Standing
 from lerl.files import read_table, reading
 from lerl.run.context import Report
 from lerl.run.fitter import Fitter
+from lerl.run.locks import locked
 from lerl.run.progress import Progress
 from lerl.run.specs import AgentSpec
 from lerl.run.task import Task
@@ -71,7 +72,9 @@ def is_done(out: Path, trial: Trial, period: int) -> bool:
 
 def do(asked: Request, trial: Trial, out: Path) -> None:
     """Play what is left of a deployment in a worker, which says on standard error how far it is."""
-    with Progress() as progress:
+    folder_of(out, trial).mkdir(parents=True, exist_ok=True)
+    # the command holds the lock of the whole; one that was killed may have left a worker at this
+    with locked(folder_of(out, trial), wait=True), Progress() as progress:
         run(asked, trial, out, progress.report)
 
 

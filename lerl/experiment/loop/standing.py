@@ -26,7 +26,8 @@ class Standing:
     """Where N people are between two periods, hidden state included.
 
     Attributes:
-        state: N rows. lives: N rows; the day is that of the next session's start. status: (N,) int8, AWAY, HERE, GONE, OVER.
+        state: N rows. lives: N rows; the day is that of the next session's start. status: (N,) int8, AWAY, HERE, GONE
+            or OVER.
     """
 
     state: State

@@ -318,3 +318,14 @@ def test_the_command_prints_plans_and_goes_on(
     ):
         assert main(["loop", "quickstart", *(flag for flag in flags if flag[:6] != wrong[0][:6]), *wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_side_by_side_gives_the_same_bits(tmp_path: Path) -> None:
+    flags = [f"--{name}={value}" for name, value in SMALL.items()]
+    flags += ["--agents=[popularity]", "--days=8", "--retrain=4", "--controls"]
+    flags = [flag for flag in flags if not flag.startswith("--agents=[flat")]
+    assert main(["loop", "quickstart", *flags, f"--out={tmp_path / 'one'}"]) == 0
+    assert main(["loop", "quickstart", *flags, f"--out={tmp_path / 'two'}", "--workers=2"]) == 0
+    for name in ("summary.json", "periods.parquet", "loop.png"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
