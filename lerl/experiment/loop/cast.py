@@ -1,5 +1,6 @@
 """Who and what is there when: the same for all agents of a seed."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -47,6 +48,11 @@ def cast_of(task: Task, loop: LoopConfig) -> Cast:
     arrivals[late] = rng.uniform(0, loop.periods * loop.retrain, len(late))
     seeds = session_seeds(task.seed("lives"), people, np.zeros(len(people), np.int64))
     return Cast(people, arrivals, seeds, shelves(len(task.population.catalog), loop, task))
+
+
+def with_seed(task: Task, seed: int) -> Task:
+    """The same task with another seed; its axis stays."""
+    return replace(task, config=replace(task.config, seed=seed))
 
 
 def _people(task: Task) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from lerl.envs.files import refuse_links
 from lerl.experiment.loop import report as reports
-from lerl.experiment.loop.cast import Cast
+from lerl.experiment.loop.cast import Cast, cast_of, with_seed
 from lerl.experiment.loop.deploy import (
     RANDOM,
     do,
@@ -58,7 +58,7 @@ def loop(asked: Request, out: Path, say: Say, pool: Executor | None = None) -> d
     with locked(out):
         keep(asked, out)
         _play(asked, out, say, pool)
-        casts = {seed: stage_of(asked, seed).cast for seed in asked.seeds}
+        casts = {seed: cast_of(with_seed(stage.task, seed), asked.loop) for seed in asked.seeds}
         measured = {row.label: _measured(asked, row, casts, out) for row in asked.rows}
         summary = judge(measured, asked.config.evaluation.bootstrap, len(stage.cast.people))
         summary |= reports.about(asked, casts[asked.seeds[0]])

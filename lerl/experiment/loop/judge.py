@@ -11,6 +11,8 @@ from lerl.report.influence import jackknife_draws
 from lerl.report.intervals import Floats, Interval, Weights, bootstrap_weights, intervals
 from lerl.report.paired import Difference, difference, mean_draws
 
+LIMITS = {"R_session": (0.0, np.inf), "R_period": (0.0, np.inf), "active_days": (0.0, np.inf), "known": (-1.0, 1.0)}
+"""What a figure can be, where that is not from 0 to 1; intervals end there."""
 Draws = Mapping[str, Floats]
 """By figure, (B + 1, A) of A agents, the sample first."""
 
@@ -46,9 +48,10 @@ def judge(measured: Mapping[str, Sequence[Sequence[Measured]]], bootstrap: int, 
 
     def of(figure: str, period: int, earlier: int | None = None) -> list[Interval]:
         given = [one[figure] for one in drawn[period]]
-        if earlier is not None:
-            given = [now - then[figure] for now, then in zip(given, drawn[earlier], strict=True)]
-        return intervals(given, people, seeds)
+        if earlier is None:
+            low, high = LIMITS.get(figure, (0.0, 1.0))
+            return intervals(given, people, seeds, printed=lambda ends: np.clip(ends, low, high))
+        return intervals([now - then[figure] for now, then in zip(given, drawn[earlier], strict=True)], people, seeds)
 
     def pair(figure: str, a: str, b: str) -> Difference:
         i, j = agents.index(a), agents.index(b)

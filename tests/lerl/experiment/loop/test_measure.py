@@ -1,7 +1,5 @@
 """Figures of a period: what two people share, the share of items, and what leaving somebody out changes."""
 
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 import pytest
@@ -11,7 +9,7 @@ from lerl.config.recipes import find_recipe
 from lerl.envs.population import Population
 from lerl.envs.schema import DataError
 from lerl.envs.synthetic import synthetic_population
-from lerl.experiment.loop.cast import Cast, cast_of, shelves
+from lerl.experiment.loop.cast import Cast, cast_of, shelves, with_seed
 from lerl.experiment.loop.knowledge import first_log, fit_knowledge
 from lerl.experiment.loop.measure import SHARED, first_items, mean_jaccard, measure
 from lerl.experiment.loop.settings import LoopConfig
@@ -110,7 +108,7 @@ def test_who_comes_later_has_no_history_and_neither_have_items() -> None:
     assert set(log["user"].to_list()) == set(cast.people[cast.arrivals == 0].tolist())
     assert cast.there[0][log["item"].to_numpy()].all()
     assert log.schema == LOG
-    again = cast_of(replace(task, config=replace(task.config, seed=7)), LoopConfig(days=30, retrain=5, newcomers=0.25))
+    again = cast_of(with_seed(task, 7), LoopConfig(days=30, retrain=5, newcomers=0.25))
     assert (again.people == cast.people).all()  # seeds have the same people, at other times
     assert (again.arrivals != cast.arrivals).any()
 
