@@ -54,7 +54,9 @@ def measure(cast: Cast, period: int, log: pl.DataFrame, sessions: pl.DataFrame, 
     begun, those lost earlier included.
 
     Gini, coverage and the share of exposure of the top tenth of items are over the items that are there; later_items is
-    the share of exposure of items that were not there in the first period. jaccard is `mean_jaccard`.
+    the share of exposure of items that were not there in the first period. jaccard is `mean_jaccard`. That popularity
+    bias is followed so through a feedback loop is the subject of Mansoury et al., "Feedback loop and bias amplification
+    in recommender systems" (CIKM 2020).
 
     Args:
         cast: who and what is there. period: which. log, sessions: see

@@ -255,6 +255,14 @@ def test_seeds_have_the_same_people_and_intervals_over_both(tmp_path: Path) -> N
     assert value["low"] < value["mean"] < value["high"]
 
 
+def test_who_is_told_the_rules_leaves_out_what_is_not_there_too(tmp_path: Path) -> None:
+    found = asked(agents="[informed]", days=replace(DAYS, days=8), controls=False, **{"evaluation.users": "20"})
+    loop(found, tmp_path / "out", quiet)
+    cast = stage_of(found, 0).cast
+    for trial in trials(found):
+        assert all(cast.there[period][read_log(tmp_path / "out", trial, period)["item"]].all() for period in range(2))
+
+
 def test_a_place_without_an_item_that_is_there_stays_empty() -> None:
     there = np.array([True, False, True, False])
     shown = np.array([[2, -1], [-1, -1], [-1, -1]])
