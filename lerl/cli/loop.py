@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lerl.experiment.loop.settings import LoopConfig
 
 LOOP_HELP = """\
-usage: lerl loop RECIPE [--days N] [--retrain N] [--KEY VALUE ...] [--out FOLDER]
+usage: lerl loop RECIPE [--days N] [--retrain N] [--KEY VALUE ...]
 
 Deploy each agent of a recipe on its own copy of the same people, who come back
 over days, and refit it again and again on the log that it caused itself: what
@@ -35,7 +35,7 @@ interruption, with more agents, or with more seeds.
   --out FOLDER                all of it (runs/RECIPE-loop)
   --plan                      only print what is left to do
   --json                      print summary.json instead of tables
-  --workers N                 deployments side by side, in processes of their own
+  --workers N                 deployments side by side, in N processes
   --cluster ADDRESS           on a Dask cluster instead, such as tcp://host:8786
 
 Example: lerl loop quickstart --agents '[flat+greedy]' --controls

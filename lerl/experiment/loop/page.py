@@ -68,7 +68,7 @@ def _panels(summary: Mapping[str, Any], agent: str) -> list[dict[str, Any]]:
             ends = [(value["low"], value["high"]) for value in values]
             half = np.array([0.0 if low is None or high is None else (high - low) / 2 for low, high in ends])
             layers.append(charts.Layer(Curve(np.array(days), mean, half), STYLES[one.colour]))
-            seen += [*(mean - half).tolist(), *(mean + half).tolist()]
+            seen += [end for value in values for end in (value["mean"], value["low"], value["high"]) if end is not None]
             if len(mean):
                 said.append(f"{one.name} from {mean[0]:.3g} to {mean[-1]:.3g}")
         label = f"{FIGURES[name].heading} of {agent} by day: {'; '.join(said)}"
