@@ -65,6 +65,10 @@ class InformedAgent(Agent):
         """Choose for these slots (B,) only."""
         self._watching.attend(live)
 
+    def withhold(self, items: NDArray[np.int32]) -> None:
+        """Leave these items (n,) out of slates until the next call."""
+        self._watching.withhold(items)
+
     def act(self, observation: Observation) -> NDArray[np.int32]:
         """Slates (B, k)."""
         return self._watching.act(observation)

@@ -19,6 +19,7 @@ from lerl.cli.completion import run_completion
 from lerl.cli.data import run_data
 from lerl.cli.experiments import run_experiment, run_tune
 from lerl.cli.export import run_export
+from lerl.cli.loop import run_loop
 from lerl.cli.parser import HelpShown, Parser, UsageError
 from lerl.cli.planners import run_distill, run_plan, run_probe
 from lerl.cli.rank import run_rank
@@ -53,6 +54,7 @@ many runs:
   plot RUN...               pictures of them
   tune RECIPE               search better settings for one agent
   experiment RECIPE         agents x conditions x seeds, with a verdict
+  loop RECIPE               agents retrained on what they caused, over days
 
 without simulated users:
   rank FOLDER               next-item recommenders, judged by full ranking
@@ -217,6 +219,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "report": run_report,
     "tune": run_tune,
     "experiment": run_experiment,
+    "loop": run_loop,
     "rank": run_rank,
     "data": run_data,
     "fit": run_fit,

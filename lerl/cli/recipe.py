@@ -22,6 +22,13 @@ UNREAD = {
     "train": {"tune.": "lerl tune", "experiment.": "lerl experiment"},
     "tune": {"experiment.": "lerl experiment"},
     "experiment": {"tune.agent": "lerl tune", "tune.row": "lerl tune", "agents": "lerl train"},
+    "loop": {
+        "tune.": "lerl tune",
+        "experiment.": "lerl experiment",
+        **dict.fromkeys(("env.horizon", "env.days"), "lerl train"),
+        **dict.fromkeys(("evaluation.replicates", "evaluation.batch_size", "evaluation.keep_sessions"), "lerl train"),
+        "evaluation.deterministic": "lerl train",
+    },
     "plan --estimate": {"tune.": "lerl tune", "experiment.": "lerl experiment"},
 }
 """Keys that a command does not read, by what they begin with, and the command that reads them."""
