@@ -28,6 +28,11 @@ class Feedback(NamedTuple):
     wholes: Wholes
 
 
+def jima(data: Feedback, seed: int) -> Score:
+    """The model that is compared, on all feedback."""
+    return _best([fit_jima(*data, width, seed) for width in WIDTHS]).score
+
+
 def mean(data: Feedback, seed: int) -> Score:
     """Means of each user's and each item's wholes, as far as they are known."""
     return fit_jima(None, None, data.wholes, 1, seed, terms=NOTHING).score

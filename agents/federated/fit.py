@@ -180,11 +180,12 @@ class Rounds:
 
     def _new_taste(self) -> None:
         vectors = self.server.current(self._tables[self._now]) if self._now >= 0 else self.server.vectors
-        seed = seed_from(self.plan.seed, "taste codes", self.round)
+        seed, before = seed_from(self.plan.seed, "taste codes", self.round), self._tables.get(TASTE)
         self._tables[TASTE] = _table(
             residual_codes(vectors.astype(np.float32), self.plan.levels, self.plan.size, seed=seed)
         )
-        self._adams.pop(TASTE, None)
+        if before is not None and TASTE in self._adams:
+            self._adams[TASTE] = self._adams[TASTE].moved(before, self._tables[TASTE])
         self._age = 0
 
     def begin(self, clients: int) -> Round:

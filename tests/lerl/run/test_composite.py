@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from gymnasium.vector import AutoresetMode
 
@@ -121,6 +122,19 @@ def test_what_was_interrupted_ends_as_if_it_had_not_been(
         assert all(np.array_equal(one[name], other[name]) for name in one.files)
     assert (run / "composite" / "jima.json").read_bytes() == (again / "composite" / "jima.json").read_bytes()
     assert not (again / "checkpoints").exists()
+
+
+def test_sessions_of_outfits_are_exported(run: Path, tmp_path: Path) -> None:
+    lerl.Run(run).export(parquet=tmp_path / "out", agents=["jima"], sessions=2)
+    played = pl.read_parquet(tmp_path / "out" / "steps" / "*.parquet").filter(pl.col("action").is_not_null())
+    slates, catalog = np.array(played["action"].to_list()), lerl.Run(run).task.population.catalog
+    assert slates.shape == (20, 2)
+    roles = catalog.categories.membership[:, [catalog.categories.names.index(one) for one in ("top", "bottom")]]
+    assert roles[slates[:, 0], 0].all()
+    assert roles[slates[:, 1], 1].all()
+    wholes = np.array(played["recent_whole"].to_list())
+    assert wholes.shape == (20, 20)
+    assert set(np.unique(wholes)) <= {-1, 0, 1}
 
 
 def test_opinions_are_of_items_alone_where_nobody_spoke_of_the_whole() -> None:
