@@ -57,19 +57,6 @@ class Adam:
         self.rate, self.steps = rate, 0
         self.mean, self.square = np.zeros(shape), np.zeros(shape)
 
-    def moved(self, before: Table, after: Table) -> "Adam":
-        """The same for other codes of the same items: what is known of a code is the mean over its items of what was
-        known of their codes of the same digit."""
-        found = Adam(self.rate, (after.height, self.mean.shape[1]))
-        found.steps = self.steps
-        for old, new in zip(before.rows.T, after.rows.T, strict=True):
-            count = np.maximum(np.bincount(new, minlength=after.height), 1)[:, None]
-            for own, others in ((found.mean, self.mean), (found.square, self.square)):
-                sums = np.zeros_like(own)
-                np.add.at(sums, new, others[old])
-                own += sums / count
-        return found
-
     def step(self, gradient: Doubles) -> Doubles:
         """What to add, of the gradient's shape."""
         self.steps += 1
