@@ -93,7 +93,7 @@ def guarded(plan: Plan) -> bool:
 def _guarded(plan: Plan) -> dict[str, tuple[Plan, bool]]:
     """Codes with and without what guards them, by the names of rows; and whether texts are shuffled."""
     plain, name = replace(plan, robust="mean", clip=0.0, noise=0.0), f"codes {plan.levels}x{plan.size}"
-    words = [plan.robust] if plan.robust != "mean" else []
+    words: list[str] = [plan.robust] if plan.robust != "mean" else []
     words += [f"clip {plan.clip:g}, noise {plan.noise:g}"] if plan.clip else []
     return {
         "dense": (replace(plain, mode="dense"), False),
