@@ -1,11 +1,38 @@
-"""Causal layers that have read lists of tokens, and go on from there: each new token costs the work of one."""
+"""Causal layers that have read lists of tokens, and go on from there: each new token costs the work of one.
 
+A product of matrices may have other bits when it has another number of rows. So lists are read in groups of one size,
+at one length: what is found of a user does not depend on who else is there.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from lerl.agents.transformer import distance_bias
+
+TOGETHER = 16
+"""Lists, or newest items of so many lists, that are read together."""
+
+
+def in_groups(read: Callable[[Tensor, Tensor], Tensor], given: Tensor, rows: Tensor, size: int) -> Tensor:
+    """What `read` gives (B, ...) for given (B, ...) and rows (B,), asked about `size` of them at a time.
+
+    The last group is filled up with its first over again, which then does the same to its row.
+    """
+    found = []
+    for first in range(0, len(rows), size):
+        part = torch.arange(first, first + size, device=rows.device)
+        part = part.where(part < len(rows), first)
+        found.append(read(given[part], rows[part]))
+    return torch.cat(found)[: len(rows)]
+
+
+def as_long(lists: Tensor, length: int) -> Tensor:
+    """Lists (B, T), -1 behind the last, with so many places (B, length)."""
+    return pad(lists, (0, length - lists.shape[1]), value=-1)
 
 
 class CachedLayers:
@@ -34,10 +61,10 @@ class CachedLayers:
         Lists of W tokens are read and not kept: nothing can be appended to them.
         """
         bias = distance_bias(self.slopes, tokens.shape[1], tokens.shape[1])
-        kept = torch.nonzero(lengths < self.window)[:, 0]
+        kept = torch.where(lengths < self.window, lengths, 0)
         for layer, cache in zip(self.layers, self.caches, strict=True):
-            if len(kept):
-                cache.prefill(layer.norms[0](tokens[kept]), lengths[kept], rows[kept])
+            if kept.any():
+                cache.prefill(layer.norms[0](tokens), kept, rows)
             tokens = layer(tokens, bias)
         states: Tensor = self.last_norm(tokens)
         return states

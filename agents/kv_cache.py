@@ -92,8 +92,8 @@ class KVCache(nn.Module):
         place = torch.arange(tokens.shape[1], device=tokens.device)
         there = (place < lengths[:, None]) & (place >= lengths[:, None] - self.window)
         row, event = torch.nonzero(there, as_tuple=True)
-        for kept, part in zip(self.places, self.keep(tokens[row, event]), strict=True):
-            kept[rows[row], event % self.window] = part
+        for kept, part in zip(self.places, self.keep(tokens), strict=True):
+            kept[rows[row], event % self.window] = part[row, event]
         self.counts[rows] = lengths.to(self.counts.dtype)
         return rows
 
@@ -127,7 +127,8 @@ class KVCache(nn.Module):
         keys, values, back = self.held(rows)
         size = self.width // self.heads
         keys, values = (one.reshape(*one.shape[:2], self.heads, size) for one in (keys, values))  # (B, W, H, d / H)
-        weights = torch.einsum("bhd,bwhd->bhw", queries.view(-1, self.heads, size), keys) / math.sqrt(size)
+        products = (queries.view(-1, 1, self.heads, size) * keys).sum(-1)  # einsum's bits depend on the place in B
+        weights = products.transpose(1, 2) / math.sqrt(size)
         weights = weights + bias[:, back].transpose(0, 1)
         weights = weights.masked_fill((back < 0)[:, None], -torch.inf).softmax(-1).nan_to_num()
         return torch.einsum("bhw,bwhd->bhd", weights, values).flatten(1)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lerl.agents.adam import Adam
-from lerl.agents.cached_layers import CachedLayers
+from lerl.agents.cached_layers import TOGETHER, CachedLayers, as_long, in_groups
 from lerl.agents.learners.checkpoint import read_weights, write_weights
 from lerl.agents.next_item.base import EpochReport, Fitted, Follower, NextItem
 from lerl.agents.next_item.follower import ListFollower, fits
@@ -297,17 +297,23 @@ class SessionReader:
     """
 
     def __init__(self, network: SASRec, rows: int) -> None:
-        self.network = network
+        self.network, self.size = network, min(TOGETHER, rows)
         self.layers = CachedLayers(network.layers, network.last_norm, network.slopes, rows, LENGTH + 1)
 
     def prefill(self, lists: Tensor, rows: Tensor) -> Tensor:
         """As `Reader.prefill`; lists may be empty."""
+        return in_groups(self._prefill, as_long(lists, LENGTH), rows, self.size)
+
+    def append(self, items: Tensor, rows: Tensor) -> Tensor:
+        """As `Reader.append`."""
+        return in_groups(self._append, items, rows, self.size)
+
+    def _prefill(self, lists: Tensor, rows: Tensor) -> Tensor:
         lengths = (lists >= 0).sum(1)  # and the first token, so that the newest state is at this place
         states = self.layers.prefill(self.network.tokens(lists), lengths + 1, rows)
         return states[torch.arange(len(lists)), lengths]
 
-    def append(self, items: Tensor, rows: Tensor) -> Tensor:
-        """As `Reader.append`."""
+    def _append(self, items: Tensor, rows: Tensor) -> Tensor:
         return self.layers.append(self.network.vectors_of(items), rows)
 
     def nbytes(self) -> tuple[int, ...]:

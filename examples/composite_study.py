@@ -13,8 +13,7 @@ import matplotlib
 import numpy as np
 from scipy import stats
 
-from lerl.agents.composite.baselines import COMPARED, Feedback
-from lerl.agents.composite.fit import fit_jima
+from lerl.agents.composite.baselines import COMPARED, Feedback, jima
 from lerl.agents.composite.made_up import made_up
 
 matplotlib.use("Agg")
@@ -28,7 +27,7 @@ def errors(seed: int, strength: float, density: float) -> list[float]:
     """Root mean squared error of each row against the truth of the wholes that were not rated."""
     data = made_up(seed, strength, density)
     feedback = Feedback(data.singles, data.pairs, data.wholes)
-    scores = [fit_jima(*feedback, seed=seed).score, *(fit(feedback, seed) for fit in COMPARED.values())]
+    scores = [fit(feedback, seed) for fit in (jima, *COMPARED.values())]
     return [float(np.sqrt(((score(data.users, data.items) - data.truth) ** 2).mean())) for score in scores]
 
 

@@ -1,5 +1,7 @@
 """Agents that fill slates whose slots have roles, by a model of wholes, alone or under a planner."""
 
+from collections.abc import Mapping
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,11 +9,19 @@ from numpy.typing import NDArray
 
 from lerl.agents.base import Observation, Pause
 from lerl.agents.composite.fill import best_whole
-from lerl.agents.composite.model import JIMA, Terms
+from lerl.agents.composite.model import JIMA, POLYADIC, Terms
 from lerl.agents.composite.person import People, Prior
 from lerl.agents.hierarchical import HierarchicalAgent, Hierarchy
 
-ROWS = {"jima": Terms(), "jima-without-third": Terms(third=False), "additive": Terms(pairs=False, third=False)}
+CPD = "cpd"
+"""The agent that learns a CP decomposition, as `lerl.agents.composite.baselines.polyadic` does: from wholes alone."""
+
+ROWS = {
+    "jima": Terms(),
+    "jima-without-third": Terms(third=False),
+    "additive": Terms(pairs=False, third=False),
+    CPD: POLYADIC,
+}
 """Agents by name, and what their models may do with."""
 
 
@@ -21,10 +31,31 @@ class Outfits(NamedTuple):
     model: JIMA
     prior: Prior
 
+    def as_arrays(self) -> dict[str, Any]:
+        """Arrays and numbers by name, of which `of` makes the same again."""
+        model = asdict(self.model)
+        terms = np.array(list(model.pop("terms").values()))
+        parts = {**model, **{f"prior_{name}": value for name, value in self.prior._asdict().items()}}
+        return {"terms": terms} | {name: one if np.ndim(one) else float(one) for name, one in parts.items()}
+
+    @staticmethod
+    def of(kept: Mapping[str, Any]) -> "Outfits":
+        """What `as_arrays` gave.
+
+        Raises:
+            KeyError: a part is missing.
+        """
+        parts: dict[str, Any] = {one.name: kept[one.name] for one in fields(JIMA)}
+        parts |= {"terms": Terms(*kept["terms"].tolist()), "base": float(parts["base"])}
+        prior = Prior(kept["prior_map"], kept["prior_precision"], float(kept["prior_noise"]))
+        return Outfits(JIMA(**parts | {"error": float(parts["error"])}), prior)
+
 
 def opinion(feedback: NDArray[np.float32], whole: NDArray[np.float32]) -> NDArray[np.float64]:
-    """What people (B,) said of their slates in all: the mean of the answers to items (B, k) and to the whole (B,)."""
-    return np.asarray((feedback.sum(axis=1) + whole) / (feedback.shape[1] + 1), np.float64)
+    """What people (B,) said of their slates in all: the mean of the answers to items (B, k) and to the whole (B,), -1
+    where nobody said anything of the whole."""
+    said = (feedback.sum(axis=1) + whole) / (feedback.shape[1] + 1)
+    return np.asarray(np.where(whole < 0, feedback.mean(axis=1), said), np.float64)
 
 
 class CompositeAgent(HierarchicalAgent):
@@ -79,12 +110,9 @@ class CompositeAgent(HierarchicalAgent):
         return slates
 
     def slots(self) -> dict[str, NDArray[Any]]:
-        """It keeps no sessions outside the simulator, where nobody says what people answer to wholes.
-
-        Raises:
-            NotImplementedError: always.
-        """
-        raise NotImplementedError
+        """See `Agent.slots`."""
+        own = {} if self.people is None else {"gram": self.people.gram, "right": self.people.right}
+        return self.hierarchy.slots() | own | {"answered": self.answered}
 
     def _left(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """(n, I) what may be shown, whatever is planned."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lerl.agents.composite.data import Pairs, Singles, Wholes
 from lerl.agents.composite.fit import fit_jima
-from lerl.agents.composite.model import JIMA, Terms
+from lerl.agents.composite.model import JIMA, POLYADIC, Terms
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -16,7 +16,7 @@ Score = Callable[[Ints, Ints], Floats]
 """What users (B,) are expected to say of wholes (B, n), (B,)."""
 
 PARTS, NOTHING = Terms(pairs=False, third=False), Terms(False, False, False)
-MACHINE, POLYADIC = Terms(third=False, heads=False), Terms(parts=False, pairs=False, heads=False)
+MACHINE = Terms(third=False, heads=False)
 WIDTHS = (4, 8)
 
 
@@ -26,6 +26,11 @@ class Feedback(NamedTuple):
     singles: Singles
     pairs: Pairs
     wholes: Wholes
+
+
+def jima(data: Feedback, seed: int) -> Score:
+    """The model that is compared, on all feedback."""
+    return _best([fit_jima(*data, width, seed) for width in WIDTHS]).score
 
 
 def mean(data: Feedback, seed: int) -> Score:

@@ -36,6 +36,10 @@ class Terms:
     heads: bool = True
 
 
+POLYADIC = Terms(parts=False, pairs=False, heads=False)
+"""Those of a CP decomposition: with two slots, the sum over factors of the product of user and both items."""
+
+
 @dataclass(frozen=True)
 class JIMA:
     """A fitted model; ratings of each kind are told in standard deviations from their mean.

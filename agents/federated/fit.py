@@ -44,6 +44,7 @@ class Plan:
         mode: "codes", "dense" (a code for each item), or "sparse" (dense, but only rows of items that were met travel).
         channels: kinds of codes; taste alone begins with codes dealt by chance.
         schedule: "turns", each round one kind of codes, or "blend", both in every round.
+        gate: the share of taste in all rounds, 0 to 1, a control; None for one that rises, see `Rounds.share`.
         rate: Adam's; None for RATES[mode]. width: numbers in a vector, beside the offset. seed: of all draws but
             that of noise, which is the system's.
         robust: see `lerl.agents.federated.server.Round`.
@@ -57,6 +58,7 @@ class Plan:
     mode: Literal["codes", "dense", "sparse"] = "codes"
     channels: tuple[Channel, ...] = ("text", "taste")
     schedule: Schedule = "turns"
+    gate: float | None = None
     rate: float | None = None
     width: int = 16
     seed: int = 0
@@ -69,6 +71,8 @@ class Plan:
             raise ValueError(f"channels must be text, taste or both, given {self.channels}")
         if self.rounds < 1 or self.width < 1:
             raise ValueError(f"rounds and width must be 1 or more, given {self.rounds} and {self.width}")
+        if self.gate is not None and not 0 <= self.gate <= 1:
+            raise ValueError(f"gate must be from 0 to 1, given {self.gate}")
         if self.clip < 0 or self.noise < 0 or (self.noise and not self.clip):
             raise ValueError("clip and noise must be 0 or more, and noise needs a clip: give --clip too")
 
@@ -156,6 +160,8 @@ class Rounds:
             return 0.0
         if self.plan.channels == ("taste",):
             return float(self.round >= REFRESH)
+        if self.plan.gate is not None:
+            return self.plan.gate
         return LATE * min(1.0, 3 * self.round / self.plan.rounds)
 
     def ask(self) -> Download:

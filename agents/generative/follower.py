@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lerl.agents.cached_layers import CachedLayers
+from lerl.agents.cached_layers import TOGETHER, CachedLayers, as_long, in_groups
 from lerl.agents.generative.decoder import DigitLayer, History
 from lerl.agents.generative.network import CodedNetwork
 from lerl.agents.next_item.follower import ListFollower
@@ -31,15 +31,23 @@ class CodedReader:
     def __init__(self, network: CodedNetwork, rows: int, window: int) -> None:
         encoder = network.encoder
         self.encoder, self.slopes = encoder, network.slopes
+        self.window, self.size = window, min(TOGETHER, rows)
         self.layers = CachedLayers(encoder.layers, encoder.last_norm, encoder.slopes, rows, window)
         self.decoder: list[DigitLayer] = list(network.decoder.layers)
         self.caches = [layer.cache() for layer in self.decoder]
         for cache in self.caches:
             cache.reserve(rows, window)
 
-    @torch.no_grad()
     def prefill(self, lists: Tensor, rows: Tensor) -> Tensor:
         """See `lerl.agents.next_item.follower.Reader`."""
+        return in_groups(self._prefill, as_long(lists, self.window), rows, self.size)
+
+    def append(self, items: Tensor, rows: Tensor) -> Tensor:
+        """See `lerl.agents.next_item.follower.Reader`."""
+        return in_groups(self._append, items, rows, self.size)
+
+    @torch.no_grad()
+    def _prefill(self, lists: Tensor, rows: Tensor) -> Tensor:
         lengths = (lists >= 0).sum(1)
         states = self.layers.prefill(self.encoder.tokens(lists), lengths, rows)
         for cache in self.caches:
@@ -47,8 +55,7 @@ class CodedReader:
         return states[torch.arange(len(lists), device=lists.device), lengths - 1]
 
     @torch.no_grad()
-    def append(self, items: Tensor, rows: Tensor) -> Tensor:
-        """See `lerl.agents.next_item.follower.Reader`."""
+    def _append(self, items: Tensor, rows: Tensor) -> Tensor:
         states = self.layers.append(self.encoder.tokens(items), rows)
         for cache in self.caches:
             cache.append(rows, states)
@@ -69,6 +76,9 @@ class CodedReader:
 
 class CodedFollower(ListFollower):
     """A row that says codes, in S sessions.
+
+    What is read of a user does not depend on who else is there; the search does, by rounding, as it goes through the
+    digits of all at once.
 
     Args:
         network: trained. slots: S. length: newest items that are read. beams: of a search, at least.

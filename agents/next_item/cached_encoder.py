@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lerl.agents.cached_layers import TOGETHER, as_long, in_groups
 from lerl.agents.kv_cache import FullKV, ItemKV, KVCache
 from lerl.agents.next_item.neural import Encoder, NeuralSettings
 from lerl.agents.transformer import distance_bias, distance_slopes
@@ -101,6 +102,7 @@ class CachedEncoder(Encoder):
     @torch.no_grad()
     def hold(self, rows: int, window: int) -> None:
         """Make room for so many lists of at most `window` items; what was kept is gone."""
+        self.window, self.size = window, min(TOGETHER, rows)
         self.caches = [layer.cache for layer in self.layers]
         if self.by_item:
             first, every = self.layers[0], torch.arange(self.item.num_embeddings, device=self.slopes.device)
@@ -109,9 +111,16 @@ class CachedEncoder(Encoder):
             cache.reserve(rows, window)
         self.back = -self.slopes[:, None] * torch.arange(window, device=self.slopes.device)
 
-    @torch.no_grad()
     def prefill(self, lists: Tensor, rows: Tensor) -> Tensor:
         """Keep lists (B, T), -1 behind the last, in rows (B,) int64, and give their newest states (B, d)."""
+        return in_groups(self._prefill, as_long(lists, self.window), rows, self.size)
+
+    def append(self, items: Tensor, rows: Tensor) -> Tensor:
+        """Read one more item (B,) of each of rows (B,), no row twice, and give the states (B, d) after it."""
+        return in_groups(self._append, items, rows, self.size)
+
+    @torch.no_grad()
+    def _prefill(self, lists: Tensor, rows: Tensor) -> Tensor:
         lengths = (lists >= 0).sum(1)
         tokens, bias = self.tokens(lists), distance_bias(self.slopes, lists.shape[1], lists.shape[1])
         for layer, cache in zip(self.layers, self.caches, strict=True):
@@ -121,8 +130,7 @@ class CachedEncoder(Encoder):
         return found
 
     @torch.no_grad()
-    def append(self, items: Tensor, rows: Tensor) -> Tensor:
-        """Read one more item (B,) of each of rows (B,), no row twice, and give the states (B, d) after it."""
+    def _append(self, items: Tensor, rows: Tensor) -> Tensor:
         tokens = self.tokens(items)
         for layer, cache in zip(self.layers, self.caches, strict=True):
             tokens = layer.step(tokens, items, rows, self.back, cache)

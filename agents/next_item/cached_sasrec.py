@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lerl.agents.cached_layers import in_groups
 from lerl.agents.kv_cache import CollectiveKV, FullKV, KVCache, LowRankKV, OwnKV
 from lerl.agents.next_item.base import EpochReport, Fitted
 from lerl.agents.next_item.cached_encoder import CachedEncoder
@@ -261,9 +262,12 @@ class CachedFollower(ListFollower):
 
     @torch.no_grad()
     def scores(self, slots: NDArray[np.int64], histories: Lists) -> NDArray[np.float32]:
-        asked = self.network.asked(self.follow(slots, histories)[1])
-        found: NDArray[np.float32] = (asked @ self.network.item_vectors().T).cpu().numpy()
+        slot, states = self.follow(slots, histories)
+        found: NDArray[np.float32] = in_groups(self._scored, states, slot, self.network.size).cpu().numpy()
         return found
+
+    def _scored(self, states: Tensor, slots: Tensor) -> Tensor:
+        return self.network.asked(states) @ self.network.item_vectors().T
 
 
 class LowRankSASRec(ItemsSASRec):

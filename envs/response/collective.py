@@ -33,7 +33,7 @@ from lerl.envs.response.sequence import (
 )
 from lerl.envs.sequence_weights import COLLECTIVE, check_learned
 
-BLOCK = 32
+BLOCK = 8
 """Events that loops go over at once: of what is left over, the compiler makes slow single steps."""
 
 LANES = 16
@@ -317,9 +317,15 @@ def attend(projected, before, window, keys, values, slopes, found):  # type: ign
             for n in range(filled):
                 distance = place - n if n <= place else place - n + window
                 scores[n] = -slopes[head] * np.float32(distance)
-            for j in range(head * size, (head + 1) * size):
-                query = projected[t, j] * scale
-                key = keys[j]
+            first, whole = head * size, head * size + size // 4 * 4
+            for j in range(first, whole, 4):  # fewer passes over the scores, in the same order
+                a, b = projected[t, j] * scale, projected[t, j + 1] * scale
+                c, d = projected[t, j + 2] * scale, projected[t, j + 3] * scale
+                one, two, three, four = keys[j], keys[j + 1], keys[j + 2], keys[j + 3]
+                for n in range(filled):
+                    scores[n] = scores[n] + a * one[n] + b * two[n] + c * three[n] + d * four[n]
+            for j in range(whole, first + size):
+                query, key = projected[t, j] * scale, keys[j]
                 for n in range(filled):
                     scores[n] += query * key[n]
             most = scores[0]

@@ -199,13 +199,8 @@ def _check_fit(given: Any) -> None:
         raise UsageError(f"--{'seeds' if given.seeds else 'noisy'} is for --compare; give that too")
     if given.noise and not given.clip:
         raise UsageError("--noise is in units of --clip; give --clip too")
-    other = [
-        name
-        for name in ("robust", "clip", "noise", "processes")
-        if getattr(given, name) not in (None, FEDERATION[name])
-    ]
-    if given.compare and other:
-        raise UsageError(f"--{other[0]} is not for --compare, whose rows would not all have it; leave it out")
+    if given.compare and given.processes:
+        raise UsageError("--processes is not for --compare, whose rows are all simulated; leave it out")
 
 
 def _run_knowledge(given: Any) -> None:
@@ -257,14 +252,14 @@ def _run_returns(given: Any) -> None:
 
 
 def _print_comparison(given: Any, plan: Any) -> None:
-    from lerl.users.federated_compare import as_json, compare, compare_new, lines
+    from lerl.users.federated_compare import as_json, compare, compare_new, guarded, lines
 
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
     seeds = given.seeds or 3
     rows = compare(given.folder, plan, seeds, noisy=given.noisy or 0.0, say=say)
-    new = [] if given.noisy else compare_new(given.folder, plan, seeds, say=say)
+    new = [] if given.noisy or guarded(plan) else compare_new(given.folder, plan, seeds, say=say)
     if given.json:
         print(json.dumps(as_json([*rows, *new]), indent=2))
         return

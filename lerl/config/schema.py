@@ -175,10 +175,10 @@ class Config:
             belief is belief+greedy), auto, tiger, tiger+mmr, random, popularity, informed, privileged, or your own
             agent as "my_package.my_module:MyAgent"; in the place of tiger also sasrec, hstu, s2gr, tiger+tca,
             s2gr+tca, mdgr, sasrec+items and sasrec+collective, and PLANNER+belief+tiger plans by belief; for slates
-            with roles jima, jima-without-third, additive, PLANNER+jima; learners are ppo, a2c, pg, sac, td3, ddpg,
-            hac, dnair, sac4ir, slateq, and for slates of one item maskable_ppo and dqn. Where people come back,
-            LEARNER@return, of ppo, a2c, pg and maskable_ppo, and belief+greedy@return learn from whether and when they
-            do.
+            with roles jima, jima-without-third, additive, cpd, PLANNER+jima; learners are ppo, a2c, pg, sac, td3,
+            ddpg, hac, dnair, sac4ir, slateq, and for slates of one item maskable_ppo and dqn. Where people come back,
+            LEARNER@return, of ppo, a2c, pg and maskable_ppo, and belief+greedy@return learn from whether and when
+            they do.
         data: which users to simulate.
         env: how the users behave.
         planner: the category planner.

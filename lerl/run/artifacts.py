@@ -3,7 +3,6 @@
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from lerl.agents.belief.model import UserModel, check_model
 from lerl.agents.belief.planned import NAME as ABOVE_BELIEF
 from lerl.agents.composite.agent import ROWS as COMPOSITE
 from lerl.agents.composite.agent import Outfits
-from lerl.agents.composite.model import JIMA, Terms
-from lerl.agents.composite.person import Prior
 from lerl.agents.config import TrainConfig
 from lerl.agents.learners.encoders import CategoryEncoder
 from lerl.agents.learners.registry import load_policy, save_policy
@@ -255,10 +252,8 @@ class ArtifactStore:
 
     def save_composite(self, name: str, outfits: Outfits, steps: int, curve: Sequence[Point]) -> None:
         """Keep a model of wholes, what taste says of people, the user-steps that took, and its learning curve."""
-        model, stream = asdict(outfits.model), io.BytesIO()
-        terms = np.array(list(model.pop("terms").values()))
-        prior = {f"prior_{key}": value for key, value in outfits.prior._asdict().items()}
-        np.savez(stream, steps=steps, terms=terms, **model, **prior)
+        stream = io.BytesIO()
+        np.savez(stream, steps=steps, **outfits.as_arrays())
         write_whole(self.composite_path(name).with_suffix(".json"), json.dumps(list(curve)))
         write_whole(self.composite_path(name), stream.getvalue())
 
@@ -270,10 +265,7 @@ class ArtifactStore:
         """
         path = self.composite_path(name)
         with reading(path, self.how), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
-            parts: dict[str, Any] = {one.name: kept[one.name] for one in fields(JIMA)}
-            parts |= {"terms": Terms(*kept["terms"].tolist()), "base": float(parts["base"])}
-            prior = Prior(kept["prior_map"], kept["prior_precision"], float(kept["prior_noise"]))
-            return Outfits(JIMA(**parts | {"error": float(parts["error"])}), prior)
+            return Outfits.of(kept)
 
     def composite_steps(self, name: str) -> int:
         """User-steps that a model of wholes was learned from.

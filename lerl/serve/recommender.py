@@ -15,12 +15,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from lerl.agents.base import Agent
+from lerl.agents.composite.agent import CompositeAgent
 from lerl.agents.learners.discrete import DiscreteAgent
 from lerl.agents.next_item.agent import NextItemAgent
 from lerl.envs.catalog import number_of
 from lerl.envs.draws import seed_from
 from lerl.envs.fitting.fold_in import FoldIn
-from lerl.envs.observation import Known, see_history
+from lerl.envs.observation import HISTORY, Known, see_history
 from lerl.envs.store import INTERACTIONS_FILE
 from lerl.run.agent_factory import AgentFactory
 from lerl.run.artifacts import ArtifactStore
@@ -126,6 +127,7 @@ class Recommender:
     def _take_on(self, task: Task, store: ArtifactStore) -> None:
         """Make the agent for this catalog."""
         self._agent = served(self._fitter, task, store, self.spec, self._deterministic)
+        self._roles = task.task_spec(self.spec.label).roles
         self.task = task
         self._items = {identifier: item for item, identifier in enumerate(task.population.catalog.item_ids)}
 
@@ -152,7 +154,8 @@ class Recommender:
         Raises:
             NewItemError: an id that is there already with other content, a category that is not, or a vector of another
                 length.
-            SessionError: the agent's network has an output for each item, so that it has to be trained again.
+            SessionError: the agent's network has an output for each item, or its model numbers for each, so that it has
+                to be trained again.
         """
         with self._lock:
             for _ in range(TRIES):
@@ -162,9 +165,11 @@ class Recommender:
                 fresh = fresh_items(self._trained, there, read_items(items))
                 if not fresh:
                     return
+                label, again = self.spec.label, "train it again on the larger catalog"
                 if isinstance(self._agent, DiscreteAgent | NextItemAgent):
-                    label = self.spec.label
-                    raise SessionError(f"{label} has an output for each item; train it again on the larger catalog")
+                    raise SessionError(f"{label} has an output for each item; {again}")
+                if isinstance(self._agent, CompositeAgent):
+                    raise SessionError(f"{label} knows each item by itself; {again}")
                 Growth(self._trained, [*there, *fresh])  # refuses what cannot be
                 content, version = json.dumps([*before, *fresh]).encode(), 0 if found is None else found[1]
                 try:
@@ -204,6 +209,8 @@ class Recommender:
                 "acted": np.full(1, -1),
                 "begun_by": self._begun_by,
             }
+            if self._roles is not None:
+                session["whole"] = np.zeros(0, np.float32)
             self._agent.withhold(NOTHING)
             if self._agent.recalls:
                 self._agent.recall(np.zeros(1, np.int64), [session["known"]])
@@ -220,7 +227,8 @@ class Recommender:
         """The next slate of a session; asked again before `observe`, the same one.
 
         Args:
-            key: of the session. k: items, at most `env.slate_size` of the run, which is what is taken where None.
+            key: of the session. k: items, at most `env.slate_size` of the run, which is what is taken where None; where
+                slots have roles a slate is a whole, and k can be no other.
             exclude: ids that must not be shown, such as what is out of stock or bought already; those that the catalog
                 lacks are in the answer's `unknown`.
 
@@ -231,6 +239,10 @@ class Recommender:
         if not 1 <= k <= self._k:
             raise SessionError(
                 f"k must be from 1 to {self._k}, the slate size that the agent was trained for, given {k}"
+            )
+        if self._roles is not None and k < self._k:
+            raise SessionError(
+                f"a slate has an item of each role, {', '.join(self._roles.names)}; leave k out, given {k}"
             )
         with self._lock:
             for _ in range(TRIES):
@@ -255,13 +267,22 @@ class Recommender:
             self._catch_up()
             return [identifier for identifier in map(str, ids) if identifier not in self._items]
 
-    def observe(self, key: str, ids: Sequence[str], clicks: Sequence[float | bool], step: int | None = None) -> Counted:
+    def observe(
+        self,
+        key: str,
+        ids: Sequence[str],
+        clicks: Sequence[float | bool],
+        step: int | None = None,
+        whole: float | bool | None = None,
+    ) -> Counted:
         """Tell what was shown in a step, and what came back.
 
         Args:
             key: of the session. ids: what was shown, the first place first, at most a slate; not necessarily what was
-                recommended. clicks: feedback on each, in [0, 1].
+                recommended. Where slots have roles, in any order, an item of a role at most.
+            clicks: feedback on each, in [0, 1].
             step: as `recommend` gave it, so that feedback that is given twice, after a timeout say, counts once.
+            whole: feedback on the slate as a whole, in [0, 1], where slots have roles; None where nothing was said.
 
         Returns:
             The step that the session is at, and whether this feedback was counted before.
@@ -272,17 +293,20 @@ class Recommender:
                 the session has not reached or that was told otherwise, or a session that is over.
         """
         shown, feedback = self._slate(ids, clicks)
+        said = self._whole(whole)
         with self._lock:
             for _ in range(TRIES):
                 session, version = self._session(key)
                 steps = int(session["steps"][0])
                 if step is not None and step != steps:
-                    check_told_before(session, step, shown, feedback)
+                    check_told_before(session, step, shown, feedback, said)
                     return Counted(steps, True)
                 if steps >= self._most:
                     raise SessionError(f"session {key!r} is over; start another")
                 session["shown"] = np.concatenate([session["shown"], shown])
                 session["feedback"] = np.concatenate([session["feedback"], feedback])
+                if self._roles is not None:
+                    session["whole"] = np.append(session["whole"], said)
                 session["steps"] = session["steps"] + 1
                 try:
                     self.store.put(key, pack(session), version)
@@ -305,8 +329,36 @@ class Recommender:
             raise SessionError(f"an item stands in a slate once, given {list(ids)}")
         if not ((feedback >= 0) & (feedback <= 1)).all():
             raise SessionError(f"clicks must be from 0 to 1, given {feedback.tolist()}")
+        if self._roles is not None:
+            return self._in_roles(ids, items, feedback)
         empty = self._k - len(items)
         return np.append(items, np.full(empty, -1, np.int32)), np.append(feedback, np.full(empty, -1, np.float32))
+
+    def _in_roles(
+        self, ids: Sequence[str], items: NDArray[np.int32], feedback: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """The same with each item (n,) in the slot of its role."""
+        assert self._roles is not None
+        slots, names = self._roles.slot_of[items], ", ".join(self._roles.names)
+        if (slots < 0).any():
+            raise SessionError(f"item {ids[int(np.argmin(slots))]!r} has none of the roles {names}")
+        if len(set(slots.tolist())) < len(slots):
+            raise SessionError(f"a slate has one item of each role, {names}; two of these have one: {list(ids)}")
+        shown, back = np.full(self._k, -1, np.int32), np.full(self._k, -1, np.float32)
+        shown[slots], back[slots] = items, feedback
+        return shown, back
+
+    def _whole(self, whole: float | bool | None) -> np.float32:
+        """Feedback on a whole, -1 for none."""
+        if whole is None:
+            return np.float32(-1)
+        if self._roles is None:
+            raise SessionError(
+                "feedback on the whole is for slates whose slots have roles (env.roles); leave whole out"
+            )
+        if not 0 <= whole <= 1:
+            raise SessionError(f"whole must be from 0 to 1, given {whole}")
+        return np.float32(whole)
 
     def rehearse(self) -> None:
         """Play a session that is not kept, so that what has to be loaded or compiled is there for the first person."""
@@ -398,7 +450,8 @@ class Recommender:
         steps = int(session["steps"][0]) if steps is None else steps
         axis, slots = self.task.axis, steps * self._k
         known = Known(session["taste"][None], session["offset"], axis.groups)
-        return see_history(session["shown"][:slots], session["feedback"][:slots], axis, known, self._k, self._most)
+        seen = see_history(session["shown"][:slots], session["feedback"][:slots], axis, known, self._k, self._most)
+        return seen if self._roles is None else seen | {"recent_whole": recent(session["whole"][:steps])}
 
     def _recommendation(
         self, session: Arrays, slate: NDArray[np.int32], step: int, unknown: list[str]
@@ -413,8 +466,15 @@ class Recommender:
         return Recommendation(ids, scores, plan, rationale, step, unknown)
 
 
-def check_told_before(session: Arrays, step: int, shown: NDArray[np.int32], feedback: NDArray[np.float32]) -> None:
-    """Refuse feedback (k,) on a step that the session is not at, unless it is what was told of that step.
+def recent(wholes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(1, 20) feedback (n,) on the last wholes, oldest first, behind -1 for those that are not there yet."""
+    return np.append(np.full(HISTORY, -1, np.float32), wholes)[None, -HISTORY:]
+
+
+def check_told_before(
+    session: Arrays, step: int, shown: NDArray[np.int32], feedback: NDArray[np.float32], whole: np.float32
+) -> None:
+    """Refuse feedback (k,) on a step that the session is not at, and on its whole, unless it is what was told of it.
 
     Raises:
         SessionError: the step is still to come, or was told otherwise.
@@ -426,7 +486,8 @@ def check_told_before(session: Arrays, step: int, shown: NDArray[np.int32], feed
             "step that recommend gave"
         )
     told = slice(step * k, (step + 1) * k)
-    if not (np.array_equal(session["shown"][told], shown) and np.array_equal(session["feedback"][told], feedback)):
+    same = np.array_equal(session["shown"][told], shown) and np.array_equal(session["feedback"][told], feedback)
+    if not same or session.get("whole", {step: whole})[step] != whole:
         raise SessionError(
             f"feedback on step {step} came before with other ids or clicks, which count; the session is at step {steps}"
         )

@@ -71,6 +71,7 @@ class Feedback(_Body):
     ids: list[Id] = Field(min_length=1, max_length=1_000)
     clicks: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=1, max_length=1_000)
     step: int | None = Field(None, ge=0, description="as recommend gave it, so that what is sent twice counts once")
+    whole: float | None = Field(None, ge=0, le=1, description="on the slate as a whole, where its slots have roles")
 
 
 class Counted(BaseModel):
@@ -197,7 +198,7 @@ def _add_sessions(app: FastAPI, metrics: Metrics, allowed: list[Any]) -> None:
     def feedback(session: str, body: Feedback) -> Counted:
         """What was shown, and what came back; with its step, what is sent twice counts once."""
         with app.state.pool.one() as recommender:
-            found = recommender.observe(session, body.ids, body.clicks, body.step)
+            found = recommender.observe(session, body.ids, body.clicks, body.step, body.whole)
         if not found.counted_before:
             metrics.shown.inc(len(body.ids))
             metrics.clicks.inc(sum(body.clicks))

@@ -50,6 +50,14 @@ class Row:
         """Over seeds and clients."""
         return float(np.mean([one.mean() for one in self.ndcg]))
 
+    def share(self, other: "Row") -> tuple[float, float, float]:
+        """The mean as a share of another row's, and its 95 % interval: paired, over clients and seeds, by the delta
+        method."""
+        own, theirs = np.concatenate(self.ndcg), np.concatenate(other.ndcg)
+        ratio, left = own.mean() / theirs.mean(), own - own.mean() / theirs.mean() * theirs
+        half = 1.96 * left.std() / np.sqrt(len(left)) / theirs.mean()
+        return float(ratio), float(ratio - half), float(ratio + half)
+
 
 def compare(
     folder: Path, plan: Plan, seeds: int, *, noisy: float = 0.0, say: Callable[[str], object] = print
@@ -58,6 +66,7 @@ def compare(
 
     Args:
         folder: as `lerl data prepare` or `import` left it. plan: of the codes; the others have its rounds and width.
+            Where it is robust, clips or has noise, codes with and without that are compared, beside dense uploads.
         seeds: of splits, first vectors and codes. noisy: share of clients whose items are replaced by chance ones.
         say: told what is done.
     """
@@ -66,17 +75,7 @@ def compare(
     clients = clients_of(population)
     splits = [_noisy(leave_one_out(clients, plan.seed + n), noisy, plan.seed + n) for n in range(seeds)]
     rows = [_popularity(splits), _central(splits, plan.seed)]
-    size = plan.size // 2 if (plan.size // 2) ** plan.levels >= 2 * clients.catalog else plan.size
-    half = replace(plan, size=size, schedule="blend")  # as many bytes as in turns, where so few codes will do
-    wanted: dict[str, tuple[Plan, bool]] = {
-        "dense": (replace(plan, mode="dense"), False),
-        "sparse": (replace(plan, mode="sparse"), False),
-        f"codes {plan.levels}x{plan.size}, two channels in turns": (plan, False),
-        f"codes {half.levels}x{half.size}, two channels blended": (half, False),
-        "codes, taste alone": (replace(plan, channels=("taste",)), False),
-        "codes, text alone": (replace(plan, channels=("text",)), False),
-        "codes, shuffled text alone": (replace(plan, channels=("text",)), True),
-    }
+    wanted = _guarded(plan) if guarded(plan) else _wanted(plan, clients.catalog)
     rates = dict[str, float]()
     for name, (one, shuffle) in wanted.items():
         if one.mode not in rates:
@@ -84,6 +83,39 @@ def compare(
         rows.append(_federated(name, splits, text, replace(one, rate=rates[one.mode]), shuffle))
         say(f"{name}: NDCG@10 {rows[-1].mean:.4f}")
     return rows
+
+
+def guarded(plan: Plan) -> bool:
+    """Whether uploads are averaged otherwise than by their mean, clipped, or given noise."""
+    return plan.robust != "mean" or plan.clip > 0
+
+
+def _guarded(plan: Plan) -> dict[str, tuple[Plan, bool]]:
+    """Codes with and without what guards them, by the names of rows; and whether texts are shuffled."""
+    plain, name = replace(plan, robust="mean", clip=0.0, noise=0.0), f"codes {plan.levels}x{plan.size}"
+    words: list[str] = [plan.robust] if plan.robust != "mean" else []
+    words += [f"clip {plan.clip:g}, noise {plan.noise:g}"] if plan.clip else []
+    return {
+        "dense": (replace(plain, mode="dense"), False),
+        name: (plain, False),
+        f"{name}, {', '.join(words)}": (plan, False),
+    }
+
+
+def _wanted(plan: Plan, catalog: int) -> dict[str, tuple[Plan, bool]]:
+    """What is compared, by the names of rows; and whether texts are shuffled."""
+    size = plan.size // 2 if (plan.size // 2) ** plan.levels >= 2 * catalog else plan.size
+    half = replace(plan, size=size, schedule="blend")  # as many bytes as in turns, where so few codes will do
+    return {
+        "dense": (replace(plan, mode="dense"), False),
+        "sparse": (replace(plan, mode="sparse"), False),
+        f"codes {plan.levels}x{plan.size}, two channels in turns": (plan, False),
+        f"codes {half.levels}x{half.size}, two channels blended": (half, False),
+        "codes, taste in half of all rounds": (replace(plan, gate=0.5), False),
+        "codes, taste alone": (replace(plan, channels=("taste",)), False),
+        "codes, text alone": (replace(plan, channels=("text",)), False),
+        "codes, shuffled text alone": (replace(plan, channels=("text",)), True),
+    }
 
 
 def compare_new(folder: Path, plan: Plan, seeds: int, *, say: Callable[[str], object] = print) -> list[Row]:
@@ -112,15 +144,18 @@ def compare_new(folder: Path, plan: Plan, seeds: int, *, say: Callable[[str], ob
 
 
 def lines(rows: list[Row]) -> list[str]:
-    """The table as text: bytes beside dense ones, NDCG beside that of dense, by seed."""
+    """The table as text: bytes beside dense ones, NDCG beside that of dense with a 95 % interval, by seed."""
     whole = next((row for row in rows if row.name == "dense"), None)
     width = max(len(row.name) for row in rows)
-    found = [f"{'':{width}}  bytes up  of dense  NDCG@10  of dense  by seed"]
+    found = [f"{'':{width}}  bytes up  of dense  NDCG@10  of dense               by seed"]
     for row in rows:
         size = "       -         -" if np.isnan(row.bytes) else f"{row.bytes:8,.0f}"
         if not np.isnan(row.bytes):
             size += f"  {row.bytes / whole.bytes:8.1%}" if whole else "         -"
-        of = f"{row.mean / whole.mean:8.1%}" if whole else "       -"
+        of = f"{'-':>8}{'':15}"
+        if whole:
+            share, low, high = row.share(whole)
+            of = f"{share:8.1%} " + f"[{low:.1%}, {high:.1%}]".ljust(16)
         found.append(
             f"{row.name:{width}}  {size}  {row.mean:7.4f}  {of}  {' '.join(f'{x.mean():.4f}' for x in row.ndcg)}"
         )

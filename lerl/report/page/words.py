@@ -44,6 +44,7 @@ PARTS = {
     "jima": "outfits by a model of single items, pairs and wholes",
     "jima-without-third": "the same without what pairs are to the single person",
     "additive": "outfits by a model of single items alone",
+    "cpd": "outfits by a CP decomposition of answers to wholes alone",
     "mmr": "items are re-ranked so that a slate is not all alike",
     "sasrec": "the next item of the log, by a sequence model",
     "hstu": "the next item of the log, by another sequence model",

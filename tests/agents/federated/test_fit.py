@@ -51,6 +51,19 @@ def test_every_kind_of_federation_learns_what_people_like(plan: Plan) -> None:
     assert (found.vectors != fit_federated(people(), words(), replace(plan, rounds=30, seed=1)).vectors).any()
 
 
+def test_a_fixed_gate_gives_taste_its_share_of_all_rounds() -> None:
+    rounds, kinds = Rounds(replace(SMALL, gate=0.5), words(), ITEMS), []
+    for _ in range(6):
+        rounds.ask()
+        kinds.append(rounds._now)
+        done = rounds.begin(1)
+        done.receive_sum(np.zeros(done.shape), np.zeros(done.shape[0]), 1, 1)
+        rounds.end(done)
+    assert kinds == [0, 1, 0, 1, 0, 1]
+    with pytest.raises(ValueError, match="gate must be from 0 to 1, given 2"):
+        replace(SMALL, gate=2.0)
+
+
 def test_one_code_for_each_item_is_dense() -> None:
     rounds = Rounds(replace(SMALL, mode="dense"), None, ITEMS)
     asked = rounds.ask()

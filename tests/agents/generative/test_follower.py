@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lerl.agents.generative.follower import CodedFollower
+from lerl.agents.generative.follower import CodedFollower, CodedReader
 from lerl.agents.generative.mdgr import MDGR
 from lerl.agents.generative.s2gr import S2GR
 from lerl.agents.generative.tca import TCA
@@ -57,6 +57,23 @@ def test_a_list_that_grows_has_the_chances_of_one_that_is_read_whole(
             lists[1] = [7, 8]  # another person
     assert min(map(len, lists)) > 8
     assert np.abs(again - again[:1]).max() > 0.1
+
+
+def test_what_is_read_of_a_user_does_not_depend_on_who_is_beside(walk: Choices):
+    row = fitted(Tiger, walk, width=64, length=20, layers=2)
+    draw = np.random.default_rng(0)
+    beside, alone = (CodedReader(row.network, 20, 20) for _ in range(2))
+    for count, read in ((20, "prefill"), (3, "append"), (17, "append"), (1, "append"), (20, "prefill"), (9, "append")):
+        slots = np.append(draw.permutation(19)[: count - 1], 19)
+        given = draw.integers(ITEMS, size=(count, 5)) if read == "prefill" else draw.integers(ITEMS, size=count)
+        states = getattr(beside, read)(torch.from_numpy(given), torch.from_numpy(slots))
+        own = getattr(alone, read)(torch.from_numpy(given[-1:]), torch.tensor([4]))
+        assert torch.equal(states[-1], own[0])
+    for (keys, values), (own_keys, own_values) in zip(
+        beside.history(torch.tensor([19])).pairs, alone.history(torch.tensor([4])).pairs, strict=True
+    ):
+        assert torch.equal(keys, own_keys)
+        assert torch.equal(values, own_values)
 
 
 def test_only_what_is_new_is_read_until_the_window_is_full(walk: Choices, monkeypatch: pytest.MonkeyPatch):

@@ -15,6 +15,8 @@ from lerl.agents.next_item import follower
 from lerl.agents.next_item.agent import NextItemAgent
 from lerl.agents.next_item.base import NextItem
 from lerl.agents.next_item.registry import IN_SESSIONS, ROWS, session_row
+from lerl.agents.sasrec import SASRec
+from lerl.agents.transformer import deterministic
 from lerl.envs.config import Leave
 from lerl.envs.sequences import Lists
 from lerl.envs.session import SessionVectorEnv
@@ -239,6 +241,29 @@ def test_reading_what_is_new_shows_what_reading_everything_again_shows(
             shown += step_by_step(agent, env, observation, 6)
     half = len(shown) // 2
     np.testing.assert_array_equal(shown[:half], shown[half:])
+
+
+def wide(name: str) -> Any:
+    """A row as wide as in sessions, with first weights: in narrow networks few sums depend on how many there are."""
+    row: Any = session_row(name, 60, 64, 1e-3)
+    with deterministic(0):
+        row.network = SASRec(60, 64).eval() if name == "sasrec" else row.encoder().eval()
+    if name == "sasrec":
+        row._keep_vectors()
+    return row
+
+
+@pytest.mark.parametrize("name", ["sasrec", "sasrec+items", "sasrec+collective"])
+def test_a_user_has_the_same_scores_whoever_is_beside(name: str):
+    row, draw, lists = wide(name), np.random.default_rng(0), [[one] for one in range(20)]
+    beside, alone = row.follower(20), row.follower(20)
+    for count in (20, 3, 17, 20, 1, 9, 20):
+        slots = np.append(draw.permutation(19)[: count - 1], 19)
+        scores = beside.scores(slots, Lists.of([lists[slot] for slot in slots]))
+        own = alone.scores(np.array([4]), Lists.of([lists[19]]))
+        assert np.array_equal(scores[-1], own[0])
+        lists = [one + draw.integers(60, size=draw.integers(4)).tolist() for one in lists]
+        lists[19].append(count)
 
 
 def test_a_session_begins_with_nothing_of_the_one_before(rows: dict[str, NextItem], meet: Any):

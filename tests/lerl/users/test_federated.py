@@ -18,6 +18,7 @@ from lerl.envs.schema import DataError
 from lerl.envs.store import KNOWLEDGE_FILE, MissingDataError, load_population
 from lerl.report.groups import compare_groups
 from lerl.users.federated import _about, _lines, fit_knowledge
+from lerl.users.federated_compare import Row
 
 PLAN = Plan(rounds=40, levels=2, size=16, width=4)
 SMALL = ["--codes", "2x16", "--rounds", "3"]
@@ -158,13 +159,33 @@ def test_the_comparison_has_all_rows(prepared: Path, capsys: pytest.CaptureFixtu
         "sparse",
         "in turns",
         "blended",
+        "half of all rounds",
         "taste alone",
         "shuffled",
         "new items",
     ):
         assert row in said
     assert main(["fit", str(prepared), "--knowledge", "federated", *flags, "--noisy", "0.2", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 9
+    assert len(json.loads(capsys.readouterr().out)) == 10
+
+
+def test_what_guards_uploads_is_compared_with_codes_that_lack_it(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--compare", "--seeds", "1", *SMALL, "--robust", "median", "--clip", "1", "--noise", "5"]
+    assert main(["fit", str(prepared), "--knowledge", "federated", *flags]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition("  ")[0] for line in said[1:]] == [
+        "popularity", "central factorisation", "dense", "codes 2x16", "codes 2x16, median, clip 1, noise 5",
+    ]  # fmt: skip
+
+
+def test_shares_of_dense_have_intervals_of_paired_clients() -> None:
+    own, dense = (Row("", 1.0, (np.array(one),), 0.1) for one in ([1.0, 0.0, 0.0, 0.6], [1.0, 0.0, 0.0, 1.0]))
+    share, low, high = own.share(dense)
+    assert share == pytest.approx(0.8)  # left over: 0.2, 0, 0, -0.2; deviation sqrt(0.02)
+    assert high - share == pytest.approx(1.96 * 0.02**0.5 / 2 / 0.5)
+    assert share - low == pytest.approx(high - share)
 
 
 @pytest.mark.parametrize(
@@ -175,9 +196,6 @@ def test_the_comparison_has_all_rows(prepared: Path, capsys: pytest.CaptureFixtu
         (["--knowledge", "federated", "--codes", "3by8"], "must be LxK such as 3x256, given '3by8'"),
         (["--knowledge", "federated", "--noise", "1"], "give --clip too"),
         (["--knowledge", "federated", "--noisy", "0.2"], "--noisy is for --compare"),
-        (["--knowledge", "federated", "--compare", "--robust", "capped"], "--robust is not for --compare"),
-        (["--knowledge", "federated", "--compare", "--clip", "1"], "--clip is not for --compare"),
-        (["--knowledge", "federated", "--compare", "--noise", "1", "--clip", "1"], "--clip is not for --compare"),
         (["--knowledge", "federated", "--compare", "--processes", "2"], "--processes is not for --compare"),
         (["--knowledge", "federated", "--codes", "1x8"], "use more levels or a larger size"),
     ],
