@@ -1,9 +1,8 @@
 """lerl bench: how fast lerl is."""
 
-import sys
 from pathlib import Path
 
-from lerl.cli.parser import Parser, add_json, whole_number
+from lerl.cli.parser import Parser, add_json, say, whole_number
 
 BENCH_HELP = (
     "Measure how fast lerl is. Each row of the table compares lerl with another library or with an upper bound; both "
@@ -26,9 +25,6 @@ def run_bench(arguments: list[str]) -> None:
 
     from lerl.bench import cases, timing
     from lerl.envs.files import write_whole
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
 
     rows = None if given.rows is None else given.rows.split(",")
     found = cases.measure(rows, given.peers, given.repeats, say)

@@ -10,15 +10,12 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from lerl.cli.parser import Parser, UsageError
-from lerl.cli.where import add_where, read_beside, take_where
+from lerl.cli.where import add_where, pool_of, read_beside, take_where
 from lerl.envs.text import one_line
 from lerl.users.next_command import LOGS, train_command
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from lerl.envs.prepare import PrepareReport
-    from lerl.run.executors import Where
 
 FORMATS = "movielens, goodbooks, kuairand, kuairec"
 SETS = (
@@ -149,23 +146,10 @@ def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> 
     beside = read_beside(*take_where(given))
     if beside and "users" not in options:
         raise UsageError("--workers and --cluster go with --users: without it the log is read whole, in one process")
-    with _locked_where_replaced(out, options["overwrite"]), _workers(beside) as pool:
-        options = {**options, **pool}
-        report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, **options)
+    with _locked_where_replaced(out, options["overwrite"]), pool_of(beside) as pool:
+        report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, executor=pool, **options)
     print_rows([*report.rows(), *(_used(begun) if "users" in options else [])])
     _say_next(out, report, LOGS)
-
-
-@contextmanager
-def _workers(beside: "dict[str, Where]") -> Iterator["dict[str, Executor]"]:
-    """What parts of a log are read by, under the key "executor"; nothing where this process does it."""
-    if not beside:
-        yield {}
-        return
-    from lerl.run.executors import executor
-
-    with executor(beside["where"], "give the same command again") as pool:
-        yield {"executor": pool}
 
 
 def _get(name: str, out: Path | None, url: str | None) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from shlex import quote
 
 from lerl.cli.recipe import HELP_FLAGS, print_help, read_request
-from lerl.cli.where import SHIP, WHERE, read_beside, read_where
+from lerl.cli.where import SHIP, WHERE, pool_of, read_beside, read_where
 
 TUNE_HELP = """\
 usage: lerl tune RECIPE [--KEY VALUE ...] [--out FOLDER] [--print-config]
@@ -74,16 +74,13 @@ def run_tune(arguments: list[str]) -> None:
     from lerl.experiment.tune import note_on_workers, table, tune
     from lerl.llm import usage
     from lerl.report.tables import show
-    from lerl.run.executors import executor, size
+    from lerl.run.executors import size
 
     try:
-        if not beside:
-            trials = tune(config, folder)
-        else:
-            with executor(beside["where"], "give the same command again") as pool:
-                if note := note_on_workers(config, size(pool)):
-                    print(f"lerl: note: {note}", file=sys.stderr)
-                trials = tune(config, folder, pool)
+        with pool_of(beside) as pool:
+            if pool is not None and (note := note_on_workers(config, size(pool))):
+                print(f"lerl: note: {note}", file=sys.stderr)
+            trials = tune(config, folder, pool)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on with the search") from None
     show(table(trials, config))

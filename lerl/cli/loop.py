@@ -1,13 +1,12 @@
 """lerl loop: recommenders that are retrained on what they themselves caused."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lerl.cli.parser import UsageError
+from lerl.cli.parser import UsageError, say
 from lerl.cli.recipe import HELP_FLAGS, note_ineffective, print_help, read_request
 from lerl.cli.train import read_seeds
-from lerl.cli.where import SHIP, WHERE, read_beside
+from lerl.cli.where import SHIP, WHERE, pool_of, read_beside
 
 if TYPE_CHECKING:
     from lerl.experiment.loop.settings import LoopConfig
@@ -63,22 +62,15 @@ def run_loop(arguments: list[str]) -> None:
     from lerl.experiment.loop.report import table
     from lerl.experiment.loop.request import request
     from lerl.report.tables import show
-    from lerl.run.executors import executor
 
     asked = request(given.config, _settings(given.own), seeds, "controls" in given.switches)
     if "plan" in given.switches:
         print("\n".join(plan_lines(asked, out)))
         return
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     try:
-        if beside:
-            with executor(beside["where"], "give the same command again") as pool:
-                summary = loop(asked, out, say, pool)
-        else:
-            summary = loop(asked, out, say)
+        with pool_of(beside) as pool:
+            summary = loop(asked, out, say, pool)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on") from None
     if "json" in given.switches:

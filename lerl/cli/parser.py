@@ -1,6 +1,7 @@
 """Shared by the commands with a fixed set of flags: an argparse parser with one-line errors, and common flags."""
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +14,11 @@ class UsageError(ValueError):
 
 class HelpShown(Exception):
     """All that was wanted was help."""
+
+
+def say(line: str) -> None:
+    """Print a line on standard error at once."""
+    print(line, file=sys.stderr, flush=True)
 
 
 class _Once(argparse.Action):

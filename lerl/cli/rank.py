@@ -1,12 +1,11 @@
 """lerl rank: recommenders of the next item, judged by full ranking."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
-from lerl.cli.parser import UsageError
+from lerl.cli.parser import UsageError, say
 from lerl.cli.recipe import split
-from lerl.cli.where import SHIP, WHERE, read_beside
+from lerl.cli.where import SHIP, WHERE, pool_of, read_beside
 
 RANK_HELP = """\
 usage: lerl rank FOLDER|FILE [--rows LIST] [--seeds N] [--out FOLDER] [--plan]
@@ -68,21 +67,14 @@ def run_rank(arguments: list[str]) -> None:
     from lerl.experiment.rank.plan import estimate, plan_lines
     from lerl.experiment.rank.report import table
     from lerl.report.tables import show
-    from lerl.run.executors import executor
 
     if "plan" in switches:
         print("\n".join(plan_lines(estimate(asked, out))))
         return
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
     try:
-        if beside:
-            with executor(beside["where"], "give the same command again") as pool:
-                summary = rank(asked, out, say, pool)
-        else:
-            summary = rank(asked, out, say)
+        with pool_of(beside) as pool:
+            summary = rank(asked, out, say, pool)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the same command goes on") from None
     if "json" in switches:

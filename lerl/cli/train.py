@@ -7,7 +7,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from lerl.cli.parser import UsageError
+from lerl.cli.parser import UsageError, say
 from lerl.cli.planners import print_calls
 from lerl.cli.recipe import HELP_FLAGS, Request, note_ineffective, pop_track, print_help, read_request, split
 from lerl.cli.runs import PICTURES, print_comparison, print_pictures
@@ -87,7 +87,7 @@ def _train_seeds(request: Request) -> None:
     from lerl.run.seeds import train_seeds
 
     with _resumable(folder):
-        runs = train_seeds(request.config, seeds, folder, where, _say)
+        runs = train_seeds(request.config, seeds, folder, where, say)
         _print_results(runs, folder, request.config.evaluation.bootstrap)
 
 
@@ -133,7 +133,7 @@ def _resume(words: list[str], flags: dict[str, str | None], switches: set[str]) 
         from lerl.run.seeds import resume_seeds
 
         with _resumable(folder):
-            resume_seeds(folder, read_where(flags, switches, min(len(runs), cores())), trust, _say)
+            resume_seeds(folder, read_where(flags, switches, min(len(runs), cores())), trust, say)
             _print_results(runs, folder, load(runs[0] / "config.yaml").evaluation.bootstrap)
         return
     if "jobs" in flags:
@@ -181,7 +181,3 @@ def _print_results(runs: Sequence[Path], out: Path, bootstrap: int) -> "Summary"
         return summary
     print_pictures(runs, out / PICTURES, bootstrap=bootstrap)
     return summary
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

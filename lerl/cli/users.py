@@ -2,11 +2,10 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from lerl.cli.parser import Parser, UsageError, add_json, whole_number
+from lerl.cli.parser import Parser, UsageError, add_json, say, whole_number
 
 FIDELITY_HELP = (
     "Find out how well simulated sessions agree with the real ones of a log. What was shown and how users react is "
@@ -51,9 +50,6 @@ def run_fidelity(arguments: list[str]) -> None:
 
     from lerl.envs.files import write_whole
     from lerl.users import fidelity
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
 
     found, page = fidelity.measure(given.folder, topics=given.topics, seed=given.seed, users=given.users, report=say)
     out = given.out or given.folder
@@ -253,9 +249,6 @@ def _run_returns(given: Any) -> None:
 
 def _print_comparison(given: Any, plan: Any) -> None:
     from lerl.users.federated_compare import as_json, compare, compare_new, guarded, lines
-
-    def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
 
     seeds = given.seeds or 3
     rows = compare(given.folder, plan, seeds, noisy=given.noisy or 0.0, say=say)

@@ -2,13 +2,16 @@
 
 import argparse
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lerl.cli.parser import UsageError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from lerl.config.schema import Config
     from lerl.run.executors import Where
 
@@ -69,6 +72,19 @@ def read_beside(
 
     usual = worth(config, cores())
     return {"where": Where(usual)} if usual > 1 else {}
+
+
+@contextmanager
+def pool_of(beside: "Mapping[str, Where]") -> "Iterator[Executor | None]":
+    """What does the work that `read_beside` gives; None where this process does it."""
+    if not beside:
+        yield None
+        return
+
+    from lerl.run.executors import executor
+
+    with executor(beside["where"], "give the same command again") as pool:
+        yield pool
 
 
 def add_where(parser: argparse.ArgumentParser, flag: str, things: str) -> None:

@@ -412,19 +412,20 @@ def different_settings(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[A
 
     What a run keeps of its sessions changes no number, and is apart too.
     """
-    flat = [
-        EARLIER | dict(_flat({key: value for key, value in config.items() if key not in ("tune", "experiment")}))
+    known = [
+        EARLIER | dict(flat({key: value for key, value in config.items() if key not in ("tune", "experiment")}))
         for config in configs
     ]
-    keys = sorted({key for one in flat for key in one} - {"seed", "evaluation.keep_sessions", *RETIRED})
-    values = {key: [one.get(key, NOT_SET) for one in flat] for key in keys}
+    keys = sorted({key for one in known for key in one} - {"seed", "evaluation.keep_sessions", *RETIRED})
+    values = {key: [one.get(key, NOT_SET) for one in known] for key in keys}
     return {key: found for key, found in values.items() if any(value != found[0] for value in found)}
 
 
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flat(config: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Dotted keys of a configuration, each with its value; an empty section is a value."""
     for key, value in config.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

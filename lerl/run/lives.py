@@ -125,9 +125,7 @@ class _LifeQueue(Queue):
         self.slates[slots, steps], self.rewards[slots, steps] = slates, rewards
         if self.agent.recalls:
             for slot in slots.tolist():
-                there = slates[slot] >= 0
-                clicks = (feedback[slot, there] >= CLICK_FROM).astype(np.int32)
-                self.known[slot].append(np.column_stack([slates[slot, there], clicks]))
+                self.known[slot].append(answers(slates[slot], feedback[slot]))
 
     def _keep(self, slot: int, length: int, before: Lives) -> None:
         """The session that has just ended in a slot, of a life that counts."""
@@ -159,6 +157,12 @@ class _LifeQueue(Queue):
         seeds = zip(idle.tolist(), lives.sessions[rows].tolist(), strict=True)
         keys = np.array([seed_from("session key", self.seeds[life], number) for life, number in seeds], np.uint64)
         self.agent.begin_again(rows, observation, keys, Pause(lives.gap[rows], slates[rows], feedback[rows]))
+
+
+def answers(slate: NDArray[np.int32], feedback: NDArray[np.float32]) -> NDArray[np.int32]:
+    """(n, 2): each item of a slate (k,) whose place is not empty, and 1 where feedback (k,) is a click, 0 elsewhere."""
+    there = slate >= 0
+    return np.column_stack([slate[there], (feedback[there] >= CLICK_FROM).astype(np.int32)])
 
 
 def live_agent(

@@ -21,6 +21,7 @@ from lerl.experiment.loop.settings import FLOORS, FROZEN, OPEN, Request, Row, Tr
 from lerl.experiment.loop.standing import LOG, SESSIONS, Standing
 from lerl.files import read_table, reading
 from lerl.run.context import Report
+from lerl.run.evaluate import write_table
 from lerl.run.fitter import Fitter
 from lerl.run.locks import locked
 from lerl.run.progress import Progress
@@ -55,7 +56,7 @@ def stage_of(asked: Request, seed: int) -> Stage:
 
 
 def folder_of(out: Path, trial: Trial) -> Path:
-    """Where a deployment is kept."""
+    """The folder in which a deployment is kept."""
     return out / "trials" / trial.name
 
 
@@ -79,7 +80,7 @@ def do(asked: Request, trial: Trial, out: Path) -> None:
 
 
 def run(asked: Request, trial: Trial, out: Path, report: Report) -> None:
-    """The same, where `report` is told how far it is."""
+    """Play what is left of a deployment in this process; `report` is told how far it is."""
     stage, periods = stage_of(asked, trial.seed), asked.loop.periods
     for period in range(periods):
         if not is_done(out, trial, period):
@@ -148,9 +149,7 @@ def _write(out: Path, trial: Trial, period: int, played: Played, known: NDArray[
     now = played.standing
     people = pl.DataFrame({"status": now.status, "known": known})
     for what, table in (("log", played.log), ("sessions", played.sessions), ("people", people)):
-        stream = io.BytesIO()
-        table.write_parquet(stream)
-        write_whole(path_of(out, trial, period, what), stream.getvalue())
+        write_table(table, path_of(out, trial, period, what))
     stream = io.BytesIO()
     arrays: dict[str, Any] = now.arrays()
     np.savez_compressed(stream, **arrays)

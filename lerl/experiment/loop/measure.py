@@ -54,12 +54,11 @@ def measure(cast: Cast, period: int, log: pl.DataFrame, sessions: pl.DataFrame, 
     begun, those lost earlier included.
 
     Gini, coverage and the share of exposure of the top tenth of items are over the items that are there; later_items is
-    the share of exposure of items that were not there in the first period. jaccard is `mean_jaccard`. That popularity
-    bias is followed so through a feedback loop is the subject of Mansoury et al., "Feedback loop and bias amplification
-    in recommender systems" (CIKM 2020).
+    the share of exposure of items that were not there in the first period. jaccard is `mean_jaccard`. Mansoury et al.,
+    "Feedback loop and bias amplification in recommender systems" (CIKM 2020), follow popularity bias through a loop so.
 
     Args:
-        cast: who and what is there. period: which. log, sessions: see
+        cast: who and what is there. period: which, from 0. log, sessions: of the period, see `LOG` and `SESSIONS` of
             `lerl.experiment.loop.standing`. people: columns status and known, in the cast's order.
     """
     personal = _personal(cast, sessions, people)
@@ -111,17 +110,11 @@ def _exposure(exposed: csr_array, later: NDArray[np.bool_]) -> tuple[Floats, Flo
     rows = exposed.tocoo()
     user, item, count = rows.row.astype(np.int64), rows.col.astype(np.int64), rows.data.astype(np.int64)
     top = np.zeros(items, bool)
-    top[np.argsort(-totals, kind="stable")[: max(1, items // 10)]] = (
-        True  # which are top is held fixed without a person
-    )
+    # without a person, which items are the top tenth is held fixed
+    top[np.argsort(-totals, kind="stable")[: max(1, items // 10)]] = True
     each = np.asarray(exposed.sum(axis=1)).astype(np.float64)
-    found, without = (
-        [gini(totals), catalog_coverage(totals)],
-        [
-            gini_without(user, item, count, items, people),
-            coverage_without(user, item, items, people),
-        ],
-    )
+    found = [gini(totals), catalog_coverage(totals)]
+    without = [gini_without(user, item, count, items, people), coverage_without(user, item, items, people)]
     for kind in (top, later):
         part = np.asarray(exposed[:, np.flatnonzero(kind)].sum(axis=1)).astype(np.float64)
         found.append(part.sum() / each.sum() if kind.any() else np.nan)
@@ -147,12 +140,16 @@ def mean_jaccard(sets: list[Ints]) -> tuple[float, Floats]:
     """Mean Jaccard index |A & B| / |A | B| of all pairs of people, and what it would be without each, (N,).
 
     Sets have one size, or are empty, for people who are in no pair: with sets of one size the index depends on what is
-    shared alone, and not on how much was shown. That homogenisation is measured by it, between people, follows Chaney,
-    Stewart and Engelhardt, "How algorithmic confounding in recommendation systems increases homogeneity and decreases
-    utility" (RecSys 2018), who compare sets of equally many items as well.
+    shared alone, and not on how much was shown. Chaney, Stewart and Engelhardt, "How algorithmic confounding in
+    recommendation systems increases homogeneity and decreases utility" (RecSys 2018), measure homogenisation so, and
+    compare sets of equally many items too.
+
+    Args:
+        sets: of each of N people, the numbers of different items.
 
     Returns:
-        nan where there are fewer than two people; without one who is in no pair, nothing changes.
+        The mean, from 0 to 1, nan where fewer than two people have a set; and the values without each person, nan
+        where the person is in no pair, or where no pair is left.
     """
     there = np.flatnonzero([len(one) > 0 for one in sets])
     if len(there) < 2:

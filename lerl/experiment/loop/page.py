@@ -9,7 +9,7 @@ import numpy as np
 
 from lerl.envs.files import write_whole
 from lerl.experiment.loop.pictures import DRAWN, beside, caption, closed, curve_of
-from lerl.experiment.loop.report import FIGURES, notes, tables
+from lerl.experiment.loop.report import FIGURES, PAGE, SUMMARY, notes, tables
 from lerl.experiment.loop.request import ABOUT
 from lerl.files import RunError, reading
 from lerl.report.curves import Curve
@@ -17,7 +17,6 @@ from lerl.report.page import charts
 from lerl.report.page.build import render
 from lerl.report.palette import BLACK, BLUE, GREY, ORANGE
 
-PAGE, SUMMARY = "loop.html", "summary.json"
 STYLES = {ORANGE: "reference", BLUE: "learned", BLACK: "ceiling", GREY: "simple"}
 HOW = "write it again with the same lerl loop command"
 

@@ -6,14 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lerl.experiment.loop.report import FIGURES, by_reward
+from lerl.experiment.loop.report import FIGURES, PICTURE, by_reward
 from lerl.experiment.loop.settings import FLOORS, FROZEN, OPEN
 from lerl.report.intervals import Interval, interval_note
 from lerl.report.palette import BLACK, BLUE, GREY, INK, ORANGE
 
 DRAWN = ("R_session", "active_days", "gini", "jaccard", "known")
 """Figures that are drawn."""
-PICTURE = "loop"
 
 
 class Beside(NamedTuple):

@@ -12,11 +12,14 @@ from lerl.agents.base import Agent, Observation, Pause
 from lerl.envs.draws import seed_from
 from lerl.envs.kernels import CLICK_FROM
 from lerl.envs.plugins import PluginError
+from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.sessions.lives import Lives
 from lerl.experiment.loop.cast import Cast
 from lerl.experiment.loop.standing import AWAY, GONE, HERE, LOG, OVER, SESSIONS, Standing, put
+from lerl.run.lives import answers
 from lerl.run.rollout import begin_sessions
+from lerl.run.task import Task
 
 
 class Played(NamedTuple):
@@ -27,8 +30,8 @@ class Played(NamedTuple):
     standing: Standing
 
 
-def new_env(population: Any, task: Any, count: int) -> SessionVectorEnv:
-    """People of a population who come back, in so many slots, one for each person."""
+def new_env(population: Population, task: Task, count: int) -> SessionVectorEnv:
+    """People of a population who come back, in `count` slots, one for each person."""
     return SessionVectorEnv(
         population, count, split="all", config=task.lives, axis=task.axis, autoreset_mode=AutoresetMode.DISABLED
     )
@@ -148,9 +151,7 @@ class _Period:
         self.rows.append((rows, at[0][rows], at[1][rows], steps[rows], shown[rows], feedback[rows]))
         if self.agent.recalls:
             for row in rows.tolist():
-                there = shown[row] >= 0
-                clicks = (feedback[row, there] >= CLICK_FROM).astype(np.int32)
-                self.known[row].append(np.column_stack([shown[row, there], clicks]))
+                self.known[row].append(answers(shown[row], feedback[row]))
 
     def _end_sessions(self, at: Any, steps: NDArray[np.int32], over: NDArray[np.bool_]) -> None:
         rows = np.flatnonzero(over)

@@ -1,6 +1,5 @@
 """The report of a loop: tables for a terminal, every figure of every period, all for programs."""
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,8 +15,10 @@ from lerl.experiment.loop.measure import METRICS, Measured
 from lerl.experiment.loop.settings import FLOORS, FROZEN, OPEN, Request
 from lerl.report.intervals import Interval, bracket, estimate_text, interval_note
 from lerl.report.tables import notes_below, rich_table
+from lerl.run.evaluate import write_table
 
-FILES = ("summary.json", "periods.parquet", "loop.html", "loop.png", "loop.svg")
+SUMMARY, PERIODS, PAGE, PICTURE = "summary.json", "periods.parquet", "loop.html", "loop"
+FILES = (SUMMARY, PERIODS, PAGE, f"{PICTURE}.png", f"{PICTURE}.svg")
 
 
 class Figure(NamedTuple):
@@ -154,7 +155,5 @@ def write(
         for figure in METRICS
     ]
     kinds = {"mean": pl.Float64, "low": pl.Float64, "high": pl.Float64}
-    stream = io.BytesIO()
-    pl.DataFrame(rows, schema_overrides=kinds, infer_schema_length=None).write_parquet(stream)
-    write_whole(out / FILES[1], stream.getvalue())
-    write_whole(out / FILES[0], json.dumps(summary, indent=1) + "\n")
+    write_table(pl.DataFrame(rows, schema_overrides=kinds, infer_schema_length=None), out / PERIODS)
+    write_whole(out / SUMMARY, json.dumps(summary, indent=1) + "\n")

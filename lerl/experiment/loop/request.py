@@ -12,6 +12,7 @@ from lerl.config.schema import AUTO, Config
 from lerl.envs.files import write_whole
 from lerl.experiment.loop.settings import CLOSED, FLOORS, FROZEN, OPEN, TAUGHT_NOTHING, LoopConfig, Request, Row
 from lerl.files import RunError, reading
+from lerl.report.load import flat
 from lerl.run.agent_factory import build_agent
 from lerl.run.checks import check_agents
 from lerl.run.side_by_side import asks_model
@@ -95,13 +96,8 @@ def keep(asked: Request, out: Path) -> None:
 
 
 def _about(asked: Request) -> dict[str, Any]:
-    settings = _flat({"loop": asdict(asked.loop)} | {k: v for k, v in asdict(asked.config).items() if k not in FREE})
+    settings = dict(
+        flat({"loop": asdict(asked.loop)} | {k: v for k, v in asdict(asked.config).items() if k not in FREE})
+    )
     settings.pop("evaluation.bootstrap")
     return {"lerl": lerl.__version__, "settings": json.loads(json.dumps(settings))}
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
