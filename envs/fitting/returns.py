@@ -24,7 +24,7 @@ from lerl.envs.fitting.kept import FORMAT, fitted_file
 from lerl.envs.fitting.log_sessions import LogSessions
 from lerl.envs.schema import DataError
 from lerl.envs.sessions.config import MOST_DAILY, Churn, Gap, Habit, Memory, Return
-from lerl.envs.sessions.rhythm import LONGEST, TURN, WEEK, both, by_weekly, clock, slope, unclock
+from lerl.envs.sessions.rhythm import LONGEST, TURN, WEEK, clock, product_part, slope, unclock, weekly_part
 from lerl.envs.store import RETURNS_FILE
 
 Floats = NDArray[np.float64]
@@ -250,8 +250,9 @@ class _Likelihood(NamedTuple):
         turns = (np.sin(TURN * self.until) - np.sin(TURN * self.begun)) / TURN
         waits = self.until - self.begun + daily * turns
         if self.weekly:
-            grown = by_weekly(self.until, daily) - by_weekly(self.begun, daily)
-            waits, turns = waits + week * grown, turns + week * (both(self.until) - both(self.begun))
+            grown = weekly_part(self.until, daily) - weekly_part(self.begun, daily)
+            waits = waits + week * grown
+            turns = turns + week * (product_part(self.until) - product_part(self.begun))
         waits = np.maximum(waits, 1e-12)
         away = np.log(waits) - typical + self.columns @ betas
         hazards = DOUBLING * np.exp(np.minimum(shape * away, 500.0))

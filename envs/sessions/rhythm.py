@@ -28,18 +28,18 @@ def clock(days: Doubles, daily: float, weekly: float = 0.0) -> Doubles:
     """C of days (n,), days."""
     moved: Doubles = days + daily / TURN * np.sin(TURN * days)
     if weekly:
-        moved = moved + weekly * by_weekly(days, daily)
+        moved = moved + weekly * weekly_part(days, daily)
     return moved
 
 
-def by_weekly(days: Doubles, daily: float) -> Doubles:
-    """By how much C of days (n,) grows with `weekly`, by which it is linear."""
+def weekly_part(days: Doubles, daily: float) -> Doubles:
+    """What `weekly` is multiplied by in C of days (n,), days: C is linear in `weekly`."""
     found: Doubles = WEEK / TURN * np.sin(TURN / WEEK * days)
-    return found + daily * both(days) if daily else found
+    return found + daily * product_part(days) if daily else found
 
 
-def both(days: Doubles) -> Doubles:
-    """The integral (n,) of the product of both waves."""
+def product_part(days: Doubles) -> Doubles:
+    """The integral (n,) from 0 to days (n,) of the product of both waves, days."""
     often, seldom = (TURN * turns / WEEK for turns in (WEEK + 1, WEEK - 1))
     return np.asarray(0.5 * (np.sin(often * days) / often + np.sin(seldom * days) / seldom))
 

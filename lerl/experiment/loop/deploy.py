@@ -56,7 +56,7 @@ def stage_of(asked: Request, seed: int) -> Stage:
 
 
 def folder_of(out: Path, trial: Trial) -> Path:
-    """The folder in which a deployment is kept."""
+    """Where a deployment is kept."""
     return out / "trials" / trial.name
 
 
