@@ -35,8 +35,8 @@ class Measured(NamedTuple):
     """One period of a deployment on N people.
 
     Attributes:
-        personal: (N, M) figures of `PERSONAL`, nan where a person has none. shared: (S,) figures of `SHARED`, nan where
-            there is none. without: (S, N) what each would be without each person.
+        personal: (N, M) figures of `PERSONAL`, nan where a person has none. shared: (F,) figures of `SHARED`, nan where
+            there is none. without: (F, N) what each would be without each person.
     """
 
     personal: Floats
@@ -101,7 +101,7 @@ def _personal(cast: Cast, sessions: pl.DataFrame, people: pl.DataFrame) -> Float
 
 
 def _exposure(exposed: csr_array, later: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Gini, coverage, share of the top tenth, share of later items, (4,), of exposures (N, S) of the items there; and
+    """Gini, coverage, share of the top tenth, share of later items, (4,), of exposures (N, I) of the I items there; and
     what each would be without each person, (4, N)."""
     people, items = exposed.shape
     totals = np.asarray(exposed.sum(axis=0)).astype(np.int64)
