@@ -147,7 +147,9 @@ def _import(interactions: Path, items: Path | None, out: Path, **given: Any) -> 
     if beside and "users" not in options:
         raise UsageError("--workers and --cluster go with --users: without it the log is read whole, in one process")
     with _locked_where_replaced(out, options["overwrite"]), pool_of(beside) as pool:
-        report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, executor=pool, **options)
+        if pool is not None:
+            options["executor"] = pool
+        report = import_logs(interactions, items, out, choices=Choices(**given), note=_note, **options)
     print_rows([*report.rows(), *(_used(begun) if "users" in options else [])])
     _say_next(out, report, LOGS)
 
