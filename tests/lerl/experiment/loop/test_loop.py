@@ -15,6 +15,7 @@ from lerl.config.parse import configure
 from lerl.config.recipes import find_recipe
 from lerl.envs.plugins import PluginError
 from lerl.envs.population import Population, Truth
+from lerl.envs.schema import DataError
 from lerl.envs.synthetic import synthetic_population
 from lerl.experiment.loop import deploy
 from lerl.experiment.loop.command import loop
@@ -321,11 +322,55 @@ def test_the_command_prints_plans_and_goes_on(
     assert main(["report", str(out)]) == 0
     for wrong, message in (
         (["--days=x"], "--days must be a whole number"),
+        (["--days"], "--days needs a whole number"),
+        (["--days=12", "--plan"], "loop.days was 13 and is now 12"),
         (["--env.days=3"], "--env.days does nothing for lerl loop"),
         (["--seeds=0-1", "--seed=2"], "--seed and --seeds are both given"),
     ):
         assert main(["loop", "quickstart", *(flag for flag in flags if flag[:6] != wrong[0][:6]), *wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_what_was_lost_or_damaged_is_played_again_to_the_same_bits(tmp_path: Path) -> None:
+    few, out = asked(days=LoopConfig(days=6, retrain=3), controls=False), tmp_path / "out"
+    whole = loop(few, out, quiet)
+    trial = Trial(RANDOM, 0)
+    log, state = (deploy.path_of(out, trial, 0, what) for what in ("log", "state"))
+    kept = log.read_bytes()
+    log.write_bytes(kept[: len(kept) // 2])
+    with pytest.raises(RunError, match=r"001-log.parquet is damaged .* remove it, then give the same command again"):
+        loop(few, out, quiet)
+    log.unlink()
+    assert loop(few, out, quiet) == whole
+    assert log.read_bytes() == kept
+    state.write_bytes(b"")
+    deploy.path_of(out, trial, 1, "people").unlink()
+    with pytest.raises(RunError, match=r"001-state.npz is damaged .* remove it"):
+        loop(few, out, quiet)
+    state.unlink()
+    assert loop(few, out, quiet) == whole
+    (out / "loop.json").unlink()
+    with pytest.raises(RunError, match="nothing says with which settings"):
+        loop(few, out, quiet)
+
+
+def test_a_log_that_tells_too_little_of_items_says_what_to_give(tmp_path: Path) -> None:
+    more = {
+        "agents": "[belief+greedy]",
+        "evaluation.users": "5",
+        "data.synthetic.items": "1000",
+        "env.topic_count": "60",
+    }
+    with pytest.raises(DataError, match=r"belief\+greedy-seed0 cannot be fitted .* give more people"):
+        loop(asked(days=LoopConfig(days=2, retrain=1), controls=False, **more), tmp_path / "out", quiet)
+
+
+def test_a_note_of_the_loop_is_of_lives(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--agents=[flat+greedy]", "--data.path=nowhere", "--data.returns=fitted", "--env.return_.gap.typical=3"]
+    main(["loop", "quickstart", *flags, "--plan"])
+    said = capsys.readouterr().err
+    assert "--env.return_.gap.typical changes nothing here, since data.returns is fitted" in said
+    assert "--data.returns changes" not in said
 
 
 @pytest.mark.slow
