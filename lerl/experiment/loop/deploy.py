@@ -124,8 +124,8 @@ def _enough_known(trial: Trial, period: int, people: int) -> Iterator[None]:
         yield
     except ClusterError as error:
         raise DataError(
-            f"{trial.name} cannot be fitted before period {period + 1}: {error}; that is all that the log of {people:,} "
-            "people tells of items: give more people (--evaluation.users), or another folder and a smaller number there"
+            f"{trial.name} cannot be fitted before period {period + 1}: {error}; the log of {people:,} people says no "
+            "more of items. Give more people (--evaluation.users), or a smaller number and another folder with --out"
         ) from error
 
 
