@@ -10,12 +10,22 @@ import lerl
 from lerl.agents.base import Agent
 from lerl.config.schema import AUTO, Config
 from lerl.envs.files import write_whole
-from lerl.experiment.loop.settings import CLOSED, FLOORS, FROZEN, OPEN, TAUGHT_NOTHING, LoopConfig, Request, Row
+from lerl.experiment.loop.settings import (
+    CLOSED,
+    FLOORS,
+    FROZEN,
+    OPEN,
+    PRIVILEGED,
+    TAUGHT_NOTHING,
+    LoopConfig,
+    Request,
+    Row,
+)
 from lerl.files import RunError, reading
 from lerl.run.agent_factory import build_agent
 from lerl.run.checks import check_agents
 from lerl.run.side_by_side import asks_model
-from lerl.run.specs import parse_agent, parse_agents
+from lerl.run.specs import AgentSpec, parse_agent, parse_agents
 from lerl.run.task import Task
 
 ABOUT, TRIALS = "loop.json", "trials"
@@ -43,6 +53,8 @@ def request(config: Config, loop: LoopConfig, seeds: Sequence[int], controls: bo
                 f"{spec.label} asks a chat model, and nothing here says what weeks of that would cost; leave it out, "
                 "or distil the model's plans (lerl distill) and give distilled+..."
             )
+        if loop.turnover and spec.baseline == PRIVILEGED:
+            raise ValueError(_cannot_leave_out(spec))
     if config.planner.axis not in AXES:
         raise ValueError(
             f"planner.axis must be one of {', '.join(AXES)} here, given {config.planner.axis!r}: people's exposure is "
@@ -52,6 +64,10 @@ def request(config: Config, loop: LoopConfig, seeds: Sequence[int], controls: bo
     if controls:
         rows += [Row(spec, mark) for spec in specs if spec.baseline not in TAUGHT_NOTHING for mark in (FROZEN, OPEN)]
     return Request(config, loop, tuple(rows), tuple(seeds))
+
+
+def _cannot_leave_out(spec: AgentSpec) -> str:
+    return f"{spec.label} cannot leave out items that are not there; give --turnover 0, or leave it out of agents"
 
 
 def check(asked: Request, task: Task) -> None:
@@ -69,9 +85,7 @@ def check(asked: Request, task: Task) -> None:
     for spec in specs if asked.loop.turnover else ():
         own = spec.baseline is not None and spec.baseline != AUTO and not spec.believes
         if own and type(build_agent(spec, few)).withhold is Agent.withhold:
-            raise ValueError(
-                f"{spec.label} cannot leave out items that are not there; give --turnover 0, or leave it out of agents"
-            )
+            raise ValueError(_cannot_leave_out(spec))
 
 
 def keep(asked: Request, out: Path) -> None:

@@ -13,7 +13,8 @@ CLOSED, FROZEN, OPEN = "", "@frozen", "@open"
 """What an agent is refitted on: its own log; nothing, ever; the log that `random` caused. As tables mark it."""
 FLOORS = ("random", "popularity")
 """Agents that stand in every table."""
-TAUGHT_NOTHING = ("random", "privileged")
+PRIVILEGED = "privileged"
+TAUGHT_NOTHING = ("random", PRIVILEGED)
 """Agents that read no log, and so have no controls."""
 
 

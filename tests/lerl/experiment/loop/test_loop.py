@@ -323,6 +323,7 @@ def test_the_command_prints_plans_and_goes_on(
     for wrong, message in (
         (["--days=x"], "--days must be a whole number"),
         (["--days"], "--days needs a whole number"),
+        (["--agents=[privileged]", "--plan"], "privileged cannot leave out items"),
         (["--days=12", "--plan"], "loop.days was 13 and is now 12"),
         (["--env.days=3"], "--env.days does nothing for lerl loop"),
         (["--seeds=0-1", "--seed=2"], "--seed and --seeds are both given"),
@@ -361,7 +362,7 @@ def test_a_log_that_tells_too_little_of_items_says_what_to_give(tmp_path: Path) 
         "data.synthetic.items": "1000",
         "env.topic_count": "60",
     }
-    with pytest.raises(DataError, match=r"belief\+greedy-seed0 cannot be fitted .* give more people"):
+    with pytest.raises(DataError, match=r"belief\+greedy-seed0 cannot be fitted .* Give more people"):
         loop(asked(days=LoopConfig(days=2, retrain=1), controls=False, **more), tmp_path / "out", quiet)
 
 
