@@ -119,6 +119,7 @@ class PrivilegedAgent(Agent):
     def __init__(self, task: TaskSpec, count: int) -> None:
         self.task = task
         self.env: SessionVectorEnv | None = None
+        self._withheld = np.zeros(0, np.int32)
 
     def watch(self, env: SessionVectorEnv) -> None:
         """Be given the users' environment, hidden state included."""
@@ -141,6 +142,10 @@ class PrivilegedAgent(Agent):
     def attend(self, live: NDArray[np.bool_]) -> None:
         """Look ahead in these slots (B,) only; the slates of the others stay empty."""
         self._live = live
+
+    def withhold(self, items: NDArray[np.int32]) -> None:
+        """Leave these items (n,) out of slates, and of what is looked ahead on, until the next call."""
+        self._withheld = items
 
     def begin(self, rows: NDArray[np.int64], observation: Observation, keys: NDArray[np.uint64]) -> None:
         """Nothing to remember: the state holds it all."""
@@ -182,6 +187,7 @@ class PrivilegedAgent(Agent):
             saving = config.slate_size / (config.slate_size + 1)  # the more items a step takes, the sooner they run out
             logits += saving * (logits - _log_odds(simulator, _later(simulator, state)))
         _hide_shown(logits, state.shown, config.repeats)
+        logits[:, self._withheld] = -np.inf
         if simulator.roles is not None:  # whole slates are tried
             none = np.zeros((0, 0), np.int64)
             return Candidates(np.zeros((0, 0), np.int32), logits, none, none)

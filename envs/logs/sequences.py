@@ -5,6 +5,7 @@ rank the next item such a log is enough: users, items, and an order.
 """
 
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from lerl.envs.logs.custom import TYPED, chosen_column
 from lerl.envs.logs.interactions import AN_ID, float_of, ids_of
 from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.logs.scan import ROW, Check, Scan, scan
-from lerl.envs.logs.times import SECOND, TIME, form_of
+from lerl.envs.logs.times import SECOND, TIME, WRITE_DATES, Form, UnitError, form_of
 from lerl.envs.schema import DataError
 from lerl.envs.sequences import Choices, Lists
 from lerl.envs.store import ABOUT_FILE, load_population
@@ -107,7 +108,7 @@ def _rows(events: Scan, named: Named) -> tuple[pl.DataFrame, bool, str]:
         )
     users, items = ids_of(events, user), ids_of(events, item)
     if time is not None:
-        form = form_of(events.path, events.frame, time, None, events.collect)
+        form = _form_of(events, time)
         frame, key, name, allowed = form.read(events.frame), pl.col(TIME), time, form.allowed
     else:
         name, number = str(order), float_of(events, str(order))
@@ -122,6 +123,15 @@ def _rows(events: Scan, named: Named) -> tuple[pl.DataFrame, bool, str]:
         events.refuse_row(first[0], len(first) - 1, name, allowed, MEND)
     said = f"{events.path.name}: users are {user}, items are {item}, in the order of {name}"
     return rows, time is not None, said
+
+
+def _form_of(events: Scan, time: str) -> Form:
+    try:
+        return form_of(events.path, events.frame, time, None, events.collect)
+    except UnitError as error:
+        raise DataError(
+            f"{error.given}; {WRITE_DATES}, or give --order {quote(time)} if all they say is in which order"
+        ) from None
 
 
 def _choices(rows: pl.DataFrame, timed: bool, seed: int) -> tuple[Choices, int]:

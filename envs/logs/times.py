@@ -53,6 +53,7 @@ DAY_FIRST, MONTH_FIRST = "dates, the day first", "dates, the month first"
 SPAN = f"from {FIRST_YEAR} to {LAST_YEAR}"
 A_DATE = f"a date such as 2024-05-31 or 2024-05-31 18:30:00, {SPAN}, its year of four digits"
 MEND = "correct or remove the row"
+WRITE_DATES = "write dates such as 2024-05-31 (a spreadsheet's days and years too)"
 
 TIME, ZONED, DAYS = "\x00time", "\x00zoned", "\x00days"
 """Columns that a form adds; no header can hold this character."""
@@ -109,6 +110,19 @@ class Form:
         return f"{self.name}{zone}{order}"
 
 
+class UnitError(DataError):
+    """Numbers that are times in no unit since 1970.
+
+    Attributes:
+        given: what was given, without what to do, which other readers of times than `lerl data import` say otherwise.
+    """
+
+    def __init__(self, given: str) -> None:
+        self.given = given
+        own = "give --time-unit s if they count seconds from another start, or --time '' to take no times"
+        super().__init__(f"{given}; {WRITE_DATES}, {own}")
+
+
 def form_of(
     path: Path, frame: pl.LazyFrame, column: str, unit: str | None, collect: Collect, unit_given: bool = True
 ) -> Form:
@@ -126,6 +140,7 @@ def form_of(
 
     Raises:
         DataError: the column's type is no time, no form reads any cell, or day and month cannot be distinguished.
+        UnitError: its numbers are times in no unit.
     """
     forms = _forms(path, column, frame.collect_schema()[column], unit)
     sample = collect(frame.select(column).head(SAMPLE)).lazy()
@@ -299,8 +314,7 @@ def _smaller(path: Path, frame: pl.LazyFrame, column: str, unit: str | None, unr
         allowed = f"a number of {UNIT_NAMES[unit]} since 1970 or another start, from 0 to {LAST_YEAR}"
         own = _unit_form(column, dtype, unit, first=0)
         return replace(own, name=f"{UNIT_NAMES[unit]} from a start of their own", allowed=allowed)
-    raise DataError(
+    raise UnitError(
         f"{path}, column {column}: given numbers from {_shown(low)} to {_shown(high)}, which are times {SPAN} in no "
-        f"unit since 1970 ({', '.join(UNITS)}); write dates such as 2024-05-31 (a spreadsheet's days and years too), "
-        f"give --time-unit s if they count seconds from another start, or --time '' to take no times"
+        f"unit since 1970 ({', '.join(UNITS)})"
     )

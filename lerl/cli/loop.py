@@ -1,5 +1,6 @@
 """lerl loop: recommenders that are retrained on what they themselves caused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,21 +51,23 @@ def run_loop(arguments: list[str]) -> None:
         print_help("loop", LOOP_HELP, arguments, SWITCHES)
         return
     given = read_request("loop", arguments, SWITCHES, OWN)
-    note_ineffective(given.config, [flag for flag in given.flags if not flag.startswith("env.return_")])
+    note_ineffective(replace(given.config, env=replace(given.config.env, horizon="days")), given.flags)
     if "seeds" in given.own and "seed" in given.flags:
         raise UsageError("--seed and --seeds are both given; give one of them")
     seeds = read_seeds(given.own["seeds"] or "") if "seeds" in given.own else [given.config.seed]
     beside = read_beside({name: given.own[name] for name in WHERE if name in given.own}, given.switches)
     out = given.out or Path(f"runs/{given.recipe.stem}-loop")
 
-    from lerl.experiment.loop.command import loop
+    from lerl.experiment.loop.command import check_folder, loop
     from lerl.experiment.loop.plan import plan_lines
     from lerl.experiment.loop.report import table
-    from lerl.experiment.loop.request import request
+    from lerl.experiment.loop.request import compare_settings, request
     from lerl.report.tables import show
 
     asked = request(given.config, _settings(given.own), seeds, "controls" in given.switches)
     if "plan" in given.switches:
+        check_folder(out)
+        compare_settings(asked, out)
         print("\n".join(plan_lines(asked, out)))
         return
 
@@ -91,8 +94,10 @@ def _settings(own: dict[str, str | None]) -> "LoopConfig":
 
 
 def _number(name: str, text: str | None) -> Any:
+    kind = "a whole number" if name in ("days", "retrain") else "a number"
+    if not text:
+        raise UsageError(f"--{name} needs {kind}; see lerl loop --help")
     try:
-        return int(text or "") if name in ("days", "retrain") else float(text or "")
+        return int(text) if name in ("days", "retrain") else float(text)
     except ValueError:
-        kind = "a whole number" if name in ("days", "retrain") else "a number"
         raise UsageError(f"--{name} must be {kind}, given {text!r}") from None

@@ -21,7 +21,7 @@ from lerl.experiment.loop.deploy import (
 from lerl.experiment.loop.judge import judge
 from lerl.experiment.loop.measure import Measured, measure
 from lerl.experiment.loop.page import report_loop
-from lerl.experiment.loop.request import ABOUT, check, keep
+from lerl.experiment.loop.request import ABOUT, TRIALS, check, keep
 from lerl.experiment.loop.settings import Request, Row, Trial
 from lerl.run.executors import work_with
 from lerl.run.folder import holds_other
@@ -31,7 +31,7 @@ from lerl.run.side_by_side import results
 from lerl.startup import MissingExtraError, require
 
 Say = Callable[[str], object]
-OWN = (ABOUT, "trials", "log.txt", *reports.FILES)
+OWN = (ABOUT, TRIALS, "log.txt", *reports.FILES)
 
 
 def loop(asked: Request, out: Path, say: Say, pool: Executor | None = None) -> dict[str, Any]:

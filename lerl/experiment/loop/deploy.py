@@ -2,7 +2,8 @@
 
 import io
 import shutil
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +15,12 @@ from numpy.typing import NDArray
 from lerl.envs.draws import seed_from
 from lerl.envs.files import write_whole
 from lerl.envs.population import Population, Truth
+from lerl.envs.schema import DataError
+from lerl.envs.topics import ClusterError
 from lerl.experiment.loop.cast import Cast, cast_of
 from lerl.experiment.loop.knowledge import agreement, first_log, fit_knowledge
 from lerl.experiment.loop.play import Played, new_env, play
+from lerl.experiment.loop.request import TRIALS
 from lerl.experiment.loop.settings import FLOORS, FROZEN, OPEN, Request, Row, Trial
 from lerl.experiment.loop.standing import LOG, SESSIONS, Standing
 from lerl.files import read_table, reading
@@ -30,6 +34,8 @@ from lerl.run.task import Task
 
 AGAIN = "give the same command again"
 FITS = "fits"
+PARTS = ("log", "sessions", "people", "state")
+"""Files of a period, in the order in which they are written."""
 RANDOM = Row(AgentSpec(FLOORS[0], baseline=FLOORS[0]))
 
 
@@ -57,7 +63,7 @@ def stage_of(asked: Request, seed: int) -> Stage:
 
 def folder_of(out: Path, trial: Trial) -> Path:
     """Where a deployment is kept."""
-    return out / "trials" / trial.name
+    return out / TRIALS / trial.name
 
 
 def path_of(out: Path, trial: Trial, period: int, what: str) -> Path:
@@ -67,8 +73,8 @@ def path_of(out: Path, trial: Trial, period: int, what: str) -> Path:
 
 
 def is_done(out: Path, trial: Trial, period: int) -> bool:
-    """Whether a period was played to its end."""
-    return path_of(out, trial, period, "state").is_file()
+    """Whether a period was played to its end, and all that it wrote is still there; else it is played again."""
+    return all(path_of(out, trial, period, what).is_file() for what in PARTS)
 
 
 def do(asked: Request, trial: Trial, out: Path) -> None:
@@ -101,13 +107,27 @@ def _period(stage: Stage, trial: Trial, out: Path, period: int, until: float, re
     fits = folder_of(out, trial) / FITS / f"{fitted_in(trial, period) + 1:03d}"
     fits.mkdir(parents=True, exist_ok=True)
     with closing(Fitter(task, fits, report, AGAIN)) as fitter:
-        if fitter.lacks(trial.row.spec):
-            fitter.fit(trial.row.spec)
-        played = play(env, fitter.agent(trial.row.spec), stage.cast, period, until, before)
+        with _enough_known(trial, period, people):
+            if fitter.lacks(trial.row.spec):
+                fitter.fit(trial.row.spec)
+            agent = fitter.agent(trial.row.spec)
+        played = play(env, agent, stage.cast, period, until, before)
     agreed = agreement(task.population.knowledge, own.truth, stage.cast, period, before)
     _write(out, trial, period, played, agreed)
     if trial.row.learns_from != FROZEN:
         shutil.rmtree(fits)
+
+
+@contextmanager
+def _enough_known(trial: Trial, period: int, people: int) -> Iterator[None]:
+    """Say what is too few where a log tells too little of items to find the topics that people get bored of."""
+    try:
+        yield
+    except ClusterError as error:
+        raise DataError(
+            f"{trial.name} cannot be fitted before period {period + 1}: {error}; the log of {people:,} people says no "
+            "more of items. Give more people (--evaluation.users), or a smaller number and another folder with --out"
+        ) from error
 
 
 def fitted_in(trial: Trial, period: int) -> int:

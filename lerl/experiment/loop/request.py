@@ -10,16 +10,25 @@ import lerl
 from lerl.agents.base import Agent
 from lerl.config.schema import AUTO, Config
 from lerl.envs.files import write_whole
-from lerl.experiment.loop.settings import CLOSED, FLOORS, FROZEN, OPEN, TAUGHT_NOTHING, LoopConfig, Request, Row
+from lerl.experiment.loop.settings import (
+    CLOSED,
+    FLOORS,
+    FROZEN,
+    OPEN,
+    TAUGHT_NOTHING,
+    LoopConfig,
+    Request,
+    Row,
+)
 from lerl.files import RunError, reading
 from lerl.report.load import flat
 from lerl.run.agent_factory import build_agent
 from lerl.run.checks import check_agents
 from lerl.run.side_by_side import asks_model
-from lerl.run.specs import parse_agent, parse_agents
+from lerl.run.specs import AgentSpec, parse_agent, parse_agents
 from lerl.run.task import Task
 
-ABOUT = "loop.json"
+ABOUT, TRIALS = "loop.json", "trials"
 AXES = ("categories", "clusters", "codes")
 FREE = ("seed", "agents", "tune", "experiment")
 """Parts of a configuration that say what is done, and nothing of how: a folder may get more of them."""
@@ -79,15 +88,33 @@ def keep(asked: Request, out: Path) -> None:
     """Write what is asked for into the folder, where nothing is; see that it is the same where something is.
 
     Raises:
-        RunError: the folder is of another recipe, or of other settings; the message says which.
+        RunError: as `compare_settings` does.
     """
-    path, now = out / ABOUT, _about(asked)
+    compare_settings(asked, out)
+    path = out / ABOUT
     if not path.is_file():
-        write_whole(path, json.dumps(now, indent=1) + "\n")
+        write_whole(path, json.dumps(_about(asked), indent=1) + "\n")
+
+
+def compare_settings(asked: Request, out: Path) -> None:
+    """See that a folder is of these settings; one where nothing was begun is of any.
+
+    Raises:
+        RunError: the folder is of another recipe, or of other settings, or nothing says of which; the message says it.
+    """
+    path = out / ABOUT
+    if not path.is_file():
+        if (out / TRIALS).is_dir():
+            raise RunError(
+                f"{path} is missing, so that nothing says with which settings {out / TRIALS} was played; give another "
+                "folder with --out, or remove that one"
+            )
         return
     with reading(path, "give another folder with --out"):
         then: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    for name, value in now["settings"].items():
+        if not isinstance(then, dict):
+            raise TypeError("no names and values")
+    for name, value in _about(asked)["settings"].items():
         if then.get(name) != value:
             raise RunError(
                 f"{path}: {name} was {then.get(name)} and is now {value}; give another folder with --out, or the "

@@ -42,7 +42,7 @@ class Data:
 
         Raises:
             DataError: the data cannot be used as they are.
-            ValueError: they cannot be split so, or nobody is left to judge.
+            ValueError: they cannot be split so, or fewer than two users are left to judge: an interval is over users.
         """
         if is_bundles(self.path):
             choices, more = read_bundles(self.path, self.seed), "ten bundles of several items, better many more"
@@ -50,8 +50,12 @@ class Data:
         else:
             choices, more = read_sequences(self.path, self.items, self.named, seed=self.seed), "longer lists"
             split = SPLITS[self.split](choices)
-        if not len(split.test):
-            raise ValueError(f"{self.path}: nobody can be judged; {'; '.join(split.notes)}: give {more}")
+        if (left := len(split.test)) < 2:
+            given = "only one of them" if left else "none of them"
+            raise ValueError(
+                f"{self.path}: of {len(choices.users):,} lists {given} can be judged, and an interval needs two; give "
+                f"{more} ({'; '.join(split.notes)})"
+            )
         return choices, split
 
 

@@ -125,6 +125,10 @@ def test_rows_that_repeat_an_item_are_kept_and_counted(folder: Path):
         ("user,item,time\n1,2,978300000\n1,3,soon\n", r"row 3, column time: given 'soon'"),
         ("who,item,time\n1,2,3\n", r"no column looks like the users', given .*--user"),
         ("user,item,time\n", "is empty"),
+        (
+            "user,item,time\n1,2,1\n1,3,2\n",
+            r"given numbers from 1 to 2, .* or give --order time if all they say is in which order",
+        ),
     ],
 )
 def test_files_that_cannot_be_used_say_where_and_what_to_do(text: str, message: str, tmp_path: Path):

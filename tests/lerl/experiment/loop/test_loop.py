@@ -10,11 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from lerl.agents.base import Agent, Observation, TaskSpec
 from lerl.cli.main import main
 from lerl.config.parse import configure
 from lerl.config.recipes import find_recipe
 from lerl.envs.plugins import PluginError
 from lerl.envs.population import Population, Truth
+from lerl.envs.schema import DataError
 from lerl.envs.synthetic import synthetic_population
 from lerl.experiment.loop import deploy
 from lerl.experiment.loop.command import loop
@@ -255,8 +257,19 @@ def test_seeds_have_the_same_people_and_intervals_over_both(tmp_path: Path) -> N
     assert value["low"] < value["mean"] < value["high"]
 
 
+class ShowsAnything(Agent):
+    """Has no `withhold`."""
+
+    def __init__(self, task: TaskSpec, count: int) -> None:
+        self.slates = np.tile(np.arange(task.slate_size, dtype=np.int32), (count, 1))
+
+    def act(self, observation: Observation) -> np.ndarray:
+        """Slates (B, k)."""
+        return self.slates
+
+
 def test_who_is_told_the_rules_leaves_out_what_is_not_there_too(tmp_path: Path) -> None:
-    found = asked(agents="[informed]", days=replace(DAYS, days=8), controls=False, **{"evaluation.users": "20"})
+    found = asked(agents="[informed,privileged]", days=replace(DAYS, days=8), controls=False, **{"evaluation.users": "20"})
     loop(found, tmp_path / "out", quiet)
     cast = stage_of(found, 0).cast
     for trial in trials(found):
@@ -282,7 +295,7 @@ def test_a_place_without_an_item_that_is_there_stays_empty() -> None:
         ({}, {"agents": "[llm+greedy]", "planner.replay": "x"}, "asks a chat model"),
         ({}, {"evaluation.users": "81"}, "from 2 to 80"),
         ({"turnover": 0.9, "days": 400, "retrain": 4}, {}, "fewer than two slates"),
-        ({"turnover": 0.1}, {"agents": "[privileged]"}, "cannot leave out items"),
+        ({"turnover": 0.1}, {"agents": f"[{__name__}:ShowsAnything]"}, "cannot leave out items"),
     ],
 )
 def test_bad_input_is_refused(days: dict[str, float], more: dict[str, str], message: str, tmp_path: Path) -> None:
@@ -321,11 +334,55 @@ def test_the_command_prints_plans_and_goes_on(
     assert main(["report", str(out)]) == 0
     for wrong, message in (
         (["--days=x"], "--days must be a whole number"),
+        (["--days"], "--days needs a whole number"),
+        (["--days=12", "--plan"], "loop.days was 13 and is now 12"),
         (["--env.days=3"], "--env.days does nothing for lerl loop"),
         (["--seeds=0-1", "--seed=2"], "--seed and --seeds are both given"),
     ):
         assert main(["loop", "quickstart", *(flag for flag in flags if flag[:6] != wrong[0][:6]), *wrong]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_what_was_lost_or_damaged_is_played_again_to_the_same_bits(tmp_path: Path) -> None:
+    few, out = asked(days=LoopConfig(days=6, retrain=3), controls=False), tmp_path / "out"
+    whole = loop(few, out, quiet)
+    trial = Trial(RANDOM, 0)
+    log, state = (deploy.path_of(out, trial, 0, what) for what in ("log", "state"))
+    kept = log.read_bytes()
+    log.write_bytes(kept[: len(kept) // 2])
+    with pytest.raises(RunError, match=r"001-log.parquet is damaged .* remove it, then give the same command again"):
+        loop(few, out, quiet)
+    log.unlink()
+    assert loop(few, out, quiet) == whole
+    assert log.read_bytes() == kept
+    state.write_bytes(b"")
+    deploy.path_of(out, trial, 1, "people").unlink()
+    with pytest.raises(RunError, match=r"001-state.npz is damaged .* remove it"):
+        loop(few, out, quiet)
+    state.unlink()
+    assert loop(few, out, quiet) == whole
+    (out / "loop.json").unlink()
+    with pytest.raises(RunError, match="nothing says with which settings"):
+        loop(few, out, quiet)
+
+
+def test_a_log_that_tells_too_little_of_items_says_what_to_give(tmp_path: Path) -> None:
+    more = {
+        "agents": "[belief+greedy]",
+        "evaluation.users": "5",
+        "data.synthetic.items": "1000",
+        "env.topic_count": "60",
+    }
+    with pytest.raises(DataError, match=r"belief\+greedy-seed0 cannot be fitted .* Give more people"):
+        loop(asked(days=LoopConfig(days=2, retrain=1), controls=False, **more), tmp_path / "out", quiet)
+
+
+def test_a_note_of_the_loop_is_of_lives(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--agents=[flat+greedy]", "--data.path=nowhere", "--data.returns=fitted", "--env.return_.gap.typical=3"]
+    main(["loop", "quickstart", *flags, "--plan"])
+    said = capsys.readouterr().err
+    assert "--env.return_.gap.typical changes nothing here, since data.returns is fitted" in said
+    assert "--data.returns changes" not in said
 
 
 @pytest.mark.slow
