@@ -25,7 +25,7 @@ from lerl.report.load import flat
 from lerl.run.agent_factory import build_agent
 from lerl.run.checks import check_agents
 from lerl.run.side_by_side import asks_model
-from lerl.run.specs import AgentSpec, parse_agent, parse_agents
+from lerl.run.specs import parse_agent, parse_agents
 from lerl.run.task import Task
 
 ABOUT, TRIALS = "loop.json", "trials"

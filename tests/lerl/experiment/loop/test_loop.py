@@ -263,13 +263,18 @@ class ShowsAnything(Agent):
     def __init__(self, task: TaskSpec, count: int) -> None:
         self.slates = np.tile(np.arange(task.slate_size, dtype=np.int32), (count, 1))
 
+    def begin(self, *_: Any) -> None:
+        """Nothing to remember."""
+
     def act(self, observation: Observation) -> np.ndarray:
         """Slates (B, k)."""
         return self.slates
 
 
 def test_who_is_told_the_rules_leaves_out_what_is_not_there_too(tmp_path: Path) -> None:
-    found = asked(agents="[informed,privileged]", days=replace(DAYS, days=8), controls=False, **{"evaluation.users": "20"})
+    found = asked(
+        agents="[informed,privileged]", days=replace(DAYS, days=8), controls=False, **{"evaluation.users": "20"}
+    )
     loop(found, tmp_path / "out", quiet)
     cast = stage_of(found, 0).cast
     for trial in trials(found):
