@@ -51,10 +51,10 @@ class Data:
             choices, more = read_sequences(self.path, self.items, self.named, seed=self.seed), "longer lists"
             split = SPLITS[self.split](choices)
         if (left := len(split.test)) < 2:
-            given = "only one of them" if left else "none of them"
+            who = "only one list" if left else "nobody"
             raise ValueError(
-                f"{self.path}: of {len(choices.users):,} lists {given} can be judged, and an interval needs two; give "
-                f"{more} ({'; '.join(split.notes)})"
+                f"{self.path}: {who} can be judged of {len(choices.users):,}, and an interval needs two; give {more} "
+                f"({'; '.join(split.notes)})"
             )
         return choices, split
 

@@ -283,7 +283,7 @@ def test_flags_that_cannot_be_used_are_one_line(
     assert printed.count("\n") == 1
 
 
-@pytest.mark.parametrize(("users", "message"), [("a", "only one of them"), ("", "none of them")])
+@pytest.mark.parametrize(("users", "message"), [("a", "only one list"), ("", "nobody")])
 @pytest.mark.parametrize("how", ["last", "last+validation"])
 def test_an_interval_needs_two_who_are_judged(
     users: str, message: str, how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -292,7 +292,7 @@ def test_an_interval_needs_two_who_are_judged(
     (tmp_path / "few.csv").write_text("\n".join(["user,item,order", *rows]) + "\n")
     assert main(["rank", str(tmp_path / "few.csv"), f"--split={how}", f"--out={tmp_path / 'out'}"]) == 2
     said = capsys.readouterr().err
-    assert f"of 2 lists {message} can be judged, and an interval needs two; give longer lists (" in said
+    assert f"{message} can be judged of 2, and an interval needs two; give longer lists (" in said
     assert not (tmp_path / "out").exists()
 
 
