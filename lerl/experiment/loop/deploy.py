@@ -17,12 +17,12 @@ from lerl.envs.files import write_whole
 from lerl.envs.population import Population, Truth
 from lerl.envs.schema import DataError
 from lerl.envs.topics import ClusterError
+from lerl.experiment.loop.between import LOG, SESSIONS, Between
 from lerl.experiment.loop.cast import Cast, cast_of
 from lerl.experiment.loop.knowledge import agreement, first_log, fit_knowledge
 from lerl.experiment.loop.play import Played, new_env, play
 from lerl.experiment.loop.request import TRIALS
 from lerl.experiment.loop.settings import FLOORS, FROZEN, OPEN, Request, Row, Trial
-from lerl.experiment.loop.standing import LOG, SESSIONS, Standing
 from lerl.files import read_table, reading
 from lerl.run.context import Report
 from lerl.run.evaluate import write_table
@@ -103,7 +103,7 @@ def _period(stage: Stage, trial: Trial, out: Path, period: int, until: float, re
     env = new_env(
         replace(own, knowledge=task.population.knowledge, history=task.population.history), stage.task, people
     )
-    before = None if period == 0 else read_standing(out, trial, period - 1)
+    before = None if period == 0 else read_between(out, trial, period - 1)
     fits = folder_of(out, trial) / FITS / f"{fitted_in(trial, period) + 1:03d}"
     fits.mkdir(parents=True, exist_ok=True)
     with closing(Fitter(task, fits, report, AGAIN)) as fitter:
@@ -166,7 +166,7 @@ def refitted(stage: Stage, trial: Trial, out: Path, period: int) -> Task:
 
 def _write(out: Path, trial: Trial, period: int, played: Played, known: NDArray[np.float64]) -> None:
     """Keep a period; its state last, by which it is done."""
-    now = played.standing
+    now = played.between
     people = pl.DataFrame({"status": now.status, "known": known})
     for what, table in (("log", played.log), ("sessions", played.sessions), ("people", people)):
         write_table(table, path_of(out, trial, period, what))
@@ -195,7 +195,7 @@ def read_people(out: Path, trial: Trial, period: int) -> pl.DataFrame:
     return read_table(path_of(out, trial, period, "people"), AGAIN, {"status": pl.Int8, "known": pl.Float64})
 
 
-def read_standing(out: Path, trial: Trial, period: int) -> Standing:
+def read_between(out: Path, trial: Trial, period: int) -> Between:
     """Where a period left people.
 
     Raises:
@@ -203,4 +203,4 @@ def read_standing(out: Path, trial: Trial, period: int) -> Standing:
     """
     path = path_of(out, trial, period, "state")
     with reading(path, AGAIN), np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as kept:
-        return Standing.of({name: kept[name] for name in kept.files})
+        return Between.of({name: kept[name] for name in kept.files})

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from lerl.envs.fitting.latent import CONSTANT, Interactions, calibrated, calibration, fit_raw
 from lerl.envs.population import Knowledge, Truth
 from lerl.envs.schema import DataError, held_out
+from lerl.experiment.loop.between import AWAY, GONE, LOG, Between
 from lerl.experiment.loop.cast import Cast
-from lerl.experiment.loop.standing import AWAY, GONE, LOG, Standing
 from lerl.run.task import Task
 
 
@@ -65,7 +65,7 @@ def fit_knowledge(log: pl.DataFrame, people: NDArray[np.bool_], items: int, dim:
     )
 
 
-def agreement(known: Knowledge, truth: Truth, cast: Cast, period: int, before: Standing | None) -> NDArray[np.float64]:
+def agreement(known: Knowledge, truth: Truth, cast: Cast, period: int, before: Between | None) -> NDArray[np.float64]:
     """How much of the truth is known of each person, (N,): the correlation of known and true log-odds over items there.
 
     Only for judging: it reads the tastes that people have when the period begins. Pearson's, from -1 to 1; 0 where all

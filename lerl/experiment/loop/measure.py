@@ -12,8 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy.sparse import csr_array  # type: ignore[import-untyped, unused-ignore]
 
+from lerl.experiment.loop.between import AWAY, GONE
 from lerl.experiment.loop.cast import Cast
-from lerl.experiment.loop.standing import AWAY, GONE
 from lerl.report.influence import coverage_without, gini_without, share_without
 from lerl.report.metrics import catalog_coverage, gini
 
@@ -59,7 +59,7 @@ def measure(cast: Cast, period: int, log: pl.DataFrame, sessions: pl.DataFrame, 
 
     Args:
         cast: who and what is there. period: which, from 0. log, sessions: of the period, see `LOG` and `SESSIONS` of
-            `lerl.experiment.loop.standing`. people: columns status and known, in the cast's order.
+            `lerl.experiment.loop.between`. people: columns status and known, in the cast's order.
     """
     personal = _personal(cast, sessions, people)
     owner = np.searchsorted(cast.people, log["user"].to_numpy())

@@ -15,8 +15,8 @@ from lerl.envs.plugins import PluginError
 from lerl.envs.population import Population
 from lerl.envs.session import SessionVectorEnv
 from lerl.envs.sessions.lives import Lives
+from lerl.experiment.loop.between import AWAY, GONE, HERE, LOG, OVER, SESSIONS, Between, put
 from lerl.experiment.loop.cast import Cast
-from lerl.experiment.loop.standing import AWAY, GONE, HERE, LOG, OVER, SESSIONS, Standing, put
 from lerl.run.lives import answers
 from lerl.run.rollout import begin_sessions
 from lerl.run.task import Task
@@ -27,7 +27,7 @@ class Played(NamedTuple):
 
     log: pl.DataFrame
     sessions: pl.DataFrame
-    standing: Standing
+    between: Between
 
 
 def new_env(population: Population, task: Task, count: int) -> SessionVectorEnv:
@@ -43,7 +43,7 @@ def play(
     cast: Cast,
     period: int,
     until: float,
-    before: Standing | None,
+    before: Between | None,
 ) -> Played:
     """Everybody's sessions that begin before the day `until`.
 
@@ -75,7 +75,7 @@ class _Period:
         if not self.there.all():
             agent.withhold(np.flatnonzero(~self.there).astype(np.int32))
 
-    def run(self, before: Standing | None) -> Played:
+    def run(self, before: Between | None) -> Played:
         observation = self._begin(before)
         while self.live.any():
             steps, at = self.env.state.steps.copy(), (self.lives.day.copy(), self.lives.sessions.copy())
@@ -95,7 +95,7 @@ class _Period:
                 self._begin_again(again, observation, shown, feedback)
             if (ended | late).any():
                 observation = self._attended(ended | late, np.flatnonzero(ended | late))
-        return Played(*self._tables(), Standing(self.state, self.kept_lives, self.status))
+        return Played(*self._tables(), Between(self.state, self.kept_lives, self.status))
 
     def _step(self, slates: Any) -> Any:
         try:
@@ -109,7 +109,7 @@ class _Period:
         assert found is not None
         return found
 
-    def _begin(self, before: Standing | None) -> Observation:
+    def _begin(self, before: Between | None) -> Observation:
         """Put everybody where they are, and have the agent begin with all."""
         self.env.reset(seed=list(self.cast.seeds), options={"users": self.cast.people})
         self.lives.day[:] = self.cast.arrivals

@@ -19,12 +19,12 @@ from lerl.envs.population import Population, Truth
 from lerl.envs.schema import DataError
 from lerl.envs.synthetic import synthetic_population
 from lerl.experiment.loop import deploy
+from lerl.experiment.loop.between import AWAY, GONE, LOG
 from lerl.experiment.loop.command import loop
-from lerl.experiment.loop.deploy import RANDOM, read_log, read_people, read_sessions, read_standing, refitted, stage_of
+from lerl.experiment.loop.deploy import RANDOM, read_between, read_log, read_people, read_sessions, refitted, stage_of
 from lerl.experiment.loop.play import only_there
 from lerl.experiment.loop.request import request
 from lerl.experiment.loop.settings import FROZEN, OPEN, LoopConfig, Request, Row, Trial
-from lerl.experiment.loop.standing import AWAY, GONE, LOG
 from lerl.files import RunError
 from lerl.report.metrics import gini
 from lerl.run.agent_factory import build_agent
@@ -214,7 +214,7 @@ def test_periods_together_are_lives(tmp_path: Path) -> None:
         assert mine["R_cum"].to_numpy() == pytest.approx([one.rewards.sum() for one in sessions])
         assert mine["satisfaction_final"].to_list() == [one.satisfaction for one in sessions]
         place = int(np.searchsorted(stage.cast.people, user))
-        assert (read_standing(tmp_path / "out", Trial(RANDOM, 0), 2).status[place] == GONE) == gone
+        assert (read_between(tmp_path / "out", Trial(RANDOM, 0), 2).status[place] == GONE) == gone
 
 
 def _alike() -> Population:

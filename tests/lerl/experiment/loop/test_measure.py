@@ -9,11 +9,11 @@ from lerl.config.recipes import find_recipe
 from lerl.envs.population import Population
 from lerl.envs.schema import DataError
 from lerl.envs.synthetic import synthetic_population
+from lerl.experiment.loop.between import AWAY, HERE, LOG, SESSIONS
 from lerl.experiment.loop.cast import Cast, cast_of, shelves, with_seed
 from lerl.experiment.loop.knowledge import first_log, fit_knowledge
 from lerl.experiment.loop.measure import SHARED, first_items, mean_jaccard, measure
 from lerl.experiment.loop.settings import LoopConfig
-from lerl.experiment.loop.standing import AWAY, HERE, LOG, SESSIONS
 from lerl.run.task import Task
 
 

@@ -22,7 +22,7 @@ AWAY, HERE, GONE, OVER = range(4)
 
 
 @dataclass(frozen=True)
-class Standing:
+class Between:
     """Where N people are between two periods, hidden state included.
 
     Attributes:
@@ -45,7 +45,7 @@ class Standing:
         return parts
 
     @staticmethod
-    def of(arrays: dict[str, NDArray[Any]]) -> "Standing":
+    def of(arrays: dict[str, NDArray[Any]]) -> "Between":
         """What `arrays` gave."""
         tree: dict[str, Any] = {"state": {"response": {}}, "lives": {}}
         for name, array in arrays.items():
@@ -54,7 +54,7 @@ class Standing:
                 tree[owner][path[0]][path[1]] = array
             elif path:
                 tree[owner][path[0]] = array
-        return Standing(State(**tree["state"]), Lives(**tree["lives"]), arrays["status"])
+        return Between(State(**tree["state"]), Lives(**tree["lives"]), arrays["status"])
 
 
 def put(into: State | Lives, rows: NDArray[np.int64], given: State | Lives) -> None:
