@@ -22,6 +22,9 @@ SIZE = 128
 READ = (*NAMES["title"], *NAMES["categories"], "brand")
 """Columns that are read, in lower case, letters alone: what an item is called, is, and who makes it."""
 
+READ_OF_REST = ("keywords", "keyword", "description", "features", "feature", "summary")
+"""Columns that are read of items without a word in those of `READ`."""
+
 AT_ONCE = 64
 """Texts that a sentence model reads at once."""
 
@@ -44,10 +47,11 @@ class Texts(NamedTuple):
 def text_vectors(texts: Mapping[str, Sequence[str]], size: int = SIZE, model: str = "") -> Texts:
     """Vectors of items, nearer to each other the more rare words they share.
 
-    An item without a title is known by its categories, and the other way round.
+    An item without a title is known by its categories, and the other way round. One without both, and without a brand,
+    is known by its keywords or what describes it.
 
     Args:
-        texts: I texts by column, such as "title" and "categories"; columns not in `READ` are not read.
+        texts: I texts by column, such as "title" and "categories"; others than `READ` and `READ_OF_REST` are not read.
         size: numbers in a vector, at most; fewer where there are fewer items or words.
         model: a sentence model in place of counted words, see `sentence_vectors`; empty for none.
 
@@ -58,19 +62,13 @@ def text_vectors(texts: Mapping[str, Sequence[str]], size: int = SIZE, model: st
     from sklearn.utils.extmath import randomized_svd
     from threadpoolctl import threadpool_limits
 
-    read = [name for name in texts if _key(name) in READ]
-    if not read:
-        raise ValueError(
-            f"nothing says what items are: columns of titles, categories or brands are needed, given "
-            f"{', '.join(texts) or 'none'}; give a file of items with --items"
-        )
-    whole = [" ".join(parts) for parts in zip(*(texts[name] for name in read), strict=True)]
+    whole, read = _whole(texts)
     if model:
         return sentence_vectors(whole, model)
     try:
         weighed = TfidfVectorizer(token_pattern=WORD, sublinear_tf=True).fit_transform(whole)
     except ValueError as error:  # an empty vocabulary
-        raise ValueError(f"no item has a word in {', '.join(read)}; give a file of items with --items") from error
+        raise ValueError(f"no item has a word in {read}; give a file of items with --items") from error
     weighed = weighed.astype(np.float64)
     words = weighed.shape[1]
     with threadpool_limits(1):
@@ -80,10 +78,34 @@ def text_vectors(texts: Mapping[str, Sequence[str]], size: int = SIZE, model: st
             left, strengths, _ = randomized_svd(weighed, min(size, len(whole)), random_state=0)
             vectors = left * strengths
     bare = int((np.diff(weighed.indptr) == 0).sum())
-    notes = [f"items by {words:,} words of {', '.join(read)}"]
+    notes = [f"items by {words:,} words of {read}"]
     if bare:
         notes.append(f"{bare:,} of {len(whole):,} items have no words: their vectors are zeros")
     return Texts(unit_rows(np.ascontiguousarray(vectors, np.float32)), tuple(notes))
+
+
+def _whole(texts: Mapping[str, Sequence[str]]) -> tuple[list[str], str]:
+    """One text an item, and the columns that were read."""
+    read = [name for name in texts if _key(name) in READ]
+    rest = [name for name in texts if _key(name) in READ_OF_REST]
+    if not read and not rest:
+        raise ValueError(
+            f"nothing says what items are: columns of titles, categories or brands are needed, given "
+            f"{', '.join(texts) or 'none'}; give a file of items with --items"
+        )
+    if not read or not rest:
+        return _joined(texts, read or rest), ", ".join(read or rest)
+    whole = _joined(texts, read)
+    bare = [place for place, text in enumerate(whole) if not re.search(WORD, text)]
+    others = _joined(texts, rest)
+    for place in bare:
+        whole[place] = others[place]
+    said = f"; {len(bare):,} items without any by {', '.join(rest)}" if bare else ""
+    return whole, ", ".join(read) + said
+
+
+def _joined(texts: Mapping[str, Sequence[str]], columns: Sequence[str]) -> list[str]:
+    return [" ".join(parts) for parts in zip(*(texts[name] for name in columns), strict=True)]
 
 
 def sentence_vectors(texts: Sequence[str], model: str) -> Texts:

@@ -14,7 +14,7 @@ CATEGORIES = ("Nails", "Nails", "Hair", "Hair", "")
 
 
 def test_items_that_share_words_are_near_and_those_without_a_title_are_known_by_their_category():
-    found = text_vectors({"Title": TITLES, "categories": CATEGORIES, "keywords": ("dryer",) * 5})
+    found = text_vectors({"Title": TITLES, "categories": CATEGORIES, "colours": ("dryer",) * 5})
     likeness = found.vectors @ found.vectors.T
     assert found.vectors.dtype == np.float32
     assert np.diag(likeness)[:4] == pytest.approx(1, abs=1e-6)
@@ -25,6 +25,20 @@ def test_items_that_share_words_are_near_and_those_without_a_title_are_known_by_
     assert found.notes == (
         "items by 7 words of Title, categories", "1 of 5 items have no words: their vectors are zeros",
     )  # fmt: skip
+
+
+def test_items_without_a_word_elsewhere_are_known_by_their_keywords_and_the_others_are_not():
+    keywords = ("dryer", "dryer", "dryer", "dryer", "fast hair dryer")
+    found = text_vectors({"title_2018": TITLES, "brand": ("-",) * 5, "keywords": keywords})
+    likeness = found.vectors @ found.vectors.T
+    assert likeness[4, 2] > 0.5
+    assert likeness[3, 2] > 0.3
+    assert likeness[4, 0] == pytest.approx(0, abs=1e-6)  # what has a title is read by its title alone
+    assert found.notes == ("items by 7 words of title_2018, brand; 2 items without any by keywords",)
+    titled = text_vectors({"title": TITLES[:3], "keywords": keywords[:3]})
+    assert titled.notes == ("items by 6 words of title",)
+    assert titled.vectors.tobytes() == text_vectors({"title": TITLES[:3]}).vectors.tobytes()
+    assert text_vectors({"description": TITLES}).notes[0] == "items by 6 words of description"
 
 
 def test_many_words_are_pressed_to_a_size_with_the_same_bits_each_time():
