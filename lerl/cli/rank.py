@@ -81,7 +81,7 @@ def run_rank(arguments: list[str]) -> None:
         print((out / "summary.json").read_text(encoding="utf-8"), end="")
         return
     show(table(summary))
-    print(f"written: {out / 'report.md'}, {out / 'summary.json'} and {out / 'ranks.parquet'}")
+    print(f"written: {out / 'report.html'}, {out / 'report.md'}, {out / 'summary.json'} and {out / 'ranks.parquet'}")
 
 
 def _request(path: Path, flags: dict[str, str | None], switches: set[str]) -> Any:

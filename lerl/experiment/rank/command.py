@@ -13,6 +13,7 @@ from lerl.envs.logs.bundles import is_bundles
 from lerl.experiment.rank import report as reports
 from lerl.experiment.rank.claims import claims
 from lerl.experiment.rank.judge import judge
+from lerl.experiment.rank.page import report_rank
 from lerl.experiment.rank.request import Request, Trial, digests
 from lerl.experiment.rank.trial import UNFINISHED, Judged, do, is_done, path_of, read, run
 from lerl.run.folder import holds_other
@@ -29,7 +30,8 @@ def rank(asked: Request, out: Path, say: Say, pool: Executor | None = None) -> d
     """Fit what is not done yet, judge all, and write the report into the folder; the same request goes on.
 
     Args:
-        asked: rows, seeds and data. out: the folder: trials/ROW-seedN.npz, ranks.parquet, summary.json, report.md.
+        asked: rows, seeds and data. out: the folder: trials/ROW-seedN.npz, ranks.parquet, summary.json, report.md,
+            report.html.
         say: called with lines on the data, and on each trial that is done.
         pool: does the trials, such as `lerl.run.executors.executor`; this process where None.
 
@@ -79,6 +81,7 @@ def rank(asked: Request, out: Path, say: Say, pool: Executor | None = None) -> d
         summary["claims"] = claims(summary)
         users = [choices.users[user] for user in split.test.users]
         reports.write(summary, found, users, out)
+        report_rank(out)
     return summary
 
 

@@ -18,7 +18,8 @@ from lerl.experiment.rank.trial import Judged
 from lerl.report.intervals import bracket, estimate_text, interval_note
 from lerl.report.tables import markdown_table, notes_below, rich_table
 
-FILES = ("ranks.parquet", "summary.json", "report.md")
+TABLE, SUMMARY, TEXT, PAGE = "ranks.parquet", "summary.json", "report.md", "report.html"
+FILES = (TABLE, SUMMARY, TEXT, PAGE)
 REFERENCES = ("counts", "sasrec")
 """Rows that others are divided by."""
 
@@ -34,27 +35,33 @@ MEANINGS = (
 
 def table(summary: Mapping[str, Any]) -> Group:
     """All rows for a terminal, best first, and what they are worth beside the references."""
-    notes = [interval_note(summary["seeds"]), MEANINGS, *seen(summary)]
     blocks: list[Any] = []
-    for headings, cells in _tables(summary):
+    for headings, cells in tables(summary):
         blocks += [rich_table("", headings[0], headings[1:], cells, None), ""]
     if summary["claims"]:
         blocks += [notes_below([one["said"] for one in summary["claims"]]), ""]
-    return Group(*blocks, notes_below(notes))
+    return Group(*blocks, notes_below(notes(summary)))
+
+
+def notes(summary: Mapping[str, Any]) -> list[str]:
+    """Sentences below the tables: what intervals are, what headings mean, and what was seen."""
+    return [interval_note(summary["seeds"]), MEANINGS, *seen(summary)]
+
+
+def facts(data: Mapping[str, Any]) -> str:
+    """What was ranked, and by which rule: a summary's "data" in words."""
+    rule = "behind all others" if data["exclude_history"] else "ranked like all others"
+    return (
+        f"{data['users']:,} users, {data['items']:,} items, {data['choices']:,} choices; {data['judged']:,} users are "
+        f"judged. Split: {data['split']}. Items of the history are {rule}."
+    )
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """The same as Markdown, with the data, their notes and the settings."""
     data = summary["data"]
-    lines = [f"# Next item: {Path(data['path']).name}", ""]
-    rule = "behind all others" if data["exclude_history"] else "ranked like all others"
-    lines += [
-        f"{data['users']:,} users, {data['items']:,} items, {data['choices']:,} choices; {data['judged']:,} users are "
-        f"judged. Split: {data['split']}. Items of the history are {rule}.",
-        "",
-        *(f"- {note}" for note in data["notes"]),
-    ]
-    for headings, cells in _tables(summary):
+    lines = [f"# Next item: {Path(data['path']).name}", "", facts(data), "", *(f"- {note}" for note in data["notes"])]
+    for headings, cells in tables(summary):
         lines += ["", *markdown_table(headings[0], headings[1:], cells)]
     if summary["claims"]:
         lines += ["", "## Claims", "", *(f"- {one['said']}" for one in summary["claims"])]
@@ -72,7 +79,7 @@ def seen(summary: Mapping[str, Any]) -> list[str]:
     """A sentence for each row that learns: whether it is above `counts`, by the interval of their ratio."""
     found = ratios_to(summary, REFERENCES[0])
     lines = []
-    for row in _by_main(summary):
+    for row in by_main(summary):
         if row not in found or row in CONTROLS or not summary["rows"][row]["epochs"][0]:
             continue
         ratio = found[row]
@@ -87,7 +94,7 @@ def seen(summary: Mapping[str, Any]) -> list[str]:
     lines += [
         f"{row} is judged by items; whether the code is right, which several items may share, would give {MAIN} "
         f"{summary['rows'][row][BY_CODE]:.4f} in place of {summary['rows'][row][MAIN]['mean']:.4f}"
-        for row in _by_main(summary)
+        for row in by_main(summary)
         if BY_CODE in summary["rows"][row] and row not in CONTROLS and _flattered(summary["rows"][row])
     ]
     return lines
@@ -98,13 +105,14 @@ def _flattered(row: Mapping[str, Any]) -> bool:
     return f"{row[BY_CODE]:.4f}" != f"{row[MAIN]['mean']:.4f}"
 
 
-def _by_main(summary: Mapping[str, Any]) -> list[str]:
+def by_main(summary: Mapping[str, Any]) -> list[str]:
+    """The rows, best first."""
     return sorted(summary["rows"], key=lambda row: -(summary["rows"][row][MAIN]["mean"] or 0.0))
 
 
-def _tables(summary: Mapping[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
+def tables(summary: Mapping[str, Any]) -> list[tuple[list[str], list[list[str]]]]:
     """Headings and rows: the main figures; the others; and ratios to the references."""
-    rows, order = summary["rows"], _by_main(summary)
+    rows, order = summary["rows"], by_main(summary)
     main = [
         [row, *(estimate_text(rows[row][name], 4) for name in FIRST), _millions(rows[row]), _epochs(rows[row])]
         for row in order
@@ -119,16 +127,16 @@ def _tables(summary: Mapping[str, Any]) -> list[tuple[list[str], list[list[str]]
         ]
         for row in order
     ]
-    tables = [
+    found = [
         (["row", *FIRST, "parameters", "epochs"], main),
         (["row", *OTHERS, COVERAGE, GINI, "s an epoch"], others),
     ]
     for reference in REFERENCES:
-        found = ratios_to(summary, reference)
-        cells = [[row, f"{found[row]['mean'] or 0:.3f}", bracket(found[row], 3)] for row in order if row in found]
+        beside = ratios_to(summary, reference)
+        cells = [[row, f"{beside[row]['mean'] or 0:.3f}", bracket(beside[row], 3)] for row in order if row in beside]
         if cells:
-            tables.append(([f"{MAIN} / that of {reference}", "ratio", "95 % interval"], cells))
-    return tables
+            found.append(([f"{MAIN} / that of {reference}", "ratio", "95 % interval"], cells))
+    return found
 
 
 def _millions(row: Mapping[str, Any]) -> str:
@@ -166,8 +174,8 @@ def write(summary: Mapping[str, Any], found: Mapping[str, Sequence[Judged]], use
     ]
     stream = io.BytesIO()
     pl.concat(frames).write_parquet(stream)
-    write_whole(out / FILES[0], stream.getvalue())
+    write_whole(out / TABLE, stream.getvalue())
     references = {reference: ratios_to(summary, reference) for reference in REFERENCES}
-    write_whole(out / FILES[2], markdown(summary))
+    write_whole(out / TEXT, markdown(summary))
     text = json.dumps({**summary, "ratios_to": {name: of for name, of in references.items() if of}}, indent=1)
-    write_whole(out / FILES[1], text + "\n")
+    write_whole(out / SUMMARY, text + "\n")

@@ -13,6 +13,7 @@ from lerl.agents.next_item.ranking import Places
 from lerl.cli.main import main
 from lerl.experiment.rank import command, judge
 from lerl.experiment.rank.command import rank
+from lerl.experiment.rank.page import report_rank
 from lerl.experiment.rank.plan import estimate
 from lerl.experiment.rank.request import Data, Request, request
 from lerl.experiment.rank.trial import Judged
@@ -64,6 +65,36 @@ def test_the_table_holds_what_is_asked_for_beside_what_always_stands_there(done:
     assert "| sasrec |" in page
     assert "- sasrec: width 16, layers 1" in page
     assert not (out / "unfinished").exists()
+
+
+def test_the_page_draws_rows_beside_counts_and_can_be_written_again(
+    done: tuple[Path, dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, summary = done
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 4  # three rows, and how sasrec learned
+    assert 'aria-label="NDCG@10 of sasrec"' in page
+    kept = summary["rows"]["sasrec"]
+    best = ", ".join(
+        f"{values[epoch - 1]:.4f} in epoch {epoch}"
+        for values, epoch in zip(kept["validation"], kept["best"], strict=True)
+    )
+    assert f"<b>sasrec</b>: best {best}" in page
+    assert "What was claimed" not in page
+    main(["report", str(out), "--out", str(tmp_path / "again.html")])
+    assert (tmp_path / "again.html").read_text(encoding="utf-8") == page
+    assert capsys.readouterr().out == f"page: {tmp_path / 'again.html'}\n"
+
+
+def test_a_damaged_summary_is_refused_with_what_writes_it_anew(
+    done: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    (tmp_path / "ranks.parquet").write_bytes((done[0] / "ranks.parquet").read_bytes())
+    for damaged in ("{", '{"rows": {}}', '{"rows": {"counts": {}}}', "[]"):
+        (tmp_path / "summary.json").write_text(damaged)
+        with pytest.raises(RunError, match="write it again with the same lerl rank command"):
+            report_rank(tmp_path)
+    assert not (tmp_path / "report.html").exists()
 
 
 def test_ranks_of_every_user_are_kept_in_the_ids_of_the_data(done: tuple[Path, dict[str, Any]]) -> None:

@@ -227,6 +227,7 @@ def test_the_command_fits_controls_says_claims_and_goes_on(
         summary["rows"]["tiger"]["NDCG@10"]["mean"] - summary["rows"]["tiger-random"]["NDCG@10"]["mean"]
     )
     assert f"- {one['said']}\n" in (tmp_path / "out" / "report.md").read_text()
+    assert "What was claimed" in (tmp_path / "out" / "report.html").read_text()
     assert main([*line, "--plan"]) == 0
     assert "\n0 trials" in capsys.readouterr().out
     assert main([*line, "--tiger.dropout", "0.2"]) == 2
