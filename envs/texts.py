@@ -47,8 +47,8 @@ class Texts(NamedTuple):
 def text_vectors(texts: Mapping[str, Sequence[str]], size: int = SIZE, model: str = "") -> Texts:
     """Vectors of items, nearer to each other the more rare words they share.
 
-    An item without a title is known by its categories, and the other way round. One without both, and without a brand,
-    is known by its keywords or what describes it.
+    An item is known by its title, categories and brand, or by those of them that it has. One with none of them is known
+    by its keywords or description (`READ_OF_REST`).
 
     Args:
         texts: I texts by column, such as "title" and "categories"; others than `READ` and `READ_OF_REST` are not read.

@@ -11,12 +11,12 @@ RANK_HELP = """\
 usage: lerl rank FOLDER|FILE [--rows LIST] [--seeds N] [--out FOLDER] [--plan]
 
 Judge recommenders of the next item: each ranks all items for every user, and
-is judged by the place of what the user chose next. popularity and counts
-(what followed what) stand in every table. FOLDER is a prepared folder, or holds
-sequences.parquet, a .inter file or bundle_item.parquet (sets of items, of which
-one item is to be found by the others); FILE is Parquet, CSV or .inter: user,
-item, and time or order. Give the same command again to go on after an
-interruption.
+is judged by the place that it gives to what the user chose next. popularity
+and counts (what followed what) stand in every table. FOLDER is a prepared
+folder, or holds sequences.parquet, a .inter file or bundle_item.parquet (sets
+of items, of which one item is to be found by the others); FILE is Parquet, CSV
+or .inter: user, item, and time or order. Give the same command again to go on
+after an interruption.
 
   --rows [sasrec,hstu]    rows beside popularity and counts (sasrec): any of
                           sasrec, hstu, tiger, s2gr, tiger+tca, s2gr+tca,
@@ -29,9 +29,10 @@ interruption.
   --out FOLDER            ranks, figures and report (runs/NAME-rank)
   --plan                  only print what is left to do, and hours
   --split last|time|last+validation
-                          judge by last items, or by what lies after a time;
-                          by last items, learning from validation items too;
-                          this, --items and columns are not for bundles
+                          what is judged: each user's last item (last); the
+                          first after 90 % of all choices (time); the last, but
+                          validation items are learned from too. --split,
+                          --items and columns are not for bundles
   --exclude-history       rank items of a user's history behind all others
   --epochs N              at most N epochs of each training
   --ROW.SETTING VALUE     such as --sasrec.dropout 0.3; see docs/how-to/rank.md

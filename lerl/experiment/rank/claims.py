@@ -5,7 +5,7 @@ from typing import Any
 
 from lerl.agents.next_item.registry import CONTROLS, Claim, claims_of
 from lerl.experiment.rank.judge import MAIN
-from lerl.report.intervals import Interval, estimate_text
+from lerl.report.intervals import Interval, bracket, estimate_text
 from lerl.report.paired import Difference, turned
 
 ALIKE = 0.05
@@ -68,9 +68,7 @@ def _differ(settings: Mapping[str, Mapping[str, Any]], claim: Claim) -> dict[str
 def _line(made: Mapping[str, Any]) -> str:
     """What is claimed, the figures, and whether they show it."""
     what = "not worse than" if made["margin"] < 0 else "above"
-    relative = {name: None if end is None else 100 * end for name, end in made["relative"].items()}
-    percent = "n/a" if relative["mean"] is None else f"{relative['mean']:+.1f} % {_ends(relative)}"
-    figures = f"{MAIN} {estimate_text(made['difference'], 4, '+')}, {percent}"
+    figures = f"{MAIN} {estimate_text(made['difference'], 4, '+')}, {percent(made['relative'])}"
     shown = "shown" if made["above"] else "not shown"
     if made["margin"]:
         shown = f"the bar is a lower bound above {100 * made['margin']:+.0f} %: {shown}"
@@ -86,6 +84,9 @@ def _line(made: Mapping[str, Any]) -> str:
     return f"{made['row']} {what} {made['beside']} ({made['isolates']}): {figures}: {shown}"
 
 
-def _ends(relative: Mapping[str, float | None]) -> str:
-    low, high = relative["low"], relative["high"]
-    return "[n/a]" if low is None or high is None else f"[{low:+.1f}, {high:+.1f}]"
+def percent(relative: Mapping[str, float | None]) -> str:
+    """A relative difference and its interval, in per cent."""
+    if relative["mean"] is None:
+        return "n/a"
+    shown: Any = {name: None if end is None else 100 * end for name, end in relative.items()}
+    return f"{shown['mean']:+.1f} % {bracket(shown, 1, '+')}"

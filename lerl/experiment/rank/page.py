@@ -9,11 +9,12 @@ import numpy as np
 
 from lerl.agents.next_item.registry import CONTROLS
 from lerl.envs.files import write_whole
+from lerl.experiment.rank.claims import percent
 from lerl.experiment.rank.judge import MAIN
 from lerl.experiment.rank.report import FIRST, PAGE, REFERENCES, SUMMARY, TABLE, by_main, facts, notes, tables
 from lerl.files import RunError, reading
 from lerl.report.curves import Curve
-from lerl.report.intervals import Interval, bracket, estimate_text
+from lerl.report.intervals import estimate_text
 from lerl.report.page import charts
 from lerl.report.page.build import render
 
@@ -72,7 +73,7 @@ def _rows(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _style(summary: Mapping[str, Any], row: str) -> str:
-    """The class of a row's colour: what learns, the controls of it, and what only counts."""
+    """The class of a row's colour: a control, a row that learns in epochs, or another."""
     if row in CONTROLS:
         return "simple"
     return "learned" if summary["rows"][row]["epochs"][0] else "reference"
@@ -88,22 +89,14 @@ def _claims(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
             "mark": charts.interval_mark(
                 one["relative"],
                 scale,
-                "reference" if one["shown"] else "simple",
+                "ceiling" if one["shown"] else "simple",  # black: orange is a kind of row on this page
                 f"{MAIN} of {one['row']} / that of {one['beside']}, less 1",
                 one["margin"],
             ),
-            "figures": _percent(one["relative"]),
+            "figures": percent(one["relative"]),
         }
         for one in summary["claims"]
     ]
-
-
-def _percent(relative: Mapping[str, float | None]) -> str:
-    if relative["mean"] is None:
-        return "n/a"
-    shown: Any = {name: None if end is None else 100 * end for name, end in relative.items()}
-    ends: Interval = shown
-    return f"{ends['mean']:+.1f} % {bracket(ends, 1, '+')}"
 
 
 def _learned(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
