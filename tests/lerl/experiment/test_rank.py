@@ -199,6 +199,21 @@ def test_a_folder_of_other_settings_is_refused(log: Path, done: tuple[Path, dict
         rank(other, done[0], lambda line: None)
 
 
+def test_the_page_of_a_folder_that_was_not_brought_to_its_end(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    rank(request(Data(log), [], [0], {}), out, lambda line: None)
+    (out / "ranks.parquet").unlink()
+    assert main(["report", str(out), "--out", str(tmp_path / "new" / "page.html")]) == 0
+    (out / "summary.json").unlink()
+    capsys.readouterr()
+    assert main(["report", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "summary.json is missing; write it again with the same lerl rank command" in said
+    assert len(said.splitlines()) == 1
+
+
 def test_a_damaged_trial_is_named(log: Path, tmp_path: Path) -> None:
     wanted = request(Data(log), [], [0], {})
     rank(wanted, tmp_path / "out", lambda line: None)
