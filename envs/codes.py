@@ -178,8 +178,7 @@ def product_codes(vectors: Floats, digits: int = 4, size: int = 256, *, seed: in
         ValueError: as `residual_codes` does.
     """
     check_shape(len(vectors), digits, size)
-    if digits > vectors.shape[1]:
-        raise ValueError(f"digits must be at most the {vectors.shape[1]} numbers of a vector, given {digits}")
+    check_digits(digits, vectors.shape[1])
     rotated, dealt = _dealt(vectors.astype(np.float64), digits)
     rest, columns, sizes, notes = np.zeros_like(rotated), [], [], list[str]()
     for place, axes in enumerate(dealt):
@@ -231,6 +230,19 @@ def check_shape(items: int, levels: int, size: int) -> None:
         raise ValueError(
             f"{levels} digits of {size:,} name {names:,} items, and half of that is the most that works: given "
             f"{items:,}; use more levels or a larger size"
+        )
+
+
+def check_digits(digits: int, numbers: int) -> None:
+    """Refuse more digits of equal rank than a vector has numbers.
+
+    Raises:
+        ValueError: as `product_codes` does.
+    """
+    if digits > numbers:
+        raise ValueError(
+            f"digits must be at most the {numbers} numbers of a vector, given {digits}; use fewer levels, or give more "
+            f"items and words"
         )
 
 

@@ -22,7 +22,7 @@ from lerl.agents.next_item.base import EpochReport, Fitted, Follower
 from lerl.agents.next_item.follower import fits
 from lerl.agents.next_item.neural import NeuralNextItem, NeuralSettings, device
 from lerl.agents.transformer import deterministic
-from lerl.envs.codes import MOST_SIZE, Codes, check_shape, product_codes, residual_codes, shuffled
+from lerl.envs.codes import MOST_SIZE, Codes, check_digits, check_shape, product_codes, residual_codes, shuffled
 from lerl.envs.sequences import Cases, Lists
 from lerl.envs.smoothing import smoothed, together
 from lerl.envs.texts import text_vectors
@@ -114,9 +114,11 @@ class Tiger(NeuralNextItem):
         return super().fit(train, validation, seed=seed, checkpoint=checkpoint, report=report)
 
     def check(self) -> None:
-        if not self.settings.text_model:
-            text_vectors(self.texts)
-        check_shape(self.items, self.settings.levels, self.settings.size)
+        one = self.settings
+        if not one.text_model:
+            numbers = text_vectors(self.texts).vectors.shape[1]
+            check_digits(one.levels if one.codes == "product" else 1, numbers)
+        check_shape(self.items, one.levels, one.size)
 
     def measure(self, train: Lists, validation: Cases) -> tuple[int, float]:
         self._coded(self._codes(train, 0))

@@ -4,16 +4,17 @@ A simulator needs to know what was shown and not chosen, and so `lerl data impor
 rank the next item such a log is enough: users, items, and an order.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
 from lerl.envs.draws import seed_from
 from lerl.envs.logs.custom import TYPED, chosen_column
-from lerl.envs.logs.interactions import AN_ID, float_of, ids_of
+from lerl.envs.logs.interactions import AN_ID, MISSING, float_of, ids_of
 from lerl.envs.logs.prepared import read_prepared_log
 from lerl.envs.logs.scan import ROW, Check, Scan, scan
 from lerl.envs.logs.times import SECOND, TIME, WRITE_DATES, Form, UnitError, form_of
@@ -26,6 +27,10 @@ SEQUENCES, ITEMS = ("sequences.parquet", "sequences.csv"), ("items.parquet", "it
 
 HOLDS = f"{ABOUT_FILE} (a prepared folder), one of {', '.join(SEQUENCES)}, or one .inter file of RecBole"
 MEND = "correct or remove the row"
+AN_ITEM = "\x00item"
+"""A column of ids; no header can hold this character."""
+MARKS = ";\t|,"
+"""What separates cells where the usual mark makes a single column."""
 
 
 class Named(NamedTuple):
@@ -51,18 +56,31 @@ def read_sequences(path: Path, items: Path | None = None, named: Named | None = 
         named: which column is what. seed: of the order of what has the same time.
 
     Raises:
-        DataError: the data cannot be used as they are; the message names file, row, column and what to do.
+        DataError: the data cannot be used as they are, or a prepared folder is given with items or columns; the
+            message names file, row, column and what to do.
         MissingDataError: a prepared folder is damaged.
     """
     path, named = Path(path), named or Named()
     if (path / ABOUT_FILE).is_file():
+        if items or any(named):
+            raise DataError(f"{path} is a prepared folder, which says what is what; leave out --items and columns")
         return _prepared(path, seed)
     file = _file_in(path) if path.is_dir() else path
-    rows, timed, read = _rows(scan(file), named)
+    rows, timed, item, read = _rows(_opened(file), named)
     choices, tied = _choices(rows, timed, seed)
     listed = items or _items_beside(file)
-    texts = {} if listed is None else _texts(scan(listed), choices.items)
-    return _noted(choices, texts, (read, *_notes(rows, tied, timed), *_known(listed, texts, choices.items)))
+    texts, known = dict[str, tuple[str, ...]](), ["no file of items: nothing but their ids is known"]
+    if listed is not None:
+        texts, known = _texts(_opened(listed), choices.items, item)
+    return _noted(choices, texts, (read, *_notes(rows, tied, timed), *known))
+
+
+def _opened(path: Path) -> Scan:
+    """A file whose cells are separated as its name says, or as its header shows where that makes a single column."""
+    found = scan(path)
+    alone = found.columns[0] if found.delimiter and len(found.columns) == 1 else ""
+    mark = next((mark for mark in MARKS if mark in alone), None)
+    return found if mark is None else scan(path, mark)
 
 
 def _file_in(folder: Path) -> Path:
@@ -95,8 +113,8 @@ def _prepared(folder: Path, seed: int) -> Choices:
     return _noted(choices, texts, (f"{folder.name}: clicks in the order of their times", *_notes(rows, tied, True)))
 
 
-def _rows(events: Scan, named: Named) -> tuple[pl.DataFrame, bool, str]:
-    """Columns user, item (text) and key (Int64), whether keys are times, and a line on what was read as what."""
+def _rows(events: Scan, named: Named) -> tuple[pl.DataFrame, bool, str, str]:
+    """Columns user, item (text) and key (Int64), whether keys are times, the column of items, and a line on all."""
     user = str(chosen_column(events, "user", named.user, needed="--user"))
     item = str(chosen_column(events, "item", named.item, needed="--item"))
     time = chosen_column(events, "time", named.time) if named.time or not named.order else None
@@ -107,6 +125,9 @@ def _rows(events: Scan, named: Named) -> tuple[pl.DataFrame, bool, str]:
             f"--time or --order: the order of rows in a file says nothing, or says too much"
         )
     users, items = ids_of(events, user), ids_of(events, item)
+    checks = [Check(one.column, one.check.bad, AN_ID, MEND) for one in (users, items)]
+    found = events.refuse(checks, **users.facts("user"), **items.facts("item"))
+    users, items = users.settled(events, found, "user"), items.settled(events, found, "item")
     if time is not None:
         form = _form_of(events, time)
         frame, key, name, allowed = form.read(events.frame), pl.col(TIME), time, form.allowed
@@ -115,14 +136,12 @@ def _rows(events: Scan, named: Named) -> tuple[pl.DataFrame, bool, str]:
         frame, key, allowed = events.frame, number.floor().cast(pl.Int64, strict=False), "a whole number"
         key = pl.when(number == number.floor()).then(key)
     made = frame.select(ROW, user=users.text, item=items.text, key=key)
-    checks = [users.check, items.check]
-    events.refuse([Check(check.column, check.bad, AN_ID, MEND) for check in checks])
     rows = events.collect(made).sort(ROW)
     if rows["key"].null_count():
         first = rows.filter(pl.col("key").is_null())[ROW].to_list()
         events.refuse_row(first[0], len(first) - 1, name, allowed, MEND)
     said = f"{events.path.name}: users are {user}, items are {item}, in the order of {name}"
-    return rows, time is not None, said
+    return rows, time is not None, item, said
 
 
 def _form_of(events: Scan, time: str) -> Form:
@@ -160,22 +179,59 @@ def _sorted_ids(column: pl.Series) -> list[str]:
     return list(pl.DataFrame({"id": ids, "number": numbers}).sort("number", "id")["id"])
 
 
-def _texts(listed: Scan, items: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """What a file says of items, by column: one text each, empty where it says nothing."""
-    column = str(chosen_column(listed, "item", None, needed="a name such as item_id", also=["id"]))
-    ids = ids_of(listed, column)
-    others = [name for name, kind in listed.schema.items() if name != column and kind != pl.Null]
-    readable = [
-        name
-        for name in others
-        if listed.schema[name] in (pl.String, pl.Categorical) or listed.schema[name].is_numeric()
-    ]
-    cells = [pl.col(name).cast(pl.String).fill_null("").str.strip_chars().alias(name) for name in readable]
-    frame = listed.collect(listed.frame.select(ids.text.alias("id"), *cells)).unique(
-        "id", keep="first", maintain_order=True
-    )
-    wanted = pl.DataFrame({"id": items}).join(frame, on="id", how="left", maintain_order="left")
-    return {TYPED.sub("", name): tuple(wanted[name].fill_null("")) for name in readable}
+def text_of(cell: pl.Expr, kind: pl.DataType) -> pl.Expr | None:
+    """Cells of a type as text, null where there is none; parts of lists and structs are separated by commas.
+
+    Returns:
+        None for a type that holds no words: truth values, dates and times.
+    """
+    if isinstance(kind, pl.List | pl.Array):
+        inner: Any = kind.inner
+        part = text_of(pl.element(), inner)
+        lists = cell.arr.to_list() if isinstance(kind, pl.Array) else cell
+        return None if part is None else lists.list.eval(part).list.join(", ", ignore_nulls=True)
+    if isinstance(kind, pl.Struct):
+        fields: Any = kind.fields
+        texts = [text_of(cell.struct.field(field.name), field.dtype) for field in fields]
+        parts = [text for text in texts if text is not None]
+        return pl.concat_str(parts, separator=", ", ignore_nulls=True) if parts else None
+    if not (kind in (pl.String, pl.Categorical, pl.Enum, pl.Binary) or kind.is_numeric()):
+        return None
+    text = cell.cast(pl.String, strict=False).str.strip_chars()
+    return pl.when(~text.str.to_lowercase().is_in(MISSING)).then(text)
+
+
+def _texts(listed: Scan, items: tuple[str, ...], item: str) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """What a file says of items, by column: one text each, empty where it says nothing; and notes on it.
+
+    Args:
+        listed: the file. items: ids. item: the log's column of items, which the file may have too.
+    """
+    known = item in listed.schema
+    column = item if known else str(chosen_column(listed, "item", None, needed="a name such as item_id", also=["id"]))
+    ids, path = ids_of(listed, column), listed.path
+    cells = {name: text_of(pl.col(name), kind) for name, kind in listed.schema.items() if name != column}
+    readable = {name: cell for name, cell in cells.items() if cell is not None}
+    if listed.collect(listed.frame.select(**ids.facts("item")))["item floats"].item():  # "12.0" is 12
+        ids = replace(ids, text=ids.text.str.strip_suffix(".0"))
+    said = listed.frame.select(ROW, ids.text.alias(AN_ITEM), *(cell.alias(name) for name, cell in readable.items()))
+    rows = listed.collect(said).sort(ROW).filter(pl.col(AN_ITEM).is_not_null())
+    frame = rows.unique(AN_ITEM, keep="first", maintain_order=True)
+    if not frame[AN_ITEM].is_in(items).any():
+        given = "nothing" if frame.is_empty() else repr(frame[AN_ITEM][0])
+        raise DataError(
+            f"{path}, column {column}: no id is that of an item in the log, given such as {given}, there such as "
+            f"{items[0]!r}; write ids alike in both files, or give another file with --items"
+        )
+    wanted = pl.DataFrame({AN_ITEM: items}).join(frame, on=AN_ITEM, how="left", maintain_order="left")
+    texts = {TYPED.sub("", name): tuple(wanted[name].fill_null("")) for name in readable}
+    bare = sum(not any(column[place] for column in texts.values()) for place in range(len(items)))
+    of = f"{path.name}: {', '.join(texts) or 'nothing'} of items" + (f", not of {bare:,} of them" if bare else "")
+    unread = [f"{name} ({listed.schema[name]})" for name in cells if name not in readable]
+    notes = [of + (f"; not read: {', '.join(unread)}" if unread else "")]
+    if repeats := len(rows) - len(frame):
+        notes.append(f"{path.name}: {repeats:,} rows repeat an item: what its first row says is read")
+    return texts, notes
 
 
 def _notes(rows: pl.DataFrame, tied: int, timed: bool) -> list[str]:
@@ -189,13 +245,6 @@ def _notes(rows: pl.DataFrame, tied: int, timed: bool) -> list[str]:
     if repeats := len(rows) - rows.select("user", "item").n_unique():
         notes.append(f"{repeats:,} rows repeat a user and an item: kept")
     return notes
-
-
-def _known(listed: Path | None, texts: dict[str, tuple[str, ...]], items: tuple[str, ...]) -> list[str]:
-    if listed is None:
-        return ["no file of items: nothing but their ids is known"]
-    bare = sum(not any(column[place] for column in texts.values()) for place in range(len(items)))
-    return [f"{listed.name}: {', '.join(texts) or 'nothing'} of items" + (f", not of {bare:,} of them" if bare else "")]
 
 
 def _noted(choices: Choices, texts: dict[str, tuple[str, ...]], notes: tuple[str, ...]) -> Choices:

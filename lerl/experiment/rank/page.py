@@ -22,8 +22,8 @@ HOW = "write it again with the same lerl rank command"
 
 
 def is_rank(folder: Path) -> bool:
-    """Whether a folder is what lerl rank wrote, with its summary."""
-    return (folder / TABLE).is_file() and (folder / SUMMARY).is_file()
+    """Whether a folder is what lerl rank wrote, perhaps not to its end."""
+    return (folder / TABLE).is_file() or any(folder.glob("trials/*-seed*.npz"))
 
 
 def report_rank(folder: Path, out: Path | None = None) -> Path:

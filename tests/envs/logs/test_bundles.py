@@ -121,3 +121,29 @@ def test_bundles_that_cannot_be_read_get_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "bundle_item.parquet").write_text("no Parquet")
     with pytest.raises(DataError, match="cannot be read as Parquet"):
         read_bundles(tmp_path, 0)
+
+
+def test_ids_and_texts_of_bundles_may_be_of_other_types(tmp_path: Path) -> None:
+    plain = read_bundles(write(tmp_path), 0)
+    rows = pl.read_parquet(tmp_path / "bundle_item.parquet")
+    rows.cast(pl.Float64).write_parquet(tmp_path / "bundle_item.parquet")
+    titles = pl.read_parquet(tmp_path / "item_titles.parquet")
+    lists = titles.select(pl.col("item_ID").cast(pl.String), titles=pl.col("titles").str.split(" "))
+    lists.write_parquet(tmp_path / "item_titles.parquet")
+    found = read_bundles(tmp_path, 0)
+    assert (found.users, found.items) == (plain.users, plain.items)
+    assert np.array_equal(found.lists.values, plain.lists.values)
+    assert found.texts["title"] == tuple(title.replace(" ", ", ") for title in plain.texts["title"])
+
+
+def test_types_that_are_no_ids_or_no_words_and_sequences_beside_bundles_are_refused(tmp_path: Path) -> None:
+    titles = pl.read_parquet(write(tmp_path) / "item_titles.parquet")
+    titles.with_columns(titles=pl.lit(True)).write_parquet(tmp_path / "item_titles.parquet")
+    with pytest.raises(DataError, match="column titles: given Boolean, allowed"):
+        read_bundles(tmp_path, 0)
+    pl.DataFrame({"bundle_ID": [[1]], "item_ID": [2.5]}).write_parquet(tmp_path / "bundle_item.parquet")
+    with pytest.raises(DataError, match=r"column bundle_ID: given List\(Int64\), allowed are text and whole numbers"):
+        read_bundles(tmp_path, 0)
+    (tmp_path / "sequences.csv").write_text("user,item,position\n1,2,3\n")
+    with pytest.raises(DataError, match=r"holds bundle_item\.parquet and sequences\.csv; give .* itself"):
+        read_bundles(tmp_path, 0)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -150,3 +151,69 @@ def test_notes_are_part_of_what_is_read(folder: Path):
     found = read_sequences(folder)
     assert found.notes[-1] == "no file of items: nothing but their ids is known"
     assert replace(found, notes=()).texts == {}
+
+
+def about(folder: Path, **columns: Any) -> Choices:
+    """What is read where the file of items says this of c, a and b."""
+    pl.DataFrame({"item": ["c", "a", "b"], **columns}).write_parquet(folder / "items.parquet")
+    return read_sequences(folder)
+
+
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (pl.Series([["x", "y"], None, []], dtype=pl.List(pl.String)), ("", "", "x, y")),
+        (pl.Series([["x", "y"], ["z", "w"], None], dtype=pl.Array(pl.String, 2)), ("z, w", "", "x, y")),
+        (pl.Series([[["x", None], ["y"]], None, [[]]], dtype=pl.List(pl.List(pl.String))), ("", "", "x, y")),
+        (pl.Series([{"of": "x", "more": ["y"]}, {"of": None, "more": None}, None]), ("", "", "x, y")),
+        (pl.Series(["x", None, "y"], dtype=pl.Enum(["x", "y"])), ("", "y", "x")),
+        (pl.Series([b"x", None, b"y"]), ("", "y", "x")),
+        (pl.Series([" x ", "nan", "None"]), ("", "", "x")),
+        (pl.Series([1.5, float("nan"), None]), ("", "", "1.5")),
+    ],
+)
+def test_lists_and_structs_are_read_as_text_and_signs_of_missing_values_as_nothing(
+    cells: pl.Series, read: tuple[str, ...], folder: Path
+):
+    assert about(folder, categories=cells).texts == {"categories": read}
+
+
+def test_what_is_not_read_of_items_and_rows_that_repeat_one_are_said(folder: Path):
+    found = about(folder, id=["1", "2", "3"], title=[None] * 3, new=[True, False, True])
+    assert found.texts == {"id": ("2", "3", "1")}
+    assert found.notes[-1] == "items.parquet: id of items; not read: title (Null), new (Boolean)"
+    twice = pl.DataFrame({"item": ["a", "a", "b", "c"], "title": ["One", "Other", "B", "C"]})
+    twice.write_parquet(folder / "items.parquet")
+    found = read_sequences(folder)
+    assert found.texts == {"title": ("One", "B", "C")}
+    assert found.notes[-1] == "items.parquet: 1 rows repeat an item: what its first row says is read"
+
+
+def test_ids_are_the_same_in_both_files_however_numbers_are_written(tmp_path: Path):
+    (tmp_path / "sequences.csv").write_text("user,asin,position\n1.0,10.0,0\n1.0,9.0,1\n")
+    (tmp_path / "items.csv").write_text("item,asin,title\n0,9,Nine\n1,10,Ten\n")
+    found = read_sequences(tmp_path)
+    assert (found.users, found.items) == (("1",), ("9", "10"))
+    assert found.texts["title"] == ("Nine", "Ten")  # by the log's own column, though another is called item
+    pl.DataFrame({"asin": [9.0, None, 10.0], "title": ["N", "Nobody", "T"]}).write_csv(tmp_path / "items.csv")
+    assert read_sequences(tmp_path).texts["title"] == ("N", "T")
+
+
+def test_items_of_which_none_is_in_the_log_are_refused(folder: Path):
+    pl.DataFrame({"item": ["B1", "B2"], "title": ["One", "Two"]}).write_parquet(folder / "items.parquet")
+    with pytest.raises(DataError, match=r"column item: no id is that of an item in the log, given such as 'B1', there"):
+        read_sequences(folder)
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_cells_of_csv_may_be_separated_by_what_the_header_shows(mark: str, tmp_path: Path):
+    rows = [("user", "item", "position"), ("1", "b", "1"), ("1", "a", "2")]
+    (tmp_path / "x.csv").write_text("\ufeff" + "".join(mark.join(row) + "\n" for row in rows), encoding="utf-8")
+    assert of_user(read_sequences(tmp_path / "x.csv"), "1") == ["b", "a"]
+
+
+def test_a_prepared_folder_takes_no_items_and_no_columns(tmp_path: Path):
+    save_population(synthetic_population(4, 6, 2, 3), tmp_path / "data")
+    for items, named in ((tmp_path / "items.csv", None), (None, Named(user="who"))):
+        with pytest.raises(DataError, match="is a prepared folder, which says what is what; leave out --items"):
+            read_sequences(tmp_path / "data", items, named)

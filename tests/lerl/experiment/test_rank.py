@@ -199,6 +199,29 @@ def test_a_folder_of_other_settings_is_refused(log: Path, done: tuple[Path, dict
         rank(other, done[0], lambda line: None)
 
 
+def test_the_page_of_a_folder_that_was_not_brought_to_its_end(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    rank(request(Data(log), [], [0], {}), out, lambda line: None)
+    (out / "ranks.parquet").unlink()
+    assert main(["report", str(out), "--out", str(tmp_path / "new" / "page.html")]) == 0
+    (out / "summary.json").unlink()
+    capsys.readouterr()
+    assert main(["report", str(out)]) == 2
+    said = capsys.readouterr().err
+    assert "summary.json is missing; write it again with the same lerl rank command" in said
+    assert len(said.splitlines()) == 1
+
+
+def test_codes_that_few_words_cannot_make_are_refused_before_anything_is_fitted(log: Path, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item,title\n" + "".join(f"i{n},word{n % 3}\n" for n in range(ITEMS)))
+    wanted = request(Data(log, tmp_path / "items.csv"), ["mdgr"], [0], {})
+    with pytest.raises(ValueError, match="at most the 3 numbers of a vector, given 4; use fewer levels, or give more"):
+        rank(wanted, tmp_path / "out", lambda line: None)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_damaged_trial_is_named(log: Path, tmp_path: Path) -> None:
     wanted = request(Data(log), [], [0], {})
     rank(wanted, tmp_path / "out", lambda line: None)
