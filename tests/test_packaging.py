@@ -119,7 +119,7 @@ def _expected() -> Iterator[str]:
     yield "lerl/llm/audit/cues.yaml"
     for path in (ROOT / "lerl" / "llm" / "audit" / "wordings").glob("*.txt"):
         yield f"lerl/llm/audit/wordings/{path.name}"
-    for name in ("base", "page", "experiment", "audit", "audit_probing", "loop", "rank"):
+    for name in ("base", "page", "experiment", "audit", "audit_probing", "loop", "rank", "table"):
         yield f"lerl/report/page/{name}.html"
     for name in ("page.css", "page.js"):
         yield f"lerl/report/page/{name}"
