@@ -114,7 +114,7 @@ def tables(summary: Mapping[str, Any]) -> list[tuple[list[str], list[list[str]]]
     """Headings and rows: the main figures; the others; and ratios to the references."""
     rows, order = summary["rows"], by_main(summary)
     main = [
-        [row, *(estimate_text(rows[row][name], 4) for name in FIRST), _millions(rows[row]), _epochs(rows[row])]
+        [row, *(estimate_text(rows[row][name], 4) for name in FIRST), _parameters(rows[row]), _epochs(rows[row])]
         for row in order
     ]
     others = [
@@ -139,7 +139,7 @@ def tables(summary: Mapping[str, Any]) -> list[tuple[list[str], list[list[str]]]
     return found
 
 
-def _millions(row: Mapping[str, Any]) -> str:
+def _parameters(row: Mapping[str, Any]) -> str:
     return f"{row['parameters']:,}"
 
 
